@@ -1,0 +1,46 @@
+# Every target works from a fresh clone: .venv is made on first use.
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: help run test fix lint types unit bench reference test-sdks clean
+help:            ## show this list
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.venv/.done: pyproject.toml protos/build.py $(wildcard protos/envoy/service/ext_proc/v3/*.proto)
+	@echo "Installing into .venv (first run takes about a minute)"
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+	@touch $@
+
+run: .venv/.done ## start Envoy, the gateway and simulated engines (options: ARGS="--help")
+	@$(BIN)/aibrix-extproc local $(ARGS)
+
+lint: .venv/.done
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+types: .venv/.done
+	$(BIN)/mypy
+
+unit: .venv/.done
+	$(BIN)/pytest -n 2 -m "not slow and not envoy and not sdk" $(ARGS)
+
+test: lint types ## format, lint, import directions, types, all tests
+	$(BIN)/pytest -n 2 -m "not sdk" $(ARGS)
+
+fix: .venv/.done ## format and fix what ruff can fix
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/.done ## measure against plain Envoy and write docs/benchmarks.md
+	$(BIN)/python -m benchmarks $(ARGS)
+
+reference: .venv/.done ## write the generated reference pages
+	$(BIN)/aibrix-extproc reference --write
+
+clean:           ## remove what the other targets made
+	rm -rf .venv .venvs dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
