@@ -1,0 +1,101 @@
+"""The fleet as values: endpoints, what they serve, and the immutable snapshot that readers keep.
+
+A snapshot is replaced whole, never changed; what it precomputes (endpoints by model, the listing order) is what the
+hot path reads. Load is not part of it: it lives in `load.LoadBook`, keyed by `Endpoint.identity`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+
+class Task(StrEnum):
+    """What an engine can do; vLLM registers routes by it."""
+
+    GENERATE = "generate"
+    EMBED = "embed"
+    CLASSIFY = "classify"
+    SCORE = "score"
+    TRANSCRIBE = "transcription"
+
+
+class Health(StrEnum):
+    """Whether an endpoint may be picked."""
+
+    READY = "ready"
+    UNKNOWN = "unknown"  # not asked yet
+    UNREACHABLE = "unreachable"
+    NOT_READY = "not_ready"  # its own health check or its readiness says no
+    ASLEEP = "asleep"  # paused or sleeping: it would accept requests and let them hang
+    DRAINING = "draining"  # leaves soon: finishes what it has, gets nothing new
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """One id that an engine answers to: its base model, an alias of it, or a LoRA adapter (which has a parent)."""
+
+    id: str
+    parent: str | None = None
+    max_model_len: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """The `ip:port` of one engine port that can be picked.
+
+    `identity` is stable for the life of one engine process (pod uid and port; for a file, its address) and keys its
+    load, so a pod replaced under the same name or address is a new endpoint.
+    """
+
+    identity: str
+    address: str  # ip:port, IPv6 in brackets: what Envoy's override_host compares
+    name: str = ""  # for people: pod name or host name
+    engine: str = "vllm"
+    labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    models: tuple[ServedModel, ...] = ()
+    tasks: frozenset[Task] = frozenset()  # empty: unknown, so nothing is refused because of it
+    health: Health = Health.UNKNOWN
+    detail: str = ""  # why it is not ready, for the operator
+    api_key: str | None = field(default=None, repr=False)  # the engine's own key, injected upstream
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All endpoints with what they serve, at one moment.
+
+    `by_model` holds every endpoint of a model in stable order, ready or not: a model with no ready endpoint is a 503,
+    one without any is a 404. `ready_by_model` holds those that may be picked.
+    """
+
+    version: int = 0
+    known: bool = False  # False until every source has listed once
+    endpoints: tuple[Endpoint, ...] = ()
+    by_model: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    ready_by_model: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    models: Mapping[str, ServedModel] = field(default_factory=lambda: MappingProxyType({}))
+
+
+EMPTY: Final = Snapshot()
+
+
+def snapshot_of(endpoints: tuple[Endpoint, ...], *, version: int, known: bool = True) -> Snapshot:
+    """Index a set of endpoints; the order of endpoints and models is sorted, so equal fleets give equal snapshots."""
+    ordered = tuple(sorted(endpoints, key=lambda endpoint: endpoint.identity))
+    by_model: dict[str, list[Endpoint]] = {}
+    models: dict[str, ServedModel] = {}
+    for endpoint in ordered:
+        for served in endpoint.models:
+            by_model.setdefault(served.id, []).append(endpoint)
+            models.setdefault(served.id, served)
+    return Snapshot(
+        version=version,
+        known=known,
+        endpoints=ordered,
+        by_model=MappingProxyType({name: tuple(found) for name, found in sorted(by_model.items())}),
+        ready_by_model=MappingProxyType(
+            {name: tuple(one for one in found if one.health is Health.READY) for name, found in by_model.items()}
+        ),
+        models=MappingProxyType(dict(sorted(models.items()))),
+    )
