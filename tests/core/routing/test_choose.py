@@ -1,0 +1,119 @@
+"""What every strategy must hold, and what each promises of its own."""
+
+from collections import Counter
+from itertools import permutations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aibrix_extproc.core.fleet.load import LoadBook
+from aibrix_extproc.core.fleet.model import Endpoint
+from aibrix_extproc.core.routing.choose import DEFAULT_CANDIDATES, choose
+from aibrix_extproc.core.routing.query import Placement, RouteQuery
+from aibrix_extproc.core.routing.registry import DEFAULT_STRATEGY, STRATEGIES
+
+QUERY = RouteQuery(model="chat-m")
+ALMOST_ONE = 1 - 2**-53
+
+
+def endpoints(count: int) -> tuple[Endpoint, ...]:
+    return tuple(Endpoint(identity=f"id-{index}", address=f"10.0.0.{index}:8000") for index in range(count))
+
+
+def identities(placement: Placement) -> list[str]:
+    return [endpoint.identity for endpoint in placement.candidates]
+
+
+@given(
+    strategy=st.sampled_from(sorted(STRATEGIES)),
+    count=st.integers(1, 70),
+    busy=st.dictionaries(st.integers(0, 80).map(lambda index: f"id-{index}"), st.integers(1, 9)),
+    tick=st.integers(0, 2**63),
+    dice=st.floats(0, ALMOST_ONE),
+    limit=st.integers(1, 80),
+)
+def test_any_strategy_gives_as_many_different_endpoints_as_it_may(
+    strategy: str, count: int, busy: dict[str, int], tick: int, dice: float, limit: int
+) -> None:
+    offered = endpoints(count)
+    placement = choose(strategy, QUERY, offered, busy, tick=tick, dice=dice, limit=limit)
+    assert len(set(identities(placement))) == len(placement.candidates) == min(limit, count)
+    assert all(candidate in offered for candidate in placement.candidates)
+    assert (placement.strategy, placement.model, placement.first) == (strategy, "chat-m", placement.candidates[0])
+
+
+@given(
+    busy=st.lists(st.integers(0, 5), min_size=1, max_size=70),
+    tick=st.integers(0, 1000),
+    limit=st.integers(1, 80),
+)
+def test_least_request_order_never_has_a_busier_endpoint_before_a_less_busy_one(
+    busy: list[int], tick: int, limit: int
+) -> None:
+    load = {f"id-{index}": count for index, count in enumerate(busy)}
+    ranked = identities(choose("least-request", QUERY, endpoints(len(busy)), load, tick=tick, dice=0.0, limit=limit))
+    assert [load[identity] for identity in ranked] == sorted(busy)[:limit]
+
+
+def test_least_request_with_equals_that_are_not_neighbours_shares_evenly() -> None:
+    load = {"id-1": 5}
+    firsts = Counter(
+        choose("least-request", QUERY, endpoints(4), load, tick=tick, dice=0.0).first.identity for tick in range(300)
+    )
+    assert firsts == {"id-0": 100, "id-2": 100, "id-3": 100}
+
+
+def test_least_request_under_held_requests_fills_all_endpoints_to_the_same_level() -> None:
+    book = LoadBook()
+    offered = endpoints(5)
+    for tick in range(50):
+        book.acquire(choose("least-request", QUERY, offered, book.view, tick=tick, dice=0.0).first.identity)
+    assert dict(book.view) == {endpoint.identity: 10 for endpoint in offered}
+
+
+def test_least_request_after_a_release_returns_to_the_freed_endpoint() -> None:
+    book = LoadBook()
+    offered = endpoints(3)
+    for endpoint in offered:
+        book.acquire(endpoint.identity)
+    book.release("id-2")
+    assert choose("least-request", QUERY, offered, book.view, tick=7, dice=0.9).first.identity == "id-2"
+
+
+def test_round_robin_over_three_ticks_visits_each_endpoint_and_lists_its_followers() -> None:
+    offered = endpoints(3)
+    rounds = [identities(choose("round-robin", QUERY, offered, {}, tick=tick, dice=0.0, limit=2)) for tick in range(4)]
+    assert rounds == [["id-0", "id-1"], ["id-1", "id-2"], ["id-2", "id-0"], ["id-0", "id-1"]]
+
+
+def test_random_over_an_even_grid_of_dice_draws_every_order_equally_often() -> None:
+    steps = 6000
+    orders = Counter(
+        tuple(identities(choose("random", QUERY, endpoints(3), {}, tick=0, dice=(step + 0.5) / steps)))
+        for step in range(steps)
+    )
+    assert set(orders) == set(permutations(["id-0", "id-1", "id-2"]))
+    assert set(orders.values()) == {steps // 6}
+
+
+def test_choose_without_a_limit_offers_four_candidates() -> None:
+    assert DEFAULT_CANDIDATES == 4
+    assert len(choose(DEFAULT_STRATEGY, QUERY, endpoints(9), {}, tick=0, dice=0.0).candidates) == 4
+
+
+@pytest.mark.parametrize("strategy", sorted(STRATEGIES))
+def test_choose_with_two_pods_at_one_address_offers_the_address_once(strategy: str) -> None:
+    twins = (
+        Endpoint(identity="old", address="10.0.0.1:8000"),
+        Endpoint(identity="new", address="10.0.0.1:8000"),
+        Endpoint(identity="other", address="10.0.0.2:8000"),
+    )
+    placement = choose(strategy, QUERY, twins, {}, tick=1, dice=0.5)
+    assert sorted(endpoint.address for endpoint in placement.candidates) == ["10.0.0.1:8000", "10.0.0.2:8000"]
+
+
+@pytest.mark.parametrize(("offered", "limit"), [((), 4), (endpoints(1), 0)], ids=["no-endpoint", "no-candidate"])
+def test_choose_with_nothing_to_choose_from_raises(offered: tuple[Endpoint, ...], limit: int) -> None:
+    with pytest.raises(ValueError, match="nothing to choose from"):
+        choose("random", QUERY, offered, {}, tick=0, dice=0.0, limit=limit)

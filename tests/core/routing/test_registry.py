@@ -1,0 +1,30 @@
+"""The registry is complete and each row can fill its place in the reference."""
+
+import importlib
+import pkgutil
+
+import pytest
+
+from aibrix_extproc.core.routing import strategies
+from aibrix_extproc.core.routing.registry import DEFAULT_STRATEGY, STRATEGIES
+
+
+def test_registry_lists_every_strategy_module() -> None:
+    modules = [module.name for module in pkgutil.iter_modules(strategies.__path__)]
+    specs = {importlib.import_module(f"{strategies.__name__}.{module}").SPEC.name for module in modules}
+    assert specs == set(STRATEGIES)
+    assert len(modules) == len(STRATEGIES)
+
+
+def test_registry_names_are_those_of_the_contract() -> None:
+    assert set(STRATEGIES) == {"least-request", "random", "round-robin"}
+    assert DEFAULT_STRATEGY == "least-request"
+
+
+@pytest.mark.parametrize("name", sorted(STRATEGIES))
+def test_strategy_reference_says_when_to_use_it_and_its_limits(name: str) -> None:
+    strategy = STRATEGIES[name]
+    assert "Use it" in strategy.reference
+    assert "Limits:" in strategy.reference
+    assert strategy.spec.intent.endswith(".")
+    assert strategy.spec.inputs
