@@ -1,33 +1,5 @@
-"""What a strategy is told and what it answers: plain values, no request types of any server."""
+"""The values of placing, which live on the ground floor because the exchange carries them too."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from aibrix_extproc.core.fleet.placement import Load, Placement, RouteQuery
 
-from aibrix_extproc.core.fleet.model import Endpoint
-
-
-@dataclass(frozen=True, slots=True)
-class RouteQuery:
-    """The facts of one request that matter for picking an endpoint."""
-
-    model: str
-    prompt_head: bytes = b""  # the beginning of the prompt as it stands in the body, for prefix affinity
-    cache_salt: str = ""
-    body_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """The ranked endpoints for one request, best first, and who ranked them."""
-
-    strategy: str
-    model: str
-    candidates: tuple[Endpoint, ...]
-
-    @property
-    def first(self) -> Endpoint:
-        """The endpoint that Envoy tries first; its load is counted."""
-        return self.candidates[0]
-
-
-Load = Mapping[str, int]  # in-flight exchanges by endpoint identity; absent means none
+__all__ = ["Load", "Placement", "RouteQuery"]

@@ -1,0 +1,118 @@
+"""What the shell tells the machine. `at` is monotonic seconds, read by the shell."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from aibrix_extproc.core.openai.caller import Caller
+from aibrix_extproc.core.openai.errors import Problem
+from aibrix_extproc.core.fleet.placement import Placement
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """The request's headers, names in lower case. `request_id` is unique per exchange."""
+
+    at: float
+    request_id: str
+    headers: Mapping[str, str]
+    end_of_stream: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RequestBody:
+    """The whole body (BUFFERED mode)."""
+
+    at: float
+    data: bytes
+    end_of_stream: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTrailers:
+    """Trailers of the request."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Answer to `Authenticate`: who calls."""
+
+    caller: Caller
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Answer to `Describe`: what the client gets."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Answer to `Place`: where the request may go."""
+
+    at: float
+    placement: Placement
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Answer to any ask: the client gets a problem instead."""
+
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseHead:
+    """The response's headers, from an engine or made by Envoy (`code_details` tells), with Envoy's attributes."""
+
+    at: float
+    status: int
+    headers: Mapping[str, str]
+    end_of_stream: bool
+    code_details: str = ""
+    flags: int = 0
+    upstream_address: str = ""
+    request_id: str = ""  # for a stream that begins here
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseBody:
+    """The whole body of an error answer (BUFFERED by mode override)."""
+
+    at: float
+    data: bytes
+    end_of_stream: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseTrailers:
+    """Trailers of the response."""
+
+    at: float
+
+
+class Cause(StrEnum):
+    """How an ext_proc stream ended. Half-close and CANCELLED are both how Envoy ends a normal exchange."""
+
+    HALF_CLOSED = "half_closed"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+    DRAINED = "drained"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamClosed:
+    """Always the last event, fed exactly once."""
+
+    at: float
+    cause: Cause
+
+
+Answer = Admitted | Answered | Placed | Refused
+EnvoyEvent = RequestHead | RequestBody | RequestTrailers | ResponseHead | ResponseBody | ResponseTrailers
+Event = EnvoyEvent | Answer | StreamClosed

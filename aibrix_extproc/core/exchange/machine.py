@@ -1,0 +1,101 @@
+"""The exchange: two directions, a mode, and exactly one closing fact."""
+
+from aibrix_extproc.core.exchange import events
+from aibrix_extproc.core.exchange.outputs import Finished, Immediate, Moved, Outcome, Output, Taken
+from aibrix_extproc.core.exchange.request_side import RequestSide
+from aibrix_extproc.core.exchange.response_side import ResponseSide
+from aibrix_extproc.core.exchange.states import RESPONSE_EVENTS, Mode, ProtocolViolation
+from aibrix_extproc.core.openai.errors import Problem
+
+_ANSWERS = (events.Admitted, events.Answered, events.Placed, events.Refused)
+
+
+class Exchange:
+    """One HTTP request and its response. Feed events in order, `StreamClosed` last and always."""
+
+    def __init__(self, *, max_body_bytes: int) -> None:
+        self._request = RequestSide(max_body_bytes)
+        self._response = ResponseSide(self._request, max_body_bytes)
+        self._mode = Mode.SERVING
+        self._holding: str | None = None
+        self._internal_error = False
+
+    @property
+    def mode(self) -> Mode:
+        """Whether the exchange is still ours to steer."""
+        return self._mode
+
+    @property
+    def answerable(self) -> bool:
+        """Whether a final answer of ours may still be sent: no response has begun."""
+        return self._mode is Mode.SERVING and self._response.began_at is None
+
+    def receive(self, event: events.Event) -> tuple[Output, ...]:
+        """What follows from an event. Raises ProtocolViolation, changing nothing, for one that fits nowhere."""
+        if self._mode is not Mode.SERVING:
+            return self._receive_late(event)
+        if type(event) in RESPONSE_EVENTS:
+            outputs = self._response.receive(event)
+        elif isinstance(event, events.StreamClosed):
+            return self._close(event)
+        else:
+            outputs = self._request.receive(event)
+        for output in outputs:
+            self._note(output)
+        return outputs
+
+    def internal_error(self) -> tuple[Output, ...]:
+        """The final answer after a bug of ours; nothing when the response has already begun."""
+        self._internal_error = True
+        if not self.answerable:
+            return ()
+        self._mode = Mode.ABSORBING
+        problem = Problem("internal_error", {"request_id": self._request.request_id})
+        return (self._request.refuse(problem, Outcome.INTERNAL_ERROR),)
+
+    def _receive_late(self, event: events.Event) -> tuple[Output, ...]:
+        if isinstance(event, events.StreamClosed) and self._mode is Mode.ABSORBING:
+            return self._close(event)
+        if self._mode is Mode.CLOSED and not isinstance(event, _ANSWERS):
+            raise ProtocolViolation(f"{type(event).__name__} after the stream has closed")
+        return ()  # on its way when we gave the final answer, or an answer that nobody waits for any more
+
+    def _note(self, output: Output) -> None:
+        if isinstance(output, Immediate):
+            self._mode = Mode.ABSORBING
+        elif isinstance(output, Taken):
+            self._holding = output.identity
+        elif isinstance(output, Moved):
+            self._holding = output.to_identity
+
+    def _close(self, event: events.StreamClosed) -> tuple[Output, ...]:
+        self._mode = Mode.CLOSED
+        request, response = self._request, self._response
+        answered = request.answered
+        operation = request.operation
+        return (
+            Finished(
+                request_id=request.request_id,
+                operation=operation.id if operation else "unknown",
+                model=request.facts.model if request.facts else None,
+                caller=request.caller.name,
+                stream=request.facts.stream if request.facts else False,
+                status=answered.status if answered else response.status,
+                outcome=self._outcome(),
+                cause=event.cause,
+                problem=request.problem or response.problem,
+                holding=self._holding,
+                placement=request.placement,
+                upstream_address=response.upstream_address,
+                body_bytes=request.body_bytes,
+                started_at=request.started_at,
+                placed_at=request.placed_at,
+                response_at=response.began_at,
+                ended_at=event.at,
+            ),
+        )
+
+    def _outcome(self) -> Outcome:
+        if self._internal_error:
+            return Outcome.INTERNAL_ERROR
+        return self._response.outcome or self._request.outcome

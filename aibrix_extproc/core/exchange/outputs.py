@@ -1,0 +1,133 @@
+"""What the machine answers: replies to Envoy, asks to the shell, facts for whoever observes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+
+from aibrix_extproc.core.openai.caller import Caller
+from aibrix_extproc.core.exchange.events import Cause
+from aibrix_extproc.core.openai.operations import Operation
+from aibrix_extproc.core.fleet.placement import Placement, RouteQuery
+
+
+class Phase(Enum):
+    """The ext_proc message that a reply answers."""
+
+    REQUEST_HEAD = "request_head"
+    REQUEST_BODY = "request_body"
+    REQUEST_TRAILERS = "request_trailers"
+    RESPONSE_HEAD = "response_head"
+    RESPONSE_BODY = "response_body"
+    RESPONSE_TRAILERS = "response_trailers"
+
+
+Headers = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """Go on, with changes. An empty one is the cheapest answer there is."""
+
+    phase: Phase
+    set_headers: Headers = ()
+    remove_headers: tuple[str, ...] = ()
+    body: bytes | None = None  # replaces the body; content-length is the machine's to set
+    destination: str | None = None  # also as dynamic metadata envoy.lb; clears the route cache
+    buffer_response: bool = False  # mode override: send us the whole response body
+
+
+@dataclass(frozen=True, slots=True)
+class Immediate:
+    """The final answer, made here; Envoy sends it and drops whatever an engine said."""
+
+    status: int
+    headers: Headers
+    body: bytes
+    details: str  # for Envoy's access log: `ext_proc_<reason>`
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticate:
+    """May this caller use the operation?"""
+
+    operation: Operation | None  # None: an unknown URL, refused after authentication
+    authorization: str | None
+    x_api_key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Describe:
+    """What does the gateway itself answer to this operation?"""
+
+    operation: Operation
+    parameters: Mapping[str, str]
+    caller: Caller
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which endpoints may take the request, best first?"""
+
+    operation: Operation
+    query: RouteQuery
+    strategy: str | None  # as the client asked, None for the default
+    caller: Caller
+
+
+class Outcome(StrEnum):
+    """How an exchange ended, for metrics and logs."""
+
+    SERVED = "served"  # an engine answered below 400
+    ANSWERED = "answered"  # the gateway answered by itself
+    REFUSED = "refused"  # the gateway refused
+    ENGINE_ERROR = "engine_error"  # an engine answered 400 or above
+    ENVOY_ERROR = "envoy_error"  # Envoy answered: nothing reachable, timeout, too large
+    CANCELLED = "cancelled"  # the stream ended before any answer
+    INTERNAL_ERROR = "internal_error"  # a bug of ours
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Fact: one more exchange is with an endpoint."""
+
+    identity: str
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Fact: Envoy's retry took the exchange to another candidate."""
+
+    from_identity: str
+    to_identity: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Fact: the exchange is over. Exactly one per exchange; everything that must happen once hangs on it.
+
+    Times are monotonic seconds, None when the exchange did not get that far.
+    """
+
+    request_id: str
+    operation: str  # Operation.id, or "unknown"
+    model: str | None
+    caller: str
+    stream: bool
+    status: int  # what the client saw, 0 if it saw none
+    outcome: Outcome
+    cause: Cause
+    problem: str | None  # key of the ERRORS row
+    holding: str | None  # identity of the endpoint whose load is to be released
+    placement: Placement | None
+    upstream_address: str
+    body_bytes: int
+    started_at: float | None
+    placed_at: float | None
+    response_at: float | None
+    ended_at: float
+
+
+Reply = Continue | Immediate
+Ask = Authenticate | Describe | Place
+Fact = Taken | Moved | Finished
+Output = Reply | Ask | Fact

@@ -1,0 +1,143 @@
+"""The response's half of an exchange: pass what is good, make every failure OpenAI's."""
+
+from aibrix_extproc.core.exchange import events
+from aibrix_extproc.core.exchange.outputs import Continue, Headers, Immediate, Moved, Outcome, Output, Phase
+from aibrix_extproc.core.exchange.request_side import RequestSide
+from aibrix_extproc.core.exchange.states import RESPONSE_TABLE, ProtocolViolation, ResponsePhase
+from aibrix_extproc.core.openai import headers
+from aibrix_extproc.core.openai.errors import Problem, shape
+from aibrix_extproc.core.openai.local_replies import problem_from_local_reply
+from aibrix_extproc.core.openai.upstream import problem_from_upstream
+
+VIA_UPSTREAM = "via_upstream"  # response.code_details of an answer that an engine gave
+MAX_ERROR_BODY_BYTES = 65_536  # a larger error body is not read; its status tells enough
+
+
+class ResponseSide:
+    """Phases of the response. Reads what the request side learnt, never changes it."""
+
+    def __init__(self, request: RequestSide, max_body_bytes: int) -> None:
+        self._request = request
+        self._max_body_bytes = max_body_bytes
+        self._phase = ResponsePhase.IDLE
+        self._head: events.ResponseHead | None = None
+        self.status = 0
+        self.problem: str | None = None
+        self.outcome: Outcome | None = None
+        self.upstream_address = ""
+        self.holding: str | None = None  # set when Envoy's retry moved the exchange
+        self.began_at: float | None = None
+
+    @property
+    def phase(self) -> ResponsePhase:
+        """Where the response stands."""
+        return self._phase
+
+    def receive(self, event: events.Event) -> tuple[Output, ...]:
+        """Take one event of the response's direction."""
+        key = (self._phase, type(event))
+        allowed = RESPONSE_TABLE.get(key)
+        if allowed is None:
+            raise ProtocolViolation(f"{type(event).__name__} while the response is {self._phase}")
+        phase, outputs = self._step(event)
+        if phase not in allowed:
+            raise AssertionError(f"{phase} is no successor of {key}")
+        self._phase = phase
+        return outputs
+
+    def _step(self, event: events.Event) -> tuple[ResponsePhase, tuple[Output, ...]]:
+        match event:
+            case events.ResponseHead():
+                return self._on_head(event)
+            case events.ResponseBody() if self._phase is ResponsePhase.AWAITING_ERROR:
+                return ResponsePhase.ANSWERED, (self._rewritten(event.data),)
+            case events.ResponseBody():
+                return self._phase, (Continue(Phase.RESPONSE_BODY),)
+            case _:
+                phase = ResponsePhase.ANSWERED if self._phase is ResponsePhase.AWAITING_ERROR else self._phase
+                return phase, (Continue(Phase.RESPONSE_TRAILERS),)
+
+    def _on_head(self, event: events.ResponseHead) -> tuple[ResponsePhase, tuple[Output, ...]]:
+        self._head = event
+        self.began_at = event.at
+        self.status = event.status
+        self.upstream_address = event.upstream_address
+        if event.code_details not in ("", VIA_UPSTREAM):
+            problem = problem_from_local_reply(
+                event.status, event.code_details, event.flags, max_body_bytes=self._max_body_bytes
+            )
+            return ResponsePhase.ANSWERED, (self._instead(problem, Outcome.ENVOY_ERROR),)
+        moved = self._moved(event.upstream_address)
+        if event.status < 300:
+            self.outcome = Outcome.SERVED
+            return ResponsePhase.PASSED, (*moved, self._passed(event))
+        self.outcome = Outcome.ENGINE_ERROR
+        length = event.headers.get("content-length", "")
+        if event.end_of_stream or (length.isdigit() and int(length) > MAX_ERROR_BODY_BYTES):
+            return ResponsePhase.ANSWERED, (*moved, self._instead(self._problem(b""), Outcome.ENGINE_ERROR))
+        return ResponsePhase.AWAITING_ERROR, (*moved, Continue(Phase.RESPONSE_HEAD, buffer_response=True))
+
+    def _moved(self, address: str) -> tuple[Output, ...]:
+        placement = self._request.placement
+        if placement is None or not address or address == placement.first.address:
+            return ()
+        served = next((one for one in placement.candidates if one.address == address), None)
+        if served is None:
+            return ()
+        self.holding = served.identity
+        return (Moved(placement.first.identity, served.identity),)
+
+    def _passed(self, event: events.ResponseHead) -> Continue:
+        started = self._request.started_at
+        spent = [] if started is None else [("openai-processing-ms", str(int((event.at - started) * 1000)))]
+        if event.headers.get("content-type", "").startswith("text/event-stream"):
+            spent += [("cache-control", "no-cache"), ("x-accel-buffering", "no")]
+        return Continue(
+            Phase.RESPONSE_HEAD,
+            set_headers=(*self._own_headers(), *spent),
+            remove_headers=tuple(name for name in headers.NOT_RETURNED if name in event.headers),
+        )
+
+    def _own_headers(self) -> Headers:
+        if not self._request.request_id and self._head is not None:
+            return ((headers.REQUEST_ID, self._head.request_id),)  # another filter answered before we saw a request
+        return self._request.own_headers()
+
+    def _problem(self, body: bytes) -> Problem:
+        assert self._head is not None
+        operation, facts = self._request.operation, self._request.facts
+        return problem_from_upstream(
+            self._head.status,
+            self._head.headers.get("content-type", ""),
+            body,
+            prompt_param=operation.prompt_param if operation else None,
+            model=facts.model if facts else None,
+            method=self._request.method,
+            path=self._request.path,
+        )
+
+    def _instead(self, problem: Problem, outcome: Outcome) -> Immediate:
+        shaped = shape(problem)
+        self.problem, self.outcome, self.status = problem.key, outcome, shaped.status
+        return Immediate(
+            shaped.status, (*shaped.headers, *self._own_headers()), shaped.body, f"ext_proc_{problem.key}"
+        )
+
+    def _rewritten(self, body: bytes) -> Continue:
+        """An engine's error body in OpenAI's shape; Envoy takes a changed status here and wants the exact length."""
+        assert self._head is not None
+        problem = self._problem(body[:MAX_ERROR_BODY_BYTES])
+        shaped = shape(problem)
+        self.problem, self.status = problem.key, shaped.status
+        dropped = (*headers.NOT_RETURNED, "content-encoding", "location", "www-authenticate")
+        return Continue(
+            Phase.RESPONSE_BODY,
+            set_headers=(
+                (":status", str(shaped.status)),
+                ("content-length", str(len(shaped.body))),
+                *shaped.headers,
+                *self._own_headers(),
+            ),
+            remove_headers=tuple(name for name in dropped if name in self._head.headers),
+            body=shaped.body,
+        )

@@ -1,0 +1,75 @@
+"""Everything that may happen when, in two tables, one per direction, as in Envoy's own filter.
+
+An event that its direction's table does not list for the present phase is a `ProtocolViolation` and changes nothing.
+What does not fit the tables is the mode: after a final answer of ours Envoy may still send what was on its way; it is
+swallowed (ABSORBING). After `StreamClosed` nothing counts any more (CLOSED).
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from aibrix_extproc.core.exchange import events
+
+
+class ProtocolViolation(Exception):
+    """Envoy (or the shell) and the machine disagree about the state of the exchange."""
+
+
+class RequestPhase(StrEnum):
+    """How far the request has come."""
+
+    IDLE = "idle"
+    ADMITTING = "admitting"
+    AWAITING_BODY = "awaiting body"
+    PLACING = "placing"
+    DESCRIBING = "describing"
+    PLACED = "placed"
+    ANSWERED = "answered"
+
+
+class ResponsePhase(StrEnum):
+    """How far the response has come."""
+
+    IDLE = "idle"
+    AWAITING_ERROR = "awaiting error body"
+    PASSED = "passed"
+    ANSWERED = "answered"
+
+
+class Mode(StrEnum):
+    """Whether the exchange is still ours to steer."""
+
+    SERVING = "serving"
+    ABSORBING = "absorbing"
+    CLOSED = "closed"
+
+
+_Q, _P = RequestPhase, ResponsePhase
+
+# (phase, event) -> the phases it may lead to
+REQUEST_TABLE: Final[Mapping[tuple[RequestPhase, type], frozenset[RequestPhase]]] = MappingProxyType({
+    (_Q.IDLE, events.RequestHead): frozenset({_Q.ADMITTING, _Q.ANSWERED}),
+    (_Q.ADMITTING, events.Admitted): frozenset({_Q.AWAITING_BODY, _Q.DESCRIBING, _Q.ANSWERED}),
+    (_Q.ADMITTING, events.Refused): frozenset({_Q.ANSWERED}),
+    (_Q.AWAITING_BODY, events.RequestBody): frozenset({_Q.PLACING, _Q.ANSWERED}),
+    (_Q.AWAITING_BODY, events.RequestTrailers): frozenset({_Q.AWAITING_BODY}),
+    (_Q.PLACING, events.Placed): frozenset({_Q.PLACED}),
+    (_Q.PLACING, events.Refused): frozenset({_Q.ANSWERED}),
+    (_Q.PLACING, events.RequestTrailers): frozenset({_Q.PLACING}),
+    (_Q.PLACED, events.RequestTrailers): frozenset({_Q.PLACED}),
+    (_Q.DESCRIBING, events.Answered): frozenset({_Q.ANSWERED}),
+    (_Q.DESCRIBING, events.Refused): frozenset({_Q.ANSWERED}),
+})  # fmt: skip
+
+RESPONSE_TABLE: Final[Mapping[tuple[ResponsePhase, type], frozenset[ResponsePhase]]] = MappingProxyType({
+    (_P.IDLE, events.ResponseHead): frozenset({_P.PASSED, _P.AWAITING_ERROR, _P.ANSWERED}),
+    (_P.AWAITING_ERROR, events.ResponseBody): frozenset({_P.ANSWERED}),
+    (_P.AWAITING_ERROR, events.ResponseTrailers): frozenset({_P.ANSWERED}),
+    (_P.PASSED, events.ResponseBody): frozenset({_P.PASSED}),
+    (_P.PASSED, events.ResponseTrailers): frozenset({_P.PASSED}),
+    (_P.ANSWERED, events.ResponseTrailers): frozenset({_P.ANSWERED}),
+})  # fmt: skip
+
+RESPONSE_EVENTS: Final = frozenset({events.ResponseHead, events.ResponseBody, events.ResponseTrailers})

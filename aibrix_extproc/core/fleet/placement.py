@@ -1,0 +1,47 @@
+"""What is asked of the fleet and what it answers: plain values, no request types of any server."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from aibrix_extproc.core.fleet.model import Endpoint
+
+RETRIES: Final = 3  # what the shipped Envoy configurations allow
+ATTEMPTS: Final = RETRIES + 1
+
+
+@dataclass(frozen=True, slots=True)
+class RouteQuery:
+    """The facts of one request that matter for picking an endpoint."""
+
+    model: str
+    prompt_head: bytes = b""  # the beginning of the prompt as it stands in the body, for prefix affinity
+    cache_salt: str = ""
+    body_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """The ranked endpoints for one request, best first, and who ranked them."""
+
+    strategy: str
+    model: str
+    candidates: tuple[Endpoint, ...]
+
+    @property
+    def first(self) -> Endpoint:
+        """The endpoint that Envoy tries first; its load is counted."""
+        return self.candidates[0]
+
+    @property
+    def destination(self) -> str:
+        """The list that Envoy walks, one entry per attempt: repeated when there are fewer candidates than attempts.
+
+        Used up, Envoy would fall back to any endpoint of its cluster, also one of another model.
+        """
+        addresses = [endpoint.address for endpoint in self.candidates]
+        rounds = -(-ATTEMPTS // len(addresses))
+        return ",".join((addresses * rounds)[: max(ATTEMPTS, len(addresses))])
+
+
+Load = Mapping[str, int]  # in-flight exchanges by endpoint identity; absent means none

