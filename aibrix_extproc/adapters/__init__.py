@@ -1,0 +1,1 @@
+"""I/O, one package per outside thing; no adapter knows another one."""

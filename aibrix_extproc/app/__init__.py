@@ -1,0 +1,1 @@
+"""Ports, the fleet store, and one composition root per process."""

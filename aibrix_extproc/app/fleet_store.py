@@ -1,0 +1,58 @@
+"""The one mutable cell that holds the fleet: writers post changes, readers take the snapshot of the moment.
+
+Everything happens on the event loop of one thread, so there is no lock; a reader keeps the snapshot it started with.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from aibrix_extproc.core.fleet.model import Snapshot
+from aibrix_extproc.core.fleet.reduce import Change, declared, reduce
+
+Subscriber = Callable[[Snapshot], None]
+
+
+class FleetStore:
+    """Applies changes and tells subscribers of each new snapshot."""
+
+    def __init__(self, sources: Iterable[str]) -> None:
+        self._fleet = declared(sources)
+        self._subscribers: dict[object, Subscriber] = {}
+        self._known = asyncio.Event()
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The fleet as of now."""
+        return self._fleet.snapshot
+
+    @property
+    def known(self) -> bool:
+        """True once every source has listed and every endpoint was asked once, whatever it answered."""
+        return self._fleet.snapshot.known
+
+    def apply(self, change: Change) -> None:
+        """Fold one change in; subscribers hear of it only when readers would see a difference."""
+        before = self._fleet.snapshot
+        self._fleet = reduce(self._fleet, change)
+        after = self._fleet.snapshot
+        if after is before:
+            return
+        if after.known:
+            self._known.set()
+        for subscriber in tuple(self._subscribers.values()):
+            subscriber(after)
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        """Call `subscriber` with each new snapshot, synchronously; the result ends the subscription."""
+        ticket = object()  # not the function itself: the same one may subscribe twice
+        self._subscribers[ticket] = subscriber
+
+        def end() -> None:
+            self._subscribers.pop(ticket, None)
+
+        return end
+
+    async def wait_known(self) -> Snapshot:
+        """Wait for the first known fleet."""
+        await self._known.wait()
+        return self.snapshot

@@ -1,0 +1,22 @@
+"""What the gateway needs from the outside world, as protocols. Adapters fit them without knowing this file."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from aibrix_extproc.core.fleet.reduce import SourceChange
+
+
+class EndpointSource(Protocol):
+    """Something that knows endpoints: a file, flags, a Kubernetes API."""
+
+    @property
+    def name(self) -> str:
+        """The name in every change it emits; FleetStore is told it beforehand."""
+        ...
+
+    async def run(self, emit: Callable[[SourceChange], None]) -> None:
+        """Emit `Listed` as soon as everything was read, then what changes, until cancelled.
+
+        A source that loses sight of the outside keeps what it said and tells its own status; it does not raise.
+        """
+        ...

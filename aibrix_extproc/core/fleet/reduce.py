@@ -1,0 +1,165 @@
+"""What sources say about endpoints and what engines say of themselves, folded into one snapshot.
+
+A source gives identity, address, labels and perhaps models; a poll of the engine gives models, tasks and health. Both
+are kept apart here, since either may come first and each replaces only its own part.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Final
+
+from aibrix_extproc.core.fleet.model import EMPTY, Endpoint, Health, ServedModel, Snapshot, Task, snapshot_of
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A source has read everything; what it gave before and does not name now is gone."""
+
+    source: str
+    endpoints: tuple[Endpoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A source has a new endpoint, or new facts about one."""
+
+    source: str
+    endpoint: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A source has an endpoint no more."""
+
+    source: str
+    identity: str
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What asking an engine has shown. None for models or tasks: not learnt this time, what was known stays."""
+
+    identity: str
+    health: Health
+    models: tuple[ServedModel, ...] | None = None
+    tasks: frozenset[Task] | None = None
+    detail: str = ""
+
+
+SourceChange = Listed | Changed | Gone
+Change = SourceChange | Observed
+
+_BEFORE_LISTING: Final[Mapping[str, Endpoint]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The snapshot and what it was made from. Of two sources that give one identity, the one declared first wins."""
+
+    sources: Mapping[str, Mapping[str, Endpoint]]
+    unlisted: frozenset[str]  # sources that have not listed yet
+    observed: Mapping[str, Observed] = field(default_factory=lambda: MappingProxyType({}))
+    snapshot: Snapshot = EMPTY
+
+
+def declared(sources: Iterable[str]) -> Fleet:
+    """The fleet before anything is known: which sources will speak."""
+    names = tuple(sources)
+    return Fleet(MappingProxyType(dict.fromkeys(names, _BEFORE_LISTING)), frozenset(names))
+
+
+def reduce(fleet: Fleet, change: Change) -> Fleet:
+    """Fold one change in. Where nothing that readers see has changed, the snapshot is the same object."""
+    match change:
+        case Observed():
+            return _observe(fleet, change)
+        case Listed(source, endpoints):
+            return _given(fleet, source, {endpoint.identity: endpoint for endpoint in endpoints}, listed=True)
+        case Changed(source, endpoint):
+            return _given(fleet, source, {**_of(fleet, source), endpoint.identity: endpoint})
+        case Gone(source, identity):
+            kept = {key: endpoint for key, endpoint in _of(fleet, source).items() if key != identity}
+            return _given(fleet, source, kept)
+
+
+def _of(fleet: Fleet, source: str) -> Mapping[str, Endpoint]:
+    if source not in fleet.sources:
+        raise ValueError(f"undeclared source: {source}")
+    return fleet.sources[source]
+
+
+def _given(fleet: Fleet, source: str, endpoints: dict[str, Endpoint], *, listed: bool = False) -> Fleet:
+    """Replace what one source gives; observations of endpoints that nobody gives any more are dropped."""
+    same = _of(fleet, source) == endpoints
+    if same and not (listed and source in fleet.unlisted):
+        return fleet
+    sources = MappingProxyType({**fleet.sources, source: MappingProxyType(endpoints)})
+    alive = {identity for given in sources.values() for identity in given}
+    observed = {identity: seen for identity, seen in fleet.observed.items() if identity in alive}
+    unlisted = fleet.unlisted - {source} if listed else fleet.unlisted
+    return _settled(Fleet(sources, unlisted, MappingProxyType(observed), fleet.snapshot))
+
+
+def _observe(fleet: Fleet, seen: Observed) -> Fleet:
+    """Take in what an engine has shown; an endpoint that left while it was asked is no longer of interest."""
+    if not any(seen.identity in given for given in fleet.sources.values()):
+        return fleet
+    before = fleet.observed.get(seen.identity)
+    if before is not None:
+        seen = replace(
+            seen,
+            models=before.models if seen.models is None else seen.models,
+            tasks=before.tasks if seen.tasks is None else seen.tasks,
+        )
+    if seen == before:
+        return fleet
+    return _settled(replace(fleet, observed=MappingProxyType({**fleet.observed, seen.identity: seen})))
+
+
+def _settled(fleet: Fleet) -> Fleet:
+    """The fleet with the snapshot that its parts give."""
+    merged: dict[str, Endpoint] = {}
+    for given in fleet.sources.values():
+        for identity, endpoint in given.items():
+            merged.setdefault(identity, _seen(endpoint, fleet.observed.get(identity)))
+    before = fleet.snapshot
+    endpoints = tuple(merged.values())
+    # Known once is known for good: an endpoint that joins later must not make the gateway unready.
+    known = before.known or (not fleet.unlisted and all(one.health is not Health.UNKNOWN for one in endpoints))
+    after = snapshot_of(endpoints, version=before.version + 1, known=known)
+    if after.endpoints == before.endpoints and known == before.known:
+        return fleet
+    return replace(fleet, snapshot=after)
+
+
+def _seen(given: Endpoint, seen: Observed | None) -> Endpoint:
+    """An endpoint as its source gives it, with what the engine has shown."""
+    if seen is None:
+        return replace(given, models=_unique(given.models))
+    # A source that says "not ready" or "draining" knows what is about to happen; one that says nothing, or "ready" in
+    # advance, gives way to what the engine answers.
+    asked = given.health in (Health.UNKNOWN, Health.READY)
+    return replace(
+        given,
+        models=_served(given.models, seen.models or ()),
+        tasks=given.tasks or seen.tasks or frozenset(),
+        health=seen.health if asked else given.health,
+        detail=seen.detail if asked else given.detail,
+    )
+
+
+def _served(static: tuple[ServedModel, ...], found: tuple[ServedModel, ...]) -> tuple[ServedModel, ...]:
+    """Static models as they are given, plus adapters found on them; without static ones, all that was found."""
+    if not static:
+        return _unique(found)
+    names = {model.id for model in static}
+    return _unique(static + tuple(model for model in found if model.parent in names))
+
+
+def _unique(models: tuple[ServedModel, ...]) -> tuple[ServedModel, ...]:
+    """Each id once, the first one: an engine that lists an id twice must not be picked twice."""
+    first: dict[str, ServedModel] = {}
+    for model in models:
+        first.setdefault(model.id, model)
+    return tuple(first.values())
