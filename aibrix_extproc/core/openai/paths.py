@@ -1,0 +1,46 @@
+"""Request paths as the operations table matches them, and model ids as they stand in a path.
+
+Nothing is resolved or decoded here: a path with dot segments or escapes stays what it is, so that it can only ever
+match itself. Percent-encoding is undone for one thing, the model id of `/v1/models/{id}`, and only once.
+"""
+
+import re
+from typing import Final
+
+MAX_MODEL_ID_BYTES: Final = 1024
+
+_SLASHES: Final = re.compile(r"/{2,}")
+_ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
+_STRAY_PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_ESCAPED_DOT: Final = re.compile(r"%2e", re.IGNORECASE)
+_ANY_SLASH: Final = re.compile(r"/|\\|%2f|%5c", re.IGNORECASE)
+
+
+def normalise(raw_path: str) -> str:
+    """The path to match: without query and fragment, slashes merged, no trailing slash."""
+    path = re.split(r"[?#]", raw_path, maxsplit=1)[0]
+    path = _SLASHES.sub("/", path)
+    if len(path) > 1 and path.endswith("/"):
+        path = path[:-1]
+    return path or "/"
+
+
+def has_dot_segments(path: str) -> bool:
+    """Whether a `.` or `..` segment hides in the path, plain or escaped; such a path belongs to no template."""
+    return any(_ESCAPED_DOT.sub(".", part) in (".", "..") for part in _ANY_SLASH.split(path))
+
+
+def decode_model_id(segment: str) -> str | None:
+    """The model id that the rest of a `/v1/models/...` path names, or None if no model can be called so."""
+    raw = segment.encode("utf-8", "surrogatepass")
+    if not raw or len(raw) > MAX_MODEL_ID_BYTES or _STRAY_PERCENT.search(raw):
+        return None
+    decoded = _ESCAPE.sub(lambda escape: bytes((int(escape[1], 16),)), raw)
+    try:
+        name = decoded.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    if _CONTROL.search(name) or any(part in (".", "..") for part in name.split("/")):
+        return None
+    return name
