@@ -60,6 +60,7 @@ class Fleet:
     sources: Mapping[str, Mapping[str, Endpoint]]
     unlisted: frozenset[str]  # sources that have not listed yet
     observed: Mapping[str, Observed] = field(default_factory=lambda: MappingProxyType({}))
+    merged: Mapping[str, Endpoint] = field(default_factory=lambda: MappingProxyType({}))  # by identity
     snapshot: Snapshot = EMPTY
 
 
@@ -91,19 +92,22 @@ def _of(fleet: Fleet, source: str) -> Mapping[str, Endpoint]:
 
 def _given(fleet: Fleet, source: str, endpoints: dict[str, Endpoint], *, listed: bool = False) -> Fleet:
     """Replace what one source gives; observations of endpoints that nobody gives any more are dropped."""
-    same = _of(fleet, source) == endpoints
-    if same and not (listed and source in fleet.unlisted):
+    before = _of(fleet, source)
+    unlisted = fleet.unlisted - {source} if listed else fleet.unlisted
+    if before == endpoints and unlisted == fleet.unlisted:
         return fleet
     sources = MappingProxyType({**fleet.sources, source: MappingProxyType(endpoints)})
-    alive = {identity for given in sources.values() for identity in given}
-    observed = {identity: seen for identity, seen in fleet.observed.items() if identity in alive}
-    unlisted = fleet.unlisted - {source} if listed else fleet.unlisted
-    return _settled(Fleet(sources, unlisted, MappingProxyType(observed), fleet.snapshot))
+    touched = {key for key in before.keys() | endpoints.keys() if before.get(key) != endpoints.get(key)}
+    lost = {key for key in touched if not any(key in given for given in sources.values())}
+    observed = {key: seen for key, seen in fleet.observed.items() if key not in lost}
+    return _settled(
+        replace(fleet, sources=sources, unlisted=unlisted, observed=MappingProxyType(observed)), touched=touched
+    )
 
 
 def _observe(fleet: Fleet, seen: Observed) -> Fleet:
     """Take in what an engine has shown; an endpoint that left while it was asked is no longer of interest."""
-    if not any(seen.identity in given for given in fleet.sources.values()):
+    if seen.identity not in fleet.merged:
         return fleet
     before = fleet.observed.get(seen.identity)
     if before is not None:
@@ -114,23 +118,25 @@ def _observe(fleet: Fleet, seen: Observed) -> Fleet:
         )
     if seen == before:
         return fleet
-    return _settled(replace(fleet, observed=MappingProxyType({**fleet.observed, seen.identity: seen})))
+    observed = MappingProxyType({**fleet.observed, seen.identity: seen})
+    return _settled(replace(fleet, observed=observed), touched={seen.identity})
 
 
-def _settled(fleet: Fleet) -> Fleet:
-    """The fleet with the snapshot that its parts give."""
-    merged: dict[str, Endpoint] = {}
-    for given in fleet.sources.values():
-        for identity, endpoint in given.items():
-            merged.setdefault(identity, _seen(endpoint, fleet.observed.get(identity)))
+def _settled(fleet: Fleet, touched: set[str]) -> Fleet:
+    """The fleet with the snapshot that its parts give; only the touched endpoints are merged anew."""
+    merged = dict(fleet.merged)
+    for identity in touched:
+        merged.pop(identity, None)
+        given = next((given[identity] for given in fleet.sources.values() if identity in given), None)
+        if given is not None:
+            merged[identity] = _seen(given, fleet.observed.get(identity))
     before = fleet.snapshot
-    endpoints = tuple(merged.values())
     # Known once is known for good: an endpoint that joins later must not make the gateway unready.
-    known = before.known or (not fleet.unlisted and all(one.health is not Health.UNKNOWN for one in endpoints))
-    after = snapshot_of(endpoints, version=before.version + 1, known=known)
-    if after.endpoints == before.endpoints and known == before.known:
+    known = before.known or (not fleet.unlisted and all(one.health is not Health.UNKNOWN for one in merged.values()))
+    if known == before.known and all(merged.get(key) == fleet.merged.get(key) for key in touched):
         return fleet
-    return replace(fleet, snapshot=after)
+    after = snapshot_of(tuple(merged.values()), version=before.version + 1, known=known)
+    return replace(fleet, merged=MappingProxyType(merged), snapshot=after)
 
 
 def _seen(given: Endpoint, seen: Observed | None) -> Endpoint:
