@@ -1,0 +1,227 @@
+"""The command `aibrix-extproc simulate`: an engine from the command line."""
+
+import argparse
+import sys
+
+from aibrix_extproc.simulator.options import LoraModule, SimulatorOptions, Task
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    defaults = SimulatorOptions()
+    _add_model_arguments(parser, defaults)
+    _add_latency_arguments(parser, defaults)
+    _add_server_arguments(parser, defaults)
+
+
+def options_from(args: argparse.Namespace) -> SimulatorOptions:
+    """The options that the flags ask for."""
+    return SimulatorOptions(
+        host=args.host,
+        port=args.port,
+        models=tuple(args.model or SimulatorOptions().models),
+        root=args.root,
+        task=Task(args.task),
+        max_model_len=args.max_model_len,
+        api_keys=tuple(args.api_key or ()),
+        loras=tuple(args.lora or ()),
+        max_loras=args.max_loras,
+        seed=args.seed,
+        max_num_seqs=args.max_num_seqs,
+        max_num_queued_reqs=args.max_num_queued_reqs,
+        prefill_us_per_token=args.prefill_us_per_token,
+        prefill_base_ms=args.prefill_base_ms,
+        itl_ms=args.itl_ms,
+        tokens_per_write=args.tokens_per_write,
+        output_tokens=args.output_tokens,
+        block_size=args.block_size,
+        num_blocks=args.num_blocks,
+        prefix_caching=not args.no_prefix_caching,
+        embedding_dimensions=args.embedding_dimensions,
+        responses_store=args.enable_responses_store,
+        auto_tool_choice=args.enable_auto_tool_choice,
+        multimodal=args.multimodal,
+        prompt_tokens_details=args.enable_prompt_tokens_details,
+        request_id_headers=args.enable_request_id_headers,
+        server_load_tracking=args.enable_server_load_tracking,
+        lora_updating=not args.no_lora_updating,
+        dev_mode=not args.no_dev_mode,
+        admin=not args.no_admin,
+        keep_alive_seconds=args.keep_alive,
+        max_body_bytes=args.max_body_mib * 1024 * 1024,
+        recorded_requests=args.record_requests,
+        crash_exits=True,
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until SIGTERM or SIGINT."""
+    # Only here: the parser must stay cheap for all the other commands.
+    from aibrix_extproc.simulator.process import serve
+
+    try:
+        return serve(options_from(args))
+    except OSError as error:
+        sys.stderr.write(f"simulate: cannot listen on {args.host}:{args.port}: {error.strerror or error}\n")
+        return 1
+
+
+def _add_model_arguments(parser: argparse.ArgumentParser, defaults: SimulatorOptions) -> None:
+    add = parser.add_argument_group("model").add_argument
+    add(
+        "--model",
+        action="append",
+        metavar="NAME",
+        help=f"served model name; repeat for aliases, the first is echoed (default: {defaults.base_model})",
+    )
+    add("--root", default="", metavar="PATH", help="what /v1/models shows as root (default: the first model name)")
+    add(
+        "--task",
+        default=defaults.task.value,
+        choices=[task.value for task in Task],
+        help="what the model does; routes of other tasks are absent (default: %(default)s)",
+    )
+    add(
+        "--max-model-len",
+        type=_positive,
+        default=defaults.max_model_len,
+        metavar="TOKENS",
+        help="context length (default: %(default)s)",
+    )
+    add("--seed", type=int, default=defaults.seed, help="answers depend on it and on the request only")
+    add(
+        "--output-tokens",
+        type=_count,
+        default=defaults.output_tokens,
+        metavar="N",
+        help="length of an answer unless the request sets it (default: %(default)s)",
+    )
+    add("--lora", action="append", type=_lora, metavar="NAME=PATH", help="a LoRA adapter loaded from the start; repeat")
+    add(
+        "--max-loras",
+        type=_positive,
+        default=defaults.max_loras,
+        metavar="N",
+        help="adapters that can run at the same time (default: %(default)s)",
+    )
+    add("--no-lora-updating", action="store_true", help="no routes to load and unload adapters")
+    add(
+        "--embedding-dimensions",
+        type=_positive,
+        default=defaults.embedding_dimensions,
+        metavar="N",
+        help="length of an embedding (default: %(default)s)",
+    )
+    add("--enable-auto-tool-choice", action="store_true", help="accept tool_choice auto, else it is a 400 as in vLLM")
+    add("--multimodal", action="store_true", help="accept images and audio in messages, else they are a 400")
+    add("--enable-prompt-tokens-details", action="store_true", help="report cached_tokens in usage")
+    add("--enable-responses-store", action="store_true", help="keep responses in memory, allow background ones")
+
+
+def _add_latency_arguments(parser: argparse.ArgumentParser, defaults: SimulatorOptions) -> None:
+    add = parser.add_argument_group("latency and capacity").add_argument
+    add(
+        "--prefill-us-per-token",
+        type=_amount,
+        default=0.0,
+        metavar="US",
+        help="microseconds for each prompt token not in the prefix cache (default: 0)",
+    )
+    add("--prefill-base-ms", type=_amount, default=0.0, metavar="MS", help="milliseconds for each prefill (default: 0)")
+    add("--itl-ms", type=_amount, default=0.0, metavar="MS", help="milliseconds between two tokens (default: 0)")
+    add(
+        "--tokens-per-write",
+        type=_count,
+        default=0,
+        metavar="N",
+        help="tokens in one socket write (default: 1, without inter-token time all)",
+    )
+    add(
+        "--max-num-seqs",
+        type=_positive,
+        default=defaults.max_num_seqs,
+        metavar="N",
+        help="sequences that run at the same time, the others wait (default: %(default)s)",
+    )
+    add(
+        "--max-num-queued-reqs",
+        type=_count,
+        default=None,
+        metavar="N",
+        help="waiting requests above this are refused with 503 (default: no limit)",
+    )
+    add(
+        "--block-size",
+        type=_positive,
+        default=defaults.block_size,
+        metavar="TOKENS",
+        help="tokens of one cache block (default: %(default)s)",
+    )
+    add(
+        "--num-blocks",
+        type=_positive,
+        default=defaults.num_blocks,
+        metavar="N",
+        help="size of the KV cache in blocks (default: %(default)s)",
+    )
+    add("--no-prefix-caching", action="store_true", help="compute every prompt in full")
+
+
+def _add_server_arguments(parser: argparse.ArgumentParser, defaults: SimulatorOptions) -> None:
+    add = parser.add_argument_group("server").add_argument
+    add("--host", default=defaults.host, help="address to listen on (default: %(default)s)")
+    add("--port", type=_count, default=8000, help="port to listen on, 0 for a free one (default: %(default)s)")
+    add("--api-key", action="append", metavar="KEY", help="require this bearer key below /v1; repeat for several")
+    add(
+        "--keep-alive",
+        type=_amount,
+        default=defaults.keep_alive_seconds,
+        metavar="SECONDS",
+        help="idle connections are closed after this (default: %(default)s, as uvicorn)",
+    )
+    add("--max-body-mib", type=_positive, default=64, metavar="MIB", help="largest request body (default: %(default)s)")
+    add("--enable-request-id-headers", action="store_true", help="echo X-Request-Id")
+    add("--enable-server-load-tracking", action="store_true", help="count running requests in GET /load")
+    add("--no-dev-mode", action="store_true", help="no routes for sleep, pause and cache reset")
+    add("--no-admin", action="store_true", help="no /sim routes, and x-sim headers mean nothing")
+    add(
+        "--record-requests",
+        type=_count,
+        default=defaults.recorded_requests,
+        metavar="N",
+        help="requests that GET /sim/requests remembers; 0 is faster (default: %(default)s)",
+    )
+
+
+def _lora(text: str) -> LoraModule:
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise argparse.ArgumentTypeError(f"expected NAME=PATH, not {text!r}")
+    return LoraModule(name, path)
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError("must not be negative")
+    return value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be positive")
+    return value
+
+
+def _amount(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1e9:
+        raise argparse.ArgumentTypeError("must not be negative")
+    return value
+
+
+if __name__ == "__main__":
+    _parser = argparse.ArgumentParser(prog="simulate", description=__doc__)
+    add_arguments(_parser)
+    raise SystemExit(run(_parser.parse_args()))

@@ -1,0 +1,269 @@
+"""The engine: lets requests run when there is room, at the pace of the latency model.
+
+The words of an answer are known before (script.py); this module only decides when how many of them are
+there, and keeps the books: queue, blocks, prefix cache, pause and sleep, metrics.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Final
+
+from aibrix_extproc.simulator.engine_gauges import engine_gauges
+from aibrix_extproc.simulator.errors import busy
+from aibrix_extproc.simulator.metrics import Metrics
+from aibrix_extproc.simulator.models import ServedModels
+from aibrix_extproc.simulator.options import SimulatorOptions
+from aibrix_extproc.simulator.prefix_cache import PrefixCache
+from aibrix_extproc.simulator.scheduler import Claim, Scheduler
+
+_EVERYTHING: Final = 1 << 60
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the engine must know of a request."""
+
+    prompt: bytes
+    prompt_tokens: int
+    lengths: tuple[int, ...]
+    """Output tokens of each choice."""
+    finish_reasons: tuple[str, ...]
+    max_tokens: int = 0
+    adapter: str = ""
+    cache_salt: str = ""
+    itl_seconds: float = 0.0
+    tokens_per_write: int = 0
+
+
+class Ticket:
+    """One request's stay in the engine."""
+
+    __slots__ = ("aborted", "arrived_at", "cached_tokens", "complete", "first_token_at", "job", "released", "started",
+                 "started_at", "wake")  # fmt: skip
+
+    def __init__(self, job: Job, arrived_at: float, started: asyncio.Future[None]) -> None:
+        self.job = job
+        self.arrived_at = arrived_at
+        self.started = started
+        self.started_at = arrived_at
+        self.first_token_at = 0.0
+        self.cached_tokens = 0
+        self.aborted = False
+        self.complete = False
+        self.released = False
+        self.wake: asyncio.Future[None] | None = None
+
+    def finish_reason(self, choice: int) -> str:
+        """How a choice ended."""
+        return "abort" if self.aborted else self.job.finish_reasons[choice]
+
+
+class Engine:
+    """One engine process's state; must be made inside of the event loop."""
+
+    def __init__(self, options: SimulatorOptions) -> None:
+        self.options = options
+        self.started_at_wall = time.time()
+        self.models = ServedModels(options)
+        self.cache = PrefixCache(options.block_size, options.num_blocks)
+        self.scheduler = Scheduler(options.max_num_seqs, options.num_blocks, options.max_loras)
+        self.metrics = Metrics(options.base_model, self.started_at_wall)
+        self.paused = False
+        self.sleep_level: int | None = None
+        self.adapter_history: dict[tuple[str, str], float] = {}
+        """When each pair of (running, waiting) adapter lists was last seen; vLLM never forgets a pair."""
+        self._loop = asyncio.get_running_loop()
+        self._tickets: set[Ticket] = set()
+        self._thawed = asyncio.Event()
+        self._thawed.set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def halted(self) -> bool:
+        """Whether new requests hang."""
+        return self.paused or self.sleep_level is not None
+
+    def render_metrics(self) -> bytes:
+        """The body of GET /metrics."""
+        return self.metrics.render(engine_gauges(self))
+
+    def enter(self, job: Job) -> Ticket:
+        """Queue a request; raises the 503 of a full queue. Every ticket must be released."""
+        limit = self.options.max_num_queued_reqs
+        ticket = Ticket(job, self._loop.time(), self._loop.create_future())
+        tokens = job.prompt_tokens + sum(job.lengths)
+        self.scheduler.offer(ticket, Claim(len(job.lengths) or 1, -(-tokens // self.options.block_size), job.adapter))
+        self._tickets.add(ticket)
+        self._idle.clear()
+        self._admit()
+        if limit is not None and not ticket.started.done() and len(self.scheduler.waiting) > limit:
+            self._drop(ticket)
+            self.metrics.reject("max_num_queued_reqs")
+            raise busy()
+        return ticket
+
+    async def pace(self, ticket: Ticket) -> AsyncIterator[tuple[int, int]]:
+        """Yield ranges of output positions as they are generated; ends early when aborted."""
+        await ticket.started
+        if ticket.aborted:
+            return
+        await self._prefill(ticket)
+        job = ticket.job
+        total = max(job.lengths, default=0)
+        step = job.tokens_per_write or (1 if job.itl_seconds else _EVERYTHING)
+        position, due_at = 0, ticket.first_token_at
+        while position < total and not ticket.aborted:
+            if not self._thawed.is_set():
+                await self._thawed.wait()
+                due_at = self._loop.time()
+            end = min(total, position + step)
+            # The first token of an answer comes out of the prefill.
+            due_at += job.itl_seconds * (end - position - (position == 0))
+            await self._sleep_until(ticket, due_at)
+            if ticket.aborted:
+                return
+            yield position, end
+            position = end
+        ticket.complete = not ticket.aborted
+
+    async def run(self, ticket: Ticket) -> None:
+        """Wait until everything is generated or the request is aborted, and release it."""
+        try:
+            async for _ in self.pace(ticket):
+                pass
+        finally:
+            self.release(ticket)
+
+    def release(self, ticket: Ticket) -> None:
+        """End a request's stay and count how it ended; a second time does nothing."""
+        if ticket.released:
+            return
+        self._drop(ticket)
+        now, job, metrics = self._loop.time(), ticket.job, self.metrics
+        if not ticket.complete:
+            metrics.count("request_success", len(job.lengths) or 1, finished_reason="abort")
+            return
+        for reason in job.finish_reasons:
+            metrics.count("request_success", finished_reason="stop" if reason == "tool_calls" else reason)
+        generated = sum(job.lengths)
+        metrics.count("generation_tokens", generated)
+        metrics.observe("request_generation_tokens", generated)
+        metrics.observe("request_prompt_tokens", job.prompt_tokens)
+        metrics.observe("request_params_n", len(job.lengths) or 1)
+        metrics.observe("request_params_max_tokens", job.max_tokens)
+        metrics.observe("e2e_request_latency_seconds", now - ticket.arrived_at)
+        metrics.observe("request_inference_time_seconds", now - ticket.started_at)
+        decode = now - ticket.first_token_at
+        metrics.observe("request_decode_time_seconds", decode)
+        gaps = max(job.lengths, default=0) - 1
+        if gaps > 0:
+            metrics.observe("inter_token_latency_seconds", decode / gaps, gaps)
+            metrics.observe("request_time_per_output_token_seconds", decode / gaps)
+
+    async def halt(self, mode: str, sleep_level: int | None = None) -> None:
+        """Pause, or sleep if there is a level: `abort`, `wait` for or `keep` what is in flight."""
+        if sleep_level is None:
+            self.paused = True
+        else:
+            self.sleep_level = sleep_level
+        self.scheduler.frozen = True
+        if mode == "abort":
+            for ticket in list(self._tickets):
+                self._abort(ticket)
+        elif mode == "keep":
+            self._thawed.clear()
+        else:
+            while self.scheduler.running:
+                self._idle.clear()
+                await self._idle.wait()
+
+    def resume(self) -> None:
+        """End the pause."""
+        self.paused = False
+        self._thaw()
+
+    def wake_up(self) -> None:
+        """End the sleep."""
+        self.sleep_level = None
+        self._thaw()
+
+    def reset_prefix_cache(self) -> bool:
+        """Forget all blocks; refused while requests hold some."""
+        if self.scheduler.running:
+            return False
+        self.cache.clear()
+        return True
+
+    def _thaw(self) -> None:
+        if not self.halted:
+            self.scheduler.frozen = False
+            self._thawed.set()
+            self._admit()
+
+    def _admit(self) -> None:
+        for ticket in self.scheduler.admit():
+            if isinstance(ticket, Ticket) and not ticket.started.done():
+                ticket.started_at = self._loop.time()
+                ticket.started.set_result(None)
+        self._note_adapters()
+
+    def _drop(self, ticket: Ticket) -> None:
+        ticket.released = True
+        self._tickets.discard(ticket)
+        self.scheduler.remove(ticket)
+        if not self.scheduler.running:
+            self._idle.set()
+        self._admit()
+
+    def _abort(self, ticket: Ticket) -> None:
+        ticket.aborted = True
+        for future in (ticket.started, ticket.wake):
+            if future is not None and not future.done():
+                future.set_result(None)
+
+    async def _prefill(self, ticket: Ticket) -> None:
+        options, job, metrics = self.options, ticket.job, self.metrics
+        root = f"{job.adapter}\0{job.cache_salt}"
+        if options.prefix_caching:
+            ticket.cached_tokens = self.cache.match(root, job.prompt)
+            metrics.count("prefix_cache_queries", job.prompt_tokens)
+            metrics.count("prefix_cache_hits", ticket.cached_tokens)
+        computed = job.prompt_tokens - ticket.cached_tokens
+        seconds = options.prefill_base_ms / 1e3 + computed * options.prefill_us_per_token / 1e6
+        await self._sleep_until(ticket, self._loop.time() + seconds)
+        if options.prefix_caching:
+            self.cache.insert(root, job.prompt)
+        now = ticket.first_token_at = self._loop.time()
+        metrics.count("prompt_tokens", job.prompt_tokens)
+        metrics.count("prompt_tokens_cached", ticket.cached_tokens)
+        metrics.count("prompt_tokens_by_source", computed, source="local_compute")
+        metrics.count("prompt_tokens_by_source", ticket.cached_tokens, source="local_cache_hit")
+        metrics.observe("time_to_first_token_seconds", now - ticket.arrived_at)
+        metrics.observe("request_queue_time_seconds", ticket.started_at - ticket.arrived_at)
+        metrics.observe("request_prefill_time_seconds", now - ticket.started_at)
+
+    async def _sleep_until(self, ticket: Ticket, due_at: float) -> None:
+        """A sleep that an abort ends at once."""
+        if due_at <= self._loop.time():
+            return
+        ticket.wake = self._loop.create_future()
+        timer = self._loop.call_at(due_at, _resolve, ticket.wake)
+        try:
+            await ticket.wake
+        finally:
+            timer.cancel()
+            ticket.wake = None
+
+    def _note_adapters(self) -> None:
+        if not self.models.adapters:
+            return
+        running, waiting = self.scheduler.running_adapters(), self.scheduler.waiting_adapters()
+        self.adapter_history[(",".join(sorted(running)), ",".join(sorted(waiting)))] = time.time()
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

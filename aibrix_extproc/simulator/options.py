@@ -1,0 +1,83 @@
+"""Everything that can be chosen about one simulated engine."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+VLLM_VERSION: Final = "0.32.0"
+
+
+class Task(StrEnum):
+    """What the engine's model does; it decides which routes exist."""
+
+    GENERATE = "generate"
+    EMBED = "embed"
+    CLASSIFY = "classify"
+    SCORE = "score"
+    RERANK = "rerank"
+    TRANSCRIPTION = "transcription"
+
+
+@dataclass(frozen=True, slots=True)
+class LoraModule:
+    """An adapter that is there from the start."""
+
+    name: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatorOptions:
+    """The knobs of one engine; the defaults make an instantaneous one."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    """0 lets the kernel choose."""
+    models: tuple[str, ...] = ("sim-model",)
+    """Served names; the first one is echoed in responses and metrics, the others are aliases."""
+    root: str = ""
+    """What /v1/models leaks as `root`; empty means the first served name."""
+    task: Task = Task.GENERATE
+    max_model_len: int = 8192
+    api_keys: tuple[str, ...] = ()
+    loras: tuple[LoraModule, ...] = ()
+    max_loras: int = 4
+    seed: int = 0
+    max_num_seqs: int = 256
+    max_num_queued_reqs: int | None = None
+    """More waiting requests than this are refused with 503; None never refuses."""
+    prefill_us_per_token: float = 0.0
+    """Microseconds for each prompt token that is not in the prefix cache."""
+    prefill_base_ms: float = 0.0
+    itl_ms: float = 0.0
+    """Milliseconds between two tokens of one sequence."""
+    tokens_per_write: int = 0
+    """Tokens in one socket write; 0 means all at once without inter-token time, else one."""
+    output_tokens: int = 16
+    """Tokens an answer has unless the request asks for another number."""
+    block_size: int = 16
+    num_blocks: int = 16384
+    prefix_caching: bool = True
+    embedding_dimensions: int = 64
+    responses_store: bool = False
+    auto_tool_choice: bool = False
+    multimodal: bool = False
+    prompt_tokens_details: bool = False
+    request_id_headers: bool = False
+    server_load_tracking: bool = False
+    lora_updating: bool = True
+    dev_mode: bool = True
+    """Gives the routes of VLLM_SERVER_DEV_MODE: sleep, pause, prefix cache reset."""
+    admin: bool = True
+    """Gives the /sim routes and obeys the x-sim headers."""
+    keep_alive_seconds: float = 5.0
+    max_body_bytes: int = 64 * 1024 * 1024
+    recorded_requests: int = 256
+    recorded_body_bytes: int = 64 * 1024
+    crash_exits: bool = False
+    """Whether the crash fault ends the process; else it only drops the listener and all connections."""
+
+    @property
+    def base_model(self) -> str:
+        """The name that responses and metrics carry."""
+        return self.models[0]

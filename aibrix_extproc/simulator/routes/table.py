@@ -1,0 +1,92 @@
+"""Which routes an engine has, by its task and options."""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from aibrix_extproc.simulator.options import SimulatorOptions, Task
+from aibrix_extproc.simulator.routes import chat, control
+from aibrix_extproc.simulator.wire import Answer, Call
+
+Handler = Callable[[Call], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One path: its handler for each method."""
+
+    path: str
+    methods: Mapping[str, Handler]
+
+
+def _post(handler: Handler, *paths: str) -> list[Route]:
+    return [Route(path, {"POST": handler}) for path in paths]
+
+
+def _get(handler: Handler, *paths: str) -> list[Route]:
+    return [Route(path, {"GET": handler}) for path in paths]
+
+
+def routes_of(options: SimulatorOptions) -> list[Route]:
+    """All routes of an engine."""
+    routes = [
+        *_get(control.health, "/health"),
+        Route("/ping", {"GET": control.health, "POST": control.health}),
+        *_get(control.version, "/version"),
+        *_get(control.metrics, "/metrics"),
+        *_get(control.models, "/v1/models"),
+    ]
+    if options.lora_updating:
+        routes += _post(control.load_adapter, "/v1/load_lora_adapter")
+        routes += _post(control.unload_adapter, "/v1/unload_lora_adapter")
+    if options.dev_mode:
+        routes += _dev_routes()
+    return routes + _task_routes(options.task)
+
+
+def _dev_routes() -> list[Route]:
+    return [
+        *_get(control.server_info, "/server_info"),
+        *_get(control.is_sleeping, "/is_sleeping"),
+        *_get(control.is_paused, "/is_paused"),
+        *_post(control.sleep, "/sleep"),
+        *_post(control.wake_up, "/wake_up"),
+        *_post(control.pause, "/pause"),
+        *_post(control.resume, "/resume"),
+        *_post(control.reset_prefix_cache, "/reset_prefix_cache"),
+    ]
+
+
+def _task_routes(task: Task) -> list[Route]:
+    if task is Task.GENERATE:
+        return _post(chat.create_chat_completion, "/v1/chat/completions")
+    return []
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A route that fits a path, and what its variable parts were."""
+
+    route: Route
+    values: tuple[str, ...] = ()
+
+
+class RouteTable:
+    """Finds the route of a path."""
+
+    def __init__(self, routes: list[Route]) -> None:
+        self._exact = {route.path: Match(route) for route in routes if "{" not in route.path}
+        self._patterns = [
+            (re.compile(re.sub(r"\{[^}]*\}", "([^/]+)", route.path)), route) for route in routes if "{" in route.path
+        ]
+
+    def find(self, path: str) -> Match | None:
+        """The route of a path, if there is one."""
+        match = self._exact.get(path)
+        if match is not None:
+            return match
+        for pattern, route in self._patterns:
+            found = pattern.fullmatch(path)
+            if found:
+                return Match(route, found.groups())
+        return None

@@ -1,0 +1,119 @@
+"""What chat, text completions and their relatives share: checks of sampling parameters, and scripts."""
+
+from collections.abc import Sequence
+
+from aibrix_extproc.simulator.engine import Job
+from aibrix_extproc.simulator.errors import EngineError, bad_value
+from aibrix_extproc.simulator.models import Model
+from aibrix_extproc.simulator.options import SimulatorOptions
+from aibrix_extproc.simulator.requests import Sampling
+from aibrix_extproc.simulator.script import Bounds, Script, text_script, word_tokens, write_script
+from aibrix_extproc.simulator.wire import Call
+
+_MAX_STOP_STRINGS = 4
+
+
+def check_sampling(body: Sampling, max_tokens: int | None) -> None:
+    """Refuse parameters out of range, in vLLM's words."""
+    for param, value in (("temperature", body.temperature),):
+        if value is not None and value < 0:
+            raise bad_value(param, value, f"temperature must be non-negative, got {value}.")
+    if body.top_p is not None and not 0 < body.top_p <= 1:
+        raise bad_value("top_p", body.top_p, f"top_p must be in (0, 1], got {body.top_p}.")
+    if body.n is not None and body.n < 1:
+        raise bad_value("n", body.n, f"n must be at least 1, got {body.n}.")
+    if max_tokens is not None and max_tokens < 1:
+        raise bad_value("max_tokens", max_tokens, f"max_tokens must be at least 1, got {max_tokens}.")
+    for param, penalty in (
+        ("presence_penalty", body.presence_penalty),
+        ("frequency_penalty", body.frequency_penalty),
+    ):
+        if penalty is not None and not -2 <= penalty <= 2:
+            raise bad_value(param, penalty, f"{param} must be in [-2, 2], got {penalty}.")
+    if body.top_k is not None and body.top_k < -1:
+        raise bad_value("top_k", body.top_k, f"top_k must be 0 (disable), or at least 1, got {body.top_k}.")
+    if len(stops_of(body)) > _MAX_STOP_STRINGS:
+        raise bad_value("stop", stops_of(body), f"stop must have at most {_MAX_STOP_STRINGS} strings.")
+    check_stream_options(body)
+
+
+def check_stream_options(body: Sampling) -> None:
+    """Options of a stream need a stream."""
+    if body.stream_options is not None and not body.stream:
+        raise stream_options_error()
+
+
+def stream_options_error() -> EngineError:
+    """The refusal of options without a stream."""
+    return EngineError(400, "Bad Request", "Stream options can only be defined when `stream=True`.", "stream_options")
+
+
+def stops_of(body: Sampling) -> tuple[str, ...]:
+    """The stop strings."""
+    if not body.stop:
+        return ()
+    return (body.stop,) if isinstance(body.stop, str) else tuple(body.stop)
+
+
+def answer_script(
+    call: Call,
+    prompt: bytes,
+    bounds: Bounds,
+    choice: int = 0,
+    seed: int | None = None,
+    text: str | None = None,
+    ignore_eos: bool = False,
+) -> Script:
+    """What the engine says to a prompt; a text (of a schema, of a header) is said as it is."""
+    if text is None:
+        text = call.pace.text
+    if text is not None:
+        return text_script(text, bounds)
+    options = call.engine.options
+    wanted = options.output_tokens if call.pace.tokens is None else call.pace.tokens
+    if ignore_eos:
+        wanted = bounds.max_tokens
+    wanted = max(wanted, bounds.min_tokens)
+    # One word more than allowed is enough to see that the answer was cut.
+    count = min(wanted, bounds.max_tokens + 1)
+    mixed = options.seed * 1000003 + (seed or 0)
+    script = write_script(word_tokens(mixed, prompt, choice, count), bounds)
+    return Script(script.pieces, "length", None) if ignore_eos and script.stop_reason is None else script
+
+
+def make_job(
+    call: Call, model: Model, prompt: bytes, prompt_tokens: int, scripts: Sequence[Script], max_tokens: int, salt: str
+) -> Job:
+    """The engine's view of a request."""
+    return Job(
+        prompt=prompt,
+        prompt_tokens=prompt_tokens,
+        lengths=tuple(len(script.pieces) for script in scripts),
+        finish_reasons=tuple(script.finish_reason for script in scripts),
+        max_tokens=max_tokens,
+        adapter=model.adapter,
+        cache_salt=salt,
+        itl_seconds=call.pace.itl_seconds,
+        tokens_per_write=call.pace.tokens_per_write,
+    )
+
+
+def token_budget(requested: int | None, prompt_tokens: int, options: SimulatorOptions) -> int:
+    """How many tokens an answer may have."""
+    room = options.max_model_len - prompt_tokens
+    return room if requested is None else min(requested, room)
+
+
+def load_headers(call: Call) -> dict[str, str]:
+    """The in-band load report, for who asks for it."""
+    form = call.headers.get("endpoint-load-metrics-format", "").upper()
+    if form not in ("TEXT", "JSON"):
+        return {}
+    scheduler = call.engine.scheduler
+    waiting = float(sum(claim.sequences for claim in scheduler.waiting.values()))
+    usage = scheduler.cache_usage
+    if form == "TEXT":
+        text = f"TEXT named_metrics.num_requests_waiting={waiting}, named_metrics.kv_cache_usage_perc={usage}"
+    else:
+        text = f'JSON {{"named_metrics": {{"num_requests_waiting": {waiting}, "kv_cache_usage_perc": {usage}}}}}'
+    return {"endpoint-load-metrics": text}

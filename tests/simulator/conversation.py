@@ -1,0 +1,43 @@
+"""Requests that most tests send."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+
+from aibrix_extproc.simulator.server import Simulator
+
+HELLO: dict[str, Any] = {"model": "sim-model", "messages": [{"role": "user", "content": "hello"}]}
+STREAM: dict[str, Any] = {**HELLO, "stream": True}
+
+
+def chat_url(sim: Simulator) -> str:
+    return f"{sim.url}/v1/chat/completions"
+
+
+async def post(
+    http: aiohttp.ClientSession, url: str, body: object, headers: dict[str, str] | None = None
+) -> tuple[int, Any]:
+    """The status and the JSON of an answer."""
+    async with http.post(url, json=body, headers=headers) as response:
+        return response.status, await response.json()
+
+
+def events(raw: bytes) -> list[Any]:
+    """The payloads of an event stream; the end marker stays text."""
+    assert raw.endswith(b"\n\n")
+    found = []
+    for block in raw.decode().removesuffix("\n\n").split("\n\n"):
+        data = next(line for line in block.split("\n") if line.startswith("data: ")).removeprefix("data: ")
+        found.append(data if data == "[DONE]" else json.loads(data))
+    return found
+
+
+async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Wait for something to become true."""
+    async with asyncio.timeout(seconds):
+        # The conditions are about the simulator's inside, which has no event for them.
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
