@@ -1,0 +1,1 @@
+"""Endpoints that an operator writes down: a watched YAML file, or flags."""
