@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from aibrix_extproc.core.fleet.placement import Placement
 from aibrix_extproc.core.openai.caller import Caller
 from aibrix_extproc.core.openai.errors import Problem
-from aibrix_extproc.core.fleet.placement import Placement
 
 
 @dataclass(frozen=True, slots=True)

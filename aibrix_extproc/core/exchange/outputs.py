@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
-from aibrix_extproc.core.openai.caller import Caller
 from aibrix_extproc.core.exchange.events import Cause
-from aibrix_extproc.core.openai.operations import Operation
 from aibrix_extproc.core.fleet.placement import Placement, RouteQuery
+from aibrix_extproc.core.openai.caller import Caller
+from aibrix_extproc.core.openai.operations import Operation
 
 
 class Phase(Enum):

@@ -119,9 +119,7 @@ class ResponseSide:
     def _instead(self, problem: Problem, outcome: Outcome) -> Immediate:
         shaped = shape(problem)
         self.problem, self.outcome, self.status = problem.key, outcome, shaped.status
-        return Immediate(
-            shaped.status, (*shaped.headers, *self._own_headers()), shaped.body, f"ext_proc_{problem.key}"
-        )
+        return Immediate(shaped.status, (*shaped.headers, *self._own_headers()), shaped.body, f"ext_proc_{problem.key}")
 
     def _rewritten(self, body: bytes) -> Continue:
         """An engine's error body in OpenAI's shape; Envoy takes a changed status here and wants the exact length."""

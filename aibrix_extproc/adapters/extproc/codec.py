@@ -1,0 +1,151 @@
+"""Protobuf to events and replies to bytes. The only place that knows the messages' fields.
+
+Values are read and written as `raw_value`: Envoy looks at nothing else in several places.
+"""
+
+from collections.abc import Callable
+from typing import Final, assert_never
+
+from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
+    HeaderMap,
+    HeaderMutation,
+    HeaderValueOption,
+    ProcessingMode,
+    ProcessingRequest,
+    ProcessingResponse,
+)
+from aibrix_extproc.core.exchange import events
+from aibrix_extproc.core.exchange.outputs import Continue, Immediate, Phase, Reply
+from aibrix_extproc.core.openai.headers import DESTINATION, REQUEST_ID
+
+ATTRIBUTES: Final = "envoy.filters.http.ext_proc"
+LB_NAMESPACE: Final = "envoy.lb"  # where endpoint pickers leave the destination as dynamic metadata
+
+PHASES: Final = {
+    "request_headers": Phase.REQUEST_HEAD,
+    "request_body": Phase.REQUEST_BODY,
+    "request_trailers": Phase.REQUEST_TRAILERS,
+    "response_headers": Phase.RESPONSE_HEAD,
+    "response_body": Phase.RESPONSE_BODY,
+    "response_trailers": Phase.RESPONSE_TRAILERS,
+}
+_FIELDS: Final = {phase: field for field, phase in PHASES.items()}
+
+
+def phase_of(message: ProcessingRequest) -> Phase | None:
+    """Which phase a message belongs to; None for one of a kind we do not know."""
+    return PHASES.get(message.WhichOneof("request") or "")
+
+
+def decode(message: ProcessingRequest, phase: Phase, at: float, make_id: Callable[[], str]) -> events.EnvoyEvent:
+    """The event behind a message. `make_id` names the exchange when Envoy sent no usable x-request-id."""
+    match phase:
+        case Phase.REQUEST_HEAD:
+            headers = _headers(message.request_headers.headers)
+            request_id = _request_id(headers.get(REQUEST_ID, "")) or make_id()
+            return events.RequestHead(at, request_id, headers, message.request_headers.end_of_stream)
+        case Phase.REQUEST_BODY:
+            return events.RequestBody(at, message.request_body.body, message.request_body.end_of_stream)
+        case Phase.REQUEST_TRAILERS:
+            return events.RequestTrailers(at)
+        case Phase.RESPONSE_HEAD:
+            return _response_head(message, at, make_id)
+        case Phase.RESPONSE_BODY:
+            return events.ResponseBody(at, message.response_body.body, message.response_body.end_of_stream)
+        case Phase.RESPONSE_TRAILERS:
+            return events.ResponseTrailers(at)
+        case _:
+            assert_never(phase)
+
+
+def _headers(headers: HeaderMap) -> dict[str, str]:
+    return {one.key: str(one.raw_value, "latin-1") if one.raw_value else one.value for one in headers.headers}
+
+
+def _request_id(given: str) -> str:
+    """OpenAI's form (`req_` and 32 hex digits) of the UUID that Envoy makes for each request at the edge."""
+    digits = given.replace("-", "")
+    if len(given) == 36 and len(digits) == 32 and digits.isalnum():
+        return f"req_{digits}"
+    return ""
+
+
+def _response_head(message: ProcessingRequest, at: float, make_id: Callable[[], str]) -> events.ResponseHead:
+    headers = _headers(message.response_headers.headers)
+    status = headers.get(":status", "")
+    details, flags, address, request_id = "", 0, "", ""
+    if ATTRIBUTES in message.attributes:
+        fields = message.attributes[ATTRIBUTES].fields
+        details = fields["response.code_details"].string_value
+        flags = int(fields["response.flags"].number_value)
+        address = fields["upstream.address"].string_value
+        request_id = _request_id(fields["request.id"].string_value)
+    return events.ResponseHead(
+        at,
+        int(status) if status.isdigit() else 0,
+        headers,
+        message.response_headers.end_of_stream,
+        details,
+        flags,
+        address,
+        request_id or make_id(),
+    )
+
+
+def _continue_bytes(phase: Phase) -> bytes:
+    response = ProcessingResponse()
+    getattr(response, _FIELDS[phase]).SetInParent()
+    return response.SerializeToString()
+
+
+# Most answers change nothing; they are encoded once.
+EMPTY_CONTINUE: Final = {phase: _continue_bytes(phase) for phase in Phase}
+_OVERWRITE: Final = HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
+
+
+def encode(reply: Reply) -> bytes:
+    """The serialised ProcessingResponse."""
+    if isinstance(reply, Immediate):
+        return _immediate(reply)
+    if reply == Continue(reply.phase):
+        return EMPTY_CONTINUE[reply.phase]
+    response = ProcessingResponse()
+    if reply.phase in (Phase.REQUEST_TRAILERS, Phase.RESPONSE_TRAILERS):
+        getattr(response, _FIELDS[reply.phase]).SetInParent()
+        return response.SerializeToString()
+    common = getattr(response, _FIELDS[reply.phase]).response
+    mutation = common.header_mutation
+    for name, value in reply.set_headers:
+        _set_header(mutation, name, value)
+    if reply.remove_headers:
+        mutation.remove_headers.extend(reply.remove_headers)
+    if reply.destination is not None:
+        _set_header(mutation, DESTINATION, reply.destination)
+        # Without it Envoy keeps the catch-all route that it chose before there was a destination.
+        common.clear_route_cache = True
+        metadata = response.dynamic_metadata.fields[LB_NAMESPACE].struct_value
+        metadata.fields[DESTINATION].string_value = reply.destination
+    if reply.body is not None:
+        common.body_mutation.body = reply.body
+    if reply.buffer_response:
+        response.mode_override.response_body_mode = ProcessingMode.BodySendMode.BUFFERED
+        response.mode_override.response_header_mode = ProcessingMode.HeaderSendMode.SEND
+    return response.SerializeToString()
+
+
+def _immediate(reply: Immediate) -> bytes:
+    response = ProcessingResponse()
+    immediate = response.immediate_response
+    immediate.status.code = reply.status
+    immediate.body = reply.body
+    immediate.details = reply.details
+    for name, value in reply.headers:
+        _set_header(immediate.headers, name, value)
+    return response.SerializeToString()
+
+
+def _set_header(mutation: HeaderMutation, name: str, value: str) -> None:
+    option = mutation.set_headers.add()
+    option.append_action = _OVERWRITE
+    option.header.key = name
+    option.header.raw_value = value.encode("utf-8")

@@ -1,0 +1,93 @@
+"""The ext_proc service on grpc.aio: a coroutine per stream around a `Session`, health, and an orderly end."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import OVERALL_HEALTH
+from grpc_health.v1.health import aio as health_aio
+
+from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import ProcessingRequest
+from aibrix_extproc.adapters.extproc.session import Session
+from aibrix_extproc.core.exchange.events import Cause
+
+logger = logging.getLogger(__name__)
+
+SERVICE: Final = "envoy.service.ext_proc.v3.ExternalProcessor"
+LIVENESS: Final = "liveness"
+READINESS: Final = (OVERALL_HEALTH, "readiness", SERVICE, "inference-extension")
+_MESSAGE_OVERHEAD_BYTES: Final = 1024 * 1024  # headers and attributes beside a body of the largest size
+
+
+class GrpcioServer:
+    """Serves `Process` and grpc.health.v1 on one port."""
+
+    def __init__(self, new_session: Callable[[], Session], *, max_body_bytes: int) -> None:
+        self._new_session = new_session
+        self._health = health_aio.HealthServicer()
+        self._running = 0
+        limit = max_body_bytes + _MESSAGE_OVERHEAD_BYTES
+        self._server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", limit),
+                ("grpc.max_send_message_length", limit),
+                ("grpc.so_reuseport", 0),  # a busy port is an error, not a shared one
+                ("grpc.http2.min_ping_interval_without_data_ms", 1000),
+                ("grpc.keepalive_permit_without_calls", 1),
+            ]
+        )
+        handler = grpc.stream_stream_rpc_method_handler(
+            self._process, request_deserializer=ProcessingRequest.FromString, response_serializer=None
+        )
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Process": handler}),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+
+    @property
+    def running(self) -> int:
+        """Streams that are open now."""
+        return self._running
+
+    async def start(self, address: str) -> int:
+        """Listen, live but not ready; returns the port."""
+        await self._health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
+        await self.set_ready(False)
+        port = self._server.add_insecure_port(address)
+        await self._server.start()
+        return int(port)
+
+    async def set_ready(self, ready: bool) -> None:
+        """What the health service answers for every name that means readiness."""
+        status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in READINESS:
+            await self._health.set(name, status)
+
+    async def drain(self, *, notice_seconds: float, drain_seconds: float) -> None:
+        """Go out of service: not ready at once, take new streams for the notice, finish running ones, stop."""
+        await self.set_ready(False)
+        if notice_seconds:
+            await asyncio.sleep(notice_seconds)
+        logger.info("draining", extra={"running": self._running})
+        await self._server.stop(drain_seconds)
+
+    async def _process(self, _: object, context: "grpc.aio.ServicerContext[ProcessingRequest, bytes]") -> None:
+        session = self._new_session()
+        cause = Cause.FAILED
+        self._running += 1
+        try:
+            read: Callable[[], Awaitable[object]] = context.read
+            while isinstance(message := await read(), ProcessingRequest):
+                for reply in session.receive(message):
+                    await context.write(reply)
+                while session.pending is not None:
+                    for reply in session.resume(await session.pending):
+                        await context.write(reply)
+            cause = Cause.HALF_CLOSED
+        except asyncio.CancelledError:
+            cause = Cause.CANCELLED  # how Envoy ends half of all normal exchanges
+            raise
+        finally:
+            self._running -= 1
+            session.close(cause)

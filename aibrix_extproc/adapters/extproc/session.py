@@ -1,0 +1,104 @@
+"""One ext_proc stream whatever carries it: messages in, serialised replies out, closed exactly once.
+
+A transport calls `receive` for each message, sends what it returns, awaits `pending` when an answer is not at hand,
+and calls `close` in its `finally`. This is the pump, and the one place where a bug is caught.
+"""
+
+import inspect
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from aibrix_extproc.adapters.extproc import codec
+from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import ProcessingRequest
+from aibrix_extproc.core.exchange import events
+from aibrix_extproc.core.exchange.machine import Exchange
+from aibrix_extproc.core.exchange.outputs import Ask, Authenticate, Continue, Describe, Fact, Immediate, Phase, Place
+from aibrix_extproc.core.exchange.states import ProtocolViolation
+
+logger = logging.getLogger(__name__)
+
+
+class Desk(Protocol):
+    """What a session needs from the application."""
+
+    def answer(self, ask: Ask) -> events.Answer | Awaitable[events.Answer]:
+        """Find out what the machine asks; an awaitable only when something really waits."""
+
+    def observe(self, fact: Fact) -> None:
+        """Something happened."""
+
+    def timed(self, phase: Phase, seconds: float) -> None:
+        """Our own time for one message."""
+
+    def bug(self) -> None:
+        """An exception that nobody expected was turned into an answer."""
+
+
+class Session:
+    """The exchange of one stream, fed with messages."""
+
+    def __init__(self, desk: Desk, exchange: Exchange, clock: Callable[[], float], make_id: Callable[[], str]) -> None:
+        self._desk = desk
+        self._exchange = exchange
+        self._clock = clock
+        self._make_id = make_id
+        self._closed = False
+        self._phase = Phase.REQUEST_HEAD  # of the message being handled
+        self.pending: Awaitable[events.Answer] | None = None
+
+    def receive(self, message: ProcessingRequest) -> list[bytes]:
+        """Replies to one message of Envoy, serialised, in order."""
+        started = self._clock()
+        phase = codec.phase_of(message)
+        if phase is None:
+            logger.warning("a message of an unknown kind was ignored")
+            return []
+        self._phase = phase
+        replies = self._guarded(lambda: self._advance(codec.decode(message, phase, started, self._make_id)))
+        self._desk.timed(phase, self._clock() - started)
+        return replies
+
+    def resume(self, answer: events.Answer) -> list[bytes]:
+        """Replies once `pending` has come true."""
+        self.pending = None
+        return self._guarded(lambda: self._advance(answer))
+
+    def _guarded(self, step: Callable[[], list[bytes]]) -> list[bytes]:
+        """Run one step; whatever goes wrong, Envoy gets an answer to the message it waits for."""
+        try:
+            return step()
+        except ProtocolViolation as violation:
+            logger.warning("protocol violation: %s", violation)
+        except Exception:
+            logger.exception("internal error while handling %s", self._phase.value)
+            self._desk.bug()
+            answers = [codec.encode(one) for one in self._exchange.internal_error() if isinstance(one, Immediate)]
+            if answers:
+                return answers
+        return [codec.EMPTY_CONTINUE[self._phase]]
+
+    def close(self, cause: events.Cause) -> None:
+        """The stream is over; gives the one closing fact. Further calls do nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        self._advance(events.StreamClosed(self._clock(), cause))
+
+    def _advance(self, event: events.Event) -> list[bytes]:
+        replies: list[bytes] = []
+        waiting: deque[events.Event] = deque((event,))
+        while waiting:
+            for output in self._exchange.receive(waiting.popleft()):
+                if isinstance(output, Continue | Immediate):
+                    replies.append(codec.encode(output))
+                elif isinstance(output, Authenticate | Place | Describe):
+                    answer = self._desk.answer(output)
+                    if inspect.isawaitable(answer):
+                        self.pending = answer
+                    else:
+                        waiting.append(answer)
+                else:
+                    self._desk.observe(output)
+        return replies

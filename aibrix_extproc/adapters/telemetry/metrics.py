@@ -1,0 +1,161 @@
+"""Facts to Prometheus metrics. Label values are bounded: operations by the table, models and endpoints by the fleet.
+
+A model that the fleet does not serve never becomes a label value, whatever a client sends.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from aibrix_extproc.core.exchange.outputs import Finished, Phase
+from aibrix_extproc.core.fleet.model import Health, Snapshot
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+MAX_MODELS: Final = 500  # label values; further ones are counted together
+OTHER: Final = "other"
+
+_PHASE_BUCKETS: Final = (5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 5e-2, 0.25, 1.0)
+_WAIT_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+
+# name: kind, labels, help; for the reference page and the registry
+METRICS: Final[Mapping[str, tuple[str, tuple[str, ...], str]]] = {
+    "aibrix_extproc_exchanges_total": (
+        "counter", ("operation", "model", "status", "outcome"), "Finished exchanges.",
+    ),
+    "aibrix_extproc_problems_total": ("counter", ("problem",), "Refusals and failures by row of the error table."),
+    "aibrix_extproc_retried_total": (
+        "counter", ("model",), "Exchanges that another engine served than the one picked first.",
+    ),
+    "aibrix_extproc_phase_seconds": ("histogram", ("phase",), "Our own time for one message of Envoy."),
+    "aibrix_extproc_response_head_seconds": (
+        "histogram", ("operation", "model"), "From the request's head to the response's head.",
+    ),
+    "aibrix_extproc_exchange_seconds": (
+        "histogram", ("operation", "model"), "From the request's head to the end of the exchange.",
+    ),
+    "aibrix_extproc_internal_errors_total": ("counter", (), "Unexpected exceptions that became an answer."),
+    "aibrix_extproc_in_flight": ("gauge", ("endpoint",), "Exchanges that are with an endpoint now."),
+    "aibrix_extproc_endpoints": ("gauge", ("health",), "Endpoints of the fleet by health."),
+    "aibrix_extproc_fleet_known": ("gauge", (), "1 once every source has listed and every engine was asked."),
+    "aibrix_extproc_fleet_source_ok": ("gauge", ("source",), "0 while a source's last good fleet is used."),
+}  # fmt: skip
+
+
+class Metrics:
+    """All metrics of one process in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._counters = {
+            name: Counter(name, text, labels, registry=self.registry)
+            for name, (kind, labels, text) in METRICS.items()
+            if kind == "counter"
+        }
+        self._phases = self._histogram("aibrix_extproc_phase_seconds", _PHASE_BUCKETS)
+        self._by_phase = {phase: self._phases.labels(phase.value) for phase in Phase}
+        self._heads = self._histogram("aibrix_extproc_response_head_seconds", _WAIT_BUCKETS)
+        self._totals = self._histogram("aibrix_extproc_exchange_seconds", _WAIT_BUCKETS)
+        self._exchanges: dict[tuple[str, str, int, str], Counter] = {}
+        self._waits: dict[tuple[str, str], tuple[Histogram, Histogram]] = {}
+        self._models: set[str] = set()
+
+    def _histogram(self, name: str, buckets: tuple[float, ...]) -> Histogram:
+        _, labels, text = METRICS[name]
+        return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
+
+    def timed(self, phase: Phase, seconds: float) -> None:
+        """Our own time for one message."""
+        self._by_phase[phase].observe(seconds)
+
+    def bug(self) -> None:
+        """An unexpected exception."""
+        self._counters["aibrix_extproc_internal_errors_total"].inc()
+
+    def finished(self, fact: Finished) -> None:
+        """Count one exchange, once."""
+        model = self._model(fact)
+        key = (fact.operation, model, fact.status, fact.outcome.value)
+        counter = self._exchanges.get(key)
+        if counter is None:
+            counter = self._counters["aibrix_extproc_exchanges_total"].labels(
+                fact.operation, model, str(fact.status), fact.outcome.value
+            )
+            self._exchanges[key] = counter
+        counter.inc()
+        if fact.problem is not None:
+            self._counters["aibrix_extproc_problems_total"].labels(fact.problem).inc()
+        if fact.placement is not None and fact.holding != fact.placement.first.identity:
+            self._counters["aibrix_extproc_retried_total"].labels(model).inc()
+        self._observe_waits(fact, model)
+
+    def _observe_waits(self, fact: Finished, model: str) -> None:
+        if fact.started_at is None:
+            return
+        waits = self._waits.get((fact.operation, model))
+        if waits is None:
+            waits = (self._heads.labels(fact.operation, model), self._totals.labels(fact.operation, model))
+            self._waits[fact.operation, model] = waits
+        if fact.response_at is not None:
+            waits[0].observe(fact.response_at - fact.started_at)
+        waits[1].observe(fact.ended_at - fact.started_at)
+
+    def _model(self, fact: Finished) -> str:
+        if fact.placement is None:
+            return ""
+        model = fact.placement.model
+        if model not in self._models:
+            if len(self._models) >= MAX_MODELS:
+                return OTHER
+            self._models.add(model)
+        return model
+
+    def watch_fleet(
+        self,
+        snapshot: Callable[[], Snapshot],
+        in_flight: Callable[[str], int],
+        sources_ok: Callable[[], Mapping[str, bool]],
+    ) -> None:
+        """Read the fleet's state whenever metrics are scraped."""
+        self.registry.register(_FleetCollector(snapshot, in_flight, sources_ok))
+
+    def exposition(self) -> bytes:
+        """Prometheus text."""
+        return generate_latest(self.registry)
+
+
+class _FleetCollector(Collector):
+    def __init__(
+        self,
+        snapshot: Callable[[], Snapshot],
+        in_flight: Callable[[str], int],
+        sources_ok: Callable[[], Mapping[str, bool]],
+    ) -> None:
+        self._snapshot = snapshot
+        self._in_flight = in_flight
+        self._sources_ok = sources_ok
+
+    def collect(self) -> Iterator[Metric]:
+        snapshot = self._snapshot()
+        yield _gauge(
+            "aibrix_extproc_in_flight",
+            ((one.address, self._in_flight(one.identity)) for one in snapshot.endpoints),
+        )
+        counts = dict.fromkeys(Health, 0)
+        for one in snapshot.endpoints:
+            counts[one.health] += 1
+        yield _gauge("aibrix_extproc_endpoints", ((health.value, count) for health, count in counts.items()))
+        known = GaugeMetricFamily("aibrix_extproc_fleet_known", METRICS["aibrix_extproc_fleet_known"][2])
+        known.add_metric((), float(snapshot.known))
+        yield known
+        yield _gauge("aibrix_extproc_fleet_source_ok", ((name, int(ok)) for name, ok in self._sources_ok().items()))
+
+
+def _gauge(name: str, values: Iterable[tuple[str, int]]) -> GaugeMetricFamily:
+    _, labels, text = METRICS[name]
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for value, count in values:
+        family.add_metric((value,), count)
+    return family

@@ -1,0 +1,108 @@
+"""What the gateway knows, asked by the machine: who may pass, what is listed, which endpoint takes the request."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from aibrix_extproc.core.access.keys import KeyRing
+from aibrix_extproc.core.exchange import events
+from aibrix_extproc.core.exchange.outputs import Ask, Authenticate, Describe, Place
+from aibrix_extproc.core.fleet.load import LoadBook
+from aibrix_extproc.core.fleet.model import Endpoint, ServedModel, Snapshot
+from aibrix_extproc.core.fleet.placement import Placement
+from aibrix_extproc.core.openai.errors import Problem
+from aibrix_extproc.core.openai.listing import ModelCard, model_list, one_model
+from aibrix_extproc.core.openai.operations import Operation, shown
+from aibrix_extproc.core.openai.paths import decode_model_id
+from aibrix_extproc.core.routing.choose import choose
+from aibrix_extproc.core.routing.registry import STRATEGIES
+
+_JSON: Final = (("content-type", "application/json"),)
+
+
+class Answers:
+    """Answers every ask from memory, at once."""
+
+    def __init__(
+        self,
+        *,
+        snapshot: Callable[[], Snapshot],
+        load: LoadBook,
+        keys: KeyRing,
+        strategy: str,
+        clock: Callable[[], float],
+        dice: Callable[[], float],
+    ) -> None:
+        self._snapshot = snapshot
+        self._load = load
+        self._keys = keys
+        self._strategy = strategy
+        self._clock = clock
+        self._dice = dice
+        self._ticks: dict[str, int] = {}  # placements by known model
+
+    def answer(self, ask: Ask) -> events.Answer:
+        """The event that the machine waits for."""
+        match ask:
+            case Authenticate():
+                caller = self._keys.authenticate(ask.authorization, ask.x_api_key)
+                return events.Refused(caller) if isinstance(caller, Problem) else events.Admitted(caller)
+            case Place():
+                return self._place(ask)
+            case Describe():
+                return self._describe(ask.operation, ask.parameters)
+
+    def _place(self, ask: Place) -> events.Placed | events.Refused:
+        snapshot, model = self._snapshot(), ask.query.model
+        strategy = self._strategy if ask.strategy is None else ask.strategy.strip().lower()
+        if strategy not in STRATEGIES:
+            supported = ", ".join(f"'{name}'" for name in sorted(STRATEGIES))
+            return events.Refused(
+                Problem("unknown_strategy", {"given": shown(ask.strategy or "", 64), "supported": supported})
+            )
+        if not snapshot.known:
+            return events.Refused(Problem("fleet_unknown"))
+        if model not in snapshot.by_model:
+            return events.Refused(Problem("model_not_found", {"model": shown(model)}))
+        able = [one for one in snapshot.by_model[model] if _does(one, ask.operation)]
+        if not able:
+            return events.Refused(Problem("model_wrong_task", {"model": shown(model)}))
+        ready = tuple(one for one in snapshot.ready_by_model[model] if _does(one, ask.operation))
+        if not ready:
+            return events.Refused(Problem("model_not_ready", {"model": shown(model)}))
+        tick = self._ticks[model] = self._ticks.get(model, -1) + 1
+        placement = choose(strategy, ask.query, ready, self._load.view, tick=tick, dice=self._dice())
+        return events.Placed(self._clock(), _one_key(placement))
+
+    def _describe(self, operation: Operation, parameters: Mapping[str, str]) -> events.Answered | events.Refused:
+        snapshot = self._snapshot()
+        if not snapshot.known:
+            return events.Refused(Problem("fleet_unknown"))
+        if operation.id == "list_models":
+            cards = (_card(served) for served in snapshot.models.values())
+            return events.Answered(200, _JSON, model_list(cards))
+        asked = parameters.get("model", "")
+        name = decode_model_id(asked)
+        served = snapshot.models.get(name) if name is not None else None
+        if served is None:
+            return events.Refused(Problem("model_not_found_retrieve", {"model": shown(name or asked)}))
+        if operation.id == "delete_model":
+            return events.Refused(Problem("model_delete_refused", {"model": shown(served.id)}))
+        return events.Answered(200, _JSON, one_model(_card(served)))
+
+
+def _card(served: ServedModel) -> ModelCard:
+    return ModelCard(served.id, served.parent, served.max_model_len)
+
+
+def _does(endpoint: Endpoint, operation: Operation) -> bool:
+    """An engine whose tasks are unknown is never refused because of them."""
+    return not operation.tasks or not endpoint.tasks or not operation.tasks.isdisjoint(endpoint.tasks)
+
+
+def _one_key(placement: Placement) -> Placement:
+    """Only candidates with the first one's engine key: a retry repeats the headers, and so the key."""
+    key = placement.first.api_key
+    if all(one.api_key == key for one in placement.candidates):
+        return placement
+    same = tuple(one for one in placement.candidates if one.api_key == key)
+    return Placement(placement.strategy, placement.model, same)

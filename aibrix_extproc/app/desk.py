@@ -1,0 +1,38 @@
+"""Where sessions turn: asks go to the answers, facts to the load book, the metrics and the log."""
+
+from aibrix_extproc.adapters.telemetry.logs import log_exchange
+from aibrix_extproc.adapters.telemetry.metrics import Metrics
+from aibrix_extproc.app.answers import Answers
+from aibrix_extproc.core.exchange import events
+from aibrix_extproc.core.exchange.outputs import Ask, Fact, Finished, Moved, Taken
+from aibrix_extproc.core.fleet.load import LoadBook
+
+
+class GatewayDesk:
+    """Fits `adapters.extproc.session.Desk`."""
+
+    def __init__(self, answers: Answers, load: LoadBook, metrics: Metrics, *, log_every_exchange: bool) -> None:
+        self._answers = answers
+        self._load = load
+        self._metrics = metrics
+        self._log_every_exchange = log_every_exchange
+        self.timed = metrics.timed
+        self.bug = metrics.bug
+
+    def answer(self, ask: Ask) -> events.Answer:
+        """Everything is in memory, so every answer is at hand."""
+        return self._answers.answer(ask)
+
+    def observe(self, fact: Fact) -> None:
+        """Keep the load exact first, then count and log."""
+        match fact:
+            case Taken(identity):
+                self._load.acquire(identity)
+            case Moved(from_identity, to_identity):
+                self._load.release(from_identity)
+                self._load.acquire(to_identity)
+            case Finished():
+                if fact.holding is not None:
+                    self._load.release(fact.holding)
+                self._metrics.finished(fact)
+                log_exchange(fact, every=self._log_every_exchange)

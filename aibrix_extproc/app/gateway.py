@@ -1,0 +1,231 @@
+"""Composition root of `aibrix-extproc serve`: one process, one event loop, everything wired here."""
+
+import asyncio
+import logging
+import random
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+import uvloop
+
+from aibrix_extproc import __version__
+from aibrix_extproc.adapters.engine.poller import EnginePoller
+from aibrix_extproc.adapters.extproc.grpcio_server import GrpcioServer
+from aibrix_extproc.adapters.extproc.session import Session
+from aibrix_extproc.adapters.fleetfile.errors import FleetError
+from aibrix_extproc.adapters.fleetfile.parse import parse_flag
+from aibrix_extproc.adapters.fleetfile.source import FlagSource, FleetFile, SourceStatus
+from aibrix_extproc.adapters.http.admin import AdminServer
+from aibrix_extproc.adapters.telemetry import logs, metrics
+from aibrix_extproc.app.answers import Answers
+from aibrix_extproc.app.desk import GatewayDesk
+from aibrix_extproc.app.fleet_store import FleetStore
+from aibrix_extproc.app.ports import EndpointSource
+from aibrix_extproc.core.access.keys import KeyRing
+from aibrix_extproc.core.exchange.machine import Exchange
+from aibrix_extproc.core.fleet.load import LoadBook
+from aibrix_extproc.core.fleet.model import Endpoint
+from aibrix_extproc.core.fleet.reduce import Changed, Listed, SourceChange
+from aibrix_extproc.core.routing.registry import STRATEGIES
+from aibrix_extproc.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+EXIT_SETTINGS = 2
+EXIT_FAILED = 1
+
+
+class StartError(Exception):
+    """The gateway cannot start as it is configured; one sentence that says what to do."""
+
+
+def run_gateway(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; 0 after an orderly end."""
+    logs.configure(settings.log.level, settings.log.format)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(Gateway(settings).run())
+    except StartError as error:
+        print(f"aibrix-extproc: {error}", file=sys.stderr)  # noqa: T201 (the last word to whoever started us)
+        return EXIT_SETTINGS
+    return 0
+
+
+class Gateway:
+    """All parts of one gateway process."""
+
+    def __init__(self, settings: Settings) -> None:
+        if settings.routing.strategy not in STRATEGIES:
+            raise StartError(f"--strategy {settings.routing.strategy}: choose one of {', '.join(sorted(STRATEGIES))}")
+        self._settings = settings
+        self._status: dict[str, SourceStatus] = {}
+        self._load = LoadBook()
+        self._metrics = metrics.Metrics()
+        self._draining = False
+        sources = self._sources()
+        self._store = FleetStore(source.name for source in sources)
+        self._endpoint_sources = sources
+        answers = Answers(
+            snapshot=lambda: self._store.snapshot,
+            load=self._load,
+            keys=KeyRing(key.get_secret_value() for key in settings.access.api_keys),
+            strategy=settings.routing.strategy,
+            clock=time.perf_counter,
+            dice=random.random,
+        )
+        self._desk = GatewayDesk(answers, self._load, self._metrics, log_every_exchange=settings.log.exchanges)
+        self._server = GrpcioServer(self._new_session, max_body_bytes=settings.limits.max_body_bytes)
+        self._admin = AdminServer(
+            metrics=lambda: (self._metrics.exposition(), metrics.CONTENT_TYPE),
+            health=self._health,
+            fleet=self._fleet,
+            version=__version__,
+        )
+        self._metrics.watch_fleet(lambda: self._store.snapshot, self._load.in_flight, self._sources_ok)
+
+    def _sources(self) -> tuple[EndpointSource, ...]:
+        fleet = self._settings.fleet
+        found: list[EndpointSource] = []
+        if fleet.file is not None:
+            found.append(FleetFile(fleet.file, self._on_status))
+        if fleet.endpoints:
+            try:
+                entries = [parse_flag(value) for value in fleet.endpoints]
+            except FleetError as error:
+                raise StartError(str(error)) from error
+            found.append(FlagSource(entries, self._on_status))
+        if not found:
+            raise StartError("no engines: name a fleet file (--fleet FILE) or engines (--endpoint http://HOST:PORT)")
+        return tuple(found)
+
+    def _new_session(self) -> Session:
+        exchange = Exchange(max_body_bytes=self._settings.limits.max_body_bytes)
+        return Session(self._desk, exchange, time.perf_counter, _make_id)
+
+    async def run(self) -> None:
+        """Start every part, serve, drain."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await self._listen()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                running = [tasks.create_task(source.run(self._emit)) for source in self._endpoint_sources]
+                running.append(tasks.create_task(self._poll()))
+                running.append(tasks.create_task(self._become_ready()))
+                await stop.wait()
+                self._draining = True
+                server = self._settings.server
+                await self._server.drain(notice_seconds=server.drain_notice_seconds, drain_seconds=server.drain_seconds)
+                for task in running:
+                    task.cancel()
+        finally:
+            await self._admin.stop()
+        logger.info("stopped")
+
+    async def _listen(self) -> None:
+        server, admin = self._settings.server, self._settings.admin
+        try:
+            port = await self._server.start(f"{server.host}:{server.port}")
+        except RuntimeError as error:
+            raise StartError(f"cannot listen on {server.host}:{server.port} for ext_proc: is the port busy?") from error
+        try:
+            admin_port = await self._admin.start(admin.host, admin.port)
+        except OSError as error:
+            raise StartError(f"cannot listen on {admin.host}:{admin.port} for admin: is the port busy?") from error
+        logger.info("listening", extra={"ext_proc": f"{server.host}:{port}", "admin": f"{admin.host}:{admin_port}"})
+
+    async def _poll(self) -> None:
+        fleet = self._settings.fleet
+        poller = EnginePoller(
+            self._store.subscribe,
+            lambda: self._store.snapshot,
+            self._store.apply,
+            interval_seconds=fleet.poll_seconds,
+            timeout_seconds=fleet.poll_timeout_seconds,
+        )
+        await poller.run()
+
+    async def _become_ready(self) -> None:
+        snapshot = await self._store.wait_known()
+        logger.info("fleet known", extra={"endpoints": len(snapshot.endpoints), "models": len(snapshot.models)})
+        if not self._draining:
+            await self._server.set_ready(True)
+
+    def _emit(self, change: SourceChange) -> None:
+        self._store.apply(_with_default_key(change, self._default_key()))
+
+    def _default_key(self) -> str | None:
+        key = self._settings.fleet.engine_api_key
+        return key.get_secret_value() if key is not None else None
+
+    def _on_status(self, status: SourceStatus) -> None:
+        self._status[status.source] = status
+        if status.ok:
+            logger.info("fleet source is good", extra={"source": status.source})
+        else:
+            logger.error("fleet source is broken, the last good fleet stays in use", extra={
+                "source": status.source, "error": status.error,
+            })  # fmt: skip
+
+    def _sources_ok(self) -> Mapping[str, bool]:
+        return {name: status.ok for name, status in self._status.items()}
+
+    def _health(self) -> tuple[bool, Mapping[str, object]]:
+        ready = self._store.known and not self._draining
+        report: dict[str, object] = {
+            "ready": ready,
+            "fleet_known": self._store.known,
+            "draining": self._draining,
+            "streams": self._server.running,
+            "sources": {
+                name: {"ok": status.ok, "error": status.error, "since": status.wall_since}
+                for name, status in self._status.items()
+            },
+        }
+        return ready, report
+
+    def _fleet(self) -> Mapping[str, object]:
+        snapshot = self._store.snapshot
+        return {
+            "version": snapshot.version,
+            "known": snapshot.known,
+            "endpoints": [self._described(one) for one in snapshot.endpoints],
+            "models": {name: [one.address for one in found] for name, found in snapshot.by_model.items()},
+        }
+
+    def _described(self, endpoint: Endpoint) -> dict[str, object]:
+        return {
+            "identity": endpoint.identity,
+            "address": endpoint.address,
+            "name": endpoint.name,
+            "engine": endpoint.engine,
+            "labels": dict(endpoint.labels),
+            "models": [served.id for served in endpoint.models],
+            "tasks": sorted(endpoint.tasks),
+            "health": endpoint.health.value,
+            "detail": endpoint.detail,
+            "in_flight": self._load.in_flight(endpoint.identity),
+        }
+
+
+def _make_id() -> str:
+    return f"req_{secrets.token_hex(16)}"
+
+
+def _with_default_key(change: SourceChange, key: str | None) -> SourceChange:
+    def keyed(endpoint: Endpoint) -> Endpoint:
+        return endpoint if key is None or endpoint.api_key is not None else replace(endpoint, api_key=key)
+
+    match change:
+        case Listed(source, endpoints):
+            return Listed(source, tuple(keyed(one) for one in endpoints))
+        case Changed(source, endpoint):
+            return Changed(source, keyed(endpoint))
+        case _:
+            return change

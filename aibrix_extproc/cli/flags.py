@@ -1,0 +1,53 @@
+"""Command-line options derived from the settings: one per field, none typed twice."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from aibrix_extproc.settings import Settings, Tree, sources
+
+
+def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
+    """`--config FILE` and an option for every setting."""
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings file (YAML)")
+    for group, declared in Settings.model_fields.items():
+        options = parser.add_argument_group(f"{group} settings")
+        for name, field in declared.annotation.model_fields.items():  # type: ignore[union-attr]
+            _add(options, group, name, field)
+
+
+def flag_name(group: str, name: str, field: FieldInfo) -> str:
+    """The option of a setting."""
+    extra = field.json_schema_extra
+    given = extra.get("flag") if isinstance(extra, dict) else None
+    return str(given) if given else f"--{group}-{name}".replace("_", "-")
+
+
+def is_list(field: FieldInfo) -> bool:
+    """Whether a setting takes several values, so that its option may be repeated."""
+    return str(field.annotation).startswith("tuple")
+
+
+def _add(options: Any, group: str, name: str, field: FieldInfo) -> None:
+    shared: dict[str, Any] = {"dest": f"{group}.{name}", "default": argparse.SUPPRESS, "help": field.description}
+    if field.annotation is bool:
+        options.add_argument(flag_name(group, name, field), action=argparse.BooleanOptionalAction, **shared)
+    elif is_list(field):
+        shared["help"] += " (repeatable)"
+        options.add_argument(flag_name(group, name, field), action="append", metavar="VALUE", **shared)
+    else:
+        if field.default is not None:
+            shared["help"] += f" (default: {field.default})"
+        options.add_argument(flag_name(group, name, field), metavar="VALUE", **shared)
+
+
+def given_settings(args: argparse.Namespace) -> dict[str, Tree]:
+    """What file, environment and flags say, from low precedence to high."""
+    flags: Tree = {}
+    for key, value in vars(args).items():
+        group, dot, name = key.partition(".")
+        if dot:
+            flags.setdefault(group, {})[name] = value
+    return sources(file=args.config, flags=flags)

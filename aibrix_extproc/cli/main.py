@@ -1,0 +1,73 @@
+"""The `aibrix-extproc` command: arguments in, exit code out.
+
+Subcommands are imported when they run, so that `--help` and `serve` stay quick to start.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from aibrix_extproc import __version__
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A subcommand: its module gives `add_arguments(parser)` and `run(args) -> exit code`."""
+
+    name: str
+    module: str
+    summary: str
+
+
+COMMANDS: Final = (
+    Command("local", "aibrix_extproc.app.local", "start Envoy, the gateway and engines behind one OpenAI base URL"),
+    Command("serve", "aibrix_extproc.cli.serve", "run the ext_proc server"),
+    Command("simulate", "aibrix_extproc.simulator.cli", "run a vLLM-compatible engine that needs no GPU"),
+    Command("config", "aibrix_extproc.cli.config", "print the effective settings and where each came from"),
+    Command("reference", "aibrix_extproc.cli.reference", "write or check the generated reference pages"),
+)
+
+EXIT_USAGE: Final = 2
+EXIT_INTERRUPTED: Final = 130
+
+
+def parser_for(wanted: str | None) -> argparse.ArgumentParser:
+    """The parser; only the wanted subcommand's module is imported for its arguments."""
+    parser = argparse.ArgumentParser(
+        prog="aibrix-extproc",
+        description="Makes a fleet of vLLM engines behind Envoy look exactly like the OpenAI API.",
+        epilog="Start here: aibrix-extproc local",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        sub = commands.add_parser(
+            command.name,
+            help=command.summary,
+            description=command.summary[0].upper() + command.summary[1:] + ".",
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
+        if command.name == wanted:
+            importlib.import_module(command.module).add_arguments(sub)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    wanted = next((word for word in words if not word.startswith("-")), None)
+    args = parser_for(wanted).parse_args(words)
+    module = next(command.module for command in COMMANDS if command.name == args.command)
+    try:
+        return int(importlib.import_module(module).run(args))
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

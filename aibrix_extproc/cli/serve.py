@@ -1,0 +1,26 @@
+"""`aibrix-extproc serve`: the ext_proc server, until SIGTERM."""
+
+import argparse
+import sys
+
+from aibrix_extproc.cli.flags import add_settings_arguments, given_settings
+from aibrix_extproc.settings import SettingsError, build
+
+EXIT_SETTINGS = 2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """An option for every setting."""
+    add_settings_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until told to stop."""
+    try:
+        settings = build(given_settings(args))
+    except SettingsError as error:
+        print(f"aibrix-extproc: {error}", file=sys.stderr)
+        return EXIT_SETTINGS
+    from aibrix_extproc.app.gateway import run_gateway
+
+    return run_gateway(settings)

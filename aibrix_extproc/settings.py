@@ -1,0 +1,215 @@
+"""Every knob, declared once: YAML file < environment < flags. The only reader of the environment.
+
+Each group is frozen; unknown keys are errors. A field's description is its documentation: `docs/configuration.md`
+and the help texts are made of it. `flag` names a command-line option other than `--<group>-<field>`.
+"""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError
+
+ENV_PREFIX: Final = "AIBRIX_EXTPROC_"
+ENV_NESTED_DELIMITER: Final = "__"
+
+MIB: Final = 1024 * 1024
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+
+class SettingsError(Exception):
+    """The configuration cannot be used; the message says where and what to do."""
+
+
+class LogFormat(StrEnum):
+    """How log lines look."""
+
+    JSON = "json"
+    TEXT = "text"
+
+
+class LogLevel(StrEnum):
+    """The least important line that is written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def _flag(name: str) -> dict[str, Any]:
+    return {"flag": name}
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ServerSettings(_Group):
+    """The ext_proc listener that Envoy talks to."""
+
+    host: str = Field("127.0.0.1", description="address to listen on", json_schema_extra=_flag("--host"))
+    port: Port = Field(
+        9002, description="port of the ext_proc and gRPC health services", json_schema_extra=_flag("--port")
+    )
+    drain_seconds: float = Field(
+        30.0, ge=0, le=86_400, description="how long running exchanges may go on after SIGTERM",
+        json_schema_extra=_flag("--drain-seconds"),
+    )  # fmt: skip
+    drain_notice_seconds: float = Field(
+        1.0, ge=0, le=600,
+        description="how long new exchanges are still taken after SIGTERM, so that Envoy's health check sees it first",
+    )  # fmt: skip
+
+
+class AdminSettings(_Group):
+    """The HTTP listener for operators: metrics, health and the fleet. Never reachable through Envoy."""
+
+    host: str = Field("127.0.0.1", description="address to listen on", json_schema_extra=_flag("--admin-host"))
+    port: Port = Field(9003, description="port of the admin server", json_schema_extra=_flag("--admin-port"))
+
+
+class FleetSettings(_Group):
+    """Where endpoints come from, and how engines are asked what they serve."""
+
+    file: Path | None = Field(
+        None, description="YAML file with endpoints, watched and reloaded", json_schema_extra=_flag("--fleet")
+    )
+    endpoints: tuple[str, ...] = Field(
+        (), description="endpoints as http://HOST:PORT, with =MODEL,MODEL to fix what one serves",
+        json_schema_extra=_flag("--endpoint"),
+    )  # fmt: skip
+    engine_api_key: SecretStr | None = Field(
+        None, description="key sent to engines that have none of their own", json_schema_extra=_flag("--engine-api-key")
+    )
+    poll_seconds: Seconds = Field(2.0, description="how often a ready engine is asked for its models and health")
+    poll_timeout_seconds: Seconds = Field(2.0, description="how long an engine may take to answer that")
+
+
+class RoutingSettings(_Group):
+    """How an endpoint is picked."""
+
+    strategy: Name = Field(
+        "least-request", description="strategy when the client names none", json_schema_extra=_flag("--strategy")
+    )
+
+
+class LimitSettings(_Group):
+    """Bounds on what a client may send."""
+
+    max_body_bytes: int = Field(
+        50 * MIB, ge=1024, le=1024 * MIB,
+        description="largest request body; Envoy's buffer limits must be at least this",
+        json_schema_extra=_flag("--max-body-bytes"),
+    )  # fmt: skip
+
+
+class AccessSettings(_Group):
+    """Who may call."""
+
+    api_keys: tuple[SecretStr, ...] = Field(
+        (), description="keys that are accepted; none means everyone is", json_schema_extra=_flag("--api-key")
+    )
+
+
+class LogSettings(_Group):
+    """What is written to standard error. Prompts and keys never are."""
+
+    level: LogLevel = Field(
+        LogLevel.INFO, description="least important line written", json_schema_extra=_flag("--log-level")
+    )
+    format: LogFormat = Field(LogFormat.JSON, description="one JSON object a line, or text for people",
+                              json_schema_extra=_flag("--log-format"))  # fmt: skip
+    exchanges: bool = Field(
+        False, description="a line for every exchange, not only for those that failed",
+        json_schema_extra=_flag("--log-exchanges"),
+    )  # fmt: skip
+
+
+class Settings(_Group):
+    """All groups."""
+
+    server: ServerSettings = ServerSettings()
+    admin: AdminSettings = AdminSettings()
+    fleet: FleetSettings = FleetSettings()
+    routing: RoutingSettings = RoutingSettings()
+    limits: LimitSettings = LimitSettings()
+    access: AccessSettings = AccessSettings()
+    log: LogSettings = LogSettings()
+
+
+Tree = dict[str, dict[str, Any]]
+GROUPS: Final = tuple(Settings.model_fields)
+
+
+def read_file(path: Path) -> Tree:
+    """The settings file as nested mappings, structure checked, values not yet."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot read the settings file {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid YAML: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(group, dict) for group in content.values()):
+        raise SettingsError(f"{path}: expected groups of settings ({', '.join(GROUPS)}), each a mapping")
+    return content
+
+
+def read_environment(environment: dict[str, str] | None = None) -> Tree:
+    """Settings from variables such as AIBRIX_EXTPROC_SERVER__PORT; lists are comma-separated."""
+    tree: Tree = {}
+    for name, value in (dict(os.environ) if environment is None else environment).items():  # noqa: TID251 (the one reader)
+        if not name.startswith(ENV_PREFIX) or not value:
+            continue
+        group, delimiter, field = name.removeprefix(ENV_PREFIX).lower().partition(ENV_NESTED_DELIMITER)
+        if not delimiter:
+            raise SettingsError(f"{name}: expected {ENV_PREFIX}<GROUP>{ENV_NESTED_DELIMITER}<FIELD>")
+        tree.setdefault(group, {})[field] = value.split(",") if _is_list(group, field) else value
+    return tree
+
+
+def _is_list(group: str, field: str) -> bool:
+    model = Settings.model_fields.get(group)
+    declared = model.annotation.model_fields.get(field) if model and model.annotation else None  # type: ignore[attr-defined]
+    return declared is not None and str(declared.annotation).startswith("tuple")
+
+
+def load(*, file: Path | None = None, flags: Tree | None = None, environment: dict[str, str] | None = None) -> Settings:
+    """The effective settings. Raises SettingsError with one line per mistake."""
+    return build(sources(file=file, flags=flags, environment=environment))
+
+
+def sources(
+    *, file: Path | None = None, flags: Tree | None = None, environment: dict[str, str] | None = None
+) -> dict[str, Tree]:
+    """What each source says, from low precedence to high."""
+    return {
+        "file": read_file(file) if file is not None else {},
+        "environment": read_environment(environment),
+        "flag": flags or {},
+    }
+
+
+def build(by_source: dict[str, Tree]) -> Settings:
+    """Merge and validate."""
+    merged: Tree = {}
+    for tree in by_source.values():
+        for group, fields in tree.items():
+            merged.setdefault(group, {}).update(fields)
+    try:
+        return Settings(**merged)  # type: ignore[arg-type]
+    except ValidationError as error:
+        lines = [f"{'.'.join(str(part) for part in one['loc'])}: {_plain(one)}" for one in error.errors()]
+        raise SettingsError("the settings are not valid:\n  " + "\n  ".join(lines)) from error
+
+
+def _plain(error: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        return "there is no such setting (see `aibrix-extproc config --help`)"
+    return str(error["msg"])
