@@ -176,7 +176,7 @@ def read_environment(environment: dict[str, str] | None = None) -> Tree:
 
 def _is_list(group: str, field: str) -> bool:
     model = Settings.model_fields.get(group)
-    declared = model.annotation.model_fields.get(field) if model and model.annotation else None  # type: ignore[attr-defined]
+    declared = model.annotation.model_fields.get(field) if model and model.annotation else None
     return declared is not None and str(declared.annotation).startswith("tuple")
 
 
@@ -203,7 +203,7 @@ def build(by_source: dict[str, Tree]) -> Settings:
         for group, fields in tree.items():
             merged.setdefault(group, {}).update(fields)
     try:
-        return Settings(**merged)  # type: ignore[arg-type]
+        return Settings(**merged)
     except ValidationError as error:
         lines = [f"{'.'.join(str(part) for part in one['loc'])}: {_plain(one)}" for one in error.errors()]
         raise SettingsError("the settings are not valid:\n  " + "\n  ".join(lines)) from error
