@@ -146,6 +146,16 @@ _ROWS: Final[dict[str, ErrorRow]] = {
         "{message}",
         "a value that this model or engine cannot serve",
     ),
+    "unknown_parameter": ErrorRow(
+        400, INVALID_REQUEST, "unknown_parameter", None,
+        "Unknown parameter: '{param}'.",
+        "a field that the engine's schema forbids",
+    ),
+    "invalid_image_url": ErrorRow(
+        400, INVALID_REQUEST, "invalid_image_url", None,
+        "The engine could not fetch the image, audio or video that the request names.",
+        "an engine failed to download or decode media from a URL",
+    ),
     "stream_options_without_stream": ErrorRow(
         400, INVALID_REQUEST, None, "stream_options",
         "The 'stream_options' parameter is only allowed when 'stream' is enabled.",

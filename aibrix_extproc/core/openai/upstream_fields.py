@@ -1,0 +1,177 @@
+"""Turns a validation dump (pydantic's or FastAPI's list of refused fields) into one sentence in OpenAI's words.
+
+vLLM forwards such lists as Python text with the whole input repeated in it, often cut short. So they are not
+evaluated: type, location and message come before the input in each entry and are picked out; of the input only the
+beginning is looked at, to tell its type.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aibrix_extproc.core.openai.errors import Problem
+from aibrix_extproc.core.openai.upstream_text import for_client, redacted
+
+_STRING: Final = r"""(?:'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+")"""
+_ENTRY: Final = re.compile(
+    rf"""\{{'type':\s'(?P<kind>\w+)',\s'loc':\s[(\[](?P<loc>(?:{_STRING}|[\d,\s-])*+)[)\]]"""
+    rf"""(?:,\s'msg':\s(?P<msg>{_STRING}))?(?:,\s'input':\s(?=(?P<given>[^\n]{{1,80}})))?""",
+    re.DOTALL,
+)
+_LOC_PART: Final = re.compile(rf"{_STRING}|\d+")
+_MODEL_ENTRY: Final = re.compile(
+    r"^(?P<loc>[\w.\[\]-]+)\n\s+(?P<msg>[^\n]+?)\s\[type=(?P<kind>\w+)(?:,\sinput_value=(?=(?P<given>[^\n]{1,80})))?",
+    re.MULTILINE,
+)
+_LOOKS_LIKE_DUMP: Final = re.compile(r"\b\d+ validation errors?\b|\{'type': '")
+_PREFIX: Final = re.compile(r"^(?:Value error|Assertion failed), ")
+_PARAM: Final = re.compile(r"[A-Za-z_][\w.\[\]-]{0,127}")
+_PLACES: Final = ("body", "query", "path", "header")
+
+# What pydantic puts between field names for its own bookkeeping: branches of unions, wrappers, model classes.
+_BRANCH: Final = re.compile(
+    r".*[\[\](){}].*|[A-Z].*|function-.*|json-or-python|lax-or-strict|tagged-union|is-instance"
+    r"|str|int|float|bool|bytes|list|dict|tuple|set|none|nullable|union|chain|default|constrained-\w+"
+)
+
+_EXPECTED: Final = (
+    ("string", "a string"), ("bytes", "a string"), ("int", "an integer"), ("float", "a decimal"),
+    ("decimal", "a decimal"), ("finite", "a decimal"), ("bool", "a boolean"), ("list", "an array"),
+    ("tuple", "an array"), ("set", "an array"), ("iterable", "an array"), ("dict", "an object"),
+    ("mapping", "an object"), ("model", "an object"), ("dataclass", "an object"), ("none", "null"),
+)  # fmt: skip
+_GIVEN: Final = (
+    (re.compile(r"True\b|False\b"), "a boolean"),
+    (re.compile(r"None\b"), "null"),
+    (re.compile(r"[-+]?\d+(?![\d.eE])"), "an integer"),
+    (re.compile(r"[-+]?(?:\d|\.\d|inf\b|nan\b)"), "a decimal"),
+    (re.compile(r"b?['\"]"), "a string"),
+    (re.compile(r"\["), "an array"),
+    (re.compile(r"\{"), "an object"),
+)
+_NUMBER: Final = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
+_WHOLE_STRING: Final = re.compile(r"'([^'\\]{0,64})'")
+_BOUNDS: Final = {
+    "less_than": ("above maximum value", "<"),
+    "less_than_equal": ("above maximum value", "<="),
+    "greater_than": ("below minimum value", ">"),
+    "greater_than_equal": ("below minimum value", ">="),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedField:
+    """One entry of a dump. `given` is the beginning of the refused value as Python text."""
+
+    kind: str
+    param: str | None
+    message: str
+    given: str
+
+
+def looks_like_dump(message: str) -> bool:
+    """Whether a message is a dump, even one that cannot be read."""
+    return _LOOKS_LIKE_DUMP.search(message) is not None
+
+
+def read_dump(message: str) -> tuple[RefusedField, ...]:
+    """The entries of a dump that can be read, in its order."""
+    found = [_entry(match) for match in _ENTRY.finditer(message)]
+    if not found:
+        found = [
+            RefusedField(match["kind"], joined(match["loc"].split(".")), match["msg"], match["given"] or "")
+            for match in _MODEL_ENTRY.finditer(message)
+        ]
+    return tuple(found)
+
+
+def read_list(entries: tuple[Any, ...]) -> tuple[RefusedField, ...]:
+    """The entries of FastAPI's own JSON list."""
+    return tuple(
+        RefusedField(
+            str(entry.get("type", "")),
+            joined([str(part) for part in entry["loc"]] if isinstance(entry.get("loc"), list) else []),
+            str(entry.get("msg", "")),
+            repr(entry["input"])[:80] if isinstance(entry.get("input"), str | int | float | list | dict | None) else "",
+        )
+        for entry in entries
+        if isinstance(entry, dict)
+    )
+
+
+def joined(parts: list[str]) -> str | None:
+    """A location as OpenAI writes it (`messages[0].role`), or None if it names no field."""
+    path = ""
+    for part in parts:
+        if part.isdigit():
+            path += f"[{part}]" if path else ""
+        elif not _BRANCH.fullmatch(part) and (path or part not in _PLACES):
+            path += f".{part}" if path else part
+    return path if _PARAM.fullmatch(path) else None
+
+
+def own_words(refused: RefusedField) -> str | None:
+    """The message that the engine's own code gave for a field, if it did rather than the schema."""
+    return _PREFIX.sub("", refused.message) if refused.kind in ("value_error", "assertion_error") else None
+
+
+def problem_from_fields(entries: tuple[RefusedField, ...]) -> Problem:
+    """One problem for a list of refused fields: the first one counts."""
+    first = entries[0]
+    if first.kind == "json_invalid" or first.param is None:
+        return Problem("malformed_json")
+    if first.kind == "missing":
+        return Problem("missing_required_parameter", {"param": first.param}, param=first.param)
+    if first.kind == "extra_forbidden":
+        return Problem("unknown_parameter", {"param": first.param}, param=first.param)
+    expected = _expected(first.kind)
+    if expected is not None:
+        return _wrong_type(first.param, entries)
+    return Problem("invalid_value", {"message": _invalid_value(first)}, param=first.param)
+
+
+def _entry(match: re.Match[str]) -> RefusedField:
+    location = [part.strip("'\"") for part in _LOC_PART.findall(match["loc"])]
+    message = match["msg"] or ""
+    return RefusedField(match["kind"], joined(location), _literal(message), match["given"] or "")
+
+
+def _literal(quoted: str) -> str:
+    return re.sub(r"\\(.)", lambda escape: {"n": " ", "t": " ", "r": " "}.get(escape[1], escape[1]), quoted[1:-1])
+
+
+def _expected(kind: str) -> str | None:
+    if not kind.endswith(("_type", "_parsing", "_parsing_size", "_from_float", "_required", "_number")):
+        return None
+    return next((noun for prefix, noun in _EXPECTED if kind.startswith(prefix)), None)
+
+
+def _wrong_type(param: str, entries: tuple[RefusedField, ...]) -> Problem:
+    # A union gives an entry per branch, with the same location.
+    branches = [_expected(entry.kind) for entry in entries if entry.param == param]
+    expected = " or ".join(dict.fromkeys(noun for noun in branches if noun is not None))
+    given = entries[0].given
+    got = next((noun for pattern, noun in _GIVEN if pattern.match(given)), "another type")
+    return Problem("invalid_type", {"param": param, "expected": expected, "got": got}, param=param)
+
+
+def _invalid_value(refused: RefusedField) -> str:
+    if refused.kind in _BOUNDS:
+        return _out_of_range(refused)
+    said = for_client(refused.message).removeprefix("Input should be ").rstrip(".")
+    if refused.kind in ("literal_error", "enum") and said:
+        given = _WHOLE_STRING.match(refused.given)
+        named = f"Invalid value: '{redacted(given[1])}'." if given else f"Invalid value for '{refused.param}'."
+        return f"{named} Supported values are: {said}."
+    return f"Invalid '{refused.param}': {said[:1].lower()}{said[1:]}." if said else f"Invalid '{refused.param}'."
+
+
+def _out_of_range(refused: RefusedField) -> str:
+    words, sign = _BOUNDS[refused.kind]
+    limit = _NUMBER.search(refused.message)
+    given = _NUMBER.match(refused.given)
+    if limit is None:
+        return f"Invalid '{refused.param}': {words}."
+    number = "decimal" if (given and "." in given[0]) or "." in limit[0] else "integer"
+    got = f", but got {given[0]} instead" if given else ""
+    return f"Invalid '{refused.param}': {number} {words}. Expected a value {sign} {limit[0]}{got}."
