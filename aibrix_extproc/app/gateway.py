@@ -13,7 +13,7 @@ from dataclasses import replace
 import uvloop
 
 from aibrix_extproc import __version__
-from aibrix_extproc.adapters.engine.poller import EnginePoller
+from aibrix_extproc.adapters.engine.poller import EnginePoller, PollPace
 from aibrix_extproc.adapters.extproc.grpcio_server import GrpcioServer
 from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.adapters.fleetfile.errors import FleetError
@@ -48,11 +48,15 @@ def run_gateway(settings: Settings) -> int:
     logs.configure(settings.log.level, settings.log.format)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(Gateway(settings).run())
+            runner.run(_serve(settings))
     except StartError as error:
         print(f"aibrix-extproc: {error}", file=sys.stderr)  # noqa: T201 (the last word to whoever started us)
         return EXIT_SETTINGS
     return 0
+
+
+async def _serve(settings: Settings) -> None:
+    await Gateway(settings).run()  # built inside the loop that its servers belong to
 
 
 class Gateway:
@@ -142,13 +146,9 @@ class Gateway:
 
     async def _poll(self) -> None:
         fleet = self._settings.fleet
-        poller = EnginePoller(
-            self._store.subscribe,
-            lambda: self._store.snapshot,
-            self._store.apply,
-            interval_seconds=fleet.poll_seconds,
-            timeout_seconds=fleet.poll_timeout_seconds,
-        )
+        pace = PollPace(interval_seconds=fleet.poll_seconds, timeout_seconds=fleet.poll_timeout_seconds)
+        poller = EnginePoller(lambda: self._store.snapshot.endpoints, self._store.apply, pace=pace)
+        self._store.subscribe(lambda _: poller.wake())
         await poller.run()
 
     async def _become_ready(self) -> None:

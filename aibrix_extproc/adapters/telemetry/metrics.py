@@ -6,7 +6,7 @@ A model that the fleet does not serve never becomes a label value, whatever a cl
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -48,6 +48,7 @@ class Metrics:
     """All metrics of one process in a registry of their own."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # a second sample per series that nobody reads
         self.registry = CollectorRegistry()
         self._counters = {
             name: Counter(name, text, labels, registry=self.registry)
