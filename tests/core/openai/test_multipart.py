@@ -1,0 +1,278 @@
+"""Forms as SDKs send them, as they should not be sent, and cut or bent in every way."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aibrix_extproc.core.openai.errors import Problem
+from aibrix_extproc.core.openai.multipart import (
+    MAX_FIELD_BYTES,
+    MAX_PARTS,
+    FormFacts,
+    form_field,
+    form_fields,
+)
+
+TYPE = "multipart/form-data; boundary=b0undary"
+
+
+def field(name: str, value: bytes) -> bytes:
+    return f'Content-Disposition: form-data; name="{name}"'.encode() + b"\r\n\r\n" + value
+
+
+def upload(content: bytes, disposition: str = 'form-data; name="file"; filename="a.wav"') -> bytes:
+    head = f"Content-Disposition: {disposition}\r\nContent-Type: audio/wav\r\n\r\n"
+    return head.encode() + content
+
+
+def form(*parts: bytes, boundary: bytes = b"b0undary", closed: bool = True) -> bytes:
+    body = b"".join(b"--" + boundary + b"\r\n" + part + b"\r\n" for part in parts)
+    return body + b"--" + boundary + b"--\r\n" if closed else body
+
+
+def facts(body: bytes, content_type: str = TYPE) -> FormFacts:
+    found = form_fields(content_type, body)
+    assert isinstance(found, FormFacts), found
+    return found
+
+
+def reason(body: bytes, content_type: str = TYPE) -> str:
+    found = form_fields(content_type, body)
+    assert isinstance(found, Problem)
+    assert found.key == "malformed_multipart"
+    return found.values["reason"]
+
+
+AUDIO = b"RIFF\x00\r\n\r\n--b0\r\nxx--b0undary\r\n\xff"
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        pytest.param((field("model", b"m"), upload(AUDIO)), id="python: fields before the file"),
+        pytest.param((upload(AUDIO), field("model", b"m")), id="node: file before the fields"),
+    ],
+)
+def test_form_model_is_found_on_either_side_of_the_file(parts: tuple[bytes, ...]) -> None:
+    body = form(*parts, field("response_format", b"json"))
+    found = facts(body)
+    assert found.values == {"model": "m", "response_format": "json"}
+    (file,) = found.files
+    assert (file.name, file.filename, file.content_type) == ("file", "a.wav", "audio/wav")
+    assert body[file.start : file.start + file.size] == AUDIO
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        'multipart/form-data; boundary="b0undary"',
+        "Multipart/Form-Data;BOUNDARY=b0undary",
+        "multipart/form-data; charset=utf-8; boundary=b0undary",
+        "multipart/form-data;  boundary = b0undary ;",
+    ],
+)
+def test_form_boundary_in_any_spelling_is_understood(content_type: str) -> None:
+    assert form_field(content_type, form(field("model", b"m")), "model") == "m"
+
+
+def test_form_boundary_with_odd_characters_is_understood() -> None:
+    body = form(field("model", b"m"), boundary=b"a b'()+_,-./:=?")
+    assert form_field('multipart/form-data; boundary="a b\'()+_,-./:=?"', body, "model") == "m"
+
+
+@pytest.mark.parametrize("preamble", [b"", b"\r\n", b"This is a form.\r\n", b"--b0undaryX\r\n"])
+def test_form_preamble_and_epilogue_are_skipped(preamble: bytes) -> None:
+    assert facts(preamble + form(field("model", b"m")) + b"--b0undary junk").values == {"model": "m"}
+
+
+def test_form_padding_after_the_boundary_is_skipped() -> None:
+    assert facts(form(field("model", b"m")).replace(b"undary\r\n", b"undary \t\r\n")).values == {"model": "m"}
+
+
+@pytest.mark.parametrize(
+    "disposition",
+    [
+        'form-data; name="file"; filename="a%0D%0Ab.wav"',
+        'form-data; name="file"; filename="a\\"b;c\\\\.wav"',
+        "form-data; name=file; filename=a.wav",
+        "form-data; name=\"file\"; filename*=UTF-8''%e2%82%ac.wav",
+        'form-data; filename="é; name=\'x\'.wav"; name="file"',
+        'form-data;\r\n name="file";\r\n\tfilename="a.wav"',
+        'form-data; name="file"; filename=""',
+    ],
+)
+def test_form_file_with_an_odd_filename_is_one_file(disposition: str) -> None:
+    found = facts(form(upload(AUDIO, disposition), field("model", b"m")))
+    assert [file.name for file in found.files] == ["file"]
+    assert found.values == {"model": "m"}
+
+
+def test_form_filename_escapes_are_undone() -> None:
+    (file,) = facts(form(upload(b"x", 'form-data; name="file"; filename="a\\"b\\\\c"'))).files
+    assert file.filename == 'a"b\\c'
+
+
+def test_form_field_given_twice_counts_as_the_engine_counts_it() -> None:
+    assert facts(form(field("model", b"a"), field("model", b"b"))).values == {"model": "b"}
+
+
+def test_form_file_called_model_hides_the_field_before_it() -> None:
+    as_file = upload(b"x", 'form-data; name="model"; filename="m"')
+    assert facts(form(field("model", b"a"), as_file)).values == {}
+    assert facts(form(as_file, field("model", b"a"))).values == {"model": "a"}
+
+
+def test_form_part_with_a_media_type_but_no_filename_is_a_field_as_for_the_engine() -> None:
+    part = b'Content-Disposition: form-data; name="model"\r\nContent-Type: application/octet-stream\r\n\r\nm'
+    assert facts(form(part)).values == {"model": "m"}
+
+
+def test_form_without_parts_is_empty() -> None:
+    assert facts(b"--b0undary--\r\n") == FormFacts({}, ())
+
+
+def test_form_field_that_is_absent_is_none() -> None:
+    assert form_field(TYPE, form(field("model", b"m")), "stream") is None
+
+
+def test_form_field_that_is_empty_or_unicode_is_kept() -> None:
+    found = facts(form(field("prompt", b""), field("model", "modèle\r\n2".encode())))
+    assert found.values == {"prompt": "", "model": "modèle\r\n2"}
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_form_in_any_buffer_is_read(kind: type) -> None:
+    assert form_field(TYPE, kind(form(field("model", b"m"))), "model") == "m"
+
+
+def test_form_in_a_slice_of_a_buffer_is_read() -> None:
+    body = form(field("model", b"m"))
+    assert form_field(TYPE, memoryview(b"??" + body + b"??")[2:-2], "model") == "m"
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "", "multipart/mixed; boundary=b0undary", ";"])
+def test_body_that_is_no_form_is_refused_by_its_type(content_type: str) -> None:
+    found = form_fields(content_type, form(field("model", b"m")))
+    assert isinstance(found, Problem)
+    assert found.key == "unsupported_content_type"
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "multipart/form-data",
+        "multipart/form-data; boundary=",
+        'multipart/form-data; boundary=""',
+        'multipart/form-data; boundary="b0undary',
+        "multipart/form-data; boundary=b0undary; boundary=other",
+        "multipart/form-data; boundary=" + "x" * 300,
+        "multipart/form-data; boundary=bé",
+        'multipart/form-data; boundary="b\r\n"',
+        "multipart/form-data; boundary=b0undary; ???",
+    ],
+)
+def test_form_without_a_usable_boundary_is_refused(content_type: str) -> None:
+    assert "boundary" in reason(form(field("model", b"m")), content_type)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        pytest.param(b"", "closing boundary", id="empty"),
+        pytest.param(b"no form at all", "closing boundary", id="no boundary"),
+        pytest.param(form(field("model", b"m"), closed=False), "closing boundary", id="no closing boundary"),
+        pytest.param(form(upload(AUDIO))[:-14], "closing boundary", id="cut inside the file"),
+        pytest.param(b"--b0undary\r\nContent-Disp", "headers of a part", id="cut inside headers"),
+        pytest.param(form(b"X: " + b"y" * 9000 + b"\r\n\r\nv"), "headers of a part", id="huge headers"),
+        pytest.param(form(b"\r\nvalue\r\n\r\n"), "header out of shape", id="no headers"),
+        pytest.param(form(b"Content-Type: text/plain\r\n\r\nv"), "no name", id="no disposition"),
+        pytest.param(form(b"Content-Disposition: form-data\r\n\r\nv"), "no name", id="no name"),
+        pytest.param(form(b'Content-Disposition: form-data; name="a\r\n\r\nv'), "no name", id="open quote"),
+        pytest.param(form(b'Content-Disposition: form-data; name="a"; name="model"\r\n\r\nv'), "no name", id="2 names"),
+        pytest.param(form(b"Content-Disposition: form-data; name=\"a\"; name*=UTF-8''model\r\n\r\nv"), "no name",
+                     id="encoded name"),
+        pytest.param(form(b'Content-Disposition: x; name="a"\r\nContent-Disposition: x; name="b"\r\n\r\nv'),
+                     "two Content-Disposition", id="two dispositions"),
+        pytest.param(form(b'Content-Disposition: form-data; name="f"; filename="a\r\nb"\r\n\r\nv'),
+                     "header out of shape", id="line break in a filename"),
+        pytest.param(form(b'Content-Disposition: form-data; name="f"; filename="a\nb"\r\n\r\nv'),
+                     "header out of shape", id="bare line feed in a filename"),
+        pytest.param(form(field("model", b"\xff")), "not UTF-8", id="bad UTF-8"),
+        pytest.param(form(field("model", b"x" * (MAX_FIELD_BYTES + 1))), "too long", id="long field"),
+        pytest.param(form(*[field(f"f{n}", b"x" * MAX_FIELD_BYTES) for n in range(5)]), "too long", id="much text"),
+        pytest.param(form(*[field("f", b"x")] * (MAX_PARTS + 1)), "more than", id="many parts"),
+        pytest.param(form(upload(b"\r\n--b0undary!" * (MAX_PARTS + 1))), "repeats the boundary", id="false boundaries"),
+    ],
+)  # fmt: skip
+def test_form_out_of_shape_is_refused_with_its_reason(body: bytes, expected: str) -> None:
+    assert expected in reason(body)
+
+
+class CountingBytes(bytes):
+    """Bytes that count how often they are searched."""
+
+    searches = 0
+
+    def find(self, *args: Any) -> int:
+        type(self).searches += 1
+        return super().find(*args)
+
+
+def test_form_of_25_megabytes_is_read_in_a_few_searches() -> None:
+    body = CountingBytes(form(upload(b"\r\n-" * 8_738_133), field("model", b"m")))
+    assert len(body) > 26_000_000
+    assert form_field(TYPE, body, "model") == "m"
+    assert CountingBytes.searches <= 5
+
+
+WHOLE = form(upload(AUDIO), field("model", b"m"), field("stream", b"true"))
+
+
+@pytest.mark.parametrize("length", range(len(WHOLE) - 2))
+def test_form_cut_anywhere_before_its_end_is_refused(length: int) -> None:
+    assert isinstance(form_fields(TYPE, WHOLE[:length]), Problem)
+
+
+def test_form_without_the_last_line_break_is_read() -> None:
+    assert facts(WHOLE[:-2]).values == {"model": "m", "stream": "true"}
+
+
+@given(st.binary(max_size=200), st.text(max_size=60))
+def test_form_of_any_bytes_never_raises(body: bytes, content_type: str) -> None:
+    assert isinstance(form_fields(content_type, body), Problem)
+    form_fields(TYPE, body)
+
+
+@given(st.integers(0, len(WHOLE) - 1), st.binary(max_size=4), st.integers(0, 4))
+def test_form_bent_anywhere_never_raises_and_reads_only_what_is_there(at: int, inserted: bytes, removed: int) -> None:
+    body = WHOLE[:at] + inserted + WHOLE[at + removed :]
+    found = form_fields(TYPE, body)
+    if isinstance(found, FormFacts):
+        for name, value in found.values.items():
+            assert name.encode("utf-8") in body or "\ufffd" in name or '"' in name or "\\" in name
+            assert value.encode("utf-8") in body
+        for file in found.files:
+            assert file.start + file.size <= len(body)
+
+
+contents = st.binary(max_size=80).filter(lambda content: b"b0undary" not in content)
+names = st.text(alphabet=st.characters(codec="utf-8", exclude_characters='"\\\r\n\x00'), min_size=1, max_size=10)
+values = st.text(max_size=30).filter(lambda value: "b0undary" not in value)
+parts = st.lists(
+    st.tuples(st.just("field"), names, values.map(lambda value: value.encode("utf-8", "ignore")))
+    | st.tuples(st.just("file"), st.just("file"), contents),
+    max_size=6,
+)
+
+
+@given(parts)
+def test_form_of_any_fields_and_files_is_read_as_it_was_written(written: list[tuple[str, str, bytes]]) -> None:
+    body = form(*(field(name, content) if kind == "field" else upload(content) for kind, name, content in written))
+    found = facts(body)
+    last = {name: (kind, content) for kind, name, content in written}
+    assert found.values == {name: content.decode() for name, (kind, content) in last.items() if kind == "field"}
+    assert [body[file.start : file.start + file.size] for file in found.files] == [
+        content for kind, _, content in written if kind == "file"
+    ]
