@@ -3,10 +3,10 @@
 import asyncio
 import logging
 import random
-import secrets
 import signal
 import sys
 import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -215,7 +215,7 @@ class Gateway:
 
 
 def _make_id() -> str:
-    return f"req_{secrets.token_hex(16)}"
+    return str(uuid.uuid4())
 
 
 def _with_default_key(change: SourceChange, key: str | None) -> SourceChange:

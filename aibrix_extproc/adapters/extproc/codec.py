@@ -3,6 +3,7 @@
 Values are read and written as `raw_value`: Envoy looks at nothing else in several places.
 """
 
+import re
 from collections.abc import Callable
 from typing import Final, assert_never
 
@@ -21,6 +22,7 @@ from aibrix_extproc.core.openai.headers import DESTINATION, REQUEST_ID
 ATTRIBUTES: Final = "envoy.filters.http.ext_proc"
 LB_NAMESPACE: Final = "envoy.lb"  # where endpoint pickers leave the destination as dynamic metadata
 
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 PHASES: Final = {
     "request_headers": Phase.REQUEST_HEAD,
     "request_body": Phase.REQUEST_BODY,
@@ -63,11 +65,8 @@ def _headers(headers: HeaderMap) -> dict[str, str]:
 
 
 def _request_id(given: str) -> str:
-    """OpenAI's form (`req_` and 32 hex digits) of the UUID that Envoy makes for each request at the edge."""
-    digits = given.replace("-", "")
-    if len(given) == 36 and len(digits) == 32 and digits.isalnum():
-        return f"req_{digits}"
-    return ""
+    """The UUID that Envoy makes for each request at the edge; empty for anything else."""
+    return given if _UUID.fullmatch(given) else ""
 
 
 def _response_head(message: ProcessingRequest, at: float, make_id: Callable[[], str]) -> events.ResponseHead:

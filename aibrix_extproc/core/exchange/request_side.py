@@ -222,7 +222,9 @@ class RequestSide:
         )
 
     def _upstream_headers(self, api_key: str | None) -> Headers:
-        changed = [(headers.REQUEST_ID, self.request_id)]
+        changed: list[tuple[str, str]] = []
+        if self._headers.get(headers.REQUEST_ID) != self.request_id:
+            changed.append((headers.REQUEST_ID, self.request_id))
         path = f"{self._path}?{self._query_string}" if self._query_string else self._path
         if path != self._headers.get(":path"):
             changed.append((":path", path))
