@@ -1,0 +1,144 @@
+"""The two clusters: the engines, reached only by an address that our processor chose, and the processors."""
+
+from datetime import timedelta
+
+from envoy_data_plane.envoy.config.cluster import v3 as cluster
+from envoy_data_plane.envoy.config.core import v3 as core
+from envoy_data_plane.envoy.config.endpoint import v3 as endpoint
+from envoy_data_plane.envoy.extensions.load_balancing_policies.least_request import v3 as least_request
+from envoy_data_plane.envoy.extensions.load_balancing_policies.override_host import v3 as override_host
+from envoy_data_plane.envoy.extensions.load_balancing_policies.round_robin import v3 as round_robin
+from envoy_data_plane.envoy.extensions.load_balancing_policies.subset import v3 as subset
+from envoy_data_plane.envoy.extensions.upstreams.http import v3 as upstreams
+from envoy_data_plane.envoy.type import v3 as envoy_type
+from envoy_data_plane.google import protobuf
+
+from aibrix_extproc.adapters.envoyproxy.endpoints import ENGINES_CLUSTER
+from aibrix_extproc.adapters.envoyproxy.spec import MIB, READINESS_SERVICE, EnvoySpec, SocketAddress
+from aibrix_extproc.core.openai.headers import DESTINATION
+
+PROCESSORS_CLUSTER = "processors"
+_UNLIMITED = 100_000
+# vLLM closes an idle connection after 5 s; a request sent into that moment would be reset.
+_ENGINE_IDLE = timedelta(seconds=4)
+_HEALTH_INTERVAL = timedelta(seconds=0.5)
+
+
+def engines(spec: EnvoySpec) -> cluster.Cluster:
+    """Engines, listed in a watched file. Only the destination header picks one; the fallback finds none."""
+    return cluster.Cluster(
+        name=ENGINES_CLUSTER,
+        type=cluster.ClusterDiscoveryType.EDS,
+        eds_cluster_config=cluster.ClusterEdsClusterConfig(
+            eds_config=core.ConfigSource(
+                resource_api_version=core.ApiVersion.V3,
+                path_config_source=core.PathConfigSource(
+                    path=str(spec.endpoints_file),
+                    watched_directory=core.WatchedDirectory(path=str(spec.endpoints_directory)),
+                ),
+            )
+        ),
+        connect_timeout=timedelta(seconds=spec.connect_timeout),
+        per_connection_buffer_limit_bytes=MIB,
+        load_balancing_policy=_policy("override_host", _destination_header()),
+        common_lb_config=_no_panic(),
+        circuit_breakers=_no_limits(),
+        typed_extension_protocol_options=_http(
+            upstreams.HttpProtocolOptions(
+                common_http_protocol_options=core.HttpProtocolOptions(idle_timeout=_ENGINE_IDLE),
+                explicit_http_config=upstreams.HttpProtocolOptionsExplicitHttpConfig(
+                    http_protocol_options=core.Http1ProtocolOptions()
+                ),
+            )
+        ),
+        # An engine that left the list takes nothing new, whatever a health check last said; its streams go on.
+        ignore_health_on_host_removal=True,
+    )
+
+
+def processors(spec: EnvoySpec) -> cluster.Cluster:
+    """The ext_proc workers, health-checked so that a dead or draining one gets no exchange."""
+    return cluster.Cluster(
+        name=PROCESSORS_CLUSTER,
+        type=cluster.ClusterDiscoveryType.STATIC,
+        load_assignment=endpoint.ClusterLoadAssignment(
+            cluster_name=PROCESSORS_CLUSTER,
+            endpoints=[endpoint.LocalityLbEndpoints(lb_endpoints=[_lb_endpoint(one) for one in spec.processors])],
+        ),
+        connect_timeout=timedelta(seconds=0.25),
+        per_connection_buffer_limit_bytes=MIB,
+        # Streams live as long as their responses, so the fewest of them is the least work.
+        load_balancing_policy=_policy("least_request", least_request.LeastRequest()),
+        common_lb_config=_no_panic(),
+        circuit_breakers=_no_limits(),
+        health_checks=[_readiness()],
+        typed_extension_protocol_options=_http(
+            upstreams.HttpProtocolOptions(
+                explicit_http_config=upstreams.HttpProtocolOptionsExplicitHttpConfig(
+                    http2_protocol_options=core.Http2ProtocolOptions(
+                        max_concurrent_streams=_UNLIMITED,
+                        initial_stream_window_size=MIB,
+                        initial_connection_window_size=16 * MIB,
+                    )
+                )
+            )
+        ),
+    )
+
+
+def _destination_header() -> override_host.OverrideHost:
+    return override_host.OverrideHost(
+        override_host_sources=[override_host.OverrideHostOverrideHostSource(header=DESTINATION)],
+        # Used when the list is used up or names an unknown endpoint. A subset that no engine is in: no engine of
+        # another model is ever reached by chance.
+        fallback_policy=_policy(
+            "subset",
+            subset.Subset(
+                fallback_policy=subset.SubsetLbSubsetFallbackPolicy.NO_FALLBACK,
+                subset_selectors=[subset.SubsetLbSubsetSelector(keys=["never"])],
+                subset_lb_policy=_policy("round_robin", round_robin.RoundRobin()),
+            ),
+        ),
+    )
+
+
+def _policy(name: str, message: object) -> cluster.LoadBalancingPolicy:
+    extension = core.TypedExtensionConfig(
+        name=f"envoy.load_balancing_policies.{name}", typed_config=protobuf.Any.pack(message)
+    )
+    return cluster.LoadBalancingPolicy(policies=[cluster.LoadBalancingPolicyPolicy(typed_extension_config=extension)])
+
+
+def _no_panic() -> cluster.ClusterCommonLbConfig:
+    """Unhealthy hosts stay unused even when all are: the caller gets an answer at once instead."""
+    return cluster.ClusterCommonLbConfig(healthy_panic_threshold=envoy_type.Percent(value=0.0))
+
+
+def _no_limits() -> cluster.CircuitBreakers:
+    """Envoy's default of 1024 requests, and of 3 retries at once, would refuse work that engines could queue."""
+    thresholds = cluster.CircuitBreakersThresholds(
+        max_connections=_UNLIMITED, max_pending_requests=_UNLIMITED, max_requests=_UNLIMITED, max_retries=_UNLIMITED
+    )
+    return cluster.CircuitBreakers(thresholds=[thresholds])
+
+
+def _http(options: upstreams.HttpProtocolOptions) -> dict[str, protobuf.Any]:
+    return {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": protobuf.Any.pack(options)}
+
+
+def _readiness() -> core.HealthCheck:
+    return core.HealthCheck(
+        # Refused connections fail at once; the time-out is for a worker that is stuck, and must outlast a busy one.
+        timeout=timedelta(seconds=2),
+        interval=_HEALTH_INTERVAL,
+        no_traffic_interval=_HEALTH_INTERVAL,
+        unhealthy_interval=timedelta(seconds=0.25),
+        unhealthy_threshold=1,
+        healthy_threshold=1,
+        grpc_health_check=core.HealthCheckGrpcHealthCheck(service_name=READINESS_SERVICE),
+    )
+
+
+def _lb_endpoint(address: SocketAddress) -> endpoint.LbEndpoint:
+    socket_address = core.SocketAddress(address=address.host, port_value=address.port)
+    return endpoint.LbEndpoint(endpoint=endpoint.Endpoint(address=core.Address(socket_address=socket_address)))

@@ -1,0 +1,222 @@
+"""The listener: HTTP in, our processor, and two routes.
+
+Fail-open filter over a fail-closed route: the only way to an engine is the destination header, which clients cannot
+send (it is removed before routing) and only our processor sets. Without the processor everything falls to the second
+route, a JSON 503, while responses that are already running go on untouched.
+"""
+
+from datetime import timedelta
+from typing import Final
+
+from envoy_data_plane.envoy.config.accesslog import v3 as accesslog
+from envoy_data_plane.envoy.config.common.mutation_rules import v3 as mutation_rules
+from envoy_data_plane.envoy.config.core import v3 as core
+from envoy_data_plane.envoy.config.listener import v3 as listener
+from envoy_data_plane.envoy.config.route import v3 as route
+from envoy_data_plane.envoy.extensions.access_loggers.file import v3 as file_log
+from envoy_data_plane.envoy.extensions.filters.http.ext_proc import v3 as ext_proc
+from envoy_data_plane.envoy.extensions.filters.http.router import v3 as router
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager import v3 as hcm
+from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutation import v3 as early
+from envoy_data_plane.envoy.type.matcher import v3 as matcher
+from envoy_data_plane.google import protobuf
+
+from aibrix_extproc.adapters.envoyproxy.clusters import PROCESSORS_CLUSTER
+from aibrix_extproc.adapters.envoyproxy.endpoints import ENGINES_CLUSTER
+from aibrix_extproc.adapters.envoyproxy.replies import header, local_reply_config
+from aibrix_extproc.adapters.envoyproxy.spec import METADATA_NAMESPACES, EnvoySpec
+from aibrix_extproc.core.openai.errors import Problem, shape
+from aibrix_extproc.core.openai.headers import DESTINATION, RESERVED_REQUEST_HEADERS
+
+EXT_PROC_FILTER: Final = "envoy.filters.http.ext_proc"
+REQUEST_ATTRIBUTES: Final = ("request.id", "source.address")
+RESPONSE_ATTRIBUTES: Final = (
+    "request.id",
+    "request.path",
+    "response.code",
+    "response.code_details",
+    "response.flags",
+    "upstream.address",
+    "upstream.transport_failure_reason",
+)
+# `reset` and not `reset-before-request`: an engine that dies after it has read the request is retried elsewhere too.
+RETRY_ON: Final = "connect-failure,reset,retriable-status-codes"
+_MAX_HEADERS_KIB: Final = 60
+
+_ACCESS_LOG_FIELDS: Final = {
+    "time": "%START_TIME%",
+    "request_id": "%REQ(X-REQUEST-ID)%",
+    "method": "%REQ(:METHOD)%",
+    "path": "%PATH(NQ)%",  # query strings may carry what nobody should read later
+    "protocol": "%PROTOCOL%",
+    "status": "%RESPONSE_CODE%",
+    "details": "%RESPONSE_CODE_DETAILS%",
+    "flags": "%RESPONSE_FLAGS%",
+    "bytes_in": "%BYTES_RECEIVED%",
+    "bytes_out": "%BYTES_SENT%",
+    "head_ms": "%RESPONSE_DURATION%",
+    "total_ms": "%DURATION%",
+    "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+    "engine": "%UPSTREAM_HOST%",
+    "engine_failure": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+    "client": "%DOWNSTREAM_REMOTE_ADDRESS%",
+    "ext_proc": f"%FILTER_STATE({EXT_PROC_FILTER}:PLAIN)%",  # microseconds and gRPC status by phase
+}
+
+
+def http_listener(spec: EnvoySpec) -> listener.Listener:
+    """One listener that takes HTTP/1.0, HTTP/1.1 and HTTP/2 without TLS."""
+    manager = listener.Filter(
+        name="envoy.filters.network.http_connection_manager",
+        typed_config=protobuf.Any.pack(_connection_manager(spec)),
+    )
+    socket_address = core.SocketAddress(address=spec.listen.host, port_value=spec.listen.port)
+    return listener.Listener(
+        name="openai",
+        address=core.Address(socket_address=socket_address),
+        # What a request body may need: the processor gets it whole. A route's own limit is read too late for that.
+        per_connection_buffer_limit_bytes=spec.max_body_bytes,
+        filter_chains=[listener.FilterChain(filters=[manager])],
+    )
+
+
+def _connection_manager(spec: EnvoySpec) -> hcm.HttpConnectionManager:
+    return hcm.HttpConnectionManager(
+        stat_prefix="openai",
+        codec_type=hcm.HttpConnectionManagerCodecType.AUTO,
+        route_config=_routes(spec),
+        http_filters=[
+            # Off unless a route switches it on: a request that is not valid HTTP never gets a route, and its answer
+            # must be sent at once, for Envoy closes the connection without waiting for a processor.
+            hcm.HttpFilter(name=EXT_PROC_FILTER, typed_config=protobuf.Any.pack(_ext_proc(spec)), disabled=True),
+            hcm.HttpFilter(
+                name="envoy.filters.http.router",
+                typed_config=protobuf.Any.pack(router.Router(suppress_envoy_headers=True)),
+            ),
+        ],
+        early_header_mutation_extensions=[_remove_forgeries()],
+        local_reply_config=local_reply_config(spec.max_body_bytes),
+        access_log=_access_log(spec),
+        # Every peer counts as external, also on loopback: Envoy then ignores x-envoy-* orders and makes its own
+        # request id. An empty list of internal addresses would still trust loopback, hence one that no peer has.
+        use_remote_address=True,
+        internal_address_config=hcm.HttpConnectionManagerInternalAddressConfig(
+            cidr_ranges=[core.CidrRange(address_prefix="255.255.255.255", prefix_len=32)]
+        ),
+        generate_request_id=True,
+        always_set_request_id_in_response=True,
+        server_header_transformation=hcm.HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
+        # The processor must see the path as it was sent: model ids may hold slashes, escaped or not.
+        normalize_path=False,
+        merge_slashes=False,
+        path_with_escaped_slashes_action=(hcm.HttpConnectionManagerPathWithEscapedSlashesAction.KEEP_UNCHANGED),
+        max_request_headers_kb=_MAX_HEADERS_KIB,
+        request_timeout=timedelta(seconds=spec.request_timeout),
+        request_headers_timeout=timedelta(seconds=spec.headers_timeout),
+        stream_idle_timeout=timedelta(seconds=spec.stream_idle_timeout),
+        http_protocol_options=core.Http1ProtocolOptions(accept_http_10=True, default_host_for_http_10="gateway"),
+        http2_protocol_options=core.Http2ProtocolOptions(
+            max_concurrent_streams=1000,
+            # Over HTTP/2 the stream window is the limit of a buffered body.
+            initial_stream_window_size=spec.max_body_bytes,
+            initial_connection_window_size=2 * spec.max_body_bytes,
+        ),
+    )
+
+
+def _routes(spec: EnvoySpec) -> route.RouteConfiguration:
+    host = route.VirtualHost(
+        name="everything",
+        domains=["*"],
+        routes=[_placed(spec), _not_placed()],
+        typed_per_filter_config={EXT_PROC_FILTER: protobuf.Any.pack(_switch_on())},
+    )
+    return route.RouteConfiguration(
+        name="openai",
+        virtual_hosts=[host],
+        request_headers_to_remove=["x-envoy-internal", "x-envoy-external-address"],
+        response_headers_to_remove=["server"],
+    )
+
+
+def _placed(spec: EnvoySpec) -> route.Route:
+    return route.Route(
+        name="placed",
+        match=route.RouteMatch(prefix="/", headers=[route.HeaderMatcher(name=DESTINATION, present_match=True)]),
+        route=route.RouteAction(
+            cluster=ENGINES_CLUSTER,
+            timeout=timedelta(0),
+            retry_policy=route.RetryPolicy(
+                retry_on=RETRY_ON,
+                num_retries=spec.retries,
+                retriable_status_codes=[503],
+                retry_back_off=route.RetryPolicyRetryBackOff(
+                    base_interval=timedelta(milliseconds=5), max_interval=timedelta(milliseconds=50)
+                ),
+            ),
+        ),
+    )
+
+
+def _not_placed() -> route.Route:
+    shaped = shape(Problem("gateway_unavailable"))
+    return route.Route(
+        name="not_placed",
+        match=route.RouteMatch(prefix="/"),
+        direct_response=route.DirectResponseAction(
+            status=shaped.status, body=core.DataSource(inline_string=shaped.body.decode())
+        ),
+        response_headers_to_add=[header(name, value) for name, value in shaped.headers],
+    )
+
+
+def _ext_proc(spec: EnvoySpec) -> ext_proc.ExternalProcessor:
+    send, skip = ext_proc.ProcessingModeHeaderSendMode.SEND, ext_proc.ProcessingModeHeaderSendMode.SKIP
+    return ext_proc.ExternalProcessor(
+        grpc_service=core.GrpcService(envoy_grpc=core.GrpcServiceEnvoyGrpc(cluster_name=PROCESSORS_CLUSTER)),
+        failure_mode_allow=True,
+        allow_mode_override=True,
+        message_timeout=timedelta(seconds=spec.message_timeout),
+        processing_mode=ext_proc.ProcessingMode(
+            request_header_mode=send,
+            request_body_mode=ext_proc.ProcessingModeBodySendMode.BUFFERED,
+            request_trailer_mode=skip,
+            response_header_mode=send,
+            response_body_mode=ext_proc.ProcessingModeBodySendMode.NONE,
+            response_trailer_mode=skip,
+        ),
+        request_attributes=list(REQUEST_ATTRIBUTES),
+        response_attributes=list(RESPONSE_ATTRIBUTES),
+        metadata_options=ext_proc.MetadataOptions(
+            receiving_namespaces=ext_proc.MetadataOptionsMetadataNamespaces(untyped=list(METADATA_NAMESPACES))
+        ),
+    )
+
+
+def _switch_on() -> ext_proc.ExtProcPerRoute:
+    """A route with any settings for a filter has the filter; these settings change nothing."""
+    return ext_proc.ExtProcPerRoute(overrides=ext_proc.ExtProcOverrides())
+
+
+def _remove_forgeries() -> core.TypedExtensionConfig:
+    """Before routing, so that neither a route nor our processor ever sees a client's copy."""
+    envoys_own = matcher.StringMatcher(prefix="x-envoy-")
+    mutations = [mutation_rules.HeaderMutation(remove=name) for name in RESERVED_REQUEST_HEADERS]
+    mutations.append(
+        mutation_rules.HeaderMutation(
+            remove_on_match=mutation_rules.HeaderMutationRemoveOnMatch(key_matcher=envoys_own)
+        )
+    )
+    return core.TypedExtensionConfig(
+        name="envoy.http.early_header_mutation.header_mutation",
+        typed_config=protobuf.Any.pack(early.HeaderMutation(mutations=mutations)),
+    )
+
+
+def _access_log(spec: EnvoySpec) -> list[accesslog.AccessLog]:
+    if spec.access_log is None:
+        return []
+    fields = {name: protobuf.Value(string_value=value) for name, value in _ACCESS_LOG_FIELDS.items()}
+    log_format = core.SubstitutionFormatString(json_format=protobuf.Struct(fields=fields), omit_empty_values=True)
+    sink = file_log.FileAccessLog(path=str(spec.access_log), log_format=log_format)
+    return [accesslog.AccessLog(name="envoy.access_loggers.file", typed_config=protobuf.Any.pack(sink))]

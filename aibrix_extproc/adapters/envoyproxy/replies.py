@@ -1,0 +1,119 @@
+"""Envoy's own answers in OpenAI's shape: the local reply rules of the listener.
+
+Envoy applies them before our processor sees the reply, and they are all there is when the processor is down or the
+request never became one. What is JSON already (answers of our processor, the catch-all route) is left alone.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from envoy_data_plane.envoy.config.accesslog import v3 as accesslog
+from envoy_data_plane.envoy.config.core import v3 as core
+from envoy_data_plane.envoy.extensions.access_loggers.filters.cel import v3 as cel
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager import v3 as hcm
+from envoy_data_plane.google import protobuf
+
+from aibrix_extproc.core.openai.errors import Problem, Shaped, shape
+from aibrix_extproc.core.openai.headers import REQUEST_ID
+
+# Local replies carry no content-type until after these rules, unless their maker chose one.
+NOT_JSON_YET: Final = "!('content-type' in response.headers && response.headers['content-type'] == 'application/json')"
+_OVERWRITE: Final = core.HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
+_IF_ABSENT: Final = core.HeaderValueOptionHeaderAppendAction.ADD_IF_ABSENT
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """One local reply rule; the first that matches wins."""
+
+    name: str
+    problem: Problem
+    status: int | None  # None: any
+    flags: tuple[str, ...] = ()  # any of these response flags; none given: any
+    at_least: int = 400
+
+
+def _rules(max_body_bytes: int) -> Sequence[_Rule]:
+    return (
+        _Rule("request_timeout", Problem("bad_request", _says("The request took too long to arrive."),
+                                         code="request_timeout", status=408), 408),
+        _Rule("request_too_large", Problem("request_too_large", {"limit": str(max_body_bytes)}), 413),
+        _Rule("headers_too_large", Problem("headers_too_large"), 431),
+        _Rule("bad_http", Problem("bad_request", _says("The request is not valid HTTP.")), 400),
+        _Rule("upgrade", Problem("bad_request", _says("This endpoint does not switch protocols."), status=403), 403),
+        _Rule("no_route", Problem("not_found", _says("Invalid URL")), 404),
+        _Rule("upgrade_required", Problem("bad_request", _says("This HTTP version is not supported."), status=426),
+              426),
+        _Rule("rate_limited", Problem("rate_limited", _says("Too many requests. Please retry shortly.")), 429),
+        _Rule("no_healthy_upstream", Problem("no_healthy_upstream"), 503, ("UH", "NC")),
+        _Rule("unreachable", Problem("no_healthy_upstream"), 503, ("UF",)),
+        _Rule("upstream_reset", Problem("upstream_reset"), 503, ("UC", "UR", "LR")),
+        _Rule("overloaded", Problem("overloaded"), 503, ("UO", "OM")),
+        _Rule("gateway_unavailable", Problem("gateway_unavailable"), 503),
+        _Rule("bad_gateway", Problem("bad_gateway"), 502),
+        _Rule("timeout", Problem("timeout"), 504),
+        _Rule("server_error", Problem("upstream_error"), None, at_least=500),
+        _Rule("client_error", Problem("bad_request", _says("The request could not be handled.")), None),
+    )  # fmt: skip
+
+
+def local_reply_config(max_body_bytes: int) -> hcm.LocalReplyConfig:
+    """The rules as Envoy takes them. No rule changes the status."""
+    return hcm.LocalReplyConfig(mappers=[_mapper(rule) for rule in _rules(max_body_bytes)])
+
+
+def header(
+    name: str, value: str, action: core.HeaderValueOptionHeaderAppendAction = _OVERWRITE
+) -> core.HeaderValueOption:
+    """A response header that replaces whatever was there."""
+    return core.HeaderValueOption(header=core.HeaderValue(key=name, value=value), append_action=action)
+
+
+def _says(message: str) -> dict[str, str]:
+    return {"message": message}
+
+
+def _mapper(rule: _Rule) -> hcm.ResponseMapper:
+    shaped = shape(rule.problem)
+    return hcm.ResponseMapper(
+        filter=accesslog.AccessLogFilter(and_filter=accesslog.AndFilter(filters=_conditions(rule))),
+        body_format_override=core.SubstitutionFormatString(
+            text_format_source=core.DataSource(inline_string=_literal(shaped)),
+            content_type="application/json",
+        ),
+        headers_to_add=[
+            *(header(name, value) for name, value in shaped.headers if name != "content-type"),
+            header(REQUEST_ID, "%UNIQUE_ID%", _IF_ABSENT),
+        ],
+    )
+
+
+def _literal(shaped: Shaped) -> str:
+    """The body with Envoy's command character escaped; checked to be JSON while a mistake is cheap."""
+    text = shaped.body.decode()
+    json.loads(text)
+    return text.replace("%", "%%")
+
+
+def _conditions(rule: _Rule) -> list[accesslog.AccessLogFilter]:
+    conditions = [_status(rule)]
+    if rule.flags:
+        flags = accesslog.ResponseFlagFilter(flags=list(rule.flags))
+        conditions.append(accesslog.AccessLogFilter(response_flag_filter=flags))
+    expression = protobuf.Any.pack(cel.ExpressionFilter(expression=NOT_JSON_YET))
+    extension = accesslog.ExtensionFilter(name="envoy.access_loggers.extension_filters.cel", typed_config=expression)
+    return [*conditions, accesslog.AccessLogFilter(extension_filter=extension)]
+
+
+def _status(rule: _Rule) -> accesslog.AccessLogFilter:
+    exact = rule.status is not None
+    comparison = accesslog.ComparisonFilter(
+        op=accesslog.ComparisonFilterOp.EQ if exact else accesslog.ComparisonFilterOp.GE,
+        value=core.RuntimeUInt32(
+            default_value=rule.status if rule.status is not None else rule.at_least,
+            runtime_key=f"local_reply.{rule.name}",  # required by Envoy; nothing sets it
+        ),
+    )
+    return accesslog.AccessLogFilter(status_code_filter=accesslog.StatusCodeFilter(comparison=comparison))

@@ -1,0 +1,46 @@
+"""What an Envoy of ours is told: the few values that differ from one installation to the next."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+# Where our processor may leave values: `envoy.lb` is the endpoint picker protocol's, the other one is ours.
+METADATA_NAMESPACES: Final = ("envoy.lb", "aibrix.extproc")
+ENDPOINTS_FILE: Final = "endpoints.json"
+READINESS_SERVICE: Final = "readiness"  # the name that our gRPC health service answers for "send me exchanges"
+MIB: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class SocketAddress:
+    """An IP address and a port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class EnvoySpec:
+    """Everything that the configuration depends on; times are in seconds, sizes in bytes."""
+
+    listen: SocketAddress
+    admin: SocketAddress
+    processors: tuple[SocketAddress, ...]  # gRPC addresses of the ext_proc workers
+    endpoints_directory: Path  # holds ENDPOINTS_FILE, which is replaced by rename
+    access_log: Path | None = None
+    max_body_bytes: int = 50 * MIB
+    message_timeout: float = 5.0  # per ext_proc message; running out of it in a request phase gives the JSON 503
+    retries: int = 3  # so four candidates at most are tried
+    connect_timeout: float = 1.0  # to an engine
+    request_timeout: float = 300.0  # for the client to send its whole request
+    headers_timeout: float = 30.0
+    stream_idle_timeout: float = 3600.0  # a queued prompt is silent for long; only lost clients reach this
+    max_heap_bytes: int = 4096 * MIB
+
+    @property
+    def endpoints_file(self) -> Path:
+        """The file that Envoy watches for engine addresses."""
+        return self.endpoints_directory / ENDPOINTS_FILE

@@ -1,0 +1,77 @@
+"""The generated configuration: valid, equal to the reference copy, and complete where it matters."""
+
+import json
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from envoy_data_plane.envoy.config.bootstrap.v3 import Bootstrap
+
+from aibrix_extproc.adapters.envoyproxy.configure import command, configuration, write_configuration
+from aibrix_extproc.adapters.envoyproxy.endpoints import render_endpoints
+from aibrix_extproc.adapters.envoyproxy.find import find_envoy
+from aibrix_extproc.adapters.envoyproxy.spec import EnvoySpec, SocketAddress
+from aibrix_extproc.core.openai.headers import RESERVED_REQUEST_HEADERS
+
+pytestmark = pytest.mark.slow  # importing the typed form takes most of a second
+
+REFERENCE = Path(__file__).parents[3] / "envoy" / "envoy.yaml"
+# What the reference copy writes in place of the values that differ from one installation to the next.
+REFERENCE_SPEC = EnvoySpec(
+    listen=SocketAddress("127.0.0.1", 8080),
+    admin=SocketAddress("127.0.0.1", 9901),
+    processors=(SocketAddress("127.0.0.1", 9002),),
+    endpoints_directory=Path("/etc/envoy/endpoints"),
+    access_log=Path("/dev/stdout"),
+)
+
+
+def normal(document: Mapping[str, Any]) -> Any:
+    """A configuration with all defaults and spellings made equal, by way of the typed form."""
+    return Bootstrap.from_dict(dict(document)).to_dict()
+
+
+def test_reference_copy_says_the_same_as_the_generated_configuration() -> None:
+    assert normal(yaml.safe_load(REFERENCE.read_text())) == normal(configuration(REFERENCE_SPEC))
+
+
+def test_every_reserved_header_is_removed_before_routing() -> None:
+    text = json.dumps(configuration(REFERENCE_SPEC))
+    assert all(f'{{"remove": "{name}"}}' in text for name in RESERVED_REQUEST_HEADERS)
+
+
+def test_without_an_access_log_none_is_configured(tmp_path: Path) -> None:
+    spec = EnvoySpec(REFERENCE_SPEC.listen, REFERENCE_SPEC.admin, REFERENCE_SPEC.processors, tmp_path)
+    assert '"access_log":' not in json.dumps(configuration(spec))
+
+
+def test_command_line_limits_threads_only_when_told(tmp_path: Path) -> None:
+    assert "--concurrency" not in command(tmp_path, tmp_path)
+    assert " --concurrency 2" in " ".join(command(tmp_path, tmp_path, concurrency=2))
+
+
+@pytest.mark.envoy
+def test_envoy_accepts_the_generated_configuration(tmp_path: Path) -> None:
+    spec = EnvoySpec(REFERENCE_SPEC.listen, REFERENCE_SPEC.admin, REFERENCE_SPEC.processors, tmp_path)
+    spec.endpoints_file.write_bytes(render_endpoints(["127.0.0.1:8000", "[::1]:8000"]))
+    write_configuration(spec, tmp_path / "envoy.json")
+    validate(tmp_path / "envoy.json")
+
+
+@pytest.mark.envoy
+def test_envoy_accepts_the_reference_copy(tmp_path: Path) -> None:
+    # Validation wants the endpoint file to exist, which it does only where the copy is installed.
+    (tmp_path / "endpoints.json").write_bytes(render_endpoints([]))
+    (tmp_path / "envoy.yaml").write_text(REFERENCE.read_text().replace("/etc/envoy/endpoints", str(tmp_path)))
+    validate(tmp_path / "envoy.yaml")
+
+
+def validate(path: Path) -> None:
+    result = subprocess.run(
+        [find_envoy(), "--mode", "validate", "-c", path, "-l", "warning"], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""  # no warning, such as one about a deprecated field

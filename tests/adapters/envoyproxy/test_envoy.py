@@ -1,0 +1,350 @@
+"""What clients see of a real Envoy: routing, failures of engines and of the processor, refused input."""
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from aibrix_extproc.core.openai.headers import DESTINATION
+from tests.adapters.envoyproxy.rig import (
+    RunningEnvoy,
+    ScriptedEngine,
+    ScriptedProcessor,
+    eventually,
+    running_envoy,
+)
+
+pytestmark = [pytest.mark.envoy, pytest.mark.slow]
+OURS = b'{"error":{"message":"ours","type":"t","param":null,"code":null}}'
+LIMIT = 6 * 1024 * 1024
+
+
+@pytest.fixture
+async def processor() -> AsyncIterator[ScriptedProcessor]:
+    scripted = ScriptedProcessor()
+    await scripted.start()
+    yield scripted
+    await scripted.kill()
+
+
+@pytest.fixture
+async def envoy(tmp_path: Path, processor: ScriptedProcessor) -> AsyncIterator[RunningEnvoy]:
+    async with running_envoy(tmp_path, processor, max_body_bytes=LIMIT) as running:
+        await running.wait_for_processors(1)
+        await eventually(lambda: _reaches_processor(running), "Envoy's threads see the processor")
+        processor.messages.clear()
+        yield running
+
+
+async def _reaches_processor(envoy: RunningEnvoy) -> bool:
+    await envoy.ask()
+    return bool(envoy.processor.messages)
+
+
+async def known(envoy: RunningEnvoy, *engines: ScriptedEngine) -> None:
+    envoy.set_endpoints(*(engine.address for engine in engines))
+    await envoy.wait_for_endpoints(len(engines))
+
+
+# ---- what is not placed reaches nothing
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_request_without_placement_gets_the_json_503(envoy: RunningEnvoy, method: str) -> None:
+    async with ScriptedEngine().running() as engine:
+        await known(envoy, engine)
+        answer = await envoy.ask(method=method)
+    assert (answer.status, answer.error["code"]) == (503, "gateway_unavailable")
+    assert answer.headers["retry-after"] == "1"
+    assert not engine.requests
+
+
+@pytest.mark.parametrize("name", [DESTINATION, DESTINATION.upper(), "X-Gateway-Destination-Endpoint"])
+async def test_forged_destination_reaches_no_engine(envoy: RunningEnvoy, name: str) -> None:
+    async with ScriptedEngine().running() as engine:
+        await known(envoy, engine)
+        answers = [await envoy.ask(method=method, headers={name: engine.address}) for method in ("GET", "POST")]
+        line = f"{name}: {engine.address}\r\n"
+        twice = await envoy.raw(f"GET / HTTP/1.1\r\nhost: a\r\n{line}{line}\r\n".encode())
+    assert [answer.status for answer in (*answers, twice)] == [503, 503, 503]
+    assert not engine.requests
+    assert DESTINATION not in str(envoy.processor.messages)
+
+
+async def test_forged_destination_reaches_no_engine_without_a_processor(envoy: RunningEnvoy) -> None:
+    async with ScriptedEngine().running() as engine:
+        await known(envoy, engine)
+        await envoy.processor.kill()
+        answer = await envoy.ask(headers={DESTINATION: engine.address})
+    assert (answer.status, answer.error["code"]) == (503, "gateway_unavailable")
+    assert not engine.requests
+
+
+@pytest.mark.parametrize("place", ["127.0.0.1:9", "nonsense", "http://127.0.0.1", ",", "[::1]:9,127.0.0.1:9"])
+async def test_placement_at_an_unknown_address_reaches_no_engine(envoy: RunningEnvoy, place: str) -> None:
+    async with ScriptedEngine().running() as engine:
+        await known(envoy, engine)
+        envoy.processor.place = place
+        answer = await envoy.ask()
+    assert (answer.status, answer.error["code"]) == (503, "no_healthy_upstream")
+    assert not engine.requests
+
+
+async def test_placement_that_is_used_up_reaches_no_other_engine(envoy: RunningEnvoy) -> None:
+    async with ScriptedEngine().running() as other, ScriptedEngine("busy").running() as busy:
+        await known(envoy, other, busy)
+        envoy.processor.place = busy.address
+        answer = await envoy.ask()
+    assert (answer.status, answer.error["code"]) == (503, "no_healthy_upstream")
+    assert len(busy.requests) == 1
+    assert not other.requests
+
+
+async def test_clients_cannot_steer_envoy_or_choose_the_request_id(envoy: RunningEnvoy) -> None:
+    async with ScriptedEngine("busy").running() as busy:
+        await known(envoy, busy)
+        envoy.processor.place = ",".join([busy.address] * 10)
+        answer = await envoy.ask(headers={"x-envoy-max-retries": "9", "x-envoy-foo": "1", "x-request-id": "mine"})
+    assert len(busy.requests) == 4  # three retries, as configured
+    assert b"x-envoy" not in busy.requests[0].lower()
+    assert answer.headers["x-request-id"] != "mine"
+    assert answer.headers["x-request-id"].encode() in busy.requests[0]
+
+
+# ---- placed requests and engines that fail
+
+
+@pytest.mark.parametrize("failure", ["refuse", "reset", "busy"])
+async def test_failing_engine_costs_the_client_nothing(envoy: RunningEnvoy, failure: str) -> None:
+    async with ScriptedEngine(failure).running() as bad, ScriptedEngine().running() as good:
+        await known(envoy, bad, good)
+        envoy.processor.place = f"{bad.address},{good.address}"
+        answer = await envoy.ask()
+    assert answer.status == 200
+    assert json.loads(answer.body) == {"served_by": good.port}
+    assert "server" not in answer.headers
+
+
+async def test_candidates_are_tried_in_order_until_one_answers(envoy: RunningEnvoy) -> None:
+    async with (
+        ScriptedEngine("reset").running() as first,
+        ScriptedEngine("busy").running() as second,
+        ScriptedEngine("refuse").running() as third,
+        ScriptedEngine().running() as last,
+    ):
+        await known(envoy, first, second, third, last)
+        envoy.processor.place = ",".join(one.address for one in (first, second, third, last))
+        answer = await envoy.ask()
+    assert json.loads(answer.body) == {"served_by": last.port}
+    assert (len(first.requests), len(second.requests), len(last.requests)) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(("failure", "code"), [("refuse", "no_healthy_upstream"), ("reset", "upstream_reset")])
+async def test_candidates_that_all_fail_give_an_openai_error(envoy: RunningEnvoy, failure: str, code: str) -> None:
+    async with ScriptedEngine(failure).running() as bad:
+        await known(envoy, bad)
+        envoy.processor.place = ",".join([bad.address] * 4)
+        answer = await envoy.ask()
+    assert (answer.status, answer.error["code"]) == (503, code)
+    assert answer.headers["retry-after"] == "1"
+    assert bad.address not in answer.body.decode()
+
+
+async def test_busy_answer_of_the_last_candidate_passes_unchanged(envoy: RunningEnvoy) -> None:
+    async with ScriptedEngine("busy").running() as busy:
+        await known(envoy, busy)
+        envoy.processor.place = ",".join([busy.address] * 4)
+        answer = await envoy.ask()
+    assert (answer.status, json.loads(answer.body)) == (503, {"served_by": busy.port})
+    assert envoy.processor.attributes("response_headers")["response.code_details"] == "via_upstream"
+
+
+async def test_processor_is_told_what_happened(envoy: RunningEnvoy) -> None:
+    async with ScriptedEngine().running() as engine:
+        await known(envoy, engine)
+        envoy.processor.place = engine.address
+        answer = await envoy.ask("/v1/models/a%2Fb?x=1")
+    told = envoy.processor.attributes("response_headers")
+    assert told["upstream.address"] == engine.address
+    assert told["response.code_details"] == "via_upstream"
+    assert told["response.code"] == 200
+    assert told["request.path"] == "/v1/models/a%2Fb?x=1"
+    assert told["request.id"] == answer.headers["x-request-id"]
+    assert [one.WhichOneof("request") for one in envoy.processor.messages] == [
+        "request_headers",
+        "request_body",
+        "response_headers",
+    ]
+
+
+async def test_changed_endpoint_file_is_followed_without_a_restart(envoy: RunningEnvoy) -> None:
+    async with ScriptedEngine().running() as old, ScriptedEngine().running() as new:
+        await known(envoy, old)
+        envoy.processor.place = f"{new.address},{old.address}"
+        assert json.loads((await envoy.ask()).body) == {"served_by": old.port}
+        await known(envoy, old, new)
+
+        async def moved() -> bool:
+            served: dict[str, int] = json.loads((await envoy.ask()).body)
+            return served == {"served_by": new.port}
+
+        await eventually(moved, "the new engine is used")
+
+
+# ---- the processor fails
+
+
+async def test_lost_processor_gives_json_at_once_and_heals(envoy: RunningEnvoy) -> None:
+    async with ScriptedEngine().running() as engine:
+        await known(envoy, engine)
+        envoy.processor.place = engine.address
+        await envoy.processor.kill()
+        for method in ("GET", "POST"):
+            async with asyncio.timeout(1):
+                answer = await envoy.ask(method=method)
+            assert (answer.status, answer.error["code"]) == (503, "gateway_unavailable")
+        await envoy.processor.start()
+
+        async def healed() -> bool:
+            return (await envoy.ask()).status == 200
+
+        await eventually(healed, "requests are served again", deadline=2)
+
+
+async def test_running_stream_survives_the_loss_of_the_processor(envoy: RunningEnvoy) -> None:
+    async with ScriptedEngine("stream").running() as engine, aiohttp.ClientSession() as session:
+        await known(envoy, engine)
+        envoy.processor.place = engine.address
+        async with session.post(envoy.url + "/v1/chat/completions", data=b"{}") as response:
+            first = await response.content.readuntil(b"\n\n")
+            await envoy.processor.kill()
+            await envoy.wait_for_processors(0)
+            engine.hold.set()
+            rest = await response.content.read()
+    assert (first, rest) == (b"data: 1\n\n", b"data: [DONE]\n\n")
+
+
+async def test_processor_that_aborts_gives_the_json_503(envoy: RunningEnvoy) -> None:
+    async with ScriptedEngine().running() as engine:
+        await known(envoy, engine)
+        envoy.processor.place, envoy.processor.abort = engine.address, True
+        answer = await envoy.ask()
+    assert (answer.status, answer.error["code"]) == (503, "gateway_unavailable")
+    assert not engine.requests
+
+
+async def test_processor_that_hangs_gives_the_json_503_after_the_message_timeout(
+    tmp_path: Path, processor: ScriptedProcessor
+) -> None:
+    async with running_envoy(tmp_path, processor, message_timeout=0.3) as envoy:
+        await eventually(lambda: _reaches_processor(envoy), "Envoy's threads see the processor")
+        processor.hang = True
+        async with asyncio.timeout(3):
+            answer = await envoy.ask()
+    assert (answer.status, answer.error["code"]) == (503, "gateway_unavailable")
+
+
+@pytest.mark.parametrize("status", [400, 404, 413, 429, 431, 500, 502, 503, 504])
+async def test_answer_of_the_processor_is_not_rewritten(envoy: RunningEnvoy, status: int) -> None:
+    envoy.processor.immediate = (status, "application/json", OURS)
+    answer = await envoy.ask()
+    assert (answer.status, answer.body) == (status, OURS)
+    assert answer.error["message"] == "ours"
+
+
+# ---- input that Envoy refuses by itself
+
+
+HEAD = b"GET /v1/models HTTP/1.1\r\nhost: a\r\n"
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status", "code"),
+    [
+        pytest.param(HEAD + b"x-big: " + b"z" * 1_000_000 + b"\r\n\r\n", 431, "headers_too_large", id="header_of_1_mb"),
+        pytest.param(b"GET /" + b"q" * 100_000 + b" HTTP/1.1\r\nhost: a\r\n\r\n", 431, "headers_too_large", id="url"),
+        pytest.param(b"GARBAGE\r\n\r\n", 400, None, id="no_request_line"),
+        pytest.param(HEAD + b"bad header\r\n\r\n", 400, None, id="no_colon"),
+        pytest.param(b"GET / HTTP/1.1\r\n\r\n", 400, None, id="no_host"),
+        pytest.param(HEAD + b"content-length: x\r\n\r\n", 400, None, id="length_is_no_number"),
+        pytest.param(HEAD + b"content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n", 400, None, id="two_lengths"),
+        pytest.param(HEAD + b"connection: upgrade\r\nupgrade: websocket\r\n\r\n", 403, None, id="upgrade"),
+        pytest.param(b"OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n", 404, None, id="asterisk"),
+        pytest.param(b"CONNECT a:80 HTTP/1.1\r\nhost: a\r\n\r\n", 404, None, id="connect"),
+    ],
+)
+async def test_refused_input_gets_an_openai_error(
+    envoy: RunningEnvoy, request_bytes: bytes, status: int, code: str | None
+) -> None:
+    answer = await envoy.raw(request_bytes)
+    assert (answer.status, answer.error["code"]) == (status, code)
+
+
+async def test_request_that_never_ends_gets_a_408(tmp_path: Path, processor: ScriptedProcessor) -> None:
+    async with running_envoy(tmp_path, processor, request_timeout=0.5) as envoy:
+        answer = await envoy.raw(b"POST /v1/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n{")
+    assert (answer.status, answer.error["code"]) == (408, "request_timeout")
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_body_over_the_limit_gets_a_413(envoy: RunningEnvoy, chunked: bool) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(70):
+            yield b"x" * 100_000
+
+    answer = await envoy.ask(data=pieces() if chunked else io.BytesIO(b"x" * 7_000_000))
+    assert (answer.status, answer.error["code"]) == (413, "request_too_large")
+    assert str(LIMIT) in answer.error["message"]
+
+
+async def test_body_of_5_mb_arrives_whole(envoy: RunningEnvoy) -> None:
+    async with ScriptedEngine().running() as engine:
+        await known(envoy, engine)
+        envoy.processor.place = engine.address
+        answer = await envoy.ask(data=io.BytesIO(b"x" * 5_000_000))
+    assert answer.status == 200
+    bodies = [one.request_body.body for one in envoy.processor.messages if one.HasField("request_body")]
+    assert [len(body) for body in bodies] == [5_000_000]
+
+
+async def test_http10_and_h2c_are_understood(envoy: RunningEnvoy) -> None:
+    async with ScriptedEngine().running() as engine:
+        await known(envoy, engine)
+        envoy.processor.place = engine.address
+        old = await envoy.raw(b"GET /v1/models HTTP/1.0\r\n\r\n")
+    assert old.status == 200
+    # The preface of HTTP/2 with an empty SETTINGS frame is answered by SETTINGS (type 4), not by an HTTP/1 error.
+    reader, writer = await asyncio.open_connection(envoy.spec.listen.host, envoy.spec.listen.port)
+    writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0")
+    frame = await asyncio.wait_for(reader.readexactly(9), 5)
+    writer.close()
+    assert frame[3] == 4
+
+
+@pytest.mark.parametrize("path", ["/v1/../metrics", "/v1/models/..%2f..%2fmetrics", "//v1//models/", "/v1/a%2Fb"])
+async def test_path_arrives_at_the_processor_as_it_was_sent(envoy: RunningEnvoy, path: str) -> None:
+    await envoy.raw(f"GET {path} HTTP/1.1\r\nhost: a\r\n\r\n".encode())
+    headers = {one.key: one.raw_value for one in envoy.processor.messages[0].request_headers.headers.headers}
+    assert headers[":path"] == path.encode()
+
+
+async def test_access_log_holds_no_query_and_no_key(envoy: RunningEnvoy) -> None:
+    assert envoy.spec.access_log is not None
+    answer = await envoy.ask("/v1/models?secret=1", method="GET", headers={"authorization": "Bearer sk-secret"})
+    access_log = envoy.spec.access_log
+
+    async def written() -> bool:
+        return answer.headers["x-request-id"] in access_log.read_text()
+
+    await eventually(written, "the access log line")
+    line = json.loads(access_log.read_text().splitlines()[-1])
+    assert (line["method"], line["path"], line["status"]) == ("GET", "/v1/models", 503)
+    assert "secret" not in access_log.read_text()
+
+
+async def test_healthy_envoy_says_nothing_on_its_own_log(envoy: RunningEnvoy) -> None:
+    assert "deprecated" not in envoy.log.read_text()
