@@ -11,6 +11,7 @@ from aiohttp.http import HttpVersion11
 
 from aibrix_extproc.simulator import errors
 from aibrix_extproc.simulator.admin import Admin
+from aibrix_extproc.simulator.background import Background
 from aibrix_extproc.simulator.engine import Engine
 from aibrix_extproc.simulator.errors import EngineError, Reply, ReplyError
 from aibrix_extproc.simulator.faults import Fault, FaultName, FaultPlan, FaultSyntaxError, parse_header
@@ -35,6 +36,7 @@ class App:
     def __init__(
         self,
         engine: Engine,
+        background: Background,
         crash: Callable[[], None],
         refuse_connections: Callable[[float], None],
     ) -> None:
@@ -44,13 +46,13 @@ class App:
         self.recorder = Recorder(options.recorded_requests if options.admin else 0, options.recorded_body_bytes)
         self.store = ResponseStore(options.responses_store)
         self._options = options
+        self._background = background
         self._crash = crash
         self._refuse_connections = refuse_connections
         self._table = RouteTable(routes_of(options))
         self._admin = Admin(engine, self.faults, self.recorder, refuse_connections) if options.admin else None
         self._pace = Pace(None, options.itl_ms / 1e3, options.tokens_per_write)
         self._keys = tuple(f"Bearer {key}".encode() for key in options.api_keys)
-        self.http_requests: dict[tuple[str, str, str], int] = {}
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """The handler of aiohttp's server."""
@@ -73,6 +75,7 @@ class App:
         self, request: web.BaseRequest, answer: Answer, fault: Fault | None, record: RecordedRequest | None
     ) -> web.StreamResponse:
         status = answer.status if isinstance(answer, Reply) else 200
+        self.engine.metrics.count_http(request.method, request.path, status)
         if record is not None:
             record.status = status
         if self._options.request_id_headers and "x-request-id" in request.headers:
@@ -139,10 +142,19 @@ class App:
             if fault is not None and not pace.tokens_per_write:
                 # Faults count writes: without this an instantaneous answer would be a single one.
                 pace = replace(pace, tokens_per_write=1)
-            return await handler(
-                Call(self.engine, self.store, request.method, request.path, request.query, request.headers, body,
-                     pace, values)
-            )  # fmt: skip
+            call = Call(
+                engine=self.engine,
+                store=self.store,
+                background=self._background,
+                method=request.method,
+                path=request.path,
+                query=request.query,
+                headers=request.headers,
+                body=body,
+                pace=pace,
+                path_values=values,
+            )
+            return await handler(call)
         except EngineError as error:
             if request.path.startswith("/v1/messages") and error.kind != "Bad Request":
                 return errors.shape_d(error.status, _ANTHROPIC_TYPES.get(error.status, "api_error"), error.message)

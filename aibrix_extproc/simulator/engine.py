@@ -30,6 +30,8 @@ class Job:
     lengths: tuple[int, ...]
     """Output tokens of each choice."""
     finish_reasons: tuple[str, ...]
+    output: bytes = b""
+    """What the first choice says: its blocks are cached for the next turn."""
     max_tokens: int = 0
     adapter: str = ""
     cache_salt: str = ""
@@ -40,8 +42,19 @@ class Job:
 class Ticket:
     """One request's stay in the engine."""
 
-    __slots__ = ("aborted", "arrived_at", "cached_tokens", "complete", "first_token_at", "job", "released", "started",
-                 "started_at", "wake")  # fmt: skip
+    __slots__ = (
+        "aborted",
+        "arrived_at",
+        "blocks",
+        "cached_tokens",
+        "complete",
+        "first_token_at",
+        "job",
+        "released",
+        "started",
+        "started_at",
+        "wake",
+    )
 
     def __init__(self, job: Job, arrived_at: float, started: asyncio.Future[None]) -> None:
         self.job = job
@@ -49,6 +62,7 @@ class Ticket:
         self.started = started
         self.started_at = arrived_at
         self.first_token_at = 0.0
+        self.blocks: list[int] = []
         self.cached_tokens = 0
         self.aborted = False
         self.complete = False
@@ -148,6 +162,9 @@ class Engine:
             return
         for reason in job.finish_reasons:
             metrics.count("request_success", finished_reason="stop" if reason == "tool_calls" else reason)
+        if ticket.blocks:
+            tail = job.prompt[len(ticket.blocks) * self.cache.block_bytes :] + job.output
+            self.cache.insert(ticket.blocks + self.cache.extend(ticket.blocks[-1], tail))
         generated = sum(job.lengths)
         metrics.count("generation_tokens", generated)
         metrics.observe("request_generation_tokens", generated)
@@ -228,14 +245,15 @@ class Engine:
         options, job, metrics = self.options, ticket.job, self.metrics
         root = f"{job.adapter}\0{job.cache_salt}"
         if options.prefix_caching:
-            ticket.cached_tokens = self.cache.match(root, job.prompt)
+            ticket.blocks = self.cache.chain(root, job.prompt)
+            ticket.cached_tokens = self.cache.match(ticket.blocks, len(job.prompt))
             metrics.count("prefix_cache_queries", job.prompt_tokens)
             metrics.count("prefix_cache_hits", ticket.cached_tokens)
         computed = job.prompt_tokens - ticket.cached_tokens
         seconds = options.prefill_base_ms / 1e3 + computed * options.prefill_us_per_token / 1e6
         await self._sleep_until(ticket, self._loop.time() + seconds)
         if options.prefix_caching:
-            self.cache.insert(root, job.prompt)
+            self.cache.insert(ticket.blocks)
         now = ticket.first_token_at = self._loop.time()
         metrics.count("prompt_tokens", job.prompt_tokens)
         metrics.count("prompt_tokens_cached", ticket.cached_tokens)

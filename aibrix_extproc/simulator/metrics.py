@@ -55,6 +55,8 @@ COUNTERS: Final = (
     ("num_preemptions", "Cumulative number of preemption from the engine."),
 )
 
+_NOT_COUNTED: Final = frozenset({"/metrics", "/health", "/load", "/ping", "/version", "/server_info"})
+
 
 class Histogram:
     """Counts per bucket and their sum."""
@@ -86,6 +88,7 @@ class Metrics:
         for source in ("local_compute", "local_cache_hit", "external_kv_transfer"):
             self.count("prompt_tokens_by_source", 0, source=source)
         self._model_name = model_name
+        self._http: dict[Labels, float] = {}
 
     def count(self, name: str, amount: float = 1, **extra: str) -> None:
         """Add to a counter."""
@@ -98,6 +101,15 @@ class Metrics:
         series = self._counters["admission_rejections"]
         labels = (("model_name", self._model_name), ("reason", reason))
         series[labels] = series.get(labels, 0.0) + 1
+
+    def count_http(self, method: str, path: str, status: int) -> None:
+        """Count an HTTP answer as prometheus-fastapi-instrumentator does, without the routes it leaves out."""
+        if path in _NOT_COUNTED:
+            return
+        # Unknown paths share one label value: clients must not be able to fill the exposition.
+        handler = "none" if status == 404 else path
+        labels = (("handler", handler), ("method", method), ("status", f"{status // 100}xx"))
+        self._http[labels] = self._http.get(labels, 0.0) + 1
 
     def observe(self, name: str, value: float, times: int = 1) -> None:
         """Add to a histogram."""
@@ -121,6 +133,8 @@ class Metrics:
             lines += [_sample(f"{full}_created", labels, self._started_at_wall) for labels in self._counters[name]]
         for name, _, text in HISTOGRAMS:
             lines += self._render_histogram(f"vllm:{name}", text, self._histograms[name])
+        lines += _header("http_requests_total", "Total number of requests by method, status and handler.", "counter")
+        lines += [_sample("http_requests_total", labels, value) for labels, value in self._http.items()]
         return ("\n".join(lines) + "\n").encode()
 
     def _render_histogram(self, name: str, text: str, histogram: Histogram) -> list[str]:

@@ -90,6 +90,7 @@ def make_job(
         prompt_tokens=prompt_tokens,
         lengths=tuple(len(script.pieces) for script in scripts),
         finish_reasons=tuple(script.finish_reason for script in scripts),
+        output=scripts[0].text.encode("utf-8", "replace") if scripts else b"",
         max_tokens=max_tokens,
         adapter=model.adapter,
         cache_salt=salt,

@@ -13,6 +13,7 @@ from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
 from aibrix_extproc.simulator.app import App
+from aibrix_extproc.simulator.background import Background
 from aibrix_extproc.simulator.engine import Engine
 from aibrix_extproc.simulator.options import SimulatorOptions
 
@@ -33,7 +34,7 @@ class Simulator:
         self._placeholder: socket.socket | None = None
         self._reopening: asyncio.TimerHandle | None = None
         self._web: web.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
 
     @property
     def url(self) -> str:
@@ -49,7 +50,7 @@ class Simulator:
     async def start(self) -> None:
         """Listen; afterwards `port` is known."""
         self.engine = Engine(self.options)
-        self.app = App(self.engine, self.crash, self.refuse_connections)
+        self.app = App(self.engine, self._background, self.crash, self.refuse_connections)
         self._web = web.Server(
             self.app.handle,
             request_factory=self._make_request,
@@ -70,8 +71,7 @@ class Simulator:
         self._close_listener()
         if self._web is not None:
             await self._web.shutdown(0.1)
-        for task in self._tasks:
-            task.cancel()
+        await self._background.stop()
         self._free_port()
 
     def refuse_connections(self, seconds: float) -> None:
@@ -114,9 +114,7 @@ class Simulator:
 
     def _reopen(self) -> None:
         self._reopening = None
-        task = asyncio.get_running_loop().create_task(self._listen())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._background.start(self._listen())
 
     def _close_listener(self) -> None:
         if self._listener is not None:

@@ -8,6 +8,7 @@ from uuid import uuid4
 from aibrix_extproc.simulator.errors import Reply, ReplyError, dump, shape_a
 
 if TYPE_CHECKING:
+    from aibrix_extproc.simulator.background import Background
     from aibrix_extproc.simulator.engine import Engine
     from aibrix_extproc.simulator.response_store import ResponseStore
 
@@ -31,6 +32,7 @@ class Call:
 
     engine: "Engine"
     store: "ResponseStore"
+    background: "Background"
     method: str
     path: str
     query: Mapping[str, str]

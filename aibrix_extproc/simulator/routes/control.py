@@ -23,6 +23,13 @@ async def version(call: Call) -> Answer:
     return json_reply({"version": VLLM_VERSION})
 
 
+async def load(call: Call) -> Answer:
+    """How many requests are in the engine; always none without the flag."""
+    scheduler = call.engine.scheduler
+    tracked = call.engine.options.server_load_tracking
+    return json_reply({"server_load": len(scheduler.running) + len(scheduler.waiting) if tracked else 0})
+
+
 async def metrics(call: Call) -> Answer:
     """Prometheus text."""
     return Reply(200, call.engine.render_metrics(), "text/plain; version=1.0.0; charset=utf-8")

@@ -5,7 +5,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from aibrix_extproc.simulator.options import SimulatorOptions, Task
-from aibrix_extproc.simulator.routes import chat, control
+from aibrix_extproc.simulator.routes import (
+    audio,
+    chat,
+    completions,
+    control,
+    messages,
+    pooling,
+    responses,
+    tokenize,
+)
 from aibrix_extproc.simulator.wire import Answer, Call
 
 Handler = Callable[[Call], Awaitable[Answer]]
@@ -33,8 +42,11 @@ def routes_of(options: SimulatorOptions) -> list[Route]:
         *_get(control.health, "/health"),
         Route("/ping", {"GET": control.health, "POST": control.health}),
         *_get(control.version, "/version"),
+        *_get(control.load, "/load"),
         *_get(control.metrics, "/metrics"),
         *_get(control.models, "/v1/models"),
+        *_post(tokenize.tokenize, "/tokenize"),
+        *_post(tokenize.detokenize, "/detokenize"),
     ]
     if options.lora_updating:
         routes += _post(control.load_adapter, "/v1/load_lora_adapter")
@@ -58,9 +70,38 @@ def _dev_routes() -> list[Route]:
 
 
 def _task_routes(task: Task) -> list[Route]:
-    if task is Task.GENERATE:
-        return _post(chat.create_chat_completion, "/v1/chat/completions")
-    return []
+    ranks = [
+        *_post(pooling.score, "/v1/score", "/score"),
+        *_post(pooling.rerank, "/v1/rerank", "/rerank", "/v2/rerank"),
+    ]
+    pools = _post(pooling.create_pooling, "/pooling")
+    match task:
+        case Task.GENERATE:
+            return _generate_routes()
+        case Task.EMBED:
+            # Embeddings can be compared, so vLLM gives embedding models the ranking routes as well.
+            return [*_post(pooling.create_embeddings, "/v1/embeddings"), *pools, *ranks]
+        case Task.CLASSIFY:
+            return [*_post(pooling.classify, "/classify"), *pools]
+        case Task.SCORE | Task.RERANK:
+            return [*ranks, *pools]
+        case Task.TRANSCRIPTION:
+            return [
+                *_post(audio.create_transcription, "/v1/audio/transcriptions"),
+                *_post(audio.create_translation, "/v1/audio/translations"),
+            ]
+
+
+def _generate_routes() -> list[Route]:
+    return [
+        *_post(chat.create_chat_completion, "/v1/chat/completions"),
+        *_post(completions.create_completion, "/v1/completions"),
+        *_post(responses.create_response, "/v1/responses"),
+        *_get(responses.retrieve_response, "/v1/responses/{id}"),
+        *_post(responses.cancel_response, "/v1/responses/{id}/cancel"),
+        *_post(messages.create_message, "/v1/messages"),
+        *_post(messages.count_message_tokens, "/v1/messages/count_tokens"),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
