@@ -99,6 +99,7 @@ def _continue_bytes(phase: Phase) -> bytes:
 
 # Most answers change nothing; they are encoded once.
 EMPTY_CONTINUE: Final = {phase: _continue_bytes(phase) for phase in Phase}
+_TRAILERS: Final = (Phase.REQUEST_TRAILERS, Phase.RESPONSE_TRAILERS)
 _OVERWRITE: Final = HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
 
 
@@ -106,13 +107,12 @@ def encode(reply: Reply) -> bytes:
     """The serialised ProcessingResponse."""
     if isinstance(reply, Immediate):
         return _immediate(reply)
-    if reply == Continue(reply.phase):
+    if reply.phase in _TRAILERS or reply == Continue(reply.phase):
         return EMPTY_CONTINUE[reply.phase]
     response = ProcessingResponse()
-    if reply.phase in (Phase.REQUEST_TRAILERS, Phase.RESPONSE_TRAILERS):
-        getattr(response, _FIELDS[reply.phase]).SetInParent()
-        return response.SerializeToString()
-    common = getattr(response, _FIELDS[reply.phase]).response
+    answered = getattr(response, _FIELDS[reply.phase])
+    answered.SetInParent()  # the phase must be named even if only the mode changes
+    common = answered.response
     mutation = common.header_mutation
     for name, value in reply.set_headers:
         _set_header(mutation, name, value)
