@@ -220,9 +220,8 @@ class CountingBytes(bytes):
         return super().find(*args)
 
 
-def test_form_of_25_megabytes_is_read_in_a_few_searches() -> None:
-    body = CountingBytes(form(upload(b"\r\n-" * 8_738_133), field("model", b"m")))
-    assert len(body) > 26_000_000
+def test_form_with_a_large_file_is_read_in_a_few_searches() -> None:
+    body = CountingBytes(form(upload(b"\r\n-" * 1_000_000), field("model", b"m")))
     assert form_field(TYPE, body, "model") == "m"
     assert CountingBytes.searches <= 5
 
