@@ -178,9 +178,7 @@ class RequestSide:
         return Problem("unsupported_content_type", {"given": shown(given, 128), "accepted": accepted})
 
     def _size_objection(self, operation: Operation) -> Problem | None:
-        length = self._headers.get("content-length", "")
-        size = int(length) if length.isascii() and length.isdigit() and len(length) < 20 else 0
-        return self._too_large(operation, size)
+        return self._too_large(operation, headers.content_length(self._headers))
 
     def _too_large(self, operation: Operation, size: int) -> Problem | None:
         if operation.model_in is ModelIn.FORM and size > AUDIO_FORM_LIMIT_BYTES:

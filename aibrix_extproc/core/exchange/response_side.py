@@ -72,8 +72,7 @@ class ResponseSide:
             self.outcome = Outcome.SERVED
             return ResponsePhase.PASSED, (*moved, self._passed(event))
         self.outcome = Outcome.ENGINE_ERROR
-        length = event.headers.get("content-length", "")
-        if event.end_of_stream or (length.isdigit() and int(length) > MAX_ERROR_BODY_BYTES):
+        if event.end_of_stream or headers.content_length(event.headers) > MAX_ERROR_BODY_BYTES:
             return ResponsePhase.ANSWERED, (*moved, self._instead(self._problem(b""), Outcome.ENGINE_ERROR))
         return ResponsePhase.AWAITING_ERROR, (*moved, Continue(Phase.RESPONSE_HEAD, buffer_response=True))
 

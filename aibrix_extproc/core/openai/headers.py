@@ -1,5 +1,6 @@
 """The header names that carry meaning between client, Envoy, us and the engines, as data."""
 
+from collections.abc import Mapping
 from typing import Final
 
 DESTINATION: Final = "x-gateway-destination-endpoint"  # ip:port list, read by Envoy's override_host
@@ -39,3 +40,9 @@ NOT_RETURNED: Final[tuple[str, ...]] = (
     "target-pod",
     "x-envoy-upstream-service-time",
 )
+
+
+def content_length(headers: Mapping[str, str]) -> int:
+    """The declared size of a body, 0 if there is none that can be read. Nothing that a peer sends raises."""
+    given = headers.get("content-length", "")
+    return int(given) if given.isascii() and given.isdigit() and len(given) < 20 else 0
