@@ -108,6 +108,16 @@ class LimitSettings(_Group):
     )  # fmt: skip
 
 
+class MeteringSettings(_Group):
+    """Counting tokens. Needs the stream filter and the access log service in Envoy's configuration."""
+
+    enabled: bool = Field(
+        False,
+        description="ask engines for the usage of every stream; Envoy's filter hides it from clients that did not ask",
+        json_schema_extra=_flag("--metering"),
+    )
+
+
 class AccessSettings(_Group):
     """Who may call."""
 
@@ -139,6 +149,7 @@ class Settings(_Group):
     routing: RoutingSettings = RoutingSettings()
     limits: LimitSettings = LimitSettings()
     access: AccessSettings = AccessSettings()
+    metering: MeteringSettings = MeteringSettings()
     log: LogSettings = LogSettings()
 
 

@@ -107,7 +107,8 @@ class Gateway:
         return tuple(found)
 
     def _new_session(self) -> Session:
-        exchange = Exchange(max_body_bytes=self._settings.limits.max_body_bytes)
+        settings = self._settings
+        exchange = Exchange(max_body_bytes=settings.limits.max_body_bytes, metering=settings.metering.enabled)
         return Session(self._desk, exchange, time.perf_counter, _make_id)
 
     async def run(self) -> None:

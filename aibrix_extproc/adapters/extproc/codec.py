@@ -20,6 +20,7 @@ from aibrix_extproc.core.exchange.outputs import Continue, Immediate, Phase, Rep
 from aibrix_extproc.core.openai.headers import DESTINATION, REQUEST_ID
 
 ATTRIBUTES: Final = "envoy.filters.http.ext_proc"
+NOTES_NAMESPACE: Final = "aibrix.extproc"  # what the stream filter and the access log service are told
 LB_NAMESPACE: Final = "envoy.lb"  # where endpoint pickers leave the destination as dynamic metadata
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -119,17 +120,28 @@ def encode(reply: Reply) -> bytes:
     if reply.remove_headers:
         mutation.remove_headers.extend(reply.remove_headers)
     if reply.destination is not None:
-        _set_header(mutation, DESTINATION, reply.destination)
         # Without it Envoy keeps the catch-all route that it chose before there was a destination.
         common.clear_route_cache = True
-        metadata = response.dynamic_metadata.fields[LB_NAMESPACE].struct_value
-        metadata.fields[DESTINATION].string_value = reply.destination
+        _set_header(mutation, DESTINATION, reply.destination)
+        _leave(response, LB_NAMESPACE, ((DESTINATION, reply.destination),))
+    if reply.notes:
+        _leave(response, NOTES_NAMESPACE, reply.notes)
     if reply.body is not None:
         common.body_mutation.body = reply.body
     if reply.buffer_response:
         response.mode_override.response_body_mode = ProcessingMode.BodySendMode.BUFFERED
         response.mode_override.response_header_mode = ProcessingMode.HeaderSendMode.SEND
     return response.SerializeToString()
+
+
+def _leave(response: ProcessingResponse, namespace: str, values: tuple[tuple[str, str | bool], ...]) -> None:
+    """Write dynamic metadata."""
+    fields = response.dynamic_metadata.fields[namespace].struct_value.fields
+    for name, value in values:
+        if isinstance(value, bool):
+            fields[name].bool_value = value
+        else:
+            fields[name].string_value = value
 
 
 def _immediate(reply: Immediate) -> bytes:

@@ -13,8 +13,8 @@ _ANSWERS = (events.Admitted, events.Answered, events.Placed, events.Refused)
 class Exchange:
     """One HTTP request and its response. Feed events in order, `StreamClosed` last and always."""
 
-    def __init__(self, *, max_body_bytes: int) -> None:
-        self._request = RequestSide(max_body_bytes)
+    def __init__(self, *, max_body_bytes: int, metering: bool = False) -> None:
+        self._request = RequestSide(max_body_bytes, metering)
         self._response = ResponseSide(self._request, max_body_bytes)
         self._mode = Mode.SERVING
         self._holding: str | None = None

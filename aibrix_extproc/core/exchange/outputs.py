@@ -33,6 +33,7 @@ class Continue:
     remove_headers: tuple[str, ...] = ()
     body: bytes | None = None  # replaces the body; content-length is the machine's to set
     destination: str | None = None  # also as dynamic metadata envoy.lb; clears the route cache
+    notes: tuple[tuple[str, str | bool], ...] = ()  # dynamic metadata for the stream filter and the access log
     buffer_response: bool = False  # mode override: send us the whole response body
 
 

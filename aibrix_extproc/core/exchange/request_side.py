@@ -20,7 +20,7 @@ from aibrix_extproc.core.openai.caller import ANYONE, Caller
 from aibrix_extproc.core.openai.errors import Problem, shape
 from aibrix_extproc.core.openai.multipart import form_fields
 from aibrix_extproc.core.openai.operation_rows import ROUTER
-from aibrix_extproc.core.openai.operations import Action, Match, ModelIn, Operation, shown, unknown_url
+from aibrix_extproc.core.openai.operations import Action, Match, ModelIn, Operation, Stream, shown, unknown_url
 from aibrix_extproc.core.openai.paths import normalise
 
 AUDIO_FORM_LIMIT_BYTES = 26_214_400  # OpenAI counts the whole form
@@ -29,8 +29,10 @@ AUDIO_FORM_LIMIT_BYTES = 26_214_400  # OpenAI counts the whole form
 class RequestSide:
     """Phases of the request. What it learns is read by the response side and by the closing fact."""
 
-    def __init__(self, max_body_bytes: int) -> None:
+    def __init__(self, max_body_bytes: int, metering: bool) -> None:
         self._max_body_bytes = max_body_bytes
+        self._metering = metering
+        self._metered_body: bytes | None = None  # held until there is a placement
         self._phase = RequestPhase.IDLE
         self._headers: dict[str, str] = {}
         self._path = ""
@@ -195,6 +197,8 @@ class RequestSide:
         if isinstance(facts, Problem):
             return RequestPhase.ANSWERED, (self.refuse(facts),)
         self.facts = facts
+        if self._metering and facts.stream and not facts.includes_usage and operation.stream is Stream.DATA_DONE:
+            self._metered_body = request.with_usage(event.data, facts)
         query = RouteQuery(model=facts.model, body_bytes=self.body_bytes)
         strategy = self._headers.get(headers.ROUTING_STRATEGY)
         return RequestPhase.PLACING, (Place(operation, query, strategy, self.caller),)
@@ -209,17 +213,34 @@ class RequestSide:
         self.placed_at = event.at
         self.placement = event.placement
         first = event.placement.first
+        body, self._metered_body = self._metered_body, None
         return RequestPhase.PLACED, (
             Taken(first.identity),
             Continue(
                 Phase.REQUEST_BODY,
-                set_headers=self._upstream_headers(first.api_key),
+                set_headers=self._upstream_headers(first.api_key, body),
                 remove_headers=tuple(name for name in headers.NOT_FORWARDED if name in self._headers),
+                body=body,
                 destination=event.placement.destination,
+                notes=self._notes(hide_usage=body is not None) if self._metering else (),
             ),
         )
 
-    def _upstream_headers(self, api_key: str | None) -> Headers:
+    def _notes(self, *, hide_usage: bool) -> tuple[tuple[str, str | bool], ...]:
+        """What Envoy's stream filter must know, and what makes its access log entry tell the whole story."""
+        assert self._match is not None
+        assert self.facts is not None
+        operation = self._match.operation
+        return (
+            ("request_id", self.request_id),
+            ("operation", operation.id),
+            ("model", self.facts.model),
+            ("caller", self.caller.name),
+            ("stream", operation.stream.name.lower() if self.facts.stream else ""),
+            ("hide_usage", hide_usage),
+        )
+
+    def _upstream_headers(self, api_key: str | None, body: bytes | None) -> Headers:
         changed: list[tuple[str, str]] = []
         if self._headers.get(headers.REQUEST_ID) != self.request_id:
             changed.append((headers.REQUEST_ID, self.request_id))
@@ -228,4 +249,6 @@ class RequestSide:
             changed.append((":path", path))
         if api_key is not None:
             changed.append(("authorization", f"Bearer {api_key}"))
+        if body is not None and "content-length" in self._headers:
+            changed.append(("content-length", str(len(body))))
         return tuple(changed)

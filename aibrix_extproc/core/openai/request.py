@@ -28,9 +28,11 @@ class RequestFacts:
     model: str
     stream: bool
     includes_usage: bool  # the client asked for stream_options.include_usage
+    has_stream_options: bool = False
 
 
 _DECODER: Final = msgspec.json.Decoder(_Envelope)
+_FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _MALFORMED: Final = Problem("malformed_json")
 _JSON_NAMES: Final = {"{": "an object", "[": "an array", "t": "a boolean", "f": "a boolean", "n": "null"}
 
@@ -44,7 +46,20 @@ def read_json(body: bytes) -> RequestFacts | Problem:
     if isinstance(model, Problem):
         return model
     stream = bytes(envelope.stream) == b"true"
-    return RequestFacts(model, stream, stream and _includes_usage(bytes(envelope.stream_options)))
+    options = bytes(envelope.stream_options)
+    return RequestFacts(model, stream, stream and _includes_usage(options), bool(options))
+
+
+def with_usage(body: bytes, facts: RequestFacts) -> bytes:
+    """The same streaming request, asking the engine for usage too; all other bytes stay as they are."""
+    if not facts.has_stream_options:
+        start = body.index(b"{") + 1
+        return b'%b"stream_options":{"include_usage":true},%b' % (body[:start], body[start:])
+    fields = _FIELDS.decode(body)
+    options = msgspec.json.decode(fields["stream_options"])
+    merged = {**(options if isinstance(options, dict) else {}), "include_usage": True}
+    fields["stream_options"] = msgspec.Raw(msgspec.json.encode(merged))
+    return msgspec.json.encode(fields)
 
 
 def read_fields(fields: Mapping[str, str]) -> RequestFacts | Problem:
