@@ -8,6 +8,7 @@ import json
 from typing import Any, Final
 
 _MAX_DEPTH: Final = 12
+_DEEP: Final = 4
 _FORMATS: Final = {
     "date": "2024-05-17",
     "date-time": "2024-05-17T12:30:00Z",
@@ -36,13 +37,19 @@ def sample(schema: object, root: object, depth: int) -> Any:
         return schema["enum"][0]
     for union in ("anyOf", "oneOf"):
         if schema.get(union):
-            return sample(schema[union][0], root, depth + 1)
+            return sample(_pick(schema[union], depth), root, depth + 1)
     if schema.get("allOf"):
         merged: dict[str, Any] = {}
         for part in schema["allOf"]:
             merged |= _resolve(str(part["$ref"]), root) if "$ref" in part else part
         return sample(merged, root, depth + 1)
     return _by_type(schema, root, depth)
+
+
+def _pick(choices: list[Any], depth: int) -> object:
+    """The first choice; deep down null, if it is one, which ends recursive schemas."""
+    nothing = {"type": "null"}
+    return nothing if depth >= _DEEP and nothing in choices else choices[0]
 
 
 def _by_type(schema: dict[str, Any], root: object, depth: int) -> Any:
@@ -66,8 +73,8 @@ def _by_type(schema: dict[str, Any], root: object, depth: int) -> Any:
 def _object(schema: dict[str, Any], root: object, depth: int) -> dict[str, Any]:
     properties = schema.get("properties") or {}
     required = schema.get("required", [])
-    # Deep down only what is required is written, which ends recursive schemas.
-    names = list(properties) if depth < 4 else [name for name in properties if name in required]
+    # Deep down only what is required is written, which ends the other kind of recursive schemas.
+    names = list(properties) if depth < _DEEP else [name for name in properties if name in required]
     return {name: sample(properties[name], root, depth + 1) for name in names}
 
 

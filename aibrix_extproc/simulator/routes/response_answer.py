@@ -93,6 +93,7 @@ class ResponseAnswer:
             "input_tokens": self.job.prompt_tokens,
             "input_tokens_details": {
                 "cached_tokens": ticket.cached_tokens,
+                "cache_write_tokens": 0,
                 "input_tokens_per_turn": [],
                 "cached_tokens_per_turn": [],
             },
