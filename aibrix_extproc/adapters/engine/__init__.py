@@ -1,0 +1,1 @@
+"""Asking engines what they are, over their own HTTP surface. No key and no prompt goes into a message here."""

@@ -1,0 +1,126 @@
+"""One engine's HTTP surface, as far as the gateway asks it: health, models, paused or asleep, which routes exist."""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from aibrix_extproc.adapters.engine.errors import EngineAnswerInvalid, EngineRefusal, translated
+from aibrix_extproc.core.fleet.model import ServedModel
+
+MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
+
+
+class _Card(msgspec.Struct):
+    id: str
+    parent: str | None = None
+    max_model_len: int | None = None
+
+
+class _Cards(msgspec.Struct):
+    data: list[_Card]
+
+
+_CARDS: Final = msgspec.json.Decoder(_Cards)
+_FLAGS: Final = msgspec.json.Decoder(dict[str, bool])
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    body: bytes
+
+
+def engine_session() -> aiohttp.ClientSession:
+    """A session fit for polling: nothing is followed, decompressed, remembered or taken from the environment."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, use_dns_cache=False),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        trust_env=False,
+        skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
+        headers={"accept-encoding": "identity", "user-agent": "aibrix-extproc"},
+    )
+
+
+class EngineClient:
+    """Asks one engine; every failure is an EngineError."""
+
+    def __init__(
+        self, session: aiohttp.ClientSession, address: str, api_key: str | None, timeout_seconds: float
+    ) -> None:
+        self._session = session
+        self._address = address
+        self._has_key = api_key is not None
+        self._headers = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
+        self._timeout_seconds = timeout_seconds
+        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
+        self._urls: dict[str, URL] = {}  # as many as there are routes in this file; parsing one costs as much as a send
+
+    async def check_health(self) -> None:
+        """Return if the engine says that it is well, or has no route to say so."""
+        answer = await self._get("/health")
+        if answer.status not in (HTTPStatus.OK, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
+            raise EngineRefusal(f"its health check answers {answer.status}")
+
+    async def list_models(self) -> tuple[ServedModel, ...] | None:
+        """What the engine serves; None if it has no such list."""
+        answer = await self._get("/v1/models")
+        if answer.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            raise EngineRefusal(
+                "the engine refuses the configured key"
+                if self._has_key
+                else "the engine wants a key, none is configured"
+            )
+        if answer.status == HTTPStatus.NOT_FOUND:
+            return None
+        if answer.status != HTTPStatus.OK:
+            raise EngineRefusal(f"its list of models answers {answer.status}")
+        try:
+            cards = _CARDS.decode(answer.body).data
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise EngineAnswerInvalid("its list of models cannot be understood") from error
+        return tuple(ServedModel(card.id, card.parent, card.max_model_len) for card in cards if card.id)
+
+    async def ask_flag(self, path: str, field: str) -> bool | None:
+        """A yes or no such as /is_sleeping; None where the engine has no such route."""
+        answer = await self._get(path)
+        if answer.status != HTTPStatus.OK:
+            return None
+        try:
+            return _FLAGS.decode(answer.body).get(field)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+
+    async def has_route(self, path: str) -> bool | None:
+        """Whether a POST route exists: asked with GET it answers 405, a missing one 404; None for anything else."""
+        status = (await self._get(path)).status
+        if status == HTTPStatus.METHOD_NOT_ALLOWED:
+            return True
+        return False if status == HTTPStatus.NOT_FOUND else None
+
+    async def _get(self, path: str) -> _Answer:
+        url = self._urls.get(path)
+        if url is None:
+            url = self._urls[path] = URL(f"http://{self._address}{path}", encoded=True)
+        try:
+            async with self._session.get(
+                url, headers=self._headers, timeout=self._timeout, allow_redirects=False
+            ) as response:
+                return _Answer(response.status, await _bounded(response.content))
+        except (aiohttp.ClientError, OSError) as error:
+            raise translated(error, self._timeout_seconds) from error
+
+
+async def _bounded(content: aiohttp.StreamReader) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while part := await content.readany():
+        parts.append(part)
+        size += len(part)
+        if size > MAX_ANSWER_BYTES:
+            raise EngineAnswerInvalid(f"its answer is over {MAX_ANSWER_BYTES} bytes")
+    return b"".join(parts)

@@ -1,0 +1,117 @@
+"""Keeps looking at every endpoint of the fleet, and tells what changed."""
+
+import asyncio
+import math
+import random
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Final
+
+import aiohttp
+
+from aibrix_extproc.adapters.engine.client import EngineClient, engine_session
+from aibrix_extproc.adapters.engine.errors import EngineError, EngineTimeout
+from aibrix_extproc.adapters.engine.probe import EngineProbe
+from aibrix_extproc.core.fleet.model import Endpoint, Health
+from aibrix_extproc.core.fleet.reduce import Observed
+
+
+@dataclass(frozen=True, slots=True)
+class PollPace:
+    """How often engines are asked, and how many at once."""
+
+    interval_seconds: float = 2.0
+    retry_seconds: float = 0.2  # the first retry of an engine that is not ready; grows to the interval
+    retry_growth: float = 1.5
+    timeout_seconds: float = 2.0  # for each request
+    concurrency: int = 64
+    jitter: float = 0.25  # part of the wait, either way, so that looks do not fall into step
+
+
+BEATS: Final = 20  # per interval; more would wake the process more often, fewer would bunch up the requests
+DEFAULT_PACE: Final = PollPace()
+
+
+class EnginePoller:
+    """One watcher per endpoint. Wire it as `store.subscribe(lambda _: poller.wake())`."""
+
+    def __init__(
+        self,
+        endpoints: Callable[[], Collection[Endpoint]],
+        emit: Callable[[Observed], None],
+        *,
+        pace: PollPace = DEFAULT_PACE,
+        dice: Callable[[], float] = random.random,
+    ) -> None:
+        self._endpoints = endpoints
+        self._emit = emit
+        self._pace = pace
+        self._dice = dice
+        self._woken = asyncio.Event()
+        self._slots = asyncio.Semaphore(pace.concurrency)
+
+    def wake(self) -> None:
+        """Say that the fleet may have other endpoints now."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        watchers: dict[_Target, asyncio.Task[None]] = {}
+        async with engine_session() as session, asyncio.TaskGroup() as group:
+            while True:
+                self._woken.clear()
+                targets = {_target(endpoint) for endpoint in self._endpoints()}
+                for target in watchers.keys() - targets:
+                    watchers.pop(target).cancel()
+                for target in targets - watchers.keys():
+                    watchers[target] = group.create_task(self._watch(target, session))
+                await self._woken.wait()
+
+    async def _watch(self, target: "_Target", session: aiohttp.ClientSession) -> None:
+        client = EngineClient(session, target.address, target.api_key, self._pace.timeout_seconds)
+        probe = EngineProbe(client, target.identity, asyncio.get_running_loop().time)
+        told: Observed | None = None
+        doubted = False
+        retry_seconds = self._pace.retry_seconds
+        while True:
+            seen = await self._look(probe, may_doubt=not doubted and told is not None and told.health is Health.READY)
+            doubted = seen is None
+            if seen is not None and seen != told:
+                self._emit(seen)
+                told = seen
+            if seen is not None and seen.health is Health.READY:
+                wait, retry_seconds = self._pace.interval_seconds, self._pace.retry_seconds
+            else:
+                wait = min(retry_seconds, self._pace.interval_seconds)
+                retry_seconds = wait * self._pace.retry_growth
+            await asyncio.sleep(self._until_due(wait))
+
+    def _until_due(self, wait: float) -> float:
+        """The wait with its jitter, to the next beat: looks that share a wake-up of the process cost half."""
+        beat = self._pace.interval_seconds / BEATS
+        now = asyncio.get_running_loop().time()
+        due = now + wait * (1 + self._pace.jitter * (2 * self._dice() - 1))
+        return math.ceil(due / beat) * beat - now
+
+    async def _look(self, probe: EngineProbe, *, may_doubt: bool) -> Observed | None:
+        """One look. None: a ready engine missed it, which a busy one may; the next look, soon after, decides."""
+        async with self._slots:
+            try:
+                return await probe.look()
+            except EngineTimeout as error:
+                return None if may_doubt else probe.failed(error)
+            except EngineError as error:
+                return probe.failed(error)
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """What of an endpoint makes a difference for asking it; a change of it starts anew."""
+
+    identity: str
+    address: str
+    api_key: str | None = field(repr=False)
+
+
+def _target(endpoint: Endpoint) -> _Target:
+    return _Target(endpoint.identity, endpoint.address, endpoint.api_key)

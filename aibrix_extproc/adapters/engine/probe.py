@@ -1,0 +1,104 @@
+"""Everything to find out about one engine in one look, and what need not be asked again.
+
+vLLM does not say its task anywhere that is always on, but registers its routes by it: which exist is asked once per
+start of the engine. Sleep and pause routes exist in development mode only; a paused engine is healthy by its own
+account and lets requests hang, so where there are such routes they are asked with every look.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from aibrix_extproc.adapters.engine.client import EngineClient
+from aibrix_extproc.adapters.engine.errors import EngineError, EngineUnreachable
+from aibrix_extproc.core.fleet.model import Health, ServedModel, Task
+from aibrix_extproc.core.fleet.reduce import Observed
+
+TASK_ROUTES: Final[Mapping[Task, str]] = MappingProxyType(
+    {
+        Task.GENERATE: "/v1/chat/completions",
+        Task.EMBED: "/v1/embeddings",
+        Task.SCORE: "/score",
+        Task.CLASSIFY: "/classify",
+        Task.TRANSCRIBE: "/v1/audio/transcriptions",
+    }
+)
+REST_ROUTES: Final = (
+    # path, field of the answer, what to tell the operator
+    ("/is_sleeping", "is_sleeping", "sleeping; wake it with POST /wake_up"),
+    ("/is_paused", "is_paused", "paused; let it go on with POST /resume"),
+)
+NO_LISTING: Final = "it has no /v1/models: only models that the fleet's configuration gives are served"
+ASK_AGAIN_SECONDS: Final = 60.0  # for a route that was missing
+
+
+class EngineProbe:
+    """Looks at one engine and remembers what does not change while it runs."""
+
+    def __init__(self, client: EngineClient, identity: str, clock: Callable[[], float]) -> None:
+        self._client = client
+        self._identity = identity
+        self._clock = clock
+        self._ready = False  # whether the last look found it so
+        self._listed_last = False
+        self._has_listing = True
+        self._models: tuple[ServedModel, ...] = ()
+        self._tasks: frozenset[Task] | None = None
+        self._tasks_of: frozenset[str] = frozenset()  # the base models that the tasks were found with
+        self._missing_until: dict[str, float] = {}
+
+    async def look(self) -> Observed:
+        """Ask the engine once; an EngineError says why that was not possible."""
+        try:
+            return await self._look()
+        except EngineError as error:
+            self._ready = False
+            if isinstance(error, EngineUnreachable):
+                # Behind the same address there may be another engine when it is back.
+                self._tasks = None
+                self._missing_until.clear()
+            raise
+
+    def failed(self, error: EngineError) -> Observed:
+        """What a failed look shows: the health changes, what the engine serves stays as it was known."""
+        return Observed(self._identity, error.health, detail=str(error))
+
+    async def _look(self) -> Observed:
+        # A ready engine is asked for its health and for its models in turn: either proves that it is there, and one
+        # request less per look halves what watching a large fleet costs.
+        list_again = not self._ready or not self._listed_last
+        if not self._ready or self._listed_last:
+            await self._client.check_health()
+        if list_again:
+            models = await self._client.list_models()
+            self._has_listing = models is not None
+            self._models = models or ()
+        rest = await self._rest()
+        tasks = await self._find_tasks()
+        self._listed_last = list_again
+        self._ready = not rest
+        if rest:
+            return Observed(self._identity, Health.ASLEEP, self._models, tasks, rest)
+        return Observed(self._identity, Health.READY, self._models, tasks, "" if self._has_listing else NO_LISTING)
+
+    async def _rest(self) -> str:
+        """Why the engine is at rest; empty while it works."""
+        for path, field, reason in REST_ROUTES:
+            if self._clock() < self._missing_until.get(path, 0.0):
+                continue
+            resting = await self._client.ask_flag(path, field)
+            if resting:
+                return reason
+            if resting is None:
+                self._missing_until[path] = self._clock() + ASK_AGAIN_SECONDS
+        return ""
+
+    async def _find_tasks(self) -> frozenset[Task]:
+        bases = frozenset(model.id for model in self._models if model.parent is None)
+        if self._tasks is None or bases != self._tasks_of:
+            answers = {task: await self._client.has_route(path) for task, path in TASK_ROUTES.items()}
+            # An engine that answers neither 405 nor 404 leaves the question open: no task known, nothing refused.
+            known = None not in answers.values()
+            self._tasks = frozenset(task for task, exists in answers.items() if exists) if known else frozenset()
+            self._tasks_of = bases
+        return self._tasks

@@ -1,0 +1,358 @@
+"""The poller over real HTTP: what it tells of engines that come, work, fail, sleep and go."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from aibrix_extproc.adapters.engine.poller import EnginePoller, PollPace
+from aibrix_extproc.adapters.engine.probe import ASK_AGAIN_SECONDS, TASK_ROUTES
+from aibrix_extproc.app.fleet_store import FleetStore
+from aibrix_extproc.core.fleet.model import Endpoint, Health, ServedModel, Task
+from aibrix_extproc.core.fleet.reduce import Changed, Gone, Listed, Observed
+from tests.fakes.engine import FakeEngine
+
+PACE = PollPace(interval_seconds=0.04, retry_seconds=0.01, timeout_seconds=0.15)
+KEY = "sk-engine-secret"
+
+
+class Rig:
+    """A store, the poller on it, and everything that the poller told."""
+
+    def __init__(self, pace: PollPace) -> None:
+        self.store = FleetStore(["test"])
+        self.told: list[Observed] = []
+        self.poller = EnginePoller(lambda: self.store.snapshot.endpoints, self._tell, pace=pace, dice=lambda: 0.5)
+        self.store.subscribe(lambda _: self.poller.wake())
+
+    def _tell(self, seen: Observed) -> None:
+        self.told.append(seen)
+        self.store.apply(seen)
+
+    def add(self, engine: FakeEngine, api_key: str | None = None) -> None:
+        self.store.apply(Changed("test", Endpoint(identity=engine.address, address=engine.address, api_key=api_key)))
+
+    def endpoint(self, engine: FakeEngine) -> Endpoint:
+        return next(one for one in self.store.snapshot.endpoints if one.identity == engine.address)
+
+    async def becomes(self, engine: FakeEngine, health: Health) -> Endpoint:
+        await until(lambda: self.endpoint(engine).health is health)
+        return self.endpoint(engine)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - what is waited for is a state, which nobody announces
+            await asyncio.sleep(0.003)
+
+
+@asynccontextmanager
+async def polling(pace: PollPace = PACE) -> AsyncIterator[Rig]:
+    rig = Rig(pace)
+    rig.store.apply(Listed("test", ()))
+    task = asyncio.ensure_future(rig.poller.run())
+    try:
+        yield rig
+    finally:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[Rig]:
+    async with polling() as rig:
+        yield rig
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[FakeEngine]:
+    async with FakeEngine("chat-m") as engine:
+        yield engine
+
+
+async def test_engine_with_alias_and_adapter_is_told_with_all_of_its_names(rig: Rig, engine: FakeEngine) -> None:
+    engine.serve(
+        {"id": "chat-m", "max_model_len": 4096, "root": "/models/chat", "parent": None, "permission": [{}]},
+        {"id": "alias", "max_model_len": 4096},
+        {"id": "lora-a", "parent": "chat-m", "max_model_len": None},
+    )
+    rig.add(engine)
+    endpoint = await rig.becomes(engine, Health.READY)
+    assert endpoint.models == (
+        ServedModel("chat-m", None, 4096),
+        ServedModel("alias", None, 4096),
+        ServedModel("lora-a", "chat-m"),
+    )
+    assert endpoint.tasks == {Task.GENERATE}
+    assert endpoint.detail == ""
+
+
+@pytest.mark.parametrize("task", TASK_ROUTES, ids=str)
+async def test_engine_that_has_one_task_route_is_told_with_that_task(rig: Rig, task: Task) -> None:
+    async with FakeEngine("m", post_routes=[TASK_ROUTES[task]]) as engine:
+        rig.add(engine)
+        assert (await rig.becomes(engine, Health.READY)).tasks == {task}
+
+
+async def test_engine_whose_routes_answer_neither_405_nor_404_has_no_known_task(rig: Rig, engine: FakeEngine) -> None:
+    engine.answers["/score"] = (500, b"")
+    rig.add(engine)
+    assert (await rig.becomes(engine, Health.READY)).tasks == frozenset()
+
+
+async def test_steady_engine_is_told_once_and_asked_again_and_again(rig: Rig, engine: FakeEngine) -> None:
+    rig.add(engine)
+    await until(lambda: engine.asked["/v1/models"] >= 4 and engine.asked["/health"] >= 4)
+    assert [seen.health for seen in rig.told] == [Health.READY]
+    # What does not change while an engine runs is asked once.
+    assert engine.asked["/v1/chat/completions"] == 1
+    assert engine.asked["/is_sleeping"] == engine.asked["/is_paused"] == 1
+    assert ASK_AGAIN_SECONDS > 10
+
+
+async def test_adapter_that_is_loaded_and_unloaded_later_is_noticed(rig: Rig, engine: FakeEngine) -> None:
+    rig.add(engine)
+    await rig.becomes(engine, Health.READY)
+    engine.serve("chat-m", {"id": "lora-a", "parent": "chat-m"})
+    await until(lambda: "lora-a" in rig.store.snapshot.ready_by_model)
+    engine.serve("chat-m")
+    await until(lambda: "lora-a" not in rig.store.snapshot.by_model)
+    assert engine.asked["/v1/chat/completions"] == 1
+
+
+async def test_engine_that_stops_keeps_its_models_and_is_ready_soon_after_it_is_back(
+    rig: Rig, engine: FakeEngine
+) -> None:
+    rig.add(engine)
+    await rig.becomes(engine, Health.READY)
+    await engine.stop()
+    endpoint = await rig.becomes(engine, Health.UNREACHABLE)
+    assert endpoint.models == (ServedModel("chat-m"),)
+    assert endpoint.tasks == {Task.GENERATE}
+    assert endpoint.detail in {
+        "connection refused",
+        "the connection was closed before an answer",
+        "connection reset by peer",
+    }
+    assert rig.store.snapshot.ready_by_model["chat-m"] == ()
+    await engine.start()
+    await rig.becomes(engine, Health.READY)
+
+
+async def test_engine_that_comes_back_as_another_one_is_asked_for_its_task_anew(rig: Rig, engine: FakeEngine) -> None:
+    rig.add(engine)
+    await rig.becomes(engine, Health.READY)
+    await engine.stop()
+    await rig.becomes(engine, Health.UNREACHABLE)
+    engine.post_routes = {TASK_ROUTES[Task.EMBED]}
+    await engine.start()
+    assert (await rig.becomes(engine, Health.READY)).tasks == {Task.EMBED}
+
+
+async def test_engine_that_serves_another_model_without_having_been_away_is_asked_for_its_task_anew(
+    rig: Rig, engine: FakeEngine
+) -> None:
+    rig.add(engine)
+    await rig.becomes(engine, Health.READY)
+    engine.post_routes = {TASK_ROUTES[Task.EMBED]}
+    engine.serve("embed-m")
+    await until(lambda: "embed-m" in rig.store.snapshot.ready_by_model)
+    assert rig.endpoint(engine).tasks == {Task.EMBED}
+
+
+async def test_engine_that_is_not_there_is_told_at_once_so_that_the_fleet_is_known(rig: Rig) -> None:
+    async with FakeEngine("chat-m") as engine:
+        pass
+    rig.add(engine)
+    endpoint = await rig.becomes(engine, Health.UNREACHABLE)
+    assert endpoint.detail == "connection refused"
+    await engine.start()
+    await rig.becomes(engine, Health.READY)
+    await engine.stop()
+
+
+@pytest.mark.parametrize(
+    ("path", "answer", "detail"),
+    [
+        ("/health", (503, b""), "its health check answers 503"),
+        ("/health", (500, b"oops"), "its health check answers 500"),
+        ("/v1/models", (500, b"{}"), "its list of models answers 500"),
+        ("/v1/models", (302, b""), "its list of models answers 302"),
+        ("/v1/models", (200, b"<html>"), "its list of models cannot be understood"),
+        ("/v1/models", (200, b'{"data": "chat-m"}'), "its list of models cannot be understood"),
+        ("/v1/models", (200, b'{"data": [{"id": 7}]}'), "its list of models cannot be understood"),
+        ("/v1/models", (200, b"[" * 100_000), "its list of models cannot be understood"),
+        ("/v1/models", (200, b'{"data": [{"id": "\xff"}]}'), "its list of models cannot be understood"),
+        ("/v1/models", (200, b" " * (4 * 1024 * 1024 + 1)), "its answer is over 4194304 bytes"),
+    ],
+    ids=["health-503", "health-500", "models-500", "redirect", "html", "text", "number", "deep", "not-utf8", "huge"],
+)
+async def test_engine_with_a_bad_answer_is_not_ready_keeps_its_models_and_recovers(
+    rig: Rig, engine: FakeEngine, path: str, answer: tuple[int, bytes], detail: str
+) -> None:
+    good = engine.answers[path]
+    rig.add(engine)
+    await rig.becomes(engine, Health.READY)
+    engine.answers[path] = answer
+    endpoint = await rig.becomes(engine, Health.NOT_READY)
+    assert endpoint.detail == detail
+    assert endpoint.models == (ServedModel("chat-m"),)
+    engine.answers[path] = good
+    await rig.becomes(engine, Health.READY)
+
+
+async def test_engine_without_a_health_route_is_judged_by_its_models(rig: Rig, engine: FakeEngine) -> None:
+    del engine.answers["/health"]
+    rig.add(engine)
+    await rig.becomes(engine, Health.READY)
+
+
+async def test_engine_without_a_list_of_models_serves_what_its_source_gives(rig: Rig, engine: FakeEngine) -> None:
+    del engine.answers["/v1/models"]
+    given = Endpoint(identity=engine.address, address=engine.address, models=(ServedModel("static-m"),))
+    rig.store.apply(Changed("test", given))
+    endpoint = await rig.becomes(engine, Health.READY)
+    assert endpoint.models == (ServedModel("static-m"),)
+    assert "only models that the fleet's configuration gives are served" in endpoint.detail
+
+
+@pytest.mark.parametrize(
+    ("configured", "detail"),
+    [
+        ("sk-wrong-secret", "the engine refuses the configured key"),
+        (None, "the engine wants a key, none is configured"),
+    ],
+    ids=["wrong-key", "no-key"],
+)
+async def test_engine_that_refuses_the_key_is_not_ready_until_the_key_is_right(
+    rig: Rig, configured: str | None, detail: str
+) -> None:
+    async with FakeEngine("chat-m", api_key=KEY) as engine:
+        rig.add(engine, api_key=configured)
+        assert (await rig.becomes(engine, Health.NOT_READY)).detail == detail
+        rig.add(engine, api_key=KEY)
+        assert (await rig.becomes(engine, Health.READY)).tasks == {Task.GENERATE}
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "word"), [("/is_sleeping", "is_sleeping", "sleeping"), ("/is_paused", "is_paused", "paused")]
+)
+async def test_engine_at_rest_is_asleep_until_it_goes_on(
+    rig: Rig, engine: FakeEngine, path: str, field: str, word: str
+) -> None:
+    engine.answers[path] = (200, f'{{"{field}": false}}'.encode())
+    rig.add(engine)
+    await rig.becomes(engine, Health.READY)
+    engine.answers[path] = (200, f'{{"{field}": true}}'.encode())
+    endpoint = await rig.becomes(engine, Health.ASLEEP)
+    assert endpoint.detail.startswith(f"{word};")
+    assert endpoint.models == (ServedModel("chat-m"),)
+    engine.answers[path] = (200, f'{{"{field}": false}}'.encode())
+    await rig.becomes(engine, Health.READY)
+
+
+@pytest.mark.slow
+async def test_ready_engine_that_misses_one_look_stays_ready(rig: Rig, engine: FakeEngine) -> None:
+    rig.add(engine)
+    await rig.becomes(engine, Health.READY)
+    good = engine.answers["/health"]
+    before = engine.asked["/health"]
+    engine.answers["/health"] = None
+    await until(lambda: engine.asked["/health"] > before)
+    engine.answers["/health"] = good
+    await until(lambda: engine.asked["/health"] > before + 3)
+    assert [seen.health for seen in rig.told] == [Health.READY]
+
+
+@pytest.mark.slow
+async def test_engine_that_stays_silent_is_unreachable(rig: Rig, engine: FakeEngine) -> None:
+    rig.add(engine)
+    await rig.becomes(engine, Health.READY)
+    engine.answers["/health"] = engine.answers["/v1/models"] = None
+    assert (await rig.becomes(engine, Health.UNREACHABLE)).detail == "no answer within 0.15 s"
+
+
+async def test_silent_engine_does_not_hold_up_the_others(engine: FakeEngine) -> None:
+    async with polling(PollPace(interval_seconds=0.04, timeout_seconds=5, concurrency=2)) as rig, FakeEngine() as mute:
+        mute.answers["/health"] = None
+        rig.add(mute)
+        await until(lambda: mute.asked["/health"] == 1)
+        rig.add(engine)
+        await rig.becomes(engine, Health.READY)
+        assert rig.endpoint(mute).health is Health.UNKNOWN
+
+
+async def test_removed_endpoint_is_asked_no_more(rig: Rig, engine: FakeEngine) -> None:
+    async with FakeEngine("other-m") as other:
+        rig.add(engine)
+        rig.add(other)
+        await rig.becomes(engine, Health.READY)
+        await rig.becomes(other, Health.READY)
+        rig.store.apply(Gone("test", engine.address))
+        await asyncio.sleep(0)
+        asked, others = engine.asked.total(), other.asked.total()
+        await until(lambda: other.asked.total() > others + 4)
+        assert engine.asked.total() <= asked + 1
+
+
+async def test_change_of_name_or_label_does_not_start_the_looking_anew(rig: Rig, engine: FakeEngine) -> None:
+    rig.add(engine)
+    await rig.becomes(engine, Health.READY)
+    rig.store.apply(Changed("test", Endpoint(identity=engine.address, address=engine.address, name="renamed")))
+    before = engine.asked["/health"]
+    await until(lambda: engine.asked["/health"] > before + 2)
+    assert rig.endpoint(engine).name == "renamed"
+    assert rig.endpoint(engine).health is Health.READY
+    assert engine.asked["/v1/chat/completions"] == 1
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"",
+        b"\x16\x03\x01\x00\x00",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nx",
+        b"HTTP/1.1 2x0 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nx: " + b"y" * 100_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz",
+    ],
+    ids=["nothing", "tls", "short-body", "bad-status", "long-header", "bad-chunk"],
+)
+async def test_server_that_speaks_no_proper_http_is_reported_and_stops_nothing(rig: Rig, garbage: bytes) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(garbage)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        rig.store.apply(Changed("test", Endpoint(identity=address, address=address)))
+        await until(lambda: len(rig.told) >= 1)
+    assert rig.told[0].health in {Health.UNREACHABLE, Health.NOT_READY}
+    assert rig.told[0].detail
+
+
+async def test_keys_appear_in_no_log_line_and_no_detail(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with polling() as rig, FakeEngine("chat-m", api_key="sk-another") as engine:
+        rig.add(engine, api_key=KEY)
+        endpoint = await rig.becomes(engine, Health.NOT_READY)
+        await engine.stop()
+        await rig.becomes(engine, Health.UNREACHABLE)
+    assert KEY not in caplog.text
+    assert KEY not in repr(rig.told)
+    assert KEY not in repr(endpoint)
+
+
+async def test_many_engines_are_all_ready_within_one_round(rig: Rig) -> None:
+    engines = [FakeEngine("chat-m") for _ in range(20)]
+    for engine in engines:
+        await engine.start()
+        rig.add(engine)
+    await until(lambda: len(rig.store.snapshot.ready_by_model.get("chat-m", ())) == len(engines))
+    assert rig.store.known
+    for engine in engines:
+        await engine.stop()
