@@ -1,0 +1,388 @@
+"""Queue, pause, sleep, abort, prefix cache, adapters and metrics, over HTTP."""
+
+import asyncio
+from typing import Any
+
+import aiohttp
+import pytest
+
+from aibrix_extproc.simulator.options import LoraModule, SimulatorOptions, Task
+from aibrix_extproc.simulator.server import Simulator
+from tests.simulator.conversation import HELLO, STREAM, chat_url, events, post, until
+
+SLOW = {"x-sim-itl-ms": "60000"}
+
+
+async def scrape(http: aiohttp.ClientSession, sim: Simulator) -> dict[str, float]:
+    async with http.get(f"{sim.url}/metrics") as response:
+        assert response.content_type == "text/plain"
+        lines = (await response.text()).splitlines()
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
+
+
+async def control(http: aiohttp.ClientSession, sim: Simulator, method: str, path: str) -> Any:
+    async with http.request(method, f"{sim.url}{path}") as response:
+        assert response.status == 200, await response.text()
+        return await response.json()
+
+
+def common(name: str, **extra: str) -> str:
+    labels = sorted({"engine": "0", "model_name": "sim-model", **extra}.items())
+    inside = ",".join(f'{key}="{value}"' for key, value in labels)
+    return f"vllm:{name}{{{inside}}}"
+
+
+async def test_full_queue_is_a_503_also_for_streams(http: aiohttp.ClientSession) -> None:
+    async with Simulator(SimulatorOptions(max_num_seqs=1, max_num_queued_reqs=1)) as sim, asyncio.TaskGroup() as group:
+        held = [group.create_task(post(http, chat_url(sim), HELLO, SLOW)) for _ in range(2)]
+        await until(lambda: len(sim.engine.scheduler.waiting) == 1)
+        for body in (HELLO, STREAM):
+            async with http.post(chat_url(sim), json=body) as response:
+                assert (response.status, response.content_type) == (503, "application/json")
+                assert "Retry-After" not in response.headers
+                error = (await response.json())["error"]
+        assert (error["type"], error["code"]) == ("Service Unavailable", 503)
+        figures = await scrape(http, sim)
+        assert figures[common("num_requests_running")] == 1
+        assert figures[common("num_requests_waiting")] == 1
+        assert figures[common("num_requests_waiting_by_reason", reason="capacity")] == 1
+        rejected = 'vllm:admission_rejections_total{model_name="sim-model",reason="max_num_queued_reqs"}'
+        assert figures[rejected] == 2
+        for task in held:
+            task.cancel()
+        await until(lambda: not sim.engine.scheduler.running and not sim.engine.scheduler.waiting)
+
+
+async def test_waiting_request_runs_when_the_other_ends(http: aiohttp.ClientSession) -> None:
+    async with Simulator(SimulatorOptions(max_num_seqs=1, itl_ms=1)) as sim:
+        answers = await asyncio.gather(*(post(http, chat_url(sim), HELLO) for _ in range(5)))
+    assert [status for status, _ in answers] == [200] * 5
+
+
+@pytest.mark.parametrize("body", [HELLO, STREAM])
+async def test_client_that_leaves_is_an_abort(sim: Simulator, http: aiohttp.ClientSession, body: Any) -> None:
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(post(http, chat_url(sim), body, SLOW))
+        await until(lambda: bool(sim.engine.scheduler.running))
+        task.cancel()
+    await until(lambda: not sim.engine.scheduler.running)
+    figures = await scrape(http, sim)
+    assert figures[common("request_success_total", finished_reason="abort")] == 1
+    assert figures[common("num_requests_running")] == 0
+
+
+@pytest.mark.parametrize(
+    ("halt", "go_on", "asked"),
+    [("/pause", "/resume", "/is_paused"), ("/sleep?level=1", "/wake_up", "/is_sleeping")],
+)
+async def test_halted_engine_aborts_what_runs_and_hangs_what_comes(
+    sim: Simulator, http: aiohttp.ClientSession, halt: str, go_on: str, asked: str
+) -> None:
+    flag = asked.removeprefix("/")
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(post(http, chat_url(sim), HELLO, SLOW))
+        await until(lambda: bool(sim.engine.scheduler.running))
+        await control(http, sim, "POST", halt)
+        status, body = await running
+        assert (status, body["choices"][0]["finish_reason"]) == (200, "abort")
+        hanging = group.create_task(post(http, chat_url(sim), HELLO))
+        await until(lambda: bool(sim.engine.scheduler.waiting))
+        assert await control(http, sim, "GET", asked) == {flag: True}
+        async with http.get(f"{sim.url}/health") as response:
+            assert (response.status, await response.read()) == (200, b"")
+        awake = (await scrape(http, sim))[common("engine_sleep_state", sleep_state="awake")]
+        assert awake == (1 if flag == "is_paused" else 0)
+        assert not hanging.done()
+        await control(http, sim, "POST", go_on)
+        assert (await hanging)[0] == 200
+    assert await control(http, sim, "GET", asked) == {flag: False}
+
+
+async def test_aborted_stream_ends_properly(sim: Simulator, http: aiohttp.ClientSession) -> None:
+    async with http.post(chat_url(sim), json=STREAM, headers=SLOW) as response:
+        await response.content.readany()
+        await control(http, sim, "POST", "/pause")
+        found = events(await response.read())
+    assert found[-1] == "[DONE]"
+    assert found[-2]["choices"][0]["finish_reason"] == "abort"
+
+
+async def test_pause_with_wait_lets_running_requests_finish(sim: Simulator, http: aiohttp.ClientSession) -> None:
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(post(http, chat_url(sim), HELLO, {"x-sim-itl-ms": "3"}))
+        await until(lambda: bool(sim.engine.scheduler.running))
+        await control(http, sim, "POST", "/pause?mode=wait")
+        assert not sim.engine.scheduler.running
+    assert running.result()[1]["choices"][0]["finish_reason"] == "stop"
+
+
+async def test_pause_with_keep_freezes_and_goes_on(sim: Simulator, http: aiohttp.ClientSession) -> None:
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(post(http, chat_url(sim), HELLO, {"x-sim-itl-ms": "2"}))
+        await until(lambda: bool(sim.engine.scheduler.running))
+        await control(http, sim, "POST", "/pause?mode=keep")
+        _, pending = await asyncio.wait([running], timeout=0.1)
+        assert pending
+        await control(http, sim, "POST", "/resume")
+    assert running.result()[1]["usage"]["completion_tokens"] == 16
+
+
+async def test_bad_mode_is_refused(sim: Simulator, http: aiohttp.ClientSession) -> None:
+    status, body = await post(http, f"{sim.url}/pause?mode=later", None)
+    assert (status, body["error"]["param"]) == (400, "query.mode")
+
+
+async def test_second_turn_finds_the_first_one_in_the_prefix_cache(http: aiohttp.ClientSession) -> None:
+    async with Simulator(SimulatorOptions(prompt_tokens_details=True)) as sim:
+        messages: list[Any] = [{"role": "user", "content": "tell me a story " * 20}]
+        _, first = await post(http, chat_url(sim), {"messages": messages, "max_tokens": 100, "ignore_eos": True})
+        assert first["usage"]["prompt_tokens_details"] == {"cached_tokens": 0}
+        messages += [first["choices"][0]["message"], {"role": "user", "content": "more"}]
+        messages[1] = {"role": "assistant", "content": messages[1]["content"]}
+        _, second = await post(http, chat_url(sim), {"messages": messages})
+        cached = second["usage"]["prompt_tokens_details"]["cached_tokens"]
+        assert cached >= first["usage"]["total_tokens"] - 16
+        figures = await scrape(http, sim)
+        assert figures[common("prefix_cache_hits_total")] == cached
+        assert figures[common("prompt_tokens_by_source_total", source="local_cache_hit")] == cached
+        _, salted = await post(http, chat_url(sim), {"messages": messages, "cache_salt": "x"})
+        assert salted["usage"]["prompt_tokens_details"]["cached_tokens"] == 0
+        assert await control(http, sim, "POST", "/reset_prefix_cache") == {"success": True}
+        _, again = await post(http, chat_url(sim), {"messages": messages})
+        assert again["usage"]["prompt_tokens_details"]["cached_tokens"] == 0
+
+
+async def test_prefix_cache_is_not_reset_while_blocks_are_held(sim: Simulator, http: aiohttp.ClientSession) -> None:
+    async with http.post(chat_url(sim), json=STREAM, headers=SLOW):
+        assert await control(http, sim, "POST", "/reset_prefix_cache") == {"success": False}
+
+
+async def test_prefill_takes_time_for_uncached_tokens_only(http: aiohttp.ClientSession) -> None:
+    async with Simulator(SimulatorOptions(prefill_us_per_token=100)) as sim:
+        body = {"messages": [{"role": "user", "content": "x" * 4000}]}
+        loop = asyncio.get_running_loop()
+        times = []
+        for _ in range(2):
+            started_at = loop.time()
+            await post(http, chat_url(sim), body)
+            times.append(loop.time() - started_at)
+    assert times[0] >= 0.1
+    assert times[1] < times[0] / 2
+
+
+async def test_adapters_load_serve_and_unload(http: aiohttp.ClientSession) -> None:
+    async with Simulator() as sim:
+        load, unload = f"{sim.url}/v1/load_lora_adapter", f"{sim.url}/v1/unload_lora_adapter"
+        async with http.post(load, json={"lora_name": "l1", "lora_path": "/l1"}) as response:
+            assert (response.status, response.headers.get("Content-Type")) == (200, None)
+            assert await response.text() == "Success: LoRA adapter 'l1' added successfully."
+        status, body = await post(http, load, {"lora_name": "l1", "lora_path": "/l1"})
+        assert (status, body["error"]["type"]) == (400, "InvalidUserInput")
+        status, body = await post(http, load, {"lora_name": "sim-model", "lora_path": "/l1"})
+        assert status == 400
+        status, body = await post(http, load, {"lora_name": "l2", "lora_path": "/nope"})
+        assert (status, body["error"]["message"]) == (404, "Loading lora l2 failed: No adapter found for /nope")
+        async with http.post(chat_url(sim), json={**STREAM, "model": "l1"}, headers=SLOW):
+            figures = await scrape(http, sim)
+        running = 'vllm:lora_requests_info{max_lora="4",running_lora_adapters="l1",waiting_lora_adapters=""}'
+        assert figures[running] > 1.7e9
+        async with http.post(unload, json={"lora_name": "l1"}) as response:
+            assert (response.status, await response.read()) == (
+                200,
+                b"Success: LoRA adapter 'l1' removed successfully.",
+            )
+        status, body = await post(http, unload, {"lora_name": "l1"})
+        assert (status, body["error"]["message"]) == (404, "The lora adapter 'l1' cannot be found.")
+        assert (await post(http, chat_url(sim), {**HELLO, "model": "l1"}))[0] == 404
+
+
+async def test_adapters_above_the_limit_wait_deferred(http: aiohttp.ClientSession) -> None:
+    options = SimulatorOptions(loras=(LoraModule("a", "/a"), LoraModule("b", "/b")), max_loras=1)
+    async with Simulator(options) as sim, asyncio.TaskGroup() as group:
+        tasks = [group.create_task(post(http, chat_url(sim), {**HELLO, "model": name}, SLOW)) for name in "ab"]
+        await until(lambda: bool(sim.engine.scheduler.waiting))
+        figures = await scrape(http, sim)
+        assert figures[common("num_requests_waiting_by_reason", reason="deferred")] == 1
+        for task in tasks:
+            task.cancel()
+
+
+async def test_tokens_and_latencies_are_counted(http: aiohttp.ClientSession) -> None:
+    async with Simulator() as sim:
+        _, body = await post(http, chat_url(sim), {**HELLO, "max_tokens": 3})
+        await post(http, chat_url(sim), HELLO)
+        figures = await scrape(http, sim)
+    assert figures[common("generation_tokens_total")] == 19
+    assert figures[common("prompt_tokens_total")] == 2 * body["usage"]["prompt_tokens"]
+    assert figures[common("request_success_total", finished_reason="length")] == 1
+    assert figures[common("request_success_total", finished_reason="stop")] == 1
+    assert figures[common("time_to_first_token_seconds_count")] == 2
+    assert figures[common("e2e_request_latency_seconds_bucket", le="+Inf")] == 2
+    assert figures[common("inter_token_latency_seconds_count")] == 2 + 15
+    assert figures['http_requests_total{handler="/v1/chat/completions",method="POST",status="2xx"}'] == 2
+
+
+async def test_request_id_and_load_headers_follow_the_request(sim: Simulator, http: aiohttp.ClientSession) -> None:
+    headers = {"X-Request-Id": "abc", "endpoint-load-metrics-format": "TEXT"}
+    async with http.post(chat_url(sim), json=HELLO, headers=headers) as response:
+        assert (await response.json())["id"] == "chatcmpl-abc"
+        assert response.headers["endpoint-load-metrics"] == (
+            "TEXT named_metrics.num_requests_waiting=0.0, named_metrics.kv_cache_usage_perc=0.0"
+        )
+        assert "X-Request-Id" not in response.headers
+        assert response.headers["Keep-Alive"] == "timeout=5"
+
+
+async def test_pace_headers_set_length_text_and_writes(sim: Simulator, http: aiohttp.ClientSession) -> None:
+    _, body = await post(http, chat_url(sim), HELLO, {"x-sim-tokens": "100"})
+    assert body["usage"]["completion_tokens"] == 100
+    _, body = await post(http, chat_url(sim), HELLO, {"x-sim-text": "exactly this"})
+    assert body["choices"][0]["message"]["content"] == "exactly this"
+    _, body = await post(http, chat_url(sim), HELLO, {"x-sim-reasoning": "4"})
+    assert body["choices"][0]["message"]["reasoning"]
+    pace = {"x-sim-tokens": "9", "x-sim-tokens-per-write": "3", "x-sim-itl-ms": "1"}
+    async with http.post(chat_url(sim), json=STREAM, headers=pace) as response:
+        assert len(events(await response.read())) == 1 + 9 + 1 + 1
+    status, _ = await post(http, chat_url(sim), HELLO, {"x-sim-tokens": "many"})
+    assert status == 400
+
+
+async def test_recorder_shows_what_the_engine_saw(sim: Simulator, http: aiohttp.ClientSession) -> None:
+    await post(http, chat_url(sim), HELLO, {"X-Mark": "one"})
+    shown = (await control(http, sim, "GET", "/sim/requests?path=/v1&body=1"))["requests"]
+    assert [(entry["method"], entry["path"], entry["status"]) for entry in shown] == [
+        ("POST", "/v1/chat/completions", 200)
+    ]
+    assert ["X-Mark", "one"] in shown[0]["headers"]
+    assert len(shown[0]["body"]) == shown[0]["body_bytes"]
+    assert len(shown[0]["body_sha256"]) == 64
+    assert sim.app.recorder.recent()[0].header("x-mark") == "one"
+    await control(http, sim, "DELETE", "/sim/requests")
+    assert (await control(http, sim, "GET", "/sim/requests"))["requests"] == []
+    assert (await control(http, sim, "GET", "/sim/stats"))["finished"]["stop"] == 1
+
+
+async def test_engine_without_admin_has_no_sim_routes_and_obeys_no_sim_headers(http: aiohttp.ClientSession) -> None:
+    async with Simulator(SimulatorOptions(admin=False)) as sim:
+        async with http.get(f"{sim.url}/sim/stats") as response:
+            assert response.status == 404
+        status, body = await post(http, chat_url(sim), HELLO, {"x-sim-fault": "html-502", "x-sim-tokens": "3"})
+        assert (status, body["usage"]["completion_tokens"]) == (200, 16)
+
+
+async def test_auto_tool_choice_calls_until_it_has_a_result(http: aiohttp.ClientSession) -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    async with Simulator(SimulatorOptions(auto_tool_choice=True)) as sim:
+        _, body = await post(http, chat_url(sim), {**HELLO, "tools": [tool]})
+        choice = body["choices"][0]
+        assert (choice["finish_reason"], choice["message"]["content"]) == ("tool_calls", None)
+        turn = [*HELLO["messages"], choice["message"], {"role": "tool", "content": "4", "tool_call_id": "x"}]
+        _, body = await post(http, chat_url(sim), {"messages": turn, "tools": [tool]})
+        assert body["choices"][0]["message"]["content"]
+
+
+async def test_tokenize_and_detokenize_are_inverse(sim: Simulator, http: aiohttp.ClientSession) -> None:
+    _, body = await post(http, f"{sim.url}/tokenize", {"prompt": "näive text", "return_token_strs": True})
+    assert (body["count"], body["max_model_len"], len(body["token_strs"])) == (3, 256, 3)
+    _, back = await post(http, f"{sim.url}/detokenize", {"tokens": body["tokens"]})
+    assert back == {"prompt": "näive text"}
+    _, chat = await post(http, f"{sim.url}/tokenize", {"messages": HELLO["messages"]})
+    _, answer = await post(http, chat_url(sim), HELLO)
+    assert chat["count"] == answer["usage"]["prompt_tokens"]
+
+
+async def test_ranking_engines_rank(http: aiohttp.ClientSession) -> None:
+    documents = ["paris is in france", "the cat sat", "france"]
+    async with Simulator(SimulatorOptions(task=Task.RERANK)) as sim:
+        for path in ("/rerank", "/v1/rerank", "/v2/rerank"):
+            body = {"query": "where is paris", "documents": documents, "top_n": 2}
+            status, ranked = await post(http, sim.url + path, body)
+            assert status == 200
+            assert ranked["results"][0]["index"] == 0
+            assert len(ranked["results"]) == 2
+            assert ranked["usage"]["total_tokens"] > 0
+        status, scored = await post(http, f"{sim.url}/v1/score", {"text_1": "france", "text_2": documents})
+        assert [entry["score"] > 0.5 for entry in scored["data"]] == [True, False, True]
+        assert (await post(http, f"{sim.url}/score", {"queries": ["a", "b"], "documents": ["c"] * 3}))[0] == 400
+        assert (await post(http, f"{sim.url}/score", {"queries": "a"}))[0] == 400
+
+
+async def test_classifying_engine_classifies(http: aiohttp.ClientSession) -> None:
+    async with Simulator(SimulatorOptions(task=Task.CLASSIFY)) as sim:
+        _, body = await post(http, f"{sim.url}/classify", {"input": ["a", "b"]})
+        assert [sum(entry["probs"]) for entry in body["data"]] == pytest.approx([1, 1])
+        _, body = await post(http, f"{sim.url}/pooling", {"input": "a"})
+        assert len(body["data"][0]["data"]) == 64
+
+
+async def test_embedding_bytes_come_as_octets(http: aiohttp.ClientSession) -> None:
+    async with Simulator(SimulatorOptions(task=Task.EMBED)) as sim:
+        body = {"input": [[1, 2], [3]], "encoding_format": "bytes"}
+        async with http.post(f"{sim.url}/v1/embeddings", json=body) as response:
+            assert response.content_type == "application/octet-stream"
+            assert '"prompt_tokens":3' in response.headers["metadata"]
+            assert len(await response.read()) == 2 * 64 * 4
+
+
+async def test_messages_speak_anthropic(sim: Simulator, http: aiohttp.ClientSession) -> None:
+    url = f"{sim.url}/v1/messages"
+    body = {"model": "sim-model", "max_tokens": 4, "system": "brief", "messages": HELLO["messages"]}
+    _, whole = await post(http, url, body)
+    assert (whole["type"], whole["stop_reason"], whole["usage"]["output_tokens"]) == ("message", "max_tokens", 4)
+    async with http.post(url, json={**body, "stream": True}) as response:
+        found = events(await response.read())
+    assert [event["type"] for event in found] == [
+        "message_start",
+        "content_block_start",
+        *["content_block_delta"] * 4,
+        "content_block_stop",
+        "message_delta",
+        "message_stop",
+    ]
+    text = "".join(event["delta"]["text"] for event in found if event["type"] == "content_block_delta")
+    assert text == whole["content"][0]["text"]
+    _, count = await post(http, f"{url}/count_tokens", body)
+    assert count["input_tokens"] == whole["usage"]["input_tokens"]
+    tool = {"name": "f", "input_schema": {"type": "object", "properties": {"a": {"type": "integer"}}}}
+    wish = {**body, "max_tokens": 50, "tools": [tool], "tool_choice": {"type": "any"}}
+    _, called = await post(http, url, wish)
+    assert (called["stop_reason"], called["content"][0]["input"]) == ("tool_use", {"a": 1})
+
+
+async def test_transcription_streams_chunks_and_takes_the_file_first(http: aiohttp.ClientSession) -> None:
+    async with Simulator(SimulatorOptions(task=Task.TRANSCRIPTION)) as sim:
+        form = aiohttp.FormData()
+        form.add_field("file", b"\0" * 32_000, filename="a.mp3")
+        form.add_field("model", "sim-model")
+        form.add_field("stream", "true")
+        form.add_field("stream_include_usage", "true")
+        async with http.post(f"{sim.url}/v1/audio/transcriptions", data=form) as response:
+            found = events(await response.read())
+        assert {event["object"] for event in found[:-1]} == {"transcription.chunk"}
+        assert found[-2]["usage"]["completion_tokens"] == 5
+        for field in ("file", "model"):
+            form = aiohttp.FormData({"x": "y"}, default_to_multipart=True)
+            if field == "model":
+                form.add_field("file", b"\0", filename="a.mp3")
+            async with http.post(f"{sim.url}/v1/audio/translations", data=form) as response:
+                assert response.status == (400 if field == "file" else 200)
+
+
+async def test_expectation_is_answered_before_the_body(sim: Simulator) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", sim.port)
+    writer.write(b"POST /tokenize HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                 b"Content-Length: 14\r\nExpect: 100-continue\r\n\r\n")  # fmt: skip
+    async with asyncio.timeout(5):
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(b'{"prompt":"a"}')
+        assert (await reader.readuntil(b"\r\n")) == b"HTTP/1.1 200 OK\r\n"
+    writer.close()
+
+
+async def test_idle_connection_is_closed_after_the_keep_alive_time() -> None:
+    async with Simulator(SimulatorOptions(keep_alive_seconds=0.05)) as sim:
+        reader, writer = await asyncio.open_connection("127.0.0.1", sim.port)
+        writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        async with asyncio.timeout(5):
+            await reader.read()
+        writer.close()
