@@ -32,7 +32,8 @@ class RequestFacts:
 
 
 _DECODER: Final = msgspec.json.Decoder(_Envelope)
-_FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])  # values stay bytes, so none can be out of range
+_TRUE: Final = msgspec.Raw(b"true")
 _MALFORMED: Final = Problem("malformed_json")
 _JSON_NAMES: Final = {"{": "an object", "[": "an array", "t": "a boolean", "f": "a boolean", "n": "null"}
 
@@ -56,8 +57,11 @@ def with_usage(body: bytes, facts: RequestFacts) -> bytes:
         start = body.index(b"{") + 1
         return b'%b"stream_options":{"include_usage":true},%b' % (body[:start], body[start:])
     fields = _FIELDS.decode(body)
-    options = msgspec.json.decode(fields["stream_options"])
-    merged = {**(options if isinstance(options, dict) else {}), "include_usage": True}
+    options = bytes(fields["stream_options"])
+    if not options.startswith((b"{", b"n")):
+        return body  # the engine refuses it better than we could
+    merged = _FIELDS.decode(options) if options.startswith(b"{") else {}
+    merged["include_usage"] = _TRUE
     fields["stream_options"] = msgspec.Raw(msgspec.json.encode(merged))
     return msgspec.json.encode(fields)
 
@@ -106,10 +110,4 @@ def wrong_type(param: str, expected: str, raw: bytes) -> Problem:
 
 
 def _includes_usage(raw: bytes) -> bool:
-    if not raw.startswith(b"{"):
-        return False
-    try:
-        options = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, RecursionError):
-        return False
-    return options.get("include_usage") is True
+    return raw.startswith(b"{") and bytes(_FIELDS.decode(raw).get("include_usage", _ABSENT)) == b"true"
