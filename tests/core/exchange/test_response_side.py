@@ -177,6 +177,7 @@ def test_redirect_of_an_engine_never_reaches_the_client(status: int) -> None:
     assert isinstance(answer, Immediate)
     assert answer.status == 500
     assert b"10.0.0.1" not in answer.body
+    assert finished(exchange).status == 500
 
 
 def test_error_whose_trailers_come_instead_of_a_body_passes_on() -> None:
