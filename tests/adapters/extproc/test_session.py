@@ -1,0 +1,261 @@
+"""The pump: messages in, replies out, bugs turned into answers, one closing fact whatever happens."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
+    HttpBody,
+    HttpHeaders,
+    HttpTrailers,
+    ProcessingRequest,
+    ProcessingResponse,
+)
+from aibrix_extproc.adapters.extproc.session import Session
+from aibrix_extproc.core.exchange import events
+from aibrix_extproc.core.exchange.outputs import Ask, Authenticate, Fact, Finished, Outcome, Phase, Place, Taken
+from aibrix_extproc.core.openai.errors import Problem
+from tests.build import CALLER, a_placed, a_request_body, a_request_head, a_response_head, an_exchange
+
+MADE_ID = "made-id"
+ENVOY_ID = "01234567-89ab-cdef-0123-456789abcdef"
+
+
+class DeskBug(Exception):
+    """A mistake of ours."""
+
+
+class FakeDesk:
+    """Lets everyone in and places everything; one kind of ask or fact may be told to fail or to wait."""
+
+    def __init__(self, *, breaks: type | None = None, waits: type | None = None) -> None:
+        self._breaks = breaks
+        self._waits = waits
+        self.placement: asyncio.Future[events.Answer] | None = None
+        self.facts: list[Fact] = []
+        self.bugs = 0
+        self.phases: list[Phase] = []
+
+    def answer(self, ask: Ask) -> events.Answer | Awaitable[events.Answer]:
+        if self._breaks is type(ask):
+            raise DeskBug("this text must reach no client")
+        if self._waits is type(ask):
+            self.placement = asyncio.get_running_loop().create_future()
+            return self.placement
+        match ask:
+            case Authenticate():
+                return events.Admitted(CALLER)
+            case Place():
+                return a_placed()
+            case _:
+                return events.Answered(200, (), b"{}")
+
+    def observe(self, fact: Fact) -> None:
+        self.facts.append(fact)
+        if self._breaks is type(fact):
+            raise DeskBug("this text must reach no client")
+
+    def timed(self, phase: Phase, seconds: float) -> None:
+        assert seconds >= 0
+        self.phases.append(phase)
+
+    def bug(self) -> None:
+        self.bugs += 1
+
+    @property
+    def finished(self) -> Finished:
+        (fact,) = [fact for fact in self.facts if isinstance(fact, Finished)]
+        return fact
+
+
+def ticking() -> Callable[[], float]:
+    """A clock that is a millisecond later each time."""
+    ticks = iter(range(10_000))
+    return lambda: next(ticks) / 1000
+
+
+def a_session(desk: FakeDesk) -> Session:
+    return Session(desk, an_exchange(), ticking(), lambda: MADE_ID)
+
+
+def http_headers(headers: dict[str, str], *, end_of_stream: bool = False) -> HttpHeaders:
+    message = HttpHeaders(end_of_stream=end_of_stream)
+    for name, value in headers.items():
+        message.headers.headers.add(key=name, raw_value=value.encode("latin-1"))
+    return message
+
+
+def request_head(**head: Any) -> ProcessingRequest:
+    event = a_request_head(**{"x_request_id": ENVOY_ID, **head})
+    return ProcessingRequest(request_headers=http_headers(dict(event.headers), end_of_stream=event.end_of_stream))
+
+
+def request_body() -> ProcessingRequest:
+    return ProcessingRequest(request_body=HttpBody(body=a_request_body().data, end_of_stream=True))
+
+
+def response_head(status: int = 200) -> ProcessingRequest:
+    return ProcessingRequest(response_headers=http_headers(dict(a_response_head(status).headers)))
+
+
+def only(replies: list[bytes]) -> ProcessingResponse:
+    (reply,) = replies
+    return ProcessingResponse.FromString(reply)
+
+
+def kind(replies: list[bytes]) -> str | None:
+    name: str | None = only(replies).WhichOneof("response")
+    return name
+
+
+def is_internal_error(replies: list[bytes]) -> bool:
+    """Whether Envoy is told to send the JSON 500 that names the exchange."""
+    immediate = only(replies).immediate_response
+    error = json.loads(immediate.body)["error"]
+    headers = {one.header.key: one.header.raw_value for one in immediate.headers.set_headers}
+    assert set(error) == {"message", "type", "param", "code"}
+    assert "must reach no client" not in str(immediate)
+    assert headers["content-type"] == b"application/json"
+    return (
+        immediate.status.code == 500
+        and error["code"] == "internal_error"
+        and ENVOY_ID in error["message"]
+        and headers["x-request-id"] == ENVOY_ID.encode()
+    )
+
+
+def test_chat_takes_three_messages_and_three_replies() -> None:
+    desk = FakeDesk()
+    session = a_session(desk)
+    messages = (request_head(), request_body(), response_head())
+    assert [kind(session.receive(message)) for message in messages] == [
+        "request_headers",
+        "request_body",
+        "response_headers",
+    ]
+    session.close(events.Cause.HALF_CLOSED)
+    assert desk.phases == [Phase.REQUEST_HEAD, Phase.REQUEST_BODY, Phase.RESPONSE_HEAD]
+    assert desk.facts == [Taken("engine-1"), desk.finished]
+    assert (desk.finished.outcome, desk.finished.request_id) == (Outcome.SERVED, ENVOY_ID)
+
+
+@pytest.mark.parametrize("given", ["", "mine", "x" * 36, ENVOY_ID.upper(), f" {ENVOY_ID}"])
+def test_exchange_without_an_id_of_envoy_gets_one_of_ours(given: str) -> None:
+    desk = FakeDesk()
+    session = a_session(desk)
+    session.receive(request_head(x_request_id=given))
+    session.close(events.Cause.CANCELLED)
+    assert desk.finished.request_id == MADE_ID
+
+
+@pytest.mark.parametrize("broken", [Authenticate, Place, Taken])
+def test_bug_before_the_response_is_a_json_500_that_names_the_exchange(
+    broken: type, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk = FakeDesk(breaks=broken)
+    session = a_session(desk)
+    replies = session.receive(request_head())
+    if broken is not Authenticate:
+        replies = session.receive(request_body())
+    assert is_internal_error(replies)
+    assert desk.bugs == 1
+    assert "internal error" in caplog.text
+    session.close(events.Cause.HALF_CLOSED)
+    assert (desk.finished.outcome, desk.finished.status) == (Outcome.INTERNAL_ERROR, 500)
+
+
+class ResponseBug(FakeDesk):
+    """Breaks when the answer of a retried engine moves the load."""
+
+    def observe(self, fact: Fact) -> None:
+        self.facts.append(fact)
+        if type(fact).__name__ == "Moved":
+            raise DeskBug
+
+
+def test_bug_after_the_response_began_lets_it_pass() -> None:
+    desk = ResponseBug()
+    session = a_session(desk)
+    session.receive(request_head())
+    session.receive(request_body())
+    message = response_head()
+    fields = message.attributes["envoy.filters.http.ext_proc"].fields
+    fields["upstream.address"].string_value = "10.0.0.2:8000"
+    replies = session.receive(message)
+    assert only(replies) == ProcessingResponse(response_headers={})
+    assert kind(replies) == "response_headers"
+    session.close(events.Cause.HALF_CLOSED)
+    assert desk.bugs == 1
+    assert (desk.finished.outcome, desk.finished.holding) == (Outcome.INTERNAL_ERROR, "engine-2")
+
+
+def test_message_out_of_order_is_answered_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    desk = FakeDesk()
+    session = a_session(desk)
+    assert only(session.receive(request_body())) == ProcessingResponse(request_body={})
+    assert kind(session.receive(request_head())) == "request_headers"
+    assert "protocol violation" in caplog.text
+    assert desk.bugs == 0
+
+
+def test_trailers_are_answered() -> None:
+    session = a_session(FakeDesk())
+    session.receive(request_head())
+    trailers = ProcessingRequest(request_trailers=HttpTrailers())
+    assert kind(session.receive(trailers)) == "request_trailers"
+
+
+def test_message_of_an_unknown_kind_is_ignored(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert a_session(FakeDesk()).receive(ProcessingRequest()) == []
+    assert "unknown kind" in caplog.text
+
+
+def test_close_gives_one_closing_fact_however_often_it_is_called() -> None:
+    desk = FakeDesk()
+    session = a_session(desk)
+    session.receive(request_head())
+    session.receive(request_body())
+    session.close(events.Cause.CANCELLED)
+    session.close(events.Cause.HALF_CLOSED)
+    assert (desk.finished.cause, desk.finished.holding) == (events.Cause.CANCELLED, "engine-1")
+
+
+async def test_answer_that_is_not_at_hand_is_awaited_and_resumes_the_exchange() -> None:
+    desk = FakeDesk(waits=Place)
+    session = a_session(desk)
+    session.receive(request_head())
+    assert session.receive(request_body()) == []
+    assert session.pending is not None
+    assert desk.placement is not None
+    desk.placement.set_result(a_placed())
+    replies = session.resume(await session.pending)
+    assert kind(replies) == "request_body"
+    assert session.pending is None
+    session.close(events.Cause.HALF_CLOSED)
+    assert desk.finished.holding == "engine-1"
+
+
+async def test_refusal_that_was_waited_for_is_the_final_answer() -> None:
+    desk = FakeDesk(waits=Authenticate)
+    session = a_session(desk)
+    assert session.receive(request_head()) == []
+    assert desk.placement is not None
+    desk.placement.set_result(events.Refused(Problem("missing_api_key")))
+    assert session.pending is not None
+    assert only(session.resume(await session.pending)).immediate_response.status.code == 401
+
+
+async def test_client_gone_while_an_answer_is_awaited_takes_nothing() -> None:
+    desk = FakeDesk(waits=Place)
+    session = a_session(desk)
+    session.receive(request_head())
+    session.receive(request_body())
+    session.close(events.Cause.CANCELLED)
+    assert session.resume(a_placed()) == []
+    assert desk.finished.holding is None
+    assert desk.facts == [desk.finished]
