@@ -28,7 +28,7 @@ class PollPace:
     jitter: float = 0.25  # part of the wait, either way, so that looks do not fall into step
 
 
-BEATS: Final = 20  # per interval; more would wake the process more often, fewer would bunch up the requests
+BEATS: Final = 10  # per interval; more would wake the process more often, fewer would bunch up the requests
 DEFAULT_PACE: Final = PollPace()
 
 
@@ -80,18 +80,21 @@ class EnginePoller:
                 self._emit(seen)
                 told = seen
             if seen is not None and seen.health is Health.READY:
-                wait, retry_seconds = self._pace.interval_seconds, self._pace.retry_seconds
+                retry_seconds = self._pace.retry_seconds
+                await asyncio.sleep(self._to_a_beat(self._jittered(self._pace.interval_seconds)))
             else:
                 wait = min(retry_seconds, self._pace.interval_seconds)
                 retry_seconds = wait * self._pace.retry_growth
-            await asyncio.sleep(self._until_due(wait))
+                await asyncio.sleep(self._jittered(wait))
 
-    def _until_due(self, wait: float) -> float:
-        """The wait with its jitter, to the next beat: looks that share a wake-up of the process cost half."""
+    def _jittered(self, wait: float) -> float:
+        return wait * (1 + self._pace.jitter * (2 * self._dice() - 1))
+
+    def _to_a_beat(self, wait: float) -> float:
+        """The wait, to the next beat: looks that share a wake-up of the process cost half."""
         beat = self._pace.interval_seconds / BEATS
         now = asyncio.get_running_loop().time()
-        due = now + wait * (1 + self._pace.jitter * (2 * self._dice() - 1))
-        return math.ceil(due / beat) * beat - now
+        return math.ceil((now + wait) / beat) * beat - now
 
     async def _look(self, probe: EngineProbe, *, may_doubt: bool) -> Observed | None:
         """One look. None: a ready engine missed it, which a busy one may; the next look, soon after, decides."""
