@@ -98,10 +98,9 @@ class Gateway:
             found.append(FleetFile(fleet.file, self._on_status))
         if fleet.endpoints:
             try:
-                entries = [parse_flag(value) for value in fleet.endpoints]
+                found.append(FlagSource([parse_flag(value) for value in fleet.endpoints], self._on_status))
             except FleetError as error:
                 raise StartError(str(error)) from error
-            found.append(FlagSource(entries, self._on_status))
         if not found:
             raise StartError("no engines: name a fleet file (--fleet FILE) or engines (--endpoint http://HOST:PORT)")
         return tuple(found)
