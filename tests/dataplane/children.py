@@ -1,0 +1,60 @@
+"""Processes that a test starts: their output in a file, their end with the test's, each by its own pid."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from aibrix_extproc.adapters.envoyproxy import launch
+from tests.dataplane.waiting import eventually
+
+ROOT = Path(__file__).resolve().parents[2]
+STOP_SECONDS = 10.0
+
+
+class Child:
+    """A running process."""
+
+    def __init__(self, name: str, command: Sequence[str], directory: Path) -> None:
+        self.name = name
+        self.log = directory / f"{name}.log"
+        # Dies with this process even when that is killed, on Linux.
+        wrapper = [sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), "signal"]
+        prefix = wrapper if sys.platform == "linux" else []
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*prefix, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT, start_new_session=True
+            )
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def wait_output(self, mark: str, deadline: float = 15.0) -> str:
+        """The first line with a mark; a child that ended without it fails at once."""
+
+        def found() -> str | None:
+            ended = not self.running
+            line = next((one for one in self.output().splitlines() if mark in one), None)
+            assert line or not ended, f"{self.name} ended with {self._process.returncode}:\n{self.output()[-2000:]}"
+            return line
+
+        return str(eventually(found, f"{self.name} says {mark!r}", deadline))
+
+    def kill(self) -> None:
+        """SIGKILL, and wait."""
+        self._process.kill()
+        self._process.wait(STOP_SECONDS)
+
+    def terminate(self) -> None:
+        """SIGTERM; does not wait."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def wait(self, seconds: float = STOP_SECONDS) -> int:
+        """The exit code."""
+        return self._process.wait(seconds)

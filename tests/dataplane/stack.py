@@ -1,0 +1,317 @@
+"""Real Envoy, `serve` workers and simulated engines on ports that the kernel chose, as separate processes."""
+
+import contextlib
+import json
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import openai
+
+from aibrix_extproc.adapters.envoyproxy.configure import command, write_configuration
+from aibrix_extproc.adapters.envoyproxy.endpoints import render_endpoints, write_atomically
+from aibrix_extproc.adapters.envoyproxy.find import find_envoy
+from aibrix_extproc.adapters.envoyproxy.spec import EnvoySpec, SocketAddress
+from tests.dataplane.children import Child
+from tests.dataplane.engines import ENGINE_KEY, Engine, EngineSpec
+from tests.dataplane.raw import JSON, LOOPBACK, Answer, send
+from tests.dataplane.waiting import eventually
+
+_SAMPLE = re.compile(r"^(?P<name>[a-z_]+)(?:\{(?P<labels>[^}]*)\})? (?P<value>\S+)$", re.MULTILINE)
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One value of a metric."""
+
+    name: str
+    labels: dict[str, str]
+    value: float
+
+
+@dataclass(slots=True)
+class Worker:
+    """One `serve` process."""
+
+    child: Child
+    port: int
+    admin_port: int
+
+    def admin(self, path: str) -> Answer:
+        return send(self.admin_port, "GET", path)
+
+    def metrics(self) -> list[Sample]:
+        text = self.admin("/metrics").body.decode()
+        return [
+            Sample(found["name"], dict(_LABEL.findall(found["labels"] or "")), float(found["value"]))
+            for found in _SAMPLE.finditer(text)
+        ]
+
+    def total(self, name: str, **labels: str) -> float:
+        """The sum of a metric's samples that have these labels."""
+        wanted = labels.items()
+        return sum(one.value for one in self.metrics() if one.name == name and wanted <= one.labels.items())
+
+
+@dataclass
+class Stack:
+    """Everything that one base URL needs. `engines` are separate processes if `killable`."""
+
+    directory: Path
+    engines: Sequence[EngineSpec]
+    api_keys: tuple[str, ...] = ()
+    serve_arguments: tuple[str, ...] = ()
+    killable: bool = False
+    workers_wanted: int = 1
+    message_timeout: float = 5.0
+    port: int = 0
+    envoy_admin_port: int = 0
+    workers: list[Worker] = field(default_factory=list)
+    _engines: dict[str, Engine] = field(default_factory=dict)
+    _hosts: dict[str, Child] = field(default_factory=dict)
+    _children: list[Child] = field(default_factory=list)
+    _envoy: Child | None = None
+
+    def start(self) -> None:
+        """Start everything and wait until all models are served through Envoy."""
+        self._start_hosts()
+        self.write_fleet()
+        self.workers += [self._start_worker(index) for index in range(self.workers_wanted)]
+        for worker in self.workers:
+            _learn_ports(worker)
+        self.start_envoy()
+        self.wait_models({model for spec in self.engines for model in _served(spec)})
+
+    def stop(self) -> None:
+        """End every process that was started, by its own pid."""
+        for child in self._children:
+            if child.running:
+                child.kill()
+
+    # --- what clients see
+
+    @property
+    def base_url(self) -> str:
+        return f"http://{LOOPBACK}:{self.port}/v1"
+
+    def client(self, **options: Any) -> openai.OpenAI:
+        """The SDK, without retries unless asked for."""
+        return openai.OpenAI(**self._client_options(options))
+
+    def async_client(self, **options: Any) -> openai.AsyncOpenAI:
+        return openai.AsyncOpenAI(**self._client_options(options))
+
+    def _client_options(self, options: dict[str, Any]) -> dict[str, Any]:
+        key = self.api_keys[0] if self.api_keys else "any-key"
+        return {"base_url": self.base_url, "api_key": key, "max_retries": 0, "timeout": 30.0} | options
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: bytes | Iterable[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        timeout: float = 30.0,
+    ) -> Answer:
+        """One request with a valid key; these headers come on top."""
+        key = {"authorization": f"Bearer {self.api_keys[0]}"} if self.api_keys else {}
+        return send(self.port, method, path, key | dict(headers or {}), body, timeout=timeout)
+
+    def post(self, path: str, value: object, **headers: str) -> Answer:
+        """A JSON body; underscores in header names stand for dashes."""
+        named = {name.replace("_", "-"): text for name, text in headers.items()}
+        return self.send("POST", path, json.dumps(value).encode(), JSON | named)
+
+    def models(self) -> set[str]:
+        """What GET /v1/models says; nothing while there is no good answer."""
+        with contextlib.suppress(OSError):
+            answer = self.send("GET", "/v1/models")
+            return {card["id"] for card in answer.json()["data"]} if answer.status == 200 else set()
+        return set()
+
+    def wait_models(self, wanted: set[str], deadline: float = 15.0) -> None:
+        eventually(lambda: self.models() == wanted, f"the models are {sorted(wanted)}", deadline)
+
+    # --- engines
+
+    def engine(self, name: str) -> Engine:
+        return self._engines[name]
+
+    def engines_of(self, model: str) -> list[Engine]:
+        return [one for one in self._engines.values() if model in _served(one.spec)]
+
+    def kill_engine(self, name: str) -> None:
+        self._hosts[name].kill()
+
+    def start_engine(self, spec: EngineSpec, port: int = 0) -> Engine:
+        """A new engine, or a dead one again on its port; not in the fleet until `write_fleet`."""
+        child = self._run(
+            f"engine-{spec.name}", [sys.executable, "-m", "aibrix_extproc", "simulate"], spec.command(port)
+        )
+        url = child.wait_output("listening on ")
+        self._hosts[spec.name] = child
+        self._engines[spec.name] = Engine(spec, int(url.rpartition(":")[2]))
+        return self._engines[spec.name]
+
+    def restart_engine(self, name: str) -> None:
+        engine = self._engines[name]
+        self.start_engine(engine.spec, engine.port)
+
+    def write_fleet(self, *names: str) -> None:
+        """Tell Envoy and the workers of these engines; of all without names. Envoy keeps those that leave."""
+        chosen = [self._engines[name] for name in names or self._engines]
+        write_atomically(self._endpoints_file, render_endpoints(one.address for one in self._engines.values()))
+        entries = "".join(f"  - address: {one.address}\n    name: {one.spec.name}\n" for one in chosen)
+        self.fleet_file.write_text("endpoints:\n" + entries if entries else "endpoints: []\n")
+
+    @property
+    def fleet_file(self) -> Path:
+        return self.directory / "fleet.yaml"
+
+    @property
+    def _endpoints_file(self) -> Path:
+        watched = self.directory / "endpoints"
+        watched.mkdir(exist_ok=True)
+        return watched / "endpoints.json"
+
+    def _start_hosts(self) -> None:
+        if self.killable:
+            for spec in self.engines:
+                self.start_engine(spec)
+            return
+        fleets = json.dumps([spec.command() for spec in self.engines])
+        child = self._run("engines", [sys.executable, "-m", "tests.dataplane.engine_host"], [fleets])
+        child.wait_output("all started")
+        urls = [line for line in child.output().splitlines() if line.startswith("listening on ")]
+        for spec, url in zip(self.engines, urls, strict=True):
+            self._engines[spec.name] = Engine(spec, int(url.rpartition(":")[2]))
+
+    # --- the gateway
+
+    @property
+    def worker(self) -> Worker:
+        return self.workers[0]
+
+    def restart_worker(self, index: int = 0) -> None:
+        """The same worker again on the same ports; returns once it listens."""
+        old = self.workers[index]
+        self.workers[index] = self._start_worker(index, old.port, old.admin_port)
+        _learn_ports(self.workers[index])
+
+    def _start_worker(self, index: int, port: int = 0, admin_port: int = 0) -> Worker:
+        program = [
+            sys.executable,
+            "-m",
+            "aibrix_extproc",
+            "serve",
+            "--port",
+            str(port),
+            "--admin-port",
+            str(admin_port),
+        ]
+        options = ["--fleet", str(self.fleet_file), "--engine-api-key", ENGINE_KEY]
+        keys = [word for key in self.api_keys for word in ("--api-key", key)]
+        pace = ["--fleet-poll-seconds", "0.5", "--server-drain-notice-seconds", "0.5"]
+        child = self._run(
+            f"worker-{index}-{len(self._children)}", program, [*options, *keys, *pace, *self.serve_arguments]
+        )
+        return Worker(child, port, admin_port)
+
+    # --- Envoy
+
+    @property
+    def envoy(self) -> Child:
+        assert self._envoy is not None
+        return self._envoy
+
+    def start_envoy(self) -> None:
+        """Start Envoy; the second time on the ports of the first."""
+        configuration = self.directory / "envoy.json"
+        admin_file = self.directory / "envoy-admin"
+        admin_file.unlink(missing_ok=True)
+        write_configuration(self._spec(), configuration)
+        arguments = list(command(find_envoy(), configuration, concurrency=1))
+        self._envoy = self._run("envoy", arguments, ["--admin-address-path", str(admin_file)])
+        eventually(self._envoy_is_up, "Envoy says where it listens")
+
+    def envoy_stats(self, pattern: str) -> dict[str, int]:
+        """Envoy's counters and gauges whose names match."""
+        text = send(self.envoy_admin_port, "GET", f"/stats?filter={pattern}").body.decode()
+        pairs = (line.split(": ", 1) for line in text.splitlines())
+        return {name: int(value) for name, value in pairs if value.isdigit()}
+
+    def _spec(self) -> EnvoySpec:
+        return EnvoySpec(
+            listen=SocketAddress(LOOPBACK, self.port),
+            admin=SocketAddress(LOOPBACK, self.envoy_admin_port),
+            processors=tuple(SocketAddress(LOOPBACK, worker.port) for worker in self.workers),
+            endpoints_directory=self._endpoints_file.parent,
+            access_log=self.directory / "access.log",
+            message_timeout=self.message_timeout,
+        )
+
+    def _envoy_is_up(self) -> bool:
+        assert self.envoy.running, self.envoy.output()[-2000:]
+        admin_file = self.directory / "envoy-admin"
+        if not admin_file.exists() or not (address := admin_file.read_text()):
+            return False
+        self.envoy_admin_port = int(address.rpartition(":")[2])
+        listening = re.search(rf"openai::{LOOPBACK}:(\d+)", self._envoy_listeners())
+        self.port = int(listening[1]) if listening else 0
+        return bool(self.port)
+
+    def _envoy_listeners(self) -> str:
+        with contextlib.suppress(OSError):
+            return send(self.envoy_admin_port, "GET", "/listeners").body.decode()
+        return ""
+
+    # --- processes
+
+    def _run(self, name: str, program: Sequence[str], arguments: Sequence[str]) -> Child:
+        child = Child(name, [*program, *arguments], self.directory)
+        self._children.append(child)
+        return child
+
+    def logs(self) -> Iterator[tuple[str, str]]:
+        """The end of each child's output, for a failed test."""
+        for path in sorted(self.directory.glob("*.log")):
+            yield path.stem, path.read_text(errors="replace")[-3000:]
+
+
+@contextlib.contextmanager
+def running(stack: Stack) -> Iterator[Stack]:
+    """A stack from start to end; what happens between cannot leave a process behind."""
+    try:
+        stack.start()
+        yield stack
+    except BaseException:
+        for name, text in stack.logs():
+            sys.stderr.write(f"--- {name}\n{text}\n")
+        raise
+    finally:
+        stack.stop()
+        shutil.rmtree(stack.directory, ignore_errors=True)
+
+
+def _learn_ports(worker: Worker) -> None:
+    line = json.loads(worker.child.wait_output('"listening"'))
+    worker.port = int(line["ext_proc"].rpartition(":")[2])
+    worker.admin_port = int(line["admin"].rpartition(":")[2])
+
+
+def _served(spec: EngineSpec) -> set[str]:
+    words = spec.arguments
+    adapters = {words[at + 1].partition("=")[0] for at, word in enumerate(words) if word == "--lora"}
+    return {*spec.models, *adapters}
+
+
+def three_engines(directory: Path, **options: Any) -> Stack:
+    """A stack for fault tests: one model on three engines that can be killed."""
+    specs = [EngineSpec(f"e{number}", ("chat-m",)) for number in range(3)]
+    return replace(Stack(directory, specs, killable=True), **options)
