@@ -106,6 +106,11 @@ class LimitSettings(_Group):
         description="largest request body; Envoy's buffer limits must be at least this",
         json_schema_extra=_flag("--max-body-bytes"),
     )  # fmt: skip
+    max_wait_seconds: Seconds = Field(
+        600.0,
+        description="longest wait for the head of an answer; a client may ask for less by x-stainless-read-timeout",
+        json_schema_extra=_flag("--max-wait-seconds"),
+    )
 
 
 class MeteringSettings(_Group):
@@ -214,7 +219,7 @@ def build(by_source: dict[str, Tree]) -> Settings:
         for group, fields in tree.items():
             merged.setdefault(group, {}).update(fields)
     try:
-        return Settings(**merged)
+        return Settings.model_validate(merged)
     except ValidationError as error:
         lines = [f"{'.'.join(str(part) for part in one['loc'])}: {_plain(one)}" for one in error.errors()]
         raise SettingsError("the settings are not valid:\n  " + "\n  ".join(lines)) from error

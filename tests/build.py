@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.machine import Exchange
+from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.fleet.model import Endpoint, Health, ServedModel, Snapshot, snapshot_of
 from aibrix_extproc.core.fleet.placement import Placement
 from aibrix_extproc.core.openai.caller import Caller
@@ -55,7 +56,7 @@ def an_operation(identifier: str) -> Operation:
 
 def an_exchange(*, max_body_bytes: int = MAX_BODY_BYTES) -> Exchange:
     """A fresh machine."""
-    return Exchange(max_body_bytes=max_body_bytes)
+    return Exchange(ExchangePolicy(max_body_bytes=max_body_bytes))
 
 
 def a_request_head(

@@ -1,6 +1,7 @@
 """What the gateway knows, asked by the machine: who may pass, what is listed, which endpoint takes the request."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from aibrix_extproc.core.access.keys import KeyRing
@@ -8,7 +9,9 @@ from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.outputs import Ask, Authenticate, Describe, Place
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.model import Endpoint, ServedModel, Snapshot
+from aibrix_extproc.core.fleet.owners import Owner, ResponseOwners
 from aibrix_extproc.core.fleet.placement import Placement
+from aibrix_extproc.core.openai.caller import Caller
 from aibrix_extproc.core.openai.errors import Problem
 from aibrix_extproc.core.openai.listing import ModelCard, model_list, one_model
 from aibrix_extproc.core.openai.operations import Operation, shown
@@ -28,6 +31,7 @@ class Answers:
         snapshot: Callable[[], Snapshot],
         load: LoadBook,
         keys: KeyRing,
+        owners: ResponseOwners,
         strategy: str,
         clock: Callable[[], float],
         dice: Callable[[], float],
@@ -35,6 +39,7 @@ class Answers:
         self._snapshot = snapshot
         self._load = load
         self._keys = keys
+        self._owners = owners
         self._strategy = strategy
         self._clock = clock
         self._dice = dice
@@ -49,45 +54,80 @@ class Answers:
             case Place():
                 return self._place(ask)
             case Describe():
-                return self._describe(ask.operation, ask.parameters)
+                return self._describe(ask.operation, ask.parameters, ask.caller)
 
     def _place(self, ask: Place) -> events.Placed | events.Refused:
-        snapshot, model = self._snapshot(), ask.query.model
+        snapshot = self._snapshot()
         strategy = self._strategy if ask.strategy is None else ask.strategy.strip().lower()
         if strategy not in STRATEGIES:
             supported = ", ".join(f"'{name}'" for name in sorted(STRATEGIES))
-            return events.Refused(
-                Problem("unknown_strategy", {"given": shown(ask.strategy or "", 64), "supported": supported})
-            )
+            return _refused("unknown_strategy", given=shown(ask.strategy or "", 64), supported=supported)
         if not snapshot.known:
-            return events.Refused(Problem("fleet_unknown"))
-        if model not in snapshot.by_model:
-            return events.Refused(Problem("model_not_found", {"model": shown(model)}))
-        able = [one for one in snapshot.by_model[model] if _does(one, ask.operation)]
-        if not able:
-            return events.Refused(Problem("model_wrong_task", {"model": shown(model)}))
-        ready = tuple(one for one in snapshot.ready_by_model[model] if _does(one, ask.operation))
-        if not ready:
-            return events.Refused(Problem("model_not_ready", {"model": shown(model)}))
-        tick = self._ticks[model] = self._ticks.get(model, -1) + 1
-        placement = choose(strategy, ask.query, ready, self._load.view, tick=tick, dice=self._dice())
+            return _refused("fleet_unknown")
+        owner: Owner | None = None
+        query = ask.query
+        if ask.held_response is not None:
+            owner = self._owner(ask.held_response, ask.caller, snapshot)
+            if owner is None:
+                return _unknown_response(ask)
+            if not query.model:  # the path named no model, the response does
+                query = replace(query, model=owner.model)
+        ready = _ready(snapshot, query.model, ask.operation, ask.caller)
+        if isinstance(ready, Problem):
+            return events.Refused(ready)
+        if owner is not None:
+            ready = tuple(one for one in ready if one.identity == owner.identity)
+            if not ready:
+                return _refused("model_not_ready", model=shown(query.model))
+        tick = self._ticks[query.model] = self._ticks.get(query.model, -1) + 1
+        placement = choose(strategy, query, ready, self._load.view, tick=tick, dice=self._dice())
         return events.Placed(self._clock(), _one_key(placement))
 
-    def _describe(self, operation: Operation, parameters: Mapping[str, str]) -> events.Answered | events.Refused:
+    def _owner(self, response_id: str, caller: Caller, snapshot: Snapshot) -> Owner | None:
+        """The owner of a response that its caller may see and whose engine still lives."""
+        owner = self._owners.find(response_id, caller.name, self._clock())
+        if owner is None or all(one.identity != owner.identity for one in snapshot.endpoints):
+            return None
+        return owner
+
+    def _describe(
+        self, operation: Operation, parameters: Mapping[str, str], caller: Caller
+    ) -> events.Answered | events.Refused:
         snapshot = self._snapshot()
         if not snapshot.known:
             return events.Refused(Problem("fleet_unknown"))
         if operation.id == "list_models":
-            cards = (_card(served) for served in snapshot.models.values())
+            cards = (_card(served) for served in snapshot.models.values() if caller.may_use_model(served.id))
             return events.Answered(200, _JSON, model_list(cards))
         asked = parameters.get("model", "")
         name = decode_model_id(asked)
         served = snapshot.models.get(name) if name is not None else None
-        if served is None:
-            return events.Refused(Problem("model_not_found_retrieve", {"model": shown(name or asked)}))
+        if served is None or not caller.may_use_model(served.id):
+            return _refused("model_not_found_retrieve", model=shown(name or asked))
         if operation.id == "delete_model":
-            return events.Refused(Problem("model_delete_refused", {"model": shown(served.id)}))
+            return _refused("model_delete_refused", model=shown(served.id))
         return events.Answered(200, _JSON, one_model(_card(served)))
+
+
+def _refused(key: str, **values: str) -> events.Refused:
+    return events.Refused(Problem(key, values))
+
+
+def _unknown_response(ask: Place) -> events.Refused:
+    message = f"Response with id '{shown(ask.held_response or '', 128)}' not found."
+    param = "previous_response_id" if ask.query.model else "response_id"
+    return events.Refused(Problem("not_found", {"message": message}, param=param))
+
+
+def _ready(snapshot: Snapshot, model: str, operation: Operation, caller: Caller) -> tuple[Endpoint, ...] | Problem:
+    """The endpoints that may take the request. A model that the caller may not use does not exist for it."""
+    known = snapshot.by_model.get(model)
+    if known is None or not caller.may_use_model(model):
+        return Problem("model_not_found", {"model": shown(model)})
+    if not any(_does(one, operation) for one in known):
+        return Problem("model_wrong_task", {"model": shown(model)})
+    ready = tuple(one for one in snapshot.ready_by_model[model] if _does(one, operation))
+    return ready or Problem("model_not_ready", {"model": shown(model)})
 
 
 def _card(served: ServedModel) -> ModelCard:

@@ -4,16 +4,26 @@ from aibrix_extproc.adapters.telemetry.logs import log_exchange
 from aibrix_extproc.adapters.telemetry.metrics import Metrics
 from aibrix_extproc.app.answers import Answers
 from aibrix_extproc.core.exchange import events
-from aibrix_extproc.core.exchange.outputs import Ask, Fact, Finished, Moved, Taken
+from aibrix_extproc.core.exchange.outputs import Ask, Fact, Finished, Held, Moved, Taken
 from aibrix_extproc.core.fleet.load import LoadBook
+from aibrix_extproc.core.fleet.owners import Owner, ResponseOwners
 
 
 class GatewayDesk:
     """Fits `adapters.extproc.session.Desk`."""
 
-    def __init__(self, answers: Answers, load: LoadBook, metrics: Metrics, *, log_every_exchange: bool) -> None:
+    def __init__(
+        self,
+        answers: Answers,
+        load: LoadBook,
+        owners: ResponseOwners,
+        metrics: Metrics,
+        *,
+        log_every_exchange: bool,
+    ) -> None:
         self._answers = answers
         self._load = load
+        self._owners = owners
         self._metrics = metrics
         self._log_every_exchange = log_every_exchange
         self.timed = metrics.timed
@@ -31,6 +41,8 @@ class GatewayDesk:
             case Moved(from_identity, to_identity):
                 self._load.release(from_identity)
                 self._load.acquire(to_identity)
+            case Held():
+                self._owners.record(fact.response_id, Owner(fact.identity, fact.model, fact.caller, fact.at))
             case Finished():
                 if fact.holding is not None:
                     self._load.release(fact.holding)

@@ -27,8 +27,10 @@ from aibrix_extproc.app.fleet_store import FleetStore
 from aibrix_extproc.app.ports import EndpointSource
 from aibrix_extproc.core.access.keys import KeyRing
 from aibrix_extproc.core.exchange.machine import Exchange
+from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.model import Endpoint
+from aibrix_extproc.core.fleet.owners import ResponseOwners
 from aibrix_extproc.core.fleet.reduce import Changed, Listed, SourceChange
 from aibrix_extproc.core.routing.registry import STRATEGIES
 from aibrix_extproc.settings import Settings
@@ -66,6 +68,11 @@ class Gateway:
         if settings.routing.strategy not in STRATEGIES:
             raise StartError(f"--strategy {settings.routing.strategy}: choose one of {', '.join(sorted(STRATEGIES))}")
         self._settings = settings
+        self._policy = ExchangePolicy(
+            max_body_bytes=settings.limits.max_body_bytes,
+            metering=settings.metering.enabled,
+            max_wait_seconds=settings.limits.max_wait_seconds,
+        )
         self._status: dict[str, SourceStatus] = {}
         self._load = LoadBook()
         self._metrics = metrics.Metrics()
@@ -73,15 +80,17 @@ class Gateway:
         sources = self._sources()
         self._store = FleetStore(source.name for source in sources)
         self._endpoint_sources = sources
+        owners = ResponseOwners()
         answers = Answers(
             snapshot=lambda: self._store.snapshot,
             load=self._load,
+            owners=owners,
             keys=KeyRing(key.get_secret_value() for key in settings.access.api_keys),
             strategy=settings.routing.strategy,
             clock=time.perf_counter,
             dice=random.random,
         )
-        self._desk = GatewayDesk(answers, self._load, self._metrics, log_every_exchange=settings.log.exchanges)
+        self._desk = GatewayDesk(answers, self._load, owners, self._metrics, log_every_exchange=settings.log.exchanges)
         self._server = GrpcioServer(self._new_session, max_body_bytes=settings.limits.max_body_bytes)
         self._admin = AdminServer(
             metrics=lambda: (self._metrics.exposition(), metrics.CONTENT_TYPE),
@@ -106,9 +115,7 @@ class Gateway:
         return tuple(found)
 
     def _new_session(self) -> Session:
-        settings = self._settings
-        exchange = Exchange(max_body_bytes=settings.limits.max_body_bytes, metering=settings.metering.enabled)
-        return Session(self._desk, exchange, time.perf_counter, _make_id)
+        return Session(self._desk, Exchange(self._policy), time.perf_counter, _make_id)
 
     async def run(self) -> None:
         """Start every part, serve, drain."""

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -15,6 +15,8 @@ from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.core.exchange.events import Cause
 
 logger = logging.getLogger(__name__)
+
+_Context = Any  # grpc.aio.ServicerContext; grpcio ships no types
 
 SERVICE: Final = "envoy.service.ext_proc.v3.ExternalProcessor"
 LIVENESS: Final = "liveness"
@@ -29,6 +31,7 @@ class GrpcioServer:
         self._new_session = new_session
         self._health = health_aio.HealthServicer()
         self._running = 0
+        self._writing: set[asyncio.Task[None]] = set()
         limit = max_body_bytes + _MESSAGE_OVERHEAD_BYTES
         self._server = grpc.aio.server(
             options=[
@@ -72,9 +75,22 @@ class GrpcioServer:
         logger.info("draining", extra={"running": self._running})
         await self._server.stop(drain_seconds)
 
-    async def _process(self, _: object, context: "grpc.aio.ServicerContext[ProcessingRequest, bytes]") -> None:
+    def _expire(self, session: Session, context: _Context) -> None:
+        """Write what a passed deadline brings, beside the coroutine that waits for Envoy's next message."""
+
+        async def write(replies: list[bytes]) -> None:
+            for reply in replies:
+                await context.write(reply)
+
+        if replies := session.expire():
+            task = asyncio.get_running_loop().create_task(write(replies))
+            self._writing.add(task)
+            task.add_done_callback(self._writing.discard)
+
+    async def _process(self, _: object, context: _Context) -> None:
         session = self._new_session()
         cause = Cause.FAILED
+        timer: asyncio.TimerHandle | None = None
         self._running += 1
         try:
             read: Callable[[], Awaitable[object]] = context.read
@@ -84,10 +100,14 @@ class GrpcioServer:
                 while session.pending is not None:
                     for reply in session.resume(await session.pending):
                         await context.write(reply)
+                if timer is None and session.wait_seconds is not None:
+                    timer = asyncio.get_running_loop().call_later(session.wait_seconds, self._expire, session, context)
             cause = Cause.HALF_CLOSED
         except asyncio.CancelledError:
             cause = Cause.CANCELLED  # how Envoy ends half of all normal exchanges
             raise
         finally:
+            if timer is not None:
+                timer.cancel()
             self._running -= 1
             session.close(cause)

@@ -14,7 +14,17 @@ from aibrix_extproc.adapters.extproc import codec
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import ProcessingRequest
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.machine import Exchange
-from aibrix_extproc.core.exchange.outputs import Ask, Authenticate, Continue, Describe, Fact, Immediate, Phase, Place
+from aibrix_extproc.core.exchange.outputs import (
+    Ask,
+    Authenticate,
+    Continue,
+    Describe,
+    Fact,
+    Immediate,
+    Phase,
+    Place,
+    WaitFor,
+)
 from aibrix_extproc.core.exchange.states import ProtocolViolation
 
 logger = logging.getLogger(__name__)
@@ -47,6 +57,7 @@ class Session:
         self._closed = False
         self._phase = Phase.REQUEST_HEAD  # of the message being handled
         self.pending: Awaitable[events.Answer] | None = None
+        self.wait_seconds: float | None = None  # after which `expire` shall be called
 
     def receive(self, message: ProcessingRequest) -> list[bytes]:
         """Replies to one message of Envoy, serialised, in order."""
@@ -64,6 +75,15 @@ class Session:
         """Replies once `pending` has come true."""
         self.pending = None
         return self._guarded(lambda: self._advance(answer))
+
+    def expire(self) -> list[bytes]:
+        """Replies now that the deadline has passed; none if the answer was quicker."""
+        if self._closed:
+            return []
+        try:
+            return self._advance(events.DeadlineReached(self._clock()))
+        except ProtocolViolation:
+            return []  # the request was answered or refused meanwhile
 
     def _guarded(self, step: Callable[[], list[bytes]]) -> list[bytes]:
         """Run one step; whatever goes wrong, Envoy gets an answer to the message it waits for."""
@@ -99,6 +119,8 @@ class Session:
                         self.pending = answer
                     else:
                         waiting.append(answer)
+                elif isinstance(output, WaitFor):
+                    self.wait_seconds = output.seconds
                 else:
                     self._desk.observe(output)
         return replies

@@ -81,8 +81,15 @@ class ResponseHead:
 
 
 @dataclass(frozen=True, slots=True)
+class DeadlineReached:
+    """The time of a `WaitFor` has passed."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class ResponseBody:
-    """The whole body of an error answer (BUFFERED by mode override)."""
+    """The whole body of an answer that we asked for (BUFFERED by mode override)."""
 
     at: float
     data: bytes
@@ -115,4 +122,4 @@ class StreamClosed:
 
 Answer = Admitted | Answered | Placed | Refused
 EnvoyEvent = RequestHead | RequestBody | RequestTrailers | ResponseHead | ResponseBody | ResponseTrailers
-Event = EnvoyEvent | Answer | StreamClosed
+Event = EnvoyEvent | Answer | DeadlineReached | StreamClosed

@@ -2,20 +2,21 @@
 
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.outputs import Finished, Immediate, Moved, Outcome, Output, Taken
+from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.exchange.request_side import RequestSide
 from aibrix_extproc.core.exchange.response_side import ResponseSide
 from aibrix_extproc.core.exchange.states import RESPONSE_EVENTS, Mode, ProtocolViolation
 from aibrix_extproc.core.openai.errors import Problem
 
-_ANSWERS = (events.Admitted, events.Answered, events.Placed, events.Refused)
+_LATE = (events.Admitted, events.Answered, events.Placed, events.Refused, events.DeadlineReached)
 
 
 class Exchange:
     """One HTTP request and its response. Feed events in order, `StreamClosed` last and always."""
 
-    def __init__(self, *, max_body_bytes: int, metering: bool = False) -> None:
-        self._request = RequestSide(max_body_bytes, metering)
-        self._response = ResponseSide(self._request, max_body_bytes)
+    def __init__(self, policy: ExchangePolicy) -> None:
+        self._request = RequestSide(policy)
+        self._response = ResponseSide(self._request, policy)
         self._mode = Mode.SERVING
         self._holding: str | None = None
         self._internal_error = False
@@ -34,6 +35,8 @@ class Exchange:
         """What follows from an event. Raises ProtocolViolation, changing nothing, for one that fits nowhere."""
         if self._mode is not Mode.SERVING:
             return self._receive_late(event)
+        if isinstance(event, events.DeadlineReached) and self._response.began_at is not None:
+            return ()  # the answer was quicker than the shell's timer
         if type(event) in RESPONSE_EVENTS:
             outputs = self._response.receive(event)
         elif isinstance(event, events.StreamClosed):
@@ -56,7 +59,7 @@ class Exchange:
     def _receive_late(self, event: events.Event) -> tuple[Output, ...]:
         if isinstance(event, events.StreamClosed) and self._mode is Mode.ABSORBING:
             return self._close(event)
-        if self._mode is Mode.CLOSED and not isinstance(event, _ANSWERS):
+        if self._mode is Mode.CLOSED and not isinstance(event, _LATE):
             raise ProtocolViolation(f"{type(event).__name__} after the stream has closed")
         return ()  # on its way when we gave the final answer, or an answer that nobody waits for any more
 

@@ -73,6 +73,14 @@ class Place:
     query: RouteQuery
     strategy: str | None  # as the client asked, None for the default
     caller: Caller
+    held_response: str | None = None  # only the engine that made this response will do
+
+
+@dataclass(frozen=True, slots=True)
+class WaitFor:
+    """The shell shall come back with `DeadlineReached` after this time, unless the stream has ended."""
+
+    seconds: float
 
 
 class Outcome(StrEnum):
@@ -103,6 +111,17 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """Fact: an engine has made a response that later requests may name."""
+
+    at: float
+    response_id: str
+    identity: str
+    model: str
+    caller: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """Fact: the exchange is over. Exactly one per exchange; everything that must happen once hangs on it.
 
@@ -130,5 +149,5 @@ class Finished:
 
 Reply = Continue | Immediate
 Ask = Authenticate | Describe | Place
-Fact = Taken | Moved | Finished
-Output = Reply | Ask | Fact
+Fact = Taken | Moved | Held | Finished
+Output = Reply | Ask | Fact | WaitFor

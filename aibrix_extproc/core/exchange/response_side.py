@@ -1,24 +1,34 @@
 """The response's half of an exchange: pass what is good, make every failure OpenAI's."""
 
+from dataclasses import replace
+
 from aibrix_extproc.core.exchange import events
-from aibrix_extproc.core.exchange.outputs import Continue, Headers, Immediate, Moved, Outcome, Output, Phase
+from aibrix_extproc.core.exchange.outputs import Continue, Headers, Held, Immediate, Moved, Outcome, Output, Phase
+from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.exchange.request_side import RequestSide
 from aibrix_extproc.core.exchange.states import RESPONSE_TABLE, ProtocolViolation, ResponsePhase
 from aibrix_extproc.core.openai import headers
 from aibrix_extproc.core.openai.errors import Problem, shape
 from aibrix_extproc.core.openai.local_replies import problem_from_local_reply
+from aibrix_extproc.core.openai.transcripts import transcript_text
 from aibrix_extproc.core.openai.upstream import problem_from_upstream
 
 VIA_UPSTREAM = "via_upstream"  # response.code_details of an answer that an engine gave
 MAX_ERROR_BODY_BYTES = 65_536  # a larger error body is not read; its status tells enough
 
 
+_AFTER_TRAILERS = {
+    ResponsePhase.AWAITING_ERROR: ResponsePhase.ANSWERED,
+    ResponsePhase.AWAITING_TEXT: ResponsePhase.PASSED,
+}
+
+
 class ResponseSide:
     """Phases of the response. Reads what the request side learnt, never changes it."""
 
-    def __init__(self, request: RequestSide, max_body_bytes: int) -> None:
+    def __init__(self, request: RequestSide, policy: ExchangePolicy) -> None:
         self._request = request
-        self._max_body_bytes = max_body_bytes
+        self._policy = policy
         self._phase = ResponsePhase.IDLE
         self._head: events.ResponseHead | None = None
         self.status = 0
@@ -51,11 +61,15 @@ class ResponseSide:
                 return self._on_head(event)
             case events.ResponseBody() if self._phase is ResponsePhase.AWAITING_ERROR:
                 return ResponsePhase.ANSWERED, (self._rewritten(event.data),)
+            case events.ResponseBody() if self._phase is ResponsePhase.AWAITING_TEXT:
+                return ResponsePhase.PASSED, (self._as_text(event.data),)
             case events.ResponseBody():
                 return self._phase, (Continue(Phase.RESPONSE_BODY),)
+            case events.DeadlineReached():
+                self.began_at = event.at
+                return ResponsePhase.ANSWERED, (self._instead(Problem("timeout"), Outcome.ENVOY_ERROR),)
             case _:
-                phase = ResponsePhase.ANSWERED if self._phase is ResponsePhase.AWAITING_ERROR else self._phase
-                return phase, (Continue(Phase.RESPONSE_TRAILERS),)
+                return _AFTER_TRAILERS.get(self._phase, self._phase), (Continue(Phase.RESPONSE_TRAILERS),)
 
     def _on_head(self, event: events.ResponseHead) -> tuple[ResponsePhase, tuple[Output, ...]]:
         self._head = event
@@ -64,17 +78,55 @@ class ResponseSide:
         self.upstream_address = event.upstream_address
         if event.code_details not in ("", VIA_UPSTREAM):
             problem = problem_from_local_reply(
-                event.status, event.code_details, event.flags, max_body_bytes=self._max_body_bytes
+                event.status, event.code_details, event.flags, max_body_bytes=self._policy.max_body_bytes
             )
             return ResponsePhase.ANSWERED, (self._instead(problem, Outcome.ENVOY_ERROR),)
         moved = self._moved(event.upstream_address)
         if event.status < 300:
-            self.outcome = Outcome.SERVED
-            return ResponsePhase.PASSED, (*moved, self._passed(event))
+            return self._on_success(event, moved)
         self.outcome = Outcome.ENGINE_ERROR
         if event.end_of_stream or headers.content_length(event.headers) > MAX_ERROR_BODY_BYTES:
             return ResponsePhase.ANSWERED, (*moved, self._instead(self._problem(b""), Outcome.ENGINE_ERROR))
         return ResponsePhase.AWAITING_ERROR, (*moved, Continue(Phase.RESPONSE_HEAD, buffer_response=True))
+
+    def _on_success(
+        self, event: events.ResponseHead, moved: tuple[Output, ...]
+    ) -> tuple[ResponsePhase, tuple[Output, ...]]:
+        self.outcome = Outcome.SERVED
+        facts = (*moved, *self._held(event))
+        if self._wants_text() and not event.end_of_stream:
+            return ResponsePhase.AWAITING_TEXT, (*facts, Continue(Phase.RESPONSE_HEAD, buffer_response=True))
+        return ResponsePhase.PASSED, (*facts, self._passed(event))
+
+    def _held(self, event: events.ResponseHead) -> tuple[Output, ...]:
+        """The engine that answered keeps the response; later requests that name it must go there."""
+        request, placement = self._request, self._request.placement
+        if request.response_id is None or placement is None:
+            return ()
+        identity = self.holding or placement.first.identity
+        return (Held(event.at, request.response_id, identity, placement.model, request.caller.name),)
+
+    def _wants_text(self) -> bool:
+        facts = self._request.facts
+        return facts is not None and facts.response_format == "text" and not facts.stream
+
+    def _as_text(self, body: bytes) -> Continue:
+        """A transcript as OpenAI's response_format=text gives it; an answer that is no transcript passes as it is."""
+        assert self._head is not None
+        passed = self._passed(self._head)
+        text = transcript_text(body)
+        if text is None:
+            return replace(passed, phase=Phase.RESPONSE_BODY)
+        return replace(
+            passed,
+            phase=Phase.RESPONSE_BODY,
+            set_headers=(
+                *passed.set_headers,
+                ("content-type", "text/plain; charset=utf-8"),
+                ("content-length", str(len(text))),
+            ),
+            body=text,
+        )
 
     def _moved(self, address: str) -> tuple[Output, ...]:
         placement = self._request.placement
@@ -116,7 +168,7 @@ class ResponseSide:
         )
 
     def _instead(self, problem: Problem, outcome: Outcome) -> Immediate:
-        shaped = shape(problem)
+        shaped = shape(problem, anthropic=self._request.anthropic, request_id=self._request.request_id)
         self.problem, self.outcome, self.status = problem.key, outcome, shaped.status
         return Immediate(shaped.status, (*shaped.headers, *self._own_headers()), shaped.body, f"ext_proc_{problem.key}")
 
@@ -124,7 +176,7 @@ class ResponseSide:
         """An engine's error body in OpenAI's shape; Envoy takes a changed status here and wants the exact length."""
         assert self._head is not None
         problem = self._problem(body[:MAX_ERROR_BODY_BYTES])
-        shaped = shape(problem)
+        shaped = shape(problem, anthropic=self._request.anthropic, request_id=self._request.request_id)
         self.problem, self.status = problem.key, shaped.status
         dropped = (*headers.NOT_RETURNED, "content-encoding", "location", "www-authenticate")
         return Continue(

@@ -34,6 +34,7 @@ class ResponsePhase(StrEnum):
 
     IDLE = "idle"
     AWAITING_ERROR = "awaiting error body"
+    AWAITING_TEXT = "awaiting transcript"
     PASSED = "passed"
     ANSWERED = "answered"
 
@@ -51,7 +52,7 @@ _Q, _P = RequestPhase, ResponsePhase
 # (phase, event) -> the phases it may lead to
 REQUEST_TABLE: Final[Mapping[tuple[RequestPhase, type], frozenset[RequestPhase]]] = MappingProxyType({
     (_Q.IDLE, events.RequestHead): frozenset({_Q.ADMITTING, _Q.ANSWERED}),
-    (_Q.ADMITTING, events.Admitted): frozenset({_Q.AWAITING_BODY, _Q.DESCRIBING, _Q.ANSWERED}),
+    (_Q.ADMITTING, events.Admitted): frozenset({_Q.AWAITING_BODY, _Q.PLACING, _Q.DESCRIBING, _Q.ANSWERED}),
     (_Q.ADMITTING, events.Refused): frozenset({_Q.ANSWERED}),
     (_Q.AWAITING_BODY, events.RequestBody): frozenset({_Q.PLACING, _Q.ANSWERED}),
     (_Q.AWAITING_BODY, events.RequestTrailers): frozenset({_Q.AWAITING_BODY}),
@@ -64,12 +65,17 @@ REQUEST_TABLE: Final[Mapping[tuple[RequestPhase, type], frozenset[RequestPhase]]
 })  # fmt: skip
 
 RESPONSE_TABLE: Final[Mapping[tuple[ResponsePhase, type], frozenset[ResponsePhase]]] = MappingProxyType({
-    (_P.IDLE, events.ResponseHead): frozenset({_P.PASSED, _P.AWAITING_ERROR, _P.ANSWERED}),
+    (_P.IDLE, events.ResponseHead): frozenset({_P.PASSED, _P.AWAITING_ERROR, _P.AWAITING_TEXT, _P.ANSWERED}),
+    (_P.IDLE, events.DeadlineReached): frozenset({_P.ANSWERED}),
     (_P.AWAITING_ERROR, events.ResponseBody): frozenset({_P.ANSWERED}),
     (_P.AWAITING_ERROR, events.ResponseTrailers): frozenset({_P.ANSWERED}),
+    (_P.AWAITING_TEXT, events.ResponseBody): frozenset({_P.PASSED}),
+    (_P.AWAITING_TEXT, events.ResponseTrailers): frozenset({_P.PASSED}),
     (_P.PASSED, events.ResponseBody): frozenset({_P.PASSED}),
     (_P.PASSED, events.ResponseTrailers): frozenset({_P.PASSED}),
     (_P.ANSWERED, events.ResponseTrailers): frozenset({_P.ANSWERED}),
 })  # fmt: skip
 
-RESPONSE_EVENTS: Final = frozenset({events.ResponseHead, events.ResponseBody, events.ResponseTrailers})
+RESPONSE_EVENTS: Final = frozenset(
+    {events.ResponseHead, events.ResponseBody, events.ResponseTrailers, events.DeadlineReached}
+)

@@ -295,8 +295,8 @@ def error_object(problem: Problem) -> dict[str, str | None]:
     }
 
 
-def shape(problem: Problem) -> Shaped:
-    """The answer that an OpenAI client expects for a problem; x-request-id is the exchange's to add."""
+def shape(problem: Problem, *, anthropic: bool = False, request_id: str = "") -> Shaped:
+    """The answer that an OpenAI (or Anthropic) client expects; the x-request-id header is the exchange's to add."""
     row = problem.row
     headers = [("content-type", "application/json"), *problem.headers]
     given = {name for name, _ in problem.headers}
@@ -304,8 +304,30 @@ def shape(problem: Problem) -> Shaped:
         headers.append(("retry-after", str(row.retry_after_seconds)))
     if row.should_retry is not None and "x-should-retry" not in given:
         headers.append(("x-should-retry", "true" if row.should_retry else "false"))
-    body = json.dumps({"error": error_object(problem)}, ensure_ascii=False, separators=(",", ":"))
+    content = _anthropic(problem, request_id) if anthropic else {"error": error_object(problem)}
+    body = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     return Shaped(problem.http_status, tuple(headers), body.encode("utf-8", "replace"))
+
+
+_ANTHROPIC_TYPES: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        401: "authentication_error",
+        403: "permission_error",
+        404: "not_found_error",
+        413: "request_too_large",
+        429: "rate_limit_error",
+        503: "overloaded_error",
+        504: "timeout_error",
+    }
+)
+
+
+def _anthropic(problem: Problem, request_id: str) -> dict[str, object]:
+    """Anthropic's error envelope, for its own operations only."""
+    status = problem.http_status
+    kind = _ANTHROPIC_TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
+    message = error_object(problem)["message"]
+    return {"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id}
 
 
 def masked(key: str) -> str:

@@ -19,18 +19,18 @@ RESERVED_REQUEST_HEADERS: Final[tuple[str, ...]] = (
     "x-gateway-model-name",
 )
 
-# What engines obey and a client must not steer, and what is the client's own business with the gateway.
+# What engines obey; only callers with the permission may steer it.
+ENGINE_CONTROLS: Final[tuple[str, ...]] = ("x-vllm-priority", "x-data-parallel-rank", "endpoint-load-metrics-format")
+
+# What is the client's own business with the gateway.
 NOT_FORWARDED: Final[tuple[str, ...]] = (
     "authorization",
     "x-api-key",
     "openai-organization",
     "openai-project",
-    "x-vllm-priority",
-    "x-data-parallel-rank",
-    "endpoint-load-metrics-format",
-    "accept-encoding",
     ROUTING_STRATEGY,
 )
+READ_TIMEOUT: Final = "x-stainless-read-timeout"  # seconds; how long the SDK waits for bytes
 
 # What engines say that is none of the client's business.
 NOT_RETURNED: Final[tuple[str, ...]] = (

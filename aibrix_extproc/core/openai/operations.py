@@ -73,7 +73,7 @@ class Operation:
     @property
     def anthropic(self) -> bool:
         """Whether errors take Anthropic's shape."""
-        return self.stream is Stream.ANTHROPIC or self.path.startswith("/v1/messages")
+        return self.path.startswith("/v1/messages")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ class _Envelope(msgspec.Struct):
     model: msgspec.Raw = _ABSENT
     stream: msgspec.Raw = _ABSENT
     stream_options: msgspec.Raw = _ABSENT
+    previous_response_id: msgspec.Raw = _ABSENT
+    request_id: msgspec.Raw = _ABSENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,9 @@ class RequestFacts:
     stream: bool
     includes_usage: bool  # the client asked for stream_options.include_usage
     has_stream_options: bool = False
+    previous_response_id: str | None = None
+    has_request_id: bool = False  # vLLM's own field: the id that a response will have
+    response_format: str | None = None  # of a form
 
 
 _DECODER: Final = msgspec.json.Decoder(_Envelope)
@@ -48,14 +53,28 @@ def read_json(body: bytes) -> RequestFacts | Problem:
         return model
     stream = bytes(envelope.stream) == b"true"
     options = bytes(envelope.stream_options)
-    return RequestFacts(model, stream, stream and _includes_usage(options), bool(options))
+    return RequestFacts(
+        model,
+        stream,
+        includes_usage=stream and _includes_usage(options),
+        has_stream_options=bool(options),
+        previous_response_id=_string(bytes(envelope.previous_response_id)),
+        has_request_id=bool(bytes(envelope.request_id)),
+    )
+
+
+def _string(raw: bytes) -> str | None:
+    """A JSON string's value; None for anything else, which the engine refuses by itself."""
+    try:
+        return msgspec.json.decode(raw, type=str) if raw.startswith(b'"') else None
+    except msgspec.DecodeError:
+        return None
 
 
 def with_usage(body: bytes, facts: RequestFacts) -> bytes:
-    """The same streaming request, asking the engine for usage too; all other bytes stay as they are."""
+    """The same streaming request, asking the engine for usage too."""
     if not facts.has_stream_options:
-        start = body.index(b"{") + 1
-        return b'%b"stream_options":{"include_usage":true},%b' % (body[:start], body[start:])
+        return _inserted(body, b'"stream_options":{"include_usage":true}')
     fields = _FIELDS.decode(body)
     options = bytes(fields["stream_options"])
     if not options.startswith((b"{", b"n")):
@@ -66,6 +85,22 @@ def with_usage(body: bytes, facts: RequestFacts) -> bytes:
     return msgspec.json.encode(fields)
 
 
+def with_response_id(body: bytes, facts: RequestFacts, response_id: str) -> bytes:
+    """The same Responses API request, with the id that the engine shall give the response (vLLM's `request_id`)."""
+    value = msgspec.json.encode(response_id)
+    if not facts.has_request_id:
+        return _inserted(body, b'"request_id":' + value)
+    fields = _FIELDS.decode(body)
+    fields["request_id"] = msgspec.Raw(value)
+    return msgspec.json.encode(fields)
+
+
+def _inserted(body: bytes, member: bytes) -> bytes:
+    """A member in front of the others of a JSON object that is not empty; all other bytes stay as they are."""
+    start = body.index(b"{") + 1
+    return b"%b%b,%b" % (body[:start], member, body[start:])
+
+
 def read_fields(fields: Mapping[str, str]) -> RequestFacts | Problem:
     """Facts of a form; fields are text there, so only absence and emptiness can be wrong."""
     model = fields.get("model")
@@ -73,7 +108,20 @@ def read_fields(fields: Mapping[str, str]) -> RequestFacts | Problem:
         return Problem("missing_model")
     if not model.strip():
         return Problem("empty_model")
-    return RequestFacts(model, fields.get("stream", "").strip().lower() in ("true", "1"), includes_usage=False)
+    return RequestFacts(
+        model,
+        stream=fields.get("stream", "").strip().lower() in ("true", "1"),
+        includes_usage=False,
+        response_format=fields.get("response_format"),
+    )
+
+
+def supported_format(facts: RequestFacts) -> RequestFacts | Problem:
+    """Engines transcribe to JSON; text is made of that here, subtitles cannot be."""
+    if facts.response_format in ("srt", "vtt"):
+        message = f"Unsupported value: 'response_format' does not support '{facts.response_format}' with this model."
+        return Problem("unsupported_value", {"message": message}, param="response_format")
+    return facts
 
 
 def _decode(body: bytes) -> _Envelope | None:

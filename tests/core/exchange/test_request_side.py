@@ -7,7 +7,17 @@ import pytest
 
 from aibrix_extproc.core.exchange.events import Admitted, Answered, Refused, RequestTrailers
 from aibrix_extproc.core.exchange.machine import Exchange
-from aibrix_extproc.core.exchange.outputs import Authenticate, Continue, Describe, Immediate, Outcome, Phase, Place
+from aibrix_extproc.core.exchange.outputs import (
+    Authenticate,
+    Continue,
+    Describe,
+    Immediate,
+    Outcome,
+    Phase,
+    Place,
+    WaitFor,
+)
+from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.exchange.states import Mode, ProtocolViolation
 from aibrix_extproc.core.fleet.placement import RouteQuery
 from aibrix_extproc.core.openai.errors import Problem
@@ -66,8 +76,9 @@ def test_chat_is_authenticated_then_read_then_placed() -> None:
     assert exchange.receive(Admitted(CALLER)) == (Continue(Phase.REQUEST_HEAD),)
     body = a_request_body()
     assert exchange.receive(body) == (Place(chat, RouteQuery("chat-m", body_bytes=len(body.data)), None, CALLER),)
-    taken, forward = exchange.receive(a_placed())
+    taken, forward, wait = exchange.receive(a_placed())
     assert getattr(taken, "identity", None) == "engine-1"
+    assert wait == WaitFor(ExchangePolicy().max_wait_seconds)
     assert forward == Continue(
         Phase.REQUEST_BODY,
         set_headers=(("x-request-id", REQUEST_ID),),
@@ -281,10 +292,15 @@ def test_cut_audio_form_is_a_400() -> None:
     assert (answer["status"], answer["key"]) == (400, "malformed_multipart")
 
 
-def test_stored_response_is_not_found_by_its_id() -> None:
+def test_stored_response_is_asked_of_the_engine_that_holds_it_without_waiting_for_a_body() -> None:
     exchange, outputs = admitted(method="GET", path="/v1/responses/resp_1", end_of_stream=True)
-    answer = refused(exchange, outputs)
-    assert (answer["status"], answer["message"]) == (404, "Response with id 'resp_1' not found.")
+    (place,) = outputs
+    assert isinstance(place, Place)
+    assert place.held_response == "resp_1"
+    forward = exchange.receive(a_placed())[1]
+    assert isinstance(forward, Continue)
+    assert (forward.phase, forward.body) == (Phase.REQUEST_HEAD, None)
+    assert forward.destination is not None
 
 
 def test_preflight_is_answered_without_authentication() -> None:

@@ -1,0 +1,51 @@
+"""Why a request is refused from its head alone, before its body is read."""
+
+from collections.abc import Mapping
+
+from aibrix_extproc.core.exchange.policy import ExchangePolicy
+from aibrix_extproc.core.openai import headers
+from aibrix_extproc.core.openai.errors import Problem
+from aibrix_extproc.core.openai.operations import Action, ModelIn, Operation, shown, unknown_url
+
+AUDIO_FORM_LIMIT_BYTES = 26_214_400  # OpenAI counts the whole form
+_BODILESS = frozenset({"GET", "DELETE"})
+
+
+def objection(
+    operation: Operation, request: Mapping[str, str], path: str, *, end_of_stream: bool, policy: ExchangePolicy
+) -> Problem | None:
+    """The refusal of a matched request, or None to go on."""
+    if operation.action not in (Action.ROUTE, Action.STICKY):
+        return unknown_url(operation.method, path)
+    encoding = request.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("identity", ""):
+        return Problem("unsupported_content_encoding", {"given": shown(encoding, 64)})
+    if operation.action is Action.ROUTE:
+        unusable = _unusable_type(operation, request.get("content-type", ""), end_of_stream=end_of_stream)
+        if unusable is not None:
+            return unusable
+    return too_large(operation, headers.content_length(request), policy)
+
+
+def needs_body(operation: Operation, *, end_of_stream: bool) -> bool:
+    """Whether the placement waits for the body; what names its engine in the path does not."""
+    return operation.action is Action.ROUTE or not (end_of_stream or operation.method in _BODILESS)
+
+
+def _unusable_type(operation: Operation, given: str, *, end_of_stream: bool) -> Problem | None:
+    form = operation.model_in is ModelIn.FORM
+    if end_of_stream:
+        return Problem("malformed_multipart", {"reason": "the body is empty"}) if form else Problem("malformed_json")
+    accepted = "multipart/form-data" if form else "application/json"
+    if given.partition(";")[0].strip().lower() == accepted:
+        return None
+    return Problem("unsupported_content_type", {"given": shown(given, 128), "accepted": accepted})
+
+
+def too_large(operation: Operation, size: int, policy: ExchangePolicy) -> Problem | None:
+    """The 413 for a body of this size, as OpenAI words it for audio."""
+    if operation.model_in is ModelIn.FORM and size > AUDIO_FORM_LIMIT_BYTES:
+        return Problem("audio_too_large", {"limit": str(AUDIO_FORM_LIMIT_BYTES), "size": str(size)})
+    if size > policy.max_body_bytes:
+        return Problem("request_too_large", {"limit": str(policy.max_body_bytes)})
+    return None

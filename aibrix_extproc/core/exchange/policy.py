@@ -1,0 +1,14 @@
+"""The settings that an exchange obeys, as values."""
+
+from dataclasses import dataclass
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangePolicy:
+    """Bounds and switches of one gateway, the same for every exchange."""
+
+    max_body_bytes: int = 50 * MIB
+    metering: bool = False  # ask engines for the usage of every stream, leave notes for filter and access log
+    max_wait_seconds: float = 600.0  # longest time to the response's head; a client may ask for less

@@ -1,0 +1,204 @@
+"""Conversations about the finer points of the contract: owned responses, deadlines, transcripts, other shapes."""
+
+import json
+from typing import TypeVar
+
+import pytest
+
+from aibrix_extproc.core.exchange.events import Admitted, DeadlineReached, Refused
+from aibrix_extproc.core.exchange.machine import Exchange
+from aibrix_extproc.core.exchange.outputs import Continue, Held, Immediate, Outcome, Output, Phase, Place, WaitFor
+from aibrix_extproc.core.exchange.policy import ExchangePolicy
+from aibrix_extproc.core.openai.caller import Caller
+from aibrix_extproc.core.openai.errors import Problem
+from tests.build import (
+    CALLER,
+    RESPONSE_AT,
+    a_closing,
+    a_placed,
+    a_placement,
+    a_request_body,
+    a_request_head,
+    a_response_body,
+    a_response_head,
+    an_endpoint,
+)
+
+T = TypeVar("T")
+
+FORM = (
+    b'--B\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\nRIFF\r\n'
+    b'--B\r\nContent-Disposition: form-data; name="model"\r\n\r\nasr-m\r\n'
+    b'--B\r\nContent-Disposition: form-data; name="response_format"\r\n\r\n%b\r\n--B--\r\n'
+)
+
+
+def placed(
+    body: bytes,
+    *,
+    path: str,
+    policy: ExchangePolicy | None = None,
+    caller: Caller = CALLER,
+    head: dict[str, str] | None = None,
+) -> tuple[Exchange, Continue]:
+    """An exchange that was just forwarded, and how."""
+    exchange = Exchange(policy or ExchangePolicy())
+    exchange.receive(a_request_head(path=path, headers={"content-length": str(len(body)), **(head or {})}))
+    exchange.receive(Admitted(caller))
+    (place,) = exchange.receive(a_request_body(body))
+    assert isinstance(place, Place), place
+    return exchange, only(exchange.receive(a_placed()), Continue)
+
+
+def only(outputs: tuple[Output, ...], kind: type[T]) -> T:
+    """The one output of a kind."""
+    (found,) = [one for one in outputs if isinstance(one, kind)]
+    return found
+
+
+def transcribing(response_format: bytes) -> tuple[Exchange, tuple[Output, ...]]:
+    body = FORM.replace(b"%b", response_format)
+    exchange = Exchange(ExchangePolicy())
+    exchange.receive(a_request_head(path="/v1/audio/transcriptions", content_type="multipart/form-data; boundary=B"))
+    exchange.receive(Admitted(CALLER))
+    return exchange, exchange.receive(a_request_body(body))
+
+
+def test_response_gets_an_id_of_ours_so_that_its_engine_is_found_later() -> None:
+    body = b'{"model":"chat-m","input":"hi"}'
+    exchange, forward = placed(body, path="/v1/responses")
+    assert forward.body is not None
+    sent = json.loads(forward.body)
+    assert sent["request_id"].startswith("resp_")
+    assert {**sent, "request_id": None} == {"request_id": None, **json.loads(body)}
+    assert ("content-length", str(len(forward.body))) in forward.set_headers
+    held = only(exchange.receive(a_response_head()), Held)
+    assert held == Held(RESPONSE_AT, sent["request_id"], "engine-1", "chat-m", CALLER.name)
+
+
+def test_response_that_a_retry_moved_is_held_by_the_engine_that_answered() -> None:
+    exchange, _ = placed(b'{"model":"chat-m","input":"hi"}', path="/v1/responses")
+    held = only(exchange.receive(a_response_head(upstream_address="10.0.0.2:8000")), Held)
+    assert held.identity == "engine-2"
+
+
+def test_response_that_failed_is_held_by_nobody() -> None:
+    exchange, _ = placed(b'{"model":"chat-m","input":"hi"}', path="/v1/responses")
+    assert not [one for one in exchange.receive(a_response_head(status=400)) if isinstance(one, Held)]
+
+
+def test_client_cannot_choose_the_id_of_a_response() -> None:
+    _, forward = placed(b'{"request_id":"resp_mine","model":"chat-m","input":"hi"}', path="/v1/responses")
+    assert b"resp_mine" not in (forward.body or b"")
+
+
+def test_previous_response_goes_with_the_question() -> None:
+    exchange = Exchange(ExchangePolicy())
+    exchange.receive(a_request_head(path="/v1/responses"))
+    exchange.receive(Admitted(CALLER))
+    (place,) = exchange.receive(a_request_body(b'{"model":"chat-m","input":"x","previous_response_id":"resp_7"}'))
+    assert isinstance(place, Place)
+    assert place.held_response == "resp_7"
+
+
+def test_chat_body_is_not_sent_back() -> None:
+    _, forward = placed(b'{"model":"chat-m","messages":[]}', path="/v1/chat/completions")
+    assert forward.body is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "waits"),
+    [("5", 5.0), ("0.5", 0.5), ("600", 30.0), ("nan", 30.0), ("inf", 30.0), ("-1", 30.0), ("x", 30.0), ("", 30.0)],
+)
+def test_client_may_wait_less_than_the_gateway_but_not_more(asked: str, waits: float) -> None:
+    exchange = Exchange(ExchangePolicy(max_wait_seconds=30.0))
+    exchange.receive(a_request_head(x_stainless_read_timeout=asked))
+    exchange.receive(Admitted(CALLER))
+    exchange.receive(a_request_body())
+    assert only(exchange.receive(a_placed()), WaitFor) == WaitFor(waits)
+
+
+def test_deadline_before_the_response_is_a_504_and_releases_the_engine() -> None:
+    exchange, _ = placed(b'{"model":"chat-m"}', path="/v1/chat/completions")
+    (answer,) = exchange.receive(DeadlineReached(RESPONSE_AT))
+    assert isinstance(answer, Immediate)
+    assert (answer.status, json.loads(answer.body)["error"]["code"]) == (504, "timeout")
+    assert exchange.receive(a_response_head()) == ()
+    (finished,) = exchange.receive(a_closing())
+    assert getattr(finished, "status", None) == 504
+    assert getattr(finished, "outcome", None) is Outcome.ENVOY_ERROR
+    assert getattr(finished, "holding", None) == "engine-1"
+
+
+def test_deadline_after_the_response_has_begun_changes_nothing() -> None:
+    exchange, _ = placed(b'{"model":"chat-m"}', path="/v1/chat/completions")
+    exchange.receive(a_response_head())
+    assert exchange.receive(DeadlineReached(RESPONSE_AT)) == ()
+
+
+def test_transcript_asked_for_as_text_is_text() -> None:
+    exchange, _ = transcribing(b"text")
+    exchange.receive(a_placed())
+    assert only(exchange.receive(a_response_head()), Continue) == Continue(Phase.RESPONSE_HEAD, buffer_response=True)
+    answer = only(exchange.receive(a_response_body(b'{"text":"hi \\u00e9","usage":{}}')), Continue)
+    assert answer.body == "hi é\n".encode()
+    assert ("content-type", "text/plain; charset=utf-8") in answer.set_headers
+    assert ("content-length", "6") in answer.set_headers
+
+
+def test_transcript_that_is_none_passes_as_it_is() -> None:
+    exchange, _ = transcribing(b"text")
+    exchange.receive(a_placed())
+    exchange.receive(a_response_head())
+    assert only(exchange.receive(a_response_body(b"plain already")), Continue).body is None
+
+
+@pytest.mark.parametrize("wanted", [b"srt", b"vtt"])
+def test_subtitles_are_refused_before_an_engine_is_asked(wanted: bytes) -> None:
+    _, outputs = transcribing(wanted)
+    error = json.loads(only(outputs, Immediate).body)["error"]
+    assert (error["code"], error["param"]) == ("unsupported_value", "response_format")
+
+
+def test_messages_operation_fails_in_the_shape_of_its_own_sdk() -> None:
+    exchange = Exchange(ExchangePolicy())
+    exchange.receive(a_request_head(path="/v1/messages"))
+    (answer,) = exchange.receive(Refused(Problem("missing_api_key")))
+    assert isinstance(answer, Immediate)
+    body = json.loads(answer.body)
+    assert (body["type"], body["error"]["type"]) == ("error", "authentication_error")
+
+
+@pytest.mark.parametrize(("allowed", "removed"), [(True, False), (False, True)])
+def test_engine_controls_pass_only_for_callers_who_may_use_them(allowed: bool, removed: bool) -> None:
+    caller = Caller("team", engine_controls=allowed)
+    _, forward = placed(
+        b'{"model":"chat-m"}', path="/v1/chat/completions", caller=caller, head={"x-vllm-priority": "1"}
+    )
+    assert ("x-vllm-priority" in forward.remove_headers) is removed
+
+
+def test_engine_is_asked_for_an_answer_without_compression() -> None:
+    _, forward = placed(b'{"model":"chat-m"}', path="/v1/chat/completions", head={"accept-encoding": "gzip, br"})
+    assert ("accept-encoding", "identity") in forward.set_headers
+
+
+def test_metered_stream_asks_for_usage_and_tells_the_filter_to_hide_it() -> None:
+    policy = ExchangePolicy(metering=True)
+    _, forward = placed(b'{"model":"chat-m","stream":true}', path="/v1/chat/completions", policy=policy)
+    assert json.loads(forward.body or b"") == {
+        "stream_options": {"include_usage": True}, "model": "chat-m", "stream": True,
+    }  # fmt: skip
+    assert dict(forward.notes)["hide_usage"] is True
+    assert dict(forward.notes)["stream"] == "data_done"
+
+
+def test_metered_stream_whose_client_asked_for_usage_is_left_alone() -> None:
+    body = b'{"model":"chat-m","stream":true,"stream_options":{"include_usage":true}}'
+    _, forward = placed(body, path="/v1/chat/completions", policy=ExchangePolicy(metering=True))
+    assert forward.body is None
+    assert dict(forward.notes)["hide_usage"] is False
+
+
+def test_placement_with_one_endpoint_names_it_for_every_attempt() -> None:
+    assert a_placement(an_endpoint(1)).destination == ",".join(["10.0.0.1:8000"] * 4)
