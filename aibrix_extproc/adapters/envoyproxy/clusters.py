@@ -21,7 +21,8 @@ PROCESSORS_CLUSTER = "processors"
 _UNLIMITED = 100_000
 # vLLM closes an idle connection after 5 s; a request sent into that moment would be reset.
 _ENGINE_IDLE = timedelta(seconds=4)
-_HEALTH_INTERVAL = timedelta(seconds=0.5)
+_HEALTH_INTERVAL = timedelta(seconds=0.25)
+_EJECTION = timedelta(seconds=0.5)
 
 
 def engines(spec: EnvoySpec) -> cluster.Cluster:
@@ -72,6 +73,7 @@ def processors(spec: EnvoySpec) -> cluster.Cluster:
         common_lb_config=_no_panic(),
         circuit_breakers=_no_limits(),
         health_checks=[_readiness()],
+        outlier_detection=_first_failures(),
         typed_extension_protocol_options=_http(
             upstreams.HttpProtocolOptions(
                 explicit_http_config=upstreams.HttpProtocolOptionsExplicitHttpConfig(
@@ -132,10 +134,31 @@ def _readiness() -> core.HealthCheck:
         timeout=timedelta(seconds=2),
         interval=_HEALTH_INTERVAL,
         no_traffic_interval=_HEALTH_INTERVAL,
-        unhealthy_interval=timedelta(seconds=0.25),
+        unhealthy_interval=timedelta(seconds=0.1),
         unhealthy_threshold=1,
         healthy_threshold=1,
         grpc_health_check=core.HealthCheckGrpcHealthCheck(service_name=READINESS_SERVICE),
+    )
+
+
+def _first_failures() -> cluster.OutlierDetection:
+    """Keep away from a worker after two lost connections in a row, until the health check knows it is dead.
+
+    With two workers and 32 clients, killing one costs about ten JSON 503s instead of some three hundred. What a
+    worker answers, gRPC errors included, never counts.
+    """
+    return cluster.OutlierDetection(
+        split_external_local_origin_errors=True,
+        consecutive_local_origin_failure=2,
+        enforcing_consecutive_local_origin_failure=100,
+        enforcing_consecutive_5xx=0,
+        enforcing_consecutive_gateway_failure=0,
+        enforcing_success_rate=0,
+        enforcing_local_origin_success_rate=0,
+        interval=timedelta(seconds=0.1),
+        base_ejection_time=_EJECTION,
+        max_ejection_time=_EJECTION,
+        max_ejection_percent=100,
     )
 
 

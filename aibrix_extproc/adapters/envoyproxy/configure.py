@@ -35,7 +35,8 @@ def configuration(spec: EnvoySpec) -> Mapping[str, Any]:
         ),
         overload_manager=_overload_manager(spec),
     )
-    plain: Mapping[str, Any] = built.to_dict(casing=betterproto2.Casing.SNAKE)
+    text = json.dumps(built.to_dict(casing=betterproto2.Casing.SNAKE))
+    plain: Mapping[str, Any] = json.loads(text.replace("consecutive_5_xx", "consecutive_5xx"))  # as Envoy spells it
     return plain
 
 

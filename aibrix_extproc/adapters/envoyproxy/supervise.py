@@ -80,8 +80,8 @@ class Child:
         self._ended = asyncio.Event()
         self._ended.set()  # until `run` begins there is nothing to wait for
         self._last_exit = ""
-        self._ever_ready = asyncio.Event()
-        self._died_early = asyncio.Event()
+        self._ever_ready = False
+        self._first_outcome = asyncio.Event()  # it was ready, or it died
 
     @property
     def name(self) -> str:
@@ -106,14 +106,13 @@ class Child:
 
     async def wait_ready(self, within: float) -> None:
         """Return once the child was ready for the first time; ChildFailedError if it died before or is too slow."""
-        waits = [asyncio.ensure_future(event.wait()) for event in (self._ever_ready, self._died_early)]
-        done, pending = await asyncio.wait(waits, timeout=within, return_when=asyncio.FIRST_COMPLETED)
-        for wait in pending:
-            wait.cancel()
-        if self._ever_ready.is_set():
-            return
-        what = f"{self._last_exit} while it was starting" if done else f"was not ready within {within:g} s"
-        raise ChildFailedError(f"{self.name} {what}: {self._last_words()} (log: {self._spec.log})")
+        try:
+            await asyncio.wait_for(self._first_outcome.wait(), within)
+            what = f"{self._last_exit} while it was starting"
+        except TimeoutError:
+            what = f"was not ready within {within:g} s"
+        if not self._ever_ready:
+            raise ChildFailedError(f"{self.name} {what}: {self._last_words()} (log: {self._spec.log})")
 
     async def stop(self) -> None:
         """End the child and do not start it again: SIGTERM, then SIGKILL after the grace time."""
@@ -142,7 +141,7 @@ class Child:
         if self._stopping.is_set():
             self._tell(ChildState.STOPPED, self._last_exit)
             return
-        self._died_early.set()
+        self._first_outcome.set()
         self._deaths = 1 if loop.time() - started_at >= STABLE_AFTER else self._deaths + 1
         delay = restart_delay(self._deaths)
         self._tell(ChildState.DIED, self._last_exit, delay)
@@ -166,7 +165,8 @@ class Child:
         is_ready = self._spec.is_ready
         while is_ready is not None and not await is_ready():  # noqa: ASYNC110 - another process sets no event
             await asyncio.sleep(_PROBE_INTERVAL)
-        self._ever_ready.set()
+        self._ever_ready = True
+        self._first_outcome.set()
         self._tell(ChildState.READY)
 
     def _tell(self, state: ChildState, detail: str = "", restart_in: float = 0.0) -> None:

@@ -31,7 +31,10 @@ REFERENCE_SPEC = EnvoySpec(
 
 def normal(document: Mapping[str, Any]) -> Any:
     """A configuration with all defaults and spellings made equal, by way of the typed form."""
-    return Bootstrap.from_dict(dict(document)).to_dict()
+    plain = json.loads(json.dumps(document))
+    # The typed form misspells names with "5xx" in them, so this part is compared as it is.
+    outliers = [cluster.pop("outlier_detection", None) for cluster in plain["static_resources"]["clusters"]]
+    return Bootstrap.from_dict(plain).to_dict(), outliers
 
 
 def test_reference_copy_says_the_same_as_the_generated_configuration() -> None:
