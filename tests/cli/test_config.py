@@ -1,0 +1,105 @@
+"""`aibrix-extproc config` and the options that it shares with `serve`: one per setting, none typed twice."""
+
+import argparse
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from aibrix_extproc.cli.flags import add_settings_arguments, flag_name, given_settings
+from aibrix_extproc.cli.main import main
+from aibrix_extproc.settings import Settings, build
+
+FIELDS = [
+    (group, name, field)
+    for group, declared in Settings.model_fields.items()
+    if declared.annotation is not None
+    for name, field in declared.annotation.model_fields.items()
+]
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AIBRIX_EXTPROC_SERVER__PORT", raising=False)
+
+
+def parsed(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_settings_arguments(parser)
+    return parser.parse_args(words)
+
+
+def test_every_setting_has_an_option_of_its_own() -> None:
+    options = Counter(flag_name(*field) for field in FIELDS)
+    assert [option for option, count in options.items() if count > 1] == []
+    known = {option for action in _actions() for option in action.option_strings}
+    assert set(options) <= known
+
+
+def _actions() -> list[argparse.Action]:
+    parser = argparse.ArgumentParser()
+    add_settings_arguments(parser)
+    return parser._actions
+
+
+def test_only_options_that_were_given_are_settings() -> None:
+    assert given_settings(parsed()) | {"environment": {}} == {"file": {}, "environment": {}, "flag": {}}
+    flags = given_settings(
+        parsed("--port", "1", "--log-exchanges", "--endpoint", "http://a:1", "--endpoint", "http://b:2")
+    )
+    assert flags["flag"] == {
+        "server": {"port": "1"},
+        "log": {"exchanges": True},
+        "fleet": {"endpoints": ["http://a:1", "http://b:2"]},
+    }
+    settings = build(flags)
+    assert (settings.server.port, settings.fleet.endpoints) == (1, ("http://a:1", "http://b:2"))
+
+
+def test_switch_can_be_turned_off_again(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("log: {exchanges: true}")
+    assert build(given_settings(parsed("--config", str(file)))).log.exchanges
+    assert not build(given_settings(parsed("--config", str(file), "--no-log-exchanges"))).log.exchanges
+
+
+def test_config_prints_every_value_and_where_it_came_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("server: {host: 0.0.0.0, port: 1}\nlog: {format: text}")
+    monkeypatch.setenv("AIBRIX_EXTPROC_SERVER__PORT", "2")
+    assert main(["config", "--json", "--config", str(file), "--log-format", "json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert list(printed) == [f"{group}.{name}" for group, name, _ in FIELDS]
+    assert printed["server.host"] == {"value": "0.0.0.0", "from": "file"}
+    assert printed["server.port"] == {"value": "2", "from": "environment"}
+    assert printed["log.format"] == {"value": "json", "from": "flag"}
+    assert printed["admin.port"]["from"] == "default"
+
+
+def test_config_prints_a_line_for_each_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [f"{group}.{name}" for group, name, _ in FIELDS]
+    assert all(line.endswith("(default)") for line in lines)
+
+
+def test_config_never_shows_a_key(capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        main(["config", "--api-key", "sk-secret-1", "--api-key", "sk-secret-2", "--engine-api-key", "sk-secret"]) == 0
+    )
+    printed = capsys.readouterr().out
+    assert "secret" not in printed
+    assert "***,***" in printed
+
+
+@pytest.mark.parametrize("command", ["config", "serve"])
+def test_settings_that_cannot_be_used_exit_with_2_and_one_message(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "--port", "http"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("aibrix-extproc: the settings are not valid:\n  server.port: ")
