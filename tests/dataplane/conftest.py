@@ -17,7 +17,7 @@ FLEET = (
     EngineSpec("chat-1", ("chat-m",), ("--multimodal", "--enable-auto-tool-choice", "--max-model-len", "16384")),
     EngineSpec("chat-2", ("chat-m",), ("--multimodal", "--enable-auto-tool-choice", "--max-model-len", "16384")),
     EngineSpec("small", ("org/chat-s", "chat-s"), ("--lora", "lora-1=/adapters/lora-1", "--max-model-len", "512")),
-    EngineSpec("emb", ("emb-m",), ("--task", "embed")),
+    EngineSpec("emb", ("emb-m",), ("--task", "embed", "--embedding-dimensions", "3072")),
     EngineSpec("asr", ("asr-m",), ("--task", "transcription")),
 )
 
