@@ -16,9 +16,8 @@ from aibrix_extproc import __version__
 from aibrix_extproc.adapters.engine.poller import EnginePoller, PollPace
 from aibrix_extproc.adapters.extproc.grpcio_server import GrpcioServer
 from aibrix_extproc.adapters.extproc.session import Session
-from aibrix_extproc.adapters.fleetfile.errors import FleetError
 from aibrix_extproc.adapters.fleetfile.parse import parse_flag
-from aibrix_extproc.adapters.fleetfile.source import FlagSource, FleetFile, SourceStatus
+from aibrix_extproc.adapters.fleetfile.source import FlagSource, FleetFile
 from aibrix_extproc.adapters.http.admin import AdminServer
 from aibrix_extproc.adapters.telemetry import logs, metrics
 from aibrix_extproc.app.answers import Answers
@@ -34,6 +33,8 @@ from aibrix_extproc.core.fleet.owners import ResponseOwners
 from aibrix_extproc.core.fleet.reduce import Changed, Listed, SourceChange
 from aibrix_extproc.core.routing.registry import STRATEGIES
 from aibrix_extproc.settings import Settings
+from aibrix_extproc.watched.errors import SourceError
+from aibrix_extproc.watched.file import SourceStatus
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +109,7 @@ class Gateway:
         if fleet.endpoints:
             try:
                 found.append(FlagSource([parse_flag(value) for value in fleet.endpoints], self._on_status))
-            except FleetError as error:
+            except SourceError as error:
                 raise StartError(str(error)) from error
         if not found:
             raise StartError("no engines: name a fleet file (--fleet FILE) or engines (--endpoint http://HOST:PORT)")

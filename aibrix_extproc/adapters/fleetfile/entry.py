@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-from aibrix_extproc.adapters.fleetfile.errors import FleetFormatError
 from aibrix_extproc.core.fleet.model import ServedModel
+from aibrix_extproc.watched.errors import SourceFormatError
 
 _HOST_NAME: Final = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
 _EXAMPLE: Final = "write it as 10.0.0.7:8000 or http://engine-1:8000"
@@ -44,26 +44,26 @@ def parse_address(text: str) -> HostPort:
     """Read `host:port` or `http://host:port`; the error says what is wrong with it."""
     scheme, separator, rest = text.strip().rpartition("://")
     if separator and scheme.lower() == "https":
-        raise FleetFormatError(
+        raise SourceFormatError(
             "https is not supported, engines are reached over plain HTTP; "
             "write http://host:port and end TLS in front of the engine"
         )
     if separator and scheme.lower() != "http":
-        raise FleetFormatError(f"unknown scheme {scheme!r}; {_EXAMPLE}")
+        raise SourceFormatError(f"unknown scheme {scheme!r}; {_EXAMPLE}")
     rest = rest[:-1] if rest.endswith("/") and separator else rest
     if "@" in rest:  # not quoted: what stands before it is a password
-        raise FleetFormatError("user names and passwords do not belong in an address; set api_key instead")
+        raise SourceFormatError("user names and passwords do not belong in an address; set api_key instead")
     if "/" in rest or "?" in rest or "#" in rest:
-        raise FleetFormatError(f"{text!r} has a path; leave out everything after the port")
+        raise SourceFormatError(f"{text!r} has a path; leave out everything after the port")
     host, colon, port = rest.rpartition(":")
     if not colon or not host or rest.endswith("]"):
-        raise FleetFormatError(f"{text!r} has no port; {_EXAMPLE}")
+        raise SourceFormatError(f"{text!r} has no port; {_EXAMPLE}")
     return _host_port(host, _port(port), text)
 
 
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65535):
-        raise FleetFormatError(f"{text!r} is not a port; it is a number from 1 to 65535")
+        raise SourceFormatError(f"{text!r} is not a port; it is a number from 1 to 65535")
     return int(text)
 
 
@@ -74,12 +74,12 @@ def _host_port(host: str, port: int, text: str) -> HostPort:
     except ValueError:
         # A last label of digits only is no name: getaddrinfo would take 010.1 or 10.1.2 for some address.
         if bracketed or not _HOST_NAME.fullmatch(host) or host.rstrip(".").rpartition(".")[2].isdigit():
-            raise FleetFormatError(f"{text!r} is neither an address nor a host name; {_EXAMPLE}") from None
+            raise SourceFormatError(f"{text!r} is neither an address nor a host name; {_EXAMPLE}") from None
         return HostPort(host.lower(), port, is_name=True)
     if (address.version == 6) != bracketed:
-        raise FleetFormatError(f"{text!r}: an IPv6 address stands in brackets, and only that: [::1]:8000")
+        raise SourceFormatError(f"{text!r}: an IPv6 address stands in brackets, and only that: [::1]:8000")
     if address.is_unspecified:
-        raise FleetFormatError(f"{text!r} is an address to listen on, not one to reach; write 127.0.0.1 for this host")
+        raise SourceFormatError(f"{text!r} is an address to listen on, not one to reach; write 127.0.0.1 for this host")
     if address.is_multicast or "%" in str(address):
-        raise FleetFormatError(f"{text!r} is not the address of one engine that every process here can reach")
+        raise SourceFormatError(f"{text!r} is not the address of one engine that every process here can reach")
     return HostPort(str(address), port)

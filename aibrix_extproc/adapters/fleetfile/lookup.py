@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from aibrix_extproc.adapters.fleetfile.entry import Entry, HostPort
-from aibrix_extproc.adapters.fleetfile.errors import FleetFormatError, FleetLookupError
 from aibrix_extproc.adapters.fleetfile.parse import parse_key
 from aibrix_extproc.core.fleet.model import Endpoint
+from aibrix_extproc.watched.errors import SourceFormatError, SourceLookupError
 
 MAX_KEY_FILE_BYTES: Final = 4096
 
@@ -27,12 +27,12 @@ async def look_up(entries: Sequence[Entry], directory: Path, resolve: Resolve) -
     for entry in entries:
         host = resolved.get(entry.at.host, entry.at.host) if entry.at.is_name else entry.at.host
         if host is None:
-            raise FleetLookupError(
+            raise SourceLookupError(
                 f"{entry.where}: the host name {entry.at.host} cannot be resolved; write its IP address or check DNS"
             )
         address = str(HostPort(host, entry.at.port))
         if address in seen:
-            raise FleetFormatError(f"{entry.where}: the address {address} is given already at {seen[address]}")
+            raise SourceFormatError(f"{entry.where}: the address {address} is given already at {seen[address]}")
         seen[address] = entry.where
         key = entry.api_key if entry.api_key_file is None else await asyncio.to_thread(_read_key, entry, directory)
         endpoints.append(_endpoint(entry, address, key))
@@ -72,9 +72,9 @@ def _read_key(entry: Entry, directory: Path) -> str:
         with path.open("rb") as file:
             content = file.read(MAX_KEY_FILE_BYTES + 1)
     except OSError as error:
-        raise FleetLookupError(
+        raise SourceLookupError(
             f"{entry.where}, api_key_file: {path} cannot be read: {os.strerror(error.errno or 0)}"
         ) from error
     if len(content) > MAX_KEY_FILE_BYTES:
-        raise FleetFormatError(f"{entry.where}, api_key_file: {path} is over {MAX_KEY_FILE_BYTES} bytes, so no key")
+        raise SourceFormatError(f"{entry.where}, api_key_file: {path} is over {MAX_KEY_FILE_BYTES} bytes, so no key")
     return parse_key(content.decode("utf-8", "replace"), entry.where)

@@ -5,9 +5,9 @@ from types import MappingProxyType
 from typing import Final
 
 from aibrix_extproc.adapters.fleetfile.entry import Entry, HostPort, parse_address
-from aibrix_extproc.adapters.fleetfile.errors import FleetFormatError
-from aibrix_extproc.adapters.fleetfile.nodes import Place, compose
 from aibrix_extproc.core.fleet.model import ServedModel
+from aibrix_extproc.watched.errors import SourceFormatError
+from aibrix_extproc.watched.nodes import Place, compose
 
 MAX_ENDPOINTS: Final = 10_000
 MAX_MODELS: Final = 1_000  # per endpoint
@@ -19,7 +19,7 @@ def parse_file(text: str, file: str) -> tuple[Entry, ...]:
     """Every endpoint of a fleet file; the first fault found raises, naming file, line, field and what to do."""
     root = compose(text, file)
     if root is None:
-        raise FleetFormatError(f"{file}: the file is empty; for a fleet without endpoints write `endpoints: []`")
+        raise SourceFormatError(f"{file}: the file is empty; for a fleet without endpoints write `endpoints: []`")
     fields = root.fields(known=("endpoints",))
     if "endpoints" not in fields:
         root.fail("the field endpoints is missing; for a fleet without endpoints write `endpoints: []`")
@@ -33,11 +33,11 @@ def parse_flag(value: str, api_key: str | None = None) -> Entry:
     models = tuple(ServedModel(name.strip()) for name in names.split(","))
     try:
         if equals and not all(model.id for model in models):
-            raise FleetFormatError("there is an empty model name after the equals sign; write =model1,model2")
+            raise SourceFormatError("there is an empty model name after the equals sign; write =model1,model2")
         at = parse_address(address)
         key = None if api_key is None else _key(api_key)
-    except FleetFormatError as error:
-        raise FleetFormatError(f"{where}: {error}") from error
+    except SourceFormatError as error:
+        raise SourceFormatError(f"{where}: {error}") from error
     return Entry(where=where, at=at, models=models if equals else (), api_key=key)
 
 
@@ -46,7 +46,7 @@ def refuse_repeated(entries: Iterable[Entry]) -> tuple[Entry, ...]:
     first: dict[HostPort, Entry] = {}
     for entry in entries:
         if first.setdefault(entry.at, entry) is not entry:
-            raise FleetFormatError(
+            raise SourceFormatError(
                 f"{entry.where}: the address {entry.at} is given already at {first[entry.at].where}; remove one"
             )
     return tuple(first.values())
@@ -96,7 +96,7 @@ def _key(text: str) -> str:
     """A key that fits into a header; never quoted in a message."""
     key = text.strip()
     if not (key and key.isascii() and key.isprintable() and " " not in key):
-        raise FleetFormatError("the key is empty or has characters that no HTTP header can carry")
+        raise SourceFormatError("the key is empty or has characters that no HTTP header can carry")
     return key
 
 
@@ -104,5 +104,5 @@ def parse_key(text: str, where: str) -> str:
     """The content of a key file."""
     try:
         return _key(text)
-    except FleetFormatError as error:
-        raise FleetFormatError(f"{where}, api_key_file: {error}") from error
+    except SourceFormatError as error:
+        raise SourceFormatError(f"{where}, api_key_file: {error}") from error

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aibrix_extproc.adapters.fleetfile.entry import HostPort, parse_address
-from aibrix_extproc.adapters.fleetfile.errors import FleetFormatError
 from aibrix_extproc.adapters.fleetfile.parse import parse_file, parse_flag
 from aibrix_extproc.core.fleet.model import ServedModel
+from aibrix_extproc.watched.errors import SourceFormatError
 
 FULL = """\
 # the whole format
@@ -84,14 +84,14 @@ REFUSED = {
 
 @pytest.mark.parametrize(("text", "message"), REFUSED.values(), ids=REFUSED.keys())
 def test_file_with_a_fault_is_refused_with_its_place(text: str, message: str) -> None:
-    with pytest.raises(FleetFormatError) as caught:
+    with pytest.raises(SourceFormatError) as caught:
         parse_file(text, "fleet.yaml")
     assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("key", ["'se cret'", '"se\\ncret"', "sécret"], ids=["space", "newline", "not-ascii"])
 def test_file_with_a_key_that_no_header_carries_is_refused_without_quoting_it(key: str) -> None:
-    with pytest.raises(FleetFormatError) as caught:
+    with pytest.raises(SourceFormatError) as caught:
         parse_file(f"endpoints:\n- address: a:1\n  api_key: {key}\n", "fleet.yaml")
     assert "line 3, endpoints[0].api_key: the key is empty or has characters" in str(caught.value)
     assert "cret" not in str(caught.value)
@@ -105,7 +105,7 @@ def test_entry_as_text_does_not_show_its_key() -> None:
 @settings(deadline=None)  # a busy machine is no failure
 @given(st.text(max_size=200))
 def test_file_of_any_text_is_read_or_refused_with_the_one_error(text: str) -> None:
-    with suppress(FleetFormatError):
+    with suppress(SourceFormatError):
         parse_file(text, "fleet.yaml")
 
 
@@ -145,13 +145,13 @@ def test_address_in_any_accepted_form_becomes_canonical(text: str, host_port: st
     ],
 )
 def test_address_that_cannot_be_used_is_refused_with_the_reason(text: str, message: str) -> None:
-    with pytest.raises(FleetFormatError) as caught:
+    with pytest.raises(SourceFormatError) as caught:
         parse_address(text)
     assert message in str(caught.value)
 
 
 def test_address_with_a_password_is_refused_without_showing_it() -> None:
-    with pytest.raises(FleetFormatError) as caught:
+    with pytest.raises(SourceFormatError) as caught:
         parse_flag("http://user:secret@10.0.0.1:80")
     assert "passwords do not belong in an address" in str(caught.value)
     assert "secret" not in str(caught.value)
@@ -166,5 +166,5 @@ def test_flag_with_models_gives_static_models_and_the_common_key() -> None:
 
 @pytest.mark.parametrize("value", ["http://a:1=", "http://a:1=m,,n"])
 def test_flag_with_an_empty_model_name_is_refused(value: str) -> None:
-    with pytest.raises(FleetFormatError, match="empty model name"):
+    with pytest.raises(SourceFormatError, match="empty model name"):
         parse_flag(value)

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from aibrix_extproc.adapters.fleetfile.errors import FleetFormatError
 from aibrix_extproc.adapters.fleetfile.parse import parse_flag
-from aibrix_extproc.adapters.fleetfile.source import MAX_FILE_BYTES, FlagSource, FleetFile, Pace, SourceStatus
+from aibrix_extproc.adapters.fleetfile.source import MAX_FILE_BYTES, FlagSource, FleetFile
 from aibrix_extproc.app.ports import EndpointSource
 from aibrix_extproc.core.fleet.model import ServedModel
 from aibrix_extproc.core.fleet.reduce import Listed, SourceChange
+from aibrix_extproc.watched.errors import SourceFormatError
+from aibrix_extproc.watched.file import Pace, SourceStatus
 
 ONE = "endpoints:\n- address: 127.0.0.1:8001\n  models: [chat-m]\n"
 TWO = ONE + "- address: 127.0.0.1:8002\n"
@@ -228,5 +229,5 @@ async def test_flags_list_their_endpoints_once(recorder: Recorder) -> None:
 
 def test_flags_with_one_address_twice_are_refused_before_anything_runs(recorder: Recorder) -> None:
     entries = [parse_flag("127.0.0.1:8001"), parse_flag("http://127.0.0.1:8001=m")]
-    with pytest.raises(FleetFormatError, match=r"127\.0\.0\.1:8001 is given already at --endpoint 127\.0\.0\.1:8001"):
+    with pytest.raises(SourceFormatError, match=r"127\.0\.0\.1:8001 is given already at --endpoint 127\.0\.0\.1:8001"):
         FlagSource(entries, recorder.statuses.append)

@@ -10,7 +10,7 @@ from typing import Any, Final, NoReturn, TypeVar
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from aibrix_extproc.adapters.fleetfile.errors import FleetFormatError
+from aibrix_extproc.watched.errors import SourceFormatError
 
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster; absent without libyaml
 _MAX_DEPTH: Final = 16  # the format needs 5; libyaml's composer overflows the C stack on deep nesting
@@ -38,15 +38,15 @@ class Place:
 
     def fail(self, reason: str) -> NoReturn:
         """Refuse this node."""
-        raise FleetFormatError(f"{self.where}: {reason}")
+        raise SourceFormatError(f"{self.where}: {reason}")
 
     def checked(self, read: Callable[[str], T]) -> T:
         """Read the text with a function that refuses without knowing the place."""
         text = self.text()
         try:
             return read(text)
-        except FleetFormatError as error:
-            raise FleetFormatError(f"{self.where}: {error}") from error
+        except SourceFormatError as error:
+            raise SourceFormatError(f"{self.where}: {error}") from error
 
     def fields(self, known: Collection[str] | None = None) -> "dict[str, Place]":
         """A mapping's fields; with `known`, no others are allowed."""
@@ -100,9 +100,9 @@ def compose(text: str, file: str) -> Place | None:
         node = yaml.compose(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as error:
         line = _line(error.problem_mark or error.context_mark)
-        raise FleetFormatError(f"{file}{line}: not YAML: {error.problem or error.context}") from error
+        raise SourceFormatError(f"{file}{line}: not YAML: {error.problem or error.context}") from error
     except yaml.YAMLError as error:
-        raise FleetFormatError(f"{file}: not YAML: {error}") from error
+        raise SourceFormatError(f"{file}: not YAML: {error}") from error
     if node is None or (isinstance(node, ScalarNode) and not str(node.value).strip()):
         return None
     return Place(file, "", node)
@@ -116,7 +116,7 @@ def _refuse_depth(text: str, file: str) -> None:
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         if depth > _MAX_DEPTH:
-            raise FleetFormatError(f"{file}{_line(event.start_mark)}: nested too deeply for a fleet file")
+            raise SourceFormatError(f"{file}{_line(event.start_mark)}: nested too deeply; nothing here needs that")
 
 
 def _line(mark: Any) -> str:
