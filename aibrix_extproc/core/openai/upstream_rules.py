@@ -51,7 +51,7 @@ def _rule(
 RULES: Final = (
     # pattern, ERRORS row, param, message, code
     _rule(
-        r"stream[ _]options.*(?:only|when|without|requires).*stream", "stream_options_without_stream",
+        r"stream[ _]options.{0,80}(?:only|when|without|requires).{0,80}stream", "stream_options_without_stream",
         "stream_options",
     ),
     _rule(
@@ -77,11 +77,11 @@ RULES: Final = (
         "Unsupported parameter: 'background' is not supported with this model, because its responses are not stored.",
     ),
     _rule(
-        r"matryoshka|dimensions.*(?:not supported|does not support)", "unsupported_parameter", "dimensions",
+        r"matryoshka|dimensions.{0,80}(?:not supported|does not support)", "unsupported_parameter", "dimensions",
         "Unsupported parameter: 'dimensions' is not supported with this model.",
     ),
     _rule(
-        r"suffix\b.*(?:not (?:currently )?supported|fill.in|FIM)", "unsupported_parameter", "suffix",
+        r"suffix\b.{0,80}(?:not (?:currently )?supported|fill.in|FIM)", "unsupported_parameter", "suffix",
         "Unsupported parameter: 'suffix' is not supported with this model.",
     ),
     _rule(r"does not support \S+(?: \S+)? API\b", "model_wrong_task"),

@@ -11,6 +11,7 @@ from enum import Enum, auto
 from typing import Any, Final
 
 MAX_BODY_BYTES: Final = 65_536
+MAX_MESSAGE_CHARS: Final = 8192  # what matters stands at the beginning; the rest is the repeated prompt
 
 _MESSAGE_IN_CUT_JSON: Final = re.compile(r'"(?:message|detail|error)"\s*:\s*"((?:[^"\\]|\\.)*+)', re.DOTALL)
 _PARAM_IN_CUT_JSON: Final = re.compile(r'"param"\s*:\s*"([^"\\]{1,128})"')
@@ -56,7 +57,7 @@ def read_engine_error(content_type: str, body: bytes) -> EngineError:
         return _from_broken(text)
     if isinstance(document, dict):
         return _from_object(document)
-    return EngineError(Shape.TEXT, document if isinstance(document, str) else "")
+    return EngineError(Shape.TEXT, _text(document))
 
 
 def _from_object(document: dict[str, Any]) -> EngineError:
@@ -64,7 +65,7 @@ def _from_object(document: dict[str, Any]) -> EngineError:
     if isinstance(error, dict):
         return _from_fields(Shape.ERROR_OBJECT, error)
     if isinstance(error, str):
-        return EngineError(Shape.ERROR_TEXT, error)
+        return EngineError(Shape.ERROR_TEXT, _text(error))
     if "detail" in document:
         return _from_detail(document["detail"])
     if "message" in document:
@@ -95,12 +96,12 @@ def _from_fields(shape: Shape, fields: dict[str, Any]) -> EngineError:
 
 def _from_broken(text: str) -> EngineError:
     if not text.startswith(("{", "[")):
-        return EngineError(Shape.TEXT, text)
+        return EngineError(Shape.TEXT, _text(text))
     message = _MESSAGE_IN_CUT_JSON.search(text)
     if message is None:
         return EngineError(Shape.EMPTY)
     param = _PARAM_IN_CUT_JSON.search(text, message.end())
-    return EngineError(Shape.ERROR_OBJECT, _unescaped(message[1]), param[1] if param else None)
+    return EngineError(Shape.ERROR_OBJECT, _text(_unescaped(message[1])), param[1] if param else None)
 
 
 def _unescaped(escaped: str) -> str:
@@ -114,4 +115,4 @@ def _unescaped(escaped: str) -> str:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+    return value[:MAX_MESSAGE_CHARS] if isinstance(value, str) else ""

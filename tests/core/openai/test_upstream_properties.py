@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 
 import pytest
 from hypothesis import given
@@ -119,6 +120,19 @@ def test_harmless_words_are_kept(text: str) -> None:
 )
 def test_internals_are_replaced_or_dropped(text: str, expected: str) -> None:
     assert for_client(text) == expected
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [" ", "\n ", "a.", "a-", "--a", "a+", "/a", "1", "1.", "[:", "suffix ", "dimensions ", "stream options only ",
+     "{'type': 'x', 'loc': (", "{'type': 'x', 'loc': ('a',), 'msg': '\\\\a", "a\n  b\n", "prompt length 1 exceeds ", "'"],
+)  # fmt: skip
+def test_message_of_any_repeated_thing_is_read_in_linear_time(unit: str) -> None:
+    error = {"message": unit * (60_000 // len(unit)), "type": "BadRequestError", "param": None, "code": 400}
+    body = json.dumps({"error": error}).encode()
+    began = time.process_time()
+    told(400, "application/json", body)
+    assert time.process_time() - began < 0.5  # some 10 ms; a pattern that backtracks takes seconds
 
 
 class Part(BaseModel):
