@@ -5,6 +5,7 @@ import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
+from uuid import uuid4
 
 from aiohttp import web
 from aiohttp.http import HttpVersion11
@@ -23,11 +24,6 @@ from aibrix_extproc.simulator.wire import Answer, Call, EventStream, Pace, parse
 
 _GUARDED: Final = ("/v1", "/v2", "/inference", "/cohere")
 _HTML: Final = b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>502 Bad Gateway</body>\r\n</html>\r\n"
-_ANTHROPIC_TYPES: Final = {
-    400: "invalid_request_error",
-    404: "not_found_error",
-    503: "overloaded_error",
-}
 
 
 class App:
@@ -75,13 +71,12 @@ class App:
         self, request: web.BaseRequest, answer: Answer, fault: Fault | None, record: RecordedRequest | None
     ) -> web.StreamResponse:
         status = answer.status if isinstance(answer, Reply) else 200
-        self.engine.metrics.count_http(request.method, request.path, status)
+        match = None if status == 405 else self._table.find(request.path)
+        # Unknown paths share one label value: clients must not be able to fill the exposition.
+        self.engine.metrics.count_http(request.method, match.route.path if match else "none", status)
         if record is not None:
             record.status = status
-        if self._options.request_id_headers and "x-request-id" in request.headers:
-            headers = {**answer.headers, "X-Request-Id": request.headers["x-request-id"]}
-            answer = replace(answer, headers=headers)
-        sender = self._sender(request, fault)
+        sender = self._sender(request, fault, status)
         if isinstance(answer, EventStream):
             return await sender.stream(answer)
         return await sender.reply(answer)
@@ -157,7 +152,7 @@ class App:
             return await handler(call)
         except EngineError as error:
             if request.path.startswith("/v1/messages") and error.kind != "Bad Request":
-                return errors.shape_d(error.status, _ANTHROPIC_TYPES.get(error.status, "api_error"), error.message)
+                return errors.shape_d(error.status, error.kind, error.message)
             return error.reply()
 
     def _route(self, request: web.BaseRequest) -> Reply | tuple[Handler, tuple[str, ...]]:
@@ -189,8 +184,12 @@ class App:
         given = headers.get("Authorization", "").encode("utf-8", "replace")
         return any(hmac.compare_digest(given, key) for key in self._keys)
 
-    def _sender(self, request: web.BaseRequest, fault: Fault | None) -> Sender:
-        return Sender(request, self._options.keep_alive_seconds, fault, self._crash)
+    def _sender(self, request: web.BaseRequest, fault: Fault | None, status: int = 200) -> Sender:
+        # Refusals of the key come from a middleware outside of the one for CORS.
+        common = {} if status == 401 else {"Vary": "Origin"}
+        if self._options.request_id_headers:
+            common["X-Request-Id"] = request.headers.get("x-request-id") or uuid4().hex
+        return Sender(request, self._options.keep_alive_seconds, fault, self._crash, common)
 
 
 def _whole_answer(fault: Fault) -> Reply | None:

@@ -39,6 +39,7 @@ def options_from(args: argparse.Namespace) -> SimulatorOptions:
         prefix_caching=not args.no_prefix_caching,
         embedding_dimensions=args.embedding_dimensions,
         responses_store=args.enable_responses_store,
+        tool_call_parser=not args.no_tool_call_parser,
         auto_tool_choice=args.enable_auto_tool_choice,
         multimodal=args.multimodal,
         prompt_tokens_details=args.enable_prompt_tokens_details,
@@ -112,6 +113,7 @@ def _add_model_arguments(parser: argparse.ArgumentParser, defaults: SimulatorOpt
         metavar="N",
         help="length of an embedding (default: %(default)s)",
     )
+    add("--no-tool-call-parser", action="store_true", help="refuse every tool choice but none, as a plain vLLM does")
     add("--enable-auto-tool-choice", action="store_true", help="accept tool_choice auto, else it is a 400 as in vLLM")
     add("--multimodal", action="store_true", help="accept images and audio in messages, else they are a 400")
     add("--enable-prompt-tokens-details", action="store_true", help="report cached_tokens in usage")

@@ -38,6 +38,11 @@ class Job:
     itl_seconds: float = 0.0
     tokens_per_write: int = 0
 
+    @property
+    def paced(self) -> bool:
+        """Whether the answer comes in more than one piece."""
+        return bool(self.itl_seconds or self.tokens_per_write)
+
 
 class Ticket:
     """One request's stay in the engine."""
@@ -83,7 +88,7 @@ class Engine:
         self.models = ServedModels(options)
         self.cache = PrefixCache(options.block_size, options.num_blocks)
         self.scheduler = Scheduler(options.max_num_seqs, options.num_blocks, options.max_loras)
-        self.metrics = Metrics(options.base_model, self.started_at_wall)
+        self.metrics = Metrics(options.base_model, self.started_at_wall, options.max_model_len)
         self.paused = False
         self.sleep_level: int | None = None
         self.adapter_history: dict[tuple[str, str], float] = {}
@@ -94,6 +99,7 @@ class Engine:
         self._thawed.set()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._note_adapters()
 
     @property
     def halted(self) -> bool:
@@ -169,6 +175,7 @@ class Engine:
         metrics.count("generation_tokens", generated)
         metrics.observe("request_generation_tokens", generated)
         metrics.observe("request_prompt_tokens", job.prompt_tokens)
+        metrics.observe("request_num_preemptions", 0)
         metrics.observe("request_params_n", len(job.lengths) or 1)
         metrics.observe("request_params_max_tokens", job.max_tokens)
         metrics.observe("e2e_request_latency_seconds", now - ticket.arrived_at)
@@ -257,6 +264,8 @@ class Engine:
         now = ticket.first_token_at = self._loop.time()
         metrics.count("prompt_tokens", job.prompt_tokens)
         metrics.count("prompt_tokens_cached", ticket.cached_tokens)
+        metrics.count("prompt_tokens_cached_by_source", ticket.cached_tokens, source="device")
+        metrics.observe("request_prefill_kv_computed_tokens", computed)
         metrics.count("prompt_tokens_by_source", computed, source="local_compute")
         metrics.count("prompt_tokens_by_source", ticket.cached_tokens, source="local_cache_hit")
         metrics.observe("time_to_first_token_seconds", now - ticket.arrived_at)
@@ -276,7 +285,7 @@ class Engine:
             ticket.wake = None
 
     def _note_adapters(self) -> None:
-        if not self.models.adapters:
+        if not self.options.lora_updating and not self.models.adapters:
             return
         running, waiting = self.scheduler.running_adapters(), self.scheduler.waiting_adapters()
         self.adapter_history[(",".join(sorted(running)), ",".join(sorted(waiting)))] = time.time()

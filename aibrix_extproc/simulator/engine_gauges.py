@@ -15,8 +15,9 @@ _SLEEP_STATES = {"awake": None, "weights_offloaded": 1, "discard_all": 2}
 def engine_gauges(engine: Engine) -> list[Gauge]:
     """All gauges with their series."""
     common, scheduler = engine.metrics.common, engine.scheduler
-    waiting = sum(claim.sequences for claim in scheduler.waiting.values())
-    deferred = scheduler.deferred()
+    # A halted vLLM makes no steps and so reports nobody who came meanwhile: measured, 4 hanging, gauge 0.
+    waiting = 0 if scheduler.frozen else sum(claim.sequences for claim in scheduler.waiting.values())
+    deferred = 0 if scheduler.frozen else scheduler.deferred()
 
     def one(name: str, text: str, value: float) -> Gauge:
         return Gauge(name, text, {common: value})

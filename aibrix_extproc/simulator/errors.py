@@ -55,6 +55,11 @@ def bad_value(param: str, value: object, message: str) -> EngineError:
     return bad_request(f"{message} (parameter={param}, value={value})", param)
 
 
+def bad_parameter(param: str, message: str) -> EngineError:
+    """The same without a value."""
+    return bad_request(f"{message} (parameter={param})", param)
+
+
 def not_found(message: str, param: str | None = None, kind: str = "NotFoundError") -> EngineError:
     """The error of a name that is not known."""
     return EngineError(404, kind, message, param)
@@ -104,10 +109,20 @@ UNAUTHORIZED: Final = shape_c(401, "Unauthorized")
 SCALING: Final = shape_c(503, "The model is currently scaling. Please try again later.")
 UNREADABLE: Final = shape_b(400, "There was an error parsing the body")
 NOT_FOUND: Final = shape_b(404, "Not Found")
-CORS_REFUSED: Final = shape_g(400, "Disallowed CORS origin")
+CORS_REFUSED: Final = Reply(
+    400,
+    b"Disallowed CORS origin",
+    "text/plain; charset=utf-8",
+    {
+        "Vary": "Origin, Access-Control-Request-Method, Access-Control-Request-Headers, "
+        "Access-Control-Request-Private-Network",
+        "Access-Control-Allow-Methods": "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, QUERY",
+        "Access-Control-Max-Age": "600",
+    },
+)
 
 BUSY_MESSAGE: Final = (
-    "The engine is currently busy and its request queue is full. Please retry the request after a short wait."
+    "The engine is currently busy and cannot accept new requests. Please try again later or on a different instance."
 )
 
 

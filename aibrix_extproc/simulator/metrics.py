@@ -20,7 +20,8 @@ _TTFT_SECONDS: Final = (
 _ITL_SECONDS: Final = (
     0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
 )  # fmt: skip
-_TOKENS: Final = tuple(float(digit * 10**power) for power in range(6) for digit in (1, 2, 5))
+_TOKENS: Final = tuple(float(digit * 10**power) for power in range(7) for digit in (1, 2, 5))
+"""Cut to the context length."""
 
 # name, buckets, help
 HISTOGRAMS: Final = (
@@ -35,6 +36,8 @@ HISTOGRAMS: Final = (
     ("request_prompt_tokens", _TOKENS, "Number of prefill tokens processed."),
     ("request_generation_tokens", _TOKENS, "Number of generation tokens processed."),
     ("request_params_max_tokens", _TOKENS, "Histogram of the max_tokens request parameter."),
+    ("request_prefill_kv_computed_tokens", _TOKENS, "Histogram of new KV tokens computed during prefill."),
+    ("request_num_preemptions", (0.0, 1.0, 2.0, 5.0, 10.0), "Histogram of the number of preemptions per request."),
     ("request_params_n", (1.0, 2.0, 5.0, 10.0, 20.0), "Histogram of the n request parameter."),
 )
 
@@ -49,12 +52,21 @@ COUNTERS: Final = (
     ("prompt_tokens", "Number of prefill tokens processed."),
     ("prompt_tokens_by_source", "Number of prompt tokens by source."),
     ("prompt_tokens_cached", "Number of cached prompt tokens."),
+    ("prompt_tokens_cached_by_source", "Prefix-cache hit tokens by the cache tier that supplied them."),
     ("generation_tokens", "Number of generation tokens processed."),
     ("request_success", "Count of successfully processed requests."),
     ("admission_rejections", "Count of requests rejected at admission."),
     ("num_preemptions", "Cumulative number of preemption from the engine."),
 )
 
+_LABELLED: Final = frozenset(
+    {
+        "prompt_tokens_by_source",
+        "prompt_tokens_cached_by_source",
+        "request_success",
+        "admission_rejections",
+    }
+)
 _NOT_COUNTED: Final = frozenset({"/metrics", "/health", "/load", "/ping", "/version", "/server_info"})
 
 
@@ -75,20 +87,27 @@ class Histogram:
 class Metrics:
     """All counters and histograms of one engine; gauges are read when somebody asks."""
 
-    def __init__(self, model_name: str, started_at_wall: float) -> None:
+    def __init__(self, model_name: str, started_at_wall: float, max_model_len: int) -> None:
         self.common: Labels = (("engine", "0"), ("model_name", model_name))
         self._started_at_wall = started_at_wall
         self._counters: dict[str, dict[Labels, float]] = {name: {} for name, _ in COUNTERS}
-        self._histograms = {name: Histogram(buckets) for name, buckets, _ in HISTOGRAMS}
+        self._histograms = {
+            name: Histogram(tuple(edge for edge in buckets if buckets is not _TOKENS or edge <= max_model_len))
+            for name, buckets, _ in HISTOGRAMS
+        }
+        self._model_name = model_name
+        self._http: dict[Labels, float] = {}
         for name, _ in COUNTERS:
-            if name not in ("prompt_tokens_by_source", "request_success", "admission_rejections"):
+            if name not in _LABELLED:
                 self.count(name, 0)
+        for tier in ("device", "host", "p2p", "disk", "external_unspecified"):
+            self.count("prompt_tokens_cached_by_source", 0, source=tier)
+        for limit in ("max_num_queued_reqs", "max_num_queued_tokens"):
+            self.reject(limit, 0)
         for reason in ("stop", "length", "abort", "error", "repetition"):
             self.count("request_success", 0, finished_reason=reason)
         for source in ("local_compute", "local_cache_hit", "external_kv_transfer"):
             self.count("prompt_tokens_by_source", 0, source=source)
-        self._model_name = model_name
-        self._http: dict[Labels, float] = {}
 
     def count(self, name: str, amount: float = 1, **extra: str) -> None:
         """Add to a counter."""
@@ -96,18 +115,16 @@ class Metrics:
         series = self._counters[name]
         series[labels] = series.get(labels, 0.0) + amount
 
-    def reject(self, reason: str) -> None:
+    def reject(self, reason: str, times: int = 1) -> None:
         """Count a refusal at admission, the one counter without an engine label."""
         series = self._counters["admission_rejections"]
         labels = (("model_name", self._model_name), ("reason", reason))
-        series[labels] = series.get(labels, 0.0) + 1
+        series[labels] = series.get(labels, 0.0) + times
 
-    def count_http(self, method: str, path: str, status: int) -> None:
+    def count_http(self, method: str, handler: str, status: int) -> None:
         """Count an HTTP answer as prometheus-fastapi-instrumentator does, without the routes it leaves out."""
-        if path in _NOT_COUNTED:
+        if handler in _NOT_COUNTED:
             return
-        # Unknown paths share one label value: clients must not be able to fill the exposition.
-        handler = "none" if status == 404 else path
         labels = (("handler", handler), ("method", method), ("status", f"{status // 100}xx"))
         self._http[labels] = self._http.get(labels, 0.0) + 1
 

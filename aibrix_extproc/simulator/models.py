@@ -38,17 +38,14 @@ class ServedModels:
         message = f"The model `{name}` does not exist."
         if pooling:
             raise not_found(message)
-        aliases = self._options.models[1:]
-        raise not_found(message + (f" Valid aliases: {', '.join(aliases)}." if aliases else ""), "model")
+        raise not_found(f"{message} Valid aliases: {', '.join(self._options.models)}.", "model")
 
     def load(self, name: str, path: str, in_place: bool) -> str:
         """Load an adapter; returns vLLM's success text."""
         if not name or not path:
             raise EngineError(400, "InvalidUserInput", "Both 'lora_name' and 'lora_path' must be provided.")
         if name in self._options.models:
-            raise EngineError(
-                400, "InvalidUserInput", f"The lora adapter '{name}' conflicts with the name of a served base model."
-            )
+            raise EngineError(400, "InvalidUserInput", f"The lora adapter '{name}' conflicts with a served base model.")
         if name in self._adapters and not in_place:
             raise EngineError(
                 400,
@@ -81,7 +78,7 @@ class ServedModels:
 
 def _card(name: str, now: int, root: str, parent: str | None, max_model_len: int | None) -> dict[str, object]:
     permission = {
-        "id": f"modelperm-{uuid4().hex}",
+        "id": f"modelperm-{uuid4().hex[:16]}",
         "object": "model_permission",
         "created": now,
         "allow_create_engine": False,

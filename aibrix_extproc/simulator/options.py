@@ -1,5 +1,6 @@
 """Everything that can be chosen about one simulated engine."""
 
+import zlib
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -60,6 +61,8 @@ class SimulatorOptions:
     prefix_caching: bool = True
     embedding_dimensions: int = 64
     responses_store: bool = False
+    tool_call_parser: bool = True
+    """Without it, tools can be given but no choice other than `none` is accepted."""
     auto_tool_choice: bool = False
     multimodal: bool = False
     prompt_tokens_details: bool = False
@@ -76,6 +79,11 @@ class SimulatorOptions:
     recorded_body_bytes: int = 64 * 1024
     crash_exits: bool = False
     """Whether the crash fault ends the process; else it only drops the listener and all connections."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What vLLM sends as system_fingerprint; it tells the version."""
+        return f"vllm-{VLLM_VERSION}-{zlib.crc32(self.base_model.encode()):08x}"
 
     @property
     def base_model(self) -> str:

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from aibrix_extproc.simulator.errors import EngineError, bad_request
+from aibrix_extproc.simulator.errors import EngineError, bad_request, bad_value
 from aibrix_extproc.simulator.tokenizer import count_tokens, decode
 
 _MEDIA: Final = {"image_url", "input_image", "image", "input_audio", "audio_url", "video_url", "file"}
@@ -21,9 +21,7 @@ _CHARS_PER_TOKEN: Final = 128
 def render_chat(messages: Sequence[Mapping[str, Any]], tools: object, multimodal: bool, model: str) -> bytes:
     """The prompt of a conversation."""
     if not messages:
-        raise bad_request(
-            "Cannot apply chat template to an empty conversation. Please provide at least one message.", "messages"
-        )
+        raise bad_request("Cannot apply chat template to an empty conversation. Provide at least one message.")
     parts = [f"<|tools|>{json.dumps(tools, ensure_ascii=False)}\n"] if tools else []
     for message in messages:
         text = _content(message.get("content"), multimodal, model)
@@ -55,39 +53,52 @@ def split_prompts(
     return [item if isinstance(item, str) else list(item) for item in prompt if not isinstance(item, int)]
 
 
-def check_length(prompt: bytes, prompt_tokens: int, requested: int | None, max_model_len: int) -> None:
-    """Refuse what does not fit into the context."""
-    if len(prompt) > _CHARS_PER_TOKEN * max_model_len:
-        raise _too_long("input_text", len(prompt), max_model_len, f"contains {len(prompt)} characters")
+def check_length(prompt: str | Sequence[int] | None, data: bytes, requested: int | None, max_model_len: int) -> int:
+    """The tokens of a prompt, or the refusal if they leave no room for an answer.
+
+    A text is only counted up to one token more than fits, as in vLLM.
+    """
     if requested is not None and requested > max_model_len:
-        raise bad_request(
-            f"max_tokens={requested} cannot be greater than max_model_len={max_model_len}. "
-            f"Please request fewer output tokens. (parameter=max_tokens, value={requested})",
+        raise bad_value(
             "max_tokens",
+            requested,
+            f"max_tokens={requested} cannot be greater than max_model_len={max_model_len}. "
+            "Please request fewer output tokens.",
         )
-    if prompt_tokens >= max_model_len:
-        raise _too_long("input_tokens", prompt_tokens, max_model_len, f"contains at least {prompt_tokens} input tokens")
-    if requested is not None and prompt_tokens + requested > max_model_len:
-        raise bad_request(
-            f"This model's maximum context length is {max_model_len} tokens. However, you requested {requested} output "
-            f"tokens and your prompt contains at least {prompt_tokens} input tokens, for a total of at least "
-            f"{prompt_tokens + requested} tokens. Please reduce the length of the input prompt or the number of "
-            f"requested output tokens. (parameter=input_tokens, value={prompt_tokens})",
-            "input_tokens",
+    tokens = count_tokens(data) if prompt is None or isinstance(prompt, str) else len(prompt)
+    if tokens > max_model_len:
+        raise too_long(data, tokens, max_model_len, exact=not (prompt is None or isinstance(prompt, str)))
+    if tokens == max_model_len:
+        raise bad_value("max_tokens", 0, "max_tokens must be at least 1, got 0.")
+    return tokens
+
+
+def too_long(data: bytes, tokens: int, max_model_len: int, exact: bool = False) -> EngineError:
+    """The refusal of a prompt that does not fit into the context."""
+    bound = _CHARS_PER_TOKEN * max_model_len
+    if len(data) > bound and not exact:
+        param, value = "input_text", len(data)
+        what = (
+            f"{value} characters (more than {bound} characters, which is the upper bound for "
+            f"{max_model_len} input tokens)"
         )
+    else:
+        param, value = "input_tokens", tokens if exact else min(tokens, max_model_len + 1)
+        what = (
+            f"{'' if exact else 'at least '}{value} input tokens, which exceeds this limit even without any output "
+            "tokens"
+        )
+    return bad_value(
+        param,
+        value,
+        f"This model's maximum context length is {max_model_len} tokens. However, your prompt contains {what}. "
+        "Please reduce the length of the input prompt.",
+    )
 
 
 def prompt_tokens_of(prompt: str | Sequence[int], data: bytes) -> int:
     """Tokens of one prompt; a list of tokens counts as what it is."""
     return count_tokens(data) if isinstance(prompt, str) else len(prompt)
-
-
-def _too_long(param: str, value: int, max_model_len: int, what: str) -> EngineError:
-    return bad_request(
-        f"This model's maximum context length is {max_model_len} tokens. However, your prompt {what}. "
-        f"Please reduce the length of the input prompt. (parameter={param}, value={value})",
-        param,
-    )
 
 
 def _content(content: object, multimodal: bool, model: str) -> str:

@@ -9,7 +9,8 @@ from aibrix_extproc.simulator.errors import UNREADABLE, EngineError, ReplyError
 from aibrix_extproc.simulator.wire import Call
 
 _Body = TypeVar("_Body", bound=BaseModel)
-_ROUTERS: Final = "/usr/local/lib/python3.12/site-packages/vllm/entrypoints"
+_SHOWN_ERRORS: Final = 10
+_UNION_MEMBERS: Final = frozenset({"str", "NamedTool"})
 
 
 def read_body(call: Call, model: type[_Body]) -> _Body:
@@ -20,44 +21,45 @@ def read_body(call: Call, model: type[_Body]) -> _Body:
         # from_attributes gives lists and numbers FastAPI's error rather than pydantic's own.
         return model.model_validate(document, from_attributes=True)
     except ValidationError as error:
-        raise validation_error(call, _errors_of(error)) from None
+        raise validation_error(_errors_of(error)) from None
 
 
 def require_json(call: Call) -> None:
     """Refuse other media types than JSON; parameters of the type are fine."""
     media = call.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media != "application/json":
-        raise EngineError(400, "Bad Request", _only_json(call))
+        message = "1 validation error:\n  Unsupported Media Type: Only 'application/json' is allowed"
+        raise EngineError(400, "Bad Request", message)
 
 
-def validation_error(call: Call, errors: list[dict[str, Any]]) -> EngineError:
-    """A refusal with the dump that vLLM sends, file name included."""
+def validation_error(errors: list[dict[str, Any]]) -> EngineError:
+    """A refusal with the dump that vLLM sends: ten errors at most, values shortened."""
     plural = "s" if len(errors) != 1 else ""
-    lines = "".join(f"  {error}\n" for error in errors)
-    endpoint = call.path.strip("/").replace("/", "_").removeprefix("v1_")
-    context = (
-        f'\n  File "{_ROUTERS}/openai/api_router.py", line 41, in create_{endpoint}\n    {call.method} {call.path}'
-    )
-    param = ".".join(map(str, errors[0]["loc"])) if errors else None
-    return EngineError(400, "Bad Request", f"{len(errors)} validation error{plural}:\n{lines}{context}", param)
+    lines = [f"  {_shown(error)}" for error in errors[:_SHOWN_ERRORS]]
+    if len(errors) > _SHOWN_ERRORS:
+        lines.append(f"  ...and {len(errors) - _SHOWN_ERRORS} more errors")
+    message = "\n".join((f"{len(errors)} validation error{plural}:", *lines))
+    return EngineError(400, "Bad Request", message, _dotted(errors[0]["loc"]))
 
 
-def missing_field(call: Call, *names: str) -> EngineError:
+def missing_field(*names: str) -> EngineError:
     """The refusal of a request without a required field."""
-    error = {"type": "missing", "loc": ("body", *names), "msg": "Field required", "input": None}
-    return validation_error(call, [error])
+    return validation_error([{"type": "missing", "loc": ("body", *names), "msg": "Field required", "input": None}])
 
 
 def _decode(call: Call) -> object:
     if not call.body:
-        raise missing_field(call)
+        raise missing_field()
     try:
-        return json.loads(call.body.decode("utf-8"))
+        document: object = json.loads(call.body.decode("utf-8"))
     except json.JSONDecodeError as error:
-        raise validation_error(call, [_json_error(error)]) from None
+        raise validation_error([_json_error(error)]) from None
     except (ValueError, RecursionError):
         # Bad UTF-8, numbers of thousands of digits, thousands of brackets: Starlette's own answer.
         raise ReplyError(UNREADABLE) from None
+    if document is None:
+        raise missing_field()
+    return document
 
 
 def _json_error(error: json.JSONDecodeError) -> dict[str, Any]:
@@ -79,5 +81,14 @@ def _errors_of(error: ValidationError) -> list[dict[str, Any]]:
     return found
 
 
-def _only_json(call: Call) -> str:
-    return f"1 validation error:\n  Unsupported Media Type: Only 'application/json' is allowed\n\n    {call.path}"
+def _shown(error: dict[str, Any]) -> dict[str, Any]:
+    value = error["input"]
+    if isinstance(value, dict | list):
+        value = f"<{type(value).__name__} of {len(value)} items>"
+    return {**error, "loc": _dotted(error["loc"]), "input": str(value)}
+
+
+def _dotted(loc: tuple[object, ...]) -> str:
+    """A location without the names that pydantic gives to the members of a union."""
+    parts = [str(part) for part in loc]
+    return ".".join(part for part in parts if part not in _UNION_MEMBERS and "[" not in part)

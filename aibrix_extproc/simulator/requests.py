@@ -3,9 +3,9 @@
 Unknown fields are kept and ignored, as in vLLM.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class Body(BaseModel):
@@ -76,7 +76,7 @@ class Sampling(Body):
     seed: int | None = None
     stream: bool | None = False
     stream_options: StreamOptions | None = None
-    stop: str | list[str] | None = None
+    stop: str | Annotated[list[str], Field(max_length=4)] | None = None
     presence_penalty: float | None = 0.0
     frequency_penalty: float | None = 0.0
     min_tokens: int = 0
@@ -129,7 +129,7 @@ class ResponsesBody(Body):
     reasoning: dict[str, Any] | None = None
     truncation: Literal["auto", "disabled"] | None = "disabled"
     service_tier: str = "auto"
-    top_logprobs: int | None = 0
+    top_logprobs: int | None = None
     user: str | None = None
     cache_salt: str | None = None
 
@@ -140,11 +140,19 @@ class MessagesBody(Body):
     model: str
     messages: list[dict[str, Any]]
     max_tokens: int
+    top_k: int | None = None
     system: str | list[dict[str, Any]] | None = None
     stop_sequences: list[str] | None = None
     stream: bool | None = False
     temperature: float | None = None
     top_p: float | None = None
+
+    @field_validator("max_tokens")
+    @classmethod
+    def _must_be_positive(cls, value: int) -> int:
+        if value < 1:
+            raise ValueError("max_tokens must be positive")
+        return value
 
 
 class CountTokensBody(Body):

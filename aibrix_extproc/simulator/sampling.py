@@ -3,49 +3,56 @@
 from collections.abc import Sequence
 
 from aibrix_extproc.simulator.engine import Job
-from aibrix_extproc.simulator.errors import EngineError, bad_value
+from aibrix_extproc.simulator.errors import EngineError, bad_parameter, bad_request, bad_value
 from aibrix_extproc.simulator.models import Model
 from aibrix_extproc.simulator.options import SimulatorOptions
 from aibrix_extproc.simulator.requests import Sampling
 from aibrix_extproc.simulator.script import Bounds, Script, text_script, word_tokens, write_script
 from aibrix_extproc.simulator.wire import Call
 
-_MAX_STOP_STRINGS = 4
+_MAX_LOGPROBS = 20
 
 
 def check_sampling(body: Sampling, max_tokens: int | None) -> None:
-    """Refuse parameters out of range, in vLLM's words."""
-    for param, value in (("temperature", body.temperature),):
-        if value is not None and value < 0:
-            raise bad_value(param, value, f"temperature must be non-negative, got {value}.")
-    if body.top_p is not None and not 0 < body.top_p <= 1:
-        raise bad_value("top_p", body.top_p, f"top_p must be in (0, 1], got {body.top_p}.")
+    """Refuse parameters out of range, in vLLM's words; only some of its refusals name the parameter."""
+    if body.stream_options is not None and not body.stream:
+        raise stream_options_error()
+    check_temperature(body.temperature, body.top_p, max_tokens)
     if body.n is not None and body.n < 1:
-        raise bad_value("n", body.n, f"n must be at least 1, got {body.n}.")
-    if max_tokens is not None and max_tokens < 1:
-        raise bad_value("max_tokens", max_tokens, f"max_tokens must be at least 1, got {max_tokens}.")
-    for param, penalty in (
+        raise bad_request(f"n must be at least 1, got {body.n}.")
+    for name, penalty in (
         ("presence_penalty", body.presence_penalty),
         ("frequency_penalty", body.frequency_penalty),
     ):
         if penalty is not None and not -2 <= penalty <= 2:
-            raise bad_value(param, penalty, f"{param} must be in [-2, 2], got {penalty}.")
+            raise bad_request(f"{name} must be in [-2, 2], got {penalty}.")
     if body.top_k is not None and body.top_k < -1:
-        raise bad_value("top_k", body.top_k, f"top_k must be 0 (disable), or at least 1, got {body.top_k}.")
-    if len(stops_of(body)) > _MAX_STOP_STRINGS:
-        raise bad_value("stop", stops_of(body), f"stop must have at most {_MAX_STOP_STRINGS} strings.")
-    check_stream_options(body)
+        raise bad_request(f"top_k must be 0 (disable), or at least 1, got {body.top_k}.")
 
 
-def check_stream_options(body: Sampling) -> None:
-    """Options of a stream need a stream."""
-    if body.stream_options is not None and not body.stream:
-        raise stream_options_error()
+def check_temperature(temperature: float | None, top_p: float | None, max_tokens: int | None) -> None:
+    """Refuse what every kind of generation refuses."""
+    if temperature is not None and temperature < 0:
+        raise bad_value("temperature", temperature, f"temperature must be non-negative, got {temperature}.")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise bad_value("top_p", top_p, f"top_p must be in (0, 1], got {top_p}.")
+    if max_tokens is not None and max_tokens < 1:
+        raise bad_value("max_tokens", max_tokens, f"max_tokens must be at least 1, got {max_tokens}.")
+
+
+def check_logprobs(count: int | None) -> None:
+    """Refuse more alternatives than an engine gives."""
+    if count is not None and count > _MAX_LOGPROBS:
+        raise bad_value(
+            "logprobs",
+            count,
+            f"Requested sample logprobs of {count}, which is greater than max allowed: {_MAX_LOGPROBS}",
+        )
 
 
 def stream_options_error() -> EngineError:
     """The refusal of options without a stream."""
-    return EngineError(400, "Bad Request", "Stream options can only be defined when `stream=True`.", "stream_options")
+    return bad_parameter("stream_options", "Stream options can only be defined when `stream=True`.")
 
 
 def stops_of(body: Sampling) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final
 
 from aiohttp import web
@@ -24,8 +24,16 @@ _EVENTS_ONLY: Final = frozenset({FaultName.ERROR_EVENT, FaultName.FIRST_EVENT_ER
 class Sender:
     """Sends the answer of one request."""
 
-    def __init__(self, request: web.BaseRequest, keep_alive: float, fault: Fault | None, crash: Callable[[], None]):
+    def __init__(
+        self,
+        request: web.BaseRequest,
+        keep_alive: float,
+        fault: Fault | None,
+        crash: Callable[[], None],
+        common: Mapping[str, str],
+    ) -> None:
         self._request = request
+        self._common = common
         self._keep_alive = keep_alive
         self._fault = fault
         self._crash = crash
@@ -83,12 +91,11 @@ class Sender:
         headers["Server"] = "uvicorn"
         # The request's class takes an empty content type off again, against aiohttp's default.
         headers["Content-Type"] = content_type
+        headers.update(self._common)
         if self._keep_alive <= 0:
             response.force_close()
         else:
             headers["Keep-Alive"] = f"timeout={self._keep_alive:g}"
-        if "Origin" in self._request.headers:
-            headers["Vary"] = "Origin"
         return response
 
     async def _write(self, response: web.StreamResponse, data: bytes) -> None:

@@ -44,7 +44,7 @@ class Call:
 
     def request_id(self) -> str:
         """The id that vLLM builds the response's id from."""
-        return self.headers.get("x-request-id") or uuid4().hex
+        return self.headers.get("x-request-id") or uuid4().hex[:16]
 
 
 def _nothing() -> None:

@@ -7,6 +7,7 @@ import aiohttp
 import pytest
 
 from aibrix_extproc.simulator.options import SimulatorOptions, Task
+from aibrix_extproc.simulator.reading import validation_error
 from aibrix_extproc.simulator.server import Simulator
 from tests.simulator.conversation import HELLO, chat_url, post
 
@@ -16,39 +17,65 @@ IMAGE = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": 
 
 # changes of a good chat request, status, type, param, part of the message
 CHAT_REFUSALS: list[tuple[dict[str, Any], int, str, str | None, str]] = [
-    ({"model": "nope"}, 404, "NotFoundError", "model", "The model `nope` does not exist. Valid aliases: alias-a, "),
+    (
+        {"model": "nope"},
+        404,
+        "NotFoundError",
+        "model",
+        "The model `nope` does not exist. Valid aliases: sim-model, alias-a, ",
+    ),
     ({"model": "nope", "stream": True}, 404, "NotFoundError", "model", "does not exist"),
-    ({"model": 5}, 400, "Bad Request", "body.model", "'type': 'string_type', 'loc': ('body', 'model')"),
-    ({"messages": ...}, 400, "Bad Request", "body.messages", "'type': 'missing', 'loc': ('body', 'messages')"),
+    ({"model": 5}, 400, "Bad Request", "body.model", "'type': 'string_type', 'loc': 'body.model'"),
+    ({"messages": ...}, 400, "Bad Request", "body.messages", "'type': 'missing', 'loc': 'body.messages'"),
     ({"messages": "hi"}, 400, "Bad Request", "body.messages", "list_type"),
     ({"messages": []}, 400, "BadRequestError", None, "Cannot apply chat template to an empty conversation"),
     ({"temperature": "hot"}, 400, "Bad Request", "body.temperature", "float_parsing"),
     ({"temperature": -1}, 400, "BadRequestError", "temperature", " (parameter=temperature, value=-1.0)"),
     ({"top_p": 3}, 400, "BadRequestError", "top_p", " (parameter=top_p, value=3.0)"),
-    ({"n": 0}, 400, "BadRequestError", "n", " (parameter=n, value=0)"),
+    ({"n": 0}, 400, "BadRequestError", None, "n must be at least 1, got 0."),
     ({"max_tokens": 0}, 400, "BadRequestError", "max_tokens", " (parameter=max_tokens, value=0)"),
     ({"max_tokens": 257}, 400, "BadRequestError", "max_tokens", "max_tokens=257 cannot be greater than max_model_len"),
-    (
-        {"max_tokens": 255},
-        400,
-        "BadRequestError",
-        "input_tokens",
-        "This model's maximum context length is 256 tokens. However, you requested 255 output tokens",
-    ),
     (
         {"messages": [{"role": "user", "content": "x" * 1100}]},
         400,
         "BadRequestError",
         "input_tokens",
-        "This model's maximum context length is 256 tokens. However, your prompt contains at least",
+        "This model's maximum context length is 256 tokens. However, your prompt contains at least 257 input tokens, "
+        "which exceeds this limit even without any output tokens.",
     ),
     ({"messages": [{"role": "user", "content": "x" * 40000}]}, 400, "BadRequestError", "input_text", "characters"),
-    ({"stream_options": {"include_usage": True}}, 400, "Bad Request", "stream_options", "`stream=True`"),
-    ({"tools": [TOOL]}, 400, "BadRequestError", "tool_choice", '"auto" tool choice requires --enable-auto-tool-choice'),
-    ({"tool_choice": "required"}, 400, "Bad Request", "tool_choice", "`tools` must be set"),
+    ({"stream_options": {"include_usage": True}}, 400, "BadRequestError", "stream_options", "`stream=True`"),
+    ({"tools": [TOOL]}, 400, "BadRequestError", None, '"auto" tool choice requires --enable-auto-tool-choice'),
+    ({"tool_choice": "required"}, 400, "BadRequestError", "tool_choice", "`tools` must be set"),
+    ({"tools": []}, 400, "BadRequestError", "tools", "must not be an empty array"),
+    (
+        {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "g"}}},
+        400,
+        "BadRequestError",
+        "tool_choice",
+        "does not match any of the specified `tools` (parameter=tool_choice)",
+    ),
+    ({"presence_penalty": 3}, 400, "BadRequestError", None, "presence_penalty must be in [-2, 2], got 3.0."),
+    ({"top_k": -5}, 400, "BadRequestError", None, "top_k must be 0 (disable), or at least 1, got -5."),
+    ({"logprobs": True, "top_logprobs": 50}, 400, "BadRequestError", "logprobs", "greater than max allowed: 20"),
+    ({"response_format": {"type": "x"}}, 400, "Bad Request", "body.response_format.type", "literal_error"),
+    (
+        {"messages": [{"content": "x"}]},
+        400,
+        "Bad Request",
+        "body.messages.0.ChatCompletionDeveloperMessageParam.role",
+        "Field required",
+    ),
+    (
+        {"messages": [{"role": "user", "content": 5}]},
+        400,
+        "Bad Request",
+        "body.messages.0.ChatCompletionDeveloperMessageParam.content",
+        "string_type",
+    ),
     ({"top_logprobs": 3}, 400, "BadRequestError", "top_logprobs", "`logprobs` must be set"),
     ({"messages": [IMAGE]}, 400, "BadRequestError", None, "is not a multimodal model"),
-    ({"stop": ["a", "b", "c", "d", "e"]}, 400, "BadRequestError", "stop", "at most 4"),
+    ({"stop": ["a", "b", "c", "d", "e"]}, 400, "Bad Request", "body.stop", "'input': '<list of 5 items>'"),
 ]
 
 
@@ -70,8 +97,7 @@ async def test_bad_chat_request_is_refused_in_shape_a(
     error = answer["error"]
     assert (got, error["type"], error["code"]) == (status, kind, status)
     assert part in error["message"]
-    if param is not None:
-        assert error["param"] == param
+    assert error["param"] == param
 
 
 @pytest.mark.parametrize(
@@ -79,7 +105,7 @@ async def test_bad_chat_request_is_refused_in_shape_a(
     [
         (b"{bad", "application/json", ("A", "body.1", "JSON decode error")),
         (b"[1]", "application/json", ("A", "body", "valid dictionary")),
-        (b"null", "application/json", ("A", "body", "")),
+        (b"null", "application/json", ("A", "body", "Field required")),
         (b"", "application/json", ("A", "body", "Field required")),
         (b'{"x":"\xff"}', "application/json", ("B", None, "There was an error parsing the body")),
         (b"\x1f\x8b\x08", "application/json", ("B", None, "There was an error parsing the body")),
@@ -199,6 +225,39 @@ async def test_messages_errors_are_anthropic_unless_validation(sim: Simulator, h
     url = f"{sim.url}/v1/messages"
     good = {"model": "sim-model", "max_tokens": 5, "messages": HELLO["messages"]}
     status, body = await post(http, url, {**good, "model": "nope"})
-    assert (status, body["type"], body["error"]["type"]) == (404, "error", "not_found_error")
+    assert (status, body["type"], body["error"]["type"]) == (404, "error", "NotFoundError")
     status, body = await post(http, url, {"model": "sim-model", "messages": []})
     assert (status, body["error"]["code"], body["error"]["param"]) == (400, 400, "body.max_tokens")
+
+
+async def test_answer_gets_the_room_that_the_prompt_leaves(sim: Simulator, http: aiohttp.ClientSession) -> None:
+    _, body = await post(http, chat_url(sim), {**HELLO, "max_tokens": 256, "ignore_eos": True})
+    assert body["usage"]["total_tokens"] == 256
+    assert body["choices"][0]["finish_reason"] == "length"
+
+
+@pytest.mark.parametrize(
+    ("tokens", "part"),
+    [(256, "max_tokens must be at least 1, got 0."), (300, "contains 300 input tokens, which exceeds")],
+)
+async def test_prompt_of_tokens_that_fills_the_context_is_refused(
+    sim: Simulator, http: aiohttp.ClientSession, tokens: int, part: str
+) -> None:
+    status, body = await post(http, f"{sim.url}/v1/completions", {"prompt": [1] * tokens})
+    assert status == 400
+    assert part in body["error"]["message"]
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "f"}}])
+async def test_tool_choice_without_a_parser_is_refused(http: aiohttp.ClientSession, choice: Any) -> None:
+    async with Simulator(SimulatorOptions(tool_call_parser=False)) as sim:
+        status, body = await post(http, chat_url(sim), {**HELLO, "tools": [TOOL], "tool_choice": choice})
+    assert (status, body["error"]["param"]) == (400, None)
+    assert "requires --tool-call-parser to be set" in body["error"]["message"]
+
+
+def test_validation_error_shows_ten_failures_at_most() -> None:
+    errors = [{"type": "missing", "loc": ("body", index), "msg": "x", "input": {}} for index in range(12)]
+    message = validation_error(errors).message
+    assert message.startswith("12 validation errors:\n  {'type': 'missing', 'loc': 'body.0'")
+    assert message.endswith("'body.9', 'msg': 'x', 'input': '<dict of 0 items>'}\n  ...and 2 more errors")

@@ -344,7 +344,7 @@ async def test_models_list_has_aliases_and_adapters() -> None:
         assert (found["lora-1"]["root"], found["lora-1"]["parent"]) == ("/loras/1", "base")
         answer = await client.chat.completions.create(model="lora-1", messages=HELLO)
         assert answer.model == "lora-1"
-        with pytest.raises(openai.NotFoundError, match=r"`nope` does not exist\. Valid aliases: alias\."):
+        with pytest.raises(openai.NotFoundError, match=r"`nope` does not exist\. Valid aliases: base, alias\."):
             await client.chat.completions.create(model="nope", messages=HELLO)
 
 

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aibrix_extproc.simulator.json_sample import sample_json
@@ -17,8 +17,11 @@ from aibrix_extproc.simulator.tokenizer import count_tokens, decode, encode, spl
 from aibrix_extproc.simulator.vectors import class_probabilities, relevance
 
 BLOCK = 64
+# Other tests share the cores: an example may take long for reasons of its own.
+PATIENT = settings(deadline=None, max_examples=50)
 
 
+@PATIENT
 @given(st.text())
 def test_tokens_of_a_text_decode_to_it(text: str) -> None:
     data = text.encode()
@@ -27,6 +30,7 @@ def test_tokens_of_a_text_decode_to_it(text: str) -> None:
     assert len(tokens) == count_tokens(data)
 
 
+@PATIENT
 @given(st.text())
 def test_pieces_of_a_text_join_to_it(text: str) -> None:
     pieces = split_text(text)
@@ -38,6 +42,7 @@ def test_foreign_tokens_decode_to_placeholders() -> None:
     assert decode([0, 7, 2**40]) == "<0><7><1099511627776>"
 
 
+@PATIENT
 @given(st.integers(), st.binary(max_size=50), st.integers(0, 7), st.integers(0, 9000))
 def test_words_are_as_many_as_wanted_and_count_as_tokens(seed: int, prompt: bytes, choice: int, count: int) -> None:
     words = word_tokens(seed, prompt, choice, count)
@@ -129,6 +134,7 @@ def test_prefix_cache_forgets_the_least_recent_block() -> None:
     assert [cache.match(chain, BLOCK + 1) for chain in chains] == [16, 0, 16]
 
 
+@PATIENT
 @given(st.lists(st.binary(min_size=0, max_size=400), max_size=12), st.integers(1, 8))
 def test_prefix_cache_stays_within_its_capacity(texts: list[bytes], capacity: int) -> None:
     cache = PrefixCache(2, capacity)
@@ -176,6 +182,7 @@ def test_frozen_scheduler_admits_nobody() -> None:
     assert scheduler.admit() == ["a"]
 
 
+@PATIENT
 @given(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 9), st.sampled_from(["", "x", "y"]))), st.data())
 def test_scheduler_never_exceeds_its_limits_and_ends_empty(claims: list[tuple[int, int, str]], data: Any) -> None:
     scheduler = Scheduler(3, 9, 1)
@@ -242,6 +249,7 @@ def test_broken_form_is_refused(content_type: str, body: bytes) -> None:
         parse_form(content_type, body)
 
 
+@PATIENT
 @given(st.text(), st.text())
 def test_scores_and_probabilities_stay_between_zero_and_one(query: str, document: str) -> None:
     assert 0 <= relevance(query, document) <= 1

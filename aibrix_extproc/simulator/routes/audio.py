@@ -12,7 +12,7 @@ from aibrix_extproc.simulator.engine import Job, Ticket
 from aibrix_extproc.simulator.errors import ReplyError, bad_request, shape_b
 from aibrix_extproc.simulator.models import Model
 from aibrix_extproc.simulator.multipart import MultipartError, Part, parse_form
-from aibrix_extproc.simulator.reading import validation_error
+from aibrix_extproc.simulator.reading import missing_field, validation_error
 from aibrix_extproc.simulator.routes.chat_stream import DONE, event
 from aibrix_extproc.simulator.sampling import answer_script, make_job, stream_options_error
 from aibrix_extproc.simulator.script import Bounds, Script
@@ -90,14 +90,13 @@ def _plan(call: Call, kind: str) -> SpeechAnswer:
     fields = _read_form(call)
     file = fields.get("file")
     if file is None or file.filename is None:
-        raise validation_error(call, [{"type": "missing", "loc": ("body", "file"), "msg": "Field required",
-                                       "input": None}])  # fmt: skip
+        raise missing_field("file")
     values = {name: part.text for name, part in fields.items() if part.filename is None}
     form = values.get("response_format", "json")
     if form not in _FORMATS:
         error = {"type": "literal_error", "loc": ("body", "response_format"), "input": form,
                  "msg": "Input should be 'json', 'text', 'srt', 'verbose_json' or 'vtt'"}  # fmt: skip
-        raise validation_error(call, [error])
+        raise validation_error([error])
     stream, include_usage = _truth(values, "stream"), _truth(values, "stream_include_usage")
     if include_usage and not stream:
         raise stream_options_error()
@@ -160,13 +159,12 @@ def _truth(values: dict[str, str], name: str) -> bool:
 
 
 async def _stream(call: Call, answer: SpeechAnswer, ticket: Ticket) -> AsyncIterator[bytes]:
-    paced = bool(answer.job.itl_seconds or answer.job.tokens_per_write)
     pending: list[bytes] = []
     async for start, end in call.engine.pace(ticket):
         for position in range(start, end):
             piece = answer.script.pieces[position]
             pending.append(_chunk(answer, {"content": piece.lstrip() if position == 0 else piece}))
-        if paced:
+        if answer.job.paced:
             yield b"".join(pending)
             pending.clear()
     pending.append(_chunk(answer, {"content": ""}, ticket.finish_reason(0)))

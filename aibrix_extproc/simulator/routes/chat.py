@@ -7,16 +7,18 @@ from typing import Any
 from uuid import uuid4
 
 from aibrix_extproc.simulator.engine import Job, Ticket
-from aibrix_extproc.simulator.errors import EngineError, bad_request, bad_value
+from aibrix_extproc.simulator.errors import bad_parameter, bad_request
 from aibrix_extproc.simulator.json_sample import sample_json
 from aibrix_extproc.simulator.logprobs import chat_logprobs
 from aibrix_extproc.simulator.models import Model
+from aibrix_extproc.simulator.options import SimulatorOptions
 from aibrix_extproc.simulator.prompts import check_length, render_chat
-from aibrix_extproc.simulator.reading import read_body
+from aibrix_extproc.simulator.reading import read_body, validation_error
 from aibrix_extproc.simulator.requests import ChatBody, NamedTool, ResponseFormat, Tool
 from aibrix_extproc.simulator.routes.chat_stream import stream_chat
 from aibrix_extproc.simulator.sampling import (
     answer_script,
+    check_logprobs,
     check_sampling,
     load_headers,
     make_job,
@@ -24,7 +26,7 @@ from aibrix_extproc.simulator.sampling import (
     token_budget,
 )
 from aibrix_extproc.simulator.script import Bounds, Script
-from aibrix_extproc.simulator.tokenizer import count_tokens
+from aibrix_extproc.simulator.usage import whole_usage
 from aibrix_extproc.simulator.wire import Answer, Call, EventStream, json_reply
 
 
@@ -42,18 +44,22 @@ class ChatAnswer:
     tool_call_id: str
     job: Job
     reasoning_tokens: int
-    show_cached: bool
+    detailed: bool
+    """Whether usage tells about cached tokens."""
+    fingerprint: str
 
-    def usage(self, ticket: Ticket) -> dict[str, Any]:
-        """The usage object."""
-        generated = sum(self.job.lengths)
-        details = {"cached_tokens": ticket.cached_tokens} if self.show_cached else None
+    def head(self) -> dict[str, Any]:
+        """What chunks begin with."""
         return {
-            "prompt_tokens": self.job.prompt_tokens,
-            "total_tokens": self.job.prompt_tokens + generated,
-            "completion_tokens": generated,
-            "prompt_tokens_details": details,
+            "id": self.response_id,
+            "object": "chat.completion.chunk",
+            "created": self.created,
+            "model": self.model.name,
         }
+
+    def call_id(self, index: int) -> str:
+        """The id of a choice's tool call."""
+        return self.tool_call_id if index == 0 else f"{self.tool_call_id}-{index}"
 
 
 async def create_chat_completion(call: Call) -> Answer:
@@ -73,13 +79,12 @@ def plan_chat(call: Call) -> ChatAnswer:
     body = read_body(call, ChatBody)
     _check_form(body)
     model = call.engine.models.resolve(body.model)
-    tool = _called_tool(body, options.auto_tool_choice)
+    tool = _called_tool(body, options)
     requested = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
     check_sampling(body, requested)
     tools = [entry.model_dump() for entry in body.tools] if body.tools else None
     prompt = render_chat(body.messages, tools, options.multimodal, model.name)
-    prompt_tokens = count_tokens(prompt)
-    check_length(prompt, prompt_tokens, requested, options.max_model_len)
+    prompt_tokens = check_length(None, prompt, requested, options.max_model_len)
     budget = token_budget(requested, prompt_tokens, options)
     text = _arguments(tool) if tool else formatted_text(body.response_format)
     bounds = Bounds(
@@ -103,7 +108,8 @@ def plan_chat(call: Call) -> ChatAnswer:
         tool_call_id=f"chatcmpl-tool-{uuid4().hex[:16]}",
         job=make_job(call, model, prompt, prompt_tokens, scripts, budget, body.cache_salt or ""),
         reasoning_tokens=0 if tool else call.pace.reasoning_tokens,
-        show_cached=options.prompt_tokens_details,
+        detailed=options.prompt_tokens_details,
+        fingerprint=options.fingerprint,
     )
 
 
@@ -116,11 +122,14 @@ def chat_completion(answer: ChatAnswer, ticket: Ticket) -> dict[str, Any]:
         "model": answer.model.name,
         "choices": [_choice(answer, ticket, index) for index in range(len(answer.scripts))],
         "service_tier": None,
-        "system_fingerprint": None,
-        "usage": answer.usage(ticket),
+        "system_fingerprint": answer.fingerprint,
+        "usage": whole_usage(answer.job, ticket, answer.detailed),
         "prompt_logprobs": None,
         "prompt_token_ids": None,
+        "prompt_text": None,
         "kv_transfer_params": None,
+        "ec_transfer_params": None,
+        "metrics": None,
     }
 
 
@@ -142,13 +151,12 @@ def _choice(answer: ChatAnswer, ticket: Ticket, index: int) -> dict[str, Any]:
         "annotations": None,
         "audio": None,
         "function_call": None,
-        "tool_calls": [],
         "reasoning": "".join(script.pieces[: answer.reasoning_tokens]) or None,
     }
     if answer.tool is not None:
         function = {"name": answer.tool, "arguments": script.text}
-        call_id = answer.tool_call_id if index == 0 else f"{answer.tool_call_id}-{index}"
-        message |= {"content": None, "tool_calls": [{"id": call_id, "type": "function", "function": function}]}
+        call = {"id": answer.call_id(index), "type": "function", "function": function}
+        message |= {"content": None, "tool_calls": [call]}
     logprobs = chat_logprobs(script.pieces, answer.body.top_logprobs or 0) if answer.body.logprobs else None
     return {
         "index": index,
@@ -157,46 +165,57 @@ def _choice(answer: ChatAnswer, ticket: Ticket, index: int) -> dict[str, Any]:
         "finish_reason": ticket.finish_reason(index),
         "stop_reason": script.stop_reason,
         "token_ids": None,
+        "routed_experts": None,
     }
 
 
 def _check_form(body: ChatBody) -> None:
+    for index, message in enumerate(body.messages):
+        _check_message(index, message)
     if body.top_logprobs and not body.logprobs:
-        raise bad_request("when using `top_logprobs`, `logprobs` must be set to true.", "top_logprobs")
-    if body.top_logprobs is not None and body.top_logprobs > 20:
-        raise bad_value(
-            "top_logprobs", body.top_logprobs, f"Requested sample logprobs of {body.top_logprobs}, greater than 20."
+        raise bad_parameter("top_logprobs", "when using `top_logprobs`, `logprobs` must be set to true.")
+    check_logprobs(body.top_logprobs)
+    if body.tools == []:
+        advice = "Either provide at least one tool or omit the field entirely."
+        raise bad_parameter("tools", f"`tools` must not be an empty array. {advice}")
+    if body.tool_choice not in (None, "none", "auto") and not body.tools:
+        raise bad_parameter("tool_choice", "When using `tool_choice`, `tools` must be set.")
+    if isinstance(body.tool_choice, NamedTool) and _named(body, body.tool_choice) is None:
+        raise bad_parameter(
+            "tool_choice", "The tool specified in `tool_choice` does not match any of the specified `tools`"
         )
 
 
-def _called_tool(body: ChatBody, auto: bool) -> Tool | None:
+def _check_message(index: int, message: dict[str, Any]) -> None:
+    """A message needs a role, and text or parts; vLLM tries eight kinds of message and dumps the failures of all."""
+    loc = ("body", "messages", index, "ChatCompletionDeveloperMessageParam")
+    if not isinstance(message.get("role"), str):
+        raise validation_error([{"type": "missing", "loc": (*loc, "role"), "msg": "Field required", "input": message}])
+    content = message.get("content")
+    if content is not None and not isinstance(content, str | list):
+        text = "Input should be a valid string"
+        raise validation_error([{"type": "string_type", "loc": (*loc, "content"), "msg": text, "input": content}])
+
+
+def _called_tool(body: ChatBody, options: SimulatorOptions) -> Tool | None:
     """The tool that the answer calls, by the request's tool choice."""
     choice = body.tool_choice
-    if not body.tools:
-        if choice not in (None, "none", "auto"):
-            raise EngineError(400, "Bad Request", "When using `tool_choice`, `tools` must be set.", "tool_choice")
+    if not body.tools or choice == "none":
         return None
-    if choice == "none":
-        return None
-    if isinstance(choice, NamedTool):
-        for tool in body.tools:
-            if tool.function.name == choice.function.name:
-                return tool
-        raise EngineError(
-            400,
-            "Bad Request",
-            "The tool specified in `tool_choice` does not match any of the specified `tools`",
-            "tool_choice",
-        )
-    if choice == "required":
-        return body.tools[0]
-    if not auto:
-        raise bad_request(
-            '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set', "tool_choice"
-        )
-    # Once it has the tool's result, the simulated model speaks: agents must come to an end.
-    last = body.messages[-1] if body.messages else {}
-    return body.tools[0] if last.get("role") in ("user", "developer", "system") else None
+    if choice in (None, "auto"):
+        if not (options.auto_tool_choice and options.tool_call_parser):
+            raise bad_request('"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set')
+        # Once it has the tool's result, the simulated model speaks: agents must come to an end.
+        last = body.messages[-1] if body.messages else {}
+        return body.tools[0] if last.get("role") in ("user", "developer", "system") else None
+    if not options.tool_call_parser:
+        shown = f'function "{choice.function.name}"' if isinstance(choice, NamedTool) else f'"{choice}"'
+        raise bad_request(f"tool_choice={shown} requires --tool-call-parser to be set")
+    return _named(body, choice) if isinstance(choice, NamedTool) else body.tools[0]
+
+
+def _named(body: ChatBody, choice: NamedTool) -> Tool | None:
+    return next((tool for tool in body.tools or () if tool.function.name == choice.function.name), None)
 
 
 def _arguments(tool: Tool) -> str:

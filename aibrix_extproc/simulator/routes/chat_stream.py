@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aibrix_extproc.simulator.engine import Engine, Ticket
 from aibrix_extproc.simulator.errors import dump
 from aibrix_extproc.simulator.logprobs import chat_logprobs
+from aibrix_extproc.simulator.usage import stream_usage
 
 if TYPE_CHECKING:
     from aibrix_extproc.simulator.routes.chat import ChatAnswer
@@ -24,26 +25,32 @@ def event(value: object) -> bytes:
     return b"data: " + dump(value) + b"\n\n"
 
 
+def escaped(piece: str) -> bytes:
+    """A token as JSON text."""
+    return json.dumps(piece, ensure_ascii=False).encode("utf-8", "replace")
+
+
 async def stream_chat(engine: Engine, answer: ChatAnswer, ticket: Ticket) -> AsyncIterator[bytes]:
-    """Role, tokens, finish, usage if asked for, end; without inter-token time all of it is one item."""
-    frames = [ChatFrame(answer, index) for index in range(len(answer.scripts))]
-    paced = bool(answer.job.itl_seconds or answer.job.tokens_per_write)
+    """Role, tokens, usage if asked for, end; without inter-token time all of it is one item."""
+    options = answer.body.stream_options
+    with_usage = options is not None and bool(options.include_usage)
+    frames = [ChatFrame(answer, index, not with_usage) for index in range(len(answer.scripts))]
     pending = [frame.role() for frame in frames]
     position = 0
     async for start, end in engine.pace(ticket):
-        if paced and pending:
+        if answer.job.paced and pending:
             yield b"".join(pending)
             pending.clear()
         for frame in frames:
             pending += frame.tokens(start, end)
         position = end
-        if paced:
+        if answer.job.paced:
             yield b"".join(pending)
             pending.clear()
-    pending += [frame.finish(ticket.finish_reason(frame.index)) for frame in frames]
-    options = answer.body.stream_options
-    if options is not None and options.include_usage:
-        pending.append(_usage(answer, ticket, position))
+    pending += [frame.finish(ticket.finish_reason(frame.index)) for frame in frames if not frame.finished]
+    if with_usage:
+        usage = stream_usage(answer.job, ticket, answer.detailed, position)
+        pending.append(event(answer.head() | {"choices": [], "usage": usage, "system_fingerprint": answer.fingerprint}))
     pending.append(DONE)
     yield b"".join(pending)
 
@@ -51,63 +58,70 @@ async def stream_chat(engine: Engine, answer: ChatAnswer, ticket: Ticket) -> Asy
 class ChatFrame:
     """Writes the chunks of one choice."""
 
-    def __init__(self, answer: ChatAnswer, index: int) -> None:
+    def __init__(self, answer: ChatAnswer, index: int, ends_stream: bool) -> None:
         self.index = index
+        self.finished = False
         self._answer = answer
         self._script = answer.scripts[index]
-        head = {
-            "id": answer.response_id,
-            "object": "chat.completion.chunk",
-            "created": answer.created,
-            "model": answer.model.name,
-        }
-        self._head = b"data: " + dump(head)[:-1] + b',"choices":['
+        self._ends_stream = ends_stream
+        self._head = b"data: " + dump(answer.head())[:-1] + b',"choices":['
         self._top = (answer.body.top_logprobs or 0) if answer.body.logprobs else None
         opening = self._head + b'{"index":%d,"delta":' % index
         closing = b',"logprobs":null,"finish_reason":null,"token_ids":null}]}\n\n'
         if answer.tool is None:
             self._before, self._after = opening + b'{"content":', b"}" + closing
         else:
-            self._before = opening + b'{"tool_calls":[{"index":0,"function":{"arguments":'
+            self._before = opening + b'{"content":null,"tool_calls":[{"index":0,"function":{"arguments":'
             self._after = b"}}]}" + closing
-        self._before_reasoning, self._after_reasoning = opening + b'{"reasoning":', b"}" + closing
 
     def role(self) -> bytes:
         """The first chunk; of a tool call also the one with its name."""
-        first = self._chunk({"role": "assistant", "content": ""})
+        choice = {
+            "index": self.index,
+            "delta": {"role": "assistant", "content": ""},
+            "logprobs": None,
+            "finish_reason": None,
+        }
+        first = event(self._answer.head() | {"choices": [choice], "prompt_token_ids": None, "prompt_text": None})
         if self._answer.tool is None:
             return first
         call = {
-            "id": self._answer.tool_call_id if self.index == 0 else f"{self._answer.tool_call_id}-{self.index}",
+            "id": self._answer.call_id(self.index),
             "type": "function",
             "index": 0,
-            "function": {"name": self._answer.tool, "arguments": ""},
+            "function": {"name": self._answer.tool},
         }
-        return first + self._chunk({"tool_calls": [call]})
+        return first + self._chunk({"content": None, "tool_calls": [call]})
 
     def tokens(self, start: int, end: int) -> list[bytes]:
-        """The chunks of some tokens."""
-        reasoning = self._answer.reasoning_tokens
-        if self._top is not None or start < reasoning:
-            return [self._slow_token(position) for position in range(start, min(end, len(self._script.pieces)))]
-        before, after = self._before, self._after
-        return [
-            before + json.dumps(piece, ensure_ascii=False).encode("utf-8", "replace") + after
-            for piece in self._script.pieces[start:end]
-        ]
+        """The chunks of some tokens; the one of the last token carries the finish reason, as in vLLM."""
+        pieces = self._script.pieces
+        last = len(pieces) - 1
+        stop = min(end, last)
+        if self._top is not None or start < self._answer.reasoning_tokens:
+            chunks = [self._chunk(self._delta(at), logprobs=self._logprobs(at)) for at in range(start, stop)]
+        else:
+            before, after = self._before, self._after
+            chunks = [before + escaped(piece) + after for piece in pieces[start:stop]]
+        if start <= last < end:
+            self.finished = True
+            reason = self._script.finish_reason
+            chunks.append(self._chunk(self._delta(last), reason, self._script.stop_reason, self._logprobs(last)))
+        return chunks
 
     def finish(self, reason: str) -> bytes:
-        """The chunk with the finish reason."""
-        return self._chunk({"content": ""} if self._answer.tool is None else {}, reason, self._script.stop_reason)
+        """A finish reason without a token: of an empty answer or one that was cut off."""
+        delta = {"content": ""} if self._answer.tool is None else {}
+        return self._chunk(delta, reason, self._script.stop_reason if reason != "abort" else None)
 
-    def _slow_token(self, position: int) -> bytes:
+    def _delta(self, position: int) -> dict[str, Any]:
         piece = self._script.pieces[position]
-        if self._top is not None:
-            return self._chunk({"content": piece}, logprobs=chat_logprobs([piece], self._top))
-        text = json.dumps(piece, ensure_ascii=False).encode("utf-8", "replace")
-        if position < self._answer.reasoning_tokens:
-            return self._before_reasoning + text + self._after_reasoning
-        return self._before + text + self._after
+        if self._answer.tool is not None:
+            return {"content": None, "tool_calls": [{"index": 0, "function": {"arguments": piece}}]}
+        return {"reasoning" if position < self._answer.reasoning_tokens else "content": piece}
+
+    def _logprobs(self, position: int) -> dict[str, Any] | None:
+        return None if self._top is None else chat_logprobs([self._script.pieces[position]], self._top)
 
     def _chunk(
         self,
@@ -122,24 +136,10 @@ class ChatFrame:
             "logprobs": logprobs,
             "finish_reason": finish_reason,
         }
+        end = b"]}\n\n"
         if finish_reason is not None:
             choice["stop_reason"] = stop_reason
+            if self._ends_stream:
+                end = b'],"system_fingerprint":' + dump(self._answer.fingerprint) + b"}\n\n"
         choice["token_ids"] = None
-        return self._head + dump(choice) + b"]}\n\n"
-
-
-def _usage(answer: ChatAnswer, ticket: Ticket, position: int) -> bytes:
-    usage = answer.usage(ticket)
-    if ticket.aborted:
-        generated = sum(min(position, length) for length in answer.job.lengths)
-        usage |= {"completion_tokens": generated, "total_tokens": answer.job.prompt_tokens + generated}
-    return event(
-        {
-            "id": answer.response_id,
-            "object": "chat.completion.chunk",
-            "created": answer.created,
-            "model": answer.model.name,
-            "choices": [],
-            "usage": usage,
-        }
-    )
+        return self._head + dump(choice) + end

@@ -1,6 +1,5 @@
 """POST /v1/completions."""
 
-import json
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -8,16 +7,17 @@ from functools import partial
 from typing import Any
 
 from aibrix_extproc.simulator.engine import Job, Ticket
-from aibrix_extproc.simulator.errors import bad_request, bad_value, dump
+from aibrix_extproc.simulator.errors import bad_parameter, bad_request, dump
 from aibrix_extproc.simulator.logprobs import completion_logprobs
 from aibrix_extproc.simulator.models import Model
-from aibrix_extproc.simulator.prompts import check_length, prompt_tokens_of, render_prompt, split_prompts
+from aibrix_extproc.simulator.prompts import check_length, render_prompt, split_prompts
 from aibrix_extproc.simulator.reading import read_body
 from aibrix_extproc.simulator.requests import CompletionBody
 from aibrix_extproc.simulator.routes.chat import formatted_text
-from aibrix_extproc.simulator.routes.chat_stream import DONE, event
+from aibrix_extproc.simulator.routes.chat_stream import DONE, escaped, event
 from aibrix_extproc.simulator.sampling import (
     answer_script,
+    check_logprobs,
     check_sampling,
     load_headers,
     make_job,
@@ -25,6 +25,7 @@ from aibrix_extproc.simulator.sampling import (
     token_budget,
 )
 from aibrix_extproc.simulator.script import Bounds, Script
+from aibrix_extproc.simulator.usage import stream_usage, whole_usage
 from aibrix_extproc.simulator.wire import Answer, Call, EventStream, json_reply
 
 
@@ -40,7 +41,8 @@ class CompletionAnswer:
     echoes: tuple[str, ...]
     """What stands before each choice's tokens."""
     job: Job
-    show_cached: bool
+    detailed: bool
+    fingerprint: str
 
     def head(self) -> dict[str, Any]:
         """What bodies and chunks begin with."""
@@ -49,16 +51,6 @@ class CompletionAnswer:
             "object": "text_completion",
             "created": self.created,
             "model": self.model.name,
-        }
-
-    def usage(self, ticket: Ticket) -> dict[str, Any]:
-        """The usage object."""
-        generated = sum(self.job.lengths)
-        return {
-            "prompt_tokens": self.job.prompt_tokens,
-            "total_tokens": self.job.prompt_tokens + generated,
-            "completion_tokens": generated,
-            "prompt_tokens_details": {"cached_tokens": ticket.cached_tokens} if self.show_cached else None,
         }
 
 
@@ -74,9 +66,11 @@ async def create_completion(call: Call) -> Answer:
     body = answer.head() | {
         "choices": choices,
         "service_tier": None,
-        "system_fingerprint": None,
-        "usage": answer.usage(ticket),
+        "system_fingerprint": answer.fingerprint,
+        "usage": whole_usage(answer.job, ticket, answer.detailed),
         "kv_transfer_params": None,
+        "ec_transfer_params": None,
+        "metrics": None,
     }
     return json_reply(body, load_headers(call))
 
@@ -87,20 +81,20 @@ def _plan(call: Call) -> CompletionAnswer:
     model = call.engine.models.resolve(body.model)
     check_sampling(body, body.max_tokens)
     if body.suffix is not None:
-        raise bad_request("suffix is not currently supported", "suffix")
-    if body.logprobs is not None and not 0 <= body.logprobs <= 20:
-        raise bad_value("logprobs", body.logprobs, "`logprobs` must be between 0 and 20.")
+        raise bad_request("suffix is only supported for models with FIM completion rendering", "suffix")
+    check_logprobs(body.logprobs)
     prompts = split_prompts(body.prompt)
+    if body.prompt == []:
+        raise bad_request("You must pass at least one prompt")
     if not prompts or not all(prompts):
-        raise bad_request("Either prompt or prompt_embeds must be provided and non-empty.", "prompt")
+        raise bad_parameter("prompt", "Either prompt or prompt_embeds must be provided and non-empty.")
     scripts: list[Script] = []
     echoes: list[str] = []
     texts: list[bytes] = []
     tokens = 0
     for prompt in prompts:
         data = render_prompt(prompt)
-        count = prompt_tokens_of(prompt, data)
-        check_length(data, count, body.max_tokens, options.max_model_len)
+        count = check_length(prompt, data, body.max_tokens, options.max_model_len)
         tokens += count
         texts.append(data)
         budget = token_budget(body.max_tokens, count, options)
@@ -117,7 +111,8 @@ def _plan(call: Call) -> CompletionAnswer:
         scripts=tuple(scripts),
         echoes=tuple(echoes),
         job=make_job(call, model, b"".join(texts), tokens, scripts, body.max_tokens or 0, body.cache_salt or ""),
-        show_cached=options.prompt_tokens_details,
+        detailed=options.prompt_tokens_details,
+        fingerprint=options.fingerprint,
     )
 
 
@@ -132,58 +127,80 @@ def _choice(answer: CompletionAnswer, ticket: Ticket, index: int) -> dict[str, A
         "token_ids": None,
         "prompt_logprobs": None,
         "prompt_token_ids": None,
+        "routed_experts": None,
     }
 
 
 async def _stream(call: Call, answer: CompletionAnswer, ticket: Ticket) -> AsyncIterator[bytes]:
-    head = b"data: " + dump(answer.head())[:-1] + b',"choices":['
-    paced = bool(answer.job.itl_seconds or answer.job.tokens_per_write)
-    pending = [_chunk(head, index, echo) for index, echo in enumerate(answer.echoes) if echo]
+    options = answer.body.stream_options
+    with_usage = options is not None and bool(options.include_usage)
+    frames = [_Frame(answer, index, not with_usage) for index in range(len(answer.scripts))]
+    pending = [frame.chunk(frame.echo) for frame in frames if frame.echo]
+    position = 0
     async for start, end in call.engine.pace(ticket):
-        for index in range(len(answer.scripts)):
-            pending += _tokens(head, answer, index, start, end)
-        if paced:
+        for frame in frames:
+            pending += frame.tokens(start, end)
+        position = end
+        if answer.job.paced:
             yield b"".join(pending)
             pending.clear()
-    for index, script in enumerate(answer.scripts):
-        pending.append(_chunk(head, index, "", ticket.finish_reason(index), script.stop_reason))
-    options = answer.body.stream_options
-    if options is not None and options.include_usage:
-        pending.append(event(answer.head() | {"choices": [], "usage": answer.usage(ticket)}))
+    pending += [frame.chunk("", ticket.finish_reason(frame.index)) for frame in frames if not frame.finished]
+    if with_usage:
+        usage = stream_usage(answer.job, ticket, answer.detailed, position)
+        pending.append(event(answer.head() | {"choices": [], "usage": usage, "system_fingerprint": answer.fingerprint}))
     pending.append(DONE)
     yield b"".join(pending)
 
 
-def _tokens(head: bytes, answer: CompletionAnswer, index: int, start: int, end: int) -> list[bytes]:
-    pieces, top = answer.scripts[index].pieces, answer.body.logprobs
-    if top is not None:
-        offset = len(answer.echoes[index]) + len("".join(pieces[:start]))
-        chunks = []
-        for piece in pieces[start:end]:
-            chunks.append(_chunk(head, index, piece, logprobs=completion_logprobs([piece], top, offset)))
-            offset += len(piece)
+class _Frame:
+    """Writes the chunks of one choice."""
+
+    def __init__(self, answer: CompletionAnswer, index: int, ends_stream: bool) -> None:
+        self.index = index
+        self.finished = False
+        self.echo = answer.echoes[index]
+        self._script = answer.scripts[index]
+        self._top = answer.body.logprobs
+        self._fingerprint = answer.fingerprint if ends_stream else None
+        self._head = b"data: " + dump(answer.head())[:-1] + b',"choices":['
+
+    def tokens(self, start: int, end: int) -> list[bytes]:
+        """The chunks of some tokens; the one of the last token carries the finish reason, as in vLLM."""
+        pieces = self._script.pieces
+        last = len(pieces) - 1
+        stop = min(end, last)
+        if self._top is not None:
+            chunks = [self.chunk(pieces[at], logprobs=self._logprobs(at)) for at in range(start, stop)]
+        else:
+            before = self._head + b'{"index":%d,"text":' % self.index
+            after = (
+                b',"logprobs":null,"finish_reason":null,"stop_reason":null,"prompt_token_ids":null,'
+                b'"token_ids":null}]}\n\n'
+            )
+            chunks = [before + escaped(piece) + after for piece in pieces[start:stop]]
+        if start <= last < end:
+            self.finished = True
+            chunks.append(self.chunk(pieces[last], self._script.finish_reason, self._logprobs(last)))
         return chunks
-    before = head + b'{"index":%d,"text":' % index
-    after = b',"logprobs":null,"finish_reason":null,"stop_reason":null,"token_ids":null}]}\n\n'
-    return [
-        before + json.dumps(piece, ensure_ascii=False).encode("utf-8", "replace") + after for piece in pieces[start:end]
-    ]
 
+    def chunk(self, text: str, finish_reason: str | None = None, logprobs: dict[str, Any] | None = None) -> bytes:
+        """One chunk of any kind."""
+        choice = {
+            "index": self.index,
+            "text": text,
+            "logprobs": logprobs,
+            "finish_reason": finish_reason,
+            "stop_reason": self._script.stop_reason if finish_reason == "stop" else None,
+            "prompt_token_ids": None,
+            "token_ids": None,
+        }
+        end = b"]}\n\n"
+        if finish_reason is not None and self._fingerprint is not None:
+            end = b'],"system_fingerprint":' + dump(self._fingerprint) + b"}\n\n"
+        return self._head + dump(choice) + end
 
-def _chunk(
-    head: bytes,
-    index: int,
-    text: str,
-    finish_reason: str | None = None,
-    stop_reason: str | None = None,
-    logprobs: dict[str, Any] | None = None,
-) -> bytes:
-    choice = {
-        "index": index,
-        "text": text,
-        "logprobs": logprobs,
-        "finish_reason": finish_reason,
-        "stop_reason": stop_reason,
-        "token_ids": None,
-    }
-    return head + dump(choice) + b"]}\n\n"
+    def _logprobs(self, position: int) -> dict[str, Any] | None:
+        if self._top is None:
+            return None
+        offset = len(self.echo) + len("".join(self._script.pieces[:position]))
+        return completion_logprobs([self._script.pieces[position]], self._top, offset)

@@ -3,9 +3,9 @@
 import time
 from typing import Final
 
-from aibrix_extproc.simulator.errors import EngineError, Reply
+from aibrix_extproc.simulator.errors import Reply
 from aibrix_extproc.simulator.options import VLLM_VERSION
-from aibrix_extproc.simulator.reading import read_body
+from aibrix_extproc.simulator.reading import read_body, validation_error
 from aibrix_extproc.simulator.requests import LoadLoraBody, UnloadLoraBody
 from aibrix_extproc.simulator.wire import Answer, Call, json_reply
 
@@ -86,7 +86,8 @@ async def sleep(call: Call) -> Answer:
     """Go to sleep; new requests hang."""
     level = call.query.get("level", "1")
     if level not in ("0", "1", "2"):
-        raise EngineError(400, "Bad Request", f"level must be 0, 1 or 2, not {level}", "query.level")
+        message = "Input should be a valid integer, unable to parse string as an integer"
+        raise validation_error([{"type": "int_parsing", "loc": ("query", "level"), "msg": message, "input": level}])
     await call.engine.halt(_mode(call), int(level))
     return json_reply({"status": "sleeping", "level": int(level)})
 
@@ -113,6 +114,13 @@ async def reset_prefix_cache(call: Call) -> Answer:
 def _mode(call: Call) -> str:
     mode = call.query.get("mode", "abort")
     if mode not in _MODES:
-        message = f"Input should be 'abort', 'wait' or 'keep', not '{mode}'"
-        raise EngineError(400, "Bad Request", message, "query.mode")
+        expected = "'abort', 'wait' or 'keep'"
+        error = {
+            "type": "literal_error",
+            "loc": ("query", "mode"),
+            "msg": f"Input should be {expected}",
+            "input": mode,
+            "ctx": {"expected": expected},
+        }
+        raise validation_error([error])
     return mode

@@ -6,13 +6,13 @@ from functools import partial
 from typing import Any, Final
 
 from aibrix_extproc.simulator.engine import Job, Ticket
-from aibrix_extproc.simulator.errors import bad_value, dump
+from aibrix_extproc.simulator.errors import dump
 from aibrix_extproc.simulator.json_sample import sample
 from aibrix_extproc.simulator.models import Model
 from aibrix_extproc.simulator.prompts import check_length, render_chat
 from aibrix_extproc.simulator.reading import read_body
 from aibrix_extproc.simulator.requests import CountTokensBody, MessagesBody
-from aibrix_extproc.simulator.sampling import answer_script, make_job, token_budget
+from aibrix_extproc.simulator.sampling import answer_script, check_temperature, make_job, token_budget
 from aibrix_extproc.simulator.script import Bounds, Script
 from aibrix_extproc.simulator.tokenizer import count_tokens
 from aibrix_extproc.simulator.wire import Answer, Call, EventStream, json_reply
@@ -32,17 +32,31 @@ class MessageAnswer:
     tool_input: Any
     job: Job
 
-    def message(self, ticket: Ticket | None) -> dict[str, Any]:
-        """The message; without a ticket it has only begun."""
+    def message(self, ticket: Ticket) -> dict[str, Any]:
+        """The whole message."""
+        stop = {} if self.script.stop_reason is None else {"stop_sequence": self.script.stop_reason}
         return {
             "id": self.message_id,
             "type": "message",
             "role": "assistant",
-            "content": [self.block(self.script.text, self.tool_input)] if ticket else [],
+            "content": [self.block(self.script.text, self.tool_input)],
             "model": self.model.name,
-            "stop_reason": self.stop_reason(ticket) if ticket else None,
-            "stop_sequence": self.script.stop_reason if ticket else None,
-            "usage": self.usage(len(self.script.pieces) if ticket else 0),
+            "stop_reason": self.stop_reason(ticket),
+            **stop,
+            "usage": self.usage(len(self.script.pieces)),
+        }
+
+    def opening(self) -> dict[str, Any]:
+        """The message as it is when nothing of it has been said."""
+        return {
+            "id": self.message_id,
+            "type": "message",
+            "role": "assistant",
+            "content": [],
+            "model": self.model.name,
+            "stop_reason": None,
+            "stop_sequence": None,
+            "usage": {"input_tokens": self.job.prompt_tokens, "output_tokens": 0},
         }
 
     def stop_reason(self, ticket: Ticket) -> str:
@@ -85,20 +99,17 @@ async def count_message_tokens(call: Call) -> Answer:
     body = read_body(call, CountTokensBody)
     model = call.engine.models.resolve(body.model)
     prompt = _prompt(call, body, model)
-    return json_reply({"input_tokens": count_tokens(prompt), "context_management": None})
+    tokens = count_tokens(prompt)
+    return json_reply({"input_tokens": tokens, "context_management": {"original_input_tokens": tokens}})
 
 
 def _plan(call: Call) -> MessageAnswer:
     options = call.engine.options
     body = read_body(call, MessagesBody)
     model = call.engine.models.resolve(body.model)
-    if body.max_tokens < 1:
-        raise bad_value("max_tokens", body.max_tokens, f"max_tokens must be at least 1, got {body.max_tokens}.")
-    if body.temperature is not None and body.temperature < 0:
-        raise bad_value("temperature", body.temperature, f"temperature must be non-negative, got {body.temperature}.")
+    check_temperature(body.temperature, body.top_p, None)
     prompt = _prompt(call, body, model)
-    prompt_tokens = count_tokens(prompt)
-    check_length(prompt, prompt_tokens, body.max_tokens, options.max_model_len)
+    prompt_tokens = check_length(None, prompt, body.max_tokens, options.max_model_len)
     budget = token_budget(body.max_tokens, prompt_tokens, options)
     tool = _called_tool(body)
     tool_input = sample(tool.get("input_schema"), tool.get("input_schema"), 0) if tool else None
@@ -136,9 +147,8 @@ def _event(kind: str, **fields: Any) -> bytes:
 
 
 async def _stream(call: Call, answer: MessageAnswer, ticket: Ticket) -> AsyncIterator[bytes]:
-    paced = bool(answer.job.itl_seconds or answer.job.tokens_per_write)
     pending = [
-        _event("message_start", message=answer.message(None)),
+        _event("message_start", message=answer.opening()),
         _event("content_block_start", index=0, content_block=answer.block("", {})),
     ]
     kind, key = ("text_delta", "text") if answer.tool is None else ("input_json_delta", "partial_json")
@@ -147,7 +157,7 @@ async def _stream(call: Call, answer: MessageAnswer, ticket: Ticket) -> AsyncIte
         for piece in answer.script.pieces[start:end]:
             pending.append(_event("content_block_delta", index=0, delta={"type": kind, key: piece}))
         sent = end
-        if paced:
+        if answer.job.paced:
             yield b"".join(pending)
             pending.clear()
     pending.append(_event("content_block_stop", index=0))

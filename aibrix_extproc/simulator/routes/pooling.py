@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from aibrix_extproc.simulator.engine import Job
-from aibrix_extproc.simulator.errors import JSON, EngineError, Reply, bad_request, bad_value, dump
+from aibrix_extproc.simulator.errors import JSON, Reply, bad_request, bad_value, dump
 from aibrix_extproc.simulator.models import Model
-from aibrix_extproc.simulator.prompts import prompt_tokens_of, render_chat, render_prompt, split_prompts
+from aibrix_extproc.simulator.prompts import prompt_tokens_of, render_chat, render_prompt, split_prompts, too_long
 from aibrix_extproc.simulator.reading import missing_field, read_body
 from aibrix_extproc.simulator.requests import EmbeddingBody, PoolingBody, RerankBody, ScoreBody
 from aibrix_extproc.simulator.tokenizer import count_tokens
@@ -36,7 +36,7 @@ async def create_embeddings(call: Call) -> Answer:
         data = render_chat(body.messages, None, call.engine.options.multimodal, model.name)
         inputs: Inputs = [(data, count_tokens(data))]
     elif body.input is None:
-        raise missing_field(call, "input")
+        raise missing_field("input")
     else:
         inputs = _inputs(call, body.input)
     await _compute(call, model, inputs)
@@ -96,7 +96,7 @@ async def score(call: Call) -> Answer:
     model = call.engine.models.resolve(body.model, pooling=True)
     left, right = body.queries or body.text_1, body.documents or body.text_2
     if not left or not right:
-        raise missing_field(call, "queries" if not left else "documents")
+        raise missing_field("queries" if not left else "documents")
     queries = [left] if isinstance(left, str) else left
     documents = [right] if isinstance(right, str) else right
     if len(queries) == 1:
@@ -155,18 +155,10 @@ def _pairs(call: Call, pairs: Sequence[tuple[str, str]]) -> Inputs:
 
 def _checked(call: Call, inputs: Inputs) -> Inputs:
     limit = call.engine.options.max_model_len
-    for _, tokens in inputs:
+    for data, tokens in inputs:
         if tokens > limit:
-            raise _too_long(tokens, limit)
+            raise too_long(data, tokens, limit)
     return inputs
-
-
-def _too_long(tokens: int, limit: int) -> EngineError:
-    return bad_request(
-        f"This model's maximum context length is {limit} tokens. However, your prompt contains at least {tokens} input "
-        f"tokens. Please reduce the length of the input prompt. (parameter=input_tokens, value={tokens})",
-        "input_tokens",
-    )
 
 
 async def _compute(call: Call, model: Model, inputs: Inputs) -> None:

@@ -29,7 +29,7 @@ class Identity:
 
 def new_identity() -> Identity:
     """Fresh ids; X-Request-Id has no part in them."""
-    return Identity(f"resp_{uuid4().hex}", f"msg_{uuid4().hex}", f"call_{uuid4().hex[:24]}", int(time.time()))
+    return Identity(f"resp_{uuid4().hex[:16]}", f"msg_{uuid4().hex[:16]}", f"call_{uuid4().hex[:16]}", int(time.time()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,8 @@ class ResponseAnswer:
             "output": [self.item(self.script.text, "completed")] if over else [],
             "parallel_tool_calls": body.parallel_tool_calls,
             "temperature": 1.0 if body.temperature is None else body.temperature,
-            "tool_choice": body.tool_choice,
-            "tools": body.tools,
+            "tool_choice": body.tool_choice if body.tools else "none",
+            "tools": [{"strict": None, **tool} if tool.get("type") == "function" else tool for tool in body.tools],
             "top_p": 1.0 if body.top_p is None else body.top_p,
             "background": bool(body.background),
             "max_output_tokens": self.max_output_tokens,
@@ -84,6 +84,12 @@ class ResponseAnswer:
             "truncation": body.truncation,
             "usage": self.usage(ticket) if over else None,
             "user": body.user,
+            "presence_penalty": 0.0,
+            "frequency_penalty": 0.0,
+            "kv_transfer_params": None,
+            "ec_transfer_params": None,
+            "input_messages": None,
+            "output_messages": None,
         }
 
     def usage(self, ticket: Ticket) -> dict[str, Any]:
@@ -194,7 +200,7 @@ def _opening(writer: EventWriter, answer: ResponseAnswer, ticket: Ticket) -> Ite
             content_index=0,
             item_id=answer.identity.item_id,
             output_index=0,
-            part=answer.part(""),
+            part=answer.part("") | {"logprobs": []},
         )
 
 

@@ -2,10 +2,10 @@
 
 from collections.abc import AsyncIterator
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from aibrix_extproc.simulator.engine import Ticket
-from aibrix_extproc.simulator.errors import EngineError, bad_request, bad_value, not_found
+from aibrix_extproc.simulator.errors import EngineError, bad_request, not_found
 from aibrix_extproc.simulator.json_sample import sample_json
 from aibrix_extproc.simulator.prompts import check_length, render_chat
 from aibrix_extproc.simulator.reading import read_body
@@ -17,10 +17,14 @@ from aibrix_extproc.simulator.routes.response_answer import (
     new_identity,
     response_events,
 )
-from aibrix_extproc.simulator.sampling import answer_script, make_job, token_budget
+from aibrix_extproc.simulator.sampling import answer_script, check_temperature, make_job, token_budget
 from aibrix_extproc.simulator.script import Bounds
-from aibrix_extproc.simulator.tokenizer import count_tokens
 from aibrix_extproc.simulator.wire import Answer, Call, EventStream, json_reply
+
+_NO_STORE: Final = (
+    "This vLLM engine does not support `store=True` and therefore does not support the background mode. To enable "
+    "these features, set the environment variable `VLLM_ENABLE_RESPONSES_API_STORE=1` when launching the vLLM server."
+)
 
 
 async def create_response(call: Call) -> Answer:
@@ -68,22 +72,17 @@ def _plan(call: Call) -> ResponseAnswer:
     body = read_body(call, ResponsesBody)
     model = call.engine.models.resolve(body.model)
     if body.background and not call.store.enabled:
-        raise bad_request(
-            "This vLLM engine does not support background mode without the response store. "
-            "Please set `VLLM_ENABLE_RESPONSES_API_STORE=1` to enable the store.",
-            "background",
-        )
-    _check_ranges(body)
+        raise EngineError(400, "invalid_request_error", _NO_STORE, "background")
+    check_temperature(body.temperature, body.top_p, body.max_output_tokens)
     history: list[dict[str, Any]] = []
     if body.previous_response_id is not None:
         previous = call.store.get(body.previous_response_id)
         if previous is None:
-            raise unknown_response(body.previous_response_id, "previous_response_id")
+            raise unknown_response(body.previous_response_id)
         history = previous.messages
     messages = conversation(body, history)
     prompt = render_chat(messages, body.tools or None, options.multimodal, model.name)
-    prompt_tokens = count_tokens(prompt)
-    check_length(prompt, prompt_tokens, body.max_output_tokens, options.max_model_len)
+    prompt_tokens = check_length(None, prompt, body.max_output_tokens, options.max_model_len)
     budget = token_budget(body.max_output_tokens, prompt_tokens, options)
     tool = _called_function(body, options.auto_tool_choice)
     text = sample_json(tool.get("parameters") or {"type": "object"}) if tool else _formatted_text(body)
@@ -100,20 +99,9 @@ def _plan(call: Call) -> ResponseAnswer:
     )
 
 
-def unknown_response(response_id: str, param: str = "response_id") -> EngineError:
+def unknown_response(response_id: str) -> EngineError:
     """The refusal of an id that the store does not have."""
-    return not_found(f"Response with id '{response_id}' not found.", param, "invalid_request_error")
-
-
-def _check_ranges(body: ResponsesBody) -> None:
-    if body.temperature is not None and body.temperature < 0:
-        raise bad_value("temperature", body.temperature, f"temperature must be non-negative, got {body.temperature}.")
-    if body.top_p is not None and not 0 < body.top_p <= 1:
-        raise bad_value("top_p", body.top_p, f"top_p must be in (0, 1], got {body.top_p}.")
-    if body.max_output_tokens is not None and body.max_output_tokens < 1:
-        raise bad_value(
-            "max_tokens", body.max_output_tokens, f"max_tokens must be at least 1, got {body.max_output_tokens}."
-        )
+    return not_found(f"Response with id '{response_id}' not found.", "response_id", "invalid_request_error")
 
 
 def _called_function(body: ResponsesBody, auto: bool) -> dict[str, Any] | None:
@@ -168,12 +156,11 @@ async def _stream(call: Call, answer: ResponseAnswer, ticket: Ticket) -> AsyncIt
     stored = _keep(call, answer, answer.response("in_progress", ticket))
     keep = call.store.enabled
     pending: list[bytes] = []
-    paced = bool(answer.job.itl_seconds or answer.job.tokens_per_write)
     async for events in response_events(call.engine, answer, ticket):
         if keep:
             stored.events += events
         pending += events
-        if paced:
+        if answer.job.paced:
             yield b"".join(pending)
             pending.clear()
     # The store must know the end before the client does.

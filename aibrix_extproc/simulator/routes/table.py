@@ -97,8 +97,8 @@ def _generate_routes() -> list[Route]:
         *_post(chat.create_chat_completion, "/v1/chat/completions"),
         *_post(completions.create_completion, "/v1/completions"),
         *_post(responses.create_response, "/v1/responses"),
-        *_get(responses.retrieve_response, "/v1/responses/{id}"),
-        *_post(responses.cancel_response, "/v1/responses/{id}/cancel"),
+        *_get(responses.retrieve_response, "/v1/responses/{response_id}"),
+        *_post(responses.cancel_response, "/v1/responses/{response_id}/cancel"),
         *_post(messages.create_message, "/v1/messages"),
         *_post(messages.count_message_tokens, "/v1/messages/count_tokens"),
     ]

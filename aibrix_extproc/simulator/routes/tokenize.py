@@ -1,7 +1,7 @@
 """POST /tokenize and /detokenize: what tells a gateway how long a prompt is."""
 
 from aibrix_extproc.simulator.prompts import render_chat, render_prompt
-from aibrix_extproc.simulator.reading import missing_field, read_body
+from aibrix_extproc.simulator.reading import read_body, validation_error
 from aibrix_extproc.simulator.requests import DetokenizeBody, TokenizeBody
 from aibrix_extproc.simulator.tokenizer import decode, decode_one, encode
 from aibrix_extproc.simulator.wire import Answer, Call, json_reply
@@ -17,7 +17,11 @@ async def tokenize(call: Call) -> Answer:
     elif body.prompt is not None:
         data = render_prompt(body.prompt)
     else:
-        raise missing_field(call, "prompt")
+        errors = [
+            {"type": "missing", "loc": ("body", name), "msg": "Field required", "input": body.model_dump()}
+            for name in ("prompt", "messages")
+        ]
+        raise validation_error(errors)
     tokens = encode(data)
     strings = [decode_one(token).decode("utf-8", "replace") for token in tokens] if body.return_token_strs else None
     return json_reply(
