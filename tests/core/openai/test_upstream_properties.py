@@ -125,7 +125,8 @@ def test_internals_are_replaced_or_dropped(text: str, expected: str) -> None:
 @pytest.mark.parametrize(
     "unit",
     [" ", "\n ", "a.", "a-", "--a", "a+", "/a", "1", "1.", "[:", "suffix ", "dimensions ", "stream options only ",
-     "{'type': 'x', 'loc': (", "{'type': 'x', 'loc': ('a',), 'msg': '\\\\a", "a\n  b\n", "prompt length 1 exceeds ", "'"],
+     "{'type': 'x', 'loc': (", "{'type': 'x', 'loc': ('a',), 'msg': '\\\\a", "a\n  b\n",
+     "prompt length 1 exceeds ", "'"],
 )  # fmt: skip
 def test_message_of_any_repeated_thing_is_read_in_linear_time(unit: str) -> None:
     error = {"message": unit * (60_000 // len(unit)), "type": "BadRequestError", "param": None, "code": 400}
