@@ -8,7 +8,7 @@ from typing import Any
 import openai
 import pytest
 
-from tests.dataplane.engines import EngineSpec
+from tests.dataplane.engines import Engine, EngineSpec
 from tests.dataplane.stack import Stack, running
 
 KEY = "sk-test-0123456789abcdefghij"
@@ -39,6 +39,15 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def client(stack: Stack) -> Iterator[openai.OpenAI]:
     with stack.client() as made:
         yield made
+
+
+@pytest.fixture
+def chat_engines(stack: Stack) -> Iterator[list[Engine]]:
+    """The engines of chat-m; faults planned on them end with the test."""
+    engines = stack.engines_of("chat-m")
+    yield engines
+    for engine in engines:
+        engine.recover()
 
 
 @pytest.fixture

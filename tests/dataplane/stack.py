@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ class Stack:
     serve_arguments: tuple[str, ...] = ()
     killable: bool = False
     workers_wanted: int = 1
-    message_timeout: float = 5.0
+    envoy_options: dict[str, Any] = field(default_factory=dict)  # fields of EnvoySpec
     port: int = 0
     envoy_admin_port: int = 0
     workers: list[Worker] = field(default_factory=list)
@@ -253,7 +253,7 @@ class Stack:
             processors=tuple(SocketAddress(LOOPBACK, worker.port) for worker in self.workers),
             endpoints_directory=self._endpoints_file.parent,
             access_log=self.directory / "access.log",
-            message_timeout=self.message_timeout,
+            **self.envoy_options,
         )
 
     def _envoy_is_up(self) -> bool:
@@ -309,9 +309,3 @@ def _served(spec: EngineSpec) -> set[str]:
     words = spec.arguments
     adapters = {words[at + 1].partition("=")[0] for at, word in enumerate(words) if word == "--lora"}
     return {*spec.models, *adapters}
-
-
-def three_engines(directory: Path, **options: Any) -> Stack:
-    """A stack for fault tests: one model on three engines that can be killed."""
-    specs = [EngineSpec(f"e{number}", ("chat-m",)) for number in range(3)]
-    return replace(Stack(directory, specs, killable=True), **options)
