@@ -41,6 +41,13 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+class Transport(StrEnum):
+    """How gRPC is spoken with Envoy."""
+
+    GRPCIO = "grpcio"
+    LEAN = "lean"
+
+
 def _flag(name: str) -> dict[str, Any]:
     return {"flag": name}
 
@@ -55,6 +62,11 @@ class ServerSettings(_Group):
     host: str = Field("127.0.0.1", description="address to listen on", json_schema_extra=_flag("--host"))
     port: Port = Field(
         9002, description="port of the ext_proc and gRPC health services", json_schema_extra=_flag("--port")
+    )
+    transport: Transport = Field(
+        Transport.GRPCIO,
+        description="grpcio (the reference) or lean (HTTP/2 on the event loop itself, a fraction of the CPU)",
+        json_schema_extra=_flag("--transport"),
     )
     drain_seconds: float = Field(
         30.0, ge=0, le=86_400, description="how long running exchanges may go on after SIGTERM",

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import uvloop
@@ -15,6 +15,8 @@ import uvloop
 from aibrix_extproc import __version__
 from aibrix_extproc.adapters.engine.poller import EnginePoller, PollPace
 from aibrix_extproc.adapters.extproc.grpcio_server import GrpcioServer
+from aibrix_extproc.adapters.extproc.lean.transport import LeanTransport
+from aibrix_extproc.adapters.extproc.service import ExtProcServer
 from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.adapters.fleetfile.parse import parse_flag
 from aibrix_extproc.adapters.fleetfile.source import FlagSource, FleetFile
@@ -32,12 +34,16 @@ from aibrix_extproc.core.fleet.model import Endpoint
 from aibrix_extproc.core.fleet.owners import ResponseOwners
 from aibrix_extproc.core.fleet.reduce import Changed, Listed, SourceChange
 from aibrix_extproc.core.routing.registry import STRATEGIES
-from aibrix_extproc.settings import Settings
+from aibrix_extproc.settings import Settings, Transport
 from aibrix_extproc.watched.errors import SourceError
 from aibrix_extproc.watched.file import SourceStatus
 
 logger = logging.getLogger(__name__)
 
+TRANSPORTS: Mapping[Transport, Callable[..., ExtProcServer]] = {
+    Transport.GRPCIO: GrpcioServer,
+    Transport.LEAN: LeanTransport,
+}
 EXIT_SETTINGS = 2
 EXIT_FAILED = 1
 
@@ -92,7 +98,8 @@ class Gateway:
             dice=random.random,
         )
         self._desk = GatewayDesk(answers, self._load, owners, self._metrics, log_every_exchange=settings.log.exchanges)
-        self._server = GrpcioServer(self._new_session, max_body_bytes=settings.limits.max_body_bytes)
+        transport = TRANSPORTS[settings.server.transport]
+        self._server = transport(self._new_session, max_body_bytes=settings.limits.max_body_bytes)
         self._admin = AdminServer(
             metrics=lambda: (self._metrics.exposition(), metrics.CONTENT_TYPE),
             health=self._health,
@@ -143,8 +150,8 @@ class Gateway:
     async def _listen(self) -> None:
         server, admin = self._settings.server, self._settings.admin
         try:
-            port = await self._server.start(f"{server.host}:{server.port}")
-        except RuntimeError as error:
+            port = await self._server.start(server.host, server.port)
+        except OSError as error:
             raise StartError(f"cannot listen on {server.host}:{server.port} for ext_proc: is the port busy?") from error
         try:
             admin_port = await self._admin.start(admin.host, admin.port)

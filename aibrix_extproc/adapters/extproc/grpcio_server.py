@@ -3,25 +3,20 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import OVERALL_HEALTH
 from grpc_health.v1.health import aio as health_aio
 
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import ProcessingRequest
+from aibrix_extproc.adapters.extproc.service import LIVENESS, MESSAGE_OVERHEAD_BYTES, READINESS, SERVICE
 from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.core.exchange.events import Cause
 
 logger = logging.getLogger(__name__)
 
 _Context = Any  # grpc.aio.ServicerContext; grpcio ships no types
-
-SERVICE: Final = "envoy.service.ext_proc.v3.ExternalProcessor"
-LIVENESS: Final = "liveness"
-READINESS: Final = (OVERALL_HEALTH, "readiness", SERVICE, "inference-extension")
-_MESSAGE_OVERHEAD_BYTES: Final = 1024 * 1024  # headers and attributes beside a body of the largest size
 
 
 class GrpcioServer:
@@ -32,7 +27,7 @@ class GrpcioServer:
         self._health = health_aio.HealthServicer()
         self._running = 0
         self._writing: set[asyncio.Task[None]] = set()
-        limit = max_body_bytes + _MESSAGE_OVERHEAD_BYTES
+        limit = max_body_bytes + MESSAGE_OVERHEAD_BYTES
         self._server = grpc.aio.server(
             options=[
                 ("grpc.max_receive_message_length", limit),
@@ -53,13 +48,16 @@ class GrpcioServer:
         """Streams that are open now."""
         return self._running
 
-    async def start(self, address: str) -> int:
-        """Listen, live but not ready; returns the port."""
+    async def start(self, host: str, port: int) -> int:
+        """Listen, live but not ready; returns the port. Raises OSError if that is impossible."""
         await self._health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
         await self.set_ready(False)
-        port = self._server.add_insecure_port(address)
+        try:
+            bound = self._server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {host}:{port}") from error
         await self._server.start()
-        return int(port)
+        return int(bound)
 
     async def set_ready(self, ready: bool) -> None:
         """What the health service answers for every name that means readiness."""

@@ -1,0 +1,94 @@
+"""The methods that the lean server has: Process, and the health check that Envoy and Kubernetes ask."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from google.protobuf.message import DecodeError
+from grpc_health.v1 import health_pb2
+
+from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import ProcessingRequest
+from aibrix_extproc.adapters.extproc.lean.calls import CallError, Handler, Reply, Status
+from aibrix_extproc.adapters.extproc.session import Session
+from aibrix_extproc.core.exchange.events import Cause
+
+PROCESS_PATH: Final = b"/envoy.service.ext_proc.v3.ExternalProcessor/Process"
+HEALTH_PATH: Final = b"/grpc.health.v1.Health/Check"
+
+
+class ProcessCall:
+    """One exchange: every message is answered at once unless the session waits for something."""
+
+    def __init__(self, session: Session, reply: Reply, loop: asyncio.AbstractEventLoop) -> None:
+        self._session = session
+        self._reply = reply
+        self._loop = loop
+        self._timer: asyncio.TimerHandle | None = None
+
+    def message(self, payload: bytes) -> Iterable[bytes]:
+        """Answer one message of Envoy."""
+        try:
+            request = ProcessingRequest.FromString(payload)
+        except DecodeError as error:
+            raise CallError(Status.INTERNAL, "a message cannot be parsed") from error
+        session = self._session
+        replies = session.receive(request)
+        if session.pending is not None:
+            self._reply.start(self._wait())
+        if self._timer is None and session.wait_seconds is not None:
+            self._timer = self._loop.call_later(session.wait_seconds, self._expire)
+        return replies
+
+    async def _wait(self) -> None:
+        while self._session.pending is not None:
+            self._reply.send(self._session.resume(await self._session.pending))
+
+    def _expire(self) -> None:
+        self._reply.send(self._session.expire())
+
+    def half_closed(self) -> Iterable[bytes]:
+        """Envoy has nothing more to say."""
+        return ()
+
+    def closed(self, cause: Cause) -> None:
+        """Give the closing fact."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._session.close(cause)
+
+
+class HealthCall:
+    """grpc.health.v1.Health/Check."""
+
+    def __init__(self, status_of: Callable[[str], bool | None]) -> None:
+        self._status_of = status_of
+
+    def message(self, payload: bytes) -> Iterable[bytes]:
+        """Whether a service takes work; an unknown name is NOT_FOUND."""
+        try:
+            name = health_pb2.HealthCheckRequest.FromString(payload).service
+        except DecodeError as error:
+            raise CallError(Status.INTERNAL, "a message cannot be parsed") from error
+        serving = self._status_of(name)
+        if serving is None:
+            raise CallError(Status.NOT_FOUND, "unknown service")
+        answer = health_pb2.HealthCheckResponse
+        status = answer.SERVING if serving else answer.NOT_SERVING
+        return (answer(status=status).SerializeToString(),)
+
+    def half_closed(self) -> Iterable[bytes]:
+        """One question, one answer."""
+        return ()
+
+    def closed(self, cause: Cause) -> None:
+        """Nothing is held."""
+
+
+def process_method(new_session: Callable[[], Session], loop: asyncio.AbstractEventLoop) -> Callable[[Reply], Handler]:
+    """The method behind PROCESS_PATH."""
+    return lambda reply: ProcessCall(new_session(), reply, loop)
+
+
+def health_method(status_of: Callable[[str], bool | None]) -> Callable[[Reply], Handler]:
+    """The method behind HEALTH_PATH; None stands for an unknown service."""
+    return lambda _: HealthCall(status_of)
