@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 JSON: Final = "application/json"
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def not_found(message: str, param: str | None = None, kind: str = "NotFoundError
 
 def dump(value: object) -> bytes:
     """JSON as Starlette writes it."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return _ENCODER.encode(value).encode("utf-8", "replace")
 
 
 def error_object(status: int, kind: str, message: str, param: str | None = None) -> dict[str, object]:

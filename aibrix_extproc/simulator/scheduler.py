@@ -4,7 +4,7 @@ Sequences are limited by `max_num_seqs`, memory by blocks, adapters by `max_lora
 for an adapter slot lets others pass it; one that waits for capacity does not.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
 
@@ -31,59 +31,66 @@ class Scheduler:
         self.running: dict[Hashable, Claim] = {}
         self.running_sequences = 0
         self.held_blocks = 0
+        # Counted as they come and go: thousands of requests may run, and each one's end looks at these.
+        self._running_adapters: Counter[str] = Counter()
+        self._waiting_adapters: Counter[str] = Counter()
 
     def offer(self, key: Hashable, claim: Claim) -> None:
         """Put a request at the end of the queue."""
         self.waiting[key] = claim
+        _add(self._waiting_adapters, claim.adapter)
 
     def admit(self) -> list[Hashable]:
         """Move all that fit from waiting to running; returns their keys in order."""
         admitted: list[Hashable] = []
-        if self.frozen or not self.waiting:
+        if self.frozen:
             return admitted
-        adapters = self.running_adapters()
-        for key, claim in list(self.waiting.items()):
+        for key, claim in self.waiting.items():
             if not self._has_room(claim):
                 break
-            if claim.adapter and claim.adapter not in adapters and len(adapters) >= self.max_loras:
+            if self._lacks_slot(claim):
                 continue
-            if claim.adapter:
-                adapters.add(claim.adapter)
-            del self.waiting[key]
             self.running[key] = claim
             self.running_sequences += claim.sequences
             self.held_blocks += claim.blocks
+            _add(self._running_adapters, claim.adapter)
             admitted.append(key)
+        for key in admitted:
+            _take(self._waiting_adapters, self.waiting.pop(key).adapter)
         return admitted
 
     def remove(self, key: Hashable) -> None:
         """Take a request out, wherever it is; unknown keys are fine."""
-        if self.waiting.pop(key, None) is not None:
+        claim = self.waiting.pop(key, None)
+        if claim is not None:
+            _take(self._waiting_adapters, claim.adapter)
             return
         claim = self.running.pop(key, None)
         if claim is not None:
             self.running_sequences -= claim.sequences
             self.held_blocks -= claim.blocks
+            _take(self._running_adapters, claim.adapter)
 
     def running_adapters(self) -> set[str]:
         """Adapters of running requests."""
-        return {claim.adapter for claim in self.running.values() if claim.adapter}
+        return set(self._running_adapters)
 
     def waiting_adapters(self) -> set[str]:
         """Adapters of waiting requests."""
-        return {claim.adapter for claim in self.waiting.values() if claim.adapter}
+        return set(self._waiting_adapters)
 
     def deferred(self) -> int:
         """Waiting requests that wait for an adapter slot rather than for capacity."""
-        adapters = self.running_adapters()
-        if len(adapters) < self.max_loras:
-            return 0
-        return sum(1 for claim in self.waiting.values() if claim.adapter and claim.adapter not in adapters)
+        return sum(1 for claim in self.waiting.values() if self._lacks_slot(claim))
 
     @property
     def cache_usage(self) -> float:
         """Held part of the blocks, 0 to 1."""
         return min(1.0, self.held_blocks / self.total_blocks)
+
+    def _lacks_slot(self, claim: Claim) -> bool:
+        running = self._running_adapters
+        return bool(claim.adapter) and claim.adapter not in running and len(running) >= self.max_loras
 
     def _has_room(self, claim: Claim) -> bool:
         if not self.running:
@@ -93,3 +100,15 @@ class Scheduler:
             self.running_sequences + claim.sequences <= self.max_num_seqs
             and self.held_blocks + claim.blocks <= self.total_blocks
         )
+
+
+def _add(adapters: Counter[str], adapter: str) -> None:
+    if adapter:
+        adapters[adapter] += 1
+
+
+def _take(adapters: Counter[str], adapter: str) -> None:
+    if adapter:
+        adapters[adapter] -= 1
+        if not adapters[adapter]:
+            del adapters[adapter]

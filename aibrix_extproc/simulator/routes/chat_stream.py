@@ -5,8 +5,8 @@ The frame around each token is built once for each choice: a token then costs on
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
+from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any, Final
 
 from aibrix_extproc.simulator.engine import Engine, Ticket
@@ -27,7 +27,7 @@ def event(value: object) -> bytes:
 
 def escaped(piece: str) -> bytes:
     """A token as JSON text."""
-    return json.dumps(piece, ensure_ascii=False).encode("utf-8", "replace")
+    return encode_basestring(piece).encode("utf-8", "replace")
 
 
 async def stream_chat(engine: Engine, answer: ChatAnswer, ticket: Ticket) -> AsyncIterator[bytes]:
