@@ -14,11 +14,16 @@ from aibrix_extproc.core.openai.upstream_text import for_client, redacted
 
 _STRING: Final = r"""(?:'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+")"""
 _ENTRY: Final = re.compile(
-    rf"""\{{'type':\s'(?P<kind>\w+)',\s'loc':\s[(\[](?P<loc>(?:{_STRING}|[\d,\s-])*+)[)\]]"""
+    rf"""\{{'type':\s'(?P<kind>\w+)',\s'loc':\s"""
+    rf"""(?:[(\[](?P<loc>(?:{_STRING}|[\d,\s-])*+)[)\]]|'(?P<dotted>[\w.\[\]-]{{1,256}})')"""
     rf"""(?:,\s'msg':\s(?P<msg>{_STRING}))?(?:,\s'input':\s(?=(?P<given>[^\n]{{1,80}})))?""",
     re.DOTALL,
 )
 _LOC_PART: Final = re.compile(rf"{_STRING}|\d+")
+# Where locations are dotted, each refused value is text, and a container only its size.
+_SHORTENED: Final = re.compile(
+    r"'(?:<(?P<container>dict|list) of \d+ items>|(?P<plain>True|False|None|[-+]?\d[\d.eE+-]*))'"
+)
 _MODEL_ENTRY: Final = re.compile(
     r"^(?P<loc>[\w.\[\]-]+)\n\s+(?P<msg>[^\n]+?)\s\[type=(?P<kind>\w+)(?:,\sinput_value=(?=(?P<given>[^\n]{1,80})))?",
     re.MULTILINE,
@@ -86,17 +91,28 @@ def read_dump(message: str) -> tuple[RefusedField, ...]:
 
 
 def read_list(entries: tuple[Any, ...]) -> tuple[RefusedField, ...]:
-    """The entries of FastAPI's own JSON list."""
+    """The entries of FastAPI's own JSON list that have a type and a location."""
     return tuple(
-        RefusedField(
-            str(entry.get("type", "")),
-            joined([str(part) for part in entry["loc"]] if isinstance(entry.get("loc"), list) else []),
-            str(entry.get("msg", "")),
-            repr(entry["input"])[:80] if isinstance(entry.get("input"), str | int | float | list | dict | None) else "",
-        )
+        RefusedField(entry["type"], joined(_location(entry["loc"])), _text(entry.get("msg")), _beginning(entry))
         for entry in entries
-        if isinstance(entry, dict)
+        if isinstance(entry, dict) and isinstance(entry.get("type"), str) and isinstance(entry.get("loc"), list)
     )
+
+
+def _location(loc: list[Any]) -> list[str]:
+    return [str(part) for part in loc if isinstance(part, str | int)]
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _beginning(entry: dict[str, Any]) -> str:
+    """The beginning of the refused value as Python text; of containers, which may be deep, only the bracket."""
+    if "input" not in entry:
+        return ""
+    value = entry["input"]
+    return "[" if isinstance(value, list) else "{" if isinstance(value, dict) else repr(value)[:80]
 
 
 def joined(parts: list[str]) -> str | None:
@@ -131,9 +147,19 @@ def problem_from_fields(entries: tuple[RefusedField, ...]) -> Problem:
 
 
 def _entry(match: re.Match[str]) -> RefusedField:
+    message, given, dotted = match["msg"] or "", match["given"] or "", match["dotted"]
+    if dotted is not None:
+        return RefusedField(match["kind"], joined(dotted.split(".")), _literal(message), _meant(match["kind"], given))
     location = [part.strip("'\"") for part in _LOC_PART.findall(match["loc"])]
-    message = match["msg"] or ""
-    return RefusedField(match["kind"], joined(location), _literal(message), match["given"] or "")
+    return RefusedField(match["kind"], joined(location), _literal(message), given)
+
+
+def _meant(kind: str, given: str) -> str:
+    """The beginning of the value that was made text; only strings are ever parsed."""
+    found = _SHORTENED.match(given)
+    if found is None or kind.endswith("_parsing"):
+        return given
+    return {"dict": "{", "list": "["}.get(found["container"], found["plain"])
 
 
 def _literal(quoted: str) -> str:

@@ -321,6 +321,24 @@ def test_list_of_fastapi_is_read_like_a_dump() -> None:
     assert (fields["code"], fields["param"]) == ("missing_required_parameter", "file")
 
 
+@pytest.mark.parametrize("entry", [{}, 5, {"type": "missing"}, {"type": 1, "loc": []}, {"loc": ["body", "x"]}])
+def test_list_of_fastapi_without_a_usable_entry_is_a_refusal(entry: object) -> None:
+    problem, _ = told(422, {"detail": [entry]})
+    assert (problem.key, problem.http_status) == ("bad_request", 400)
+
+
+def test_list_of_fastapi_skips_what_is_no_entry() -> None:
+    good = {"type": "string_type", "loc": ["body", "model"], "msg": "x", "input": [[1]]}
+    _, fields = told(422, {"detail": [{}, good]})
+    assert fields["message"] == "Invalid type for 'model': expected a string, but got an array instead."
+
+
+def test_list_of_fastapi_with_a_deep_input_is_read() -> None:
+    entry = '{"type": "string_type", "loc": ["body", "model"], "msg": "x", "input": ' + "[" * 500 + "]" * 500 + "}"
+    _, fields = told(422, f'{{"detail": [{entry}]}}'.encode())
+    assert fields["param"] == "model"
+
+
 def test_union_names_each_type_that_would_do() -> None:
     message = (
         "2 validation errors:\n"
@@ -329,6 +347,33 @@ def test_union_names_each_type_that_would_do() -> None:
     )
     _, fields = told(400, shape_a(400, "Bad Request", message, "body.stop"))
     assert fields["message"] == ("Invalid type for 'stop': expected a string or an array, but got an integer instead.")
+
+
+@pytest.mark.parametrize(
+    ("kind", "loc", "given", "code", "param", "ending"),
+    [
+        ("missing", "body.messages", "<dict of 1 items>", "missing_required_parameter", "messages", "'messages'."),
+        ("float_parsing", "body.temperature", "hot", "invalid_type", "temperature", "but got a string instead."),
+        ("int_parsing", "body.n", "5x", "invalid_type", "n", "but got a string instead."),
+        ("list_type", "body.messages", "<dict of 2 items>", "invalid_type", "messages", "but got an object instead."),
+        ("string_type", "body.messages.0.role", "5", "invalid_type", "messages[0].role", "but got an integer instead."),
+        ("string_type", "body.model", "<list of 0 items>", "invalid_type", "model", "but got an array instead."),
+        ("string_type", "body.user", "True", "invalid_type", "user", "but got a boolean instead."),
+        ("string_type", "body.user", "None", "invalid_type", "user", "but got null instead."),
+    ],
+)
+def test_dump_with_dotted_locations_and_shortened_values_is_read(
+    kind: str, loc: str, given: str, code: str, param: str, ending: str
+) -> None:
+    message = dump(kind, f"'{loc}'", "'Input should be otherwise'", f"'{given}'")
+    _, fields = told(400, shape_a(400, "Bad Request", message, loc))
+    assert (fields["code"], fields["param"]) == (code, param)
+    assert (fields["message"] or "").endswith(ending)
+
+
+def test_field_that_only_the_words_name_is_the_param() -> None:
+    _, fields = told(400, shape_a(400, "BadRequestError", "n must be at least 1, got 0."))
+    assert (fields["param"], fields["message"]) == ("n", "n must be at least 1, got 0.")
 
 
 def test_dump_of_older_engines_with_file_and_endpoint_is_read() -> None:
