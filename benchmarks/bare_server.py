@@ -1,0 +1,86 @@
+"""The floor for any Python ext_proc server on grpc.aio and uvloop: constant bytes for three messages, nothing read.
+
+It answers by position (head, body, response head), sets the destination with `clear_route_cache` in the body's answer,
+because the route to the engines matches that header, and neither parses nor builds a message. With `--parse` it also
+parses each message, to show what that alone costs.
+"""
+
+import argparse
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import grpc
+import grpc.aio
+import uvloop
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+
+from aibrix_extproc.adapters.envoyproxy.spec import READINESS_SERVICE
+from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
+    HeaderValueOption,
+    ProcessingRequest,
+    ProcessingResponse,
+)
+from aibrix_extproc.core.openai.headers import DESTINATION
+
+SERVICE: Final = "envoy.service.ext_proc.v3.ExternalProcessor"
+
+
+def constant_answers(destination: str) -> tuple[bytes, bytes, bytes]:
+    """The three answers, serialised once."""
+    head, body, response_head = ProcessingResponse(), ProcessingResponse(), ProcessingResponse()
+    head.request_headers.SetInParent()
+    common = body.request_body.response
+    option = common.header_mutation.set_headers.add()
+    option.header.key = DESTINATION
+    option.header.raw_value = destination.encode()
+    option.append_action = HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
+    common.clear_route_cache = True
+    response_head.response_headers.SetInParent()
+    return head.SerializeToString(), body.SerializeToString(), response_head.SerializeToString()
+
+
+async def _serve(port: int, destination: str, parse: bool) -> None:
+    answers = constant_answers(destination)
+
+    async def process(_: object, context: "grpc.aio.ServicerContext[object, bytes]") -> None:
+        read: Callable[[], Awaitable[object]] = context.read
+        write = context.write
+        for answer in answers:
+            if await read() is grpc.aio.EOF:
+                return
+            await write(answer)
+        await read()  # the stream stays open until the response has ended
+
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 0),
+        ]
+    )
+    deserializer = ProcessingRequest.FromString if parse else None
+    method = grpc.stream_stream_rpc_method_handler(process, request_deserializer=deserializer)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Process": method}),))
+    health = health_aio.HealthServicer()
+    await health.set(READINESS_SERVICE, health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    await server.wait_for_termination()
+
+
+def main() -> None:
+    """Serve until ended."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--destination", required=True, help="the value of the destination header, ip:port,ip:port")
+    parser.add_argument("--parse", action="store_true", help="parse each message and drop it")
+    args = parser.parse_args()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(args.port, args.destination, args.parse))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,259 @@
+"""Where the microseconds of our own Python go: the shipped wiring fed with Envoy's three messages, without gRPC.
+
+Runs in one thread without a network, so it is steady where the rig is noisy; `python -m benchmarks.inside` prints it,
+`--profile` adds what cProfile sees.
+"""
+
+import argparse
+import asyncio
+import cProfile
+import itertools
+import pstats
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from pydantic import SecretStr
+
+from aibrix_extproc.adapters.extproc import codec
+from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
+    HeaderMap,
+    ProcessingMode,
+    ProcessingRequest,
+)
+from aibrix_extproc.adapters.extproc.session import Desk, Session
+from aibrix_extproc.app.gateway import Gateway
+from aibrix_extproc.core.exchange import events
+from aibrix_extproc.core.exchange.machine import Exchange
+from aibrix_extproc.core.exchange.outputs import Ask, Continue, Fact, Output, Phase
+from aibrix_extproc.core.fleet.model import Endpoint, Health, ServedModel
+from aibrix_extproc.core.fleet.reduce import Listed
+from aibrix_extproc.settings import AccessSettings, FleetSettings, Settings
+from benchmarks.report import Step
+from benchmarks.wire import API_KEY, CHAT_PATH, MODEL, SDK_HEADERS, chat_body
+
+_ENGINES: Final = tuple(f"127.0.0.1:{port}" for port in range(9101, 9105))
+SERIES: Final = 200
+CALLS: Final = 20  # a few milliseconds: short enough to run undisturbed now and then on a busy machine
+_REQUEST_ID: Final = "5e2d1c0b-9a8f-4e7d-8c6b-5a4938271605"
+
+
+Messages = tuple[bytes, bytes, bytes]
+
+
+def envoy_messages(body_bytes: int, served_by: str) -> Messages:
+    """What Envoy sends for a chat completion: head, body, response head; serialised."""
+    body = chat_body(body_bytes)
+    head, whole, response = ProcessingRequest(), ProcessingRequest(), ProcessingRequest()
+    _fill(head.request_headers.headers, _request_headers(len(body)))
+    _attributes(head, {"request.id": _REQUEST_ID, "source.address": "127.0.0.1:54321"})
+    head.protocol_config.request_body_mode = ProcessingMode.BodySendMode.BUFFERED
+    whole.request_body.body = body
+    whole.request_body.end_of_stream = True
+    reply = ((":status", "200"), ("server", "uvicorn"), ("content-type", "application/json"), ("content-length", "630"))
+    _fill(response.response_headers.headers, (*reply, ("x-envoy-upstream-service-time", "1")))
+    _attributes(
+        response,
+        {
+            "request.id": _REQUEST_ID,
+            "request.path": CHAT_PATH,
+            "response.code_details": "via_upstream",
+            "upstream.address": served_by,
+        },
+    )
+    response.attributes[codec.ATTRIBUTES].fields["response.code"].number_value = 200
+    response.attributes[codec.ATTRIBUTES].fields["response.flags"].number_value = 0
+    return head.SerializeToString(), whole.SerializeToString(), response.SerializeToString()
+
+
+def _request_headers(length: int) -> Iterable[tuple[str, str]]:
+    pseudo = ((":authority", "127.0.0.1"), (":path", CHAT_PATH), (":method", "POST"), (":scheme", "http"))
+    added = (
+        ("content-length", str(length)),
+        ("x-forwarded-for", "127.0.0.1"),
+        ("x-forwarded-proto", "http"),
+        ("x-request-id", _REQUEST_ID),
+    )
+    sent = ((name.lower(), value) for name, value in SDK_HEADERS if name != "Connection")
+    return (*pseudo, *sent, *added)
+
+
+def _fill(headers: HeaderMap, pairs: Iterable[tuple[str, str]]) -> None:
+    for name, value in pairs:
+        headers.headers.add(key=name, raw_value=value.encode())
+
+
+def _attributes(message: ProcessingRequest, values: dict[str, str]) -> None:
+    fields = message.attributes[codec.ATTRIBUTES].fields
+    for name, value in values.items():
+        fields[name].string_value = value
+
+
+class _Watch:
+    """Adds up the time of calls by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def add(self, name: str, started: float) -> None:
+        """One call that began at `started` is over."""
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+
+class _TimedDesk:
+    """A desk that notes how long the real one takes."""
+
+    def __init__(self, desk: Desk, watch: _Watch) -> None:
+        self._desk = desk
+        self._watch = watch
+
+    def answer(self, ask: Ask) -> events.Answer:
+        started = time.perf_counter()
+        answer = self._desk.answer(ask)
+        self._watch.add(f"answer {type(ask).__name__}", started)
+        assert isinstance(answer, events.Admitted | events.Answered | events.Placed | events.Refused)
+        return answer
+
+    def observe(self, fact: Fact) -> None:
+        started = time.perf_counter()
+        self._desk.observe(fact)
+        self._watch.add(f"observe {type(fact).__name__}", started)
+
+    def timed(self, phase: Phase, seconds: float) -> None:
+        started = time.perf_counter()
+        self._desk.timed(phase, seconds)
+        self._watch.add("observe time by phase", started)
+
+    def bug(self) -> None:
+        raise AssertionError("a bug while measuring")
+
+
+class _TimedExchange:
+    """An exchange that notes how long the real one takes, and keeps its replies."""
+
+    def __init__(self, exchange: Exchange, watch: _Watch, replies: list[Continue]) -> None:
+        self._exchange = exchange
+        self._watch = watch
+        self._replies = replies
+
+    def receive(self, event: events.Event) -> tuple[Output, ...]:
+        started = time.perf_counter()
+        outputs = self._exchange.receive(event)
+        self._watch.add("exchange machine", started)
+        self._replies += [one for one in outputs if isinstance(one, Continue)]
+        return outputs
+
+
+class _Bench:
+    """The wiring that ships, and what Envoy would send to it."""
+
+    def __init__(self, body_bytes: int) -> None:
+        self.gateway = _gateway()
+        self.desk = self.gateway._desk
+        # Idle engines take turns, so the engines that answer do so too; else each exchange would count as retried.
+        self._messages = itertools.cycle([envoy_messages(body_bytes, engine) for engine in _ENGINES])
+
+    def exchange(self, session: Session) -> None:
+        """One whole exchange."""
+        for message in next(self._messages):
+            session.receive(ProcessingRequest.FromString(message))
+        session.close(events.Cause.HALF_CLOSED)
+
+    def shipped(self) -> None:
+        """One exchange as it ships."""
+        self.exchange(self.gateway._new_session())
+
+    def timed(self, watch: _Watch) -> list[Continue]:
+        """One exchange with a watch at every border; its replies."""
+        replies: list[Continue] = []
+        exchange: object = _TimedExchange(self.gateway._new_session()._exchange, watch, replies)
+        self.exchange(Session(_TimedDesk(self.desk, watch), exchange, time.perf_counter, str))  # type: ignore[arg-type]
+        return replies
+
+
+def _gateway() -> Gateway:
+    """Never started, with a fleet of ready engines."""
+    flags = tuple(f"http://{address}={MODEL}" for address in _ENGINES)
+    gateway = Gateway(
+        Settings(fleet=FleetSettings(endpoints=flags), access=AccessSettings(api_keys=(SecretStr(API_KEY),)))
+    )
+    served = (ServedModel(MODEL),)
+    endpoints = tuple(Endpoint(one, one, models=served, health=Health.READY) for one in _ENGINES)
+    (source,) = gateway._endpoint_sources
+    gateway._store.apply(Listed(source.name, endpoints))
+    return gateway
+
+
+def _best(run: Callable[[], object]) -> float:
+    """Microseconds of one call, the best of many short series: what disturbs only ever adds."""
+    series = []
+    for _ in range(SERIES):
+        started = time.perf_counter()
+        for _ in range(CALLS):
+            run()
+        series.append(time.perf_counter() - started)
+    return min(series) / CALLS * 1e6
+
+
+def measure(body_bytes: int) -> tuple[Step, ...]:
+    """The parts of one exchange; the last one is the whole, measured by itself."""
+    return asyncio.run(_measure(body_bytes))
+
+
+async def _measure(body_bytes: int) -> tuple[Step, ...]:
+    bench = _Bench(body_bytes)
+    raw = envoy_messages(body_bytes, _ENGINES[0])
+    parsed = [ProcessingRequest.FromString(message) for message in raw]
+    replies = bench.timed(_Watch())
+    whole = _best(bench.shipped)
+    steps = [
+        Step("parse protobuf", _best(lambda: [ProcessingRequest.FromString(one) for one in raw])),
+        Step("messages to events", _best(lambda: _decode(parsed))),
+        *_parts(bench),
+        Step("replies to bytes", _best(lambda: [codec.encode(one) for one in replies])),
+        Step("new session", _best(bench.gateway._new_session)),
+    ]
+    rest = whole - sum(step.us for step in steps)
+    return (*steps, Step("session and the rest", rest), Step("whole exchange", whole))
+
+
+def _parts(bench: _Bench) -> Iterable[Step]:
+    series = []
+    for _ in range(SERIES):
+        watch = _Watch()
+        for _ in range(CALLS):
+            bench.timed(watch)
+        series.append(watch.seconds)
+    for name in series[0]:
+        yield Step(name, min(one[name] for one in series) / CALLS * 1e6)
+
+
+def _decode(parsed: Sequence[ProcessingRequest]) -> None:
+    for message in parsed:
+        phase = codec.phase_of(message)
+        assert phase is not None
+        codec.decode(message, phase, 0.0, str)
+
+
+async def _profile(body_bytes: int) -> None:
+    bench, profile = _Bench(body_bytes), cProfile.Profile()
+    with profile:
+        for _ in range(5000):
+            bench.shipped()
+    pstats.Stats(profile).strip_dirs().sort_stats("tottime").print_stats(40)
+
+
+def main() -> None:
+    """Print the parts of one exchange."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.inside", description=__doc__)
+    parser.add_argument("--body-bytes", type=int, default=914)
+    parser.add_argument("--profile", action="store_true", help="also run under cProfile")
+    args = parser.parse_args()
+    for step in measure(args.body_bytes):
+        print(f"{step.us:8.2f} us  {step.name}")
+    if args.profile:
+        asyncio.run(_profile(args.body_bytes))
+
+
+if __name__ == "__main__":
+    main()

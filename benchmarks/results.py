@@ -1,0 +1,170 @@
+"""From samples to figures, without I/O: medians over rounds, ratios of targets in the same round, verdicts."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Final
+
+from benchmarks.scenarios import BIG_BYTES, STREAM_CHUNKS
+
+PLAIN: Final = "plain"  # the targets that the others are compared with
+BARE: Final = "bare"
+MIB: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One scenario on one target in one round. CPU is microseconds per request by part, RSS is ext_proc's in bytes."""
+
+    scenario: str
+    target: str
+    turn: int
+    requests: int
+    seconds: float
+    cpu_us: Mapping[str, float]
+    p50_ms: float
+    p99_ms: float
+    messages: float  # ext_proc messages of Envoy per exchange
+    rss_before: int
+    rss_held: int
+    rss_peak: int
+    rss_after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One figure to reach. `value` is None when the run did not measure it."""
+
+    title: str
+    value: float | None
+    shown: str
+    target: str
+    met: bool | None
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value that at least this share of all does not exceed."""
+    if not values:
+        return math.nan
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+class Results:
+    """All samples of a run."""
+
+    def __init__(self, samples: Iterable[Sample]) -> None:
+        self.samples = tuple(samples)
+        self._by_place: dict[tuple[str, str], dict[int, Sample]] = {}
+        for one in self.samples:
+            self._by_place.setdefault((one.scenario, one.target), {})[one.turn] = one
+
+    def has(self, scenario: str, target: str) -> bool:
+        """Whether it was measured."""
+        return (scenario, target) in self._by_place
+
+    def of(self, scenario: str, target: str) -> tuple[Sample, ...]:
+        """The samples of all rounds."""
+        return tuple(self._by_place.get((scenario, target), {}).values())
+
+    def median(self, scenario: str, target: str, value: Callable[[Sample], float]) -> float | None:
+        """The median over rounds."""
+        found = [value(one) for one in self.of(scenario, target)]
+        return median(found) if found else None
+
+    def ratio(self, over: tuple[str, str], under: tuple[str, str], value: Callable[[Sample], float]) -> float | None:
+        """The median of the ratios within each round: what slows a whole round down cancels out."""
+        return self._paired(over, under, lambda a, b: value(a) / value(b) if value(b) else math.nan)
+
+    def added(self, scenario: str, target: str, value: Callable[[Sample], float]) -> float | None:
+        """What a target adds to Envoy alone, as the median of the differences within each round."""
+        return self._paired((scenario, target), (scenario, PLAIN), lambda a, b: value(a) - value(b))
+
+    def _paired(
+        self, one: tuple[str, str], other: tuple[str, str], combine: Callable[[Sample, Sample], float]
+    ) -> float | None:
+        left, right = self._by_place.get(one, {}), self._by_place.get(other, {})
+        found = [combine(left[turn], right[turn]) for turn in left.keys() & right.keys()]
+        return median(found) if found else None
+
+    def idle_us(self, target: str) -> float:
+        """What ext_proc uses in a second of doing nothing, 0 if that was not measured."""
+        return self.median("idle", target, ext_proc_us) or 0.0
+
+
+def ext_proc_us(sample: Sample) -> float:
+    """CPU of the ext_proc server per request."""
+    return sample.cpu_us.get("ext_proc", 0.0)
+
+
+def envoy_us(sample: Sample) -> float:
+    """CPU of Envoy per request."""
+    return sample.cpu_us.get("envoy", 0.0)
+
+
+def busy_us(results: Results, scenario: str, target: str) -> float | None:
+    """CPU of ext_proc per request without what it would have used in that time anyway.
+
+    It matters where requests are few and long: a paced stream takes seconds, in which health checks and polls go on.
+    """
+    idle = results.idle_us(target)
+
+    def busy(sample: Sample) -> float:
+        return ext_proc_us(sample) - idle * sample.seconds / sample.requests
+
+    return results.median(scenario, target, busy)
+
+
+def verdicts(results: Results, ours: str) -> tuple[Verdict, ...]:
+    """The figures to reach, for one of our targets."""
+    chat, stream = _messages(results, "small-32", ours), _messages(results, "stream-1", ours)
+    per_token = None if chat is None or stream is None else (stream - chat) / STREAM_CHUNKS
+    non_streaming, paced = busy_us(results, "small-1", ours), busy_us(results, "paced-16", ours)
+    return (
+        _at_most("ext_proc messages per chat exchange", chat, 3, "{:.2f}"),
+        _at_most("ext_proc messages per exchange that streams", stream, 3, "{:.2f}"),
+        _at_most("ext_proc messages per streamed chunk", per_token, 0, "{:.3f}"),
+        _at_most(
+            "1 KB chat, 32 clients: ext_proc CPU / bare server",
+            results.ratio(("small-32", ours), ("small-32", BARE), ext_proc_us), 1.5,
+        ),
+        _at_most(
+            "1 KB chat, 1 client: ext_proc CPU / bare server",
+            results.ratio(("small-1", ours), ("small-1", BARE), ext_proc_us), 1.5,
+        ),
+        _at_most(
+            "ext_proc CPU of a 220 KB prompt / of a 1 KB chat, 1 client",
+            results.ratio(("prompt-1", ours), ("small-1", ours), ext_proc_us), 2.5,
+        ),
+        _at_most(
+            "ext_proc CPU of a stream of 500 chunks back to back / of a non-streaming reply, 1 client",
+            results.ratio(("stream-1", ours), ("small-1", ours), ext_proc_us), 1.1, note=" (1, and 10 % for noise)",
+        ),
+        _at_most(
+            "the same for paced chunks, without idle work",
+            None if not non_streaming or paced is None else paced / non_streaming, 1.1, note=" (1, and 10 % for noise)",
+        ),
+        _at_most(
+            "memory of one worker that holds 1,000 streams, MiB",
+            _mib(results.median("held-1000", ours, lambda one: one.rss_held)), 300, "{:.0f}",
+        ),
+        _at_most(
+            "growth of memory at 4 bodies of 5 MB in flight, in bodies per body",
+            results.median("big-4", ours, lambda one: (one.rss_peak - one.rss_before) / (4 * BIG_BYTES)), 6,
+        ),
+    )  # fmt: skip
+
+
+def _at_most(title: str, value: float | None, limit: float, form: str = "{:.2f}", note: str = "") -> Verdict:
+    if value is None:
+        return Verdict(title, None, "not measured", f"≤ {limit:g}{note}", None)
+    return Verdict(title, value, form.format(value), f"≤ {limit:g}{note}", value <= limit + 1e-9)
+
+
+def _messages(results: Results, scenario: str, target: str) -> float | None:
+    return results.median(scenario, target, lambda one: one.messages)
+
+
+def _mib(value: float | None) -> float | None:
+    return None if value is None else value / MIB
