@@ -69,7 +69,7 @@ class ScriptedEngine:
             server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 await _read_body(head, reader)
@@ -257,12 +257,14 @@ class Answer:
 
 
 @contextlib.asynccontextmanager
-async def running_envoy(directory: Path, processor: ScriptedProcessor, **changes: Any) -> AsyncIterator[RunningEnvoy]:
+async def running_envoy(
+    directory: Path, processor: ScriptedProcessor, *others: ScriptedProcessor, **changes: Any
+) -> AsyncIterator[RunningEnvoy]:
     """Start Envoy with our configuration and wait until it takes requests."""
     spec = EnvoySpec(
         listen=SocketAddress(LOOPBACK, free_port()),
         admin=SocketAddress(LOOPBACK, free_port()),
-        processors=(SocketAddress(LOOPBACK, processor.port),),
+        processors=tuple(SocketAddress(LOOPBACK, one.port) for one in (processor, *others)),
         endpoints_directory=directory,
         access_log=directory / "access.log",
         **changes,

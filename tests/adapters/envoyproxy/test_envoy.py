@@ -215,6 +215,44 @@ async def test_lost_processor_gives_json_at_once_and_heals(envoy: RunningEnvoy) 
         await eventually(healed, "requests are served again", deadline=2)
 
 
+async def test_loss_of_one_of_two_processors_costs_few_requests(tmp_path: Path, processor: ScriptedProcessor) -> None:
+    second = ScriptedProcessor()
+    await second.start()
+    async with (
+        running_envoy(tmp_path, processor, second) as envoy,
+        ScriptedEngine().running() as engine,
+    ):
+        await envoy.wait_for_processors(2)
+        await known(envoy, engine)
+        processor.place = second.place = engine.address
+
+        async def both_are_used() -> bool:
+            return (await envoy.ask()).status == 200 and bool(processor.messages) and bool(second.messages)
+
+        await eventually(both_are_used, "both processors are used")
+        await second.kill()
+        statuses = [(await envoy.ask()).status for _ in range(60)]
+    assert set(statuses) <= {200, 503}
+    assert statuses.count(503) <= 8  # half of those before the next health check, were it not for outlier detection
+
+
+async def test_ordinary_trouble_never_ejects_the_only_processor(envoy: RunningEnvoy) -> None:
+    async with ScriptedEngine("stream").running() as engine, aiohttp.ClientSession() as session:
+        await known(envoy, engine)
+        envoy.processor.place = engine.address
+        for _ in range(10):  # clients that leave in the middle of a stream
+            response = await session.post(envoy.url + "/v1/chat/completions", data=b"{}")
+            await response.content.readany()
+            response.close()
+        envoy.processor.abort = True
+        for _ in range(10):
+            await envoy.ask()
+        envoy.processor.abort, envoy.processor.immediate = False, (404, "application/json", OURS)
+        assert (await envoy.ask()).status == 404
+    ejections = await envoy.admin("/stats?filter=cluster.processors.outlier_detection.ejections_enforced_total")
+    assert ejections == "cluster.processors.outlier_detection.ejections_enforced_total: 0\n"
+
+
 async def test_running_stream_survives_the_loss_of_the_processor(envoy: RunningEnvoy) -> None:
     async with ScriptedEngine("stream").running() as engine, aiohttp.ClientSession() as session:
         await known(envoy, engine)

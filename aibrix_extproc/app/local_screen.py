@@ -1,0 +1,70 @@
+"""What `aibrix-extproc local` tells the person in front of it. Pure: values in, text out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from aibrix_extproc.adapters.envoyproxy.supervise import ChildEvent, ChildState
+from aibrix_extproc.app.local_plan import LOOPBACK, Plan
+
+_EXAMPLE = """\
+  Try it (pip install openai):
+
+    from openai import OpenAI
+
+    client = OpenAI(base_url="{base_url}", api_key="{key}")
+    answer = client.chat.completions.create(
+        model="{model}", messages=[{{"role": "user", "content": "Hello!"}}]
+    )
+    print(answer.choices[0].message.content)
+"""
+
+
+def starting(plan: Plan) -> str:
+    """The first line: what is being started."""
+    parts = [_count(len(plan.simulated), "simulated engine")] if plan.simulated else []
+    parts += [_count(len(plan.workers), "gateway worker"), "Envoy"]
+    return f"Starting {', '.join(parts[:-1])} and {parts[-1]} (logs: {plan.directories.logs})"
+
+
+def screen(plan: Plan, models: Sequence[str], complaints: Sequence[str], seconds: float) -> str:
+    """The one screen that says that all is ready and how to use it."""
+    key = "YOUR_KEY" if plan.client_key else "any"
+    example = _EXAMPLE.format(base_url=plan.base_url, key=key, model=models[0] if models else "MODEL")
+    admins = [f"http://{LOOPBACK}:{worker.admin_port}" for worker in plan.workers]
+    rows = [
+        ("Base URL", plan.base_url),
+        ("API key", "one of those configured" if plan.client_key else "any (none is configured)"),
+        ("Models", ", ".join(models) or "none yet; they appear when an engine is ready"),
+    ]
+    places = [
+        ("Envoy admin", f"http://{plan.envoy_admin}"),
+        ("Gateway admin", " ".join(admins) + " (/metrics, /fleet, /readyz)"),
+        ("Fleet", str(plan.fleet)),
+        ("Logs", str(plan.directories.logs)),
+    ]
+    lines = [f"Ready after {seconds:.1f} s.", "", *_table(rows), ""]
+    lines += [*(f"  ! {complaint}" for complaint in complaints), *([""] if complaints else [])]
+    return "\n".join([*lines, example, *_table(places), "", "Stop with Ctrl-C."])
+
+
+def told(event: ChildEvent, *, was_ready: bool, log: Path) -> str | None:
+    """A line about a child, None for what nobody needs to hear: a death at the start ends everything anyway."""
+    if event.state is ChildState.READY:
+        return f"{event.name} is {'back' if was_ready else 'ready'}"
+    if event.state is ChildState.DIED and was_ready:
+        when = f"in {event.restart_in:g} s" if event.restart_in else "now"
+        return f"{event.name} {event.detail}; starting it again {when} (log: {log})"
+    return None
+
+
+def complaint(address: str, health: str, detail: str) -> str:
+    """A line about an engine that cannot be used."""
+    return f"Engine {address} is {health.replace('_', ' ')}" + (f": {detail}" if detail else "")
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def _table(rows: Sequence[tuple[str, str]]) -> list[str]:
+    return [f"  {name:<14} {value}" for name, value in rows]

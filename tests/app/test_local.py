@@ -1,0 +1,255 @@
+"""`aibrix-extproc local` as a process: with a real Envoy, real gateway workers and simulated engines."""
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import openai
+import pytest
+
+from aibrix_extproc.adapters.envoyproxy.endpoints import write_atomically
+from tests.adapters.envoyproxy.rig import eventually
+
+pytestmark = [pytest.mark.envoy, pytest.mark.slow]
+DEADLINE = 60.0  # generous: the machine may be busy with other tests
+
+
+@dataclass
+class RunningLocal:
+    """The process, and what it printed so far."""
+
+    process: asyncio.subprocess.Process
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+    def value(self, name: str) -> str:
+        found = re.search(rf"^  {name} +(.*)$", self.text, re.MULTILINE)
+        assert found, self.text
+        return found.group(1)
+
+    def client(self, key: str = "any") -> openai.AsyncOpenAI:
+        return openai.AsyncOpenAI(base_url=self.value("Base URL"), api_key=key, max_retries=0)
+
+    async def read_until(self, condition: Callable[[str], bool]) -> str:
+        """Read lines until one fulfils the condition; returns it."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(DEADLINE):
+            while line := (await self.process.stdout.readline()).decode():
+                self.lines.append(line.rstrip())
+                if condition(line):
+                    return line
+        raise AssertionError(f"it ended before that line:\n{self.text}")
+
+    async def ready(self) -> None:
+        await self.read_until(lambda line: line.startswith("Stop with"))
+
+    async def stop(self, number: signal.Signals = signal.SIGINT) -> int:
+        self.process.send_signal(number)
+        async with asyncio.timeout(DEADLINE):
+            return await self.process.wait()
+
+
+@contextlib.asynccontextmanager
+async def local(*options: str) -> AsyncIterator[RunningLocal]:
+    command = [sys.executable, "-m", "aibrix_extproc", "local", "--port", "0", *options]
+    output = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdout=output, stderr=asyncio.subprocess.STDOUT)
+    try:
+        yield RunningLocal(process)
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            await process.communicate()
+
+
+def children_of(pid: int) -> dict[int, str]:
+    """Process ids and command lines of the direct children."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError, IndexError):
+                if int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == pid:
+                    found[int(entry.name)] = (entry / "cmdline").read_text().replace("\0", " ")
+    return found
+
+
+def child_like(running: RunningLocal, word: str) -> int:
+    [found, *_] = [pid for pid, command in children_of(running.process.pid).items() if word in command]
+    return found
+
+
+def exists(path: str) -> bool:
+    return Path(path).exists()
+
+
+async def gone(pids: list[int]) -> None:
+    async def are_gone() -> bool:
+        return not any(exists(f"/proc/{pid}") for pid in pids)
+
+    await eventually(are_gone, f"{pids} are gone", DEADLINE)
+
+
+async def say_hello(client: openai.AsyncOpenAI, model: str = "sim-chat") -> str:
+    answer = await client.chat.completions.create(model=model, messages=[{"role": "user", "content": "Hello!"}])
+    return answer.choices[0].message.content or ""
+
+
+async def hello_again(client: openai.AsyncOpenAI, model: str = "sim-chat") -> str:
+    """Ask until it works; until then only OpenAI errors that tell a client to retry are acceptable."""
+    async with asyncio.timeout(DEADLINE):
+        while True:
+            with contextlib.suppress(openai.InternalServerError, openai.APIConnectionError):
+                return await say_hello(client, model)
+            await asyncio.sleep(0.05)
+
+
+async def test_printed_example_works_and_an_interrupt_leaves_nothing_behind() -> None:
+    async with local("--model", "alpha", "--model", "beta", "--engines", "1") as running:
+        await running.ready()
+        assert running.value("Models") == "alpha, beta"
+        example = running.text.split("Try it (pip install openai):\n")[1].split("  Envoy admin")[0]
+        code = "\n".join(line[4:] for line in example.splitlines())
+        asked = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+        answer, _ = await asked.communicate()
+        assert asked.returncode == 0
+        assert answer.strip()
+        children = list(children_of(running.process.pid))
+        assert len(children) == 4
+        assert await running.stop(signal.SIGINT) == 0
+        await gone(children)
+        assert not exists(running.value("Logs"))
+
+
+async def test_killed_children_come_back_and_it_is_said() -> None:
+    async with local("--engines", "1") as running:
+        await running.ready()
+        async with running.client() as client:
+            assert await say_hello(client)
+            for word, name in (("serve", "gateway worker 1"), ("simulate", "engine 1"), ("envoy.json", "Envoy")):
+                os.kill(child_like(running, word), signal.SIGKILL)
+                died = await running.read_until(lambda line, name=name: name in line and "SIGKILL" in line)  # type: ignore[misc]
+                assert "starting it again now" in died
+                await running.read_until(lambda line, name=name: name in line and line.rstrip().endswith("is back"))  # type: ignore[misc]
+                assert await hello_again(client)
+        assert await running.stop(signal.SIGTERM) == 0
+
+
+async def test_killed_local_takes_its_children_along() -> None:
+    async with local() as running:
+        await running.ready()
+        children = list(children_of(running.process.pid))
+        assert await running.stop(signal.SIGKILL) == -signal.SIGKILL
+        await gone(children)
+
+
+async def test_stop_while_starting_is_clean() -> None:
+    async with local() as running:
+        await running.read_until(lambda line: line.startswith("Starting"))
+        children = list(children_of(running.process.pid))
+        assert await running.stop(signal.SIGTERM) == 0
+        await gone(children)
+
+
+async def test_running_engines_are_used_and_their_models_discovered() -> None:
+    engine_options = ["--port", "0", "--model", "mine", "--api-key", "sk-engine"]
+    engine = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "aibrix_extproc", "simulate", *engine_options),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        url = await announced_url(engine)
+        options = ("--engine", url, "--engine", "http://127.0.0.1:9", "--engine-api-key", "sk-engine")
+        async with local(*options, "--api-key", "sk-client", "--workers", "2") as running:
+            await running.ready()
+            assert "! The engine http://127.0.0.1:9 cannot be reached: connection refused." in running.text
+            assert running.value("Models") == "mine"
+            assert "sk-" not in running.text
+            async with running.client("sk-client") as client:
+                assert await say_hello(client, "mine")
+            async with running.client("sk-wrong") as client:
+                with pytest.raises(openai.AuthenticationError):
+                    await say_hello(client, "mine")
+    finally:
+        engine.terminate()
+        await engine.communicate()
+
+
+async def announced_url(engine: asyncio.subprocess.Process) -> str:
+    assert engine.stdout is not None
+    async with asyncio.timeout(DEADLINE):
+        while line := (await engine.stdout.readline()).decode():
+            if found := re.search(r"http://127\.0\.0\.1:\d+", line):
+                return found.group()
+    raise AssertionError("the engine did not say where it listens")
+
+
+async def test_fleet_file_is_followed_by_gateway_and_envoy(tmp_path: Path) -> None:
+    engines = [
+        await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "aibrix_extproc", "simulate", "--port", "0", "--model", model),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        for model in ("first", "second")
+    ]
+    fleet = tmp_path / "fleet.yaml"
+    try:
+        addresses = [(await announced_url(engine)).removeprefix("http://") for engine in engines]
+        write_atomically(fleet, f"endpoints: [{{address: '{addresses[0]}'}}]".encode())
+        async with local("--fleet", str(fleet)) as running:
+            await running.ready()
+            assert running.value("Models") == "first"
+            write_atomically(fleet, b"endpoints: nonsense")
+            assert "the last good fleet stays in use" in await running.read_until(lambda line: "fleet.yaml" in line)
+            both = ", ".join(f"{{address: '{address}'}}" for address in addresses)
+            write_atomically(fleet, f"endpoints: [{both}]".encode())
+            assert "2 endpoints" in await running.read_until(lambda line: "was read again" in line)
+            async with running.client() as client:
+
+                async def both_are_listed() -> bool:
+                    return [model.id async for model in client.models.list()] == ["first", "second"]
+
+                await eventually(both_are_listed, "both models are listed", DEADLINE)
+                assert await hello_again(client, "second")
+    finally:
+        for engine in engines:
+            engine.terminate()
+            await engine.communicate()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "sentence"),
+    [
+        (("--engine", "http://127.0.0.1:9"), 1,
+         "aibrix-extproc: The engine http://127.0.0.1:9 cannot be reached: connection refused."),
+        (("--envoy", "/missing"), 1, "aibrix-extproc: There is no Envoy at /missing."),
+        (("--envoy", "/bin/false"), 1, "aibrix-extproc: Envoy exited with code 1 while it was starting"),
+        (("--simulate=--nonsense",), 1, "unrecognized arguments: --nonsense"),
+    ],
+)  # fmt: skip
+async def test_start_that_fails_is_one_sentence(options: tuple[str, ...], code: int, sentence: str) -> None:
+    async with local(*options) as running:
+        output, _ = await running.process.communicate()
+        last = output.decode().splitlines()[-1]
+        assert sentence in last
+        assert running.process.returncode == code
+
+
+async def test_broken_fleet_file_is_a_usage_error_that_names_the_place(tmp_path: Path) -> None:
+    fleet = tmp_path / "fleet.yaml"
+    fleet.write_text("endpoints:\n- {address: 127.0.0.1}\n")
+    async with local("--fleet", str(fleet)) as running:
+        output, _ = await running.process.communicate()
+        assert running.process.returncode == 2
+        assert "fleet.yaml, line 2" in output.decode()

@@ -1,0 +1,163 @@
+"""Options to a plan, and what is refused before anything starts."""
+
+import argparse
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from aibrix_extproc.app.local import add_arguments
+from aibrix_extproc.app.local_plan import DEFAULT_ENVOY_ADMIN_PORT, LocalError, Plan, make_plan
+
+
+def parsed(*options: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return parser.parse_args(["--port", "0", *options])
+
+
+def plan(tmp_path: Path, *options: str) -> Plan:
+    return make_plan(parsed(*options), tmp_path / "run")
+
+
+def refusal(tmp_path: Path, *options: str) -> tuple[int, str]:
+    with pytest.raises(LocalError) as caught:
+        plan(tmp_path, *options)
+    return caught.value.exit_code, str(caught.value)
+
+
+@pytest.fixture
+def busy_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_without_options_two_engines_serve_one_model(tmp_path: Path) -> None:
+    made = plan(tmp_path)
+    assert [engine.model for engine in made.simulated] == ["sim-chat", "sim-chat"]
+    assert len(made.workers) == 1
+    assert made.client_key is None
+
+
+def test_every_model_gets_its_number_of_engines(tmp_path: Path) -> None:
+    made = plan(tmp_path, "--model", "a", "--model", "b", "--model", "a", "--engines", "3")
+    assert [engine.model for engine in made.simulated] == ["a"] * 3 + ["b"] * 3
+
+
+def test_no_two_parts_share_a_port(tmp_path: Path) -> None:
+    made = plan(tmp_path, "--engines", "5", "--workers", "4")
+    ports = [made.listen.port, made.envoy_admin.port]
+    ports += [engine.port for engine in made.simulated]
+    ports += [port for worker in made.workers for port in (worker.port, worker.admin_port)]
+    assert len(set(ports)) == len(ports) == 15
+    assert 0 not in ports
+
+
+def test_fleet_file_lists_simulated_engines(tmp_path: Path) -> None:
+    made = plan(tmp_path)
+    written = yaml.safe_load(made.fleet.read_text())
+    assert [one["address"] for one in written["endpoints"]] == [engine.address for engine in made.simulated]
+
+
+def test_fleet_file_with_engine_keys_is_for_its_owner_only(tmp_path: Path) -> None:
+    made = plan(tmp_path, "--engine", "http://127.0.0.1:8000", "--engine", "vllm-2:8000", "--engine-api-key", "sk-e")
+    written = yaml.safe_load(made.fleet.read_text())
+    assert written["endpoints"] == [
+        {"address": "127.0.0.1:8000", "api_key": "sk-e"},
+        {"address": "vllm-2:8000", "api_key": "sk-e"},
+    ]
+    assert stat.S_IMODE(made.fleet.stat().st_mode) == 0o600
+    assert made.simulated == ()
+
+
+def test_given_fleet_file_is_used_where_it_lies(tmp_path: Path) -> None:
+    fleet = tmp_path / "fleet.yaml"
+    fleet.write_text("endpoints: []")
+    assert plan(tmp_path, "--fleet", str(fleet)).fleet == fleet
+
+
+def test_fleet_file_of_the_settings_is_used_unless_options_name_engines(tmp_path: Path) -> None:
+    fleet, config = tmp_path / "fleet.yaml", tmp_path / "settings.yaml"
+    fleet.write_text("endpoints: []")
+    config.write_text(f"fleet: {{file: {fleet}}}")
+    assert plan(tmp_path, "--config", str(config)).fleet == fleet
+    assert plan(tmp_path, "--config", str(config), "--model", "m").simulated
+
+
+def test_settings_reach_envoy_and_the_screen(tmp_path: Path) -> None:
+    config = tmp_path / "settings.yaml"
+    config.write_text("access: {api_keys: [sk-file]}\nlimits: {max_body_bytes: 4096}")
+    made = plan(tmp_path, "--config", str(config))
+    assert made.client_key == "sk-file"
+    assert made.settings.limits.max_body_bytes == 4096
+    assert plan(tmp_path, "--config", str(config), "--api-key", "sk-flag").client_key == "sk-flag"
+
+
+@pytest.mark.parametrize(
+    ("host", "base_host"),
+    [("127.0.0.1", "127.0.0.1"), ("localhost", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::1", "[::1]")],
+)
+def test_base_url_is_one_that_a_client_here_can_use(tmp_path: Path, host: str, base_host: str) -> None:
+    made = plan(tmp_path, "--host", host)
+    assert made.base_url == f"http://{base_host}:{made.listen.port}/v1"
+
+
+def test_default_admin_port_gives_way_when_it_is_taken(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        try:
+            other.bind(("127.0.0.1", DEFAULT_ENVOY_ADMIN_PORT))
+            other.listen()
+        except OSError:
+            pass  # taken by somebody else, which serves as well
+        assert plan(tmp_path).envoy_admin.port not in (0, DEFAULT_ENVOY_ADMIN_PORT)
+
+
+@pytest.mark.parametrize("option", ["--port", "--admin-port"])
+def test_taken_port_is_one_sentence_with_the_way_out(tmp_path: Path, busy_port: int, option: str) -> None:
+    code, message = refusal(tmp_path, option, str(busy_port))
+    assert code == 1
+    assert message == (
+        f"Cannot listen on 127.0.0.1:{busy_port}: address already in use; choose another port with {option}."
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (("--engine", "http://a:1", "--model", "m"), 2, "exclude each other"),
+        (("--engine", "http://a:1", "--fleet", "f"), 2, "--engine and --fleet exclude each other"),
+        (("--fleet", "f", "--engines", "1"), 2, "exclude each other"),
+        (("--engine-api-key", "k"), 2, "--engine-api-key is for engines named with --engine"),
+        (("--fleet", "missing.yaml"), 2, "There is no fleet file at missing.yaml."),
+        (("--engine", "https://a:1"), 2, "--engine https://a:1: https is not supported"),
+        (("--engine", "http://a:1/v1"), 2, "has a path"),
+        (("--engine", "a:1", "--engine", "a:1"), 2, "given already"),
+        (("--host", "example.org"), 2, "is not an IP address"),
+        (("--host", "203.0.113.1"), 1, "Cannot listen on 203.0.113.1"),
+        (("--envoy", "/missing/envoy"), 1, "There is no Envoy at /missing/envoy."),
+        (("--config", "/missing/settings.yaml"), 2, "cannot read the settings file /missing/settings.yaml"),
+    ],
+)
+def test_options_that_cannot_be_used_are_refused(
+    tmp_path: Path, options: tuple[str, ...], code: int, words: str
+) -> None:
+    found, message = refusal(tmp_path, *options)
+    assert words in message
+    assert found == code
+
+
+def test_endpoints_in_the_settings_are_refused_because_envoy_would_not_know_them(tmp_path: Path) -> None:
+    config = tmp_path / "settings.yaml"
+    config.write_text("fleet: {endpoints: ['http://127.0.0.1:8000']}")
+    assert "use --engine or --fleet" in refusal(tmp_path, "--config", str(config))[1]
+
+
+@pytest.mark.parametrize("option", [("--port", "65536"), ("--engines", "0"), ("--workers", "-1")])
+def test_numbers_out_of_range_are_a_usage_error(option: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parsed(*option)
+    assert caught.value.code == 2
+    assert option[0] in capsys.readouterr().err
