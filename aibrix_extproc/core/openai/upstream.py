@@ -29,6 +29,11 @@ from aibrix_extproc.core.openai.upstream_text import for_client
 
 _REFUSED: Final = "The engine refused the request."
 _PARAM_SUFFIX: Final = re.compile(r" \(parameter=([\w.\[\]-]{1,128})(?=[,)])")
+# The engine's sampling checks name their field only in words.
+_SPOKEN_PARAM: Final = re.compile(
+    r"(n|temperature|top_p|top_k|min_p|seed|logprobs|(?:min|max)_tokens"
+    r"|(?:presence|frequency|repetition)_penalty) must be "
+)
 _INDEX: Final = re.compile(r"\[(\d+)\]")
 _OWN_NAMES: Final = {"audio_filesize_mb": "file"}  # an engine's names for OpenAI's fields
 _MISSING_OBJECT: Final = re.compile(r"not found|does not exist|cannot be found|no \w+ found", re.IGNORECASE)
@@ -159,5 +164,5 @@ def _param(error: EngineError) -> str | None:
 
 
 def _suffix_param(message: str) -> str | None:
-    found = _PARAM_SUFFIX.search(message)
+    found = _PARAM_SUFFIX.search(message) or _SPOKEN_PARAM.match(message)
     return found[1] if found else None
