@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aibrix_extproc.adapters.extproc._generated import external_processor_pb2 as ours
-from aibrix_extproc.adapters.extproc.grpcio_server import SERVICE
+from aibrix_extproc.adapters.extproc.service import SERVICE
 
 Plain = dict[str, Any]
 

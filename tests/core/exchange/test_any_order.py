@@ -10,12 +10,15 @@ from aibrix_extproc.core.exchange.outputs import (
     Continue,
     Describe,
     Finished,
+    Held,
     Immediate,
     Moved,
     Output,
     Place,
     Taken,
+    WaitFor,
 )
+from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.exchange.states import REQUEST_TABLE, RESPONSE_EVENTS, RESPONSE_TABLE, ProtocolViolation
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.openai.errors import ERRORS, Problem
@@ -49,28 +52,37 @@ _PATHS = (
     st.sampled_from(
         (
             "/v1/chat/completions", "/v1/models", "/v1/models/a%2Fb", "/v1/responses/resp_1", "/v1/files", "/nothing",
-            "/v1/audio/transcriptions", "//v1//chat/completions/?x=1", "/sleep", "",
+            "/v1/audio/transcriptions", "//v1//chat/completions/?x=1", "/sleep", "", "/v1/responses", "/v1/messages",
+            "/v1/responses/resp_1/cancel",
         )
     )
     | _VALUES
 )  # fmt: skip
 
 request_heads = st.builds(
-    lambda at, method, path, extra, json, end: events.RequestHead(
+    lambda at, method, path, extra, kind, end: events.RequestHead(
         at,
         "req_1",
-        {":method": method, ":path": path, **({"content-type": "application/json"} if json else {}), **extra},
+        {":method": method, ":path": path, **({"content-type": kind} if kind else {}), **extra},
         end,
     ),
     TIMES,
     st.sampled_from(("GET", "POST", "DELETE", "OPTIONS", "BREW", "")),
     _PATHS,
     _EXTRA,
-    st.booleans(),
+    st.sampled_from(("application/json", "multipart/form-data; boundary=B", "")),
     st.booleans(),
 )
+FORM = (
+    b'--B\r\nContent-Disposition: form-data; name="model"\r\n\r\nasr-m\r\n'
+    b'--B\r\nContent-Disposition: form-data; name="response_format"\r\n\r\ntext\r\n--B--\r\n'
+)
 request_bodies = st.builds(
-    events.RequestBody, TIMES, st.just(a_request_body().data) | st.binary(max_size=40), st.booleans()
+    events.RequestBody,
+    TIMES,
+    st.sampled_from((a_request_body().data, a_request_body(stream=True, stream_options=None).data, FORM))
+    | st.binary(max_size=40),
+    st.booleans(),
 )
 response_heads = st.builds(
     events.ResponseHead,
@@ -101,11 +113,21 @@ refused = st.sampled_from(sorted(ERRORS)).map(
 )  # fmt: skip
 answered = st.just(events.Answered(200, JSON_HEADERS, b"{}"))
 admitted = st.just(events.Admitted(CALLER))
+deadlines = st.builds(events.DeadlineReached, TIMES)
 trailers = st.builds(events.RequestTrailers, TIMES) | st.builds(events.ResponseTrailers, TIMES)
 closings = st.builds(events.StreamClosed, TIMES, st.sampled_from(events.Cause))
 
 anything = st.one_of(
-    request_heads, request_bodies, response_heads, response_bodies, placed, refused, answered, admitted, trailers
+    request_heads,
+    request_bodies,
+    response_heads,
+    response_bodies,
+    placed,
+    refused,
+    answered,
+    admitted,
+    trailers,
+    deadlines,
 )
 
 
@@ -148,6 +170,8 @@ class Ledger:
         if finals:
             later = self.outputs[finals[0] + 1 :]
             assert not [one for one in later if isinstance(one, Continue | Authenticate | Place | Describe | Taken)]
+        if any(isinstance(output, Held | Moved) for output in self.outputs):
+            assert any(isinstance(output, Taken) for output in self.outputs)
 
 
 # A common conversation; the random events begin after some of it, else few would get past the first phases.
@@ -171,33 +195,46 @@ def test_any_events_in_any_order_end_in_one_finished_fact(
     ledger.check()
 
 
+good_heads = st.sampled_from(
+    (
+        a_request_head(),
+        a_request_head(path="/v1/responses"),
+        a_request_head(path="/v1/audio/transcriptions", content_type="multipart/form-data; boundary=B"),
+        a_request_head("GET", "/v1/responses/resp_1", end_of_stream=True),
+        a_request_head("GET", "/v1/models", end_of_stream=True),
+    )
+)
+
+
 @given(st.data())
 def test_any_conversation_that_the_tables_allow_never_violates_them(data: st.DataObject) -> None:
     """Every ask is answered and Envoy keeps to the order, with a bug of ours thrown in now and then."""
-    ledger = Ledger(an_exchange())
-    outputs = ledger.feed(data.draw(request_heads))
-    for _ in range(8):
-        event = data.draw(_next_event(outputs))
-        if event is None:
-            break
+    ledger = Ledger(Exchange(ExchangePolicy(metering=data.draw(st.booleans()))))
+    outputs = ledger.feed(data.draw(good_heads | request_heads))
+    waited_for = False
+    while (event := data.draw(_next_event(outputs))) is not None:
         if data.draw(st.integers(0, 15)) == 0:
             ledger.note(ledger.exchange.internal_error())
         outputs = ledger.feed(event)
+        waited_for = waited_for or any(isinstance(output, WaitFor) for output in outputs)
+        if waited_for and data.draw(st.integers(0, 4)) == 0:
+            ledger.feed(data.draw(deadlines))
     ledger.feed(data.draw(closings))
     ledger.check()
     assert ledger.violations == 0
 
 
 def _next_event(outputs: tuple[Output, ...]) -> st.SearchStrategy[events.Event | None]:
-    match outputs[-1] if outputs else None:
+    """What Envoy or the shell would send next; None to end the stream."""
+    match next((one for one in reversed(outputs) if not isinstance(one, WaitFor)), None):
         case Authenticate():
             return admitted | refused
         case Describe():
             return answered | refused
         case Place():
             return placed | refused
-        case Continue(phase=phase, buffer_response=buffered):
-            return _after(phase.value, buffered)
+        case Continue(phase=phase, destination=destination, buffer_response=buffered):
+            return _after("request_body" if destination else phase.value, buffered)
         case _:
             return st.none()
 
