@@ -18,6 +18,7 @@ ENV_NESTED_DELIMITER: Final = "__"
 MIB: Final = 1024 * 1024
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+ApiKey = Annotated[SecretStr, Field(min_length=1, max_length=512)]  # longer ones are refused unread
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
@@ -138,9 +139,14 @@ class MeteringSettings(_Group):
 class AccessSettings(_Group):
     """Who may call."""
 
-    api_keys: tuple[SecretStr, ...] = Field(
-        (), description="keys that are accepted; none means everyone is", json_schema_extra=_flag("--api-key")
-    )
+    api_keys: tuple[ApiKey, ...] = Field(
+        (), description="keys that are accepted; none, and no key file, means everyone is",
+        json_schema_extra=_flag("--api-key"),
+    )  # fmt: skip
+    key_file: Path | None = Field(
+        None, description="YAML file with callers and the hashes of their keys, watched and reloaded; see `keys`",
+        json_schema_extra=_flag("--key-file"),
+    )  # fmt: skip
 
 
 class LogSettings(_Group):

@@ -14,7 +14,7 @@ from aibrix_extproc.core.fleet.placement import Placement
 from aibrix_extproc.core.openai.caller import Caller
 from aibrix_extproc.core.openai.errors import Problem
 from aibrix_extproc.core.openai.listing import ModelCard, model_list, one_model
-from aibrix_extproc.core.openai.operations import Operation, shown
+from aibrix_extproc.core.openai.operations import Action, Operation, shown
 from aibrix_extproc.core.openai.paths import decode_model_id
 from aibrix_extproc.core.routing.choose import choose
 from aibrix_extproc.core.routing.registry import STRATEGIES
@@ -30,10 +30,11 @@ class Answers:
         *,
         snapshot: Callable[[], Snapshot],
         load: LoadBook,
-        keys: KeyRing,
+        keys: Callable[[], KeyRing],
         owners: ResponseOwners,
         strategy: str,
         clock: Callable[[], float],
+        wall_clock: Callable[[], float],
         dice: Callable[[], float],
     ) -> None:
         self._snapshot = snapshot
@@ -42,6 +43,7 @@ class Answers:
         self._owners = owners
         self._strategy = strategy
         self._clock = clock
+        self._wall_clock = wall_clock
         self._dice = dice
         self._ticks: dict[str, int] = {}  # placements by known model
 
@@ -49,12 +51,23 @@ class Answers:
         """The event that the machine waits for."""
         match ask:
             case Authenticate():
-                caller = self._keys.authenticate(ask.authorization, ask.x_api_key)
-                return events.Refused(caller) if isinstance(caller, Problem) else events.Admitted(caller)
+                return self._authenticate(ask)
             case Place():
                 return self._place(ask)
             case Describe():
                 return self._describe(ask.operation, ask.parameters, ask.caller)
+
+    def _authenticate(self, ask: Authenticate) -> events.Admitted | events.Refused:
+        caller = self._keys().authenticate(ask.authorization, ask.x_api_key, self._wall_clock())
+        if isinstance(caller, Problem):
+            return events.Refused(caller)
+        operation = ask.operation
+        # What is an unknown URL for everybody stays one: a 403 would tell that it is there.
+        if operation is None or operation.action in (Action.ADMIN, Action.REFUSE):
+            return events.Admitted(caller)
+        if not caller.may_use_operation(operation.id):
+            return _refused("permission_denied", what=f"{operation.method} {operation.path}")
+        return events.Admitted(caller)
 
     def _place(self, ask: Place) -> events.Placed | events.Refused:
         snapshot = self._snapshot()

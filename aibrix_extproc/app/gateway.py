@@ -25,8 +25,8 @@ from aibrix_extproc.adapters.telemetry import logs, metrics
 from aibrix_extproc.app.answers import Answers
 from aibrix_extproc.app.desk import GatewayDesk
 from aibrix_extproc.app.fleet_store import FleetStore
+from aibrix_extproc.app.key_store import KeyStore
 from aibrix_extproc.app.ports import EndpointSource
-from aibrix_extproc.core.access.keys import KeyRing
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.fleet.load import LoadBook
@@ -88,13 +88,15 @@ class Gateway:
         self._store = FleetStore(source.name for source in sources)
         self._endpoint_sources = sources
         owners = ResponseOwners()
+        self._keys = KeyStore(settings.access)
         answers = Answers(
             snapshot=lambda: self._store.snapshot,
             load=self._load,
             owners=owners,
-            keys=KeyRing(key.get_secret_value() for key in settings.access.api_keys),
+            keys=lambda: self._keys.ring,
             strategy=settings.routing.strategy,
             clock=time.perf_counter,
+            wall_clock=time.time,
             dice=random.random,
         )
         self._desk = GatewayDesk(answers, self._load, owners, self._metrics, log_every_exchange=settings.log.exchanges)
@@ -107,6 +109,8 @@ class Gateway:
             version=__version__,
         )
         self._metrics.watch_fleet(lambda: self._store.snapshot, self._load.in_flight, self._sources_ok)
+        if settings.access.key_file is not None:
+            self._metrics.watch_key_file(lambda: self._keys.status is not None and self._keys.status.ok)
 
     def _sources(self) -> tuple[EndpointSource, ...]:
         fleet = self._settings.fleet
@@ -135,6 +139,7 @@ class Gateway:
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(source.run(self._emit)) for source in self._endpoint_sources]
+                running.append(tasks.create_task(self._keys.run()))
                 running.append(tasks.create_task(self._poll()))
                 running.append(tasks.create_task(self._become_ready()))
                 await stop.wait()
@@ -167,6 +172,7 @@ class Gateway:
         await poller.run()
 
     async def _become_ready(self) -> None:
+        await self._keys.wait_known()
         snapshot = await self._store.wait_known()
         logger.info("fleet known", extra={"endpoints": len(snapshot.endpoints), "models": len(snapshot.models)})
         if not self._draining:
@@ -192,12 +198,13 @@ class Gateway:
         return {name: status.ok for name, status in self._status.items()}
 
     def _health(self) -> tuple[bool, Mapping[str, object]]:
-        ready = self._store.known and not self._draining
+        ready = self._store.known and self._keys.known and not self._draining
         report: dict[str, object] = {
             "ready": ready,
             "fleet_known": self._store.known,
             "draining": self._draining,
             "streams": self._server.running,
+            "keys": self._keys.report(),
             "sources": {
                 name: {"ok": status.ok, "error": status.error, "since": status.wall_since}
                 for name, status in self._status.items()

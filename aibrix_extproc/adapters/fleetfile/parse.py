@@ -7,7 +7,7 @@ from typing import Final
 from aibrix_extproc.adapters.fleetfile.entry import Entry, HostPort, parse_address
 from aibrix_extproc.core.fleet.model import ServedModel
 from aibrix_extproc.watched.errors import SourceFormatError
-from aibrix_extproc.watched.nodes import Place, compose
+from aibrix_extproc.watched.nodes import Place, collector_paused, compose
 
 MAX_ENDPOINTS: Final = 10_000
 MAX_MODELS: Final = 1_000  # per endpoint
@@ -17,6 +17,11 @@ MODEL_FIELDS: Final = ("id", "parent", "max_model_len")
 
 def parse_file(text: str, file: str) -> tuple[Entry, ...]:
     """Every endpoint of a fleet file; the first fault found raises, naming file, line, field and what to do."""
+    with collector_paused():
+        return _parse(text, file)
+
+
+def _parse(text: str, file: str) -> tuple[Entry, ...]:
     root = compose(text, file)
     if root is None:
         raise SourceFormatError(f"{file}: the file is empty; for a fleet without endpoints write `endpoints: []`")

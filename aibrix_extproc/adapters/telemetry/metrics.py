@@ -6,7 +6,7 @@ A model that the fleet does not serve never becomes a label value, whatever a cl
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -41,6 +41,7 @@ METRICS: Final[Mapping[str, tuple[str, tuple[str, ...], str]]] = {
     "aibrix_extproc_endpoints": ("gauge", ("health",), "Endpoints of the fleet by health."),
     "aibrix_extproc_fleet_known": ("gauge", (), "1 once every source has listed and every engine was asked."),
     "aibrix_extproc_fleet_source_ok": ("gauge", ("source",), "0 while a source's last good fleet is used."),
+    "aibrix_extproc_key_file_ok": ("gauge", (), "0 while the last good keys are used, or none; absent without a file."),
 }  # fmt: skip
 
 
@@ -121,6 +122,11 @@ class Metrics:
     ) -> None:
         """Read the fleet's state whenever metrics are scraped."""
         self.registry.register(_FleetCollector(snapshot, in_flight, sources_ok))
+
+    def watch_key_file(self, ok: Callable[[], bool]) -> None:
+        """Read the key file's state whenever metrics are scraped."""
+        name = "aibrix_extproc_key_file_ok"
+        Gauge(name, METRICS[name][2], registry=self.registry).set_function(ok)
 
     def exposition(self) -> bytes:
         """Prometheus text."""

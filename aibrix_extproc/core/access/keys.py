@@ -1,11 +1,17 @@
-"""API keys: parsed from headers, compared as hashes in constant time."""
+"""API keys: parsed from headers, looked up by their hash."""
 
-import hashlib
 import hmac
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
 
+from aibrix_extproc.core.access.holders import KeyHolder, digest_of
 from aibrix_extproc.core.openai.caller import ANYONE, Caller
 from aibrix_extproc.core.openai.errors import Problem, masked
+
+MAX_KEY_LENGTH: Final = 512
+_MAX_HEADER_LENGTH: Final = 2 * MAX_KEY_LENGTH  # what is looked at: room for a key that is too long, and for spaces
+_NEVER: Final = float("inf")
 
 
 def presented_key(authorization: str | None, x_api_key: str | None) -> str | None:
@@ -17,26 +23,54 @@ def presented_key(authorization: str | None, x_api_key: str | None) -> str | Non
     return x_api_key.strip() or None if x_api_key is not None else None
 
 
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    digest: bytes
+    caller: Caller | None  # None: switched off
+    wall_expires_at: float
+
+
 class KeyRing:
-    """The keys that the gateway accepts; an empty ring accepts everyone."""
+    """The keys that the gateway accepts, and who is behind them. Never changes; a new reading makes a new ring."""
 
-    def __init__(self, keys: Iterable[str]) -> None:
-        self._hashes = {_hash(key): Caller(f"key-{number}") for number, key in enumerate(keys, 1)}
+    __slots__ = ("_always", "_slots")
 
-    def authenticate(self, authorization: str | None, x_api_key: str | None) -> Caller | Problem:
-        """The caller behind the credentials, or the 401."""
-        if not self._hashes:
-            return ANYONE
-        key = presented_key(authorization, x_api_key)
+    def __init__(self, holders: Iterable[KeyHolder], *, always: Caller | Problem | None = None) -> None:
+        self._always = always
+        self._slots: dict[bytes, _Slot] = {}
+        for holder in holders:
+            for key in holder.keys:
+                off = holder.disabled or key.disabled
+                expires = _NEVER if key.wall_expires_at is None else key.wall_expires_at
+                # The first holder of a key keeps it: what switches it off must not be undone further down.
+                self._slots.setdefault(key.digest, _Slot(key.digest, None if off else holder.caller, expires))
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def authenticate(self, authorization: str | None, x_api_key: str | None, wall_now: float) -> Caller | Problem:
+        """The caller behind the credentials, or why there is none."""
+        if self._always is not None:
+            return self._always
+        # Cut before anything is copied: a header of a megabyte costs what a key costs.
+        key = presented_key(
+            None if authorization is None else authorization[:_MAX_HEADER_LENGTH],
+            None if x_api_key is None else x_api_key[:_MAX_HEADER_LENGTH],
+        )
         if key is None:
             return Problem("missing_api_key")
-        given = _hash(key)
-        # A lookup by SHA-256 leaks nothing useful; the comparison of the hit is constant-time all the same.
-        for known, caller in self._hashes.items():
-            if hmac.compare_digest(known, given):
-                return caller
-        return Problem("invalid_api_key", {"key": masked(key)})
+        if len(key) > MAX_KEY_LENGTH:
+            return Problem("invalid_api_key", {"key": masked(key)})
+        digest = digest_of(key)
+        slot = self._slots.get(digest)
+        # What the time of the lookup tells is about a SHA-256, from which nobody finds the way back to a key;
+        # the hit is compared in constant time all the same.
+        if slot is None or slot.caller is None or not hmac.compare_digest(slot.digest, digest):
+            return Problem("invalid_api_key", {"key": masked(key)})
+        if wall_now >= slot.wall_expires_at:
+            return Problem("expired_api_key", {"key": masked(key)})
+        return slot.caller
 
 
-def _hash(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+OPEN_RING: Final = KeyRing((), always=ANYONE)  # the gateway asks for no keys
+UNREAD_RING: Final = KeyRing((), always=Problem("keys_unknown"))  # it does, and has not read them yet: nobody

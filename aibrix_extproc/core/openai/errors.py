@@ -76,6 +76,16 @@ _ROWS: Final[dict[str, ErrorRow]] = {
         "Incorrect API key provided: {key}. Ask the operator of this endpoint for a valid one.",
         "a key that the gateway does not know",
     ),
+    "expired_api_key": ErrorRow(
+        401, INVALID_REQUEST, "invalid_api_key", None,
+        "Incorrect API key provided: {key}. It has expired; ask the operator of this endpoint for a new one.",
+        "a known key after its time",
+    ),
+    "keys_unknown": ErrorRow(
+        503, SERVER_ERROR, "keys_unknown", None,
+        "The gateway does not know its API keys yet. Please retry shortly.",
+        "start-up, before the key file could be read", 2,
+    ),
     "permission_denied": ErrorRow(
         403, INVALID_REQUEST, "permission_denied", None,
         "This API key is not allowed to use {what}.",

@@ -22,6 +22,7 @@ SEARCHED = {
     "model_not_found": "does not exist",
     "model_not_found_retrieve": "does not exist",
     "invalid_api_key": "Incorrect API key",
+    "expired_api_key": "Incorrect API key",
     "missing_model": "you must provide a model parameter",
 }
 SDK_RETRIES = (408, 409, 429)  # and 5xx

@@ -1,0 +1,73 @@
+"""Who may call, at this moment: one cell that the watched key file writes and every authentication reads.
+
+It fails closed: as long as a key file is configured and was never read, nobody gets in, static keys included.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from aibrix_extproc.adapters.keyfile.source import KeyFile
+from aibrix_extproc.core.access.holders import KeyHolder, static_holders
+from aibrix_extproc.core.access.keys import OPEN_RING, UNREAD_RING, KeyRing
+from aibrix_extproc.settings import AccessSettings
+from aibrix_extproc.watched.file import DEFAULT_PACE, Pace, SourceStatus
+
+logger = logging.getLogger(__name__)
+
+
+class KeyStore:
+    """The current key ring."""
+
+    def __init__(self, access: AccessSettings, *, pace: Pace = DEFAULT_PACE) -> None:
+        self._static = static_holders(key.get_secret_value() for key in access.api_keys)
+        self._file = None if access.key_file is None else KeyFile(access.key_file, self._on_status, pace=pace)
+        self._known = asyncio.Event()
+        self._callers = len(self._static)
+        if self._file is not None:
+            self.ring = UNREAD_RING
+        else:
+            self.ring = KeyRing(self._static) if self._static else OPEN_RING
+            self._known.set()
+
+    @property
+    def known(self) -> bool:
+        """Whether the ring says what an operator wrote, now or before a broken edit."""
+        return self._known.is_set()
+
+    @property
+    def status(self) -> SourceStatus | None:
+        """The key file's; None without one."""
+        return None if self._file is None else self._file.status
+
+    async def wait_known(self) -> None:
+        """Return once the keys were read."""
+        await self._known.wait()
+
+    async def run(self) -> None:
+        """Follow the key file, until cancelled; returns at once without one."""
+        if self._file is not None:
+            await self._file.run(self._take)
+
+    def report(self) -> Mapping[str, object]:
+        """For the readiness page."""
+        found: dict[str, object] = {"known": self.known, "callers": self._callers, "keys": len(self.ring)}
+        if self.status is not None:
+            found |= {"ok": self.status.ok, "error": self.status.error, "since": self.status.wall_since}
+        return found
+
+    def _take(self, holders: tuple[KeyHolder, ...]) -> None:
+        # The file comes first: a static key that it holds too has the permissions and the end that it says.
+        everyone = (*holders, *self._static)
+        self.ring = KeyRing(everyone)
+        self._callers = len(everyone)
+        self._known.set()
+        logger.info("keys read", extra={"callers": self._callers, "keys": len(self.ring)})
+
+    def _on_status(self, status: SourceStatus) -> None:
+        if status.ok:
+            logger.info("key file is good")
+        elif self.known:
+            logger.error("key file is broken, the last good keys stay in use", extra={"error": status.error})
+        else:
+            logger.error("key file cannot be used, nobody is let in", extra={"error": status.error})

@@ -1,0 +1,45 @@
+"""Who has which keys, as written down somewhere. Only digests: a key itself is seen once, when it is made."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from aibrix_extproc.core.openai.caller import Caller
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedKey:
+    """One key of a caller; `id` names it for people, who have no other way to speak of it."""
+
+    id: str
+    digest: bytes  # SHA-256
+    created: str = ""
+    wall_expires_at: float | None = None  # seconds since the epoch; it is refused from this moment on
+    note: str = ""
+    disabled: bool = False
+
+    def is_expired(self, wall_now: float) -> bool:
+        """Whether its time is over."""
+        return self.wall_expires_at is not None and wall_now >= self.wall_expires_at
+
+
+@dataclass(frozen=True, slots=True)
+class KeyHolder:
+    """A caller with its keys: several while one replaces another."""
+
+    caller: Caller
+    keys: tuple[IssuedKey, ...] = ()
+    disabled: bool = False
+
+
+def digest_of(key: str) -> bytes:
+    """What is kept of a key. Keys are random and long, so a plain hash is as good as a slow one."""
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+
+def static_holders(keys: Iterable[str]) -> tuple[KeyHolder, ...]:
+    """Keys that come without names, from flags or the environment: each a caller that may use everything."""
+    return tuple(
+        KeyHolder(Caller(f"key-{number}"), (IssuedKey(f"key-{number}", digest_of(key)),))
+        for number, key in enumerate(keys, 1)
+    )
