@@ -1,5 +1,7 @@
 """Whatever comes in whatever order: the machine's promises that everything else leans on."""
 
+from typing import TypeVar
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,6 +36,8 @@ from tests.build import (
     an_endpoint,
     an_exchange,
 )
+
+T = TypeVar("T")
 
 TIMES = st.floats(0, 1e6)
 ENDPOINTS = tuple(an_endpoint(number) for number in range(1, 5))
@@ -80,8 +84,7 @@ FORM = (
 request_bodies = st.builds(
     events.RequestBody,
     TIMES,
-    st.sampled_from((a_request_body().data, a_request_body(stream=True, stream_options=None).data, FORM))
-    | st.binary(max_size=40),
+    st.sampled_from((a_request_body().data, a_request_body(stream=True, stream_options=None).data, FORM, b"{")),
     st.booleans(),
 )
 response_heads = st.builds(
@@ -206,18 +209,23 @@ good_heads = st.sampled_from(
 )
 
 
+def mostly(usual: st.SearchStrategy[T], odd: st.SearchStrategy[T]) -> st.SearchStrategy[T]:
+    """One in six is odd, so that conversations get far."""
+    return st.integers(0, 5).flatmap(lambda number: odd if number == 0 else usual)
+
+
 @given(st.data())
 def test_any_conversation_that_the_tables_allow_never_violates_them(data: st.DataObject) -> None:
     """Every ask is answered and Envoy keeps to the order, with a bug of ours thrown in now and then."""
     ledger = Ledger(Exchange(ExchangePolicy(metering=data.draw(st.booleans()))))
-    outputs = ledger.feed(data.draw(good_heads | request_heads))
+    outputs = ledger.feed(data.draw(mostly(good_heads, request_heads)))
     waited_for = False
     while (event := data.draw(_next_event(outputs))) is not None:
-        if data.draw(st.integers(0, 15)) == 0:
+        if data.draw(st.integers(0, 19)) == 0:
             ledger.note(ledger.exchange.internal_error())
         outputs = ledger.feed(event)
         waited_for = waited_for or any(isinstance(output, WaitFor) for output in outputs)
-        if waited_for and data.draw(st.integers(0, 4)) == 0:
+        if waited_for and data.draw(st.integers(0, 6)) == 0:
             ledger.feed(data.draw(deadlines))
     ledger.feed(data.draw(closings))
     ledger.check()
@@ -228,11 +236,11 @@ def _next_event(outputs: tuple[Output, ...]) -> st.SearchStrategy[events.Event |
     """What Envoy or the shell would send next; None to end the stream."""
     match next((one for one in reversed(outputs) if not isinstance(one, WaitFor)), None):
         case Authenticate():
-            return admitted | refused
+            return mostly(admitted, refused)
         case Describe():
-            return answered | refused
+            return mostly(answered, refused)
         case Place():
-            return placed | refused
+            return mostly(placed, refused)
         case Continue(phase=phase, destination=destination, buffer_response=buffered):
             return _after("request_body" if destination else phase.value, buffered)
         case _:
@@ -242,9 +250,9 @@ def _next_event(outputs: tuple[Output, ...]) -> st.SearchStrategy[events.Event |
 def _after(phase: str, buffered: bool) -> st.SearchStrategy[events.Event | None]:
     match phase:
         case "request_head":
-            return request_bodies | response_heads
+            return mostly(request_bodies, response_heads)
         case "request_body":
-            return response_heads | st.none()
+            return mostly(response_heads, st.none())
         case "response_head" if buffered:
             return response_bodies
         case "response_head":
