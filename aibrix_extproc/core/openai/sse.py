@@ -71,9 +71,9 @@ class SseParser:
 
     def finish(self) -> list[SseEvent]:
         """What the end of the stream leaves: nothing, or one event without its blank line."""
-        event = self._end_line() if self._line_bytes else None
-        if event is None:
-            event = self._end_event(Ending.UNTERMINATED)
+        if self._line_bytes:
+            self._end_line()  # not blank, so it ends no event
+        event = self._end_event(Ending.UNTERMINATED)
         return [event] if event is not None else []
 
     def _hold(self, piece: bytes) -> None:

@@ -441,3 +441,41 @@ def test_name_of_an_engines_code_is_kept_and_a_number_never() -> None:
 def test_unknown_model_without_a_request_model_takes_the_engines_name() -> None:
     _, fields = told(404, shape_a(404, "NotFoundError", "The model `l1` does not exist.", "model"), model=None)
     assert "`l1` does not exist" in (fields["message"] or "")
+
+
+def test_detail_object_is_read_like_an_error() -> None:
+    _, fields = told(400, {"detail": {"message": "n must be at least 1.", "param": "n"}})
+    assert (fields["param"], fields["message"]) == ("n", "n must be at least 1.")
+
+
+@pytest.mark.parametrize("tail", [b"\\", b"\\u", b"\\u00e", b"\\ud83d\\ude0"])
+def test_message_cut_inside_an_escape_is_kept_up_to_it(tail: bytes) -> None:
+    _, fields = told(400, b'{"error":{"message":"n is too small' + tail)
+    assert (fields["message"] or "").startswith("n is too small")
+
+
+def test_message_with_escapes_that_are_none_is_dropped() -> None:
+    _, fields = told(400, b'{"error":{"message":"\\x \\x \\x \\x","param":')
+    assert fields["message"] == "The engine refused the request."
+
+
+def test_dump_without_the_input_names_no_type() -> None:
+    _, fields = told(422, {"detail": [{"type": "string_type", "loc": ["body", "user"], "msg": "x"}]})
+    assert fields["message"] == "Invalid type for 'user': expected a string, but got another type instead."
+
+
+def test_bound_that_is_no_number_is_left_out() -> None:
+    message = dump("less_than", "('body', 'n')", "'Input should be less than the limit'", "3")
+    _, fields = told(400, shape_a(400, "Bad Request", message))
+    assert fields["message"] == "Invalid 'n': above maximum value."
+
+
+def test_too_long_prompt_told_in_internals_alone_gets_our_words() -> None:
+    _, fields = told(400, shape_a(400, "BadRequestError", "Raise --max-model-len, the context window is full"))
+    assert fields["code"] == "context_length_exceeded"
+    assert "context window" in (fields["message"] or "")
+
+
+def test_unknown_model_in_other_words_is_known_by_its_param() -> None:
+    _, fields = told(404, shape_a(404, "NotFoundError", "No such adapter", "model"))
+    assert fields["code"] == "model_not_found"
