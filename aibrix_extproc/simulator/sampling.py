@@ -15,7 +15,8 @@ _MAX_LOGPROBS = 20
 
 def check_sampling(body: Sampling, max_tokens: int | None) -> None:
     """Refuse parameters out of range, in vLLM's words; only some of its refusals name the parameter."""
-    if body.stream_options is not None and not body.stream:
+    # An empty object is as good as none: vLLM asks for the truth of the raw value.
+    if body.stream_options is not None and body.stream_options.model_dump(exclude_unset=True) and not body.stream:
         raise stream_options_error()
     check_temperature(body.temperature, body.top_p, max_tokens)
     if body.n is not None and body.n < 1:

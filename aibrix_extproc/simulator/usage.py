@@ -5,10 +5,14 @@ from typing import Any
 from aibrix_extproc.simulator.engine import Job, Ticket
 
 
-def whole_usage(job: Job, ticket: Ticket, detailed: bool) -> dict[str, Any]:
+def whole_usage(job: Job, ticket: Ticket, detailed: bool, created_cache_tokens: int | None = 0) -> dict[str, Any]:
     """The usage of an answer that does not stream: absent details are null."""
     generated = sum(job.lengths)
-    details = {"cached_tokens": ticket.cached_tokens, "created_cache_tokens": 0, "multimodal_tokens": None}
+    details = {
+        "cached_tokens": ticket.cached_tokens,
+        "created_cache_tokens": created_cache_tokens,
+        "multimodal_tokens": None,
+    }
     return {
         "prompt_tokens": job.prompt_tokens,
         "total_tokens": job.prompt_tokens + generated,

@@ -144,6 +144,10 @@ async def test_missing_model_means_the_base_model(
     assert (status, body["model"]) == (200, "sim-model")
 
 
+async def test_empty_stream_options_are_as_good_as_none(sim: Simulator, http: aiohttp.ClientSession) -> None:
+    assert (await post(http, chat_url(sim), {**HELLO, "stream_options": {}}))[0] == 200
+
+
 async def test_unknown_fields_and_roles_are_ignored(sim: Simulator, http: aiohttp.ClientSession) -> None:
     body = {"messages": [{"role": "bogus", "content": "x"}], "store": True, "guided_json": {}, "whatever": 1}
     assert (await post(http, chat_url(sim), body))[0] == 200

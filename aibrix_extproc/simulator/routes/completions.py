@@ -67,7 +67,7 @@ async def create_completion(call: Call) -> Answer:
         "choices": choices,
         "service_tier": None,
         "system_fingerprint": answer.fingerprint,
-        "usage": whole_usage(answer.job, ticket, answer.detailed),
+        "usage": whole_usage(answer.job, ticket, answer.detailed, created_cache_tokens=None),
         "kv_transfer_params": None,
         "ec_transfer_params": None,
         "metrics": None,

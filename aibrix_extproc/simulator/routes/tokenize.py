@@ -18,7 +18,12 @@ async def tokenize(call: Call) -> Answer:
         data = render_prompt(body.prompt)
     else:
         errors = [
-            {"type": "missing", "loc": ("body", name), "msg": "Field required", "input": body.model_dump()}
+            {
+                "type": "missing",
+                "loc": ("body", name),
+                "msg": "Field required",
+                "input": body.model_dump(exclude_unset=True),
+            }
             for name in ("prompt", "messages")
         ]
         raise validation_error(errors)
