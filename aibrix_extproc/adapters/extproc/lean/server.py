@@ -5,6 +5,7 @@ import contextlib
 import logging
 import ssl
 from collections.abc import Callable, Mapping
+from typing import cast
 
 from aibrix_extproc.adapters.extproc.lean.calls import Calls, Method, Status
 from aibrix_extproc.adapters.extproc.lean.limits import Limits
@@ -24,9 +25,8 @@ class _Link(asyncio.Protocol):
         self._calls: Calls | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by class
+        self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
         self._calls = self._server.accept(self, self.flush)
         self.flush()
 
