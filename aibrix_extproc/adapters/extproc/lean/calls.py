@@ -8,7 +8,8 @@ from enum import IntEnum
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
-from aibrix_extproc.adapters.extproc.lean.connection import Connection, HeaderList
+from aibrix_extproc.adapters.extproc.lean.blocks import HeaderList
+from aibrix_extproc.adapters.extproc.lean.connection import Connection
 from aibrix_extproc.adapters.extproc.lean.frames import ErrorCode
 from aibrix_extproc.adapters.extproc.lean.limits import Limits
 from aibrix_extproc.core.exchange.events import Cause

@@ -5,19 +5,14 @@ error resets the stream. No exception leaves `receive`, whatever the bytes. Head
 are handed in as encoded blocks, since a gRPC server's answers are constants.
 """
 
-from collections import deque
-from typing import Final, Protocol
-
-import hpack
+from typing import Protocol
 
 from aibrix_extproc.adapters.extproc.lean import frames
+from aibrix_extproc.adapters.extproc.lean.blocks import Blocks, HeaderList, well_formed
+from aibrix_extproc.adapters.extproc.lean.faults import ConnectionFault
 from aibrix_extproc.adapters.extproc.lean.frames import ErrorCode, Setting
 from aibrix_extproc.adapters.extproc.lean.limits import Budget, Limits
-
-HeaderList = list[tuple[bytes, bytes]]
-
-
-MAX_REMEMBERED_BLOCKS: Final = 64
+from aibrix_extproc.adapters.extproc.lean.outbox import Outbox
 
 
 class Listener(Protocol):
@@ -33,23 +28,13 @@ class Listener(Protocol):
         """The stream is over before it was finished by both sides."""
 
 
-class ConnectionFault(Exception):
-    """The connection must end; never leaves the connection."""
-
-    def __init__(self, code: ErrorCode, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
-
-
 class _Stream:
-    __slots__ = ("in_window", "out_window", "received", "remote_open", "unsent")
+    __slots__ = ("received", "remote_open", "window")
 
-    def __init__(self, in_window: int, out_window: int) -> None:
-        self.in_window = in_window
-        self.out_window = out_window
+    def __init__(self, window: int) -> None:
+        self.window = window  # what the peer may still send
         self.remote_open = True
         self.received = False  # anything of a body
-        self.unsent: deque[tuple[bytes, bool]] | None = None  # payload or encoded trailers, whether it is trailers
 
 
 class Connection:
@@ -58,29 +43,23 @@ class Connection:
     def __init__(self, listener: Listener, limits: Limits) -> None:
         self._listener = listener
         self._limits = limits
-        self._decoder = hpack.Decoder(limits.header_list_bytes)
+        self._blocks = Blocks(limits)
         self._streams: dict[int, _Stream] = {}
-        self._out: list[bytes] = []
+        self._outbox = Outbox(self._on_finished)
         self._buffer = b""
-        self._blocks: dict[bytes, HeaderList] = {}
         self._preface_seen = False
         self._settings_seen = False
         self._last_id = 0
-        self._in_window = limits.connection_window
-        self._out_window = frames.DEFAULT_WINDOW
-        self._initial_out_window = frames.DEFAULT_WINDOW
-        self._max_out_frame = frames.DEFAULT_FRAME_BYTES
+        self._window = limits.connection_window
         self._block: list[bytes] | None = None  # an unfinished header block
         self._block_head = (0, 0)  # its stream and flags
-        self._unsent = 0
-        self._waiting: dict[int, None] = {}  # streams with something unsent, in the order they got it
         self._going_away = False
         self._idle = Budget(limits.idle_frames, limits.idle_frames_per_second)
         self._empty = Budget(limits.empty_streams, limits.empty_streams_per_second)
         self._at = 0.0
         self.closing = False
         self.fault: str | None = None
-        self._out.append(
+        self._outbox.control(
             frames.settings(
                 {
                     Setting.MAX_CONCURRENT_STREAMS: limits.concurrent_streams,
@@ -90,7 +69,7 @@ class Connection:
                 }
             )
         )
-        self._out.append(frames.window_update(0, limits.connection_window - frames.DEFAULT_WINDOW))
+        self._outbox.control(frames.window_update(0, limits.connection_window - frames.DEFAULT_WINDOW))
 
     @property
     def streams(self) -> int:
@@ -99,10 +78,7 @@ class Connection:
 
     def take(self) -> bytes:
         """What is to be written now."""
-        if not self._out:
-            return b""
-        out, self._out = self._out, []
-        return out[0] if len(out) == 1 else b"".join(out)
+        return self._outbox.take()
 
     # ---- what the peer sends
 
@@ -156,12 +132,16 @@ class Connection:
         else:
             self._on_rare(kind, flags, stream_id, payload)
 
+    def _spend(self, what: str) -> None:
+        """Count a frame that costs work and carries nothing."""
+        if not self._idle.spend(self._at):
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"too many {what}")
+
     def _on_rare(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         if kind == frames.CONTINUATION:
             self._on_continuation(flags, stream_id, payload)
             return
-        if not self._idle.spend(self._at):
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many control frames")
+        self._spend("control frames")
         if kind == frames.SETTINGS:
             self._on_settings(flags, stream_id, payload)
         elif kind == frames.PING:
@@ -192,28 +172,27 @@ class Connection:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "DATA without a stream")
         if flags & frames.PADDED:
             payload = _unpadded(payload)
-        self._in_window -= size
-        if self._in_window < 0:
+        self._window -= size
+        if self._window < 0:
             raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "the connection's window is exceeded")
-        if self._in_window < self._limits.connection_window // 2:
-            self._out.append(frames.window_update(0, self._limits.connection_window - self._in_window))
-            self._in_window = self._limits.connection_window
+        if self._window < self._limits.connection_window // 2:
+            self._outbox.control(frames.window_update(0, self._limits.connection_window - self._window))
+            self._window = self._limits.connection_window
         stream = self._streams.get(stream_id)
         if stream is None or not stream.remote_open:
             self._refuse_late(stream_id)
             return
         ended = bool(flags & frames.END_STREAM)
-        stream.in_window -= size
-        if stream.in_window < 0:
+        stream.window -= size
+        if stream.window < 0:
             self._stream_fault(stream_id, ErrorCode.FLOW_CONTROL_ERROR)
             return
         if not payload and not ended:
-            if not self._idle.spend(self._at):
-                raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many empty frames")
+            self._spend("empty frames")
             return
-        if not ended and stream.in_window < self._limits.stream_window // 2:
-            self._out.append(frames.window_update(stream_id, self._limits.stream_window - stream.in_window))
-            stream.in_window = self._limits.stream_window
+        if not ended and stream.window < self._limits.stream_window // 2:
+            self._outbox.control(frames.window_update(stream_id, self._limits.stream_window - stream.window))
+            stream.window = self._limits.stream_window
         stream.received = True
         stream.remote_open = not ended
         self._listener.received(stream_id, payload, ended=ended)
@@ -248,14 +227,7 @@ class Connection:
 
     def _on_block(self, block: bytes) -> None:
         stream_id, flags = self._block_head
-        if len(block) > self._limits.header_block_bytes:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "a header block is too large")
-        try:
-            headers = self._decoded(block)
-        except hpack.OversizedHeaderListError as error:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "a header list is too large") from error
-        except (hpack.HPACKError, IndexError, ValueError, RecursionError, OverflowError, UnicodeError) as error:
-            raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, "a header block cannot be read") from error
+        headers = self._blocks.decode(block)
         ended = bool(flags & frames.END_STREAM)
         stream = self._streams.get(stream_id)
         if stream is not None:
@@ -265,30 +237,18 @@ class Connection:
         else:
             self._open(stream_id, headers, ended=ended)
 
-    def _decoded(self, block: bytes) -> HeaderList:
-        """Decode, or remember: a block of nothing but indexed fields means the same until the table changes."""
-        known = self._blocks.get(block)
-        if known is not None:
-            return known
-        headers: HeaderList = [(bytes(name), bytes(value)) for name, value in self._decoder.decode(block, raw=True)]
-        if all(0x80 < octet < 0xFF for octet in block):
-            if len(self._blocks) < MAX_REMEMBERED_BLOCKS:
-                self._blocks[block] = headers
-        else:
-            self._blocks.clear()
-        return headers
-
     def _open(self, stream_id: int, headers: HeaderList, *, ended: bool) -> None:
         self._last_id = stream_id
         if self._going_away or len(self._streams) >= self._limits.concurrent_streams:
-            self._out.append(frames.reset(stream_id, ErrorCode.REFUSED_STREAM))
+            self._outbox.control(frames.reset(stream_id, ErrorCode.REFUSED_STREAM))
             return
-        if not _well_formed(headers):
-            self._out.append(frames.reset(stream_id, ErrorCode.PROTOCOL_ERROR))
+        if not well_formed(headers):
+            self._outbox.control(frames.reset(stream_id, ErrorCode.PROTOCOL_ERROR))
             return
-        stream = _Stream(self._limits.stream_window, self._initial_out_window)
+        stream = _Stream(self._limits.stream_window)
         stream.remote_open = not ended
         self._streams[stream_id] = stream
+        self._outbox.open(stream_id)
         self._listener.opened(stream_id, headers, ended=ended)
 
     def _on_trailers(self, stream_id: int, stream: _Stream, headers: HeaderList, *, ended: bool) -> None:
@@ -304,37 +264,29 @@ class Connection:
         """A frame for a stream that is over: on its way when we ended it, or a mistake of the peer."""
         if stream_id > self._last_id or stream_id % 2 == 0:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a frame for a stream that was never opened")
-        if not self._idle.spend(self._at):
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many frames for streams that are over")
+        self._spend("frames for streams that are over")
         if stream_id in self._streams:
             self._stream_fault(stream_id, ErrorCode.STREAM_CLOSED)
         else:
-            self._out.append(frames.reset(stream_id, ErrorCode.STREAM_CLOSED))
+            self._outbox.control(frames.reset(stream_id, ErrorCode.STREAM_CLOSED))
 
     def _on_window_update(self, stream_id: int, payload: bytes) -> None:
         if len(payload) != 4:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "WINDOW_UPDATE has another size")
         increment = frames.unpack_word(payload)[0] & frames.MAX_WINDOW
+        code = ErrorCode.FLOW_CONTROL_ERROR if increment else ErrorCode.PROTOCOL_ERROR
         if stream_id == 0:
-            self._out_window += increment
-            if increment == 0 or self._out_window > frames.MAX_WINDOW:
-                code = ErrorCode.FLOW_CONTROL_ERROR if increment else ErrorCode.PROTOCOL_ERROR
+            if not self._outbox.grow_connection(increment) or not increment:
                 raise ConnectionFault(code, "the connection's window cannot grow like this")
+        elif stream_id > self._last_id:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE for an idle stream")
+        elif stream_id in self._streams and (not self._outbox.grow_stream(stream_id, increment) or not increment):
+            self._stream_fault(stream_id, code)
+            return
+        if self._outbox.waits:
+            self._outbox.flush()
         else:
-            stream = self._streams.get(stream_id)
-            if stream is None:
-                if stream_id > self._last_id:
-                    raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE for an idle stream")
-                return
-            stream.out_window += increment
-            if increment == 0 or stream.out_window > frames.MAX_WINDOW:
-                code = ErrorCode.FLOW_CONTROL_ERROR if increment else ErrorCode.PROTOCOL_ERROR
-                self._stream_fault(stream_id, code)
-                return
-        if self._waiting:
-            self._flush()
-        elif not self._idle.spend(self._at):
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many window updates")
+            self._spend("window updates")
 
     def _on_reset(self, stream_id: int, payload: bytes) -> None:
         if stream_id == 0 or stream_id > self._last_id:
@@ -361,22 +313,19 @@ class Connection:
         self._settings_seen = True
         for name, value in frames.iter_settings(payload):
             self._set(name, value)
-        self._out.append(frames.SETTINGS_ACK)
-        self._flush()
+        self._outbox.control(frames.SETTINGS_ACK)
+        self._outbox.flush()
 
     def _set(self, name: int, value: int) -> None:
         if name == Setting.INITIAL_WINDOW_SIZE:
             if value > frames.MAX_WINDOW:
                 raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "the initial window is too large")
-            change, self._initial_out_window = value - self._initial_out_window, value
-            for stream in self._streams.values():
-                stream.out_window += change
-                if stream.out_window > frames.MAX_WINDOW:
-                    raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "a window is too large")
+            if not self._outbox.set_initial_window(value):
+                raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "a window is too large")
         elif name == Setting.MAX_FRAME_SIZE:
             if not frames.DEFAULT_FRAME_BYTES <= value <= frames.MAX_FRAME_BYTES:
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "the frame size is out of range")
-            self._max_out_frame = value
+            self._outbox.set_max_frame(value)
         elif name == Setting.ENABLE_PUSH and value not in (0, 1):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "ENABLE_PUSH is 0 or 1")
         # The table size bounds our encoder, which uses no table; the other settings bind clients.
@@ -387,135 +336,68 @@ class Connection:
         if len(payload) != 8:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "PING has another size")
         if not flags & frames.ACK:
-            self._out.append(frames.frame(frames.PING, frames.ACK, 0, payload))
+            self._outbox.control(frames.frame(frames.PING, frames.ACK, 0, payload))
 
     # ---- what we send
 
     def send_headers(self, stream_id: int, block: bytes) -> None:
         """An encoded header block that does not end the stream."""
-        if stream_id in self._streams:
-            self._out.append(frames.frame(frames.HEADERS, frames.END_HEADERS, stream_id, block))
+        self._outbox.headers(stream_id, block)
 
     def send_data(self, stream_id: int, data: bytes) -> None:
         """A piece of the answer; waits for room in the windows if it must."""
-        stream = self._streams.get(stream_id)
-        if stream is None:
-            return
-        size = len(data)
-        if (
-            stream.unsent is None
-            and size <= stream.out_window
-            and size <= self._out_window
-            and size <= self._max_out_frame
-        ):
-            stream.out_window -= size
-            self._out_window -= size
-            self._out.append(frames.frame(frames.DATA, 0, stream_id, data))
-            return
-        self._queue(stream_id, stream, data, trailers=False)
+        self._outbox.data(stream_id, data)
+        if self._outbox.unsent > self._limits.unsent_bytes:
+            self._fail(ErrorCode.ENHANCE_YOUR_CALM, "answers are not taken")
 
     def send_end(self, stream_id: int, block: bytes) -> None:
         """Trailers; the stream is finished with them."""
-        stream = self._streams.get(stream_id)
-        if stream is None:
-            return
-        if stream.unsent is None:
-            self._end(stream_id, stream, block)
-        else:
-            self._queue(stream_id, stream, block, trailers=True)
+        self._outbox.end(stream_id, block)
 
     def send_reset(self, stream_id: int, code: ErrorCode) -> None:
         """End a stream at once. The listener is not told: it asked for it."""
         if stream_id in self._streams:
             self._drop(stream_id)
-            self._out.append(frames.reset(stream_id, code))
+            self._outbox.control(frames.reset(stream_id, code))
 
     def announce_end(self) -> None:
         """First step of an orderly end: no promise yet which streams are taken (RFC 9113, 6.8)."""
-        self._out.append(frames.go_away(frames.MAX_WINDOW, ErrorCode.NO_ERROR))
+        self._outbox.control(frames.go_away(frames.MAX_WINDOW, ErrorCode.NO_ERROR))
 
     def refuse_new(self) -> None:
         """Second step: streams up to now are served, later ones refused."""
         self._going_away = True
-        self._out.append(frames.go_away(self._last_id, ErrorCode.NO_ERROR))
+        self._outbox.control(frames.go_away(self._last_id, ErrorCode.NO_ERROR))
 
-    def _queue(self, stream_id: int, stream: _Stream, data: bytes, *, trailers: bool) -> None:
-        if stream.unsent is None:
-            stream.unsent = deque()
-        stream.unsent.append((data, trailers))
-        self._unsent += len(data)
-        self._waiting[stream_id] = None
-        if self._unsent > self._limits.unsent_bytes:
-            self._fail(ErrorCode.ENHANCE_YOUR_CALM, "answers are not taken")
-        else:
-            self._flush()
-
-    def _flush(self) -> None:
-        for stream_id in tuple(self._waiting):
-            stream = self._streams[stream_id]
-            if not self._send_waiting(stream_id, stream) and self._out_window <= 0:
-                return
-
-    def _send_waiting(self, stream_id: int, stream: _Stream) -> bool:
-        """Send what the windows allow; True when nothing of the stream waits any more."""
-        unsent = stream.unsent
-        while unsent:
-            data, trailers = unsent[0]
-            if trailers:
-                del self._waiting[stream_id]
-                self._unsent -= len(data)
-                self._end(stream_id, stream, data)
-                return True
-            room = min(stream.out_window, self._out_window, self._max_out_frame)
-            if room <= 0 < len(data):
-                return False
-            piece, rest = data[:room], data[room:]
-            self._out.append(frames.frame(frames.DATA, 0, stream_id, piece))
-            stream.out_window -= len(piece)
-            self._out_window -= len(piece)
-            self._unsent -= len(piece)
-            if rest:
-                unsent[0] = (rest, False)
-            else:
-                unsent.popleft()
-        stream.unsent = None
-        self._waiting.pop(stream_id, None)
-        return True
-
-    def _end(self, stream_id: int, stream: _Stream, block: bytes) -> None:
-        flags = frames.END_HEADERS | frames.END_STREAM
-        self._out.append(frames.frame(frames.HEADERS, flags, stream_id, block))
-        del self._streams[stream_id]
+    def _on_finished(self, stream_id: int) -> None:
+        stream = self._streams.pop(stream_id)
         if stream.remote_open:  # the answer is complete, the rest of the request is not wanted (RFC 9113, 8.1)
-            self._out.append(frames.reset(stream_id, ErrorCode.NO_ERROR))
+            self._outbox.control(frames.reset(stream_id, ErrorCode.NO_ERROR))
 
     # ---- ends
 
     def _stream_fault(self, stream_id: int, code: ErrorCode) -> None:
         known = stream_id in self._streams
         self._drop(stream_id)
-        self._out.append(frames.reset(stream_id, code))
+        self._outbox.control(frames.reset(stream_id, code))
         if known:
             self._listener.ended(stream_id, code)
 
     def _drop(self, stream_id: int) -> None:
-        stream = self._streams.pop(stream_id, None)
-        if stream is not None and stream.unsent:
-            self._unsent -= sum(len(data) for data, _ in stream.unsent)
-        self._waiting.pop(stream_id, None)
+        self._streams.pop(stream_id, None)
+        self._outbox.drop(stream_id)
 
     def _fail(self, code: ErrorCode, reason: str) -> None:
         self.fault = reason
-        self._out.append(frames.go_away(self._last_id, code, reason.encode()))
+        self._outbox.control(frames.go_away(self._last_id, code, reason.encode()))
         self.lost(code)
 
     def lost(self, code: int = ErrorCode.CANCEL) -> None:
         """The connection is gone: every stream is over."""
         self.closing = True
         self._buffer = b""
-        streams, self._streams = tuple(self._streams), {}
-        self._waiting.clear()
-        for stream_id in streams:
+        for stream_id in tuple(self._streams):
+            self._drop(stream_id)
             self._listener.ended(stream_id, code)
 
 
@@ -523,24 +405,3 @@ def _unpadded(payload: bytes) -> bytes:
     if not payload or payload[0] >= len(payload):
         raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "padding is longer than its frame")
     return payload[1 : len(payload) - payload[0]]
-
-
-def _well_formed(headers: HeaderList) -> bool:
-    """RFC 9113, 8.2 and 8.3: pseudo headers first, each once, the three that a request needs; lower-case names."""
-    seen: set[bytes] = set()
-    regular = False
-    for name, value in headers:
-        if name.startswith(b":"):
-            if regular or name in seen or name not in _PSEUDO:
-                return False
-            seen.add(name)
-        else:
-            regular = True
-            if not name or name != name.lower() or name in _FORBIDDEN or (name == b"te" and value != b"trailers"):
-                return False
-    return seen >= _NEEDED and all(value for name, value in headers if name == b":path")
-
-
-_PSEUDO: Final = frozenset({b":method", b":scheme", b":path", b":authority"})
-_NEEDED: Final = frozenset({b":method", b":scheme", b":path"})
-_FORBIDDEN: Final = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
