@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.outputs import Continue, Headers, Held, Immediate, Moved, Outcome, Output, Phase
-from aibrix_extproc.core.exchange.policy import ExchangePolicy
+from aibrix_extproc.core.exchange.policy import MIB, ExchangePolicy
 from aibrix_extproc.core.exchange.request_side import RequestSide
 from aibrix_extproc.core.exchange.states import RESPONSE_TABLE, ProtocolViolation, ResponsePhase
 from aibrix_extproc.core.openai import headers
@@ -14,7 +14,8 @@ from aibrix_extproc.core.openai.transcripts import transcript_text
 from aibrix_extproc.core.openai.upstream import problem_from_upstream
 
 VIA_UPSTREAM = "via_upstream"  # response.code_details of an answer that an engine gave
-MAX_ERROR_BODY_BYTES = 65_536  # a larger error body is not read; its status tells enough
+MAX_ERROR_BODY_BYTES = 4 * MIB  # a larger error body is not asked for; its status tells enough
+READ_ERROR_BYTES = 65_536  # of the body; an engine may repeat a long prompt in it
 
 
 _AFTER_TRAILERS = {
@@ -175,7 +176,7 @@ class ResponseSide:
     def _rewritten(self, body: bytes) -> Continue:
         """An engine's error body in OpenAI's shape; Envoy takes a changed status here and wants the exact length."""
         assert self._head is not None
-        problem = self._problem(body[:MAX_ERROR_BODY_BYTES])
+        problem = self._problem(body[:READ_ERROR_BYTES])
         shaped = shape(problem, anthropic=self._request.anthropic, request_id=self._request.request_id)
         self.problem, self.status = problem.key, shaped.status
         dropped = (*headers.NOT_RETURNED, "content-encoding", "location", "www-authenticate")

@@ -192,3 +192,10 @@ def test_allow_names_each_visible_method_once_in_order() -> None:
 )
 def test_words_of_a_client_are_shown_printable_and_bounded(text: str, expected: str) -> None:
     assert shown(text) == expected
+
+
+@pytest.mark.parametrize("path", ["/v1/responses/..", "/v1/models/../x", "/v1/models/%2e%2E/metrics", "/v1/files/.%2e"])
+def test_path_that_an_engine_might_resolve_elsewhere_matches_nothing(path: str) -> None:
+    found = ROUTER.match("GET", path)
+    assert isinstance(found, Problem)
+    assert found.http_status == 404
