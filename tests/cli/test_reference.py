@@ -1,0 +1,152 @@
+"""The generated pages: current, complete, the same everywhere."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from aibrix_extproc.adapters.telemetry.metrics import METRICS
+from aibrix_extproc.cli.main import COMMANDS, main
+from aibrix_extproc.cli.reference import PAGES, stale_pages
+from aibrix_extproc.cli.reference_api import SECTIONS
+from aibrix_extproc.cli.reference_command_line import WIDTH
+from aibrix_extproc.cli.reference_markdown import code, table
+from aibrix_extproc.cli.reference_settings import EXAMPLE
+from aibrix_extproc.core.exchange.states import REQUEST_TABLE, RESPONSE_TABLE
+from aibrix_extproc.core.openai.errors import ERRORS
+from aibrix_extproc.core.openai.operation_rows import OPERATIONS
+from aibrix_extproc.core.openai.operations import Action
+from aibrix_extproc.core.routing.registry import STRATEGIES
+from aibrix_extproc.settings import Settings, build
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture(scope="module")
+def pages() -> dict[str, str]:
+    return {name: make() for name, make in PAGES.items()}
+
+
+def test_pages_are_what_the_code_says() -> None:
+    assert sorted(stale_pages(DOCS)) == [], "run: aibrix-extproc reference --write"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("api.md", [f"| {row.method} | `{row.path}` | `{row.id}` |" for row in OPERATIONS]),
+        ("errors.md", [f"| `{key}` | {row.status} |" for key, row in ERRORS.items()]),
+        ("strategies.md", [f"\n## {name}\n" for name in STRATEGIES]),
+        ("metrics.md", [f"| `{name}` |" for name in METRICS]),
+        ("command-line.md", [f"\n## {command.name}\n" for command in COMMANDS]),
+        ("exchange.md", [event.__name__ for table in (REQUEST_TABLE, RESPONSE_TABLE) for _, event in table]),
+        (
+            "configuration.md",
+            [
+                f"| `{group}.{name}` | `AIBRIX_EXTPROC_{group.upper()}__{name.upper()}` |"
+                for group, info in Settings.model_fields.items()
+                for name in getattr(info.annotation, "model_fields", ())
+            ],
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_page_has_every_row_of_its_table(name: str, words: list[str], pages: dict[str, str]) -> None:
+    assert words
+    assert [word for word in words if word not in pages[name]] == []
+
+
+def test_every_action_has_a_section() -> None:
+    assert set(SECTIONS) == set(Action)
+
+
+def test_example_of_the_configuration_can_be_used() -> None:
+    assert build({"file": yaml.safe_load(EXAMPLE)}) != Settings()
+
+
+def test_options_fit_the_fixed_width(pages: dict[str, str]) -> None:
+    blocks = pages["command-line.md"].split("```")[1::2]
+    assert len(blocks) == len(COMMANDS)
+    assert max(len(line) for block in blocks for line in block.splitlines()) <= WIDTH
+
+
+def test_every_option_of_the_terminal_is_on_the_page(pages: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    for command in COMMANDS:
+        with pytest.raises(SystemExit):
+            main([command.name, "--help"])
+        words = capsys.readouterr().out.replace(",", " ").split()
+        section = pages["command-line.md"].split(f"\n## {command.name}\n")[1].split("\n## ")[0]
+        options = {word for word in words if word.startswith("--") and word[2:].replace("-", "").isalpha()} - {"--help"}
+        assert options
+        assert [option for option in sorted(options) if option not in section] == []
+
+
+def test_links_between_pages_lead_somewhere(pages: dict[str, str]) -> None:
+    for text in pages.values():
+        targets = [part.split(")")[0] for part in text.split("](")[1:]]
+        assert [target for target in targets if not target.startswith("#") and target not in PAGES] == []
+
+
+def test_pages_name_no_place_of_this_machine(pages: dict[str, str]) -> None:
+    places = {str(Path.home()), str(Path.cwd()), str(DOCS.parent), tempfile.gettempdir(), sys.prefix}
+    text = "\n".join(pages.values())
+    assert [place for place in places if place != "/" and place in text] == []
+
+
+@pytest.mark.slow
+def test_pages_do_not_depend_on_hashes_or_on_the_terminal(tmp_path: Path) -> None:
+    for seed, columns in (("1", "40"), ("2", "200")):
+        folder = tmp_path / seed
+        folder.mkdir()
+        subprocess.run(
+            [sys.executable, "-m", "aibrix_extproc", "reference", "--write", "--docs", str(folder)],
+            env={"PATH": os.defpath, "PYTHONHASHSEED": seed, "COLUMNS": columns, "LC_ALL": "C"},
+            cwd=DOCS.parent,
+            check=True,
+            capture_output=True,
+        )
+        assert sorted(stale_pages(folder)) == []
+
+
+def test_write_makes_missing_pages_and_check_is_content_then(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    docs = ["--docs", str(tmp_path)]
+    assert main(["reference", "--check", *docs]) == 1
+    assert main(["reference", "--write", *docs]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == set(PAGES)
+    capsys.readouterr()
+    assert main(["reference", "--check", *docs]) == 0
+    assert main(["reference", *docs]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_check_names_the_stale_page_and_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    docs = ["--docs", str(tmp_path)]
+    main(["reference", "--write", *docs])
+    capsys.readouterr()
+    page = tmp_path / "errors.md"
+    page.write_text(page.read_text() + "by hand\n")
+    assert main(["reference", "--check", *docs]) == 1
+    assert capsys.readouterr().err == f"{page} is not what the code says; run: aibrix-extproc reference --write\n"
+    assert page.read_text().endswith("by hand\n"), "a check changes nothing"
+
+
+def test_folder_that_is_not_there_is_told_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reference", "--write", "--docs", str(tmp_path / "none")]) == 2
+    assert capsys.readouterr().err.startswith(f"aibrix-extproc: no folder {tmp_path / 'none'}; ")
+
+
+def test_table_keeps_a_cell_in_its_cell() -> None:
+    assert table(("a", "b"), [("x | y", "two\nlines"), ("", "`z`")]) == (
+        "| a | b |\n| --- | --- |\n| x \\| y | two lines |\n| - | `z` |"
+    )
+
+
+@pytest.mark.parametrize(("text", "expected"), [("x", "`x`"), ("", "-"), ("a `b` c", "`` a `b` c ``")])
+def test_code_survives_backticks(text: str, expected: str) -> None:
+    assert code(text) == expected
