@@ -28,26 +28,33 @@ def command_line_page() -> str:
 
 
 def _section(command: Command) -> str:
-    parser = _parser_of(command)
+    return "\n\n".join(_described(command.name, _verbs(parser_for(command.name))[command.name], level=2))
+
+
+def _described(name: str, parser: argparse.ArgumentParser, *, level: int) -> Iterator[str]:
+    """A command and, below it, its verbs if it has some."""
+    yield f"{'#' * level} {name}"
+    if parser.description:
+        yield parser.description
     defaults = parser.formatter_class is argparse.ArgumentDefaultsHelpFormatter
     groups = [drawn for group in parser._action_groups if (drawn := "\n".join(_group(group, defaults=defaults)))]
-    text = "\n\n".join(groups)
-    return f"## {command.name}\n\n{parser.description}\n\n```text\n{text}\n```"
+    if groups:
+        yield "```text\n" + "\n\n".join(groups) + "\n```"
+    for verb, inner in _verbs(parser).items():
+        yield from _described(f"{name} {verb}", inner, level=level + 1)
 
 
-def _parser_of(command: Command) -> argparse.ArgumentParser:
-    for action in parser_for(command.name)._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            parser: argparse.ArgumentParser = action.choices[command.name]
-            return parser
-    raise AssertionError("the parser has no commands")
+def _verbs(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    found = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return {name: inner for action in found for name, inner in action.choices.items()}
 
 
 def _group(group: Any, *, defaults: bool) -> Iterator[str]:
     shown = [
         action
         for action in group._group_actions
-        if action.help is not argparse.SUPPRESS and not isinstance(action, argparse._HelpAction)
+        if action.help is not argparse.SUPPRESS
+        and not isinstance(action, argparse._HelpAction | argparse._SubParsersAction)
     ]
     if not shown:
         return
@@ -84,6 +91,8 @@ def _meaning(action: argparse.Action, *, defaults: bool) -> str:
     """The help text with its placeholders filled in, and the default behind it where the terminal shows it too."""
     text = action.help or ""
     filled = text % {**vars(action), "prog": "aibrix-extproc"} if "%" in text else text
+    if action.required and action.option_strings:
+        filled += " (required)"
     nothing = action.default is None or action.default is False or action.default in (argparse.SUPPRESS, "")
     if not defaults or nothing or action.nargs == 0 or "default" in text:
         return filled
