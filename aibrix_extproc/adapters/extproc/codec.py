@@ -17,7 +17,7 @@ from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
 )
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.outputs import Continue, Immediate, Phase, Reply
-from aibrix_extproc.core.openai.headers import DESTINATION, REQUEST_ID
+from aibrix_extproc.core.openai.headers import DESTINATION, READ_HEADERS, REQUEST_ID
 
 ATTRIBUTES: Final = "envoy.filters.http.ext_proc"
 NOTES_NAMESPACE: Final = "aibrix.extproc"  # what the stream filter and the access log service are told
@@ -62,7 +62,13 @@ def decode(message: ProcessingRequest, phase: Phase, at: float, make_id: Callabl
 
 
 def _headers(headers: HeaderMap) -> dict[str, str]:
-    return {one.key: str(one.raw_value, "latin-1") if one.raw_value else one.value for one in headers.headers}
+    """The headers that somebody reads; half of what an SDK sends is none of our business."""
+    found: dict[str, str] = {}
+    for one in headers.headers:
+        name = one.key
+        if name in READ_HEADERS:
+            found[name] = str(one.raw_value, "latin-1") if one.raw_value else one.value
+    return found
 
 
 def _request_id(given: str) -> str:
@@ -108,7 +114,7 @@ def encode(reply: Reply) -> bytes:
     """The serialised ProcessingResponse."""
     if isinstance(reply, Immediate):
         return _immediate(reply)
-    if reply.phase in _TRAILERS or reply == Continue(reply.phase):
+    if reply.phase in _TRAILERS or not _changes(reply):
         return EMPTY_CONTINUE[reply.phase]
     response = ProcessingResponse()
     answered = getattr(response, _FIELDS[reply.phase])
@@ -132,6 +138,13 @@ def encode(reply: Reply) -> bytes:
         response.mode_override.response_body_mode = ProcessingMode.BodySendMode.BUFFERED
         response.mode_override.response_header_mode = ProcessingMode.HeaderSendMode.SEND
     return response.SerializeToString()
+
+
+def _changes(reply: Continue) -> bool:
+    return (
+        bool(reply.set_headers or reply.remove_headers or reply.destination or reply.buffer_response or reply.notes)
+        or reply.body is not None
+    )
 
 
 def _leave(response: ProcessingResponse, namespace: str, values: tuple[tuple[str, str | bool], ...]) -> None:

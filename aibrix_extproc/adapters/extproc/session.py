@@ -4,9 +4,7 @@ A transport calls `receive` for each message, sends what it returns, awaits `pen
 and calls `close` in its `finally`. This is the pump, and the one place where a bug is caught.
 """
 
-import inspect
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -28,6 +26,10 @@ from aibrix_extproc.core.exchange.outputs import (
 from aibrix_extproc.core.exchange.states import ProtocolViolation
 
 logger = logging.getLogger(__name__)
+
+_REPLIES = (Continue, Immediate)
+_ASKS = (Authenticate, Place, Describe)
+_ANSWERS = (events.Admitted, events.Placed, events.Answered, events.Refused)
 
 
 class Desk(Protocol):
@@ -108,17 +110,18 @@ class Session:
 
     def _advance(self, event: events.Event) -> list[bytes]:
         replies: list[bytes] = []
-        waiting: deque[events.Event] = deque((event,))
-        while waiting:
-            for output in self._exchange.receive(waiting.popleft()):
-                if isinstance(output, Continue | Immediate):
+        next_event: events.Event | None = event
+        while next_event is not None:
+            outputs, next_event = self._exchange.receive(next_event), None
+            for output in outputs:
+                if isinstance(output, _REPLIES):
                     replies.append(codec.encode(output))
-                elif isinstance(output, Authenticate | Place | Describe):
+                elif isinstance(output, _ASKS):
                     answer = self._desk.answer(output)
-                    if inspect.isawaitable(answer):
-                        self.pending = answer
+                    if isinstance(answer, _ANSWERS):
+                        next_event = answer  # an event brings one ask at most
                     else:
-                        waiting.append(answer)
+                        self.pending = answer
                 elif isinstance(output, WaitFor):
                     self.wait_seconds = output.seconds
                 else:

@@ -4,12 +4,13 @@ A model that the fleet does not serve never becomes a label value, whatever a cl
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Final
+from typing import Final, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from aibrix_extproc.adapters.telemetry.tallies import Distribution, Tally
 from aibrix_extproc.core.exchange.outputs import Finished, Phase
 from aibrix_extproc.core.fleet.model import Health, Snapshot
 
@@ -45,28 +46,33 @@ METRICS: Final[Mapping[str, tuple[str, tuple[str, ...], str]]] = {
 }  # fmt: skip
 
 
+_Series = TypeVar("_Series", bound=Collector)
+
+
 class Metrics:
     """All metrics of one process in a registry of their own."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # a second sample per series that nobody reads
         self.registry = CollectorRegistry()
         self._counters = {
-            name: Counter(name, text, labels, registry=self.registry)
+            name: self._registered(Tally(name, text, labels))
             for name, (kind, labels, text) in METRICS.items()
             if kind == "counter"
         }
-        self._phases = self._histogram("aibrix_extproc_phase_seconds", _PHASE_BUCKETS)
-        self._by_phase = {phase: self._phases.labels(phase.value) for phase in Phase}
-        self._heads = self._histogram("aibrix_extproc_response_head_seconds", _WAIT_BUCKETS)
-        self._totals = self._histogram("aibrix_extproc_exchange_seconds", _WAIT_BUCKETS)
-        self._exchanges: dict[tuple[str, str, int, str], Counter] = {}
-        self._waits: dict[tuple[str, str], tuple[Histogram, Histogram]] = {}
+        self._exchanges = self._counters["aibrix_extproc_exchanges_total"]
+        phases = self._distribution("aibrix_extproc_phase_seconds", _PHASE_BUCKETS)
+        self._by_phase = {phase: phases.of(phase.value) for phase in Phase}
+        self._heads = self._distribution("aibrix_extproc_response_head_seconds", _WAIT_BUCKETS)
+        self._totals = self._distribution("aibrix_extproc_exchange_seconds", _WAIT_BUCKETS)
         self._models: set[str] = set()
 
-    def _histogram(self, name: str, buckets: tuple[float, ...]) -> Histogram:
+    def _distribution(self, name: str, bounds: tuple[float, ...]) -> Distribution:
         _, labels, text = METRICS[name]
-        return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
+        return self._registered(Distribution(name, text, labels, bounds))
+
+    def _registered(self, series: _Series) -> _Series:
+        self.registry.register(series)
+        return series
 
     def timed(self, phase: Phase, seconds: float) -> None:
         """Our own time for one message."""
@@ -74,35 +80,24 @@ class Metrics:
 
     def bug(self) -> None:
         """An unexpected exception."""
-        self._counters["aibrix_extproc_internal_errors_total"].inc()
+        self._counters["aibrix_extproc_internal_errors_total"].add(())
 
     def finished(self, fact: Finished) -> None:
         """Count one exchange, once."""
         model = self._model(fact)
-        key = (fact.operation, model, fact.status, fact.outcome.value)
-        counter = self._exchanges.get(key)
-        if counter is None:
-            counter = self._counters["aibrix_extproc_exchanges_total"].labels(
-                fact.operation, model, str(fact.status), fact.outcome.value
-            )
-            self._exchanges[key] = counter
-        counter.inc()
+        self._exchanges.add((fact.operation, model, str(fact.status), fact.outcome.value))
         if fact.problem is not None:
-            self._counters["aibrix_extproc_problems_total"].labels(fact.problem).inc()
+            self._counters["aibrix_extproc_problems_total"].add((fact.problem,))
         if fact.placement is not None and fact.holding != fact.placement.first.identity:
-            self._counters["aibrix_extproc_retried_total"].labels(model).inc()
+            self._counters["aibrix_extproc_retried_total"].add((model,))
         self._observe_waits(fact, model)
 
     def _observe_waits(self, fact: Finished, model: str) -> None:
         if fact.started_at is None:
             return
-        waits = self._waits.get((fact.operation, model))
-        if waits is None:
-            waits = (self._heads.labels(fact.operation, model), self._totals.labels(fact.operation, model))
-            self._waits[fact.operation, model] = waits
         if fact.response_at is not None:
-            waits[0].observe(fact.response_at - fact.started_at)
-        waits[1].observe(fact.ended_at - fact.started_at)
+            self._heads.of(fact.operation, model).observe(fact.response_at - fact.started_at)
+        self._totals.of(fact.operation, model).observe(fact.ended_at - fact.started_at)
 
     def _model(self, fact: Finished) -> str:
         if fact.placement is None:

@@ -41,6 +41,28 @@ NOT_RETURNED: Final[tuple[str, ...]] = (
     "x-envoy-upstream-service-time",
 )
 
+# Everything that the exchange looks at, in requests and responses.
+READ_HEADERS: Final = frozenset(
+    {
+        ":method",
+        ":path",
+        ":status",
+        "content-type",
+        "content-length",
+        "content-encoding",
+        "accept-encoding",
+        "location",
+        "www-authenticate",
+        "origin",
+        REQUEST_ID,
+        READ_TIMEOUT,
+        *RESERVED_REQUEST_HEADERS,
+        *NOT_FORWARDED,
+        *ENGINE_CONTROLS,
+        *NOT_RETURNED,
+    }
+)
+
 
 def content_length(headers: Mapping[str, str]) -> int:
     """The declared size of a body, 0 if there is none that can be read. Nothing that a peer sends raises."""
