@@ -14,7 +14,9 @@ from envoy_data_plane.envoy.config.core import v3 as core
 from envoy_data_plane.envoy.config.listener import v3 as listener
 from envoy_data_plane.envoy.config.route import v3 as route
 from envoy_data_plane.envoy.extensions.access_loggers.file import v3 as file_log
+from envoy_data_plane.envoy.extensions.access_loggers.grpc import v3 as grpc_log
 from envoy_data_plane.envoy.extensions.filters.http.ext_proc import v3 as ext_proc
+from envoy_data_plane.envoy.extensions.filters.http.lua import v3 as lua
 from envoy_data_plane.envoy.extensions.filters.http.router import v3 as router
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager import v3 as hcm
 from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutation import v3 as early
@@ -24,7 +26,7 @@ from envoy_data_plane.google import protobuf
 from aibrix_extproc.adapters.envoyproxy.clusters import PROCESSORS_CLUSTER
 from aibrix_extproc.adapters.envoyproxy.endpoints import ENGINES_CLUSTER
 from aibrix_extproc.adapters.envoyproxy.replies import header, local_reply_config
-from aibrix_extproc.adapters.envoyproxy.spec import METADATA_NAMESPACES, EnvoySpec
+from aibrix_extproc.adapters.envoyproxy.spec import METADATA_NAMESPACES, NOTES_NAMESPACE, EnvoySpec
 from aibrix_extproc.core.openai.errors import Problem, shape
 from aibrix_extproc.core.openai.headers import DESTINATION, RESERVED_REQUEST_HEADERS
 
@@ -41,6 +43,7 @@ RESPONSE_ATTRIBUTES: Final = (
 )
 # `reset` and not `reset-before-request`: an engine that dies after it has read the request is retried elsewhere too.
 RETRY_ON: Final = "connect-failure,reset,retriable-status-codes"
+ACCESS_LOG_NAME: Final = "aibrix-extproc"
 _MAX_HEADERS_KIB: Final = 60
 
 _ACCESS_LOG_FIELDS: Final = {
@@ -86,6 +89,7 @@ def _connection_manager(spec: EnvoySpec) -> hcm.HttpConnectionManager:
         codec_type=hcm.HttpConnectionManagerCodecType.AUTO,
         route_config=_routes(spec),
         http_filters=[
+            *_stream_filter(spec),
             # Off unless a route switches it on: a request that is not valid HTTP never gets a route, and its answer
             # must be sent at once, for Envoy closes the connection without waiting for a processor.
             hcm.HttpFilter(name=EXT_PROC_FILTER, typed_config=protobuf.Any.pack(_ext_proc(spec)), disabled=True),
@@ -213,7 +217,46 @@ def _remove_forgeries() -> core.TypedExtensionConfig:
     )
 
 
+def _stream_filter(spec: EnvoySpec) -> list[hcm.HttpFilter]:
+    """Before the processor, hence after it on the way back: it reads the notes that the processor leaves."""
+    if spec.stream_filter is None:
+        return []
+    source = core.DataSource(filename=str(spec.stream_filter))
+    return [hcm.HttpFilter(name="stream_filter", typed_config=protobuf.Any.pack(lua.Lua(default_source_code=source)))]
+
+
 def _access_log(spec: EnvoySpec) -> list[accesslog.AccessLog]:
+    return [*_access_log_service(spec), *_access_log_file(spec)]
+
+
+def _access_log_service(spec: EnvoySpec) -> list[accesslog.AccessLog]:
+    """One entry for each exchange that was placed, with all dynamic metadata, to a processor at most a second later."""
+    if not spec.access_log_service:
+        return []
+    placed = accesslog.AccessLogFilter(
+        metadata_filter=accesslog.MetadataFilter(
+            matcher=matcher.MetadataMatcher(
+                filter=NOTES_NAMESPACE,
+                path=[matcher.MetadataMatcherPathSegment(key="request_id")],
+                value=matcher.ValueMatcher(present_match=True),
+            ),
+            match_if_key_not_found=False,
+        )
+    )
+    sink = grpc_log.HttpGrpcAccessLogConfig(
+        common_config=grpc_log.CommonGrpcAccessLogConfig(
+            log_name=ACCESS_LOG_NAME,
+            grpc_service=core.GrpcService(envoy_grpc=core.GrpcServiceEnvoyGrpc(cluster_name=PROCESSORS_CLUSTER)),
+            transport_api_version=core.ApiVersion.V3,
+            buffer_flush_interval=timedelta(seconds=1),
+        )
+    )
+    return [
+        accesslog.AccessLog(name="envoy.access_loggers.http_grpc", filter=placed, typed_config=protobuf.Any.pack(sink))
+    ]
+
+
+def _access_log_file(spec: EnvoySpec) -> list[accesslog.AccessLog]:
     if spec.access_log is None:
         return []
     fields = {name: protobuf.Value(string_value=value) for name, value in _ACCESS_LOG_FIELDS.items()}

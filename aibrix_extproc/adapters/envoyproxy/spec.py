@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Final
 
 # Where our processor may leave values: `envoy.lb` is the endpoint picker protocol's, the other one is ours.
-METADATA_NAMESPACES: Final = ("envoy.lb", "aibrix.extproc")
+NOTES_NAMESPACE: Final = "aibrix.extproc"
+METADATA_NAMESPACES: Final = ("envoy.lb", NOTES_NAMESPACE)
 ENDPOINTS_FILE: Final = "endpoints.json"
 READINESS_SERVICE: Final = "readiness"  # the name that our gRPC health service answers for "send me exchanges"
 MIB: Final = 1024 * 1024
+STREAM_FILTER: Final = Path(__file__).with_name("stream_filter.lua")  # for an Envoy that reads our files
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class EnvoySpec:
     processors: tuple[SocketAddress, ...]  # gRPC addresses of the ext_proc workers
     endpoints_directory: Path  # holds ENDPOINTS_FILE, which is replaced by rename
     access_log: Path | None = None
+    stream_filter: Path | None = None  # the Lua file, where Envoy reads it
+    access_log_service: bool = False  # tell the processors how each exchange ended
     max_body_bytes: int = 50 * MIB
     message_timeout: float = 5.0  # per ext_proc message; running out of it in a request phase gives the JSON 503
     retries: int = 3  # so four candidates at most are tried

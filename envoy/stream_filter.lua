@@ -1,0 +1,1 @@
+../aibrix_extproc/adapters/envoyproxy/stream_filter.lua
