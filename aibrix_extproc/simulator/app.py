@@ -38,6 +38,8 @@ class App:
     ) -> None:
         self.engine = engine
         self.faults = FaultPlan()
+        self.answering: set[object] = set()
+        """The connections whose request was read in full."""
         options = engine.options
         self.recorder = Recorder(options.recorded_requests if options.admin else 0, options.recorded_body_bytes)
         self.store = ResponseStore(options.responses_store)
@@ -52,9 +54,16 @@ class App:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """The handler of aiohttp's server."""
+        try:
+            return await self._handle(request)
+        finally:
+            self.answering.discard(request.protocol)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         fault: Fault | None = None
         try:
             body = await self._read(request)
+            self.answering.add(request.protocol)
             if self._admin is not None and request.path.startswith("/sim/"):
                 return await self._sender(request, None).reply(self._admin.answer(request, body))
             record = self._record(request, body)

@@ -75,12 +75,16 @@ class Simulator:
         self._free_port()
 
     def refuse_connections(self, seconds: float) -> None:
-        """Close the listener for a time; idle connections go as well, busy ones after their answer."""
+        """Close the listener for a time; connections go as well, those that are being answered after their answer."""
         self._close_listener()
         self._hold_port()
         if self._web is not None:
             for connection in self._web.connections:
-                connection.close()
+                # close() reads no further byte: the rest of a request would never come, and its client wait for ever.
+                if connection in self.app.answering:
+                    connection.close()
+                else:
+                    connection.force_close()
         if self._reopening is not None:
             self._reopening.cancel()
         self._reopening = asyncio.get_running_loop().call_later(seconds, self._reopen)

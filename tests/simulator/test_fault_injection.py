@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import time
 from typing import Any
 
@@ -137,6 +138,19 @@ async def test_refused_connections_come_back(sim: Simulator, http: aiohttp.Clien
                 break
             except aiohttp.ClientConnectorError:
                 await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{"])
+async def test_refused_connections_leave_no_half_read_request_waiting(sim: Simulator, sent: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", sim.port)
+    writer.write(sent)
+    await writer.drain()
+    await asyncio.sleep(0.01)  # whatever the engine has read of it by now, the connection must end
+    sim.refuse_connections(5.0)
+    async with asyncio.timeout(2):
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+    writer.close()
 
 
 @pytest.mark.parametrize("fault", ["crash", "crash-mid-stream;after=2"])
