@@ -5,27 +5,13 @@ error resets the stream. No exception leaves `receive`, whatever the bytes. Head
 are handed in as encoded blocks, since a gRPC server's answers are constants.
 """
 
-from typing import Protocol
-
 from aibrix_extproc.adapters.extproc.lean import frames
 from aibrix_extproc.adapters.extproc.lean.blocks import Blocks, HeaderList, well_formed
 from aibrix_extproc.adapters.extproc.lean.faults import ConnectionFault
 from aibrix_extproc.adapters.extproc.lean.frames import ErrorCode, Setting
 from aibrix_extproc.adapters.extproc.lean.limits import Budget, Limits
+from aibrix_extproc.adapters.extproc.lean.listener import Listener
 from aibrix_extproc.adapters.extproc.lean.outbox import Outbox
-
-
-class Listener(Protocol):
-    """Who is told what a peer has said. May answer from inside these calls."""
-
-    def opened(self, stream_id: int, headers: HeaderList, *, ended: bool) -> None:
-        """A stream with its request headers."""
-
-    def received(self, stream_id: int, data: bytes, *, ended: bool) -> None:
-        """A piece of the request's body; an empty one only if it ends it."""
-
-    def ended(self, stream_id: int, code: int) -> None:
-        """The stream is over before it was finished by both sides."""
 
 
 class _Stream:
