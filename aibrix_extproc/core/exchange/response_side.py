@@ -1,6 +1,7 @@
 """The response's half of an exchange: pass what is good, make every failure OpenAI's."""
 
 from dataclasses import replace
+from typing import Final
 
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.outputs import Continue, Headers, Held, Immediate, Moved, Outcome, Output, Phase
@@ -17,8 +18,7 @@ VIA_UPSTREAM = "via_upstream"  # response.code_details of an answer that an engi
 MAX_ERROR_BODY_BYTES = 4 * MIB  # a larger error body is not asked for; its status tells enough
 READ_ERROR_BYTES = 65_536  # of the body; an engine may repeat a long prompt in it
 
-
-_AFTER_TRAILERS = {
+_AFTER_TRAILERS: Final = {
     ResponsePhase.AWAITING_ERROR: ResponsePhase.ANSWERED,
     ResponsePhase.AWAITING_TEXT: ResponsePhase.PASSED,
 }
