@@ -1,0 +1,92 @@
+"""Tables are complete, and every row is in use: an error that nobody raises is a promise to nobody."""
+
+import ast
+import importlib
+import string
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aibrix_extproc.adapters.telemetry import metrics
+from aibrix_extproc.cli.main import COMMANDS
+from aibrix_extproc.core.openai import errors
+from aibrix_extproc.core.openai.errors import ERRORS
+from aibrix_extproc.core.routing.registry import STRATEGIES
+from tests.architecture.sources import CORE, PACKAGE, called, python_files, shown, tree
+
+
+def words_of(*paths: Path) -> set[str]:
+    """Every string constant of some modules."""
+    return {
+        node.value
+        for path in paths
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+
+
+def test_every_strategy_file_is_in_the_registry() -> None:
+    files = [path for path in python_files(CORE / "routing" / "strategies") if path.stem != "__init__"]
+    modules = {
+        importlib.import_module(f"aibrix_extproc.core.routing.strategies.{path.stem}").SPEC.name for path in files
+    }
+    assert modules == set(STRATEGIES)
+    assert len(files) == len(STRATEGIES)
+
+
+def test_every_error_is_used() -> None:
+    table = Path(errors.__file__)
+    used = words_of(*(path for path in python_files(PACKAGE) if path != table))
+    assert sorted(set(ERRORS) - used) == []
+
+
+def problems() -> Iterator[tuple[Path, ast.Call, str]]:
+    """Calls of Problem(...) that name their row literally."""
+    for path in python_files(PACKAGE):
+        for node in () if path.is_relative_to(PACKAGE / "simulator") else ast.walk(tree(path)):
+            if isinstance(node, ast.Call) and called(node) == "Problem" and node.args:
+                key = node.args[0]
+                if isinstance(key, ast.Constant) and isinstance(key.value, str):
+                    yield path, node, key.value
+
+
+def test_every_problem_names_a_row_and_fills_its_words() -> None:
+    wrong, seen = [], 0
+    for path, node, key in problems():
+        seen += 1
+        if key not in ERRORS:
+            wrong.append(f"{shown(path, node.lineno)}: no row {key}")
+            continue
+        wanted = {name for _, name, _, _ in string.Formatter().parse(ERRORS[key].message) if name}
+        given = _given(node)
+        if given is not None and not wanted <= given:
+            wrong.append(f"{shown(path, node.lineno)}: {key} lacks {sorted(wanted - given)}")
+    assert seen > 20
+    assert wrong == []
+
+
+def _given(node: ast.Call) -> set[str] | None:
+    """The values that a Problem is given; None if that cannot be read here."""
+    values = (
+        node.args[1] if len(node.args) > 1 else next((one.value for one in node.keywords if one.arg == "values"), None)
+    )
+    if values is None:
+        return set()
+    if not isinstance(values, ast.Dict) or None in values.keys:
+        return None
+    return {key.value for key in values.keys if isinstance(key, ast.Constant) and isinstance(key.value, str)}
+
+
+def test_every_metric_is_fed() -> None:
+    source = Path(metrics.__file__)
+    names = [node.value for node in ast.walk(tree(source)) if isinstance(node, ast.Constant)]
+    once = [name for name in metrics.METRICS if names.count(name) < 2]
+    assert once == [], "a metric that only its table knows"
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_command_has_its_module(command: object) -> None:
+    module = importlib.import_module(getattr(command, "module", ""))
+    assert callable(module.add_arguments)
+    assert callable(module.run)
