@@ -33,8 +33,8 @@ from benchmarks.report import Step
 from benchmarks.wire import API_KEY, CHAT_PATH, MODEL, SDK_HEADERS, chat_body
 
 _ENGINES: Final = tuple(f"127.0.0.1:{port}" for port in range(9101, 9105))
-SERIES: Final = 200
-CALLS: Final = 20  # a few milliseconds: short enough to run undisturbed now and then on a busy machine
+SERIES: Final = 1000
+CALLS: Final = 4  # half a millisecond: short enough to run undisturbed now and then on a busy machine
 _REQUEST_ID: Final = "5e2d1c0b-9a8f-4e7d-8c6b-5a4938271605"
 
 

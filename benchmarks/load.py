@@ -15,6 +15,7 @@ from typing import cast
 import uvloop
 
 from benchmarks.processes import Usage, usage
+from benchmarks.results import percentile
 from benchmarks.wire import ReplyReader, chat_body, chat_request
 
 
@@ -36,10 +37,12 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What happened. CPU in seconds over the whole window, latencies of every request in seconds, RSS in bytes."""
+    """What happened. CPU in seconds over the whole window, latencies in seconds, RSS in bytes."""
 
     seconds: float
-    latencies: list[float]
+    answered: int
+    p50: float
+    p99: float
     cpu: dict[str, float]
     rss_before: dict[str, int]
     rss_held: dict[str, int]  # halfway through the window
@@ -143,13 +146,15 @@ async def run(job: Job) -> Outcome:
             watch.cancel()
     except TimeoutError:
         crowd.errors.append(f"not done within {job.deadline_seconds:g} s")
-        return Outcome(0.0, [], {}, {}, {}, {}, crowd.errors)
+        return Outcome(0.0, 0, 0.0, 0.0, {}, {}, {}, {}, crowd.errors)
     finally:
         for connection in connections:
             connection.close()
     return Outcome(
         ended - started,
-        crowd.latencies,
+        len(crowd.latencies),
+        percentile(crowd.latencies, 0.5),
+        percentile(crowd.latencies, 0.99),
         {name: after[name].cpu_seconds - before[name].cpu_seconds for name in after},
         {name: one.rss_bytes for name, one in before.items()},
         {name: one.rss_bytes for name, one in (held or after).items()},

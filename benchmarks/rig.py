@@ -14,7 +14,7 @@ import aiohttp
 
 from benchmarks.load import Job, Outcome
 from benchmarks.processes import LOOPBACK, Started, free_port, peak_bytes, reset_peak, tree, usage
-from benchmarks.results import Sample, percentile
+from benchmarks.results import Sample
 from benchmarks.scenarios import Scenario
 from benchmarks.targets import Running, Target
 from benchmarks.wire import chat_body, chat_request
@@ -85,8 +85,8 @@ class Rig:
             requests=job.requests,
             seconds=outcome.seconds,
             cpu_us={name: used * 1e6 / job.requests for name, used in outcome.cpu.items()},
-            p50_ms=percentile(outcome.latencies, 0.5) * 1000,
-            p99_ms=percentile(outcome.latencies, 0.99) * 1000,
+            p50_ms=outcome.p50 * 1000,
+            p99_ms=outcome.p99 * 1000,
             messages=(messages - messages_before) / exchanges if measured else 0.0,
             rss_before=outcome.rss_before.get("ext_proc", 0),
             rss_held=outcome.rss_held.get("ext_proc", 0),
