@@ -259,3 +259,33 @@ async def test_client_gone_while_an_answer_is_awaited_takes_nothing() -> None:
     assert session.resume(a_placed()) == []
     assert desk.finished.holding is None
     assert desk.facts == [desk.finished]
+
+
+def placed_session(desk: FakeDesk) -> Session:
+    session = a_session(desk)
+    session.receive(request_head(x_stainless_read_timeout="5"))
+    assert session.wait_seconds is None
+    session.receive(request_body())
+    return session
+
+
+def test_deadline_before_the_response_is_the_final_answer() -> None:
+    desk = FakeDesk()
+    session = placed_session(desk)
+    assert session.wait_seconds == 5.0
+    immediate = only(session.expire()).immediate_response
+    assert immediate.status.code == 504
+    assert json.loads(immediate.body)["error"]["code"] == "timeout"
+    assert session.expire() == []
+    session.close(events.Cause.HALF_CLOSED)
+    assert (desk.finished.status, desk.finished.holding) == (504, "engine-1")
+
+
+def test_deadline_after_the_response_or_after_the_end_says_nothing() -> None:
+    desk = FakeDesk()
+    session = placed_session(desk)
+    session.receive(response_head())
+    assert session.expire() == []
+    session.close(events.Cause.HALF_CLOSED)
+    assert session.expire() == []
+    assert (desk.finished.status, desk.finished.outcome) == (200, Outcome.SERVED)
