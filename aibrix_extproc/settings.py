@@ -5,6 +5,7 @@ and the help texts are made of it. `flag` names a command-line option other than
 """
 
 import os
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints,
 ENV_PREFIX: Final = "AIBRIX_EXTPROC_"
 ENV_NESTED_DELIMITER: Final = "__"
 
+_SERVICE_LINK: Final = re.compile(r"(\w+_)?(SERVICE_(HOST|PORT\w*)|PORT_\d+_(TCP|UDP|SCTP)\w*)=.*|(\w+_)?PORT=\w+://.*")
 MIB: Final = 1024 * 1024
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -202,6 +204,8 @@ def read_environment(environment: dict[str, str] | None = None) -> Tree:
         if not name.startswith(ENV_PREFIX) or not value:
             continue
         group, delimiter, field = name.removeprefix(ENV_PREFIX).lower().partition(ENV_NESTED_DELIMITER)
+        if not delimiter and _SERVICE_LINK.fullmatch(f"{name.removeprefix(ENV_PREFIX)}={value}"):
+            continue  # Kubernetes describes a Service of our name to every pod beside it
         if not delimiter:
             raise SettingsError(f"{name}: expected {ENV_PREFIX}<GROUP>{ENV_NESTED_DELIMITER}<FIELD>")
         tree.setdefault(group, {})[field] = value.split(",") if _is_list(group, field) else value

@@ -216,3 +216,15 @@ def test_built_values_have_their_types() -> None:
     settings = build({"flag": {"fleet": {"file": "fleet.yaml"}, "log": {"exchanges": "true"}}})
     assert settings.fleet.file == Path("fleet.yaml")
     assert settings.log.exchanges is True
+
+
+@pytest.mark.parametrize(
+    "name", ["SERVICE_HOST", "SERVICE_PORT_GRPC", "PORT", "PORT_9002_TCP", "ADMIN_PORT_9003_TCP_ADDR"]
+)
+def test_variables_that_kubernetes_sets_for_a_service_of_our_name_are_not_settings(name: str) -> None:
+    assert load(environment={f"AIBRIX_EXTPROC_{name}": "tcp://10.0.0.1:9002"}) == load(environment={})
+
+
+def test_setting_with_one_underscore_too_few_is_refused_not_ignored() -> None:
+    with pytest.raises(SettingsError, match="expected AIBRIX_EXTPROC_<GROUP>__<FIELD>"):
+        load(environment={"AIBRIX_EXTPROC_SERVER_PORT": "9002"})

@@ -172,4 +172,7 @@ def _set_header(mutation: HeaderMutation, name: str, value: str) -> None:
     option = mutation.set_headers.add()
     option.append_action = _OVERWRITE
     option.header.key = name
-    option.header.raw_value = value.encode("utf-8")
+    try:
+        option.header.raw_value = value.encode("latin-1")  # as headers were read, so what goes back is what came
+    except UnicodeEncodeError:
+        option.header.raw_value = value.encode("utf-8", "replace")

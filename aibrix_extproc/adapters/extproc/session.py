@@ -58,7 +58,7 @@ class Session:
         self._make_id = make_id
         self._closed = False
         self._phase = Phase.REQUEST_HEAD  # of the message being handled
-        self.pending: Awaitable[events.Answer] | None = None
+        self.pending: Awaitable[events.Answer | None] | None = None
         self.wait_seconds: float | None = None  # after which `expire` shall be called
 
     def receive(self, message: ProcessingRequest) -> list[bytes]:
@@ -73,19 +73,16 @@ class Session:
         self._desk.timed(phase, self._clock() - started)
         return replies
 
-    def resume(self, answer: events.Answer) -> list[bytes]:
-        """Replies once `pending` has come true."""
+    def resume(self, answer: events.Answer | None) -> list[bytes]:
+        """Replies once `pending` has come true; None stands for one that failed."""
         self.pending = None
-        return self._guarded(lambda: self._advance(answer))
+        return self._after_bug() if answer is None else self._guarded(lambda: self._advance(answer))
 
     def expire(self) -> list[bytes]:
         """Replies now that the deadline has passed; none if the answer was quicker."""
-        if self._closed:
+        if self._closed or not self._exchange.answerable:
             return []
-        try:
-            return self._advance(events.DeadlineReached(self._clock()))
-        except ProtocolViolation:
-            return []  # the request was answered or refused meanwhile
+        return self._guarded(lambda: self._advance(events.DeadlineReached(self._clock())))
 
     def _guarded(self, step: Callable[[], list[bytes]]) -> list[bytes]:
         """Run one step; whatever goes wrong, Envoy gets an answer to the message it waits for."""
@@ -95,11 +92,22 @@ class Session:
             logger.warning("protocol violation: %s", violation)
         except Exception:
             logger.exception("internal error while handling %s", self._phase.value)
-            self._desk.bug()
-            answers = [codec.encode(one) for one in self._exchange.internal_error() if isinstance(one, Immediate)]
-            if answers:
-                return answers
+            return self._after_bug()
         return [codec.EMPTY_CONTINUE[self._phase]]
+
+    def _after_bug(self) -> list[bytes]:
+        """The JSON 500 while that is possible, else the answer that lets Envoy go on."""
+        self._desk.bug()
+        answers = [codec.encode(one) for one in self._exchange.internal_error() if isinstance(one, Immediate)]
+        return answers or [codec.EMPTY_CONTINUE[self._phase]]
+
+    async def _settled(self, waiting: Awaitable[events.Answer]) -> events.Answer | None:
+        """An answer that had to be waited for; a failure of what it waits for is a bug like any other."""
+        try:
+            return await waiting
+        except Exception:
+            logger.exception("internal error while waiting for an answer")
+            return None
 
     def close(self, cause: events.Cause) -> None:
         """The stream is over; gives the one closing fact. Further calls do nothing."""
@@ -121,7 +129,7 @@ class Session:
                     if isinstance(answer, _ANSWERS):
                         next_event = answer  # an event brings one ask at most
                     else:
-                        self.pending = answer
+                        self.pending = self._settled(answer)
                 elif isinstance(output, WaitFor):
                     self.wait_seconds = output.seconds
                 else:
