@@ -112,8 +112,14 @@ def _policy(name: str, message: object) -> cluster.LoadBalancingPolicy:
 
 
 def _no_panic() -> cluster.ClusterCommonLbConfig:
-    """Unhealthy hosts stay unused even when all are: the caller gets an answer at once instead."""
-    return cluster.ClusterCommonLbConfig(healthy_panic_threshold=envoy_type.Percent(value=0.0))
+    """Unhealthy hosts stay unused even when all are: the caller gets an answer at once instead.
+
+    Envoy would hold back a change of health for a second after another one: a worker that drains while its
+    replacement has just become ready would get exchanges until it is gone.
+    """
+    return cluster.ClusterCommonLbConfig(
+        healthy_panic_threshold=envoy_type.Percent(value=0.0), update_merge_window=timedelta(0)
+    )
 
 
 def _no_limits() -> cluster.CircuitBreakers:
