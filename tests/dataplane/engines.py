@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from tests.dataplane.raw import JSON, send
@@ -31,8 +31,6 @@ class Engine:
 
     spec: EngineSpec
     port: int
-    started: bool = True
-    _seen: int = field(default=0, repr=False)
 
     @property
     def address(self) -> str:
@@ -49,6 +47,10 @@ class Engine:
         """The requests of clients that it remembers, oldest first; polling is left out."""
         found = self.get(f"/sim/requests?path={path}&body={int(bodies)}")["requests"]
         return [one for one in found if one["method"] == "POST"]
+
+    def forget(self) -> None:
+        """Forget the requests so far: it remembers the last 256 only."""
+        send(self.port, "DELETE", "/sim/requests")
 
     def request(self, marker: str) -> dict[str, Any] | None:
         """The request with this value of the header x-marker."""

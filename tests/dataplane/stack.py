@@ -217,10 +217,8 @@ class Stack:
         ]
         options = ["--fleet", str(self.fleet_file), "--engine-api-key", ENGINE_KEY]
         keys = [word for key in self.api_keys for word in ("--api-key", key)]
-        pace = ["--fleet-poll-seconds", "0.5", "--server-drain-notice-seconds", "0.5"]
-        child = self._run(
-            f"worker-{index}-{len(self._children)}", program, [*options, *keys, *pace, *self.serve_arguments]
-        )
+        pace = ["--fleet-poll-seconds", "0.5"]
+        child = self._run(f"worker-{index}", program, [*options, *keys, *pace, *self.serve_arguments])
         return Worker(child, port, admin_port)
 
     # --- Envoy
@@ -274,7 +272,8 @@ class Stack:
     # --- processes
 
     def _run(self, name: str, program: Sequence[str], arguments: Sequence[str]) -> Child:
-        child = Child(name, [*program, *arguments], self.directory)
+        number = len(self._children)  # a process that is started again gets a log of its own
+        child = Child(f"{number:02}-{name}", [*program, *arguments], self.directory)
         self._children.append(child)
         return child
 

@@ -1,0 +1,86 @@
+"""Engines that die, come and go under load: clients that have not begun to read notice nothing."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from tests.dataplane.engines import EngineSpec
+from tests.dataplane.load import under_load
+from tests.dataplane.stack import Stack
+from tests.dataplane.waiting import eventually
+
+THREE = tuple(EngineSpec(f"e{number}", ("chat-m",)) for number in range(3))
+
+pytestmark = pytest.mark.slow
+
+
+def assert_all_accounted(stack: Stack, requests: int) -> None:
+    """Each exchange was counted once, and nothing is counted as running."""
+    worker = stack.worker
+    eventually(lambda: worker.total("aibrix_extproc_in_flight") == 0, "no exchange is with an engine any more", 5.0)
+    name = "aibrix_extproc_exchanges_total"
+    eventually(lambda: worker.total(name, operation="chat_completion") >= requests, "all exchanges are counted", 5.0)
+    assert worker.total(name, operation="chat_completion") == requests
+
+
+async def test_an_engine_killed_under_load_costs_only_streams_that_had_begun(new_stack: Callable[..., Stack]) -> None:
+    stack = new_stack(THREE)
+    async with under_load(stack) as load:
+        await load.more(64)
+        await asyncio.to_thread(stack.kill_engine, "e1")
+        await load.more(128)
+    assert load.failed(stream=False, began=False) == []
+    assert load.failed(stream=False, began=True) == []
+    assert load.failed(stream=True, began=False) == []
+    cut = load.failed(stream=True, began=True)
+    assert 1 <= len(cut) <= 16, "the killed engine had streams, and only its own were cut"
+    load.assert_nothing_short()
+    assert_all_accounted(stack, len(load.outcomes))
+    assert stack.worker.total("aibrix_extproc_retried_total") > 0
+
+
+async def test_an_engine_that_comes_back_is_used_again(new_stack: Callable[..., Stack]) -> None:
+    stack = new_stack(THREE[:2])
+    await asyncio.to_thread(stack.kill_engine, "e0")
+    async with under_load(stack, clients=8) as load:
+        await load.more(16)
+        await asyncio.to_thread(stack.restart_engine, "e0")
+        await asyncio.to_thread(
+            eventually, lambda: stack.engine("e0").stats()["finished"]["stop"] > 4, "the engine gets work again"
+        )
+    assert [one for one in load.outcomes if one.error] == []
+    load.assert_nothing_short()
+
+
+async def test_an_engine_that_refuses_connections_costs_nothing(new_stack: Callable[..., Stack]) -> None:
+    stack = new_stack(THREE)
+    async with under_load(stack, clients=8) as load:
+        await load.more(16)
+        await asyncio.to_thread(stack.engine("e2").fail, "refuse-connections", seconds=1.0)
+        await load.more(64)
+    assert [one for one in load.outcomes if one.error] == []
+    load.assert_nothing_short()
+    assert_all_accounted(stack, len(load.outcomes))
+
+
+async def test_an_engine_leaves_and_another_joins_by_editing_the_fleet_without_a_failure(
+    new_stack: Callable[..., Stack],
+) -> None:
+    stack = new_stack(THREE[:2])
+    leaving = stack.engine("e0")
+    async with under_load(stack, clients=16) as load:
+        await load.more(32)
+        await asyncio.to_thread(stack.start_engine, THREE[2])
+        stack.write_fleet("e1", "e2")
+        joined = stack.engine("e2")
+        await asyncio.to_thread(
+            eventually, lambda: joined.stats()["finished"]["stop"] > 4, "the engine that joined gets work"
+        )
+        await asyncio.to_thread(eventually, lambda: leaving.stats()["running"] == 0, "the other one has none left")
+        done = leaving.stats()["finished"]
+        await load.more(48)
+        assert leaving.stats()["finished"] == done
+    assert [one for one in load.outcomes if one.error] == []
+    load.assert_nothing_short()
+    assert_all_accounted(stack, len(load.outcomes))
