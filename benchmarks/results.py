@@ -10,6 +10,8 @@ from benchmarks.scenarios import BIG_BYTES, STREAM_CHUNKS
 
 PLAIN: Final = "plain"  # the targets that the others are compared with
 BARE: Final = "bare"
+REFERENCE: Final = "grpcio"  # this project's transports
+LEAN: Final = "lean"
 MIB: Final = 1024 * 1024
 
 
@@ -118,6 +120,11 @@ def busy_us(results: Results, scenario: str, target: str) -> float | None:
 
 def verdicts(results: Results, ours: str) -> tuple[Verdict, ...]:
     """The figures to reach, for one of our targets."""
+    common = _common_verdicts(results, ours)
+    return (*common, *_lean_verdicts(results)) if ours == LEAN else common
+
+
+def _common_verdicts(results: Results, ours: str) -> tuple[Verdict, ...]:
     chat, stream = _messages(results, "small-32", ours), _messages(results, "stream-1", ours)
     per_token = None if chat is None or stream is None else (stream - chat) / STREAM_CHUNKS
     non_streaming, paced = busy_us(results, "small-1", ours), busy_us(results, "paced-16", ours)
@@ -153,6 +160,29 @@ def verdicts(results: Results, ours: str) -> tuple[Verdict, ...]:
             "growth of memory at 4 bodies of 5 MB in flight, in bodies per body",
             results.median("big-4", ours, lambda one: (one.rss_peak - one.rss_before) / (4 * BIG_BYTES)), 6,
         ),
+    )  # fmt: skip
+
+
+def _lean_verdicts(results: Results) -> tuple[Verdict, ...]:
+    """What the lean transport must reach beyond what every transport must."""
+
+    def ratio(scenario: str, value: Callable[[Sample], float]) -> float | None:
+        return results.ratio((scenario, LEAN), (scenario, REFERENCE), value)
+
+    return (
+        _at_most("1 KB chat, 32 clients: ext_proc CPU / grpcio transport", ratio("small-32", ext_proc_us), 0.5),
+        _at_most(
+            "1 KB chat, 32 clients: ext_proc CPU, us",
+            results.median("small-32", LEAN, ext_proc_us), 200, "{:.0f}",
+        ),
+        _at_most(
+            "220 KB prompt, 1 client: ext_proc CPU, us",
+            results.median("prompt-1", LEAN, ext_proc_us), 500, "{:.0f}",
+        ),
+        _at_most(
+            "1 KB chat, 1 client: added p50, ms", results.added("small-1", LEAN, lambda one: one.p50_ms), 0.88
+        ),
+        _at_most("1 KB chat, 32 clients: p99 / grpcio transport", ratio("small-32", lambda one: one.p99_ms), 0.5),
     )  # fmt: skip
 
 

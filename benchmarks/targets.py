@@ -14,10 +14,9 @@ from aibrix_extproc.adapters.envoyproxy.endpoints import render_endpoints, write
 from aibrix_extproc.adapters.envoyproxy.spec import EnvoySpec, SocketAddress
 from benchmarks.plain_envoy import without_processor
 from benchmarks.processes import LOOPBACK, Started, free_port, tree
-from benchmarks.results import BARE, PLAIN
+from benchmarks.results import BARE, LEAN, PLAIN, REFERENCE
 from benchmarks.wire import API_KEY, MODEL
 
-OURS: Final = "grpcio"
 Addresses = tuple[str, ...]
 
 
@@ -54,10 +53,11 @@ TARGETS: Final[dict[str, Target]] = {
         Target(PLAIN, "Envoy alone", None),
         Target(BARE, "bare grpc.aio server", _bare()),
         Target("bare-parse", "bare grpc.aio server that parses", _bare("--parse")),
-        Target(OURS, "aibrix-extproc (grpcio)", _ours(), ours=True),
+        Target(REFERENCE, "aibrix-extproc (grpcio)", _ours("--transport", "grpcio"), ours=True),
+        Target(LEAN, "aibrix-extproc (lean)", _ours("--transport", "lean"), ours=True),
     )
 }
-DEFAULT_TARGETS: Final = (PLAIN, BARE, OURS)
+DEFAULT_TARGETS: Final = (PLAIN, BARE, REFERENCE, LEAN)
 
 
 class Running:

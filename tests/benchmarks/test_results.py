@@ -2,7 +2,20 @@ import math
 
 import pytest
 
-from benchmarks.results import BARE, MIB, PLAIN, Results, Sample, Verdict, busy_us, ext_proc_us, percentile, verdicts
+from benchmarks.results import (
+    BARE,
+    LEAN,
+    MIB,
+    PLAIN,
+    REFERENCE,
+    Results,
+    Sample,
+    Verdict,
+    busy_us,
+    ext_proc_us,
+    percentile,
+    verdicts,
+)
 
 OURS = "ours"
 
@@ -68,6 +81,13 @@ def test_verdict_on_streams_fails_when_chunks_cause_messages() -> None:
 def test_verdict_on_memory_is_about_what_is_held(mib: int, met: bool) -> None:
     results = Results([sample("held-1000", OURS, rss_held=mib * MIB)])
     assert verdict(results, "memory of one worker").met is met
+
+
+def test_verdict_on_the_lean_transport_compares_it_with_the_reference_of_the_same_run() -> None:
+    results = Results([sample("small-32", LEAN, 90.0), sample("small-32", REFERENCE, 200.0)])
+    found = {one.title: one.met for one in verdicts(results, LEAN)}
+    assert found["1 KB chat, 32 clients: ext_proc CPU / grpcio transport"] is True
+    assert not any("grpcio transport" in one.title for one in verdicts(results, REFERENCE))
 
 
 def test_verdict_on_what_was_not_measured_is_open() -> None:
