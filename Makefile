@@ -7,7 +7,7 @@ ARGS ?=
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-.venv/.done: pyproject.toml protos/build.py $(wildcard protos/envoy/service/ext_proc/v3/*.proto)
+.venv/.done: pyproject.toml protos/build.py $(wildcard protos/envoy/service/*/v3/*.proto)
 	@echo "Installing into .venv (first run takes about a minute)"
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv

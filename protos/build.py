@@ -8,21 +8,27 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCE = "envoy/service/ext_proc/v3/external_processor.proto"
-TARGET = ROOT / "aibrix_extproc" / "adapters" / "extproc" / "_generated"
+ADAPTERS = ROOT / "aibrix_extproc" / "adapters"
+# file -> the adapter that it belongs to
+SOURCES = {
+    "envoy/service/ext_proc/v3/external_processor.proto": "extproc",
+    "envoy/service/accesslog/v3/als.proto": "accesslog",
+}
 
 
-def compile_protos(target: Path = TARGET) -> None:
-    """Write external_processor_pb2.py and its type stub into the target folder."""
+def compile_protos(adapters: Path = ADAPTERS) -> None:
+    """Write NAME_pb2.py and its type stub into each adapter's _generated."""
     from grpc_tools import protoc
 
-    target.mkdir(parents=True, exist_ok=True)
-    folder = ROOT / "protos" / Path(SOURCE).parent
     well_known = files("grpc_tools") / "_proto"
-    arguments = ["protoc", f"-I{folder}", f"-I{well_known}", f"--python_out={target}", f"--pyi_out={target}"]
-    if protoc.main([*arguments, Path(SOURCE).name]) != 0:
-        sys.exit("protoc failed")
-    (target / "__init__.py").write_text("")
+    for source, adapter in SOURCES.items():
+        target = adapters / adapter / "_generated"
+        target.mkdir(parents=True, exist_ok=True)
+        folder = ROOT / "protos" / Path(source).parent
+        arguments = ["protoc", f"-I{folder}", f"-I{well_known}", f"--python_out={target}", f"--pyi_out={target}"]
+        if protoc.main([*arguments, Path(source).name]) != 0:
+            sys.exit("protoc failed")
+        (target / "__init__.py").write_text("")
 
 
 class CustomBuildHook(BuildHookInterface[Any]):

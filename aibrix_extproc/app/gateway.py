@@ -13,6 +13,8 @@ from dataclasses import replace
 import uvloop
 
 from aibrix_extproc import __version__
+from aibrix_extproc.adapters.accesslog.receive import METHOD as ACCESS_LOG_METHOD
+from aibrix_extproc.adapters.accesslog.receive import AccessLogReceiver
 from aibrix_extproc.adapters.engine.poller import EnginePoller, PollPace
 from aibrix_extproc.adapters.extproc.grpcio_server import GrpcioServer
 from aibrix_extproc.adapters.extproc.lean.transport import LeanTransport
@@ -29,6 +31,7 @@ from aibrix_extproc.app.key_store import KeyStore
 from aibrix_extproc.app.ports import EndpointSource
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
+from aibrix_extproc.core.exchange.records import ExchangeRecord
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.model import Endpoint
 from aibrix_extproc.core.fleet.owners import ResponseOwners
@@ -101,7 +104,12 @@ class Gateway:
         )
         self._desk = GatewayDesk(answers, self._load, owners, self._metrics, log_every_exchange=settings.log.exchanges)
         transport = TRANSPORTS[settings.server.transport]
-        self._server = transport(self._new_session, max_body_bytes=settings.limits.max_body_bytes)
+        access_log = AccessLogReceiver(self._on_record, self._metrics.malformed_record)
+        self._server = transport(
+            self._new_session,
+            max_body_bytes=settings.limits.max_body_bytes,
+            inlets={ACCESS_LOG_METHOD: access_log.take},
+        )
         self._admin = AdminServer(
             metrics=lambda: (self._metrics.exposition(), metrics.CONTENT_TYPE),
             health=self._health,
@@ -125,6 +133,11 @@ class Gateway:
         if not found:
             raise StartError("no engines: name a fleet file (--fleet FILE) or engines (--endpoint http://HOST:PORT)")
         return tuple(found)
+
+    def _on_record(self, record: ExchangeRecord) -> None:
+        self._metrics.recorded(record)
+        if self._settings.log.exchanges:
+            logs.log_record(record)
 
     def _new_session(self) -> Session:
         return Session(self._desk, Exchange(self._policy), time.perf_counter, _make_id)

@@ -7,7 +7,7 @@ from typing import Final
 
 import aiohttp
 
-from aibrix_extproc.adapters.envoyproxy.spec import EnvoySpec, SocketAddress
+from aibrix_extproc.adapters.envoyproxy.spec import STREAM_FILTER, EnvoySpec, SocketAddress
 from aibrix_extproc.adapters.envoyproxy.supervise import ChildSpec
 from aibrix_extproc.app.local_plan import LOOPBACK, GatewayWorker, Plan, SimulatedEngine
 
@@ -32,6 +32,7 @@ def gateway_worker(worker: GatewayWorker, plan: Plan, session: aiohttp.ClientSes
     """A gateway worker that knows its fleet."""
     command = [*_OURSELVES, "serve", "--host", LOOPBACK, "--port", str(worker.port)]
     command += ["--admin-host", LOOPBACK, "--admin-port", str(worker.admin_port), "--fleet", str(plan.fleet)]
+    command.append("--metering")  # the Envoy beside it has all that this needs
     command += ["--config", str(plan.config)] if plan.config else []
     for key in plan.api_keys:
         command += ["--api-key", key]
@@ -47,6 +48,8 @@ def envoy_spec(plan: Plan) -> EnvoySpec:
         processors=tuple(SocketAddress(LOOPBACK, worker.port) for worker in plan.workers),
         endpoints_directory=plan.directories.endpoints,
         access_log=plan.directories.logs / "access.log",
+        stream_filter=STREAM_FILTER,
+        access_log_service=True,
         max_body_bytes=plan.settings.limits.max_body_bytes,
     )
 

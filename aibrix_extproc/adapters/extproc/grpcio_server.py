@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import grpc
@@ -10,7 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import ProcessingRequest
-from aibrix_extproc.adapters.extproc.service import LIVENESS, MESSAGE_OVERHEAD_BYTES, READINESS, SERVICE
+from aibrix_extproc.adapters.extproc.service import LIVENESS, MESSAGE_OVERHEAD_BYTES, READINESS, SERVICE, Inlet
 from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.core.exchange.events import Cause
 
@@ -20,13 +21,20 @@ _Context = Any  # grpc.aio.ServicerContext; grpcio ships no types
 
 
 class GrpcioServer:
-    """Serves `Process` and grpc.health.v1 on one port."""
+    """Serves `Process`, grpc.health.v1 and the inlets, each a path of its own, on one port."""
 
-    def __init__(self, new_session: Callable[[], Session], *, max_body_bytes: int) -> None:
+    def __init__(
+        self,
+        new_session: Callable[[], Session],
+        *,
+        max_body_bytes: int,
+        inlets: Mapping[str, Inlet] = MappingProxyType({}),
+    ) -> None:
         self._new_session = new_session
         self._health = health_aio.HealthServicer()
         self._running = 0
         self._writing: set[asyncio.Task[None]] = set()
+        self._draining = asyncio.Event()
         limit = max_body_bytes + MESSAGE_OVERHEAD_BYTES
         self._server = grpc.aio.server(
             options=[
@@ -41,6 +49,10 @@ class GrpcioServer:
             self._process, request_deserializer=ProcessingRequest.FromString, response_serializer=None
         )
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Process": handler}),))
+        for path, inlet in inlets.items():
+            service, _, method = path.removeprefix("/").partition("/")
+            listener = grpc.stream_unary_rpc_method_handler(self._listener(inlet))
+            self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: listener}),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
 
     @property
@@ -71,7 +83,28 @@ class GrpcioServer:
         if notice_seconds:
             await asyncio.sleep(notice_seconds)
         logger.info("draining", extra={"running": self._running})
+        self._draining.set()
         await self._server.stop(drain_seconds)
+
+    def _listener(self, inlet: Inlet) -> Callable[[object, _Context], Awaitable[bytes]]:
+        async def listen(_: object, context: _Context) -> bytes:
+            # Such a stream has no end of its own, so the drain ends it; Envoy goes on with another replica.
+            draining = asyncio.ensure_future(self._draining.wait())
+            reading = asyncio.ensure_future(context.read())
+            try:
+                while not draining.done():
+                    await asyncio.wait((draining, reading), return_when=asyncio.FIRST_COMPLETED)
+                    if reading.done():
+                        if not isinstance(message := reading.result(), bytes):
+                            break
+                        inlet(message)
+                        reading = asyncio.ensure_future(context.read())
+            finally:
+                draining.cancel()
+                reading.cancel()
+            return b""
+
+        return listen
 
     def _expire(self, session: Session, context: _Context) -> None:
         """Write what a passed deadline brings, beside the coroutine that waits for Envoy's next message."""

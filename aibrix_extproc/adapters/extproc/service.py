@@ -1,11 +1,16 @@
 """What both transports have in common: names of services, and the interface that the application drives them by."""
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 SERVICE: Final = "envoy.service.ext_proc.v3.ExternalProcessor"
 LIVENESS: Final = "liveness"
 READINESS: Final = ("", "readiness", SERVICE, "inference-extension")
 MESSAGE_OVERHEAD_BYTES: Final = 1024 * 1024  # headers and attributes beside a body of the largest size
+
+
+Inlet = Callable[[bytes], None]
+"""Takes each message of a method that only listens (the access log, say), until Envoy or the drain ends the stream."""
 
 
 class ExtProcServer(Protocol):

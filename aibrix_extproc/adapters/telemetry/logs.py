@@ -7,6 +7,7 @@ import sys
 from typing import Final
 
 from aibrix_extproc.core.exchange.outputs import Finished, Outcome
+from aibrix_extproc.core.exchange.records import ExchangeRecord
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 exchanges = logging.getLogger("aibrix_extproc.exchanges")
@@ -76,5 +77,33 @@ def log_exchange(fact: Finished, *, every: bool) -> None:
             "problem": fact.problem,
             "upstream": fact.upstream_address or None,
             "seconds": total,
+        },
+    )
+
+
+def log_record(record: ExchangeRecord) -> None:
+    """A line for what Envoy's access log tells of an exchange."""
+    usage = record.usage
+    exchanges.info(
+        "exchange recorded",
+        extra={
+            "request_id": record.request_id,
+            "operation": record.operation,
+            "model": record.model,
+            "caller": record.caller,
+            "status": record.status,
+            "details": record.details,
+            "flags": record.flags,
+            "stream_end": record.stream_end.value if record.stream_end else None,
+            "error": record.error or None,
+            "input_tokens": usage.input_tokens if usage else None,
+            "output_tokens": usage.output_tokens if usage else None,
+            "cached_tokens": usage.cached_tokens if usage else None,
+            "bytes_in": record.bytes_in,
+            "bytes_out": record.bytes_out,
+            "upstream": record.upstream_address or None,
+            "attempts": record.attempts,
+            "first_byte_seconds": record.first_byte_seconds,
+            "seconds": record.total_seconds,
         },
     )

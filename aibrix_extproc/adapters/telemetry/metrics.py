@@ -12,12 +12,16 @@ from prometheus_client.registry import Collector
 
 from aibrix_extproc.adapters.telemetry.tallies import Distribution, Tally
 from aibrix_extproc.core.exchange.outputs import Finished, Phase
+from aibrix_extproc.core.exchange.records import ExchangeRecord
 from aibrix_extproc.core.fleet.model import Health, Snapshot
+from aibrix_extproc.core.openai.operation_rows import OPERATIONS
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 MAX_MODELS: Final = 500  # label values; further ones are counted together
+MAX_CALLERS: Final = 500
 OTHER: Final = "other"
 
+_OPERATION_IDS: Final = frozenset(operation.id for operation in OPERATIONS)
 _PHASE_BUCKETS: Final = (5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 5e-2, 0.25, 1.0)
 _WAIT_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 
@@ -36,6 +40,18 @@ METRICS: Final[Mapping[str, tuple[str, tuple[str, ...], str]]] = {
     ),
     "aibrix_extproc_exchange_seconds": (
         "histogram", ("operation", "model"), "From the request's head to the end of the exchange.",
+    ),
+    "aibrix_extproc_tokens_total": (
+        "counter", ("model", "caller", "kind"), "Tokens by Envoy's access log; cached is a part of input.",
+    ),
+    "aibrix_extproc_body_bytes_total": (
+        "counter", ("model", "direction"), "Bytes of bodies by Envoy's access log: in is from clients, out is to them.",
+    ),
+    "aibrix_extproc_streams_total": (
+        "counter", ("operation", "model", "end"), "Streamed answers by how they ended: complete, error, cut, left.",
+    ),
+    "aibrix_extproc_access_log_malformed_total": (
+        "counter", (), "Messages and entries of Envoy's access log that could not be read.",
     ),
     "aibrix_extproc_internal_errors_total": ("counter", (), "Unexpected exceptions that became an answer."),
     "aibrix_extproc_in_flight": ("gauge", ("endpoint",), "Exchanges that are with an endpoint now."),
@@ -65,6 +81,7 @@ class Metrics:
         self._heads = self._distribution("aibrix_extproc_response_head_seconds", _WAIT_BUCKETS)
         self._totals = self._distribution("aibrix_extproc_exchange_seconds", _WAIT_BUCKETS)
         self._models: set[str] = set()
+        self._callers: set[str] = set()
 
     def _distribution(self, name: str, bounds: tuple[float, ...]) -> Distribution:
         _, labels, text = METRICS[name]
@@ -99,15 +116,29 @@ class Metrics:
             self._heads.of(fact.operation, model).observe(fact.response_at - fact.started_at)
         self._totals.of(fact.operation, model).observe(fact.ended_at - fact.started_at)
 
+    def recorded(self, record: ExchangeRecord) -> None:
+        """Count what Envoy's access log tells of one exchange."""
+        model = _bounded(record.model, self._models, MAX_MODELS)
+        if record.usage is not None:
+            caller = _bounded(record.caller, self._callers, MAX_CALLERS)
+            tokens, usage = self._counters["aibrix_extproc_tokens_total"], record.usage
+            tokens.add((model, caller, "input"), usage.input_tokens)
+            tokens.add((model, caller, "output"), usage.output_tokens)
+            tokens.add((model, caller, "cached"), usage.cached_tokens)
+        volume = self._counters["aibrix_extproc_body_bytes_total"]
+        volume.add((model, "in"), record.bytes_in)
+        volume.add((model, "out"), record.bytes_out)
+        end = record.stream_end
+        if end is not None:
+            operation = record.operation if record.operation in _OPERATION_IDS else OTHER
+            self._counters["aibrix_extproc_streams_total"].add((operation, model, end.value))
+
+    def malformed_record(self) -> None:
+        """Something in the access log could not be read."""
+        self._counters["aibrix_extproc_access_log_malformed_total"].add(())
+
     def _model(self, fact: Finished) -> str:
-        if fact.placement is None:
-            return ""
-        model = fact.placement.model
-        if model not in self._models:
-            if len(self._models) >= MAX_MODELS:
-                return OTHER
-            self._models.add(model)
-        return model
+        return "" if fact.placement is None else _bounded(fact.placement.model, self._models, MAX_MODELS)
 
     def watch_fleet(
         self,
@@ -126,6 +157,15 @@ class Metrics:
     def exposition(self) -> bytes:
         """Prometheus text."""
         return generate_latest(self.registry)
+
+
+def _bounded(value: str, known: set[str], limit: int) -> str:
+    """A label value, or OTHER for one more than the limit."""
+    if value not in known:
+        if len(known) >= limit:
+            return OTHER
+        known.add(value)
+    return value
 
 
 class _FleetCollector(Collector):

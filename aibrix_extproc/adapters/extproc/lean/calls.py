@@ -48,6 +48,9 @@ class Reply(Protocol):
     def start(self, waiting: Coroutine[Any, Any, None]) -> None:
         """Run something that really waits; cancelled when the call ends."""
 
+    def finish(self) -> None:
+        """End the call well; nothing happens if it is over."""
+
 
 class Handler(Protocol):
     """One call of one method."""
@@ -131,6 +134,11 @@ class Call:
         """Run something that waits on behalf of this call."""
         self._task = self._calls.loop.create_task(waiting)
         self._task.add_done_callback(self._done)
+
+    def finish(self) -> None:
+        """End the call from our side."""
+        self._finish()
+        self._calls.flush()
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         self._task = None

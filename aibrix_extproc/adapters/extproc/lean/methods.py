@@ -9,6 +9,7 @@ from grpc_health.v1 import health_pb2
 
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import ProcessingRequest
 from aibrix_extproc.adapters.extproc.lean.calls import CallError, Handler, Reply, Status
+from aibrix_extproc.adapters.extproc.service import Inlet
 from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.core.exchange.events import Cause
 
@@ -82,6 +83,38 @@ class HealthCall:
 
     def closed(self, cause: Cause) -> None:
         """Nothing is held."""
+
+
+class InletCall:
+    """A method that only listens."""
+
+    def __init__(self, inlet: Inlet, reply: Reply, listening: "set[InletCall]") -> None:
+        self._inlet = inlet
+        self._reply = reply
+        self._listening = listening
+        listening.add(self)
+
+    def message(self, payload: bytes) -> Iterable[bytes]:
+        """Take it; there is nothing to say."""
+        self._inlet(payload)
+        return ()
+
+    def half_closed(self) -> Iterable[bytes]:
+        """The answer of such a method: an empty message."""
+        return (b"",)
+
+    def closed(self, cause: Cause) -> None:
+        """Envoy or we ended it."""
+        self._listening.discard(self)
+
+    def end(self) -> None:
+        """It has no end of its own."""
+        self._reply.finish()
+
+
+def inlet_method(inlet: Inlet, listening: set[InletCall]) -> Callable[[Reply], Handler]:
+    """The method behind an inlet's path; `listening` holds its open calls."""
+    return lambda reply: InletCall(inlet, reply, listening)
 
 
 def process_method(new_session: Callable[[], Session], loop: asyncio.AbstractEventLoop) -> Callable[[Reply], Handler]:

@@ -2,11 +2,19 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
-from aibrix_extproc.adapters.extproc.lean.methods import HEALTH_PATH, PROCESS_PATH, health_method, process_method
+from aibrix_extproc.adapters.extproc.lean.methods import (
+    HEALTH_PATH,
+    PROCESS_PATH,
+    InletCall,
+    health_method,
+    inlet_method,
+    process_method,
+)
 from aibrix_extproc.adapters.extproc.lean.server import LeanServer
-from aibrix_extproc.adapters.extproc.service import LIVENESS, MESSAGE_OVERHEAD_BYTES, READINESS
+from aibrix_extproc.adapters.extproc.service import LIVENESS, MESSAGE_OVERHEAD_BYTES, READINESS, Inlet
 from aibrix_extproc.adapters.extproc.session import Session
 
 logger = logging.getLogger(__name__)
@@ -15,18 +23,26 @@ logger = logging.getLogger(__name__)
 class LeanTransport:
     """Fits `service.ExtProcServer`."""
 
-    def __init__(self, new_session: Callable[[], Session], *, max_body_bytes: int) -> None:
+    def __init__(
+        self,
+        new_session: Callable[[], Session],
+        *,
+        max_body_bytes: int,
+        inlets: Mapping[str, Inlet] = MappingProxyType({}),
+    ) -> None:
         loop = asyncio.get_running_loop()
         self._ready = False
+        self._listening: set[InletCall] = set()
+        listeners = {path.encode(): inlet_method(inlet, self._listening) for path, inlet in inlets.items()}
         self._server = LeanServer(
-            {PROCESS_PATH: process_method(new_session, loop), HEALTH_PATH: health_method(self._serving)},
+            {PROCESS_PATH: process_method(new_session, loop), HEALTH_PATH: health_method(self._serving), **listeners},
             max_message_bytes=max_body_bytes + MESSAGE_OVERHEAD_BYTES,
         )
 
     @property
     def running(self) -> int:
         """Streams that are open now."""
-        return self._server.running
+        return self._server.running - len(self._listening)
 
     def _serving(self, name: str) -> bool | None:
         if name == LIVENESS:
@@ -46,4 +62,6 @@ class LeanTransport:
         self._ready = False
         await asyncio.sleep(notice_seconds)
         logger.info("draining", extra={"running": self.running})
+        for call in tuple(self._listening):
+            call.end()
         await self._server.drain(drain_seconds)

@@ -1,0 +1,141 @@
+"""Entries of Envoy's access log, read into records; what makes no sense is counted."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aibrix_extproc.adapters.accesslog._generated.als_pb2 import HTTPAccessLogEntry, StreamAccessLogsMessage
+from aibrix_extproc.adapters.accesslog.receive import NOTES, REPORT, AccessLogReceiver
+from aibrix_extproc.core.exchange.records import ExchangeRecord
+from aibrix_extproc.core.openai.usage import Usage
+
+
+class Collected:
+    """Where records go."""
+
+    def __init__(self) -> None:
+        self.records: list[ExchangeRecord] = []
+        self.malformed = 0
+        self.receiver = AccessLogReceiver(self.records.append, self._count)
+
+    def _count(self) -> None:
+        self.malformed += 1
+
+    def take(self, *entries: HTTPAccessLogEntry) -> "Collected":
+        self.receiver.take(message(*entries))
+        return self
+
+
+def message(*entries: HTTPAccessLogEntry) -> bytes:
+    batch = StreamAccessLogsMessage()
+    batch.http_logs.log_entry.extend(entries)
+    return batch.SerializeToString()
+
+
+def an_entry(notes: dict[str, Any] | None = None, report: dict[str, Any] | None = None) -> HTTPAccessLogEntry:
+    entry = HTTPAccessLogEntry()
+    metadata = entry.common_properties.metadata.filter_metadata
+    metadata[NOTES].update({"request_id": "r-1"} if notes is None else notes)
+    if report is not None:
+        metadata[REPORT].update(report)
+    return entry
+
+
+def test_entry_becomes_a_record_with_all_that_it_tells() -> None:
+    notes = {"request_id": "r-1", "operation": "chat_completion", "model": "m", "caller": "me", "stream": "data_done"}
+    report = {"input_tokens": 11, "output_tokens": 3, "total_tokens": 14, "cached_tokens": 8, "terminal": True,
+              "error": "upstream_error"}  # fmt: skip
+    entry = an_entry({**notes, "hide_usage": False}, report)
+    common = entry.common_properties
+    common.start_time.FromMilliseconds(1_700_000_000_250)
+    common.time_to_first_downstream_tx_byte.FromMilliseconds(20)
+    common.duration.FromMilliseconds(1500)
+    common.upstream_remote_address.socket_address.address = "10.0.0.1"
+    common.upstream_remote_address.socket_address.port_value = 8000
+    common.upstream_request_attempt_count = 2
+    common.response_flags.upstream_remote_reset = True
+    entry.request.request_body_bytes = 96
+    entry.response.response_body_bytes = 1010
+    entry.response.response_code.value = 200
+    entry.response.response_code_details = "via_upstream"
+    assert Collected().take(entry).records == [
+        ExchangeRecord(
+            request_id="r-1",
+            operation="chat_completion",
+            model="m",
+            caller="me",
+            stream="data_done",
+            status=200,
+            details="via_upstream",
+            flags=("upstream_remote_reset",),
+            bytes_in=96,
+            bytes_out=1010,
+            wall_started_at=1_700_000_000.25,
+            first_byte_seconds=0.02,
+            total_seconds=1.5,
+            upstream_address="10.0.0.1:8000",
+            attempts=2,
+            usage=Usage(11, 3, 14, 8),
+            terminal=True,
+            error="upstream_error",
+        )
+    ]
+
+
+def test_what_envoy_does_not_tell_stays_empty() -> None:
+    assert Collected().take(an_entry()).records == [ExchangeRecord(request_id="r-1")]
+
+
+def test_an_ipv6_address_is_written_with_brackets() -> None:
+    entry = an_entry()
+    address = entry.common_properties.upstream_remote_address.socket_address
+    address.address, address.port_value = "fd00::1", 8000
+    assert Collected().take(entry).records[0].upstream_address == "[fd00::1]:8000"
+
+
+def test_total_time_may_come_by_its_older_name() -> None:
+    entry = an_entry()
+    entry.common_properties.time_to_last_downstream_tx_byte.FromMilliseconds(40)
+    assert Collected().take(entry).records[0].total_seconds == 0.04
+
+
+def test_an_entry_that_we_did_not_place_is_not_ours() -> None:
+    found = Collected().take(HTTPAccessLogEntry(), an_entry({}), an_entry({"request_id": 5}), an_entry())
+    assert [record.request_id for record in found.records] == ["r-1"]
+    assert found.malformed == 0
+
+
+@pytest.mark.parametrize("count", [-1, float("nan"), float("inf"), 2.0**60, "3", True, None])
+def test_a_count_that_is_none_spoils_its_entry_only(count: object) -> None:
+    found = Collected().take(an_entry(report={"input_tokens": count}), an_entry({"request_id": "r-2"}))
+    assert [record.request_id for record in found.records] == ["r-2"]
+    assert found.malformed == 1
+
+
+def test_usage_may_be_told_in_part() -> None:
+    assert Collected().take(an_entry(report={"output_tokens": 3})).records[0].usage == Usage(output_tokens=3)
+    assert Collected().take(an_entry(report={"terminal": False})).records[0].usage is None
+
+
+@pytest.mark.parametrize("payload", [b"\xff", b"\x12\x05abc", b"\x0f"], ids=repr)
+def test_a_message_that_cannot_be_parsed_is_counted(payload: bytes) -> None:
+    found = Collected()
+    found.receiver.take(payload)
+    assert (found.records, found.malformed) == ([], 1)
+
+
+def test_a_message_without_entries_is_none() -> None:
+    found = Collected()
+    found.receiver.take(b"")  # also one of TCP entries
+    assert (found.records, found.malformed) == ([], 0)
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=300), st.integers(0, 400), st.integers(0, 255))
+def test_no_bytes_raise(noise: bytes, place: int, value: int) -> None:
+    good = bytearray(message(an_entry(report={"input_tokens": 3, "terminal": True})))
+    good[place % len(good)] = value
+    for payload in (noise, bytes(good), bytes(good) + noise):
+        Collected().receiver.take(payload)
