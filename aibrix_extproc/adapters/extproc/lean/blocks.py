@@ -1,31 +1,99 @@
-"""Header blocks: decoded by hpack within bounds, remembered where that is safe, checked as RFC 9113 wants requests."""
+"""Header blocks: put together, decoded by hpack within bounds, remembered where that is safe, checked as requests."""
 
+import re
 from typing import Final
 
 import hpack
 
+from aibrix_extproc.adapters.extproc.lean import frames
 from aibrix_extproc.adapters.extproc.lean.faults import ConnectionFault
 from aibrix_extproc.adapters.extproc.lean.frames import ErrorCode
 from aibrix_extproc.adapters.extproc.lean.limits import Limits
 
 HeaderList = list[tuple[bytes, bytes]]
-MAX_REMEMBERED: Final = 64
+MAX_REMEMBERED: Final = 64  # blocks, and octets of each
 _UNREADABLE: Final = (hpack.HPACKError, IndexError, ValueError, RecursionError, OverflowError)
 
+_NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
+_VALUE: Final = re.compile(rb"(?:[^\0\r\n \t](?:[^\0\r\n]*[^\0\r\n \t])?)?")
+_LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 _PSEUDO: Final = frozenset({b":method", b":scheme", b":path", b":authority"})
 _NEEDED: Final = frozenset({b":method", b":scheme", b":path"})
 _FORBIDDEN: Final = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
 
 
+class Head:
+    """Decoded headers and what is known of them."""
+
+    __slots__ = ("content_length", "is_request", "is_trailers", "named")
+
+    def __init__(self, headers: HeaderList) -> None:
+        self.named = dict(headers)
+        pseudo = _pseudo_headers(headers)
+        well_formed = pseudo is not None
+        length = self.named.get(b"content-length")
+        if length is not None and not _LENGTH.fullmatch(length):
+            well_formed = False
+        self.content_length = int(length) if well_formed and length is not None else None
+        self.is_request = well_formed and pseudo is not None and pseudo >= _NEEDED and self.named[b":path"] != b""
+        self.is_trailers = well_formed and not pseudo
+
+
+def _pseudo_headers(headers: HeaderList) -> set[bytes] | None:
+    """The pseudo headers' names, each once and before all others; None if anything breaks RFC 9113, 8.2 and 8.3."""
+    seen: set[bytes] = set()
+    regular = False
+    lengths: set[bytes] = set()
+    for name, value in headers:
+        if not _VALUE.fullmatch(value):
+            return None
+        if name.startswith(b":"):
+            if regular or name in seen or name not in _PSEUDO:
+                return None
+            seen.add(name)
+            continue
+        regular = True
+        if not _NAME.fullmatch(name) or name in _FORBIDDEN or (name == b"te" and value != b"trailers"):
+            return None
+        if name == b"content-length":
+            lengths.add(value)
+    return None if len(lengths) > 1 else seen
+
+
 class Blocks:
-    """The decoder of one connection."""
+    """The header blocks of one connection: the one being received, and the decoder with its table."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._decoder = hpack.Decoder(limits.header_list_bytes)
-        self._remembered: dict[bytes, HeaderList] = {}
+        self._remembered: dict[bytes, Head] = {}
+        self._pieces: list[bytes] = []
+        self.stream_id = 0  # whose block is unfinished; 0 if none is
+        self.flags = 0  # of the HEADERS frame that began it
 
-    def decode(self, block: bytes) -> HeaderList:
+    def begin(self, stream_id: int, flags: int, fragment: bytes) -> None:
+        """A block that goes on in CONTINUATION frames."""
+        self.stream_id, self.flags = stream_id, flags
+        self._pieces = [fragment]
+        self._check_size()
+
+    def add(self, stream_id: int, flags: int, fragment: bytes) -> bytes | None:
+        """A CONTINUATION frame; the whole block if it is the last one."""
+        if stream_id != self.stream_id or not stream_id:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "CONTINUATION without HEADERS")
+        self._pieces.append(fragment)
+        self._check_size()
+        if not flags & frames.END_HEADERS:
+            return None
+        block, self._pieces, self.stream_id = b"".join(self._pieces), [], 0
+        return block
+
+    def _check_size(self) -> None:
+        too_large = sum(map(len, self._pieces)) > self._limits.header_block_bytes
+        if too_large or len(self._pieces) > self._limits.continuations:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "a header block does not end")
+
+    def decode(self, block: bytes) -> Head:
         """The headers of a whole block. Raises ConnectionFault: a block that cannot be read ruins the table."""
         known = self._remembered.get(block)
         if known is not None:
@@ -38,31 +106,37 @@ class Blocks:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "a header list is too large") from error
         except _UNREADABLE as error:
             raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, "a header block cannot be read") from error
-        self._remember(block, headers)
-        return headers
+        head = Head(headers)
+        self._remember(block, head)
+        return head
 
-    def _remember(self, block: bytes, headers: HeaderList) -> None:
+    def _remember(self, block: bytes, head: Head) -> None:
         """Only indexed fields leave the table as it is; such a block means the same until another one changes it.
 
-        Envoy's calls differ in nothing, so nearly every block is one of these: 1 us instead of 30.
+        Envoy's calls differ in nothing, so nearly every block is one of these: 0.1 us instead of 20.
         """
         if not all(0x80 < octet < 0xFF for octet in block):
             self._remembered.clear()
-        elif len(self._remembered) < MAX_REMEMBERED:
-            self._remembered[block] = headers
+        elif len(block) <= MAX_REMEMBERED and len(self._remembered) < MAX_REMEMBERED:
+            self._remembered[block] = head
 
 
-def well_formed(headers: HeaderList) -> bool:
-    """RFC 9113, 8.2 and 8.3: pseudo headers first, each once, those that a request needs; lower-case names."""
-    seen: set[bytes] = set()
-    regular = False
-    for name, value in headers:
-        if name.startswith(b":"):
-            if regular or name in seen or name not in _PSEUDO or (name == b":path" and not value):
-                return False
-            seen.add(name)
-        else:
-            regular = True
-            if not name or name != name.lower() or name in _FORBIDDEN or (name == b"te" and value != b"trailers"):
-                return False
-    return seen >= _NEEDED
+def without_padding(data: bytes, start: int, end: int) -> tuple[int, int]:
+    """Where the content of a padded frame begins and ends."""
+    if start == end or data[start] >= end - start:
+        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "padding is longer than its frame")
+    return start + 1, end - data[start]
+
+
+def fragment(stream_id: int, flags: int, payload: bytes) -> bytes:
+    """What of a HEADERS frame belongs to the block."""
+    if flags & frames.PADDED:
+        start, end = without_padding(payload, 0, len(payload))
+        payload = payload[start:end]
+    if not flags & frames.WITH_PRIORITY:
+        return payload
+    if len(payload) < frames.PRIORITY_BYTES:
+        raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "HEADERS is too short")
+    if frames.unpack_word(payload)[0] & frames.MAX_WINDOW == stream_id:
+        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a stream depends on itself")
+    return payload[frames.PRIORITY_BYTES :]

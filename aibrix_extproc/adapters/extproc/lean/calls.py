@@ -1,42 +1,29 @@
 """gRPC over one HTTP/2 connection: methods by path, messages out of DATA, answers and statuses back into frames."""
 
 import asyncio
+import logging
 import re
-import struct
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from enum import IntEnum
 from typing import Any, Final, Protocol
-from urllib.parse import quote
 
-from aibrix_extproc.adapters.extproc.lean.blocks import HeaderList
+from aibrix_extproc.adapters.extproc.lean.blocks import Head
 from aibrix_extproc.adapters.extproc.lean.connection import Connection
+from aibrix_extproc.adapters.extproc.lean.cutter import PREFIX, Cutter, check_prefix, framed
 from aibrix_extproc.adapters.extproc.lean.frames import ErrorCode
 from aibrix_extproc.adapters.extproc.lean.limits import Limits
+from aibrix_extproc.adapters.extproc.lean.status import (
+    HEAD_BLOCK,
+    NOT_GRPC_BLOCK,
+    NOT_POST_BLOCK,
+    OK_BLOCK,
+    CallError,
+    Status,
+    status_block,
+)
+from aibrix_extproc.adapters.extproc.lean.streams import Stream
 from aibrix_extproc.core.exchange.events import Cause
 
-
-class Status(IntEnum):
-    """gRPC status codes that this server gives."""
-
-    OK = 0
-    CANCELLED = 1
-    UNKNOWN = 2
-    INVALID_ARGUMENT = 3
-    DEADLINE_EXCEEDED = 4
-    NOT_FOUND = 5
-    RESOURCE_EXHAUSTED = 8
-    UNIMPLEMENTED = 12
-    INTERNAL = 13
-    UNAVAILABLE = 14
-
-
-class CallError(Exception):
-    """A call ends with a status other than OK."""
-
-    def __init__(self, status: Status, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
+logger = logging.getLogger(__name__)
 
 
 class Reply(Protocol):
@@ -46,17 +33,17 @@ class Reply(Protocol):
         """Send messages; nothing happens if the call is over."""
 
     def start(self, waiting: Coroutine[Any, Any, None]) -> None:
-        """Run something that really waits; cancelled when the call ends."""
+        """Run something that really waits; cancelled when the call ends. Further messages wait for it."""
 
     def finish(self) -> None:
         """End the call well; nothing happens if it is over."""
 
 
 class Handler(Protocol):
-    """One call of one method."""
+    """One call of one method. An exception ends the call with INTERNAL, a CallError with its status."""
 
     def message(self, payload: bytes) -> Iterable[bytes]:
-        """A request message; the answers that are at hand. Raises CallError to end the call."""
+        """A request message; the answers that are at hand."""
 
     def half_closed(self) -> Iterable[bytes]:
         """The client has said everything; the last answers."""
@@ -67,183 +54,253 @@ class Handler(Protocol):
 
 Method = Callable[[Reply], Handler]
 
-_PREFIX: Final = struct.Struct(">BL")
+MESSAGES_PER_TURN: Final = 64  # of one call; tiny ones fit into a frame by the hundred thousand
+_PREFIX_BYTES: Final = PREFIX.size
+_unpack_prefix = PREFIX.unpack_from
 _TIMEOUT: Final = re.compile(rb"([0-9]{1,8})([HMSmun])")
 _UNITS: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
-
-
-def _literal(name: bytes, value: bytes) -> bytes:
-    """A header field without indexing (RFC 7541, 6.2.2), neither part Huffman-coded."""
-    return b"\x00" + _sized(name) + _sized(value)
-
-
-def _sized(text: bytes) -> bytes:
-    if len(text) < 127:
-        return bytes((len(text),)) + text
-    rest, out = len(text) - 127, bytearray(b"\x7f")
-    while rest >= 128:
-        out.append(rest % 128 + 128)
-        rest //= 128
-    out.append(rest)
-    return bytes(out) + text
-
-
-HEAD_BLOCK: Final = b"\x88" + _literal(b"content-type", b"application/grpc")  # 0x88 is :status 200
-OK_BLOCK: Final = _literal(b"grpc-status", b"0")
-
-
-def status_block(status: Status, message: str) -> bytes:
-    """Trailers with a status; the message percent-encoded as gRPC wants it."""
-    if status is Status.OK:
-        return OK_BLOCK
-    return _literal(b"grpc-status", str(int(status)).encode()) + _literal(
-        b"grpc-message", quote(message, safe=" !#$&'()*+,/:;=?@[]~").encode()
-    )
-
-
-def framed(message: bytes) -> bytes:
-    """A message with gRPC's five-byte prefix, uncompressed."""
-    return _PREFIX.pack(0, len(message)) + message
+_CONTENT_TYPE: Final = re.compile(rb"application/grpc(\+proto)?([ ;].*)?")
 
 
 class Call:
     """One stream: cuts messages out of it and gives the answers back."""
 
-    def __init__(self, calls: "Calls", stream_id: int) -> None:
-        self._calls = calls
-        self._stream_id = stream_id
-        self._pieces: list[bytes] = []
-        self._have = 0
-        self._need = _PREFIX.size
-        self._head_sent = False
-        self._task: asyncio.Task[None] | None = None
-        self._ended = False
-        self._half_closed = False
-        self.handler: Handler | None = None
-        self.timer: asyncio.TimerHandle | None = None
+    __slots__ = (
+        "_backlog",
+        "_calls",
+        "_cutter",
+        "_half_closed",
+        "_handler",
+        "_head_sent",
+        "_held",
+        "_over",
+        "_stream",
+        "_task",
+        "_timer",
+    )
 
-    # Reply
+    def __init__(self, calls: "Calls", stream: Stream) -> None:
+        self._calls = calls
+        self._stream = stream
+        self._cutter: Cutter | None = None  # once a message was not alone in its frame
+        self._held = 0  # bytes, as the connection's account has it
+        self._head_sent = False
+        self._half_closed = False
+        self._over = False
+        self._backlog: bytearray | None = None  # what came while the handler waited
+        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._handler: Handler | None = None
+
+    def begin(self, method: Method, timeout: bytes | None) -> None:
+        """Start the method's handler, and the deadline if the client gave one."""
+        try:
+            self._handler = method(self)
+        except Exception:
+            logger.exception("internal error at the beginning of a call")
+            self.fail(Status.INTERNAL, "internal error")
+            return
+        if timeout is None:
+            return
+        parsed = _TIMEOUT.fullmatch(timeout)
+        if parsed is None:
+            self.fail(Status.INTERNAL, "malformed grpc-timeout")
+            return
+        self._timer = self._calls.loop.call_later(int(parsed[1]) * _UNITS[parsed[2]], self._expired)
+
+    # ---- Reply
 
     def send(self, messages: Iterable[bytes]) -> None:
         """Send messages and let the loop write them."""
-        if not self._ended:
+        if not self._over:
             self._write(messages)
             self._calls.flush()
 
     def start(self, waiting: Coroutine[Any, Any, None]) -> None:
         """Run something that waits on behalf of this call."""
+        if self._over:
+            waiting.close()
+            return
         self._task = self._calls.loop.create_task(waiting)
         self._task.add_done_callback(self._done)
 
     def finish(self) -> None:
-        """End the call from our side."""
-        self._finish()
-        self._calls.flush()
+        """End the call well, from our side."""
+        if not self._over:
+            connection = self._calls.connection
+            if not self._head_sent:
+                connection.send_headers(self._stream, HEAD_BLOCK)
+            connection.send_end(self._stream, OK_BLOCK)
+            self._end(Cause.HALF_CLOSED)
+            self._calls.flush()
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         self._task = None
-        if not task.cancelled() and task.exception() is not None:
+        error = None if task.cancelled() else task.exception()
+        if self._over:
+            return
+        if isinstance(error, CallError):
+            self.fail(error.status, error.message)
+        elif error is not None:
+            logger.error("internal error in a call that waited", exc_info=error)
             self.fail(Status.INTERNAL, "internal error")
-            self._calls.flush()
-        elif self._half_closed:
-            self._finish()
-            self._calls.flush()
+        self._go_on()
 
-    # Connection
+    def _go_on(self) -> None:
+        """Take what came while the handler waited, or what was too much for one turn."""
+        if self._over:
+            self._calls.flush()
+            return
+        backlog, self._backlog = self._backlog, None
+        if backlog:
+            self._guarded(self._cut, backlog, 0, len(backlog))
+        if not self._over and self._backlog is None:
+            self._account()
+            if self._stream.paused:
+                self._calls.connection.resume(self._stream)
+            self._settle()
+        self._calls.flush()
 
-    def received(self, data: bytes, *, ended: bool) -> None:
+    # ---- Receiver
+
+    def received(self, data: bytes, start: int, end: int, *, ended: bool) -> None:
         """A piece of the request: any part of a message, or of several."""
+        if start < end:
+            if self._task is not None or self._backlog is not None:
+                self._guarded(self._keep, data, start, end)
+            else:
+                self._guarded(self._take, data, start, end)
+        if ended:
+            self._half_closed = True
+            self._settle()
+
+    def _guarded(self, step: "Callable[[bytes | bytearray, int, int], None]", data: Any, start: int, end: int) -> None:
+        """Run one step; whatever goes wrong in it ends this call and nothing else."""
         try:
-            if data:
-                self._take(data)
-            if ended and not self._ended:
-                self._on_half_close()
+            step(data, start, end)
         except CallError as error:
             self.fail(error.status, error.message)
+        except Exception:
+            logger.exception("internal error in a call")
+            self.fail(Status.INTERNAL, "internal error")
 
-    def _take(self, data: bytes) -> None:
-        if self._have + len(data) < self._need:
-            self._pieces.append(data)
-            self._have += len(data)
-            self._check_prefix()
-            return
-        if self._pieces:
-            self._pieces.append(data)
-            data = b"".join(self._pieces)
-        position, end = 0, len(data)
-        while end - position >= _PREFIX.size and not self._ended:
-            compressed, size = _PREFIX.unpack_from(data, position)
-            self._check(compressed, size)
-            after = position + _PREFIX.size + size
-            if after > end:
-                self._need = _PREFIX.size + size
+    def _take(self, data: bytes | bytearray, start: int, end: int) -> None:
+        if self._cutter is None and end - start >= _PREFIX_BYTES:
+            compressed, size = _unpack_prefix(data, start)
+            start_of_message = start + _PREFIX_BYTES
+            if size == end - start_of_message:  # a message and nothing else: what nearly every frame is
+                check_prefix(compressed, size, self._calls.max_message_bytes)
+                self._deliver(bytes(data[start_of_message:end]))
+                return
+        self._cut(data, start, end)
+
+    def _cut(self, data: bytes | bytearray, start: int, end: int) -> None:
+        if self._cutter is None:
+            self._cutter = Cutter(self._calls.max_message_bytes)
+        for _ in range(MESSAGES_PER_TURN):
+            message, start = self._cutter.next(data, start, end)
+            if message is None:
                 break
-            assert self.handler is not None
-            self._write(self.handler.message(data[position + _PREFIX.size : after]))
-            position = after
-            self._need = _PREFIX.size
-        rest = data[position:]
-        self._pieces = [rest] if rest else []
-        self._have = len(rest)
+            self._deliver(message)
+            if self._over:
+                return
+            if self._task is not None:
+                break
+        if start < end:
+            self._keep(data, start, end)
+            if self._task is None:
+                self._calls.loop.call_soon(self._go_on)
+        elif not self._cutter.unfinished:
+            self._cutter = None
+        self._account()
+        self._check_held()
 
-    def _check_prefix(self) -> None:
-        """Refuse a message as soon as its size is known, not when it has arrived."""
-        if self._need == _PREFIX.size and self._have >= _PREFIX.size:
-            head = b"".join(self._pieces)
-            compressed, size = _PREFIX.unpack_from(head)
-            self._check(compressed, size)
+    def _keep(self, data: bytes | bytearray, start: int, end: int) -> None:
+        """Leave it for later, and let the peer fill its window but no more."""
+        if self._backlog is None:
+            self._backlog = bytearray()
+        with memoryview(data) as view, view[start:end] as rest:
+            self._backlog += rest
+        self._stream.paused = True
+        self._account()
+        self._check_held()
 
-    def _check(self, compressed: int, size: int) -> None:
-        if compressed:
-            raise CallError(Status.UNIMPLEMENTED, "compressed messages are not supported")
-        if size > self._calls.max_message_bytes:
-            limit = self._calls.max_message_bytes
-            raise CallError(Status.RESOURCE_EXHAUSTED, f"message of {size} bytes is larger than {limit}")
+    def _account(self) -> None:
+        held = self._cutter.held if self._cutter is not None else 0
+        if self._backlog is not None:
+            held += len(self._backlog)
+        self._calls.held += held - self._held
+        self._held = held
 
-    def _on_half_close(self) -> None:
-        self._half_closed = True
-        if self._have:
-            raise CallError(Status.INTERNAL, "the last message is cut short")
-        assert self.handler is not None
-        self._write(self.handler.half_closed())
+    def _check_held(self) -> None:
+        """Hold the connection to its bound on what is neither complete nor handled."""
+        if self._calls.held > self._calls.limits.held_bytes:
+            raise CallError(Status.RESOURCE_EXHAUSTED, "too much is waiting on this connection")
+
+    def _deliver(self, message: bytes) -> None:
+        assert self._handler is not None
+        replies = self._handler.message(message)
+        if replies:
+            self._write(replies)
+
+    def _settle(self) -> None:
+        """Answer the end of the request, once everything before it is answered."""
+        if not self._half_closed or self._over or self._task is not None or self._backlog is not None:
+            return
+        if self._cutter is not None:
+            self.fail(Status.INTERNAL, "the last message is cut short")
+        else:
+            self._guarded(self._on_half_close, b"", 0, 0)
+
+    def _on_half_close(self, *_: object) -> None:
+        assert self._handler is not None
+        self._write(self._handler.half_closed())
         if self._task is None:
-            self._finish()
+            self.finish()
 
-    def _finish(self) -> None:
-        if not self._ended:
-            if not self._head_sent:
-                self._calls.connection.send_headers(self._stream_id, HEAD_BLOCK)
-            self._calls.connection.send_end(self._stream_id, OK_BLOCK)
-            self.over(Cause.HALF_CLOSED)
+    def broken_off(self, code: int) -> None:
+        """The stream was reset, by the peer or for a fault of it, or the connection is gone."""
+        self._end(Cause.CANCELLED if code in (ErrorCode.CANCEL, ErrorCode.NO_ERROR) else Cause.FAILED)
+
+    # ---- answers and ends
 
     def _write(self, messages: Iterable[bytes]) -> None:
-        connection = self._calls.connection
+        connection, stream = self._calls.connection, self._stream
         for message in messages:
             if not self._head_sent:
                 self._head_sent = True
-                connection.send_headers(self._stream_id, HEAD_BLOCK)
-            connection.send_data(self._stream_id, framed(message))
+                connection.send_headers(stream, HEAD_BLOCK)
+            connection.send_data(stream, framed(message))
+
+    def _expired(self) -> None:
+        self.fail(Status.DEADLINE_EXCEEDED, "deadline exceeded")
+        self._calls.flush()
 
     def fail(self, status: Status, message: str) -> None:
         """End the call with a status: trailers alone if nothing was sent (gRPC's Trailers-Only)."""
-        if self._ended:
+        if self._over:
             return
         block = status_block(status, message)
-        self._calls.connection.send_end(self._stream_id, block if self._head_sent else HEAD_BLOCK + block)
-        self.over(Cause.FAILED)
+        self._calls.connection.send_end(self._stream, block if self._head_sent else HEAD_BLOCK + block)
+        self._end(Cause.FAILED)
 
-    def over(self, cause: Cause) -> None:
-        """Release everything, once."""
-        if self._ended:
+    def _end(self, cause: Cause) -> None:
+        """Release everything, once; without cycles, so that nothing waits for the collector."""
+        if self._over:
             return
-        self._ended = True
-        self._calls.forget(self._stream_id)
-        if self.timer is not None:
-            self.timer.cancel()
+        self._over = True
+        self._stream.receiver = None
+        self._calls.held -= self._held
+        if self._timer is not None:
+            self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
-        if self.handler is not None:
-            self.handler.closed(cause)
+        handler, self._handler = self._handler, None
+        if handler is not None:
+            try:
+                handler.closed(cause)
+            except Exception:
+                logger.exception("internal error at the end of a call")
 
 
 class Calls:
@@ -257,74 +314,36 @@ class Calls:
         limits: Limits,
         *,
         max_message_bytes: int,
-        on_call_over: Callable[[], None] = lambda: None,
     ) -> None:
-        self._on_call_over = on_call_over
         self.connection = Connection(self, limits)
         self.loop = loop
-        self.flush = flush
+        self.flush = flush  # asks that what is to be written be written soon
+        self.limits = limits
         self.max_message_bytes = max_message_bytes
+        self.held = 0
         self._methods = methods
-        self._calls: dict[int, Call] = {}
 
-    @property
-    def running(self) -> int:
-        """Calls that are open."""
-        return len(self._calls)
-
-    def opened(self, stream_id: int, headers: HeaderList, *, ended: bool) -> None:
+    def opened(self, stream: Stream, head: Head, *, ended: bool) -> None:
         """A new stream: find its method, or say what is wrong."""
-        call = Call(self, stream_id)
-        self._calls[stream_id] = call
-        named = dict(headers)
-        refusal = _refusal(named)
-        if refusal is not None:
-            self.connection.send_end(stream_id, refusal)
-            call.over(Cause.FAILED)
+        named = head.named
+        if named[b":method"] != b"POST":
+            self.connection.send_end(stream, NOT_POST_BLOCK)
             return
+        if not _CONTENT_TYPE.fullmatch(named.get(b"content-type", b"")):
+            self.connection.send_end(stream, NOT_GRPC_BLOCK)
+            return
+        call = Call(self, stream)
         method = self._methods.get(named[b":path"])
         if method is None:
             call.fail(Status.UNIMPLEMENTED, "unknown method")
             return
-        call.handler = method(call)
-        timeout = named.get(b"grpc-timeout")
-        if timeout is not None and (parsed := _TIMEOUT.fullmatch(timeout)):
-            seconds = int(parsed[1]) * _UNITS[parsed[2]]
-            call.timer = self.loop.call_later(seconds, self._expired, call)
+        stream.receiver = call
+        call.begin(method, named.get(b"grpc-timeout"))
         if ended:
-            call.received(b"", ended=True)
-
-    def received(self, stream_id: int, data: bytes, *, ended: bool) -> None:
-        """Data of a stream."""
-        call = self._calls.get(stream_id)
-        if call is not None:
-            call.received(data, ended=ended)
-
-    def ended(self, stream_id: int, code: int) -> None:
-        """The stream was reset, by the peer or for a fault of it."""
-        call = self._calls.get(stream_id)
-        if call is not None:
-            call.over(Cause.CANCELLED if code in (ErrorCode.CANCEL, ErrorCode.NO_ERROR) else Cause.FAILED)
-
-    def forget(self, stream_id: int) -> None:
-        """A call is over."""
-        self._calls.pop(stream_id, None)
-        self._on_call_over()
+            call.received(b"", 0, 0, ended=True)
 
     def cut(self, status: Status, message: str) -> None:
         """End every call, as when the time to drain is up."""
-        for call in tuple(self._calls.values()):
-            call.fail(status, message)
-
-    def _expired(self, call: Call) -> None:
-        call.fail(Status.DEADLINE_EXCEEDED, "deadline exceeded")
-        self.flush()
-
-
-def _refusal(headers: Mapping[bytes, bytes]) -> bytes | None:
-    """A plain HTTP answer to what is not gRPC."""
-    if headers[b":method"] != b"POST":
-        return _literal(b":status", b"405") + _literal(b"allow", b"POST")
-    if not headers.get(b"content-type", b"").startswith(b"application/grpc"):
-        return _literal(b":status", b"415")
-    return None
+        for stream in self.connection.open_streams():
+            if isinstance(stream.receiver, Call):
+                stream.receiver.fail(status, message)

@@ -5,22 +5,23 @@ error resets the stream. No exception leaves `receive`, whatever the bytes. Head
 are handed in as encoded blocks, since a gRPC server's answers are constants.
 """
 
+from typing import Protocol
+
 from aibrix_extproc.adapters.extproc.lean import frames
-from aibrix_extproc.adapters.extproc.lean.blocks import Blocks, HeaderList, well_formed
-from aibrix_extproc.adapters.extproc.lean.faults import ConnectionFault
+from aibrix_extproc.adapters.extproc.lean.blocks import Blocks, Head, fragment, without_padding
+from aibrix_extproc.adapters.extproc.lean.control import Control, priority_fault
+from aibrix_extproc.adapters.extproc.lean.faults import ConnectionFault, what_it_is
 from aibrix_extproc.adapters.extproc.lean.frames import ErrorCode, Setting
-from aibrix_extproc.adapters.extproc.lean.limits import Budget, Limits
-from aibrix_extproc.adapters.extproc.lean.listener import Listener
+from aibrix_extproc.adapters.extproc.lean.limits import KIB, Budget, Limits
 from aibrix_extproc.adapters.extproc.lean.outbox import Outbox
+from aibrix_extproc.adapters.extproc.lean.streams import Abandoned, Stream
 
 
-class _Stream:
-    __slots__ = ("received", "remote_open", "window")
+class Listener(Protocol):
+    """Who is told of new streams."""
 
-    def __init__(self, window: int) -> None:
-        self.window = window  # what the peer may still send
-        self.remote_open = True
-        self.received = False  # anything of a body
+    def opened(self, stream: Stream, head: Head, *, ended: bool) -> None:
+        """A stream with its request headers: answer it, or name its receiver. Raises nothing."""
 
 
 class Connection:
@@ -30,37 +31,49 @@ class Connection:
         self._listener = listener
         self._limits = limits
         self._blocks = Blocks(limits)
-        self._streams: dict[int, _Stream] = {}
+        self._streams: dict[int, Stream] = {}
+        self._abandoned = Abandoned(limits.stream_window)
         self._outbox = Outbox(self._on_finished)
-        self._buffer = b""
+        self._control = Control(limits, self._outbox, self._streams)
+        self._rest = bytearray()  # an unfinished frame
+        self._wanted = len(frames.PREFACE)  # bytes without which nothing can be done
+        self._unread = b""  # left for the next turn
         self._preface_seen = False
-        self._settings_seen = False
         self._last_id = 0
+        self._promised_id: int | None = None  # streams after it are refused
         self._window = limits.connection_window
-        self._block: list[bytes] | None = None  # an unfinished header block
-        self._block_head = (0, 0)  # its stream and flags
-        self._going_away = False
-        self._idle = Budget(limits.idle_frames, limits.idle_frames_per_second)
         self._empty = Budget(limits.empty_streams, limits.empty_streams_per_second)
+        self._unanswered = Budget(limits.unanswered_streams, limits.unanswered_streams_per_second)
         self._at = 0.0
         self.closing = False
         self.fault: str | None = None
-        self._outbox.control(
-            frames.settings(
-                {
-                    Setting.MAX_CONCURRENT_STREAMS: limits.concurrent_streams,
-                    Setting.INITIAL_WINDOW_SIZE: limits.stream_window,
-                    Setting.MAX_FRAME_SIZE: limits.frame_bytes,
-                    Setting.MAX_HEADER_LIST_SIZE: limits.header_list_bytes,
-                }
-            )
-        )
+        values = {
+            Setting.MAX_CONCURRENT_STREAMS: limits.concurrent_streams,
+            Setting.INITIAL_WINDOW_SIZE: limits.stream_window,
+            Setting.MAX_FRAME_SIZE: limits.frame_bytes,
+            Setting.MAX_HEADER_LIST_SIZE: limits.header_list_bytes,
+        }
+        self._outbox.control(frames.settings(values))
         self._outbox.control(frames.window_update(0, limits.connection_window - frames.DEFAULT_WINDOW))
 
     @property
     def streams(self) -> int:
         """Streams that are open."""
         return len(self._streams)
+
+    def open_streams(self) -> tuple[Stream, ...]:
+        """All of them, as they are now."""
+        return tuple(self._streams.values())
+
+    @property
+    def greeted(self) -> bool:
+        """Whether the peer has shown that it speaks HTTP/2."""
+        return self._control.settings_seen
+
+    @property
+    def behind(self) -> bool:
+        """Whether a turn ended before everything was read: call `receive` again, after others had their turn."""
+        return bool(self._unread) and not self.closing
 
     def take(self) -> bytes:
         """What is to be written now."""
@@ -73,321 +86,313 @@ class Connection:
         if self.closing:
             return
         self._at = at
+        if self._unread:
+            data, self._unread = self._unread + data, b""
+        elif self._rest:
+            if len(self._rest) + len(data) < self._wanted:
+                self._rest += data
+                return
+            data = b"".join((self._rest, data))
+            self._rest = bytearray()
         try:
-            self._receive(self._buffer + data if self._buffer else data)
+            self._receive(data)
         except ConnectionFault as fault:
             self._fail(fault.code, str(fault))
 
     def _receive(self, data: bytes) -> None:
-        position = 0
-        if not self._preface_seen:
-            size = len(frames.PREFACE)
-            if not frames.PREFACE.startswith(data[:size]):
-                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "this is not HTTP/2")
-            if len(data) < size:
-                self._buffer = data
-                return
-            self._preface_seen = True
-            position = size
+        start = 0 if self._preface_seen else self._read_preface(data)
         end = len(data)
-        while end - position >= frames.HEADER_BYTES and not self.closing:
-            high, low, kind, flags, stream_id = frames.unpack_head(data, position)
-            length = (high << 16) + low
-            if length > self._limits.frame_bytes:
-                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a frame is too large")
-            after = position + frames.HEADER_BYTES + length
-            if after > end:
+        most = self._limits.frame_bytes
+        for _ in range(self._limits.frames_per_turn):
+            if end - start < frames.HEADER_BYTES:
+                self._wanted = frames.HEADER_BYTES
                 break
-            self._frame(kind, flags, stream_id & frames.MAX_WINDOW, data[position + frames.HEADER_BYTES : after])
-            position = after
-        self._buffer = data[position:] if position else data
+            high, low, kind, flags, stream_id = frames.unpack_head(data, start)
+            length = (high << 16) + low
+            if length > most:
+                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a frame is too large")
+            after = start + frames.HEADER_BYTES + length
+            if after > end:
+                self._wanted = after - start
+                break
+            self._frame(kind, flags, stream_id & frames.MAX_WINDOW, data, start + frames.HEADER_BYTES, after)
+            start = after
+            if self.closing:
+                return
+        else:
+            self._unread = data[start:]
+            return
+        if start < end:
+            self._rest += memoryview(data)[start:]
 
-    def _frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
-        if self._block is not None and (kind != frames.CONTINUATION or stream_id != self._block_head[0]):
+    def _read_preface(self, data: bytes) -> int:
+        size = len(frames.PREFACE)
+        if not frames.PREFACE.startswith(data[:size]):
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, what_it_is(data))
+        if len(data) < size:
+            return 0
+        self._preface_seen = True
+        return size
+
+    def _frame(self, kind: int, flags: int, stream_id: int, data: bytes, start: int, end: int) -> None:
+        """One frame, its payload at `data[start:end]`."""
+        if kind == frames.DATA and not self._blocks.stream_id and self._control.settings_seen:
+            self._on_data(flags, stream_id, data, start, end)
+            return
+        if self._blocks.stream_id and kind != frames.CONTINUATION:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a header block was interrupted")
-        if not self._settings_seen and kind != frames.SETTINGS:
+        if not self._control.settings_seen and kind != frames.SETTINGS:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "SETTINGS must come first")
-        if kind == frames.DATA:
-            self._on_data(flags, stream_id, payload)
-        elif kind == frames.HEADERS:
+        payload = data[start:end]
+        if kind == frames.HEADERS:
             self._on_headers(flags, stream_id, payload)
-        elif kind == frames.WINDOW_UPDATE:
-            self._on_window_update(stream_id, payload)
         elif kind == frames.RST_STREAM:
             self._on_reset(stream_id, payload)
+        elif kind == frames.WINDOW_UPDATE:
+            self._on_window_update(stream_id, payload)
+        elif kind == frames.CONTINUATION:
+            self._on_continuation(flags, stream_id, payload)
+        elif kind == frames.PRIORITY:
+            self._on_priority(stream_id, payload)
         else:
-            self._on_rare(kind, flags, stream_id, payload)
+            self._control.frame(kind, flags, stream_id, payload, self._at)
 
     def _spend(self, what: str) -> None:
-        """Count a frame that costs work and carries nothing."""
-        if not self._idle.spend(self._at):
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"too many {what}")
+        self._control.spend(self._at, what)
 
-    def _on_rare(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
-        if kind == frames.CONTINUATION:
-            self._on_continuation(flags, stream_id, payload)
-            return
-        self._spend("control frames")
-        if kind == frames.SETTINGS:
-            self._on_settings(flags, stream_id, payload)
-        elif kind == frames.PING:
-            self._on_ping(flags, stream_id, payload)
-        elif kind == frames.GOAWAY:
-            if stream_id != 0:
-                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "GOAWAY on a stream")
-            if len(payload) < 8:
-                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "GOAWAY is too short")
-            self._going_away = True  # the peer opens no more streams; what runs goes on
-        elif kind == frames.PRIORITY:
-            self._check_priority(stream_id, payload)
-        elif kind == frames.PUSH_PROMISE:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a client cannot push")
-        # Frames of other kinds are ignored, as the protocol demands.
-
-    def _check_priority(self, stream_id: int, payload: bytes) -> None:
-        if stream_id == 0:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PRIORITY without a stream")
-        if len(payload) != 5:
-            self._stream_fault(stream_id, ErrorCode.FRAME_SIZE_ERROR)
-        elif frames.unpack_word(payload)[0] & frames.MAX_WINDOW == stream_id:
-            self._stream_fault(stream_id, ErrorCode.PROTOCOL_ERROR)
-
-    def _on_data(self, flags: int, stream_id: int, payload: bytes) -> None:
-        size = len(payload)
-        if stream_id == 0:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "DATA without a stream")
+    def _on_data(self, flags: int, stream_id: int, data: bytes, start: int, end: int) -> None:
+        size = end - start
         if flags & frames.PADDED:
-            payload = _unpadded(payload)
+            start, end = without_padding(data, start, end)
+        self._take_window(size)
+        stream = self._streams.get(stream_id)
+        ended = bool(flags & frames.END_STREAM)
+        if stream is None or not stream.remote_open:
+            self._on_late_data(stream_id, stream, size, ended=ended)
+            return
+        stream.receive_window -= size
+        if stream.receive_window < 0:
+            self._stream_fault(stream, ErrorCode.FLOW_CONTROL_ERROR)
+            return
+        if stream.expected_bytes >= 0 and not stream.count(end - start, ended=ended):
+            self._stream_fault(stream, ErrorCode.PROTOCOL_ERROR)
+            return
+        if start < end:
+            self._control.useful += 1
+            stream.heard = True
+        elif not ended:
+            self._spend("empty frames")
+        if ended:
+            stream.remote_open = False
+        else:
+            self._refill(stream)
+            if start == end:
+                return
+        if stream.receiver is not None:
+            stream.receiver.received(data, start, end, ended=ended)
+
+    def _take_window(self, size: int) -> None:
+        """Room of the connection is given back at once: what is held is bounded by what each call may hold."""
         self._window -= size
         if self._window < 0:
             raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "the connection's window is exceeded")
         if self._window < self._limits.connection_window // 2:
             self._outbox.control(frames.window_update(0, self._limits.connection_window - self._window))
             self._window = self._limits.connection_window
-        stream = self._streams.get(stream_id)
-        if stream is None or not stream.remote_open:
-            self._refuse_late(stream_id)
-            return
-        ended = bool(flags & frames.END_STREAM)
-        stream.window -= size
-        if stream.window < 0:
-            self._stream_fault(stream_id, ErrorCode.FLOW_CONTROL_ERROR)
-            return
-        if not payload and not ended:
-            self._spend("empty frames")
-            return
-        if not ended and stream.window < self._limits.stream_window // 2:
-            self._outbox.control(frames.window_update(stream_id, self._limits.stream_window - stream.window))
-            stream.window = self._limits.stream_window
-        stream.received = True
-        stream.remote_open = not ended
-        self._listener.received(stream_id, payload, ended=ended)
+
+    def _refill(self, stream: Stream) -> None:
+        most = self._limits.stream_window
+        if stream.receive_window < most // 2 and not stream.paused:
+            self._outbox.control(frames.window_update(stream.id, most - stream.receive_window))
+            stream.receive_window = most
 
     def _on_headers(self, flags: int, stream_id: int, payload: bytes) -> None:
         if stream_id % 2 == 0:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "HEADERS on a stream that a client cannot open")
-        if flags & frames.PADDED:
-            payload = _unpadded(payload)
-        if flags & frames.WITH_PRIORITY:
-            if len(payload) < 5:
-                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "HEADERS is too short")
-            if frames.unpack_word(payload)[0] & frames.MAX_WINDOW == stream_id:
-                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a stream depends on itself")
-            payload = payload[5:]
-        self._block_head = (stream_id, flags)
+        payload = fragment(stream_id, flags, payload)
         if flags & frames.END_HEADERS:
-            self._on_block(payload)
+            self._on_block(stream_id, flags, payload)
         else:
-            self._block = [payload]
+            self._blocks.begin(stream_id, flags, payload)
 
     def _on_continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if self._block is None or stream_id != self._block_head[0]:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "CONTINUATION without HEADERS")
-        self._block.append(payload)
-        too_long = sum(map(len, self._block)) > self._limits.header_block_bytes
-        if too_long or len(self._block) > self._limits.continuations:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "a header block does not end")
-        if flags & frames.END_HEADERS:
-            block, self._block = b"".join(self._block), None
-            self._on_block(block)
+        block = self._blocks.add(stream_id, flags, payload)
+        if block is not None:
+            self._on_block(stream_id, self._blocks.flags, block)
 
-    def _on_block(self, block: bytes) -> None:
-        stream_id, flags = self._block_head
-        headers = self._blocks.decode(block)
+    def _on_block(self, stream_id: int, flags: int, block: bytes) -> None:
+        head = self._blocks.decode(block)  # even for a stream that is over: the table must follow
         ended = bool(flags & frames.END_STREAM)
+        if stream_id > self._last_id:
+            self._open(stream_id, head, ended=ended)
+            return
         stream = self._streams.get(stream_id)
         if stream is not None:
-            self._on_trailers(stream_id, stream, headers, ended=ended)
-        elif stream_id <= self._last_id:
-            self._refuse_late(stream_id)
+            self._on_trailers(stream, head, ended=ended)
+        elif stream_id in self._abandoned:
+            self._spend("frames for streams that are over")
         else:
-            self._open(stream_id, headers, ended=ended)
+            raise ConnectionFault(ErrorCode.STREAM_CLOSED, "HEADERS for a stream that is over")
 
-    def _open(self, stream_id: int, headers: HeaderList, *, ended: bool) -> None:
+    def _open(self, stream_id: int, head: Head, *, ended: bool) -> None:
         self._last_id = stream_id
-        if self._going_away or len(self._streams) >= self._limits.concurrent_streams:
-            self._outbox.control(frames.reset(stream_id, ErrorCode.REFUSED_STREAM))
+        if self._promised_id is not None or len(self._streams) >= self._limits.concurrent_streams:
+            self._refuse(stream_id, ErrorCode.REFUSED_STREAM, ended=ended)
             return
-        if not well_formed(headers):
-            self._outbox.control(frames.reset(stream_id, ErrorCode.PROTOCOL_ERROR))
+        if not head.is_request or (ended and head.content_length):
+            self._spend("malformed requests")
+            self._refuse(stream_id, ErrorCode.PROTOCOL_ERROR, ended=ended)
             return
-        stream = _Stream(self._limits.stream_window)
+        stream = Stream(stream_id, self._limits.stream_window, self._outbox.initial_window)
+        if head.content_length is not None:
+            stream.expected_bytes = head.content_length
         stream.remote_open = not ended
         self._streams[stream_id] = stream
-        self._outbox.open(stream_id)
-        self._listener.opened(stream_id, headers, ended=ended)
+        self._control.useful += 1
+        self._listener.opened(stream, head, ended=ended)
 
-    def _on_trailers(self, stream_id: int, stream: _Stream, headers: HeaderList, *, ended: bool) -> None:
+    def _refuse(self, stream_id: int, code: ErrorCode, *, ended: bool) -> None:
+        self._outbox.control(frames.reset(stream_id, code))
+        if not ended:
+            self._abandoned.add(stream_id)
+
+    def _on_trailers(self, stream: Stream, head: Head, *, ended: bool) -> None:
         if not stream.remote_open:
-            self._stream_fault(stream_id, ErrorCode.STREAM_CLOSED)
-        elif not ended or any(name.startswith(b":") for name, _ in headers):
-            self._stream_fault(stream_id, ErrorCode.PROTOCOL_ERROR)
+            self._stream_fault(stream, ErrorCode.STREAM_CLOSED)
+        elif not ended or not head.is_trailers or not stream.count(0, ended=True):
+            self._stream_fault(stream, ErrorCode.PROTOCOL_ERROR)
         else:
             stream.remote_open = False
-            self._listener.received(stream_id, b"", ended=True)
+            if stream.receiver is not None:
+                stream.receiver.received(b"", 0, 0, ended=True)
 
-    def _refuse_late(self, stream_id: int) -> None:
-        """A frame for a stream that is over: on its way when we ended it, or a mistake of the peer."""
-        if stream_id > self._last_id or stream_id % 2 == 0:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a frame for a stream that was never opened")
-        self._spend("frames for streams that are over")
-        if stream_id in self._streams:
-            self._stream_fault(stream_id, ErrorCode.STREAM_CLOSED)
+    # ---- frames for streams that are over
+
+    def _on_late_data(self, stream_id: int, stream: Stream | None, size: int, *, ended: bool) -> None:
+        if self._is_idle(stream_id):
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "DATA for a stream that was never opened")
+        if stream is not None:  # the peer had ended it
+            self._stream_fault(stream, ErrorCode.STREAM_CLOSED)
+            return
+        if stream_id in self._abandoned:
+            self._abandoned.data(stream_id, size, ended=ended)
         else:
+            self._spend("frames for streams that are over")
             self._outbox.control(frames.reset(stream_id, ErrorCode.STREAM_CLOSED))
 
+    def _is_idle(self, stream_id: int) -> bool:
+        return stream_id > self._last_id or stream_id % 2 == 0
+
+    def _on_priority(self, stream_id: int, payload: bytes) -> None:
+        self._spend("control frames")
+        code = priority_fault(stream_id, payload)
+        if code is None:
+            return
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            raise ConnectionFault(code, "PRIORITY is malformed")
+        self._stream_fault(stream, code)
+
     def _on_window_update(self, stream_id: int, payload: bytes) -> None:
-        if len(payload) != 4:
+        if len(payload) != frames.WORD_BYTES:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "WINDOW_UPDATE has another size")
         increment = frames.unpack_word(payload)[0] & frames.MAX_WINDOW
         code = ErrorCode.FLOW_CONTROL_ERROR if increment else ErrorCode.PROTOCOL_ERROR
+        unsent = self._outbox.unsent
         if stream_id == 0:
             if not self._outbox.grow_connection(increment) or not increment:
                 raise ConnectionFault(code, "the connection's window cannot grow like this")
-        elif stream_id > self._last_id:
+        elif self._is_idle(stream_id):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE for an idle stream")
-        elif stream_id in self._streams and (not self._outbox.grow_stream(stream_id, increment) or not increment):
-            self._stream_fault(stream_id, code)
-            return
-        if self._outbox.waits:
-            self._outbox.flush()
         else:
+            stream = self._streams.get(stream_id)
+            if stream is not None and (not self._outbox.grow_stream(stream, increment) or not increment):
+                self._stream_fault(stream, code)
+        if unsent:
+            self._outbox.flush()
+        if unsent - self._outbox.unsent < KIB:
             self._spend("window updates")
 
     def _on_reset(self, stream_id: int, payload: bytes) -> None:
-        if stream_id == 0 or stream_id > self._last_id:
+        if self._is_idle(stream_id):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "RST_STREAM for an idle stream")
-        if len(payload) != 4:
+        if len(payload) != frames.WORD_BYTES:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "RST_STREAM has another size")
         stream = self._streams.get(stream_id)
         if stream is None:
+            if not self._abandoned.over(stream_id):
+                self._spend("frames for streams that are over")
             return
-        if not stream.received and not self._empty.spend(self._at):
+        if not stream.answered and not (
+            self._unanswered.spend(self._at) and (stream.heard or self._empty.spend(self._at))
+        ):
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many streams that are opened to be reset")
-        self._drop(stream_id)
-        self._listener.ended(stream_id, frames.unpack_word(payload)[0])
-
-    def _on_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if stream_id != 0:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "SETTINGS on a stream")
-        if flags & frames.ACK:
-            if payload:
-                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "an acknowledgement with content")
-            return
-        if len(payload) % 6:
-            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS has another size")
-        self._settings_seen = True
-        for name, value in frames.iter_settings(payload):
-            self._set(name, value)
-        self._outbox.control(frames.SETTINGS_ACK)
-        self._outbox.flush()
-
-    def _set(self, name: int, value: int) -> None:
-        if name == Setting.INITIAL_WINDOW_SIZE:
-            if value > frames.MAX_WINDOW:
-                raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "the initial window is too large")
-            if not self._outbox.set_initial_window(value):
-                raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "a window is too large")
-        elif name == Setting.MAX_FRAME_SIZE:
-            if not frames.DEFAULT_FRAME_BYTES <= value <= frames.MAX_FRAME_BYTES:
-                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "the frame size is out of range")
-            self._outbox.set_max_frame(value)
-        elif name == Setting.ENABLE_PUSH and value not in (0, 1):
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "ENABLE_PUSH is 0 or 1")
-        # The table size bounds our encoder, which uses no table; the other settings bind clients.
-
-    def _on_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if stream_id != 0:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PING on a stream")
-        if len(payload) != 8:
-            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "PING has another size")
-        if not flags & frames.ACK:
-            self._outbox.control(frames.frame(frames.PING, frames.ACK, 0, payload))
+        self._drop(stream)
+        stream.tell_end(frames.unpack_word(payload)[0])
 
     # ---- what we send
 
-    def send_headers(self, stream_id: int, block: bytes) -> None:
+    def send_headers(self, stream: Stream, block: bytes) -> None:
         """An encoded header block that does not end the stream."""
-        self._outbox.headers(stream_id, block)
+        self._outbox.headers(stream, block)
 
-    def send_data(self, stream_id: int, data: bytes) -> None:
+    def send_data(self, stream: Stream, data: bytes) -> None:
         """A piece of the answer; waits for room in the windows if it must."""
-        self._outbox.data(stream_id, data)
+        self._outbox.data(stream, data)
         if self._outbox.unsent > self._limits.unsent_bytes:
             self._fail(ErrorCode.ENHANCE_YOUR_CALM, "answers are not taken")
 
-    def send_end(self, stream_id: int, block: bytes) -> None:
+    def send_end(self, stream: Stream, block: bytes) -> None:
         """Trailers; the stream is finished with them."""
-        self._outbox.end(stream_id, block)
+        self._outbox.end(stream, block)
 
-    def send_reset(self, stream_id: int, code: ErrorCode) -> None:
-        """End a stream at once. The listener is not told: it asked for it."""
-        if stream_id in self._streams:
-            self._drop(stream_id)
-            self._outbox.control(frames.reset(stream_id, code))
+    def resume(self, stream: Stream) -> None:
+        """A receiver that was busy takes more."""
+        stream.paused = False
+        if stream.is_open and stream.remote_open:
+            self._refill(stream)
 
     def announce_end(self) -> None:
         """First step of an orderly end: no promise yet which streams are taken (RFC 9113, 6.8)."""
-        self._outbox.control(frames.go_away(frames.MAX_WINDOW, ErrorCode.NO_ERROR))
+        if not self.closing:
+            self._outbox.control(frames.go_away(frames.MAX_WINDOW, ErrorCode.NO_ERROR))
 
     def refuse_new(self) -> None:
         """Second step: streams up to now are served, later ones refused."""
-        self._going_away = True
-        self._outbox.control(frames.go_away(self._last_id, ErrorCode.NO_ERROR))
-
-    def _on_finished(self, stream_id: int) -> None:
-        stream = self._streams.pop(stream_id)
-        if stream.remote_open:  # the answer is complete, the rest of the request is not wanted (RFC 9113, 8.1)
-            self._outbox.control(frames.reset(stream_id, ErrorCode.NO_ERROR))
+        if not self.closing and self._promised_id is None:
+            self._promised_id = self._last_id
+            self._outbox.control(frames.go_away(self._last_id, ErrorCode.NO_ERROR))
 
     # ---- ends
 
-    def _stream_fault(self, stream_id: int, code: ErrorCode) -> None:
-        known = stream_id in self._streams
-        self._drop(stream_id)
-        self._outbox.control(frames.reset(stream_id, code))
-        if known:
-            self._listener.ended(stream_id, code)
+    def _on_finished(self, stream: Stream) -> None:
+        remote_open = stream.remote_open
+        self._drop(stream)
+        if remote_open:  # the answer is complete, the rest of the request is not wanted (RFC 9113, 8.1)
+            self._refuse(stream.id, ErrorCode.NO_ERROR, ended=False)
 
-    def _drop(self, stream_id: int) -> None:
-        self._streams.pop(stream_id, None)
-        self._outbox.drop(stream_id)
+    def _stream_fault(self, stream: Stream, code: ErrorCode) -> None:
+        self._spend("broken streams")
+        self._drop(stream)
+        self._refuse(stream.id, code, ended=not stream.remote_open)
+        stream.tell_end(code)
+
+    def _drop(self, stream: Stream) -> None:
+        del self._streams[stream.id]
+        stream.is_open = False
+        self._outbox.drop(stream)
 
     def _fail(self, code: ErrorCode, reason: str) -> None:
         self.fault = reason
-        self._outbox.control(frames.go_away(self._last_id, code, reason.encode()))
+        last_id = self._last_id if self._promised_id is None else self._promised_id  # may never grow
+        self._outbox.control(frames.go_away(last_id, code, reason.encode()))
         self.lost(code)
 
     def lost(self, code: int = ErrorCode.CANCEL) -> None:
         """The connection is gone: every stream is over."""
         self.closing = True
-        self._buffer = b""
-        for stream_id in tuple(self._streams):
-            self._drop(stream_id)
-            self._listener.ended(stream_id, code)
-
-
-def _unpadded(payload: bytes) -> bytes:
-    if not payload or payload[0] >= len(payload):
-        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "padding is longer than its frame")
-    return payload[1 : len(payload) - payload[0]]
+        self._rest, self._unread = bytearray(), b""
+        for stream in tuple(self._streams.values()):
+            if stream.is_open:  # else the end of another one ended it
+                self._drop(stream)
+                stream.tell_end(code)

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-MIB = 1024 * 1024
+KIB = 1024
+MIB = 1024 * KIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,19 +11,31 @@ class Limits:
     """Bounds of one connection; each one passed ends the connection (or the stream) with the right error."""
 
     concurrent_streams: int = 20_000
-    header_block_bytes: int = 64 * 1024  # HEADERS with all its CONTINUATIONs, still compressed
-    header_list_bytes: int = 256 * 1024  # and when they are not
+    # Headers are decoded in Python, so their size is time: 16 KiB of Huffman code or of tiny fields take 2 ms.
+    header_block_bytes: int = 16 * KIB  # HEADERS with all its CONTINUATIONs, still compressed
+    header_list_bytes: int = 32 * KIB  # and when they are not
     continuations: int = 16
     frame_bytes: int = 1 * MIB
     stream_window: int = 4 * MIB
     connection_window: int = 64 * MIB
+    held_bytes: int = 512 * MIB  # of messages that are not complete, or that wait for the one before them
     unsent_bytes: int = 128 * MIB  # answers that a peer does not take
-    # Frames that cost work and carry nothing: a burst and a rate. A well-behaved Envoy needs a few a second.
+    frames_per_turn: int = 256  # then other connections have their turn
+    # Frames that cost work and carry nothing: a burst, a rate, and some for each frame that does carry something,
+    # since busy peers of some kinds send a PING and two WINDOW_UPDATEs for each answer.
     idle_frames: int = 2_000
     idle_frames_per_second: float = 500.0
-    # Streams ended by the peer before they had said anything.
+    idle_frames_per_useful: float = 4.0
+    # SETTINGS may move the window of every stream, so there are fewer of them.
+    settings_frames: int = 100
+    settings_per_second: float = 10.0
+    settings_per_frame: int = 64
+    # Streams ended by the peer before they had said anything: no gRPC client means to do that.
     empty_streams: int = 500
     empty_streams_per_second: float = 100.0
+    # And before they were answered: many at once when clients give up, but not for ever.
+    unanswered_streams: int = 20_000
+    unanswered_streams_per_second: float = 1_000.0
 
 
 class Budget:
@@ -36,10 +49,10 @@ class Budget:
         self._left = float(most)
         self._at: float | None = None
 
-    def spend(self, at: float) -> bool:
-        """Take one; False when there is none left."""
+    def spend(self, at: float, earned: float = 0.0) -> bool:
+        """Take one after adding what was earned; False when there is none left."""
         if self._at is not None:
-            self._left = min(self._most, self._left + (at - self._at) * self._rate)
+            earned += (at - self._at) * self._rate
         self._at = at
-        self._left -= 1.0
+        self._left = min(self._most, self._left + earned) - 1.0
         return self._left >= 0.0

@@ -1,127 +1,118 @@
 """The sending half of an HTTP/2 connection: frames in order, kept back where the peer's windows have no room."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from aibrix_extproc.adapters.extproc.lean import frames
+from aibrix_extproc.adapters.extproc.lean.streams import Stream
 
 _END = frames.END_HEADERS | frames.END_STREAM
-
-
-class _Unsent:
-    """What of one stream waits for room: pieces of data, then perhaps its trailers."""
-
-    __slots__ = ("pieces", "trailers", "window")
-
-    def __init__(self, window: int) -> None:
-        self.window = window
-        self.pieces: deque[bytes] = deque()
-        self.trailers: bytes | None = None
 
 
 class Outbox:
     """Frames to write, and the flow control that the peer imposes."""
 
-    def __init__(self, on_finished: Callable[[int], None]) -> None:
+    def __init__(self, on_finished: Callable[[Stream], None]) -> None:
         self._on_finished = on_finished  # a stream's trailers have gone out
         self._out: list[bytes] = []
-        self._streams: dict[int, _Unsent] = {}
-        self._waiting: dict[int, None] = {}  # streams with something unsent, in the order they got it
+        self._ready: dict[Stream, None] = {}  # have something unsent and room of their own, in the order they got it
         self._window = frames.DEFAULT_WINDOW
-        self._initial_window = frames.DEFAULT_WINDOW
         self._max_frame = frames.DEFAULT_FRAME_BYTES
+        self.initial_window = frames.DEFAULT_WINDOW
         self.unsent = 0  # bytes that wait for room
-
-    @property
-    def waits(self) -> bool:
-        """Whether anything waits for the peer to make room."""
-        return bool(self._waiting)
 
     def take(self) -> bytes:
         """Everything that may be written now."""
-        if not self._out:
+        out = self._out
+        if not out:
             return b""
-        out, self._out = self._out, []
+        self._out = []
         return out[0] if len(out) == 1 else b"".join(out)
 
     def control(self, frame: bytes) -> None:
         """A frame that no window holds back."""
         self._out.append(frame)
 
-    def open(self, stream_id: int) -> None:
-        """A stream that may be answered."""
-        self._streams[stream_id] = _Unsent(self._initial_window)
-
-    def drop(self, stream_id: int) -> None:
-        """A stream that gets no further answer."""
-        stream = self._streams.pop(stream_id, None)
-        if stream is not None and stream.pieces:
-            self.unsent -= sum(map(len, stream.pieces))
-        self._waiting.pop(stream_id, None)
-
-    def headers(self, stream_id: int, block: bytes) -> None:
+    def headers(self, stream: Stream, block: bytes) -> None:
         """An encoded header block that does not end the stream."""
-        if stream_id in self._streams:
-            self._out.append(frames.frame(frames.HEADERS, frames.END_HEADERS, stream_id, block))
+        if stream.is_open:
+            stream.answered = True
+            self._out.append(frames.frame(frames.HEADERS, frames.END_HEADERS, stream.id, block))
 
-    def data(self, stream_id: int, data: bytes) -> None:
+    def data(self, stream: Stream, data: bytes) -> None:
         """A piece of the answer."""
-        stream = self._streams.get(stream_id)
-        if stream is None:
+        if not stream.is_open:
             return
         size = len(data)
-        if not stream.pieces and size <= min(stream.window, self._window, self._max_frame):
-            stream.window -= size
+        if (
+            size <= self._max_frame
+            and size <= stream.send_window
+            and size <= self._window
+            and not stream.unsent
+        ):  # fmt: skip
+            stream.send_window -= size
             self._window -= size
-            self._out.append(frames.frame(frames.DATA, 0, stream_id, data))
+            self._out.append(frames.frame(frames.DATA, 0, stream.id, data))
             return
-        stream.pieces.append(data)
+        if stream.unsent is None:
+            stream.unsent = deque()
+        stream.unsent.append(memoryview(data))
         self.unsent += size
-        self._waiting[stream_id] = None
+        self._make_ready(stream)
         self.flush()
 
-    def end(self, stream_id: int, block: bytes) -> None:
+    def end(self, stream: Stream, block: bytes) -> None:
         """Trailers; the stream is finished with them."""
-        stream = self._streams.get(stream_id)
-        if stream is None:
+        if not stream.is_open:
             return
         stream.trailers = block
-        if not stream.pieces:
-            self._finish(stream_id, stream)
+        if not stream.unsent:
+            self._finish(stream)
+
+    def drop(self, stream: Stream) -> None:
+        """A stream that gets no further answer."""
+        if stream.unsent:
+            self.unsent -= sum(map(len, stream.unsent))
+            stream.unsent = None
+            self._ready.pop(stream, None)
+
+    def _make_ready(self, stream: Stream) -> None:
+        if stream.unsent and stream.send_window > 0:
+            self._ready[stream] = None
 
     def flush(self) -> None:
-        """Send what has room now."""
-        for stream_id in tuple(self._waiting):
-            stream = self._streams[stream_id]
-            self._send_pieces(stream_id, stream)
-            if not stream.pieces:
-                self._waiting.pop(stream_id, None)
+        """Send what has room now; costs no more than what is sent, however many streams wait for their own window."""
+        while self._ready and self._window > 0:
+            stream = next(iter(self._ready))
+            self._send_pieces(stream)
+            if not stream.unsent:
+                del self._ready[stream]
                 if stream.trailers is not None:
-                    self._finish(stream_id, stream)
-            if self._window <= 0:
-                return
+                    self._finish(stream)
+            elif stream.send_window <= 0:
+                del self._ready[stream]
 
-    def _send_pieces(self, stream_id: int, stream: _Unsent) -> None:
-        while stream.pieces:
-            room = min(stream.window, self._window, self._max_frame)
+    def _send_pieces(self, stream: Stream) -> None:
+        pieces = stream.unsent
+        while pieces:
+            room = min(stream.send_window, self._window, self._max_frame)
             if room <= 0:
                 return
-            piece = stream.pieces[0]
-            sent, rest = piece[:room], piece[room:]
-            self._out.append(frames.frame(frames.DATA, 0, stream_id, sent))
-            stream.window -= len(sent)
-            self._window -= len(sent)
-            self.unsent -= len(sent)
-            if rest:
-                stream.pieces[0] = rest
+            piece = pieces[0]
+            if len(piece) > room:
+                pieces[0] = piece[room:]
+                piece = piece[:room]
             else:
-                stream.pieces.popleft()
+                pieces.popleft()
+            self._out.append(frames.frame(frames.DATA, 0, stream.id, piece))
+            stream.send_window -= len(piece)
+            self._window -= len(piece)
+            self.unsent -= len(piece)
 
-    def _finish(self, stream_id: int, stream: _Unsent) -> None:
+    def _finish(self, stream: Stream) -> None:
         assert stream.trailers is not None
-        self._out.append(frames.frame(frames.HEADERS, _END, stream_id, stream.trailers))
-        self.drop(stream_id)
-        self._on_finished(stream_id)
+        self._out.append(frames.frame(frames.HEADERS, _END, stream.id, stream.trailers))
+        self._on_finished(stream)
 
     # ---- what the peer allows; False where it breaks the protocol's bound
 
@@ -130,20 +121,22 @@ class Outbox:
         self._window += increment
         return self._window <= frames.MAX_WINDOW
 
-    def grow_stream(self, stream_id: int, increment: int) -> bool:
+    def grow_stream(self, stream: Stream, increment: int) -> bool:
         """WINDOW_UPDATE of a stream."""
-        stream = self._streams.get(stream_id)
-        if stream is None:
-            return True
-        stream.window += increment
-        return stream.window <= frames.MAX_WINDOW
+        stream.send_window += increment
+        self._make_ready(stream)
+        return stream.send_window <= frames.MAX_WINDOW
 
-    def set_initial_window(self, size: int) -> bool:
+    def set_initial_window(self, size: int, streams: Iterable[Stream]) -> bool:
         """SETTINGS_INITIAL_WINDOW_SIZE, which also moves the windows of open streams (RFC 9113, 6.9.2)."""
-        change, self._initial_window = size - self._initial_window, size
-        for stream in self._streams.values():
-            stream.window += change
-        return all(stream.window <= frames.MAX_WINDOW for stream in self._streams.values())
+        change, self.initial_window = size - self.initial_window, size
+        within = True
+        if change:
+            for stream in streams:
+                within = self.grow_stream(stream, change) and within
+                if stream.send_window <= 0:
+                    self._ready.pop(stream, None)
+        return within
 
     def set_max_frame(self, size: int) -> None:
         """SETTINGS_MAX_FRAME_SIZE."""

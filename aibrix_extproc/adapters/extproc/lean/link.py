@@ -1,0 +1,217 @@
+"""One TCP connection: bytes from the loop to the calls and back, in turns, with an orderly goodbye."""
+
+import asyncio
+import logging
+import socket
+from typing import Final, Protocol, cast
+
+from aibrix_extproc.adapters.extproc.lean.calls import Calls
+from aibrix_extproc.adapters.extproc.lean.status import Status
+
+logger = logging.getLogger(__name__)
+
+WRITE_HIGH_WATER_BYTES: Final = 4 * 1024 * 1024
+# A peer that vanished without a word is noticed by the kernel: half a minute when it owes nothing, and the same when it
+# does not acknowledge or take what we sent. A PING of ours would add frames and timers, and tell no more.
+_KEEPALIVE: Final = (
+    (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
+    (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 15),
+    (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 5),
+    (socket.IPPROTO_TCP, "TCP_KEEPCNT", 3),
+    (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", 30_000),
+)
+
+
+class _Patience(Protocol):
+    @property
+    def greeting_seconds(self) -> float:
+        """For the preface and SETTINGS of a new connection."""
+
+    @property
+    def goodbye_seconds(self) -> float:
+        """For a peer to take our last words."""
+
+
+class Host(Protocol):
+    """The server, as its links see it."""
+
+    loop: asyncio.AbstractEventLoop
+    draining: bool
+
+    @property
+    def patience(self) -> _Patience:
+        """How long to wait for peers."""
+
+    def accept(self, link: "Link") -> Calls:
+        """The calls of a new connection."""
+
+    def changed(self) -> None:
+        """Something was written."""
+
+    def forget(self, link: "Link") -> None:
+        """The connection is gone."""
+
+
+class Link(asyncio.Protocol):
+    """One TCP connection."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._transport: asyncio.Transport | None = None
+        self._calls: Calls | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._blocked = False  # the peer does not take our answers
+        self._turn_waits = False
+        self._flush_waits = False
+        self._parting = False
+
+    # ---- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A peer has connected."""
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by class
+        if not _speaks_h2(self._transport):
+            logger.warning("connection closed: TLS without the protocol h2")
+            self._transport.abort()
+            return
+        _keep_alive(self._transport)
+        self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
+        self._calls = self._host.accept(self)
+        self._timer = self._host.loop.call_later(self._host.patience.greeting_seconds, self._on_silence)
+        if self._host.draining:  # it was accepted just before the listener closed
+            self._calls.connection.refuse_new()
+        self.flush()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; a long chunk of small frames in several turns of the loop."""
+        if self._calls is None:
+            return
+        connection = self._calls.connection
+        connection.receive(data, self._host.loop.time())
+        self.flush()
+        if connection.behind and not self._turn_waits:
+            self._turn_waits = True
+            self._update_reading()
+            self._host.loop.call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._turn_waits = False
+        self._update_reading()
+        self.data_received(b"")
+
+    def pause_writing(self) -> None:
+        """The peer does not take our answers: do not take its questions."""
+        self._blocked = True
+        self._update_reading()
+
+    def resume_writing(self) -> None:
+        """It takes them again."""
+        self._blocked = False
+        self._update_reading()
+
+    def _update_reading(self) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._blocked or self._turn_waits:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self._transport = None
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._calls is not None:
+            self._calls.connection.lost()
+            self._calls = None
+        self._host.forget(self)
+
+    # ---- writing
+
+    def flush_soon(self) -> None:
+        """Write in a moment: calls that are answered in the same turn of the loop share one write."""
+        if not self._flush_waits:
+            self._flush_waits = True
+            self._host.loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write what there is to write; hang up after the last word."""
+        self._flush_waits = False
+        transport, calls = self._transport, self._calls
+        if transport is None or calls is None or self._parting:
+            return
+        out = calls.connection.take()
+        if out:
+            transport.write(out)
+            if self._host.draining:
+                self._host.changed()
+        if calls.connection.closing:
+            logger.warning("connection closed: %s", calls.connection.fault)
+            self._part(transport)
+
+    # ---- ends
+
+    def _part(self, transport: asyncio.Transport) -> None:
+        """Say no more, but let the peer read why: closing a socket with unread input would take our last words back."""
+        self._parting = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._host.loop.call_later(self._host.patience.goodbye_seconds, self.abort)
+        self._blocked = self._turn_waits = False
+        self._update_reading()
+        if transport.can_write_eof():
+            transport.write_eof()
+        else:
+            transport.close()
+
+    def _on_silence(self) -> None:
+        if self._calls is not None and not self._calls.connection.greeted:
+            logger.warning("connection closed: no greeting")
+            self._calls.connection.refuse_new()
+            self.flush()
+            if self._transport is not None:
+                self._part(self._transport)
+
+    def announce_end(self) -> None:
+        """First step of the drain."""
+        if self._calls is not None:
+            self._calls.connection.announce_end()
+            self.flush()
+
+    def refuse_new(self) -> None:
+        """Second step."""
+        if self._calls is not None:
+            self._calls.connection.refuse_new()
+            self.flush()
+
+    def cut(self, status: Status, message: str) -> None:
+        """The time to drain is up."""
+        if self._calls is not None:
+            self._calls.cut(status, message)
+            self.flush()
+        if self._transport is not None and not self._parting:
+            self._part(self._transport)
+
+    def abort(self) -> None:
+        """Close without waiting."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    @property
+    def running(self) -> int:
+        """Streams that are open on this connection."""
+        return self._calls.connection.streams if self._calls is not None else 0
+
+
+def _speaks_h2(transport: asyncio.Transport) -> bool:
+    tls = transport.get_extra_info("ssl_object")
+    return tls is None or tls.selected_alpn_protocol() == "h2"
+
+
+def _keep_alive(transport: asyncio.Transport) -> None:
+    sock = transport.get_extra_info("socket")
+    for level, name, value in _KEEPALIVE:
+        option = getattr(socket, name, None)  # not every system has each of them
+        if option is not None:
+            sock.setsockopt(level, option, value)
