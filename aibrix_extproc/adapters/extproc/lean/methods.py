@@ -8,7 +8,8 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import ProcessingRequest
-from aibrix_extproc.adapters.extproc.lean.calls import CallError, Handler, Reply, Status
+from aibrix_extproc.adapters.extproc.lean.calls import Handler, Reply
+from aibrix_extproc.adapters.extproc.lean.status import CallError, Status
 from aibrix_extproc.adapters.extproc.service import Inlet
 from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.core.exchange.events import Cause
