@@ -1,0 +1,72 @@
+"""What a case is, and what became of it."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aibrix_extproc.conformance.bench import Bench
+
+
+class Verdict(enum.StrEnum):
+    """How a case ended."""
+
+    PASS = "pass"
+    FAIL = "FAIL"  # in capitals: the word to find in a long list
+    SKIP = "skip"
+
+
+class Need(enum.StrEnum):
+    """What a deployment must have for a case to be asked; the value stands in the list of cases."""
+
+    KEY = "API keys"
+    CHAT = "chat model"
+    SECOND = "second chat model"
+    EMBEDDING = "embedding model"
+    RERANK = "rerank model"
+    TRANSCRIPTION = "transcription model"
+    LORA = "LoRA model"
+    CONTEXT = "context length"
+    FORBIDDEN_KEY = "key that may not use the model"
+
+
+class Mismatch(Exception):
+    """What came is not what was expected."""
+
+    def __init__(self, expected: str, came: str) -> None:
+        super().__init__(expected, came)
+        self.expected = expected
+        self.came = came
+
+
+class Inapplicable(Exception):
+    """The deployment turned out to lack what the case asks for; its text is the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One question to a deployment. `check` returns if the answer is right."""
+
+    id: str
+    title: str
+    expected: str
+    check: Callable[[Bench], None]
+    needs: tuple[Need, ...] = ()
+    is_large: bool = False  # moves tens of megabytes or opens hundreds of streams
+    patience: int = 1  # times the time limit that the case may take
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of a case. Texts are masked and bounded."""
+
+    case: Case
+    group: str
+    verdict: Verdict
+    milliseconds: int
+    expected: str
+    came: str = ""
+    reason: str = ""  # of a skip

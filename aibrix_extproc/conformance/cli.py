@@ -1,0 +1,161 @@
+"""`aibrix-extproc conformance`: arguments in, exit code out. 0: no case failed; 1: one did; 2: none could be asked."""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final, TextIO
+
+from aibrix_extproc.conformance import files, sdk
+from aibrix_extproc.conformance.case import Case, Need, Verdict
+from aibrix_extproc.conformance.masking import Mask
+from aibrix_extproc.conformance.probe import look
+from aibrix_extproc.conformance.run import Run
+from aibrix_extproc.conformance.screen import Screen
+from aibrix_extproc.conformance.table import GROUPS, chosen
+from aibrix_extproc.conformance.target import OPTION, Target, UsageError, origin_of
+
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+MOST_SECONDS: Final = 1e6
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.formatter_class = argparse.HelpFormatter
+    add = parser.add_argument_group("deployment").add_argument
+    add("--base-url", metavar="URL", help="what SDKs are given, as in http://127.0.0.1:8080/v1")
+    add("--api-key", metavar="KEY", help="a valid key; none if the deployment asks for none")
+    add(
+        "--api-key-file",
+        type=Path,
+        metavar="FILE",
+        help="read the key from this file, so that no process list shows it",
+    )
+    add("--forbidden-key", metavar="KEY", help="a valid key that may not use the chat model, for AUTH-07")
+    for need, option in OPTION.items():
+        add(option, metavar="MODEL", help=f"the {need} (the first that is listed and works)")
+    add("--context-length", type=_positive, metavar="TOKENS",
+        help="of the chat model (what the models list says)")  # fmt: skip
+    add("--insecure", action="store_true", help="take any TLS certificate")
+
+    add = parser.add_argument_group("cases").add_argument
+    add("--select", type=_words, action="extend", metavar="GROUPS", default=[],
+        help=f"only these groups, separated by commas: {', '.join(GROUPS)}")  # fmt: skip
+    add("--only", type=_words, action="extend", metavar="IDS", default=[], help="only these cases, as in URL-01,MOD-01")
+    add("--skip", type=_words, action="extend", metavar="IDS", default=[], help="without these cases")
+    add("--quick", action="store_true", help="without cases that move tens of megabytes or open many streams")
+    add("--list", action="store_true", help="list the cases and exit")
+
+    add = parser.add_argument_group("run").add_argument
+    add("--timeout", type=_seconds, default=30.0, metavar="SECONDS",
+        help="for each case; large ones get more (default: %(default)g)")  # fmt: skip
+    add("--concurrency", type=_positive, default=4, metavar="N", help="cases at a time (default: %(default)s)")
+    add("--streams", type=_positive, default=200, metavar="N",
+        help="streams at a time in CHAT-08 (default: %(default)s)")  # fmt: skip
+    add("--body-limit-mib", type=_positive, default=64, metavar="MIB",
+        help="more than the largest body that is taken, for REQ-25 (default: %(default)s)")  # fmt: skip
+    add("--json", type=Path, metavar="FILE", help="write the results as JSON")
+    add("--junit", type=Path, metavar="FILE", help="write the results as JUnit XML")
+
+
+def run(args: argparse.Namespace) -> int:
+    """List or run the cases."""
+    try:
+        return _run(args, sys.stdout)
+    except UsageError as error:
+        secrets = tuple(key for key in (args.api_key, args.forbidden_key) if key)
+        sys.stderr.write(f"aibrix-extproc conformance: {Mask(secrets)(str(error))}\n")
+        return EXIT_USAGE
+
+
+def _run(args: argparse.Namespace, out: TextIO) -> int:
+    cases = tuple(case for case in chosen(args.select, args.only, args.skip) if not (args.quick and case.is_large))
+    if not cases:
+        raise UsageError("no case is left to ask")
+    if args.list:
+        Screen(out).cases(cases)
+        return 0
+    target = _target(args)
+    version = sdk.version()
+    reports = [path for path in (args.json, args.junit) if path]
+    for path in reports:
+        files.check_writable(path)
+    report = _ask(target, cases, version, args.concurrency, out)
+    if args.json:
+        files.write_json(args.json, report)
+    if args.junit:
+        files.write_junit(args.junit, report)
+    return EXIT_FAILED if any(result.verdict is Verdict.FAIL for result in report.results) else 0
+
+
+def _ask(target: Target, cases: tuple[Case, ...], version: str, concurrency: int, out: TextIO) -> files.Report:
+    screen = Screen(out, total=len(cases))
+    wall_started_at = datetime.now(UTC).isoformat(timespec="seconds")
+    started_at = time.monotonic()
+    deployment = look(target)
+    screen.about(target, deployment, version)
+    results = Run(target, deployment, concurrency=concurrency, on_result=screen.progress).over(cases)
+    seconds = time.monotonic() - started_at
+    screen.table(results)
+    screen.summary(results, seconds)
+    return files.Report(target, deployment, version, wall_started_at, seconds, results)
+
+
+def _target(args: argparse.Namespace) -> Target:
+    if not args.base_url:
+        raise UsageError("--base-url is missing, as in --base-url http://127.0.0.1:8080/v1")
+    return Target(
+        origin=origin_of(args.base_url, verifies_tls=not args.insecure),
+        api_key=_key(args),
+        forbidden_key=args.forbidden_key,
+        named=MappingProxyType(dict(_named(args))),
+        context_length=args.context_length,
+        seconds=args.timeout,
+        streams=args.streams,
+        body_limit_mib=args.body_limit_mib,
+    )
+
+
+def _key(args: argparse.Namespace) -> str | None:
+    if args.api_key_file is None:
+        key: str | None = args.api_key
+    else:
+        if args.api_key is not None:
+            raise UsageError("--api-key and --api-key-file exclude one another")
+        try:
+            key = args.api_key_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"--api-key-file {args.api_key_file} cannot be read: {error}") from error
+    if key is not None and not (key.isascii() and key.isprintable() and key and " " not in key):
+        raise UsageError("the API key must be visible ASCII characters")
+    return key
+
+
+def _named(args: argparse.Namespace) -> Iterator[tuple[Need, str]]:
+    for need, option in OPTION.items():
+        if model := getattr(args, option.removeprefix("--").replace("-", "_")):
+            yield need, model
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in (part.strip() for part in text.split(",")) if word]
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a positive number, not {text!r}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < MOST_SECONDS:
+        raise argparse.ArgumentTypeError(f"must be a positive number of seconds, not {text!r}")
+    return value

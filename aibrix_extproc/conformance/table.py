@@ -1,0 +1,61 @@
+"""The table of cases: every acceptance ID that can be asked from outside, by group, in the order of the acceptance.
+
+What is missing needs a view of engines or of the gateway's inside (AUTH-09, CHAT-10, ERR-01 to ERR-16 ...), a second
+tenant (AUTH-06), or a change of the fleet (MOD-06).
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from aibrix_extproc.conformance.case import Case
+from aibrix_extproc.conformance.cases import (
+    audio,
+    auth,
+    bodies,
+    chat,
+    errors,
+    headers,
+    models,
+    requests,
+    responses,
+    urls,
+    vectors,
+)
+from aibrix_extproc.conformance.target import UsageError
+
+GROUPS: Final[Mapping[str, tuple[Case, ...]]] = MappingProxyType(
+    {
+        "auth": auth.CASES,
+        "headers": headers.CASES,
+        "urls": urls.CASES,
+        "requests": tuple(sorted((*requests.CASES, *bodies.CASES), key=lambda case: case.id)),
+        "chat": chat.CASES,
+        "completions": chat.COMPLETION_CASES,
+        "responses": responses.CASES,
+        "embeddings": vectors.EMBEDDING_CASES,
+        "rerank": vectors.RERANK_CASES,
+        "audio": audio.CASES,
+        "tokens": vectors.TOKEN_CASES,
+        "errors": errors.CASES,
+        "models": models.CASES,
+    }
+)
+GROUP_OF: Final[Mapping[str, str]] = MappingProxyType(
+    {case.id: group for group, cases in GROUPS.items() for case in cases}
+)
+CASES: Final[tuple[Case, ...]] = tuple(case for cases in GROUPS.values() for case in cases)
+
+
+def chosen(select: list[str], only: list[str], skip: list[str]) -> tuple[Case, ...]:
+    """Cases of these groups, of these IDs, without those; UsageError names what is none. Empty lists mean all."""
+    for word in select:
+        if word not in GROUPS:
+            raise UsageError(f"--select {word}: no such group; there are {', '.join(GROUPS)}")
+    for word in (*only, *skip):
+        if word not in GROUP_OF:
+            raise UsageError(f"{word}: no such case; see --list")
+    return tuple(
+        case for case in CASES
+        if (not select or GROUP_OF[case.id] in select) and (not only or case.id in only) and case.id not in skip
+    )  # fmt: skip
