@@ -32,6 +32,10 @@ unit: .venv/.done
 test: lint types ## format, lint, import directions, types, all tests
 	$(BIN)/pytest -n 2 -m "not sdk" $(ARGS)
 
+test-sdks: .venv/.done ## test older and newer OpenAI SDKs, Python and Node, each in an environment of its own
+	$(BIN)/python -m tests.sdks.install
+	$(BIN)/pytest -m sdk tests/sdks $(ARGS)
+
 fix: .venv/.done ## format and fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
