@@ -230,7 +230,7 @@ def _access_log(spec: EnvoySpec) -> list[accesslog.AccessLog]:
 
 
 def _access_log_service(spec: EnvoySpec) -> list[accesslog.AccessLog]:
-    """One entry for each exchange that was placed, with all dynamic metadata, to a processor at most a second later."""
+    """One entry for each exchange that was placed, with all dynamic metadata, to a processor a moment later."""
     if not spec.access_log_service:
         return []
     placed = accesslog.AccessLogFilter(
@@ -248,7 +248,7 @@ def _access_log_service(spec: EnvoySpec) -> list[accesslog.AccessLog]:
             log_name=ACCESS_LOG_NAME,
             grpc_service=core.GrpcService(envoy_grpc=core.GrpcServiceEnvoyGrpc(cluster_name=PROCESSORS_CLUSTER)),
             transport_api_version=core.ApiVersion.V3,
-            buffer_flush_interval=timedelta(seconds=1),
+            buffer_flush_interval=timedelta(seconds=spec.access_log_flush),
         )
     )
     return [

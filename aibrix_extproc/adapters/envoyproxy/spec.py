@@ -35,6 +35,7 @@ class EnvoySpec:
     access_log: Path | None = None
     stream_filter: Path | None = None  # the Lua file, where Envoy reads it
     access_log_service: bool = False  # tell the processors how each exchange ended
+    access_log_flush: float = 1.0  # how late they hear of it
     max_body_bytes: int = 50 * MIB
     message_timeout: float = 5.0  # per ext_proc message; running out of it in a request phase gives the JSON 503
     retries: int = 3  # so four candidates at most are tried
