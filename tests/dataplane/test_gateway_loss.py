@@ -45,19 +45,20 @@ async def test_a_killed_worker_leaves_running_streams_alone_and_503_to_others(ne
     assert load.failed(stream=False, began=False), "nobody noticed that the only worker was gone"
 
 
-def test_a_restarted_worker_is_used_within_two_seconds(new_stack: Callable[..., Stack]) -> None:
+def test_a_restarted_worker_is_used_as_soon_as_it_listens(new_stack: Callable[..., Stack]) -> None:
     stack = new_stack(ONE)
 
     def seconds() -> float:
         stack.worker.child.kill()
         assert_openai_error(stack.post(PATH, CHAT), 503, code="gateway_unavailable")
-        started = time.monotonic()
         stack.restart_worker()
+        listening_at = time.monotonic()
         eventually(lambda: works(stack), "requests are served again")
-        return time.monotonic() - started
+        return time.monotonic() - listening_at
 
-    # Other work on this machine may spoil one try.
-    assert any(seconds() < 2.0 for _ in range(3))
+    # Of the two seconds that a loss may last, the program's own start takes the first. Other work on this machine
+    # may spoil one try.
+    assert any(seconds() < 1.0 for _ in range(3))
 
 
 async def test_one_of_two_workers_killed_under_load_is_soon_not_missed(new_stack: Callable[..., Stack]) -> None:
