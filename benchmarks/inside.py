@@ -214,7 +214,7 @@ async def _measure(body_bytes: int) -> tuple[Step, ...]:
         Step("new session", _best(bench.gateway._new_session)),
     ]
     rest = whole - sum(step.us for step in steps)
-    return (*steps, Step("session and the rest", rest), Step("whole exchange", whole))
+    return (*steps, Step("session and the rest (the difference)", rest), Step("whole exchange", whole))
 
 
 def _parts(bench: _Bench) -> Iterable[Step]:

@@ -5,7 +5,7 @@ from benchmarks.results import BARE, PLAIN, Results, Sample
 from benchmarks.scenarios import SCENARIOS
 
 TITLES = {PLAIN: "Envoy alone", BARE: "bare server", "ours": "our server"}
-ABOUT = Circumstances("2026-01-02", 2, "x86_64", 3, 1, {"Envoy": "1.40.0"})
+ABOUT = Circumstances("2026-01-02", 2, "x86_64", 3, 1, (1.0, 2.0), {"Envoy": "1.40.0"})
 
 
 def everything() -> Results:

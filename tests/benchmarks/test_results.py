@@ -83,6 +83,13 @@ def test_verdict_on_memory_is_about_what_is_held(mib: int, met: bool) -> None:
     assert verdict(results, "memory of one worker").met is met
 
 
+@pytest.mark.parametrize(("streamed", "met"), [(150.0, True), (160.0, False)], ids=["as the bare one", "more"])
+def test_verdict_on_a_stream_allows_what_the_bare_server_shows_too(streamed: float, met: bool) -> None:
+    bare = [sample("small-1", BARE, 50.0), sample("stream-1", BARE, 70.0)]
+    ours = [sample("small-1", OURS, 100.0), sample("stream-1", OURS, streamed)]
+    assert verdict(Results([*bare, *ours]), "ext_proc CPU of a stream of 500").met is met
+
+
 def test_verdict_on_the_lean_transport_compares_it_with_the_reference_of_the_same_run() -> None:
     results = Results([sample("small-32", LEAN, 90.0), sample("small-32", REFERENCE, 200.0)])
     found = {one.title: one.met for one in verdicts(results, LEAN)}
