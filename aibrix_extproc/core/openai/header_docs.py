@@ -1,0 +1,84 @@
+"""What the reference says of headers: every one that is read, changed, stopped or set on the way."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from aibrix_extproc.core.openai import headers
+from aibrix_extproc.core.openai.cors import preflight_headers, response_headers
+
+# name -> meaning, in the order of the page
+REQUEST_HEADERS: Final[Mapping[str, str]] = MappingProxyType({
+    "authorization": "`Bearer KEY`, the client's key; an engine with a key of its own gets that one instead",
+    "x-api-key": "the key as Anthropic's SDK sends it; looked at if there is no `authorization`",
+    "content-type": "`application/json`, or `multipart/form-data` with a boundary for audio",
+    "content-length": "size of the body, if it is not sent in chunks; too large a body is refused before it is read",
+    "content-encoding": "only `identity`; a compressed body is a 415",
+    "accept-encoding": "`identity` for engines, whose answers may have to be read; answers are never compressed",
+    headers.ROUTING_STRATEGY: "how an engine is picked; an unknown name is a 400",
+    headers.READ_TIMEOUT: "seconds that the SDK waits for bytes, sent by itself: the head of the answer must come in "
+    "this time, or it is a 504; never longer than the gateway's own limit",
+    headers.REQUEST_ID: "a value of the client's is replaced: Envoy makes one UUID for each request at the edge, and "
+    "client, engine and logs see the same",
+    "origin": "of a web page: the answer allows it to be read, see CORS",
+    "openai-organization": "taken, without effect",
+    "openai-project": "taken, without effect",
+    "x-vllm-priority": "engines obey it; for callers with `engine_controls` in the key file",
+    "x-data-parallel-rank": "engines obey it; for callers with `engine_controls` in the key file",
+    "endpoint-load-metrics-format": "asks engines for their load; for callers with `engine_controls` in the key file",
+    headers.DESTINATION: "the engine's address; set by the gateway alone, or a client could choose its engine",
+    headers.DESTINATION_SERVED: "set by Envoy alone",
+    "x-gateway-destination-endpoint-subset": "of the endpoint picker protocol; not a client's to set",
+    "target-pod": "of AIBrix; not a client's to set",
+    "target-pod-ip": "of AIBrix; not a client's to set",
+    "x-gateway-model-name": "of AIBrix; not a client's to set",
+})  # fmt: skip
+
+# name -> (on which answers, meaning)
+RESPONSE_HEADERS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
+    headers.REQUEST_ID: ("all", "id of the request, a UUID, once; SDKs show it as `_request_id` and `request_id`"),
+    "openai-version": ("all but Envoy's own", f"`{headers.OPENAI_VERSION}`"),
+    "openai-processing-ms": ("engines' successes", "milliseconds from the request's head to the answer's"),
+    "content-type": (
+        "all with a body",
+        "`application/json` for errors; `text/event-stream` for streams; the engine's for the rest",
+    ),
+    "content-length": ("errors and whole answers", "exact, also where the body was rewritten"),
+    "retry-after": ("some errors", "seconds to wait before the next try, 1 to 60; SDKs obey it"),
+    "x-should-retry": ("some errors", "`true` or `false`; SDKs obey it before they look at the status"),
+    "allow": ("405", "the methods that the path has"),
+    "cache-control": ("streams", "`no-cache`"),
+    "x-accel-buffering": ("streams", "`no`: proxies in front must not hold events back"),
+    "access-control-allow-origin": ("requests with `origin`", "the origin that asked"),
+    "access-control-expose-headers": ("requests with `origin`", "what a page may read besides the body"),
+    "access-control-allow-methods": ("preflights", "the methods that there are"),
+    "access-control-allow-headers": ("preflights", "what a page may send, with all that SDKs send"),
+    "access-control-max-age": ("preflights", "seconds that the browser may remember this"),
+    "vary": ("requests with `origin`, preflights", "`Origin`"),
+})  # fmt: skip
+
+# name -> why it never reaches a client
+STOPPED_RESPONSE_HEADERS: Final[Mapping[str, str]] = MappingProxyType({
+    "server": "tells the engine's software",
+    "endpoint-load-metrics": "tells the engine's load",
+    headers.DESTINATION: "tells the engine's address",
+    "target-pod": "tells the engine's address",
+    "x-envoy-upstream-service-time": "Envoy's own; see `openai-processing-ms`",
+})  # fmt: skip
+
+ALLOWED_METHODS: Final = dict(preflight_headers({}))["access-control-allow-methods"]
+ALLOWED_HEADERS: Final = dict(preflight_headers({}))["access-control-allow-headers"]
+EXPOSED_HEADERS: Final = dict(response_headers(""))["access-control-expose-headers"]
+
+_REPLACED: Final = frozenset({headers.REQUEST_ID, "accept-encoding", "content-length"})
+
+
+def treatment(name: str) -> str:
+    """What happens to a request header on its way to an engine."""
+    if name in headers.RESERVED_REQUEST_HEADERS:
+        return "removed"
+    if name in headers.NOT_FORWARDED:
+        return "read, not forwarded"
+    if name in headers.ENGINE_CONTROLS:
+        return "removed, unless the caller may"
+    return "read, replaced" if name in _REPLACED else "read, forwarded"
