@@ -14,6 +14,7 @@ from aibrix_extproc.cli.reference_api import api_page
 from aibrix_extproc.cli.reference_command_line import command_line_page
 from aibrix_extproc.cli.reference_exchange import exchange_page
 from aibrix_extproc.cli.reference_markdown import COMMAND
+from aibrix_extproc.cli.reference_openapi import openapi_document
 from aibrix_extproc.cli.reference_settings import configuration_page
 from aibrix_extproc.cli.reference_tables import errors_page, metrics_page, strategies_page
 
@@ -23,6 +24,7 @@ EXIT_USAGE: Final = 2
 PAGES: Final[Mapping[str, Callable[[], str]]] = MappingProxyType(
     {
         "api.md": api_page,
+        "openapi.json": openapi_document,
         "errors.md": errors_page,
         "configuration.md": configuration_page,
         "strategies.md": strategies_page,

@@ -1,21 +1,91 @@
-"""docs/api.md: every row of the operations table, and the headers that mean something."""
+"""docs/api.md: the whole public interface on one page, made of the tables of operations, errors and headers."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
 from aibrix_extproc.cli.reference_markdown import code, page, table
-from aibrix_extproc.core.openai import headers
+from aibrix_extproc.cli.reference_operation import EVERYWHERE, alias_section, operation_section
+from aibrix_extproc.cli.reference_tables import error_row
+from aibrix_extproc.core.access.keys import MAX_KEY_LENGTH
+from aibrix_extproc.core.exchange.admission import AUDIO_FORM_LIMIT_BYTES
+from aibrix_extproc.core.fleet.owners import KEEP_SECONDS, MAX_RESPONSES
+from aibrix_extproc.core.openai.errors import ERRORS, Problem, shape
+from aibrix_extproc.core.openai.header_docs import (
+    ALLOWED_HEADERS,
+    ALLOWED_METHODS,
+    EXPOSED_HEADERS,
+    REQUEST_HEADERS,
+    RESPONSE_HEADERS,
+    STOPPED_RESPONSE_HEADERS,
+    treatment,
+)
+from aibrix_extproc.core.openai.operation_doc_rows import OPERATION_DOCS
+from aibrix_extproc.core.openai.operation_docs import OperationDoc
+from aibrix_extproc.core.openai.operation_errors import CAUSES, SDK_EXCEPTIONS
 from aibrix_extproc.core.openai.operation_rows import OPERATIONS
 from aibrix_extproc.core.openai.operations import Action, Operation
+from aibrix_extproc.core.openai.paths import MAX_MODEL_ID_BYTES
+from aibrix_extproc.settings import Settings
 
 _HEAD: Final = """
-One base URL, `http(s)://HOST[:PORT]/v1`, for every OpenAI SDK. A request is matched by method and path; before that,
-slashes that repeat are merged, one at the end is dropped, and the query string is put aside. Nothing is resolved or
-decoded, but for the model id in `/v1/models/{model}`, which may hold slashes, raw or as `%2F`.
+Everything that a client can ask for, what it gets, and what can go wrong. The interface is OpenAI's: take any OpenAI
+SDK, give it the base URL `http(s)://HOST[:PORT]/v1` and a key, and write programs as if for api.openai.com. What is
+different is said with each operation. The same as a machine reads it: [openapi.json](openapi.json) (OpenAPI 3.1).
+"""
 
-What no row names is a 404, a row with another method a 405 with `Allow`; both come after the key was checked, so a
-bad key is a 401 everywhere. `OPTIONS` is answered as a CORS preflight, without a key. Errors: [errors.md](errors.md).
+_REQUESTS: Final = """
+A request is matched by method and path; before that, slashes that repeat are merged, one at the end is dropped, and the
+query string is put aside. Nothing is resolved or decoded, but for the model id in `/v1/models/{model}`, which may hold
+slashes, raw or as `%2F`. What no row names is a 404, a row with another method a 405 with `Allow`.
+
+Bodies are JSON objects in UTF-8 or, for audio, forms; they come with or without `content-length`, in chunks, over
+HTTP/1.0, HTTP/1.1 or HTTP/2, and not compressed. If a JSON object names a member twice, the last one counts. Members
+that this page does not list are forwarded as they are: the lists name what matters for the gateway.
+
+The model decides which engines can be asked. It is looked for exactly as written: no case is folded, no space cut.
+
+Whether an answer is streamed is decided by `stream` in the request, never by `accept`. How streams behave, from the
+first event to the last or to the error in between: [streaming.md](streaming.md).
+
+In the samples `client` is `openai.OpenAI(base_url="https://HOST/v1", api_key="KEY")` and `anthropic` is
+`anthropic.Anthropic(base_url="https://HOST", api_key="KEY")`.
+"""
+
+_AUTHENTICATION: Final = """
+`Authorization: Bearer KEY`, as every OpenAI SDK sends it, or `x-api-key: KEY`, as Anthropic's does; either works for
+every operation, and the first counts if both are there. A gateway without keys lets everyone in. The key is checked
+before anything else, so that nothing is learnt without one, and a large body is not read for it. It never reaches an
+engine: an engine that wants a key gets the one that the gateway holds for it.
+
+A key may be limited to some models and operations. A model that a key does not allow does not exist for it: 404, and
+not listed. An operation that it does not allow is a 403 `permission_denied`. Keys, permissions, expiry and rotation:
+[keys.md](keys.md). `OPTIONS` needs no key.
+"""
+
+_CORS: Final = """
+Browsers may call the API: a preflight (`OPTIONS` of any path) is answered with 204, without a key and without asking
+an engine, and every answer to a request with `origin` allows that origin.
+"""
+
+_ERRORS: Final = """
+Whatever fails, the client gets OpenAI's error: all four members always there, `code` text or null and never a number,
+with `content-type: application/json` and `x-request-id`. That holds for engines' errors in whatever shape they come,
+for Envoy's own and for the gateway's. A stream that fails before its first byte gets the same, with the status, and no
+event stream.
+"""
+
+_ERROR_TABLE: Final = """
+Words in braces are filled in; messages that are one word in braces repeat what the engine said, without its insides
+(paths, versions, names of its classes). Where the engine names a field, `param` names it too. `key` is this gateway's
+name for the row; metrics and logs use it, clients never see it.
+"""
+
+_ENVOY_ALONE: Final = """
+What never became a request Envoy answers alone, in the same shape: what is not valid HTTP (400), headers that never
+end or a body that never comes (408), an upgrade to another protocol (403), an HTTP version that is not served (426).
 """
 
 # What happens to the rows of each section, in the order of the page.
@@ -42,75 +112,154 @@ SECTIONS: Final[Mapping[Action, tuple[str, str]]] = MappingProxyType({
         "Known to OpenAI's SDKs or to vLLM, and served by no part of this system: 404, as for an unknown URL.",
     ),
 })  # fmt: skip
+SERVED: Final = (Action.ROUTE, Action.STICKY, Action.LOCAL)
+_NO_DOC: Final = OperationDoc("", "")
 
 
 def api_page() -> str:
     """The page."""
-    sections = [_section(action) for action in SECTIONS]
-    return page("Operations", _HEAD, *sections, _headers())
+    sections = {
+        "Requests": _REQUESTS,
+        "Authentication": _AUTHENTICATION,
+        "Limits": _limits(),
+        "Operations": _overview(),
+        **{SECTIONS[action][0]: _served(action) for action in SERVED},
+        "Not served": _not_served(),
+        "Errors": _errors(),
+        "Causes": _causes(),
+        "Headers of requests": _request_headers(),
+        "Headers of answers": _response_headers(),
+        "CORS": _cors(),
+    }
+    parts = (f"## {title}\n\n{text.strip()}" for title, text in sections.items())
+    return page("API", _HEAD, _contents(sections), *parts)
 
 
-def _section(action: Action) -> str:
+def _contents(sections: Mapping[str, str]) -> str:
+    return "\n".join(f"- [{title}](#{title.lower().replace(' ', '-')})" for title in sections)
+
+
+def _rows(*actions: Action) -> Iterator[Operation]:
+    return (row for action in actions for row in OPERATIONS if row.action is action)
+
+
+def _limits() -> str:
+    limits = Settings().limits
+    rows = (
+        ("body of a request", f"{limits.max_body_bytes} bytes", "`limits.max_body_bytes`", "413 `request_too_large`"),
+        ("form with audio", f"{AUDIO_FORM_LIMIT_BYTES} bytes, as with OpenAI", "", "413 `audio_too_large`"),
+        (
+            "wait for the head of an answer",
+            f"{limits.max_wait_seconds:g} s, or what `x-stainless-read-timeout` asks for if that is less",
+            "`limits.max_wait_seconds`",
+            "504 `timeout`",
+        ),
+        ("length of an answer, in bytes or in time", "none", "", ""),
+        ("headers of a request", "60 KiB", "in Envoy's configuration", "431 `headers_too_large`"),
+        ("key", f"{MAX_KEY_LENGTH} characters", "", "401 `invalid_api_key`"),
+        ("id of a model in a path", f"{MAX_MODEL_ID_BYTES} bytes", "", "404 `model_not_found_retrieve`"),
+        (
+            "responses whose engine is remembered",
+            f"{MAX_RESPONSES} for {KEEP_SECONDS:g} s, each by the process that placed it",
+            "",
+            "404 `not_found`",
+        ),
+    )
+    return table(("what", "limit", "setting", "beyond it"), rows)
+
+
+def _overview() -> str:
+    rows = (
+        (row.method, code(row.path), code(row.id), f"[{OPERATION_DOCS[row.id].summary}](#{row.id})")
+        for row in _rows(*SERVED)
+    )
+    return table(("method", "path", "operation", "what it does"), rows)
+
+
+def _served(action: Action) -> str:
+    return "\n\n".join((SECTIONS[action][1], *map(_section, _rows(action))))
+
+
+def _section(operation: Operation) -> str:
+    """A whole section, or a short one that points to the operation that is the same but for its path."""
+    doc = OPERATION_DOCS[operation.id]
+    same = next(row for row in OPERATIONS if replace(OPERATION_DOCS.get(row.id, _NO_DOC), sdk=doc.sdk) == doc)
+    return operation_section(operation, doc) if same is operation else alias_section(operation, doc, same)
+
+
+def _not_served() -> str:
+    return "\n\n".join(_unserved(action) for action in SECTIONS if action not in SERVED)
+
+
+def _unserved(action: Action) -> str:
     title, meaning = SECTIONS[action]
-    rows = [_row(operation) for operation in OPERATIONS if operation.action is action]
-    head = (
-        "method",
-        "path",
-        "operation",
-        "what happens",
-        "model in",
-        "streaming",
-        "usage in",
-        "engine's task",
-        "notes",
+    rows = ((row.method, code(row.path), code(row.id), row.note) for row in _rows(action))
+    return f"### {title}\n\n{meaning}\n\n{table(('method', 'path', 'operation', 'notes'), rows)}"
+
+
+def _errors() -> str:
+    problem = Problem("model_not_found", {"model": "MODEL"})
+    openai, anthropic = (
+        json.dumps(json.loads(shape(problem, anthropic=flag, request_id="REQUEST-ID").body), indent=2)
+        for flag in (False, True)
     )
-    return f"## {title}\n\n{meaning}\n\n{table(head, rows)}"
+    exceptions = ((str(status), code(name), "yes" if again else "no") for status, (name, again) in _sorted_exceptions())
+    head = ("key", "status", "type", "code", "param", "message", "when", "retry")
+    rows = (error_row(key, row) for key, row in sorted(ERRORS.items(), key=lambda item: (item[1].status, item[0])))
+    return "\n\n".join((
+        _ERRORS.strip(),
+        f"```json\n{openai}\n```",
+        "Operations below `/v1/messages` fail in the shape of Anthropic's SDK:",
+        f"```json\n{anthropic}\n```",
+        _ERROR_TABLE.strip(),
+        table(head, rows),
+        _ENVOY_ALONE.strip(),
+        "SDKs branch on the status, and try some answers again by themselves (twice, unless they are told otherwise):",
+        table(("status", "exception of openai-python", "tried again"), exceptions),
+    ))  # fmt: skip
 
 
-def _row(operation: Operation) -> tuple[str, ...]:
+def _sorted_exceptions() -> list[tuple[int, tuple[str, bool]]]:
+    return sorted(SDK_EXCEPTIONS.items())
+
+
+def _causes() -> str:
+    rows = (
+        (
+            cause.title,
+            cause.meaning,
+            ", ".join(map(code, cause.errors)),
+            "every operation" if name in EVERYWHERE else "",
+        )
+        for name, cause in CAUSES.items()
+    )
+    return table(("cause", "meaning", "errors", "concerns"), rows)
+
+
+def _request_headers() -> str:
+    rows = ((code(name), treatment(name), meaning) for name, meaning in REQUEST_HEADERS.items())
     return (
-        operation.method,
-        code(operation.path),
-        code(operation.id),
-        operation.action.value,
-        operation.model_in.value,
-        operation.stream.value,
-        operation.usage_in.value,
-        ", ".join(sorted(operation.tasks)),
-        operation.note,
+        "What a client sends beside these is forwarded as it is, but for `x-envoy-*`, which Envoy removes.\n\n"
+        + table(("header", "what happens", "meaning"), rows)
     )
 
 
-_HEADERS: Final = (
-    (
-        "Chosen by the client",
-        (headers.ROUTING_STRATEGY, headers.READ_TIMEOUT),
-        "how an endpoint is picked (see [strategies.md](strategies.md)); how many seconds to wait for an answer",
-    ),
-    (
-        "Removed from requests",
-        headers.RESERVED_REQUEST_HEADERS,
-        "only the gateway sets them: a client that could would choose its engine",
-    ),
-    (
-        "Not forwarded to engines",
-        headers.NOT_FORWARDED,
-        "the client's business with the gateway; an engine with a key of its own gets that one",
-    ),
-    (
-        "Forwarded for some callers only",
-        headers.ENGINE_CONTROLS,
-        "engines obey them; removed unless the caller has the permission",
-    ),
-    ("Removed from answers", headers.NOT_RETURNED, "what engines and Envoy say about themselves"),
-    (
-        "Set on every answer",
-        (headers.REQUEST_ID, "openai-version"),
-        "the same id stands in the logs; answers of engines also carry openai-processing-ms",
-    ),
-)
+def _response_headers() -> str:
+    rows = ((code(name), where, meaning) for name, (where, meaning) in RESPONSE_HEADERS.items())
+    stopped = ((code(name), why) for name, why in STOPPED_RESPONSE_HEADERS.items())
+    return "\n\n".join((
+        table(("header", "on", "meaning"), rows),
+        "Removed from answers; from errors also `content-encoding`, `location` and `www-authenticate`:",
+        table(("header", "why"), stopped),
+    ))  # fmt: skip
 
 
-def _headers() -> str:
-    rows = ((title, ", ".join(map(code, names)), meaning) for title, names, meaning in _HEADERS)
-    return f"## Headers\n\n{table(('what', 'headers', 'why'), rows)}"
+def _cors() -> str:
+    rows = (
+        ("methods", ALLOWED_METHODS),
+        ("headers that a page may send", ALLOWED_HEADERS),
+        ("headers that a page may read", EXPOSED_HEADERS),
+    )
+    return f"{_CORS.strip()}\n\n" + table(
+        ("what is allowed", ""), ((what, ", ".join(map(code, names.split(", ")))) for what, names in rows)
+    )

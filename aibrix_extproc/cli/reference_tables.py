@@ -38,10 +38,11 @@ def errors_page() -> str:
     """The page of errors, by status."""
     head = ("key", "status", "type", "code", "param", "message", "when", "retry")
     ordered = sorted(ERRORS.items(), key=lambda item: (item[1].status, item[0]))
-    return page("Errors", _ERRORS_HEAD, table(head, (_error(key, row) for key, row in ordered)))
+    return page("Errors", _ERRORS_HEAD, table(head, (error_row(key, row) for key, row in ordered)))
 
 
-def _error(key: str, row: ErrorRow) -> tuple[str, ...]:
+def error_row(key: str, row: ErrorRow) -> tuple[str, ...]:
+    """A row of the table of errors."""
     return (
         code(key),
         str(row.status),

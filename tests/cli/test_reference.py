@@ -1,6 +1,7 @@
 """The generated pages: current, complete, the same everywhere."""
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,8 @@ from aibrix_extproc.cli.reference_markdown import code, table
 from aibrix_extproc.cli.reference_settings import EXAMPLE
 from aibrix_extproc.core.exchange.states import REQUEST_TABLE, RESPONSE_TABLE
 from aibrix_extproc.core.openai.errors import ERRORS
+from aibrix_extproc.core.openai.header_docs import REQUEST_HEADERS, RESPONSE_HEADERS
+from aibrix_extproc.core.openai.operation_doc_rows import OPERATION_DOCS
 from aibrix_extproc.core.openai.operation_rows import OPERATIONS
 from aibrix_extproc.core.openai.operations import Action
 from aibrix_extproc.core.routing.registry import STRATEGIES
@@ -39,6 +42,8 @@ def test_pages_are_what_the_code_says() -> None:
     ("name", "words"),
     [
         ("api.md", [f"| {row.method} | `{row.path}` | `{row.id}` |" for row in OPERATIONS]),
+        ("api.md", [f"\n### {name}\n" for name in OPERATION_DOCS]),
+        ("api.md", [f"\n| `{name}` |" for name in (*ERRORS, *REQUEST_HEADERS, *RESPONSE_HEADERS)]),
         ("errors.md", [f"| `{key}` | {row.status} |" for key, row in ERRORS.items()]),
         ("strategies.md", [f"\n## {name}\n" for name in STRATEGIES]),
         ("metrics.md", [f"| `{name}` |" for name in METRICS]),
@@ -84,10 +89,34 @@ def test_every_option_of_the_terminal_is_on_the_page(pages: dict[str, str], caps
         assert [option for option in sorted(options) if option not in section] == []
 
 
-def test_links_between_pages_lead_somewhere(pages: dict[str, str]) -> None:
-    for text in pages.values():
-        targets = [part.split(")")[0] for part in text.split("](")[1:]]
-        assert [target for target in targets if not target.startswith("#") and target not in PAGES] == []
+def anchors(text: str) -> set[str]:
+    titles = [line.lstrip("#").strip() for line in text.splitlines() if line.startswith("#")]
+    return {
+        "".join(char for char in title.lower().replace(" ", "-") if char.isalnum() or char in "-_") for title in titles
+    }
+
+
+def test_links_of_pages_lead_somewhere() -> None:
+    texts = {path.name: path.read_text() for path in DOCS.iterdir()}
+    wrong = []
+    for name, text in texts.items():
+        for link in re.findall(r"\]\(([^)\s]+)\)", text) if name.endswith(".md") else ():
+            page, _, anchor = link.partition("#")
+            if link.startswith(("http:", "https:")):
+                continue
+            if page.startswith("../"):
+                there = (DOCS / page).resolve().exists()
+            else:
+                there = (page or name) in texts and (not anchor or anchor in anchors(texts[page or name]))
+            if not there:
+                wrong.append(f"{name}: {link}")
+    assert wrong == []
+
+
+def test_contents_of_the_api_page_name_its_sections_in_order(pages: dict[str, str]) -> None:
+    titles = [line[3:] for line in pages["api.md"].splitlines() if line.startswith("## ")]
+    listed = [line[3:].partition("]")[0] for line in pages["api.md"].splitlines() if line.startswith("- [")]
+    assert listed == titles
 
 
 def test_pages_name_no_place_of_this_machine(pages: dict[str, str]) -> None:

@@ -1,0 +1,232 @@
+"""docs/openapi.json: the served operations as OpenAPI 3.1, for generators and gateways.
+
+Schemas are open: they say what is known of a body, and let everything else pass, as the gateway does. What OpenAPI has
+no word for stands in `x-aibrix-*` members.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from aibrix_extproc import __version__
+from aibrix_extproc.cli.reference_markdown import COMMAND
+from aibrix_extproc.cli.reference_operation import answer_types, request_type
+from aibrix_extproc.core.openai import headers
+from aibrix_extproc.core.openai.errors import ERRORS
+from aibrix_extproc.core.openai.header_docs import REQUEST_HEADERS, RESPONSE_HEADERS
+from aibrix_extproc.core.openai.operation_doc_rows import OPERATION_DOCS
+from aibrix_extproc.core.openai.operation_docs import BYTES, EVENTS, JSON, Field, OperationDoc
+from aibrix_extproc.core.openai.operation_errors import errors_of
+from aibrix_extproc.core.openai.operation_rows import OPERATIONS
+from aibrix_extproc.core.openai.operations import Action, Operation
+
+Json = dict[str, Any]
+
+_PARAMETER: Final = re.compile(r"\{(\w+)(?:\.\.\.)?\}")
+_REST: Final = re.compile(r"\{(\w+)\.\.\.\}")
+_SERVED: Final = (Action.ROUTE, Action.STICKY, Action.LOCAL)
+_DESCRIPTION: Final = (
+    "A fleet of vLLM engines as one OpenAI API. Take any OpenAI SDK; this document is for other clients. Members that "
+    "a schema does not list are forwarded as they are."
+)
+
+
+def openapi_document() -> str:
+    """The document as text."""
+    return json.dumps(_document(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _document() -> Json:
+    schemas, failures = _Schemas(), _Failures()
+    paths: Json = {}
+    for row in OPERATIONS:
+        if row.action in _SERVED:
+            made = _operation(row, OPERATION_DOCS[row.id], schemas)
+            made["responses"] |= failures.of(row)
+            paths.setdefault(_path(row), {})[row.method.lower()] = made
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "aibrix-extproc", "version": __version__, "description": _DESCRIPTION},
+        "x-generated-by": COMMAND,
+        "servers": [{"url": "/", "description": "The gateway. The base URL of an OpenAI SDK is this with /v1."}],
+        "security": [{"bearer": []}, {"x-api-key": []}],
+        "tags": [{"name": action.value} for action in _SERVED],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "description": "As OpenAI's SDKs send it."},
+                "x-api-key": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "x-api-key",
+                    "description": "As Anthropic's SDK sends it.",
+                },
+            },
+            "parameters": _header_parameters(),
+            "headers": _headers(),
+            "responses": failures.found,
+            "schemas": {**_error_schemas(), **schemas.found},
+        },
+    }
+
+
+def _path(row: Operation) -> str:
+    return _REST.sub(r"{\1}", row.path)
+
+
+class _Schemas:
+    """Schemas by name; operations with the same fields share one, named after the first."""
+
+    def __init__(self) -> None:
+        self.found: Json = {}
+        self._names: dict[tuple[Field, ...], str] = {}
+
+    def reference(self, fields: tuple[Field, ...], name: str) -> Json:
+        """A reference to the schema of an object with these fields."""
+        known = self._names.setdefault(fields, name)
+        if known == name:
+            self.found[name] = _object(fields)
+        return {"$ref": f"#/components/schemas/{known}"}
+
+
+def _object(fields: Sequence[Field]) -> Json:
+    made: Json = {"type": "object", "properties": {one.name: _value(one) for one in fields}}
+    required = [one.name for one in fields if one.required]
+    return made | ({"required": required} if required else {}) | {"additionalProperties": True}
+
+
+def _value(one: Field) -> Json:
+    if one.kind == "file":
+        return {"type": "string", "contentMediaType": BYTES, "description": one.meaning}
+    kinds = list(one.kinds)
+    made: Json = {"type": kinds[0] if len(kinds) == 1 else kinds, "description": one.meaning}
+    if one.values:
+        made["enum"] = [*one.values, None] if "null" in kinds else list(one.values)
+    if one.default:
+        made["default"] = json.loads(one.default)
+    return made
+
+
+def _operation(row: Operation, doc: OperationDoc, schemas: _Schemas) -> Json:
+    made: Json = {"operationId": row.id, "tags": [row.action.value], "summary": doc.summary}
+    notes = [*doc.openai, *doc.vllm, *doc.limits]
+    if notes:
+        made["description"] = "\n".join(f"- {note}" for note in notes)
+    parameters = list(_parameters(row, doc))
+    if parameters:
+        made["parameters"] = parameters
+    media = request_type(row)
+    if media and row.action is Action.ROUTE:
+        schema = schemas.reference(doc.request, f"{_camel(row.id)}Request")
+        made["requestBody"] = {"required": True, "content": {media: {"schema": schema}}}
+    made["responses"] = {"200": _answer(row, doc, schemas)} if answer_types(row, doc) else {}
+    made |= {"x-aibrix-action": row.action.value, "x-aibrix-model-in": row.model_in.value}
+    made |= {"x-aibrix-stream": row.stream.value, "x-aibrix-usage-in": row.usage_in.value}
+    return made | ({"x-aibrix-tasks": sorted(row.tasks)} if row.tasks else {})
+
+
+def _parameters(row: Operation, doc: OperationDoc) -> Iterator[Json]:
+    for name in _PARAMETER.findall(row.path):
+        rest = {"description": "May hold slashes, raw or as %2F."} if f"{{{name}...}}" in row.path else {}
+        yield {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, **rest}
+    for one in doc.query:
+        schema = {key: value for key, value in _value(one).items() if key != "description"}
+        yield {"name": one.name, "in": "query", "description": one.meaning, "schema": schema}
+    if row.action is Action.ROUTE:
+        yield {"$ref": f"#/components/parameters/{headers.ROUTING_STRATEGY}"}
+    if row.action is not Action.LOCAL:
+        yield {"$ref": f"#/components/parameters/{headers.READ_TIMEOUT}"}
+
+
+def _answer(row: Operation, doc: OperationDoc, schemas: _Schemas) -> Json:
+    content: Json = {}
+    for media in answer_types(row, doc):
+        if media == JSON:
+            content[media] = {"schema": schemas.reference(doc.answer, f"{_camel(row.id)}Answer")}
+        elif media == EVENTS:
+            content[media] = {"schema": {"type": "string", "description": doc.streaming}}
+        else:
+            content[media] = {"schema": {} if media == BYTES else {"type": "string"}}
+    names = [headers.REQUEST_ID, "openai-version"]
+    if row.action is not Action.LOCAL:
+        names.append("openai-processing-ms")
+    return {"description": doc.summary, "headers": _header_references(names), "content": content}
+
+
+class _Failures:
+    """Responses with errors; operations that can fail alike share one, named after the first."""
+
+    def __init__(self) -> None:
+        self.found: Json = {}
+        self._names: dict[tuple[bool, tuple[str, ...]], str] = {}
+
+    def of(self, row: Operation) -> Json:
+        """References to the failures of an operation, by status."""
+        by_status: dict[int, list[str]] = {}
+        for key in sorted(errors_of(row)):
+            by_status.setdefault(ERRORS[key].status, []).append(key)
+        return {str(status): self._reference(row, status, keys) for status, keys in sorted(by_status.items())}
+
+    def _reference(self, row: Operation, status: int, keys: Sequence[str]) -> Json:
+        wanted = f"{_camel(row.id)}{status}"
+        name = self._names.setdefault((row.anthropic, tuple(keys)), wanted)
+        if name == wanted:
+            self.found[name] = _failure(keys, anthropic=row.anthropic)
+        return {"$ref": f"#/components/responses/{name}"}
+
+
+def _failure(keys: Sequence[str], *, anthropic: bool) -> Json:
+    names = [headers.REQUEST_ID]
+    if any(ERRORS[key].retry_after_seconds is not None for key in keys):
+        names.append("retry-after")
+    if any(ERRORS[key].should_retry is not None for key in keys):
+        names.append("x-should-retry")
+    schema = {"$ref": f"#/components/schemas/{'AnthropicError' if anthropic else 'Error'}"}
+    return {
+        "description": "\n".join(f"- {key}: {ERRORS[key].when}" for key in keys),
+        "headers": _header_references(names),
+        "content": {JSON: {"schema": schema}},
+    }
+
+
+def _header_references(names: Sequence[str]) -> Json:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def _headers() -> Json:
+    numbers = {"openai-processing-ms", "retry-after"}
+    used = (headers.REQUEST_ID, "openai-version", "openai-processing-ms", "retry-after", "x-should-retry")
+    return {
+        name: {
+            "description": RESPONSE_HEADERS[name][1],
+            "schema": {"type": "integer" if name in numbers else "string"},
+        }
+        for name in used
+    }
+
+
+def _header_parameters() -> Json:
+    kinds = {headers.ROUTING_STRATEGY: "string", headers.READ_TIMEOUT: "number"}
+    return {
+        name: {"name": name, "in": "header", "description": REQUEST_HEADERS[name], "schema": {"type": kind}}
+        for name, kind in kinds.items()
+    }
+
+
+def _error_schemas() -> Json:
+    text, nullable = {"type": "string"}, {"type": ["string", "null"]}
+    error = {"message": text, "type": text, "param": nullable, "code": nullable}
+    anthropic = {"type": text, "message": text}
+    return {
+        "Error": _closed({"error": _closed(error)}),
+        "AnthropicError": _closed({"type": {"const": "error"}, "error": _closed(anthropic), "request_id": text}),
+    }
+
+
+def _closed(properties: Json) -> Json:
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def _camel(identifier: str) -> str:
+    return "".join(part.capitalize() for part in identifier.split("_"))

@@ -1,0 +1,90 @@
+"""The part of docs/api.md about one operation: how to call it, what comes back, what differs, what can go wrong."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from aibrix_extproc.cli.reference_markdown import code, table
+from aibrix_extproc.core.openai.operation_docs import EVENTS, FORM, JSON, Field, OperationDoc
+from aibrix_extproc.core.openai.operation_errors import CAUSES, errors_by_cause
+from aibrix_extproc.core.openai.operations import Action, ModelIn, Operation, Stream, UsageIn
+
+EVERYWHERE: Final = ("key", "gateway")  # causes that need no mention with each operation
+_HOST: Final = "https://HOST"
+
+
+def operation_section(operation: Operation, doc: OperationDoc) -> str:
+    """A section of its own; its heading is the operation's id."""
+    return "\n\n".join(part for part in _parts(operation, doc) if part)
+
+
+def alias_section(operation: Operation, doc: OperationDoc, same: Operation) -> str:
+    """The section of an operation that is another one at a second path."""
+    heading, *sample = list(_parts(operation, doc))[:4]
+    return "\n\n".join((heading, *sample, f"The same as [{same.id}](#{same.id})."))
+
+
+def _parts(operation: Operation, doc: OperationDoc) -> Iterator[str]:
+    yield f"### {operation.id}"
+    yield f"`{operation.method} {operation.path}`"
+    yield f"{doc.summary}."
+    yield f"```python\n{doc.sdk.replace('HOST', _HOST)}\n```"
+    yield table(("what", "how"), _facts(operation, doc))
+    yield _fields("in the query string", doc.query, "required")
+    yield _fields("in the request", doc.request, "required")
+    yield _fields("in the answer", doc.answer, "always there")
+    yield _points("Differences to OpenAI", doc.openai)
+    yield _points("Differences to a vLLM server", doc.vllm)
+    yield _points("Limits of its own", doc.limits)
+    yield _errors(operation)
+
+
+def _facts(operation: Operation, doc: OperationDoc) -> Iterator[tuple[str, str]]:
+    yield "what happens", operation.action.value + (f" ({operation.note})" if operation.note else "")
+    if operation.model_in is not ModelIn.NONE:
+        yield "model in", operation.model_in.value
+    if operation.tasks:
+        yield "engines that can", " or ".join(sorted(operation.tasks))
+    if request_type(operation):
+        yield "request", code(request_type(operation))
+    yield "answer", " or ".join(map(code, answer_types(operation, doc))) or "always an error"
+    if operation.stream is not Stream.NONE:
+        yield "stream", doc.streaming
+    if operation.usage_in is not UsageIn.NONE:
+        yield "usage in", code(operation.usage_in.value)
+    if operation.action is Action.ROUTE and operation.prompt_param:
+        yield "too long a prompt", f"400 `context_length_exceeded` with param {code(operation.prompt_param)}"
+
+
+def request_type(operation: Operation) -> str:
+    """The media type of the request's body, empty if it has none."""
+    return {ModelIn.JSON: JSON, ModelIn.FORM: FORM}.get(operation.model_in, "")
+
+
+def answer_types(operation: Operation, doc: OperationDoc) -> tuple[str, ...]:
+    """The media types of a good answer."""
+    return doc.answer_types if operation.stream is Stream.NONE else (*doc.answer_types, EVENTS)
+
+
+def _fields(title: str, fields: Sequence[Field], presence: str) -> str:
+    if not fields:
+        return ""
+    return table((title, "type", presence, "meaning"), (_field(one) for one in fields))
+
+
+def _field(one: Field) -> tuple[str, ...]:
+    meaning = one.meaning
+    if one.values:
+        meaning += f": {', '.join(map(code, one.values))}"
+    if one.default:
+        meaning += f" (default {code(one.default)})"
+    return code(one.name), " or ".join(one.kinds), "yes" if one.required else "no", meaning
+
+
+def _points(title: str, points: Sequence[str]) -> str:
+    return f"{title}:\n\n" + "\n".join(f"- {one}" for one in points) if points else ""
+
+
+def _errors(operation: Operation) -> str:
+    own = {cause: keys for cause, keys in errors_by_cause(operation).items() if cause not in EVERYWHERE}
+    rows = ((f"[{CAUSES[cause].title}](#causes)", ", ".join(map(code, keys))) for cause, keys in own.items())
+    return table(("cause of errors", "errors, besides [those of every operation](#causes)"), rows)

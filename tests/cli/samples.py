@@ -1,0 +1,34 @@
+"""The samples of the reference as the SDK sends them, and the schemas that requests and answers must follow."""
+
+import io
+from typing import Any
+
+import httpx2
+import openai
+from openapi_schema_validator import OAS31Validator
+
+HOST = "http://gateway.example"
+_ANSWER = {"object": "list", "data": [{"object": "embedding", "embedding": []}]}  # what every call can read
+
+
+def sent_by(sample: str) -> httpx2.Request:
+    """The request that the SDK makes of a sample."""
+    seen: list[httpx2.Request] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        request.read()
+        seen.append(request)
+        return httpx2.Response(200, json=_ANSWER)
+
+    transport = httpx2.Client(transport=httpx2.MockTransport(answer))
+    with openai.OpenAI(base_url=f"{HOST}/v1", api_key="sk-x", http_client=transport, max_retries=0) as client:
+        names = {"client": client, "open": lambda *_: io.BytesIO(b"RIFF"), "object": object}
+        eval(sample.replace("HOST", HOST), {"__builtins__": {}}, names)
+    (request,) = seen
+    return request
+
+
+def faults(document: dict[str, Any], name: str, value: object) -> list[str]:
+    """Where a value does not follow the schema of this name."""
+    schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
+    return [error.message for error in OAS31Validator(schema).iter_errors(value)]

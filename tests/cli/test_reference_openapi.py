@@ -1,0 +1,148 @@
+"""docs/openapi.json: valid, complete, and true for the SDK's requests and for the engines' answers."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from aibrix_extproc.cli.reference_openapi import openapi_document
+from aibrix_extproc.core.openai.errors import ERRORS, Problem, shape
+from aibrix_extproc.core.openai.listing import ModelCard, model_list, one_model
+from aibrix_extproc.core.openai.operation_doc_rows import OPERATION_DOCS
+from aibrix_extproc.core.openai.operation_errors import SDK_EXCEPTIONS
+from aibrix_extproc.core.openai.operation_rows import OPERATIONS, ROUTER
+from aibrix_extproc.core.openai.operations import Action, Match, Operation
+from aibrix_extproc.core.openai.paths import normalise
+from tests.cli.samples import HOST, faults, sent_by
+
+SERVED = tuple(row for row in OPERATIONS if row.action in (Action.ROUTE, Action.STICKY, Action.LOCAL))
+SAMPLED = tuple(row for row in SERVED if OPERATION_DOCS[row.id].sdk.startswith("client."))
+ABSENT = tuple(row for row in OPERATIONS if row.action not in (Action.ROUTE, Action.STICKY, Action.LOCAL))
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(openapi_document())
+    return found
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield method.upper(), path, operation
+
+
+def described(document: dict[str, Any], row: Operation) -> dict[str, Any]:
+    return next(operation for _, _, operation in operations(document) if operation["operationId"] == row.id)
+
+
+def resolved(document: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+    while "$ref" in node:
+        target: Any = document
+        for step in node["$ref"].removeprefix("#/").split("/"):
+            target = target[step]
+        node = target
+    return node
+
+
+@pytest.mark.slow
+def test_document_is_valid_openapi(document: dict[str, Any]) -> None:
+    assert [str(error) for error in OpenAPIV31SpecValidator(document).iter_errors()] == []
+
+
+@pytest.mark.slow
+def test_broken_document_would_be_found(document: dict[str, Any]) -> None:
+    broken = json.loads(json.dumps(document))
+    del broken["paths"]["/v1/models/{model}"]["get"]["parameters"]
+    assert list(OpenAPIV31SpecValidator(broken).iter_errors())
+
+
+def test_every_served_operation_is_there_and_no_other(document: dict[str, Any]) -> None:
+    found = {(method, path, one["operationId"]) for method, path, one in operations(document)}
+    assert found == {(row.method, row.path.replace("...", ""), row.id) for row in SERVED}
+    assert not {row.id for row in ABSENT} & {one["operationId"] for _, _, one in operations(document)}
+
+
+def test_every_reference_is_used_and_leads_somewhere(document: dict[str, Any]) -> None:
+    text = json.dumps(document)
+    referred = set(re.findall(r'"\$ref": "#/components/(\w+/[\w-]+)"', text))
+    components = document["components"]
+    there = {f"{kind}/{name}" for kind in components if kind != "securitySchemes" for name in components[kind]}
+    assert referred == there
+
+
+@pytest.mark.parametrize("row", SERVED, ids=lambda row: row.id)
+def test_operation_says_what_its_row_says(row: Operation, document: dict[str, Any]) -> None:
+    one = described(document, row)
+    assert one["x-aibrix-action"] == row.action.value
+    assert one["x-aibrix-model-in"] == row.model_in.value
+    assert one["x-aibrix-stream"] == row.stream.value
+    assert ("requestBody" in one) is (row.action is Action.ROUTE)
+    good = one["responses"].get("200", {"content": {}})["content"]
+    assert ("text/event-stream" in good) is (row.stream.value != "-")
+    shapes = {
+        resolved(document, resolved(document, failure)["content"]["application/json"]["schema"])["required"][0]
+        for status, failure in one["responses"].items()
+        if status != "200"
+    }
+    assert shapes == {"type" if row.anthropic else "error"}
+
+
+@pytest.mark.parametrize("key", ERRORS)
+def test_every_error_follows_its_schema(key: str, document: dict[str, Any]) -> None:
+    words = dict.fromkeys(re.findall(r"\{(\w+)\}", ERRORS[key].message), "x")
+    problem = Problem(key, words)
+    assert faults(document, "Error", json.loads(shape(problem).body)) == []
+    assert faults(document, "AnthropicError", json.loads(shape(problem, anthropic=True, request_id="x").body)) == []
+
+
+@pytest.mark.parametrize("wrong", [{"code": 404}, {"param": 1}, {"message": None}, {"extra": "x"}])
+def test_error_out_of_shape_is_refused_by_the_schema(wrong: dict[str, object], document: dict[str, Any]) -> None:
+    body = {"message": "m", "type": "t", "param": None, "code": None, **wrong}
+    assert faults(document, "Error", {"error": body})
+
+
+def test_models_follow_their_schemas(document: dict[str, Any]) -> None:
+    cards = (ModelCard("base", max_model_len=8), ModelCard("lora", parent="base"))
+    assert faults(document, "ListModelsAnswer", json.loads(model_list(cards))) == []
+    for card in cards:
+        assert faults(document, "RetrieveModelAnswer", json.loads(one_model(card))) == []
+
+
+# --- the samples, sent by the SDK
+
+
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # says the SDK of translations
+@pytest.mark.parametrize("row", SAMPLED, ids=lambda row: row.id)
+def test_sample_of_the_sdk_asks_for_its_operation(row: Operation, document: dict[str, Any]) -> None:
+    request = sent_by(OPERATION_DOCS[row.id].sdk)
+    match = ROUTER.match(request.method, normalise(request.url.raw_path.decode()))
+    assert isinstance(match, Match)
+    assert match.operation is row
+    accepted = described(document, row).get("requestBody", {"content": {}})["content"]
+    if accepted:
+        media = request.headers["content-type"].partition(";")[0]
+        assert media in accepted
+        if media == "application/json":
+            schema = accepted[media]["schema"]["$ref"].rpartition("/")[2]
+            assert faults(document, schema, json.loads(request.content)) == []
+
+
+def test_only_samples_of_anthropics_sdk_are_not_sent() -> None:
+    assert {row.id for row in SERVED} - {row.id for row in SAMPLED} == {row.id for row in SERVED if row.anthropic}
+
+
+@pytest.mark.parametrize(("status", "name"), [(status, name) for status, (name, _) in SDK_EXCEPTIONS.items()])
+def test_status_raises_the_exception_that_the_page_names(status: int, name: str) -> None:
+    transport = httpx2.Client(transport=httpx2.MockTransport(lambda _: httpx2.Response(status, json={"error": {}})))
+    with (
+        openai.OpenAI(base_url=HOST, api_key="sk-x", http_client=transport, max_retries=0) as client,
+        pytest.raises(openai.APIStatusError) as raised,
+    ):
+        client.models.list()
+    assert type(raised.value).__name__ == name
