@@ -36,6 +36,14 @@ class Child:
     def running(self) -> bool:
         return self._process.poll() is None
 
+    def peak_mib(self) -> int:
+        """The most memory that it ever held; 0 where the system does not say."""
+        status = Path(f"/proc/{self.pid}/status")
+        if not status.exists():
+            return 0
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) // 1024
+
     def output(self) -> str:
         return self.log.read_text(errors="replace")
 

@@ -188,8 +188,10 @@ def test_req_23_expect_100_continue_is_answered_at_once(stack: Stack) -> None:
 @pytest.mark.slow
 def test_req_24_a_body_of_40_mb_passes(stack: Stack) -> None:
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 40_000_000}}
-    answer = stack.post(PATH, CHAT | {"messages": [{"role": "user", "content": [image]}]})
-    assert answer.status == 200, answer
+    for _ in range(3):
+        answer = stack.post(PATH, CHAT | {"messages": [{"role": "user", "content": [image]}]})
+        assert answer.status == 200, answer
+    assert stack.worker.child.peak_mib() < 400  # Python and gRPC, and some copies of one body
 
 
 @pytest.mark.slow
