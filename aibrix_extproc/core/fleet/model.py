@@ -45,8 +45,9 @@ class ServedModel:
 class Endpoint:
     """The `ip:port` of one engine port that can be picked.
 
-    `identity` is stable for the life of one engine process (pod uid and port; for a file, its address) and keys its
-    load, so a pod replaced under the same name or address is a new endpoint.
+    `identity` is stable for the life of one engine process (pod uid, address and port; for a file, its address) and
+    keys its load, so a pod replaced under the same name or address, or given another address, is a new endpoint.
+    `address` is empty while a pod has none; such an endpoint is never ready.
     """
 
     identity: str
@@ -54,6 +55,7 @@ class Endpoint:
     name: str = ""  # for people: pod name or host name
     engine: str = "vllm"
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # AIBrix's, those for routing
     models: tuple[ServedModel, ...] = ()
     tasks: frozenset[Task] = frozenset()  # empty: unknown, so nothing is refused because of it
     health: Health = Health.UNKNOWN
