@@ -6,8 +6,8 @@ Everything happens on the event loop of one thread, so there is no lock; a reade
 import asyncio
 from collections.abc import Callable, Iterable
 
-from aibrix_extproc.core.fleet.model import Snapshot
-from aibrix_extproc.core.fleet.reduce import Change, declared, reduce
+from aibrix_extproc.core.fleet.model import Endpoint, Snapshot
+from aibrix_extproc.core.fleet.reduce import Change, askable, declared, reduce
 
 Subscriber = Callable[[Snapshot], None]
 
@@ -29,6 +29,11 @@ class FleetStore:
     def known(self) -> bool:
         """True once every source has listed and every endpoint was asked once, whatever it answered."""
         return self._fleet.snapshot.known
+
+    @property
+    def askable(self) -> tuple[Endpoint, ...]:
+        """The endpoints whose engines are worth asking."""
+        return askable(self._fleet)
 
     def apply(self, change: Change) -> None:
         """Fold one change in; subscribers hear of it only when readers would see a difference."""

@@ -50,6 +50,8 @@ class Observed:
 SourceChange = Listed | Changed | Gone
 Change = SourceChange | Observed
 
+# What a source may say of an endpoint for the engine's own word to count; else the source knows what is to happen.
+ASKED: Final = frozenset({Health.UNKNOWN, Health.READY})
 _BEFORE_LISTING: Final[Mapping[str, Endpoint]] = MappingProxyType({})
 
 
@@ -78,10 +80,20 @@ def reduce(fleet: Fleet, change: Change) -> Fleet:
         case Listed(source, endpoints):
             return _given(fleet, source, {endpoint.identity: endpoint for endpoint in endpoints}, listed=True)
         case Changed(source, endpoint):
-            return _given(fleet, source, {**_of(fleet, source), endpoint.identity: endpoint})
+            changed = {**_of(fleet, source), endpoint.identity: endpoint}
+            return _given(fleet, source, changed, touched={endpoint.identity})
         case Gone(source, identity):
             kept = {key: endpoint for key, endpoint in _of(fleet, source).items() if key != identity}
-            return _given(fleet, source, kept)
+            return _given(fleet, source, kept, touched={identity})
+
+
+def askable(fleet: Fleet) -> tuple[Endpoint, ...]:
+    """The endpoints whose engines are worth asking: not those of which a source says that they are not to be picked."""
+    first: dict[str, Endpoint] = {}
+    for given in fleet.sources.values():
+        for identity, endpoint in given.items():
+            first.setdefault(identity, endpoint)
+    return tuple(endpoint for endpoint in first.values() if endpoint.health in ASKED)
 
 
 def _of(fleet: Fleet, source: str) -> Mapping[str, Endpoint]:
@@ -90,19 +102,38 @@ def _of(fleet: Fleet, source: str) -> Mapping[str, Endpoint]:
     return fleet.sources[source]
 
 
-def _given(fleet: Fleet, source: str, endpoints: dict[str, Endpoint], *, listed: bool = False) -> Fleet:
+def _given(
+    fleet: Fleet, source: str, endpoints: dict[str, Endpoint], *, listed: bool = False, touched: set[str] | None = None
+) -> Fleet:
     """Replace what one source gives; observations of endpoints that nobody gives any more are dropped."""
     before = _of(fleet, source)
     unlisted = fleet.unlisted - {source} if listed else fleet.unlisted
-    if before == endpoints and unlisted == fleet.unlisted:
+    touched = {
+        key for key in touched or before.keys() | endpoints.keys() if _differ(before.get(key), endpoints.get(key))
+    }
+    if not touched and unlisted == fleet.unlisted:
         return fleet
     sources = MappingProxyType({**fleet.sources, source: MappingProxyType(endpoints)})
-    touched = {key for key in before.keys() | endpoints.keys() if before.get(key) != endpoints.get(key)}
-    lost = {key for key in touched if not any(key in given for given in sources.values())}
-    observed = {key: seen for key, seen in fleet.observed.items() if key not in lost}
+    observed = dict(fleet.observed)
+    for key in touched & observed.keys():
+        given = _first(sources, key)
+        if given is None:
+            del observed[key]
+        elif given.health not in ASKED:
+            # Kept for its models; its health is old news once the source lets the engine be asked again.
+            observed[key] = replace(observed[key], health=Health.UNKNOWN, detail="")
     return _settled(
         replace(fleet, sources=sources, unlisted=unlisted, observed=MappingProxyType(observed)), touched=touched
     )
+
+
+def _differ(one: Endpoint | None, other: Endpoint | None) -> bool:
+    return one is not other and one != other  # the first test spares nearly all of the second in a large fleet
+
+
+def _first(sources: Mapping[str, Mapping[str, Endpoint]], identity: str) -> Endpoint | None:
+    """What the first source that knows an endpoint says of it."""
+    return next((given[identity] for given in sources.values() if identity in given), None)
 
 
 def _observe(fleet: Fleet, seen: Observed) -> Fleet:
@@ -127,7 +158,7 @@ def _settled(fleet: Fleet, touched: set[str]) -> Fleet:
     merged = dict(fleet.merged)
     for identity in touched:
         merged.pop(identity, None)
-        given = next((given[identity] for given in fleet.sources.values() if identity in given), None)
+        given = _first(fleet.sources, identity)
         if given is not None:
             merged[identity] = _seen(given, fleet.observed.get(identity))
     before = fleet.snapshot
@@ -145,7 +176,7 @@ def _seen(given: Endpoint, seen: Observed | None) -> Endpoint:
         return replace(given, models=_unique(given.models))
     # A source that says "not ready" or "draining" knows what is about to happen; one that says nothing, or "ready" in
     # advance, gives way to what the engine answers.
-    asked = given.health in (Health.UNKNOWN, Health.READY)
+    asked = given.health in ASKED and seen.health is not Health.UNKNOWN
     return replace(
         given,
         models=_served(given.models, seen.models or ()),

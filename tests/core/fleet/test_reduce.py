@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aibrix_extproc.core.fleet.model import Endpoint, Health, ServedModel, Task
-from aibrix_extproc.core.fleet.reduce import Change, Changed, Fleet, Gone, Listed, Observed, declared, reduce
+from aibrix_extproc.core.fleet.reduce import Change, Changed, Fleet, Gone, Listed, Observed, askable, declared, reduce
 
 CHAT = ServedModel("chat-m", max_model_len=4096)
 LORA = ServedModel("lora-a", parent="chat-m")
@@ -208,3 +208,25 @@ def test_any_order_of_changes_keeps_snapshots_consistent_and_versions_honest(cha
         assert reduce(fleet, change) is fleet
         for model, ready_ones in after.ready_by_model.items():
             assert all(one.health is Health.READY and one in after.by_model[model] for one in ready_ones)
+
+
+def test_engines_of_endpoints_that_a_source_holds_back_are_not_asked() -> None:
+    given = tuple(an_endpoint(health.value, health=health) for health in Health)
+    assert {one.health for one in askable(a_fleet(Listed("file", given)))} == {Health.READY, Health.UNKNOWN}
+
+
+def test_endpoint_held_back_and_let_go_again_counts_by_its_source_until_its_engine_is_asked_anew() -> None:
+    refused = Observed("e1", Health.UNREACHABLE, models=(CHAT,), detail="refused")
+    steps: list[tuple[Change, Health, str]] = [
+        (Listed("file", (an_endpoint(health=Health.READY),)), Health.READY, ""),
+        (refused, Health.UNREACHABLE, "refused"),
+        (Changed("file", an_endpoint(health=Health.NOT_READY)), Health.NOT_READY, ""),
+        (Changed("file", an_endpoint(health=Health.READY)), Health.READY, ""),
+        (refused, Health.UNREACHABLE, "refused"),
+    ]
+    fleet = a_fleet()
+    for change, health, detail in steps:
+        fleet = reduce(fleet, change)
+        (endpoint,) = fleet.snapshot.endpoints
+        assert (endpoint.health, endpoint.detail) == (health, detail)
+    assert fleet.snapshot.endpoints[0].models == (CHAT,)
