@@ -11,7 +11,6 @@ from typing import Final, TextIO
 
 from aibrix_extproc.conformance import files, sdk
 from aibrix_extproc.conformance.case import Case, Need, Verdict
-from aibrix_extproc.conformance.masking import Mask
 from aibrix_extproc.conformance.probe import look
 from aibrix_extproc.conformance.run import Run
 from aibrix_extproc.conformance.screen import Screen
@@ -37,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--forbidden-key", metavar="KEY", help="a valid key that may not use the chat model, for AUTH-07")
     for need, option in OPTION.items():
-        add(option, metavar="MODEL", help=f"the {need} (the first that is listed and works)")
+        add(option, metavar="MODEL", help=f"the {need} to ask (the first that is listed and works)")
     add("--context-length", type=_positive, metavar="TOKENS",
         help="of the chat model (what the models list says)")  # fmt: skip
     add("--insecure", action="store_true", help="take any TLS certificate")
@@ -67,8 +66,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         return _run(args, sys.stdout)
     except UsageError as error:
-        secrets = tuple(key for key in (args.api_key, args.forbidden_key) if key)
-        sys.stderr.write(f"aibrix-extproc conformance: {Mask(secrets)(str(error))}\n")
+        sys.stderr.write(f"aibrix-extproc conformance: {error}\n")
         return EXIT_USAGE
 
 

@@ -9,6 +9,7 @@ from typing import Final
 from aibrix_extproc.conformance import samples
 from aibrix_extproc.conformance.bench import Bench
 from aibrix_extproc.conformance.case import Mismatch, Need
+from aibrix_extproc.conformance.masking import Mask, bounded
 from aibrix_extproc.conformance.target import OPTION, Card, Deployment, Target, UsageError
 from aibrix_extproc.conformance.wire import Answer
 
@@ -25,9 +26,8 @@ def look(target: Target) -> Deployment:
     _check_key(target, listed)
     cards = _cards(listed)
     if not cards and not target.named:
-        raise UsageError(
-            f"GET {target.origin.base_url}/models lists no models ({_brief(listed)}), and none was named with --model"
-        )
+        said = _brief(target, listed)
+        raise UsageError(f"{target.origin.base_url}/models lists no models ({said}), and none was named with --model")
     without_key = _ask(target, lambda bench: bench.send("GET", "/v1/models", key=False))
     tried = list(dict.fromkeys([*target.named.values(), *(card.id for card in cards)]))[:MOST_MODELS]
     serves = {model: served(target, model) for model in tried}
@@ -63,8 +63,10 @@ def _check_key(target: Target, listed: Answer) -> None:
     if listed.status not in (401, 403):
         return
     if target.api_key is None:
-        raise UsageError(f"{target.origin.base_url} wants an API key; give it with --api-key ({_brief(listed)})")
-    raise UsageError(f"{target.origin.base_url} refuses the API key ({_brief(listed)})")
+        raise UsageError(
+            f"{target.origin.base_url} wants an API key; give it with --api-key ({_brief(target, listed)})"
+        )
+    raise UsageError(f"{target.origin.base_url} refuses the API key ({_brief(target, listed)})")
 
 
 def _cards(listed: Answer) -> tuple[Card, ...]:
@@ -160,10 +162,10 @@ def _contexts(
     return contexts
 
 
-def _brief(answer: Answer) -> str:
+def _brief(target: Target, answer: Answer) -> str:
     """The status with the error's message, or with the beginning of what came instead."""
     try:
         message = str(answer.json()["error"]["message"])
     except (Mismatch, KeyError, TypeError):
         message = str(answer).partition(" ")[2]
-    return f"{answer.status}: {' '.join(message.split())[:_SHOWN]}"
+    return f"{answer.status}: {bounded(Mask(target.secrets)(message), _SHOWN)}"

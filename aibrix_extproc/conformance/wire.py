@@ -6,6 +6,7 @@ Connects directly, never through a proxy of the environment: a proxy would be ju
 import contextlib
 import http.client
 import json
+import re
 import select
 import socket
 import ssl
@@ -18,6 +19,7 @@ from aibrix_extproc.conformance.target import Origin
 
 SHOWN_BYTES: Final = 20_000  # of a body in a message; masked and cut shorter later
 READ_BYTES: Final = 65_536
+_STATUS_LINE: Final = re.compile(r"HTTP/1\.[01] (\d{3})(?: |$)")
 
 Body = bytes | Iterable[bytes] | None
 
@@ -96,7 +98,9 @@ class Line:
         while data := response.read1(READ_BYTES):
             on_data(data)
             parts.append(data)
-        response.read()  # raises if the body is cut short, which read1 takes for its end
+        if response.length:  # read1 takes a body cut short for its end
+            raise http.client.IncompleteRead(b"".join(parts), response.length)
+        response.read()  # of nothing: frees the connection for the next request
         received_headers = tuple((name.lower(), value) for name, value in response.getheaders())
         return Answer(response.status, received_headers, b"".join(parts))
 
@@ -130,14 +134,14 @@ def parsed(answer: bytes) -> Answer:
     """A response that was read to its end on a raw connection; Mismatch if it is none."""
     head, separator, body = answer.partition(b"\r\n\r\n")
     status, *lines = head.decode("latin-1").split("\r\n")
-    words = status.split(" ", 2)
-    if not separator or not status.startswith("HTTP/1.") or not words[1].isdigit():
+    code = _STATUS_LINE.match(status)
+    if not separator or not code:
         raise Mismatch("an HTTP/1 response", repr(answer[:200]))
     pairs = (line.partition(":") for line in lines)
     headers = tuple((name.strip().lower(), value.strip()) for name, _, value in pairs)
     if ("transfer-encoding", "chunked") in headers:
         body = _unchunked(body)
-    return Answer(int(words[1]), headers, body)
+    return Answer(int(code[1]), headers, body)
 
 
 def _unchunked(data: bytes) -> bytes:

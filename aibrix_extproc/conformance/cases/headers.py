@@ -89,7 +89,7 @@ def _engine_controls(bench: Bench) -> None:
 
 
 def _organization(bench: Bench) -> None:
-    client = bench.client(organization="org-conformance", project="proj-conformance")
+    client = bench.client(organization="org-conformance", project="proj-conformance", _strict_response_validation=True)
     made = client.chat.completions.create(model=bench.model(), messages=list(samples.HELLO), max_tokens=4)
     check(made.choices, "a completion", made)
 
