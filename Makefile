@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help run test fix lint types unit bench reference test-sdks clean
+.PHONY: help run test fix lint types unit bench reference conformance test-sdks clean
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -45,6 +45,9 @@ bench: .venv/.done ## measure against plain Envoy and write docs/benchmarks.md
 
 reference: .venv/.done ## write the generated reference pages
 	$(BIN)/aibrix-extproc reference --write
+
+conformance: .venv/.done ## verify a running deployment (ARGS="--base-url http://127.0.0.1:8080/v1 --api-key KEY")
+	@$(BIN)/aibrix-extproc conformance $(ARGS)
 
 clean:           ## remove what the other targets made
 	rm -rf .venv .venvs dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
