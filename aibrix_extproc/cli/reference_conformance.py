@@ -32,10 +32,10 @@ exactly was expected and what came; keys are masked. `--json` and `--junit` writ
 A case is skipped, with the reason, where the deployment lacks what it asks about. `--select` takes groups, `--only`
 and `--skip` take IDs, `--quick` leaves out what moves tens of megabytes or opens hundreds of streams, and `--list`
 shows what is left. Large cases load the deployment: 200 streams at a time (`--streams`), bodies over its limit
-(`--body-limit-mib` must be more than it takes). Two cases ask for what must be refused, and change nothing
-where it is: MOD-05 for the deletion of the chat model, AUTH-10 for the administration of engines, without the bodies
-that those would obey. Connections are direct; proxies named in the environment are not used. The OpenAI SDK may be 1.109 or any later one; the result can differ
-between generations, so verify with the one that your applications use.
+(`--body-limit-mib` must be more than it takes). Two cases ask for what must be refused, and change nothing where it is:
+MOD-05 for the deletion of the chat model, AUTH-10 for the administration of engines, without the bodies that those
+would obey. Connections are direct; proxies named in the environment are not used. The OpenAI SDK may be 1.109 or any
+later one; the result can differ between generations, so verify with the one that your applications use.
 
 HDR-09 asks for HTTP/1.0 and HTTP/1.1; the SDK speaks HTTP/2 only with further packages.
 """
