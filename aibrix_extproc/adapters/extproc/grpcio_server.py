@@ -126,7 +126,9 @@ class GrpcioServer:
         try:
             read: Callable[[], Awaitable[object]] = context.read
             while isinstance(message := await read(), ProcessingRequest):
-                for reply in session.receive(message):
+                replies = session.receive(message)
+                del message  # a large body must not live until the next message comes
+                for reply in replies:
                     await context.write(reply)
                 while session.pending is not None:
                     for reply in session.resume(await session.pending):

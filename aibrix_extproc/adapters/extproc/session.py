@@ -69,25 +69,28 @@ class Session:
             logger.warning("a message of an unknown kind was ignored")
             return []
         self._phase = phase
-        replies = self._guarded(lambda: self._advance(codec.decode(message, phase, started, self._make_id)))
+        replies = self._guarded(self._take, message, phase, started)
         self._desk.timed(phase, self._clock() - started)
         return replies
 
     def resume(self, answer: events.Answer | None) -> list[bytes]:
         """Replies once `pending` has come true; None stands for one that failed."""
         self.pending = None
-        return self._after_bug() if answer is None else self._guarded(lambda: self._advance(answer))
+        return self._after_bug() if answer is None else self._guarded(self._advance, answer)
 
     def expire(self) -> list[bytes]:
         """Replies now that the deadline has passed; none if the answer was quicker."""
         if self._closed or not self._exchange.answerable:
             return []
-        return self._guarded(lambda: self._advance(events.DeadlineReached(self._clock())))
+        return self._guarded(self._advance, events.DeadlineReached(self._clock()))
 
-    def _guarded(self, step: Callable[[], list[bytes]]) -> list[bytes]:
+    def _take(self, message: ProcessingRequest, phase: Phase, at: float) -> list[bytes]:
+        return self._advance(codec.decode(message, phase, at, self._make_id))
+
+    def _guarded(self, step: Callable[..., list[bytes]], *arguments: object) -> list[bytes]:
         """Run one step; whatever goes wrong, Envoy gets an answer to the message it waits for."""
         try:
-            return step()
+            return step(*arguments)
         except ProtocolViolation as violation:
             logger.warning("protocol violation: %s", violation)
         except Exception:

@@ -8,6 +8,7 @@ from aibrix_extproc.core.exchange.response_side import ResponseSide
 from aibrix_extproc.core.exchange.states import RESPONSE_EVENTS, Mode, ProtocolViolation
 from aibrix_extproc.core.openai.errors import Problem
 
+_NOTED = frozenset({Immediate, Taken, Moved})
 _LATE = (events.Admitted, events.Answered, events.Placed, events.Refused, events.DeadlineReached)
 
 
@@ -44,7 +45,8 @@ class Exchange:
         else:
             outputs = self._request.receive(event)
         for output in outputs:
-            self._note(output)
+            if type(output) in _NOTED:
+                self._note(output)
         return outputs
 
     def internal_error(self) -> tuple[Output, ...]:

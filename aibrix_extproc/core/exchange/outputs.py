@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum, StrEnum
+from enum import StrEnum
 
 from aibrix_extproc.core.exchange.events import Cause
 from aibrix_extproc.core.fleet.placement import Placement, RouteQuery
@@ -10,7 +10,7 @@ from aibrix_extproc.core.openai.caller import Caller
 from aibrix_extproc.core.openai.operations import Operation
 
 
-class Phase(Enum):
+class Phase(StrEnum):
     """The ext_proc message that a reply answers."""
 
     REQUEST_HEAD = "request_head"
