@@ -212,7 +212,8 @@ class RequestSide:
         self.placement = placement
         body, self._body = self._body, forwarding.Body(None)
         waited = needs_body(operation, end_of_stream=self._head.end_of_stream)
-        changed = forwarding.set_headers(self._headers, self.path, self.request_id, placement.first.api_key, body.data)
+        path = operation.engine_path or self.path
+        changed = forwarding.set_headers(self._headers, path, self.request_id, placement.first.api_key, body.data)
         answer = Continue(
             Phase.REQUEST_BODY if waited else Phase.REQUEST_HEAD,
             set_headers=changed,

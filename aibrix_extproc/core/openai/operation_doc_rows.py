@@ -213,7 +213,7 @@ def _at(doc: OperationDoc, before: str, after: str) -> OperationDoc:
 
 _CLASSIFY_V1: Final = replace(
     _at(_CLASSIFY, "HOST/classify", "/classify"),
-    vllm=(*_CLASSIFY.vllm, "vLLM 0.32 has only `/classify`, so this one answers 400 `unsupported_endpoint`"),
+    vllm=(*_CLASSIFY.vllm, "vLLM has it at `/classify`; the gateway rewrites the path"),
 )
 
 OPERATION_DOCS: Final[Mapping[str, OperationDoc]] = MappingProxyType({

@@ -35,7 +35,10 @@ _INFERENCE: Final = (
     _routed("score", "/v1/score", UsageIn.USAGE, SCORE, "text_1"),
     _routed("score_root", "/score", UsageIn.USAGE, SCORE, "text_1"),
     _routed("classify", "/classify", UsageIn.USAGE, CLASSIFY, "input"),
-    _routed("classify_v1", "/v1/classify", UsageIn.USAGE, CLASSIFY, "input"),
+    Operation(
+        "classify_v1", "POST", "/v1/classify", _R, _JSON, usage_in=UsageIn.USAGE, prompt_param="input", tasks=CLASSIFY,
+        note="engines have it at /classify", engine_path="/classify",
+    ),
     _routed("pooling", "/pooling", UsageIn.USAGE, POOLING, "input"),
     _routed("tokenize", "/tokenize", UsageIn.NONE, frozenset(), "prompt"),
     _routed("detokenize", "/detokenize", UsageIn.NONE, frozenset(), "tokens"),

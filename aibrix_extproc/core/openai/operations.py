@@ -70,6 +70,7 @@ class Operation:
     prompt_param: str | None = None  # the field that OpenAI names when the prompt is too long
     tasks: frozenset[str] = frozenset()  # engines must do one of these; empty: any
     note: str = ""
+    engine_path: str | None = None  # where engines have it, if elsewhere
 
     @property
     def anthropic(self) -> bool:

@@ -202,3 +202,8 @@ def test_metered_stream_whose_client_asked_for_usage_is_left_alone() -> None:
 
 def test_placement_with_one_endpoint_names_it_for_every_attempt() -> None:
     assert a_placement(an_endpoint(1)).destination == ",".join(["10.0.0.1:8000"] * 4)
+
+
+def test_operation_that_engines_have_elsewhere_is_sent_there() -> None:
+    _, forward = placed(b'{"model":"chat-m","input":"x"}', path="/v1/classify?x=1")
+    assert (":path", "/classify?x=1") in forward.set_headers
