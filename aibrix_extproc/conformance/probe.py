@@ -50,7 +50,8 @@ def _ask(target: Target, question: Callable[[Bench], Answer]) -> Answer:
     except TimeoutError as error:
         raise UsageError(f"{url} does not answer within {target.seconds:g} s") from error
     except ssl.SSLError as error:
-        raise UsageError(f"{url} cannot be reached over TLS: {error.reason or error}") from error
+        why = getattr(error, "verify_message", "") or error.reason or error
+        raise UsageError(f"{url} cannot be reached over TLS: {why}") from error
     except OSError as error:
         raise UsageError(f"{url} cannot be reached: {error.strerror or error}") from error
     except (http.client.HTTPException, ValueError) as error:
