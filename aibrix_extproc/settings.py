@@ -105,6 +105,43 @@ class FleetSettings(_Group):
     poll_timeout_seconds: Seconds = Field(2.0, description="how long an engine may take to answer that")
 
 
+class KubernetesSettings(_Group):
+    """The fleet from a Kubernetes API: pods by AIBrix's labels, or those of an InferencePool."""
+
+    enabled: bool = Field(
+        False, description="watch pods (needs the extra `kubernetes`)", json_schema_extra=_flag("--kubernetes")
+    )
+    kubeconfig: Path | None = Field(
+        None, description="kubeconfig file; without it the pod's service account, else the user's kubeconfig",
+        json_schema_extra=_flag("--kubeconfig"),
+    )  # fmt: skip
+    context: Name | None = Field(
+        None, description="context of the kubeconfig; its current one if none is named",
+        json_schema_extra=_flag("--kube-context"),
+    )  # fmt: skip
+    namespaces: tuple[Name, ...] = Field(
+        (), description="namespaces to watch, * for all; the one we run in, or the context's, if none is named",
+        json_schema_extra=_flag("--namespace"),
+    )  # fmt: skip
+    pod_selector: Name = Field(
+        "model.aibrix.ai/name", description="which pods, as kubectl's -l takes it; the API server selects",
+        json_schema_extra=_flag("--pod-selector"),
+    )  # fmt: skip
+    inference_pool: Name | None = Field(
+        None, description="take pods and ports of this InferencePool, in the first namespace, in place of the selector",
+        json_schema_extra=_flag("--inference-pool"),
+    )  # fmt: skip
+    slice_selector: Name | None = Field(
+        None, description="which EndpointSlices have engines outside of pods; none are watched without it",
+        json_schema_extra=_flag("--slice-selector"),
+    )  # fmt: skip
+    model_adapters: bool = Field(True, description="watch AIBrix's ModelAdapters where their kind is installed")
+    page_size: int = Field(250, ge=1, le=10_000, description="objects asked for at once in a listing")
+    silence_seconds: Seconds = Field(
+        90.0, description="a watch that is silent this long is begun anew; bookmarks come once a minute"
+    )
+
+
 class RoutingSettings(_Group):
     """How an endpoint is picked."""
 
@@ -171,6 +208,7 @@ class Settings(_Group):
     server: ServerSettings = ServerSettings()
     admin: AdminSettings = AdminSettings()
     fleet: FleetSettings = FleetSettings()
+    kubernetes: KubernetesSettings = KubernetesSettings()
     routing: RoutingSettings = RoutingSettings()
     limits: LimitSettings = LimitSettings()
     access: AccessSettings = AccessSettings()

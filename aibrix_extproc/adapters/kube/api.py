@@ -1,0 +1,135 @@
+"""GET on a Kubernetes API: a whole answer, or the lines of one that does not end. Errors are translated here."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import urlencode
+
+import aiohttp
+import msgspec
+from kubernetes.aio.client.configuration import Configuration
+from kubernetes.aio.client.rest import RESTClientObject
+
+from aibrix_extproc.adapters.kube.access import ClusterAccess
+from aibrix_extproc.adapters.kube.errors import KubeApiError, KubeConfigError, KubeUnreachable, VersionGone
+
+CONNECT_SECONDS: Final = 10.0
+ANSWER_SECONDS: Final = 60.0
+MAX_LINE_BYTES: Final = 16 * 1024 * 1024  # the API's largest object is a tenth of it
+MAX_RETRY_SECONDS: Final = 30.0
+USER_AGENT: Final = "aibrix-extproc"
+
+
+class _Status(msgspec.Struct):
+    message: str | None = None
+    reason: str | None = None
+    code: int | None = None
+
+
+class KubeApi:
+    """Connections to one API server. After a 401 the credentials are read again."""
+
+    def __init__(self, access: ClusterAccess) -> None:
+        self._access = access
+        self._configuration: Configuration | None = None
+        self._client: RESTClientObject | None = None
+        self._loading = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._forget()
+
+    async def get(self, path: str, query: Mapping[str, str]) -> bytes:
+        """The whole answer."""
+        async with self._answer(path, query, aiohttp.ClientTimeout(total=ANSWER_SECONDS)) as response:
+            return await response.read()
+
+    async def lines(
+        self, path: str, query: Mapping[str, str], *, silence_seconds: float
+    ) -> AsyncGenerator[list[bytes], None]:
+        """The lines of an answer as they come, those that came together in one list; ends when the server ends it.
+
+        The first list is empty: the server has accepted. Raises KubeUnreachable after a silence, since a connection
+        whose other end has vanished looks just like it.
+        """
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence_seconds)
+        rest = b""
+        async with self._answer(path, query, timeout) as response:
+            yield []
+            async for chunk in response.content.iter_any():
+                *lines, rest = (rest + chunk).split(b"\n")
+                if lines:
+                    yield lines
+                if len(rest) > MAX_LINE_BYTES:
+                    raise KubeUnreachable(f"the API server sent an event of over {MAX_LINE_BYTES} bytes")
+
+    @asynccontextmanager
+    async def _answer(
+        self, path: str, query: Mapping[str, str], timeout: aiohttp.ClientTimeout
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        try:
+            response = await self._send(path, query, timeout)
+            try:
+                if response.status != 200:
+                    raise _refusal(response.status, await response.content.read(65_536), response.headers)
+                yield response
+            finally:
+                response.close()
+        except TimeoutError as error:
+            raise KubeUnreachable("the API server was silent for too long") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise KubeUnreachable(f"the API server cannot be reached: {error or type(error).__name__}") from error
+        except KubeApiError as error:
+            if error.status == 401:
+                await self._forget()
+            raise
+
+    async def _send(
+        self, path: str, query: Mapping[str, str], timeout: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
+        configuration, client = await self._ready()
+        headers = {"accept": "application/json", "user-agent": USER_AGENT}
+        for setting in (await configuration.auth_settings()).values():
+            headers[str(setting["key"])] = str(setting["value"])
+        url = f"{configuration.host}{path}?{urlencode(query)}"
+        answer = await client.request("GET", url, headers=headers, _request_timeout=timeout)
+        response: aiohttp.ClientResponse = answer.response
+        return response
+
+    async def _ready(self) -> tuple[Configuration, RESTClientObject]:
+        async with self._loading:
+            if self._configuration is None or self._client is None:
+                configuration = await self._access.load()
+                configuration.connection_pool_maxsize = 0  # no limit: every watch of every namespace holds one
+                try:
+                    self._client = RESTClientObject(configuration)
+                except (OSError, ValueError) as error:
+                    raise KubeConfigError(f"the certificates of {self._access.described}: {error}") from error
+                self._configuration = configuration
+            return self._configuration, self._client
+
+    async def _forget(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+
+def _refusal(status: int, body: bytes, headers: Mapping[str, str]) -> KubeApiError:
+    message = body[:200].decode("utf-8", "replace").strip()
+    with suppress(msgspec.DecodeError):
+        message = msgspec.json.decode(body, type=_Status).message or message
+    return refused(status, message, headers.get("retry-after", ""))
+
+
+def refused(status: int, message: str, retry_after: str = "") -> KubeApiError:
+    """The error for a Status of the API, whether it is an answer or an event."""
+    if status == 410:
+        return VersionGone(message)
+    seconds = float(retry_after) if retry_after.isascii() and retry_after.isdigit() else 0.0
+    return KubeApiError(status, message, min(seconds, MAX_RETRY_SECONDS))

@@ -1,0 +1,66 @@
+"""The kinds that are watched: where the API has them, and the rule that allows it."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from aibrix_extproc.core.fleet.kubeobjects import EndpointSlice, InferencePool, KubeObject, ModelAdapter, Pod
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One kind of object."""
+
+    kind: type[KubeObject]
+    group: str
+    version: str
+    plural: str
+
+    def path(self, namespace: str | None) -> str:
+        """The collection's path; None: of all namespaces."""
+        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        return f"{root}/{self.plural}" if namespace is None else f"{root}/namespaces/{namespace}/{self.plural}"
+
+    @property
+    def title(self) -> str:
+        """As kubectl names it."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    def rule(self, namespace: str | None) -> str:
+        """What to add to which role."""
+        where = "a ClusterRole" if namespace is None else f"a Role in the namespace {namespace}"
+        return (
+            f'add to {where}: {{apiGroups: ["{self.group}"], resources: ["{self.plural}"],'
+            ' verbs: ["get", "list", "watch"]}'
+        )
+
+
+PODS: Final = Resource(Pod, "", "v1", "pods")
+SLICES: Final = Resource(EndpointSlice, "discovery.k8s.io", "v1", "endpointslices")
+ADAPTERS: Final = Resource(ModelAdapter, "model.aibrix.ai", "v1alpha1", "modeladapters")
+POOLS: Final = Resource(InferencePool, "inference.networking.k8s.io", "v1", "inferencepools")
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """One collection to watch: a kind in a namespace (None: all), selected by the server."""
+
+    resource: Resource
+    namespace: str | None
+    labels: str = ""
+    fields: str = ""
+
+    @property
+    def title(self) -> str:
+        """For messages and tables."""
+        where = "all namespaces" if self.namespace is None else self.namespace
+        return f"{self.resource.title} in {where}"
+
+    @property
+    def path(self) -> str:
+        """The collection's path."""
+        return self.resource.path(self.namespace)
+
+    def query(self, **more: str) -> dict[str, str]:
+        """The selection, and more parameters; empty ones are left out."""
+        given = {"labelSelector": self.labels, "fieldSelector": self.fields, **more}
+        return {name: value for name, value in given.items() if value}
