@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import islice
 
 import uvloop
 
@@ -28,7 +29,7 @@ from aibrix_extproc.app.answers import Answers
 from aibrix_extproc.app.desk import GatewayDesk
 from aibrix_extproc.app.fleet_store import FleetStore
 from aibrix_extproc.app.key_store import KeyStore
-from aibrix_extproc.app.ports import EndpointSource
+from aibrix_extproc.app.ports import ClusterSource, EndpointSource
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.exchange.records import ExchangeRecord
@@ -49,6 +50,7 @@ TRANSPORTS: Mapping[Transport, Callable[..., ExtProcServer]] = {
 }
 EXIT_SETTINGS = 2
 EXIT_FAILED = 1
+MAX_REMARKS = 100  # on the health page; the log has them all
 
 
 class StartError(Exception):
@@ -84,6 +86,7 @@ class Gateway:
             max_wait_seconds=settings.limits.max_wait_seconds,
         )
         self._status: dict[str, SourceStatus] = {}
+        self._cluster: ClusterSource | None = None
         self._load = LoadBook()
         self._metrics = metrics.Metrics()
         self._draining = False
@@ -117,6 +120,8 @@ class Gateway:
             version=__version__,
         )
         self._metrics.watch_fleet(lambda: self._store.snapshot, self._load.in_flight, self._sources_ok)
+        if self._cluster is not None:
+            self._metrics.watch_cluster(self._cluster.name, self._cluster.age_seconds, lambda: len(self._remarks()))
         if settings.access.key_file is not None:
             self._metrics.watch_key_file(lambda: self._keys.status is not None and self._keys.status.ok)
 
@@ -130,9 +135,29 @@ class Gateway:
                 found.append(FlagSource([parse_flag(value) for value in fleet.endpoints], self._on_status))
             except SourceError as error:
                 raise StartError(str(error)) from error
+        if self._settings.kubernetes.enabled:
+            self._cluster = self._cluster_source()
+            found.append(self._cluster)
         if not found:
-            raise StartError("no engines: name a fleet file (--fleet FILE) or engines (--endpoint http://HOST:PORT)")
+            raise StartError(
+                "no engines: name a fleet file (--fleet FILE), engines (--endpoint http://HOST:PORT), or --kubernetes"
+            )
         return tuple(found)
+
+    def _cluster_source(self) -> ClusterSource:
+        try:
+            from aibrix_extproc.adapters.kube.source import KubernetesSource
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.partition(".")[0] != "kubernetes":
+                raise
+            raise StartError("--kubernetes needs an extra: pip install 'aibrix-extproc[kubernetes]'") from error
+        try:
+            return KubernetesSource(self._settings.kubernetes, self._on_status)
+        except SourceError as error:
+            raise StartError(str(error)) from error
+
+    def _remarks(self) -> Mapping[str, str]:
+        return {} if self._cluster is None else self._cluster.remarks()
 
     def _on_record(self, record: ExchangeRecord) -> None:
         self._metrics.recorded(record)
@@ -180,7 +205,7 @@ class Gateway:
     async def _poll(self) -> None:
         fleet = self._settings.fleet
         pace = PollPace(interval_seconds=fleet.poll_seconds, timeout_seconds=fleet.poll_timeout_seconds)
-        poller = EnginePoller(lambda: self._store.snapshot.endpoints, self._store.apply, pace=pace)
+        poller = EnginePoller(lambda: self._store.askable, self._store.apply, pace=pace)
         self._store.subscribe(lambda _: poller.wake())
         await poller.run()
 
@@ -217,12 +242,20 @@ class Gateway:
             "fleet_known": self._store.known,
             "draining": self._draining,
             "streams": self._server.running,
+            "degraded": not all(status.ok for status in self._status.values()),
             "keys": self._keys.report(),
             "sources": {
                 name: {"ok": status.ok, "error": status.error, "since": status.wall_since}
                 for name, status in self._status.items()
             },
         }
+        if self._cluster is not None:
+            remarks = self._remarks()
+            report["cluster"] = {
+                "age_seconds": round(self._cluster.age_seconds(), 3),
+                "unusable": len(remarks),
+                "remarks": dict(islice(remarks.items(), MAX_REMARKS)),
+            }
         return ready, report
 
     def _fleet(self) -> Mapping[str, object]:
@@ -241,6 +274,7 @@ class Gateway:
             "name": endpoint.name,
             "engine": endpoint.engine,
             "labels": dict(endpoint.labels),
+            "annotations": dict(endpoint.annotations),
             "models": [served.id for served in endpoint.models],
             "tasks": sorted(endpoint.tasks),
             "health": endpoint.health.value,

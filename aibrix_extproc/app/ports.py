@@ -1,6 +1,6 @@
 """What the gateway needs from the outside world, as protocols. Adapters fit them without knowing this file."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from aibrix_extproc.core.fleet.reduce import SourceChange
@@ -19,4 +19,16 @@ class EndpointSource(Protocol):
 
         A source that loses sight of the outside keeps what it said and tells its own status; it does not raise.
         """
+        ...
+
+
+class ClusterSource(EndpointSource, Protocol):
+    """A source that hears of its endpoints from a cluster, and finds things there that it cannot use."""
+
+    def age_seconds(self) -> float:
+        """Since the cluster was last heard."""
+        ...
+
+    def remarks(self) -> Mapping[str, str]:
+        """What cannot be used, and why, by object."""
         ...

@@ -58,6 +58,12 @@ METRICS: Final[Mapping[str, tuple[str, tuple[str, ...], str]]] = {
     "aibrix_extproc_endpoints": ("gauge", ("health",), "Endpoints of the fleet by health."),
     "aibrix_extproc_fleet_known": ("gauge", (), "1 once every source has listed and every engine was asked."),
     "aibrix_extproc_fleet_source_ok": ("gauge", ("source",), "0 while a source's last good fleet is used."),
+    "aibrix_extproc_fleet_age_seconds": (
+        "gauge", ("source",), "Since the cluster was last heard; a quiet one is heard once a minute.",
+    ),
+    "aibrix_extproc_fleet_unusable": (
+        "gauge", ("source",), "Objects of the cluster that something is wrong with; /readyz names them.",
+    ),
     "aibrix_extproc_key_file_ok": ("gauge", (), "0 while the last good keys are used, or none; absent without a file."),
 }  # fmt: skip
 
@@ -154,6 +160,15 @@ class Metrics:
         name = "aibrix_extproc_key_file_ok"
         Gauge(name, METRICS[name][2], registry=self.registry).set_function(ok)
 
+    def watch_cluster(self, source: str, age_seconds: Callable[[], float], unusable: Callable[[], int]) -> None:
+        """Read a cluster's state whenever metrics are scraped."""
+        for name, value in (
+            ("aibrix_extproc_fleet_age_seconds", age_seconds),
+            ("aibrix_extproc_fleet_unusable", unusable),
+        ):
+            _, labels, text = METRICS[name]
+            Gauge(name, text, labels, registry=self.registry).labels(source).set_function(value)
+
     def exposition(self) -> bytes:
         """Prometheus text."""
         return generate_latest(self.registry)
@@ -183,7 +198,8 @@ class _FleetCollector(Collector):
         snapshot = self._snapshot()
         yield _gauge(
             "aibrix_extproc_in_flight",
-            ((one.address, self._in_flight(one.identity)) for one in snapshot.endpoints),
+            # A pod without an address yet has no series, and nothing in flight.
+            ((one.address, self._in_flight(one.identity)) for one in snapshot.endpoints if one.address),
         )
         counts = dict.fromkeys(Health, 0)
         for one in snapshot.endpoints:
