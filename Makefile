@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+KUBE_TOOLS ?= $(HOME)/.cache/aibrix-extproc/kube-tools
 
-.PHONY: help run test fix lint types unit bench reference conformance test-sdks clean
+.PHONY: help run test test-kubernetes kube-tools fix lint types unit bench reference conformance test-sdks clean
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -27,14 +28,20 @@ types: .venv/.done
 	$(BIN)/mypy
 
 unit: .venv/.done
-	$(BIN)/pytest -n 2 -m "not slow and not envoy and not sdk" $(ARGS)
+	$(BIN)/pytest -n 2 -m "not slow and not envoy and not sdk and not kubernetes" $(ARGS)
 
 test: lint types ## format, lint, import directions, types, all tests
-	$(BIN)/pytest -n 2 -m "not sdk" $(ARGS)
+	$(BIN)/pytest -n 2 -m "not sdk and not kubernetes" $(ARGS)
 
 test-sdks: .venv/.done ## test older and newer OpenAI SDKs, Python and Node, each in an environment of its own
 	$(BIN)/python -m tests.sdks.install
 	$(BIN)/pytest -m sdk tests/sdks $(ARGS)
+
+test-kubernetes: .venv/.done ## discovery on a real API server (KUBEBUILDER_ASSETS, PATH or what kube-tools built)
+	KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(KUBE_TOOLS)}" $(BIN)/pytest -m kubernetes $(ARGS)
+
+kube-tools:      ## build etcd and kube-apiserver for test-kubernetes (needs Go; about five minutes)
+	@tests/adapters/kube/build_tools.sh "$(KUBE_TOOLS)"
 
 fix: .venv/.done ## format and fix what ruff can fix
 	$(BIN)/ruff format .
