@@ -9,9 +9,9 @@ from typing import Protocol
 
 from aibrix_extproc.adapters.extproc.lean import frames
 from aibrix_extproc.adapters.extproc.lean.blocks import Blocks, Head, fragment, without_padding
-from aibrix_extproc.adapters.extproc.lean.control import Control, priority_fault
+from aibrix_extproc.adapters.extproc.lean.control import Control, greeting, priority_fault
 from aibrix_extproc.adapters.extproc.lean.faults import ConnectionFault, what_it_is
-from aibrix_extproc.adapters.extproc.lean.frames import ErrorCode, Setting
+from aibrix_extproc.adapters.extproc.lean.frames import ErrorCode
 from aibrix_extproc.adapters.extproc.lean.limits import KIB, Budget, Limits
 from aibrix_extproc.adapters.extproc.lean.outbox import Outbox
 from aibrix_extproc.adapters.extproc.lean.streams import Abandoned, Stream
@@ -47,14 +47,7 @@ class Connection:
         self._at = 0.0
         self.closing = False
         self.fault: str | None = None
-        values = {
-            Setting.MAX_CONCURRENT_STREAMS: limits.concurrent_streams,
-            Setting.INITIAL_WINDOW_SIZE: limits.stream_window,
-            Setting.MAX_FRAME_SIZE: limits.frame_bytes,
-            Setting.MAX_HEADER_LIST_SIZE: limits.header_list_bytes,
-        }
-        self._outbox.control(frames.settings(values))
-        self._outbox.control(frames.window_update(0, limits.connection_window - frames.DEFAULT_WINDOW))
+        self._outbox.control(greeting(limits))
 
     @property
     def streams(self) -> int:
@@ -100,8 +93,12 @@ class Connection:
             self._fail(fault.code, str(fault))
 
     def _receive(self, data: bytes) -> None:
-        start = 0 if self._preface_seen else self._read_preface(data)
-        end = len(data)
+        start, end = 0, len(data)
+        if not self._preface_seen:
+            start = self._read_preface(data)
+            if not start:
+                self._rest += data
+                return
         most = self._limits.frame_bytes
         for _ in range(self._limits.frames_per_turn):
             if end - start < frames.HEADER_BYTES:
@@ -126,6 +123,7 @@ class Connection:
             self._rest += memoryview(data)[start:]
 
     def _read_preface(self, data: bytes) -> int:
+        """Where frames begin; 0 if not yet."""
         size = len(frames.PREFACE)
         if not frames.PREFACE.startswith(data[:size]):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, what_it_is(data))
@@ -159,6 +157,10 @@ class Connection:
 
     def _spend(self, what: str) -> None:
         self._control.spend(self._at, what)
+
+    def _spend_stream(self, what: str) -> None:
+        if not self._empty.spend(self._at):
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"too many {what}")
 
     def _on_data(self, flags: int, stream_id: int, data: bytes, start: int, end: int) -> None:
         size = end - start
@@ -240,7 +242,7 @@ class Connection:
             self._refuse(stream_id, ErrorCode.REFUSED_STREAM, ended=ended)
             return
         if not head.is_request or (ended and head.content_length):
-            self._spend("malformed requests")
+            self._spend_stream("malformed requests")
             self._refuse(stream_id, ErrorCode.PROTOCOL_ERROR, ended=ended)
             return
         stream = Stream(stream_id, self._limits.stream_window, self._outbox.initial_window)
@@ -248,7 +250,6 @@ class Connection:
             stream.expected_bytes = head.content_length
         stream.remote_open = not ended
         self._streams[stream_id] = stream
-        self._control.useful += 1
         self._listener.opened(stream, head, ended=ended)
 
     def _refuse(self, stream_id: int, code: ErrorCode, *, ended: bool) -> None:
@@ -323,10 +324,10 @@ class Connection:
             if not self._abandoned.over(stream_id):
                 self._spend("frames for streams that are over")
             return
-        if not stream.answered and not (
-            self._unanswered.spend(self._at) and (stream.heard or self._empty.spend(self._at))
-        ):
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many streams that are opened to be reset")
+        if not stream.heard:
+            self._spend_stream("streams that are opened to be reset")
+        elif not stream.answered and not self._unanswered.spend(self._at):
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many streams that are not answered before a reset")
         self._drop(stream)
         stream.tell_end(frames.unpack_word(payload)[0])
 
@@ -372,7 +373,7 @@ class Connection:
             self._refuse(stream.id, ErrorCode.NO_ERROR, ended=False)
 
     def _stream_fault(self, stream: Stream, code: ErrorCode) -> None:
-        self._spend("broken streams")
+        self._spend_stream("broken streams")
         self._drop(stream)
         self._refuse(stream.id, code, ended=not stream.remote_open)
         stream.tell_end(code)

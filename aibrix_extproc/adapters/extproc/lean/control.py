@@ -15,6 +15,20 @@ _PING_BYTES: Final = 8
 _SETTING_BYTES: Final = 6
 
 
+def greeting(limits: Limits) -> bytes:
+    """Our first words: SETTINGS, and more room for the connection."""
+    said = frames.settings(
+        {
+            Setting.MAX_CONCURRENT_STREAMS: limits.concurrent_streams,
+            Setting.INITIAL_WINDOW_SIZE: limits.stream_window,
+            Setting.MAX_FRAME_SIZE: limits.frame_bytes,
+            Setting.MAX_HEADER_LIST_SIZE: limits.header_list_bytes,
+        }
+    )
+    more = limits.connection_window - frames.DEFAULT_WINDOW
+    return said + frames.window_update(0, more) if more > 0 else said
+
+
 class Control:
     """Answers what a peer says about the connection."""
 

@@ -30,7 +30,7 @@ class Limits:
     settings_frames: int = 100
     settings_per_second: float = 10.0
     settings_per_frame: int = 64
-    # Streams ended by the peer before they had said anything: no gRPC client means to do that.
+    # Streams that are malformed, broken, or reset before they had said anything: no gRPC client means to do that.
     empty_streams: int = 500
     empty_streams_per_second: float = 100.0
     # And before they were answered: many at once when clients give up, but not for ever.

@@ -1,0 +1,207 @@
+"""Servers and handlers that the tests of the lean transport share."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from aibrix_extproc.adapters.extproc.lean.calls import Calls, Method, Reply
+from aibrix_extproc.adapters.extproc.lean.connection import Connection
+from aibrix_extproc.adapters.extproc.lean.limits import Limits
+from aibrix_extproc.adapters.extproc.lean.server import LeanServer, Patience
+from aibrix_extproc.adapters.extproc.lean.status import CallError, Status
+from aibrix_extproc.core.exchange.events import Cause
+from tests.adapters.extproc.lean import wire
+
+MAX_MESSAGE_BYTES: Final = 1_000_000
+QUICK: Final = Patience(greeting_seconds=0.2, goodbye_seconds=0.2, notice_seconds=0.02)
+DEADLINE_SECONDS: Final = 10.0
+
+
+class HandlerBug(Exception):
+    """A mistake of a handler."""
+
+
+@dataclass
+class Log:
+    """What handlers were told."""
+
+    messages: list[bytes] = field(default_factory=list)
+    causes: list[Cause] = field(default_factory=list)
+    opened: int = 0
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Echo:
+    """Sends each message back; some messages are orders."""
+
+    def __init__(self, log: Log, reply: Reply) -> None:
+        self._log = log
+        self._reply = reply
+        log.opened += 1
+
+    def message(self, payload: bytes) -> Iterable[bytes]:
+        self._log.messages.append(payload)
+        match payload:
+            case b"break":
+                raise HandlerBug
+            case b"refuse":
+                raise CallError(Status.NOT_FOUND, "no such thing: 100 %\n\u00e4")
+            case b"wait":
+                self._reply.start(self._wait())
+                return ()
+            case b"break later":
+                self._reply.start(self._break())
+                return ()
+            case b"silence":
+                return ()
+            case b"finish":
+                self._reply.finish()
+                return ()
+        return (payload,)
+
+    async def _wait(self) -> None:
+        await self._log.gate.wait()
+        self._reply.send((b"waited",))
+
+    async def _break(self) -> None:
+        await self._log.gate.wait()
+        raise HandlerBug
+
+    def half_closed(self) -> Iterable[bytes]:
+        return ()
+
+    def closed(self, cause: Cause) -> None:
+        self._log.causes.append(cause)
+
+
+def echo_methods(log: Log) -> Mapping[bytes, Method]:
+    return {wire.ECHO.encode(): lambda reply: Echo(log, reply)}
+
+
+class Talk:
+    """One connection without a socket: what a peer writes goes in, what the server answers comes out."""
+
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        *,
+        greet: bool = True,
+        methods: Callable[[Log], Mapping[bytes, Method]] = echo_methods,
+    ) -> None:
+        self.log = Log()
+        self.now = 0.0
+        self.reader = wire.Reader()
+        self.calls = Calls(
+            methods(self.log),
+            asyncio.get_running_loop(),
+            self.read,
+            limits or Limits(),
+            max_message_bytes=MAX_MESSAGE_BYTES,
+        )
+        if greet:
+            self.say(wire.GREETING)
+
+    @property
+    def connection(self) -> Connection:
+        return self.calls.connection
+
+    def say(self, *pieces: bytes) -> "Talk":
+        """The peer writes; read to the end as the link would, turn by turn."""
+        self.connection.receive(b"".join(pieces), self.now)
+        self.read()
+        while self.connection.behind:
+            self.connection.receive(b"", self.now)
+            self.read()
+        return self
+
+    def read(self) -> None:
+        self.reader.feed(self.connection.take())
+
+    def answer(self, stream_id: int = 1) -> wire.Answer:
+        return self.reader.answer(stream_id)
+
+    @property
+    def goodbye(self) -> int | None:
+        return self.reader.goodbye()
+
+
+async def until(condition: Callable[[], object], seconds: float = DEADLINE_SECONDS) -> None:
+    """Wait until something is true."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 (what is waited for has no event)
+            await asyncio.sleep(0.002)
+
+
+@dataclass
+class Served:
+    """A running server."""
+
+    server: LeanServer
+    port: int
+    log: Log
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    limits: Limits | None = None, *, tls: ssl.SSLContext | None = None, max_message_bytes: int = MAX_MESSAGE_BYTES
+) -> AsyncIterator[Served]:
+    """An echo server on a port of its own."""
+    log = Log()
+    server = LeanServer(echo_methods(log), max_message_bytes=max_message_bytes, limits=limits, patience=QUICK)
+    port = await server.start("127.0.0.1", 0, tls)
+    try:
+        yield Served(server, port, log)
+    finally:
+        await server.drain(0.0)
+
+
+class Peer:
+    """A client on a real socket that writes whatever it is told to."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self.writer = writer
+        self.heard = wire.Reader()
+        self.raw = b""
+        self.eof = False
+
+    def say(self, *pieces: bytes) -> None:
+        self.writer.write(b"".join(pieces))
+
+    async def hear(self, condition: Callable[[], object]) -> None:
+        """Read until something is true or the server has hung up."""
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while not self.eof and not condition():
+                try:
+                    some = await self._reader.read(65536)
+                except ConnectionError:
+                    some = b""
+                self.eof = not some
+                self.raw += some
+                self.heard.feed(some)
+
+    async def hear_all(self) -> None:
+        await self.hear(lambda: False)
+
+
+@contextlib.asynccontextmanager
+async def connected(port: int, tls: ssl.SSLContext | None = None, *, greet: bool = True) -> AsyncIterator[Peer]:
+    """A client of its own connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
+    peer = Peer(reader, writer)
+    if greet:
+        peer.say(wire.GREETING)
+    try:
+        yield peer
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError, asyncio.TimeoutError):
+            await _soon(writer.wait_closed())
+
+
+async def _soon(waiting: Awaitable[None]) -> None:
+    async with asyncio.timeout(1.0):
+        await waiting
