@@ -14,7 +14,7 @@ import pytest
 from aibrix_extproc.conformance.table import CASES
 from tests.dataplane.children import ROOT, Child
 from tests.dataplane.engines import EngineSpec
-from tests.dataplane.stack import Stack, running
+from tests.dataplane.stack import METERED, Stack, running
 
 KEY = "sk-conformance-0123456789abcdef"
 PACED = (
@@ -35,7 +35,7 @@ FLEET = (
     EngineSpec("asr", ("asr-m",), ("--task", "transcription")),
 )
 # What the product does not do yet.
-KNOWN = {"AUD-03"}
+KNOWN: set[str] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,13 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
         [sys.executable, "-m", "aibrix_extproc", *words], capture_output=True, text=True, check=True, cwd=ROOT
     )
     narrow = next(word for word in made.stdout.split() if word.startswith("sk-"))
-    stack = Stack(directory / "run", FLEET, api_keys=(KEY,), serve_arguments=("--key-file", str(key_file)))
+    stack = Stack(
+        directory / "run",
+        FLEET,
+        api_keys=(KEY,),
+        serve_arguments=("--metering", "--key-file", str(key_file)),
+        envoy_options=METERED,
+    )
     stack.directory.mkdir()
     with running(stack):
         yield verify(directory, stack.base_url, "--api-key", KEY, "--forbidden-key", narrow)

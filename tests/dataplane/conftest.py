@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from tests.dataplane.engines import Engine, EngineSpec
-from tests.dataplane.stack import Stack, running
+from tests.dataplane.stack import METERED, Stack, running
 
 KEY = "sk-test-0123456789abcdefghij"
 
@@ -31,7 +31,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The shared fleet. Tests must leave it as they found it."""
-    with running(Stack(tmp_path_factory.mktemp("stack"), FLEET, api_keys=(KEY,))) as started:
+    with running(
+        Stack(
+            tmp_path_factory.mktemp("stack"),
+            FLEET,
+            api_keys=(KEY,),
+            serve_arguments=("--metering",),
+            envoy_options=METERED,
+        )
+    ) as started:
         yield started
 
 

@@ -15,7 +15,7 @@ import openai
 from aibrix_extproc.adapters.envoyproxy.configure import command, write_configuration
 from aibrix_extproc.adapters.envoyproxy.endpoints import render_endpoints, write_atomically
 from aibrix_extproc.adapters.envoyproxy.find import find_envoy
-from aibrix_extproc.adapters.envoyproxy.spec import EnvoySpec, SocketAddress
+from aibrix_extproc.adapters.envoyproxy.spec import STREAM_FILTER, EnvoySpec, SocketAddress
 from tests.dataplane.children import Child
 from tests.dataplane.engines import ENGINE_KEY, Engine, EngineSpec
 from tests.dataplane.raw import JSON, LOOPBACK, Answer, send
@@ -23,6 +23,10 @@ from tests.dataplane.waiting import eventually
 
 _SAMPLE = re.compile(r"^(?P<name>[a-z_]+)(?:\{(?P<labels>[^}]*)\})? (?P<value>\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
+
+
+# As `local` runs it: the stream filter and the access log service in Envoy.
+METERED: dict[str, Any] = {"stream_filter": STREAM_FILTER, "access_log_service": True, "access_log_flush": 0.05}
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,3 +195,17 @@ def test_tok_01_tokenize_needs_a_key_and_a_model(stack: Stack) -> None:
     assert back.json()["prompt"] == "hello world"
     assert_openai_error(send(stack.port, "POST", "/tokenize", JSON, json.dumps(body).encode()), 401)
     assert_openai_error(stack.post("/tokenize", {"prompt": "x"}), 400)
+
+
+def test_aud_03_streamed_transcription_is_deltas_and_the_whole_text(client: openai.OpenAI) -> None:
+    stream = client.audio.transcriptions.create(model="asr-m", file=("a.wav", wav()), stream=True)
+    *deltas, done = list(stream)
+    assert {event.type for event in deltas} == {"transcript.text.delta"}
+    assert done.type == "transcript.text.done"
+    assert done.text == "".join(event.delta for event in deltas)
+
+
+def test_aud_04_transcription_as_text_is_a_string(client: openai.OpenAI) -> None:
+    text = client.audio.transcriptions.create(model="asr-m", file=("a.wav", wav()), response_format="text")
+    assert isinstance(text, str)
+    assert text.strip() == client.audio.transcriptions.create(model="asr-m", file=("a.wav", wav())).text.strip()

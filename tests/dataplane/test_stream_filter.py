@@ -10,10 +10,9 @@ from typing import Any
 import openai
 import pytest
 
-from aibrix_extproc.adapters.envoyproxy.spec import STREAM_FILTER
 from tests.dataplane.engines import Engine, EngineSpec
 from tests.dataplane.raw import Answer
-from tests.dataplane.stack import Stack, running
+from tests.dataplane.stack import METERED, Stack, running
 from tests.dataplane.waiting import eventually
 
 pytestmark = pytest.mark.slow
@@ -24,7 +23,6 @@ RESPONSE: dict[str, Any] = {"model": "chat", "input": "hello", "max_output_token
 MESSAGE: dict[str, Any] = {"model": "chat", "messages": HELLO, "max_tokens": 6, "stream": True}
 PACE = {"x-sim-itl-ms": "2"}
 SAD = "The server had an error while processing your request. Sorry about that!"
-ENVOY = {"stream_filter": STREAM_FILTER, "access_log_service": True, "access_log_flush": 0.05}
 FLEET = (EngineSpec("chat", ("chat",)), EngineSpec("emb", ("emb",), ("--task", "embed")))
 
 
@@ -35,7 +33,7 @@ def metered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         tmp_path_factory.mktemp("metered"),
         FLEET,
         serve_arguments=("--metering", "--log-exchanges", "--transport", request.param),
-        envoy_options=ENVOY,
+        envoy_options=METERED,
     )
     with running(stack) as started:
         yield started
@@ -241,7 +239,7 @@ def test_a_worker_that_stops_does_not_wait_for_the_access_log(metered: Stack, ne
     stack = new_stack(
         (EngineSpec("chat", ("chat",)),),
         serve_arguments=metered.serve_arguments,
-        envoy_options=ENVOY,
+        envoy_options=METERED,
     )
     stack.post("/v1/chat/completions", CHAT)
     eventually(lambda: tokens(stack, "chat")["output"] == 6, "the access log has begun")

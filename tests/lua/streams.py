@@ -77,7 +77,6 @@ COUNTED: Final = {"input_tokens": 11, "output_tokens": 3, "total_tokens": 14, "c
 GOOD: Final = {  # kind of stream, bytes, report
     "chat": ("data_done", CHAT, {"terminal": True}),
     "chat with usage": ("data_done", CHAT_WITH_USAGE, COUNTED | {"terminal": True}),
-    "transcript": ("transcript", CHAT_WITH_USAGE, COUNTED | {"terminal": True}),
     "responses": ("typed", TYPED, COUNTED | {"terminal": True}),
     "incomplete response": ("typed", TYPED_BEGUN + typed_end("response.incomplete"), COUNTED | {"terminal": True}),
     "messages": ("anthropic", ANTHROPIC, COUNTED | {"terminal": True}),

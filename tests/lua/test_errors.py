@@ -160,7 +160,7 @@ def test_a_stream_without_its_last_event_is_no_success(kind: str) -> None:
         assert passed.metadata["terminal"] is False
         assert passed.metadata["error"] == "upstream_error"
         assert passed.error.get("sequence_number") == (8 if kind == "typed" else None)
-        assert passed.body.endswith(DONE) == (kind in ("data_done", "transcript"))
+        assert passed.body.endswith(DONE) == (kind == "data_done")
 
 
 @pytest.mark.parametrize("kind", sorted(BEGUN))

@@ -316,6 +316,32 @@ local function on_message(state, event, name, _, top)
   return event
 end
 
+-- vLLM transcribes in chunks of its own; clients of OpenAI wait for deltas and for the whole text at the end.
+local function on_transcript(state, event, _, data, top)
+  local text = state.text
+  if data == "[DONE]" then
+    ends(state)
+    local report, usage = state.report, ""
+    if report.error then return "" end -- the error was the last word
+    if report.total_tokens then
+      usage = ',"usage":{"type":"tokens","input_tokens":' .. report.input_tokens .. ',"output_tokens":'
+        .. report.output_tokens .. ',"total_tokens":' .. report.total_tokens .. "}"
+    end
+    return 'data: {"type":"transcript.text.done","text":"' .. concat(text) .. '"' .. usage .. "}\n\n"
+  end
+  if not top then return event end
+  local fields = error_in(top)
+  if fields then return told(state, fields) end
+  take_usage(state, top.usage)
+  if top.object ~= '"transcription.chunk"' then return event end
+  local start = match(top.choices or "", '"content"%s*:%s*()')
+  local stop = start and value_end(top.choices, start)
+  local content = stop and quoted(sub(top.choices, start, stop)) or ""
+  if content == "" then return "" end
+  text[#text + 1] = content -- its escapes kept: joined, the pieces are the escaped whole
+  return 'data: {"type":"transcript.text.delta","delta":"' .. content .. '"}\n\n'
+end
+
 -- Kinds of streams: what nearly every event begins with, what must not stand in such an event if it is to pass unread
 -- (each needle begins with a letter that is rare in JSON: the search hops from one to the next), who reads the others.
 local CHUNKS = {
@@ -324,7 +350,7 @@ local CHUNKS = {
 }
 local KINDS = {
   data_done = CHUNKS,
-  transcript = CHUNKS,
+  transcript = { width = 10, needles = {}, read = on_transcript, starts = {} },
   typed = {
     width = 18, needles = {}, read = on_typed,
     starts = { ["event: response.ou"] = true, ["event: response.re"] = true, ["event: response.fu"] = true },
@@ -342,6 +368,7 @@ local function new(kind, hide)
     skip_lf = false, -- the rest of a CRLF behind an event that was taken out
     last = nil, -- text with the latest sequence number
     first = true,
+    text = {}, -- of a transcript
     report = {}, news = false, counts = 0,
   }
 end

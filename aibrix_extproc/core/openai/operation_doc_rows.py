@@ -147,11 +147,11 @@ _TRANSCRIPTION: Final = OperationDoc(
     ),
     answer_types=(JSON, TEXT),
     streaming=(
-        "With `stream=true` in the form: `data:` lines with vLLM's `transcription.chunk` objects, then `data: [DONE]`"
+        "With `stream=true` in the form: `transcript.text.delta` events, then `transcript.text.done` with the whole "
+        "text; the stream filter makes them of vLLM's chunks (without metering the chunks pass as they are)"
     ),
     openai=(
         "`response_format` `srt` and `vtt` are a 400 `unsupported_value`: engines do not make subtitles",
-        "the events of a stream are vLLM's, not OpenAI's `transcript.text.delta` and `transcript.text.done`",
         "streamed, `verbose_json` is a 400",
     ),
     vllm=(_TEXT_FORM, "a file over the engine's own limit is a 400 with param `file`", _MODEL_WANTED),
