@@ -50,6 +50,9 @@ class KubeApiDouble:
         self.queries: list[tuple[str, Mapping[str, str]]] = []
         self.largest_page = 0
         self.hang_ups = 0  # so many watches are closed as soon as they begin
+        self.expire_pages = 0  # so many pages after a first one are refused with 410
+        self.garble = 0  # so many events are cut in the middle
+        self.watchers = 0
         self._objects: dict[tuple[str, str, str], Tree] = {}
         self._history: list[_Happening] = []
         self._version = 100
@@ -71,7 +74,7 @@ class KubeApiDouble:
         """Listen; after a stop on the same port again, with the same objects."""
         app = web.Application()
         app.router.add_get("/{path:.*}", self._answer)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01, handler_cancellation=True)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True).start()
         self.port = self._runner.addresses[0][1]
@@ -82,6 +85,11 @@ class KubeApiDouble:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+
+    @property
+    def version(self) -> int:
+        """The newest version."""
+        return self._version
 
     def kubeconfig(self, folder: Path, *, namespace: str = "llm", token: str = "") -> Path:
         """A file that leads here."""
@@ -166,7 +174,8 @@ class KubeApiDouble:
         start, version = 0, self._version
         if "continue" in request.query:
             version, start = (int(part) for part in request.query["continue"].split("."))
-            if version < self.compacted:
+            self.expire_pages -= 1
+            if version < self.compacted or self.expire_pages >= 0:
                 return _status(410, "The provided continue parameter is too old")
         found = [one for key, one in sorted(self._objects.items()) if _fits(one, key[0], plural, namespace, request)]
         page = found[start : start + limit] if limit else found
@@ -191,15 +200,27 @@ class KubeApiDouble:
             gone = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version"}
             await response.write(_line("ERROR", gone))
             return response
+        self.watchers += 1
+        try:
+            await self._follow(response, request, since)
+        finally:
+            self.watchers -= 1
+        return response
+
+    async def _follow(self, response: web.StreamResponse, request: web.Request, since: int) -> None:
+        plural, namespace = _target(request.path)
         generation = self._generation
         while generation == self._generation:
             grown = self._grown
             for happening in [one for one in self._history if one.version > since] if not self._silent else ():
                 since = happening.version
                 for line in _lines(happening, plural, namespace, request):
+                    if self.garble > 0:
+                        self.garble -= 1
+                        await response.write(line[: len(line) // 2] + b"\n")
+                        return
                     await response.write(line)
             await grown.wait()
-        return response
 
 
 def _lines(happening: _Happening, plural: str, namespace: str, request: web.Request) -> Iterator[bytes]:

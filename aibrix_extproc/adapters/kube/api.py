@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlencode
@@ -11,6 +12,7 @@ import aiohttp
 import msgspec
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
+from kubernetes.aio.config import ConfigException
 
 from aibrix_extproc.adapters.kube.access import ClusterAccess
 from aibrix_extproc.adapters.kube.errors import KubeApiError, KubeConfigError, KubeUnreachable, VersionGone
@@ -28,13 +30,26 @@ class _Status(msgspec.Struct):
     code: int | None = None
 
 
+@dataclass(slots=True)
+class _Connection:
+    """One set of credentials and the connections made with it; closed when nobody uses it any more."""
+
+    configuration: Configuration
+    client: RESTClientObject
+    users: int = 0
+    retired: bool = False
+
+    async def left(self) -> None:
+        if self.retired and self.users == 0:
+            await self.client.close()
+
+
 class KubeApi:
     """Connections to one API server. After a 401 the credentials are read again."""
 
     def __init__(self, access: ClusterAccess) -> None:
         self._access = access
-        self._configuration: Configuration | None = None
-        self._client: RESTClientObject | None = None
+        self._connection: _Connection | None = None
         self._loading = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
@@ -43,7 +58,8 @@ class KubeApi:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._forget()
+        if self._connection is not None:
+            await self._connection.client.close()
 
     async def get(self, path: str, query: Mapping[str, str]) -> bytes:
         """The whole answer."""
@@ -73,9 +89,13 @@ class KubeApi:
     async def _answer(
         self, path: str, query: Mapping[str, str], timeout: aiohttp.ClientTimeout
     ) -> AsyncIterator[aiohttp.ClientResponse]:
+        connection = await self._connected()
+        connection.users += 1
         try:
-            response = await self._send(path, query, timeout)
+            response = await self._send(connection, path, query, timeout)
             try:
+                if response.status == 401:
+                    self._retire(connection)
                 if response.status != 200:
                     raise _refusal(response.status, await response.content.read(65_536), response.headers)
                 yield response
@@ -85,39 +105,43 @@ class KubeApi:
             raise KubeUnreachable("the API server was silent for too long") from error
         except (aiohttp.ClientError, OSError) as error:
             raise KubeUnreachable(f"the API server cannot be reached: {error or type(error).__name__}") from error
-        except KubeApiError as error:
-            if error.status == 401:
-                await self._forget()
-            raise
+        finally:
+            connection.users -= 1
+            await connection.left()
 
     async def _send(
-        self, path: str, query: Mapping[str, str], timeout: aiohttp.ClientTimeout
+        self, connection: _Connection, path: str, query: Mapping[str, str], timeout: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
-        configuration, client = await self._ready()
+        configuration = connection.configuration
         headers = {"accept": "application/json", "user-agent": USER_AGENT}
-        for setting in (await configuration.auth_settings()).values():
+        try:
+            settings = await configuration.auth_settings()  # reads a service account's token again each minute
+        except ConfigException as error:
+            raise KubeConfigError(f"{self._access.described} cannot be used: {error}") from error
+        for setting in settings.values():
             headers[str(setting["key"])] = str(setting["value"])
         url = f"{configuration.host}{path}?{urlencode(query)}"
-        answer = await client.request("GET", url, headers=headers, _request_timeout=timeout)
+        answer = await connection.client.request("GET", url, headers=headers, _request_timeout=timeout)
         response: aiohttp.ClientResponse = answer.response
         return response
 
-    async def _ready(self) -> tuple[Configuration, RESTClientObject]:
+    async def _connected(self) -> _Connection:
         async with self._loading:
-            if self._configuration is None or self._client is None:
+            if self._connection is None:
                 configuration = await self._access.load()
                 configuration.connection_pool_maxsize = 0  # no limit: every watch of every namespace holds one
                 try:
-                    self._client = RESTClientObject(configuration)
+                    client = RESTClientObject(configuration)
                 except (OSError, ValueError) as error:
                     raise KubeConfigError(f"the certificates of {self._access.described}: {error}") from error
-                self._configuration = configuration
-            return self._configuration, self._client
+                self._connection = _Connection(configuration, client)
+            return self._connection
 
-    async def _forget(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
+    def _retire(self, connection: _Connection) -> None:
+        """Read the credentials again for the next request; what runs on the old ones may go on."""
+        connection.retired = True
+        if self._connection is connection:
+            self._connection = None
 
 
 def _refusal(status: int, body: bytes, headers: Mapping[str, str]) -> KubeApiError:

@@ -38,7 +38,6 @@ class _FeedState:
     needed: bool  # without it there is no fleet; the others only add to it
     listed: bool = False
     error: str = ""
-    failures: int = 0
     heard_at: float | None = None  # monotonic
 
 
@@ -161,11 +160,11 @@ class KubernetesSource:
                 self._seen[feed] = set()
                 state.listed, state.heard_at = True, self._clock()
             case watching.Heard():
-                state.error, state.failures, state.heard_at = "", 0, self._clock()
+                state.error, state.heard_at = "", self._clock()
             case watching.Absent():
                 self._absent(feed, state)
-            case watching.Lost(error):
-                self._lost(feed, state, error)
+            case watching.Lost(error, again):
+                self._lost(feed, state, error, again=again)
 
     def _put(self, feed: Feed, raw: bytes) -> str:
         """Take in one object; its subject, empty if not even that can be read."""
@@ -195,12 +194,11 @@ class KubernetesSource:
         state.listed = True
         state.error = f"{feed.resource.title}: not installed in the cluster" if state.needed else ""
 
-    def _lost(self, feed: Feed, state: _FeedState, error: SourceError) -> None:
-        state.failures += 1
+    def _lost(self, feed: Feed, state: _FeedState, error: SourceError, *, again: bool) -> None:
         refused = isinstance(error, KubeApiError)
         if refused and not state.needed:
             state.listed = True  # what only adds to the fleet must not keep it from being used
-        if state.failures > 1 or refused or not state.listed:  # a single lost connection is everyday life
+        if again or refused or not state.listed:  # a single lost connection is everyday life
             state.error = self._described(feed, error)
 
     def _described(self, feed: Feed, error: SourceError) -> str:

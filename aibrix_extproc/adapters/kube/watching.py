@@ -5,6 +5,7 @@ A listing ends with an explicit `Complete`, so that the reader knows what is gon
 """
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from aibrix_extproc.adapters.kube.api import KubeApi, refused
 from aibrix_extproc.adapters.kube.errors import KubeApiError, KubeUnreachable, VersionGone
 from aibrix_extproc.adapters.kube.resources import Feed
 from aibrix_extproc.watched.errors import SourceError
+
+logger = logging.getLogger(__name__)
 
 MAX_FAILURES_OF_A_VERSION: Final = 3  # then list again: after a restored backup a version may never be good again
 
@@ -71,9 +74,10 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The watch has failed and will be tried again; what is known stays."""
+    """The watch has failed and will be tried again; what is known stays. `again`: it failed the time before, too."""
 
     error: SourceError
+    again: bool
 
 
 Happening = Came | Went | Complete | Heard | Absent | Lost
@@ -136,7 +140,11 @@ class Watch:
             except KubeApiError as error:
                 await self._refused(error)
             except SourceError as error:
-                self._tell(Lost(error))
+                self._tell(Lost(error, again=self._failures > 0))
+                await self._back_off()
+            except Exception as error:  # the top of a loop that must outlive its bugs
+                logger.exception("a watch has failed unexpectedly", extra={"feed": self._feed.title})
+                self._tell(Lost(KubeUnreachable(f"unexpected: {error!r}"), again=True))
                 await self._back_off()
 
     async def _refused(self, error: KubeApiError) -> None:
@@ -145,7 +153,7 @@ class Watch:
             self._tell(Absent())
             await asyncio.sleep(self._jittered(self._pace.absent_seconds))
             return
-        self._tell(Lost(error))
+        self._tell(Lost(error, again=self._failures > 0))
         await self._back_off(error.retry_seconds)
 
     async def _back_off(self, at_least: float | None = None) -> None:
@@ -175,8 +183,7 @@ class Watch:
     async def _follow(self) -> None:
         while True:
             started = time.monotonic()
-            heard = await self._read_one_answer()
-            if not heard and time.monotonic() - started < self._pace.short_seconds:
+            if not await self._read_one_answer() and time.monotonic() - started < self._pace.short_seconds:
                 raise KubeUnreachable("the API server ends every watch at once")
             self._failures = 0
 
@@ -189,15 +196,24 @@ class Watch:
             timeoutSeconds=str(max(1, round(self._jittered(self._pace.server_seconds)))),
         )
         heard = False
+        # After failures an accepted watch is no news yet: it must last, or bring something.
+        lasting = asyncio.get_running_loop().call_later(self._pace.short_seconds, self._heard)
         answer = self._api.lines(self._feed.path, query, silence_seconds=self._pace.silence_seconds)
-        async with aclosing(answer):
-            async for lines in answer:
-                for line in filter(None, lines):
-                    self._take(_parsed(_EVENTS, line))
-                    heard = True
-                    self._failures = 0
-                self._tell(Heard())
+        try:
+            async with aclosing(answer):
+                async for lines in answer:
+                    for line in filter(None, lines):
+                        self._take(_parsed(_EVENTS, line))
+                        heard = True
+                    if heard or self._failures == 0:
+                        self._heard()
+        finally:
+            lasting.cancel()
         return heard
+
+    def _heard(self) -> None:
+        self._failures = 0
+        self._tell(Heard())
 
     def _take(self, event: _Event) -> None:
         raw = bytes(event.object)
