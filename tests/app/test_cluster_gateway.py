@@ -1,0 +1,99 @@
+"""`serve --kubernetes` as a process: what it says at its start, and what its health page and metrics tell."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.adapters.kube.rig import DoubleCluster
+from tests.fakes.engine import FakeEngine
+from tests.fakes.kube_api import KubeApiDouble
+from tests.kubeobjects import MODEL_LABEL, a_pod
+
+pytestmark = pytest.mark.slow
+
+
+@asynccontextmanager
+async def serving(*options: str) -> AsyncIterator[str]:
+    """A gateway; yields the address of its admin server."""
+    command = (sys.executable, "-m", "aibrix_extproc", "serve", "--port=0", "--admin-port=0", *options)
+    process = await asyncio.create_subprocess_exec(*command, stderr=subprocess.PIPE, limit=1 << 20)
+    assert process.stderr is not None
+    reading: asyncio.Future[None] | None = None
+    try:
+        async with asyncio.timeout(20):
+            while True:
+                line = json.loads(await process.stderr.readline())
+                if line["message"] == "listening":
+                    break
+        reading = asyncio.ensure_future(_drain(process.stderr))
+        yield f"http://{line['admin']}"
+    finally:
+        process.kill()
+        await process.wait()
+        if reading is not None:
+            await reading
+
+
+async def _drain(stream: asyncio.StreamReader) -> None:
+    while await stream.readline():
+        pass
+
+
+async def page(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
+    async with session.get(url) as response:
+        found: dict[str, Any] = await response.json()
+        return found
+
+
+async def until_page(session: aiohttp.ClientSession, url: str, *, ready: bool, degraded: bool) -> dict[str, Any]:
+    async with asyncio.timeout(10):
+        while True:
+            found = await page(session, url)
+            if (found["ready"], found["degraded"]) == (ready, degraded):
+                return found
+            await asyncio.sleep(0.02)
+
+
+async def test_gateway_on_a_cluster_is_ready_keeps_its_fleet_and_says_when_it_is_degraded(tmp_path: Path) -> None:
+    async with KubeApiDouble() as api, FakeEngine("chat-m") as engine, aiohttp.ClientSession() as session:
+        cluster = DoubleCluster(api)
+        labels = {MODEL_LABEL: "chat-m", "model.aibrix.ai/port": str(engine.port)}
+        await cluster.put(a_pod("whole", "127.0.0.1", labels=labels))
+        await cluster.put(a_pod("broken", "127.0.0.2", labels={MODEL_LABEL: "m", "model.aibrix.ai/port": "x"}))
+        await cluster.put(a_pod("pending", None, ready=None, labels={MODEL_LABEL: "late"}, phase="Pending"))
+        await cluster.put(a_pod("pending-2", None, ready=None, labels={MODEL_LABEL: "late"}, phase="Pending"))
+        async with serving("--kubernetes", f"--kubeconfig={cluster.kubeconfig(tmp_path)}") as admin:
+            health = await until_page(session, f"{admin}/readyz", ready=True, degraded=False)
+            assert list(health["cluster"]["remarks"]) == ["Pod llm/broken"]
+            assert 0 <= health["cluster"]["age_seconds"] < 10
+            fleet = await page(session, f"{admin}/fleet")
+            assert fleet["models"] == {"chat-m": [engine.address], "late": ["", ""]}
+            await cluster.go_away()
+            health = await until_page(session, f"{admin}/readyz", ready=True, degraded=True)
+            assert "cannot be reached" in health["sources"]["kubernetes"]["error"]
+            assert (await page(session, f"{admin}/fleet"))["models"] == fleet["models"]
+            async with session.get(f"{admin}/metrics") as response:
+                metrics = await response.text()
+            assert 'aibrix_extproc_fleet_source_ok{source="kubernetes"} 0.0' in metrics
+            assert 'aibrix_extproc_fleet_unusable{source="kubernetes"} 1.0' in metrics
+            assert 'aibrix_extproc_fleet_age_seconds{source="kubernetes"}' in metrics
+            assert 'aibrix_extproc_in_flight{endpoint=""}' not in metrics
+            await cluster.come_back()
+            await until_page(session, f"{admin}/readyz", ready=True, degraded=False)
+
+
+def test_kubeconfig_that_does_not_exist_ends_the_start_with_one_clear_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "aibrix_extproc", "serve", "--kubernetes", f"--kubeconfig={tmp_path / 'none'}"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines() == [
+        f"aibrix-extproc: the kubeconfig {tmp_path / 'none'} does not exist; correct --kubeconfig"
+    ]
