@@ -43,6 +43,8 @@ RESPONSE_ATTRIBUTES: Final = (
 )
 # `reset` and not `reset-before-request`: an engine that dies after it has read the request is retried elsewhere too.
 RETRY_ON: Final = "connect-failure,reset,retriable-status-codes"
+# vLLM says 500 when its engine core has died under it, and 503 when its queue is full.
+RETRIED_STATUSES: Final = (500, 502, 503)
 ACCESS_LOG_NAME: Final = "aibrix-extproc"
 _MAX_HEADERS_KIB: Final = 60
 
@@ -153,7 +155,7 @@ def _placed(spec: EnvoySpec) -> route.Route:
             retry_policy=route.RetryPolicy(
                 retry_on=RETRY_ON,
                 num_retries=spec.retries,
-                retriable_status_codes=[503],
+                retriable_status_codes=list(RETRIED_STATUSES),
                 retry_back_off=route.RetryPolicyRetryBackOff(
                     base_interval=timedelta(milliseconds=5), max_interval=timedelta(milliseconds=50)
                 ),

@@ -93,11 +93,21 @@ class ResponseSide:
     def _on_success(
         self, event: events.ResponseHead, moved: tuple[Output, ...]
     ) -> tuple[ResponsePhase, tuple[Output, ...]]:
+        if self._is_no_answer(event):
+            return ResponsePhase.ANSWERED, (*moved, self._instead(Problem("bad_gateway"), Outcome.ENGINE_ERROR))
         self.outcome = Outcome.SERVED
         facts = (*moved, *self._held(event))
         if self._wants_text() and not event.end_of_stream:
             return ResponsePhase.AWAITING_TEXT, (*facts, Continue(Phase.RESPONSE_HEAD, buffer_response=True))
         return ResponsePhase.PASSED, (*facts, self._passed(event))
+
+    def _is_no_answer(self, event: events.ResponseHead) -> bool:
+        """A success that an SDK takes for an empty stream or a string: without a body, or a page of HTML."""
+        operation = self._request.operation
+        if operation is None or operation.method != "POST" or event.status == 204:
+            return False
+        empty = event.end_of_stream or event.headers.get("content-length") == "0"
+        return empty or event.headers.get("content-type", "").lower().startswith("text/html")
 
     def _held(self, event: events.ResponseHead) -> tuple[Output, ...]:
         """The engine that answered keeps the response; later requests that name it must go there."""

@@ -1,7 +1,7 @@
 """Conversations about the finer points of the contract: owned responses, deadlines, transcripts, other shapes."""
 
 import json
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -207,3 +207,14 @@ def test_placement_with_one_endpoint_names_it_for_every_attempt() -> None:
 def test_operation_that_engines_have_elsewhere_is_sent_there() -> None:
     _, forward = placed(b'{"model":"chat-m","input":"x"}', path="/v1/classify?x=1")
     assert (":path", "/classify?x=1") in forward.set_headers
+
+
+@pytest.mark.parametrize(
+    "head",
+    [{"headers": {"content-type": "text/html"}}, {"end_of_stream": True}, {"headers": {"content-length": "0"}}],
+    ids=["html", "no body", "empty body"],
+)
+def test_success_that_is_no_answer_is_a_bad_gateway(head: dict[str, Any]) -> None:
+    exchange, _ = placed(b'{"model":"chat-m"}', path="/v1/chat/completions")
+    answer = only(exchange.receive(a_response_head(**head)), Immediate)
+    assert (answer.status, json.loads(answer.body)["error"]["code"]) == (502, "bad_gateway")
