@@ -127,11 +127,7 @@ class Call:
     def finish(self) -> None:
         """End the call well, from our side."""
         if not self._over:
-            connection = self._calls.connection
-            if not self._head_sent:
-                connection.send_headers(self._stream, HEAD_BLOCK)
-            connection.send_end(self._stream, OK_BLOCK)
-            self._end(Cause.HALF_CLOSED)
+            self._finish()
             self._calls.flush()
 
     def _done(self, task: "asyncio.Task[None]") -> None:
@@ -255,8 +251,8 @@ class Call:
     def _on_half_close(self, *_: object) -> None:
         assert self._handler is not None
         self._write(self._handler.half_closed())
-        if self._task is None:
-            self.finish()
+        if self._task is None and not self._over:
+            self._finish()
 
     def broken_off(self, code: int) -> None:
         """The stream was reset, by the peer or for a fault of it, or the connection is gone."""
@@ -271,6 +267,13 @@ class Call:
                 self._head_sent = True
                 connection.send_headers(stream, HEAD_BLOCK)
             connection.send_data(stream, framed(message))
+
+    def _finish(self) -> None:
+        connection = self._calls.connection
+        if not self._head_sent:
+            connection.send_headers(self._stream, HEAD_BLOCK)
+        connection.send_end(self._stream, OK_BLOCK)
+        self._end(Cause.HALF_CLOSED)
 
     def _expired(self) -> None:
         self.fail(Status.DEADLINE_EXCEEDED, "deadline exceeded")

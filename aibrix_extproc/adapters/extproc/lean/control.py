@@ -36,7 +36,7 @@ class Control:
         self._limits = limits
         self._outbox = outbox
         self._streams = streams
-        self._idle = Budget(limits.idle_frames, limits.idle_frames_per_second)
+        self._idle = Budget(limits.idle_frames, limits.idle_frames_per_second, limits.idle_frames_saved)
         self._settings = Budget(limits.settings_frames, limits.settings_per_second)
         self.settings_seen = False
         self.useful = 0  # frames that carried something since the last one that did not

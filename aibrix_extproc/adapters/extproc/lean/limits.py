@@ -21,11 +21,13 @@ class Limits:
     held_bytes: int = 512 * MIB  # of messages that are not complete, or that wait for the one before them
     unsent_bytes: int = 128 * MIB  # answers that a peer does not take
     frames_per_turn: int = 256  # then other connections have their turn
-    # Frames that cost work and carry nothing: a burst, a rate, and some for each frame that does carry something,
-    # since busy peers of some kinds send a PING and two WINDOW_UPDATEs for each answer.
+    # Frames that cost work and carry nothing: a burst, a rate, and some for each frame that does carry something, since
+    # busy peers of some kinds send a PING and two WINDOW_UPDATEs for each answer. They may come much later: grpcio
+    # sends a WINDOW_UPDATE when its application reads, ten thousand in a row if that reads ten thousand streams.
     idle_frames: int = 2_000
     idle_frames_per_second: float = 500.0
     idle_frames_per_useful: float = 4.0
+    idle_frames_saved: int = 100_000
     # SETTINGS may move the window of every stream, so there are fewer of them.
     settings_frames: int = 100
     settings_per_second: float = 10.0
@@ -39,20 +41,22 @@ class Limits:
 
 
 class Budget:
-    """A token bucket on a clock that is handed in."""
+    """A token bucket on a clock that is handed in. What is earned on top of the rate may be saved up to `saved`."""
 
-    __slots__ = ("_at", "_left", "_most", "_rate")
+    __slots__ = ("_at", "_left", "_most", "_rate", "_saved")
 
-    def __init__(self, most: int, per_second: float) -> None:
+    def __init__(self, most: int, per_second: float, saved: int = 0) -> None:
         self._most = float(most)
         self._rate = per_second
+        self._saved = float(max(most, saved))
         self._left = float(most)
         self._at: float | None = None
 
     def spend(self, at: float, earned: float = 0.0) -> bool:
         """Take one after adding what was earned; False when there is none left."""
-        if self._at is not None:
-            earned += (at - self._at) * self._rate
+        left = self._left
+        if self._at is not None and left < self._most:
+            left = min(self._most, left + (at - self._at) * self._rate)
         self._at = at
-        self._left = min(self._most, self._left + earned) - 1.0
+        self._left = min(self._saved, left + earned) - 1.0
         return self._left >= 0.0

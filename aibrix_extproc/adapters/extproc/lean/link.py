@@ -160,10 +160,13 @@ class Link(asyncio.Protocol):
         self._timer = self._host.loop.call_later(self._host.patience.goodbye_seconds, self.abort)
         self._blocked = self._turn_waits = False
         self._update_reading()
-        if transport.can_write_eof():
-            transport.write_eof()
-        else:
+        if not transport.can_write_eof():
             transport.close()
+            return
+        try:
+            transport.write_eof()
+        except OSError:  # the peer was quicker
+            transport.abort()
 
     def _on_silence(self) -> None:
         if self._calls is not None and not self._calls.connection.greeted:

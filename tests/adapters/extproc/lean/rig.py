@@ -2,10 +2,15 @@
 
 import asyncio
 import contextlib
+import functools
+import inspect
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
+
+import pytest
+import uvloop
 
 from aibrix_extproc.adapters.extproc.lean.calls import Calls, Method, Reply
 from aibrix_extproc.adapters.extproc.lean.connection import Connection
@@ -126,6 +131,22 @@ class Talk:
     @property
     def goodbye(self) -> int | None:
         return self.reader.goodbye()
+
+
+def on_both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run a test on asyncio's loop and on uvloop's, which the product uses: their transports differ in the corners."""
+
+    @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+    @functools.wraps(test)
+    def run(new_loop: Callable[[], asyncio.AbstractEventLoop], **fixtures: Any) -> None:
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(test(**fixtures))
+
+    asked = inspect.signature(test).parameters.values()
+    loop = inspect.Parameter("new_loop", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    vars(run)["__signature__"] = inspect.Signature([loop, *asked])
+    shown: Callable[..., None] = run
+    return shown
 
 
 async def until(condition: Callable[[], object], seconds: float = DEADLINE_SECONDS) -> None:

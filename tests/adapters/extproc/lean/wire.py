@@ -149,7 +149,9 @@ class Reader:
         self._rest = stream[end:]
         for frame in found:
             if isinstance(frame, HeadersFrame):
-                self._decoded.setdefault(frame.stream_id, []).append(dict(self._decoder.decode(frame.data)))
+                self._decoded.setdefault(frame.stream_id, []).append(
+                    {str(name): str(value) for name, value in self._decoder.decode(frame.data)}
+                )
         self.frames += found
         return found
 

@@ -1,0 +1,196 @@
+"""Mutated conversations: whatever comes, nothing is thrown, memory is bounded, calls end once, the last word is GOAWAY.
+
+The normal run takes a few thousand frames; a million are in a test marked slow.
+"""
+
+import random
+import tracemalloc
+from collections.abc import Callable
+from typing import Final
+
+import hpack
+import pytest
+from hyperframe.frame import Frame, GoAwayFrame
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aibrix_extproc.adapters.extproc.lean.limits import MIB, Limits
+from tests.adapters.extproc.lean import wire
+from tests.adapters.extproc.lean.rig import Talk
+
+SMALL: Final = Limits(
+    concurrent_streams=20,
+    frame_bytes=30_000,
+    stream_window=80_000,
+    connection_window=200_000,
+    held_bytes=100_000,
+    unsent_bytes=100_000,
+    frames_per_turn=16,
+)
+ORDERS: Final = (b"hello", b"wait", b"break", b"refuse", b"silence", b"finish", b"", b"x" * 3_000)
+
+
+def _recorded(dice: random.Random) -> list[bytes]:
+    """The frames of a conversation that makes sense."""
+    encoder = hpack.Encoder()
+    frames = [wire.settings({4: dice.choice((0, 100, 65_535))})]
+    for stream in range(1, 2 * dice.randrange(1, 8), 2):
+        path = dice.choice((wire.ECHO, wire.ECHO, wire.ECHO, "/nothing"))
+        block = encoder.encode([(name, path if name == ":path" else value) for name, value in wire.REQUEST])
+        if dice.random() < 0.2:
+            frames += [wire.begun(stream, block[:7]), wire.continued(stream, block[7:], last=True)]
+        else:
+            frames.append(wire.headers(stream, block))
+        body = b"".join(wire.message(dice.choice(ORDERS)) for _ in range(dice.randrange(4)))
+        border = dice.randrange(len(body) + 1)
+        frames += [wire.data(stream, body[:border]), wire.data(stream, body[border:], padding=dice.choice((None, 9)))]
+        frames.append(
+            dice.choice((wire.reset(stream), wire.data(stream, end=True), wire.window_update(stream, 999), b""))
+        )
+        frames.append(dice.choice((wire.ping(), wire.window_update(0, 999), wire.settings(ack=True), b"", b"")))
+    return [frame for frame in frames if frame]
+
+
+def _flip(dice: random.Random, frames: list[bytes]) -> None:
+    at = dice.randrange(len(frames))
+    frame = bytearray(frames[at])
+    for _ in range(dice.choice((1, 1, 2, 8))):
+        frame[dice.randrange(len(frame))] ^= 1 << dice.randrange(8)
+    frames[at] = bytes(frame)
+
+
+def _reframe(dice: random.Random, frames: list[bytes]) -> None:
+    """Another type, other flags, another stream; a length that is right."""
+    at = dice.randrange(len(frames))
+    kind, flags = dice.choice((*range(11), frames[at][3])), dice.choice((*range(64), frames[at][4]))
+    frames[at] = wire.raw(kind, flags, dice.choice((0, 1, 2, 3, 5, 7, 2**31 - 1)), frames[at][9:])
+
+
+def _swap(dice: random.Random, frames: list[bytes]) -> None:
+    a, b = dice.randrange(len(frames)), dice.randrange(len(frames))
+    frames[a], frames[b] = frames[b], frames[a]
+
+
+def _repeat(dice: random.Random, frames: list[bytes]) -> None:
+    frames.insert(dice.randrange(len(frames)), dice.choice(frames))
+
+
+def _lose(dice: random.Random, frames: list[bytes]) -> None:
+    if len(frames) > 1:
+        del frames[dice.randrange(len(frames))]
+
+
+def _cut(dice: random.Random, frames: list[bytes]) -> None:
+    at = dice.randrange(len(frames))
+    payload = frames[at][9 : 9 + dice.randrange(len(frames[at]))]
+    frames[at] = wire.raw(frames[at][3], frames[at][4], int.from_bytes(frames[at][5:9], "big"), payload)
+
+
+def _invent(dice: random.Random, frames: list[bytes]) -> None:
+    payload = dice.randbytes(dice.choice((0, 1, 4, 5, 6, 8, 50)))
+    frames.insert(
+        dice.randrange(len(frames)), wire.raw(dice.randrange(12), dice.randrange(256), dice.randrange(9), payload)
+    )
+
+
+MUTATIONS: Final[tuple[Callable[[random.Random, list[bytes]], None], ...]] = (
+    _flip, _flip, _reframe, _swap, _repeat, _lose, _cut, _invent,
+)  # fmt: skip
+
+
+def _play(dice: random.Random) -> int:
+    """One mutated conversation; how many frames it had."""
+    frames = _recorded(dice)
+    for _ in range(dice.choice((1, 1, 2, 5))):
+        dice.choice(MUTATIONS)(dice, frames)
+    stream = wire.PREFACE + b"".join(frames)
+    if dice.random() < 0.05:
+        stream = stream[dice.randrange(30) :]
+    talk = Talk(SMALL, greet=False)
+    at = 0
+    while at < len(stream):
+        size = dice.choice((1, 9, 50, 5_000, 5_000, 5_000))
+        talk.say(stream[at : at + size])
+        at += size
+        assert talk.calls.held <= SMALL.held_bytes + 2 * SMALL.stream_window
+        assert talk.connection.streams <= SMALL.concurrent_streams
+    _check_end(talk)
+    return len(frames)
+
+
+def _check_end(talk: Talk) -> None:
+    if talk.connection.closing:
+        assert isinstance(talk.reader.frames[-1], GoAwayFrame)
+        assert talk.goodbye in range(1, 14)
+        assert talk.connection.fault
+    talk.connection.lost()
+    assert talk.connection.streams == 0
+    assert talk.calls.held == 0
+    assert len(talk.log.causes) == talk.log.opened
+    for frame in talk.reader.frames:
+        assert isinstance(frame, Frame)
+
+
+async def test_thousands_of_mutated_frames_do_no_harm() -> None:
+    dice = random.Random(20261123)
+    frames = 0
+    while frames < 6_000:
+        frames += _play(dice)
+
+
+@pytest.mark.slow
+async def test_million_mutated_frames_do_no_harm_and_leave_nothing_behind() -> None:
+    dice = random.Random(1)
+    frames, after_some = 0, 0
+    tracemalloc.start()
+    try:
+        while frames < 1_000_000:
+            frames += _play(dice)
+            if not after_some and frames > 20_000:
+                after_some, _ = tracemalloc.get_traced_memory()
+                tracemalloc.stop()
+            if frames > 980_000 and not tracemalloc.is_tracing():
+                tracemalloc.start()
+        at_the_end, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 16 * MIB
+    assert at_the_end < after_some + 1 * MIB
+
+
+def _play_strategy() -> st.SearchStrategy[bytes]:
+    """Bytes that are frames more often than not."""
+    anything = st.builds(
+        wire.raw,
+        st.integers(0, 12),
+        st.integers(0, 255),
+        st.sampled_from((0, 1, 1, 2, 3, 5, 2**31 - 1)),
+        st.binary(max_size=40),
+    )
+    sensible = st.builds(
+        lambda stream, order, border: wire.request(stream) + wire.data(stream, wire.message(order)[:border]),
+        st.sampled_from((1, 3, 5, 7)), st.sampled_from(ORDERS), st.integers(0, 60),
+    )  # fmt: skip
+    return st.lists(st.one_of(anything, sensible, st.binary(max_size=20)), max_size=12).map(b"".join)
+
+
+@given(_play_strategy(), st.booleans(), st.integers(1, 60))
+@settings(max_examples=300, deadline=None)
+async def test_anything_at_all_does_no_harm(said: bytes, greet: bool, size: int) -> None:
+    talk = Talk(SMALL, greet=greet)
+    for at in range(0, len(said), size):
+        talk.say(said[at : at + size])
+    _check_end(talk)
+
+
+@given(st.binary(max_size=300))
+@settings(max_examples=300, deadline=None)
+async def test_any_header_block_does_no_harm(block: bytes) -> None:
+    talk = Talk(SMALL).say(
+        wire.headers(1, block, end=True), wire.request(3), wire.data(3, wire.message(b"hello"), end=True)
+    )
+    if talk.goodbye is None:
+        assert talk.answer(3).messages == (b"hello",)
+    else:
+        assert talk.goodbye in (wire.COMPRESSION_ERROR, wire.CALM)
+    _check_end(talk)

@@ -1,0 +1,273 @@
+"""The server on real sockets: peers that speak something else, vanish, do not read, or flood; TLS; the orderly end."""
+
+import asyncio
+import functools
+import shutil
+import socket
+import ssl
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from aibrix_extproc.adapters.extproc.lean.limits import MIB, Limits
+from aibrix_extproc.core.exchange.events import Cause
+from tests.adapters.extproc.lean import wire
+from tests.adapters.extproc.lean.rig import QUICK, connected, on_both_loops, serving, until
+
+HELLO = wire.message(b"hello")
+
+
+@on_both_loops
+async def test_http1_on_the_port_is_told_goodbye_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving() as served, connected(served.port, greet=False) as peer:
+        peer.say(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        await peer.hear_all()
+        assert peer.heard.goodbye() == wire.PROTOCOL_ERROR
+        assert "HTTP/1 on a port for gRPC" in caplog.text
+
+
+@on_both_loops
+async def test_tls_on_the_plaintext_port_is_told_goodbye_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving() as served:
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            async with connected(served.port, ssl.create_default_context()):
+                raise AssertionError("no TLS is spoken here")
+        await until(lambda: "TLS on a port without it" in caplog.text)
+
+
+@on_both_loops
+async def test_silent_connection_is_closed_after_the_patience() -> None:
+    async with serving() as served, connected(served.port, greet=False) as peer:
+        await peer.hear_all()
+        assert peer.heard.goodbye() == wire.NO_ERROR
+        await until(lambda: served.server.connections == 0)
+
+
+@on_both_loops
+async def test_greeted_connection_may_be_silent() -> None:
+    async with serving() as served, connected(served.port) as peer:
+        await asyncio.sleep(2 * QUICK.greeting_seconds)
+        peer.say(wire.request(1), wire.data(1, HELLO, end=True))
+        await peer.hear(lambda: peer.heard.ended(1))
+        assert peer.heard.answer(1).messages == (b"hello",)
+
+
+@on_both_loops
+@pytest.mark.parametrize("how", ["fin", "rst"])
+async def test_peer_that_goes_away_cancels_its_calls(how: str) -> None:
+    async with serving() as served, connected(served.port) as peer:
+        peer.say(*(wire.request(stream) + wire.data(stream, wire.message(b"wait")) for stream in (1, 3, 5)))
+        await until(lambda: len(served.log.messages) == 3)
+        if how == "rst":
+            peer.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        peer.writer.close()
+        await until(lambda: len(served.log.causes) == 3)
+        assert set(served.log.causes) == {Cause.CANCELLED}
+        await until(lambda: served.server.connections == 0)
+        assert served.server.running == 0
+
+
+@on_both_loops
+async def test_peer_that_vanishes_without_a_word_is_noticed_by_the_kernel() -> None:
+    """Nothing can be unplugged here, so this looks at what the kernel was told to do about it."""
+    async with serving() as served, connected(served.port):
+        await until(lambda: served.server.connections == 1)
+        (link,) = served.server._links
+        assert link._transport is not None
+        sock = link._transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 15
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
+
+
+@on_both_loops
+async def test_flooder_hears_why_and_others_are_served_meanwhile() -> None:
+    async with serving() as served, connected(served.port) as bad, connected(served.port) as good:
+        bad.say(wire.ping() * 200_000)
+        for stream in range(1, 21, 2):
+            good.say(wire.request(stream), wire.data(stream, HELLO, end=True))
+            await good.hear(functools.partial(good.heard.ended, stream))
+            assert good.heard.answer(stream).messages == (b"hello",)
+        await bad.hear_all()
+        assert bad.heard.goodbye() == wire.CALM
+
+
+@on_both_loops
+async def test_peer_that_floods_with_real_work_does_not_starve_others() -> None:
+    async with serving() as served, connected(served.port) as busy, connected(served.port) as good:
+        busy.say(wire.request(1), wire.window_update(0, 2**30), wire.window_update(1, 2**30))
+        busy.say(wire.data(1, wire.message(b"silence")) * 20_000)
+        good.say(wire.request(1), wire.data(1, HELLO, end=True))
+        await good.hear(lambda: good.heard.ended(1))
+        assert len(served.log.messages) < 20_000
+        await until(lambda: len(served.log.messages) == 20_001)
+
+
+@on_both_loops
+async def test_slow_reader_is_not_read_from_and_takes_bounded_memory() -> None:
+    limits = Limits(connection_window=256 * MIB, stream_window=256 * MIB)
+    async with serving(limits) as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1)
+        writer.write(wire.GREETING + wire.window_update(0, 2**31 - 1 - 65_535) + wire.settings({4: 2**31 - 1}))
+        writer.write(wire.request(1))
+        say = wire.raw(0, 0, 1, wire.message(bytes(500_000)))
+        for _ in range(100):
+            writer.write(say)
+        await until(lambda: served.server.connections == 1)
+        (link,) = served.server._links
+        await until(lambda: link._blocked)
+        await asyncio.sleep(0.1)
+        assert link._transport is not None
+        assert link._transport.get_write_buffer_size() < 16 * MIB
+        assert len(served.log.messages) < 60
+        writer.transport.abort()
+        await until(lambda: served.server.connections == 0)
+        assert served.log.causes == [Cause.CANCELLED]
+        del reader
+
+
+@on_both_loops
+async def test_last_word_to_a_peer_that_does_not_read_waits_for_the_patience_only() -> None:
+    async with serving() as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(wire.GREETING + wire.raw(0, 0, 0))
+        await until(lambda: served.server.connections == 1)
+        await until(lambda: served.server.connections == 0, 5 * QUICK.goodbye_seconds)
+        writer.transport.abort()
+        del reader
+
+
+# ---- the orderly end
+
+
+@on_both_loops
+async def test_drain_lets_running_calls_finish_and_refuses_new_ones() -> None:
+    async with serving() as served, connected(served.port) as peer:
+        peer.say(wire.request(1), wire.data(1, wire.message(b"wait")))
+        await until(lambda: served.log.messages)
+        drain = asyncio.create_task(served.server.drain(5.0))
+        await peer.hear(lambda: peer.heard.goodbye() is not None)
+        await asyncio.sleep(2 * QUICK.notice_seconds)
+        peer.say(wire.request(3), wire.data(3, HELLO))
+        await peer.hear(lambda: peer.heard.reset_of(3) is not None)
+        assert peer.heard.reset_of(3) == wire.REFUSED_STREAM
+        assert not drain.done()
+        served.log.gate.set()
+        peer.say(wire.data(1, end=True))
+        await peer.hear(lambda: peer.heard.ended(1))
+        assert peer.heard.answer(1).messages == (b"waited",)
+        assert peer.heard.answer(1).trailers == {"grpc-status": "0"}
+        await peer.hear_all()
+        assert peer.heard.goodbye() == wire.NO_ERROR
+        peer.writer.close()
+        await drain
+        assert served.server.connections == 0
+
+
+@on_both_loops
+async def test_drain_cuts_what_is_left_when_its_time_is_up() -> None:
+    async with serving() as served, connected(served.port) as peer:
+        peer.say(wire.request(1), wire.data(1, wire.message(b"wait")))
+        await until(lambda: served.log.messages)
+        await served.server.drain(0.05)
+        await peer.hear_all()
+        assert peer.heard.answer(1).trailers["grpc-status"] == "14"
+        assert served.log.causes == [Cause.FAILED]
+
+
+@on_both_loops
+async def test_drain_waits_for_an_answer_that_the_peer_has_not_taken_yet() -> None:
+    async with serving() as served, connected(served.port) as peer:
+        peer.say(wire.settings({4: 0}), wire.request(1), wire.data(1, HELLO, end=True))
+        await until(lambda: served.log.causes)
+        drain = asyncio.create_task(served.server.drain(5.0))
+        await peer.hear(lambda: peer.heard.goodbye() is not None)
+        await asyncio.sleep(2 * QUICK.notice_seconds)
+        assert not drain.done()
+        peer.say(wire.window_update(1, 1000))
+        await peer.hear(lambda: peer.heard.ended(1))
+        assert peer.heard.answer(1).messages == (b"hello",)
+        peer.writer.close()
+        await drain
+
+
+@on_both_loops
+async def test_drain_without_connections_is_quick() -> None:
+    async with serving() as served:
+        async with asyncio.timeout(1):
+            await served.server.drain(30.0)
+
+
+# ---- TLS
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs the openssl command to make a certificate: install the package openssl")
+    folder = tmp_path_factory.mktemp("tls")
+    key, crt = folder / "key.pem", folder / "crt.pem"
+    subprocess.run(
+        (
+            *(openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+            *("-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"),
+            *("-keyout", key, "-out", crt),
+        ),
+        check=True,
+        capture_output=True,
+    )
+    return key, crt
+
+
+def server_side(certificate: tuple[Path, Path]) -> ssl.SSLContext:
+    key, crt = certificate
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(crt, key)
+    context.set_alpn_protocols(["h2"])
+    return context
+
+
+def client_side(certificate: tuple[Path, Path], *protocols: str) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=certificate[1])
+    context.check_hostname = False
+    if protocols:
+        context.set_alpn_protocols(list(protocols))
+    return context
+
+
+@on_both_loops
+async def test_tls_with_h2_is_served_and_ends_in_order(certificate: tuple[Path, Path]) -> None:
+    client = client_side(certificate, "h2", "http/1.1")
+    async with serving(tls=server_side(certificate)) as served, connected(served.port, client) as peer:
+        peer.say(wire.request(1), wire.data(1, wire.message(bytes(300_000)), end=True)[:20])
+        peer.say(wire.data(1, wire.message(bytes(300_000)), end=True)[20:])
+        peer.say(wire.window_update(1, 10**6), wire.window_update(0, 10**6))
+        await peer.hear(lambda: peer.heard.ended(1))
+        assert peer.heard.answer(1).messages == (bytes(300_000),)
+        peer.say(wire.raw(0, 0, 0))
+        await peer.hear_all()
+        assert peer.heard.goodbye() == wire.PROTOCOL_ERROR
+
+
+@on_both_loops
+@pytest.mark.parametrize("protocols", [(), ("http/1.1",)])
+async def test_tls_without_h2_is_not_served(certificate: tuple[Path, Path], protocols: tuple[str, ...]) -> None:
+    client = client_side(certificate, *protocols)
+    async with serving(tls=server_side(certificate)) as served, connected(served.port, client) as peer:
+        await peer.hear_all()
+        assert peer.raw == b""
+        assert served.server.connections == 0
+
+
+@on_both_loops
+async def test_plaintext_on_the_tls_port_is_not_served(certificate: tuple[Path, Path]) -> None:
+    async with serving(tls=server_side(certificate)) as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(wire.GREETING + wire.request(1))
+        async with asyncio.timeout(5):
+            while await reader.read(1000):
+                pass
+        writer.close()
+        assert served.log.opened == 0
