@@ -74,7 +74,9 @@ class KubeApi:
         The first list is empty: the server has accepted. Raises KubeUnreachable after a silence, since a connection
         whose other end has vanished looks just like it.
         """
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence_seconds)
+        timeout = aiohttp.ClientTimeout(
+            total=None, connect=CONNECT_SECONDS, sock_connect=CONNECT_SECONDS, sock_read=silence_seconds
+        )
         rest = b""
         async with self._answer(path, query, timeout) as response:
             yield []

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import quote
 
 from aibrix_extproc.core.fleet.kubeobjects import EndpointSlice, InferencePool, KubeObject, ModelAdapter, Pod
 
@@ -18,7 +19,9 @@ class Resource:
     def path(self, namespace: str | None) -> str:
         """The collection's path; None: of all namespaces."""
         root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
-        return f"{root}/{self.plural}" if namespace is None else f"{root}/namespaces/{namespace}/{self.plural}"
+        return (
+            f"{root}/{self.plural}" if namespace is None else f"{root}/namespaces/{quote(namespace, '')}/{self.plural}"
+        )
 
     @property
     def title(self) -> str:

@@ -204,7 +204,8 @@ class KubernetesSource:
     def _described(self, feed: Feed, error: SourceError) -> str:
         if isinstance(error, KubeApiError):
             if error.status == 403:
-                return f"{feed.title}: not allowed; {feed.resource.rule(feed.namespace)} ({error})"
+                instead = " or set kubernetes.model_adapters to false" if feed.resource is ADAPTERS else ""
+                return f"{feed.title}: not allowed; {feed.resource.rule(feed.namespace)}{instead} ({error})"
             if error.status == 401:
                 return f"the API server does not accept the credentials of {self._access.described} ({error})"
             return f"{feed.title}: the API server answered {error.status}: {error}"
