@@ -17,7 +17,7 @@ from aibrix_extproc.cli.reference_exchange import exchange_page
 from aibrix_extproc.cli.reference_markdown import COMMAND
 from aibrix_extproc.cli.reference_openapi import openapi_document
 from aibrix_extproc.cli.reference_settings import configuration_page
-from aibrix_extproc.cli.reference_tables import errors_page, metrics_page, strategies_page
+from aibrix_extproc.cli.reference_tables import errors_page, labels_page, metrics_page, strategies_page
 
 EXIT_STALE: Final = 1
 EXIT_USAGE: Final = 2
@@ -30,6 +30,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = MappingProxyType(
         "configuration.md": configuration_page,
         "strategies.md": strategies_page,
         "metrics.md": metrics_page,
+        "labels.md": labels_page,
         "command-line.md": command_line_page,
         "exchange.md": exchange_page,
         "conformance.md": conformance_page,

@@ -1,9 +1,10 @@
-"""docs/errors.md, docs/strategies.md and docs/metrics.md: the tables that need no more than a head."""
+"""docs/errors.md, strategies.md, labels.md and metrics.md there: the tables that need no more than a head."""
 
 from typing import Final
 
 from aibrix_extproc.adapters.telemetry.metrics import METRICS
 from aibrix_extproc.cli.reference_markdown import NOTHING, code, page, table
+from aibrix_extproc.core.fleet.podspec import ACTIVE_PORTS, LABELS
 from aibrix_extproc.core.openai.errors import ERRORS, ErrorRow
 from aibrix_extproc.core.openai.headers import ROUTING_STRATEGY
 from aibrix_extproc.core.routing.registry import DEFAULT_STRATEGY, STRATEGIES
@@ -26,6 +27,16 @@ request header {code(ROUTING_STRATEGY)} for one; an unknown name there is a 400.
 that serve the model, can do the task and are ready.
 
 A strategy is one file in `core/routing/strategies` and one line in `core/routing/registry.py`.
+"""
+
+_LABELS_HEAD: Final = f"""
+What `serve --kubernetes` reads on pods, AIBrix's names; on EndpointSlices (`--slice-selector`) the same, and their only
+TCP port where no label names one. A pod is picked when it has an address, is Ready and is not being deleted, and its
+engine is not asleep; until then its models are known, and asking for them is a 503. What cannot be understood is left
+out, and `/readyz` and the log say why.
+
+With `--inference-pool` the pool's selector and target ports count in place of the port label, each port an endpoint;
+the annotation {code(ACTIVE_PORTS[0])} (its old name: {code(ACTIVE_PORTS[1])}) restricts a pod to some of them.
 """
 
 _METRICS_HEAD: Final = """
@@ -92,3 +103,9 @@ def metrics_page() -> str:
         (code(name), kind, ", ".join(map(code, labels)), meaning) for name, (kind, labels, meaning) in METRICS.items()
     )
     return page("Metrics", _METRICS_HEAD, table(("metric", "kind", "labels", "meaning"), rows))
+
+
+def labels_page() -> str:
+    """The page of labels and annotations."""
+    rows = ((code(key), where, meaning, default) for key, (where, meaning, default) in LABELS.items())
+    return page("Labels of pods", _LABELS_HEAD, table(("key", "where", "meaning", "default"), rows))

@@ -18,6 +18,7 @@ from aibrix_extproc.cli.reference_command_line import WIDTH
 from aibrix_extproc.cli.reference_markdown import code, table
 from aibrix_extproc.cli.reference_settings import EXAMPLE
 from aibrix_extproc.core.exchange.states import REQUEST_TABLE, RESPONSE_TABLE
+from aibrix_extproc.core.fleet.podspec import LABELS
 from aibrix_extproc.core.openai.errors import ERRORS
 from aibrix_extproc.core.openai.header_docs import REQUEST_HEADERS, RESPONSE_HEADERS
 from aibrix_extproc.core.openai.operation_doc_rows import OPERATION_DOCS
@@ -47,6 +48,7 @@ def test_pages_are_what_the_code_says() -> None:
         ("errors.md", [f"| `{key}` | {row.status} |" for key, row in ERRORS.items()]),
         ("strategies.md", [f"\n## {name}\n" for name in STRATEGIES]),
         ("metrics.md", [f"| `{name}` |" for name in METRICS]),
+        ("labels.md", [f"| `{key}` | {row[0]} |" for key, row in LABELS.items()]),
         ("command-line.md", [f"\n## {command.name}\n" for command in COMMANDS]),
         ("exchange.md", [event.__name__ for table in (REQUEST_TABLE, RESPONSE_TABLE) for _, event in table]),
         (
