@@ -107,6 +107,7 @@ def test_base_url_is_one_that_a_client_here_can_use(tmp_path: Path, host: str, b
 
 def test_default_admin_port_gives_way_when_it_is_taken(tmp_path: Path) -> None:
     with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of another test may linger there
         try:
             other.bind(("127.0.0.1", DEFAULT_ENVOY_ADMIN_PORT))
             other.listen()
