@@ -67,7 +67,7 @@ class ServerSettings(_Group):
         9002, description="port of the ext_proc and gRPC health services", json_schema_extra=_flag("--port")
     )
     transport: Transport = Field(
-        Transport.GRPCIO,
+        Transport.LEAN,
         description="grpcio (the reference) or lean (HTTP/2 on the event loop itself, a fraction of the CPU)",
         json_schema_extra=_flag("--transport"),
     )
