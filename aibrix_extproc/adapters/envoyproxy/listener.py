@@ -31,16 +31,8 @@ from aibrix_extproc.core.openai.errors import Problem, shape
 from aibrix_extproc.core.openai.headers import DESTINATION, RESERVED_REQUEST_HEADERS
 
 EXT_PROC_FILTER: Final = "envoy.filters.http.ext_proc"
-REQUEST_ATTRIBUTES: Final = ("request.id", "source.address")
-RESPONSE_ATTRIBUTES: Final = (
-    "request.id",
-    "request.path",
-    "response.code",
-    "response.code_details",
-    "response.flags",
-    "upstream.address",
-    "upstream.transport_failure_reason",
-)
+# Only what the processor reads: each one costs both sides on every exchange.
+RESPONSE_ATTRIBUTES: Final = ("request.id", "response.code_details", "response.flags", "upstream.address")
 # `reset` and not `reset-before-request`: an engine that dies after it has read the request is retried elsewhere too.
 RETRY_ON: Final = "connect-failure,reset,retriable-status-codes"
 # vLLM says 500 when its engine core has died under it, and 503 when its queue is full.
@@ -191,7 +183,6 @@ def _ext_proc(spec: EnvoySpec) -> ext_proc.ExternalProcessor:
             response_body_mode=ext_proc.ProcessingModeBodySendMode.NONE,
             response_trailer_mode=skip,
         ),
-        request_attributes=list(REQUEST_ATTRIBUTES),
         response_attributes=list(RESPONSE_ATTRIBUTES),
         metadata_options=ext_proc.MetadataOptions(
             receiving_namespaces=ext_proc.MetadataOptionsMetadataNamespaces(untyped=list(METADATA_NAMESPACES))

@@ -171,8 +171,6 @@ async def test_processor_is_told_what_happened(envoy: RunningEnvoy) -> None:
     told = envoy.processor.attributes("response_headers")
     assert told["upstream.address"] == engine.address
     assert told["response.code_details"] == "via_upstream"
-    assert told["response.code"] == 200
-    assert told["request.path"] == "/v1/models/a%2Fb?x=1"
     assert told["request.id"] == answer.headers["x-request-id"]
     assert [one.WhichOneof("request") for one in envoy.processor.messages] == [
         "request_headers",
