@@ -1,0 +1,117 @@
+"""An ext_proc server on the h2 library, to know what the lean transport's own frames are worth. Not for use.
+
+As quick as h2 allows without changing it: large windows and frames, one write per batch, none of its checks of headers.
+It has no limits, no deadlines, no drain, and takes only what a well-behaved Envoy sends.
+"""
+
+import asyncio
+import struct
+from collections.abc import Callable
+from typing import Final, cast
+
+import h2.config
+import h2.connection
+import h2.events
+from h2.settings import SettingCodes, Settings
+
+from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import ProcessingRequest
+from aibrix_extproc.adapters.extproc.session import Session
+from aibrix_extproc.core.exchange.events import Cause
+
+_PREFIX: Final = struct.Struct(">BL")
+_HEAD: Final = ((":status", "200"), ("content-type", "application/grpc"))
+_OK: Final = (("grpc-status", "0"),)
+_WINDOW: Final = 64 * 1024 * 1024
+_FRAME_BYTES: Final = 1024 * 1024
+_CONFIG: Final = h2.config.H2Configuration(
+    client_side=False,
+    header_encoding=None,
+    validate_inbound_headers=False,
+    normalize_inbound_headers=False,
+    validate_outbound_headers=False,
+    normalize_outbound_headers=False,
+)
+
+
+class _Exchange:
+    __slots__ = ("answered", "received", "session")
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.received = bytearray()
+        self.answered = False
+
+
+class _Link(asyncio.Protocol):
+    def __init__(self, new_session: Callable[[], Session]) -> None:
+        self._new_session = new_session
+        self._h2 = h2.connection.H2Connection(_CONFIG)
+        self._exchanges: dict[int, _Exchange] = {}
+        self._unacknowledged = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._h2.local_settings = Settings(
+            client=False,
+            initial_values={
+                SettingCodes.INITIAL_WINDOW_SIZE: _WINDOW,
+                SettingCodes.MAX_FRAME_SIZE: _FRAME_BYTES,
+                SettingCodes.MAX_CONCURRENT_STREAMS: 20_000,
+            },
+        )
+        self._h2.max_inbound_frame_size = _FRAME_BYTES
+        self._h2.initiate_connection()
+        self._h2.increment_flow_control_window(_WINDOW)
+        self._transport.write(self._h2.data_to_send())
+
+    def data_received(self, data: bytes) -> None:
+        for event in self._h2.receive_data(data):
+            if isinstance(event, h2.events.DataReceived):
+                self._on_data(event)
+            elif isinstance(event, h2.events.RequestReceived):
+                assert event.stream_id is not None
+                self._exchanges[event.stream_id] = _Exchange(self._new_session())
+            elif isinstance(event, h2.events.StreamEnded):
+                assert event.stream_id is not None
+                self._h2.send_headers(event.stream_id, _OK, end_stream=True)
+                self._exchanges.pop(event.stream_id).session.close(Cause.HALF_CLOSED)
+            elif isinstance(event, h2.events.StreamReset):
+                assert event.stream_id is not None
+                self._exchanges.pop(event.stream_id).session.close(Cause.CANCELLED)
+        out = self._h2.data_to_send()
+        if out:
+            self._transport.write(out)
+
+    def _on_data(self, event: h2.events.DataReceived) -> None:
+        assert event.stream_id is not None
+        self._unacknowledged += event.flow_controlled_length or 0
+        if self._unacknowledged > _WINDOW // 4:  # of the connection; no stream has as much to say
+            self._h2.increment_flow_control_window(self._unacknowledged)
+            self._unacknowledged = 0
+        exchange = self._exchanges[event.stream_id]
+        received = exchange.received
+        received += event.data or b""
+        while len(received) >= _PREFIX.size:
+            _, size = _PREFIX.unpack_from(received)
+            if len(received) < _PREFIX.size + size:
+                return
+            message = ProcessingRequest.FromString(bytes(memoryview(received)[_PREFIX.size : _PREFIX.size + size]))
+            del received[: _PREFIX.size + size]
+            for reply in exchange.session.receive(message):
+                if not exchange.answered:
+                    exchange.answered = True
+                    self._h2.send_headers(event.stream_id, _HEAD)
+                self._h2.send_data(event.stream_id, _PREFIX.pack(0, len(reply)) + reply)
+
+
+class H2Server:
+    """Serves `Process`, whatever the path."""
+
+    def __init__(self, new_session: Callable[[], Session], *, max_body_bytes: int) -> None:
+        self._new_session = new_session
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; returns the port."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _Link(self._new_session), host, port)
+        return int(self._server.sockets[0].getsockname()[1])
