@@ -189,15 +189,17 @@ class ResponseSide:
         problem = self._problem(body[:READ_ERROR_BYTES])
         shaped = shape(problem, anthropic=self._request.anthropic, request_id=self._request.request_id)
         self.problem, self.status = problem.key, shaped.status
-        dropped = (*headers.NOT_RETURNED, "content-encoding", "location", "www-authenticate")
+        changed = (
+            (":status", str(shaped.status)),
+            ("content-length", str(len(shaped.body))),
+            *shaped.headers,
+            *self._own_headers(),
+        )
+        ours = {name for name, _ in changed}
+        theirs = (name for name in headers.NOT_RETURNED_WITH_ERRORS if name in self._head.headers)
         return Continue(
             Phase.RESPONSE_BODY,
-            set_headers=(
-                (":status", str(shaped.status)),
-                ("content-length", str(len(shaped.body))),
-                *shaped.headers,
-                *self._own_headers(),
-            ),
-            remove_headers=tuple(name for name in dropped if name in self._head.headers),
+            set_headers=changed,
+            remove_headers=tuple(name for name in theirs if name not in ours),
             body=shaped.body,
         )

@@ -41,6 +41,18 @@ NOT_RETURNED: Final[tuple[str, ...]] = (
     "x-envoy-upstream-service-time",
 )
 
+# What belongs to an answer that is replaced: how it was packed, and what it told the client to do next.
+NOT_RETURNED_WITH_ERRORS: Final[tuple[str, ...]] = (
+    *NOT_RETURNED,
+    "content-encoding",
+    "location",
+    "www-authenticate",
+    "allow",
+    "retry-after",
+    "retry-after-ms",
+    "x-should-retry",
+)
+
 # Everything that the exchange looks at, in requests and responses.
 READ_HEADERS: Final = frozenset(
     {
@@ -49,17 +61,14 @@ READ_HEADERS: Final = frozenset(
         ":status",
         "content-type",
         "content-length",
-        "content-encoding",
         "accept-encoding",
-        "location",
-        "www-authenticate",
         "origin",
         REQUEST_ID,
         READ_TIMEOUT,
         *RESERVED_REQUEST_HEADERS,
         *NOT_FORWARDED,
         *ENGINE_CONTROLS,
-        *NOT_RETURNED,
+        *NOT_RETURNED_WITH_ERRORS,
     }
 )
 
