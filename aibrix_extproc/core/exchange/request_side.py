@@ -114,6 +114,9 @@ class RequestSide:
         match event:
             case events.RequestHead():
                 return self._on_head(event)
+            case events.RequestBody() if self._phase is RequestPhase.PLACED:
+                self.body_bytes = len(event.data)
+                return self._phase, (Continue(Phase.REQUEST_BODY),)
             case events.RequestBody():
                 return self._on_body(event)
             case events.Placed():

@@ -59,6 +59,7 @@ REQUEST_TABLE: Final[Mapping[tuple[RequestPhase, type], frozenset[RequestPhase]]
     (_Q.PLACING, events.Placed): frozenset({_Q.PLACED}),
     (_Q.PLACING, events.Refused): frozenset({_Q.ANSWERED}),
     (_Q.PLACING, events.RequestTrailers): frozenset({_Q.PLACING}),
+    (_Q.PLACED, events.RequestBody): frozenset({_Q.PLACED}),  # of a request whose path told enough
     (_Q.PLACED, events.RequestTrailers): frozenset({_Q.PLACED}),
     (_Q.DESCRIBING, events.Answered): frozenset({_Q.ANSWERED}),
     (_Q.DESCRIBING, events.Refused): frozenset({_Q.ANSWERED}),

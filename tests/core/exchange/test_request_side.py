@@ -303,6 +303,14 @@ def test_stored_response_is_asked_of_the_engine_that_holds_it_without_waiting_fo
     assert forward.destination is not None
 
 
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_body_of_a_request_that_needs_none_passes_untouched(method: str) -> None:
+    exchange, _ = admitted(method=method, path="/v1/responses/resp_1")
+    exchange.receive(a_placed())
+    assert exchange.receive(a_request_body(b"whatever")) == (Continue(Phase.REQUEST_BODY),)
+    assert exchange.receive(RequestTrailers(100.0)) == (Continue(Phase.REQUEST_TRAILERS),)
+
+
 def test_preflight_is_answered_without_authentication() -> None:
     exchange = an_exchange()
     (answer,) = exchange.receive(
