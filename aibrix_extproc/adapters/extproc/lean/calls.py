@@ -181,13 +181,21 @@ class Call:
             self.fail(Status.INTERNAL, "internal error")
 
     def _take(self, data: bytes | bytearray, start: int, end: int) -> None:
-        if self._cutter is None and end - start >= _PREFIX_BYTES:
-            compressed, size = _unpack_prefix(data, start)
-            start_of_message = start + _PREFIX_BYTES
-            if size == end - start_of_message:  # a message and nothing else: what nearly every frame is
-                check_prefix(compressed, size, self._calls.max_message_bytes)
-                self._deliver(bytes(data[start_of_message:end]))
-                return
+        cutter = self._cutter
+        if cutter is None:
+            if end - start >= _PREFIX_BYTES:
+                compressed, size = _unpack_prefix(data, start)
+                start_of_message = start + _PREFIX_BYTES
+                if size == end - start_of_message:  # a message and nothing else: what nearly every frame is
+                    check_prefix(compressed, size, self._calls.max_message_bytes)
+                    self._deliver(bytes(data[start_of_message:end]))
+                    return
+        elif end - start < cutter.missing:  # the middle of a large one
+            cutter.add(data[start:end])
+            self._held += end - start
+            self._calls.held += end - start
+            self._check_held()
+            return
         self._cut(data, start, end)
 
     def _cut(self, data: bytes | bytearray, start: int, end: int) -> None:

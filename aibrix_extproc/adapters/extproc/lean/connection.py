@@ -10,10 +10,11 @@ from typing import Protocol
 from aibrix_extproc.adapters.extproc.lean import frames
 from aibrix_extproc.adapters.extproc.lean.blocks import Blocks, Head, fragment, without_padding
 from aibrix_extproc.adapters.extproc.lean.control import Control, greeting, priority_fault
-from aibrix_extproc.adapters.extproc.lean.faults import ConnectionFault, what_it_is
+from aibrix_extproc.adapters.extproc.lean.faults import ConnectionFault
 from aibrix_extproc.adapters.extproc.lean.frames import ErrorCode
 from aibrix_extproc.adapters.extproc.lean.limits import KIB, Budget, Limits
 from aibrix_extproc.adapters.extproc.lean.outbox import Outbox
+from aibrix_extproc.adapters.extproc.lean.reader import Reader
 from aibrix_extproc.adapters.extproc.lean.streams import Abandoned, Stream
 
 
@@ -35,10 +36,7 @@ class Connection:
         self._abandoned = Abandoned(limits.stream_window)
         self._outbox = Outbox(self._on_finished)
         self._control = Control(limits, self._outbox, self._streams)
-        self._rest = bytearray()  # an unfinished frame
-        self._wanted = len(frames.PREFACE)  # bytes without which nothing can be done
-        self._unread = b""  # left for the next turn
-        self._preface_seen = False
+        self._reader = Reader(limits, self._frame)
         self._last_id = 0
         self._promised_id: int | None = None  # streams after it are refused
         self._window = limits.connection_window
@@ -66,7 +64,7 @@ class Connection:
     @property
     def behind(self) -> bool:
         """Whether a turn ended before everything was read: call `receive` again, after others had their turn."""
-        return bool(self._unread) and not self.closing
+        return self._reader.behind
 
     def take(self) -> bytes:
         """What is to be written now."""
@@ -79,58 +77,10 @@ class Connection:
         if self.closing:
             return
         self._at = at
-        if self._unread:
-            data, self._unread = self._unread + data, b""
-        elif self._rest:
-            if len(self._rest) + len(data) < self._wanted:
-                self._rest += data
-                return
-            data = b"".join((self._rest, data))
-            self._rest = bytearray()
         try:
-            self._receive(data)
+            self._reader.feed(data)
         except ConnectionFault as fault:
             self._fail(fault.code, str(fault))
-
-    def _receive(self, data: bytes) -> None:
-        start, end = 0, len(data)
-        if not self._preface_seen:
-            start = self._read_preface(data)
-            if not start:
-                self._rest += data
-                return
-        most = self._limits.frame_bytes
-        for _ in range(self._limits.frames_per_turn):
-            if end - start < frames.HEADER_BYTES:
-                self._wanted = frames.HEADER_BYTES
-                break
-            high, low, kind, flags, stream_id = frames.unpack_head(data, start)
-            length = (high << 16) + low
-            if length > most:
-                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a frame is too large")
-            after = start + frames.HEADER_BYTES + length
-            if after > end:
-                self._wanted = after - start
-                break
-            self._frame(kind, flags, stream_id & frames.MAX_WINDOW, data, start + frames.HEADER_BYTES, after)
-            start = after
-            if self.closing:
-                return
-        else:
-            self._unread = data[start:]
-            return
-        if start < end:
-            self._rest += memoryview(data)[start:]
-
-    def _read_preface(self, data: bytes) -> int:
-        """Where frames begin; 0 if not yet."""
-        size = len(frames.PREFACE)
-        if not frames.PREFACE.startswith(data[:size]):
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, what_it_is(data))
-        if len(data) < size:
-            return 0
-        self._preface_seen = True
-        return size
 
     def _frame(self, kind: int, flags: int, stream_id: int, data: bytes, start: int, end: int) -> None:
         """One frame, its payload at `data[start:end]`."""
@@ -392,7 +342,7 @@ class Connection:
     def lost(self, code: int = ErrorCode.CANCEL) -> None:
         """The connection is gone: every stream is over."""
         self.closing = True
-        self._rest, self._unread = bytearray(), b""
+        self._reader.stop()
         for stream in tuple(self._streams.values()):
             if stream.is_open:  # else the end of another one ended it
                 self._drop(stream)

@@ -1,0 +1,100 @@
+"""Frames out of whatever pieces the bytes of a connection come in, in turns of bounded length."""
+
+from collections.abc import Callable
+
+from aibrix_extproc.adapters.extproc.lean import frames
+from aibrix_extproc.adapters.extproc.lean.faults import ConnectionFault, what_it_is
+from aibrix_extproc.adapters.extproc.lean.frames import ErrorCode
+from aibrix_extproc.adapters.extproc.lean.limits import Limits
+
+OnFrame = Callable[[int, int, int, bytes, int, int], None]
+"""Kind, flags, stream, and where the payload is: data, start, end. Offsets, since most of it is copied only once."""
+
+
+class Reader:
+    """Cuts one connection's bytes."""
+
+    def __init__(self, limits: Limits, on_frame: OnFrame) -> None:
+        self._largest = limits.frame_bytes
+        self._per_turn = limits.frames_per_turn
+        self._on_frame = on_frame
+        self._preface_seen = False
+        self._rest = bytearray()  # an unfinished frame
+        self._wanted = frames.HEADER_BYTES  # its size, as far as that is known
+        self._unread = b""  # left for the next turn
+        self._stopped = False
+
+    @property
+    def behind(self) -> bool:
+        """Whether the turn ended before everything was read."""
+        return bool(self._unread)
+
+    def stop(self) -> None:
+        """Read no more, not even what is there."""
+        self._stopped = True
+        self._rest, self._unread = bytearray(), b""
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes. Raises ConnectionFault."""
+        start = 0
+        if self._unread:
+            data, self._unread = self._unread + data, b""
+        elif not self._preface_seen:
+            data = b"".join((self._rest, data))
+            start = self._read_preface(data)
+        elif self._rest:
+            start = self._complete(data)
+            if self._rest:
+                return
+        self._read(data, start)
+
+    def _read_preface(self, data: bytes) -> int:
+        """Where frames begin; behind everything if that is not known yet."""
+        size = len(frames.PREFACE)
+        if not frames.PREFACE.startswith(data[:size]):
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, what_it_is(data))
+        self._preface_seen = len(data) >= size
+        self._rest = bytearray(b"" if self._preface_seen else data)
+        return min(size, len(data))
+
+    def _read(self, data: bytes, start: int) -> None:
+        end = len(data)
+        on_frame, largest = self._on_frame, self._largest
+        for _ in range(self._per_turn):
+            if end - start < frames.HEADER_BYTES:
+                self._wanted = frames.HEADER_BYTES
+                break
+            high, low, kind, flags, stream_id = frames.unpack_head(data, start)
+            length = (high << 16) + low
+            if length > largest:
+                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a frame is too large")
+            payload = start + frames.HEADER_BYTES
+            if payload + length > end:
+                self._wanted = frames.HEADER_BYTES + length
+                break
+            start = payload + length
+            on_frame(kind, flags, stream_id & frames.MAX_WINDOW, data, payload, start)
+            if self._stopped:
+                return
+        else:
+            self._unread = data[start:]
+            return
+        if start < end:
+            self._rest += memoryview(data)[start:]
+
+    def _complete(self, data: bytes) -> int:
+        """Finish the frame that the last chunk left unfinished, without copying more than that; where to go on."""
+        rest, start = self._rest, 0
+        while start < len(data):
+            after = start + self._wanted - len(rest)
+            rest += memoryview(data)[start:after]
+            start = min(after, len(data))
+            if len(rest) == self._wanted == frames.HEADER_BYTES:
+                self._wanted += int.from_bytes(rest[:3], "big")
+                if self._wanted > frames.HEADER_BYTES + self._largest:
+                    raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a frame is too large")
+            if len(rest) == self._wanted:
+                self._rest = bytearray()
+                self._read(bytes(rest), 0)
+                break
+        return start
