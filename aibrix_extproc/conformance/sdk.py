@@ -5,7 +5,7 @@ import importlib.metadata
 from collections.abc import Callable
 from typing import Any, Final
 
-from aibrix_extproc.conformance.case import Mismatch
+from aibrix_extproc.conformance.case import Inapplicable, Mismatch
 from aibrix_extproc.conformance.target import Origin, UsageError
 from aibrix_extproc.conformance.wire import SHOWN_BYTES, Answer
 
@@ -74,6 +74,16 @@ def status_error(call: Callable[[], object]) -> Answer | None:
     except openai.APIStatusError as error:
         return answer_of(error.response)
     return None
+
+
+def finished(call: Callable[[], Any]) -> Any:
+    """What an SDK call gives that needs a whole answer; a model that never ends its answer cannot be asked for one."""
+    import openai
+
+    try:
+        return call()
+    except openai.LengthFinishReasonError as error:
+        raise Inapplicable("the model did not end its answer within the tokens that it was given") from error
 
 
 def answer_of(response: Any) -> Answer:

@@ -1,0 +1,53 @@
+"""What a deployment may do differently without being wrong: answer for an alias, call no tools, never stop talking."""
+
+import json
+from typing import Any
+
+import pytest
+
+from aibrix_extproc.conformance.case import Result, Verdict
+from aibrix_extproc.conformance.run import Run
+from aibrix_extproc.conformance.table import CASES
+from tests.conformance.fake import a_deployment, a_target, deployment
+
+ASKED, LISTED = "org/chat", "org/second"
+USAGE = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+
+
+def outcome(case: str, status: int, value: object) -> Result:
+    """Of one case with a deployment that answers everything like this."""
+    reply = (status, {"content-type": "application/json", "x-request-id": "r"}, json.dumps(value).encode())
+    with deployment(lambda method, path: reply) as url:
+        run = Run(a_target(url), a_deployment(), concurrency=1, on_result=lambda result: None)
+        (found,) = run.over([one for one in CASES if one.id == case])
+    return found
+
+
+def a_completion(**fields: Any) -> dict[str, Any]:
+    message = {"role": "assistant", "content": "x", "refusal": None}
+    choice = {"index": 0, "message": message, "finish_reason": fields.pop("finish_reason", "stop"), "logprobs": None}
+    made = {"id": "c", "object": "chat.completion", "created": 1, "model": ASKED, "choices": [choice], "usage": USAGE}
+    return made | fields
+
+
+def refusal(param: str) -> dict[str, Any]:
+    return {
+        "error": {"message": "no", "type": "invalid_request_error", "param": param, "code": "unsupported_parameter"}
+    }
+
+
+@pytest.mark.parametrize(
+    ("model", "verdict"), [(ASKED, Verdict.PASS), (LISTED, Verdict.PASS), ("org/unheard-of", Verdict.FAIL)]
+)
+def test_completion_may_name_any_listed_model(model: str, verdict: Verdict) -> None:
+    assert outcome("CHAT-01", 200, a_completion(model=model)).verdict is verdict
+
+
+@pytest.mark.parametrize(("param", "verdict"), [("tool_choice", Verdict.SKIP), ("model", Verdict.FAIL)])
+def test_model_that_calls_no_tools_is_passed_over_if_it_says_so(param: str, verdict: Verdict) -> None:
+    assert outcome("CHAT-15", 400, refusal(param)).verdict is verdict
+
+
+@pytest.mark.parametrize(("reason", "verdict"), [("length", Verdict.SKIP), ("stop", Verdict.FAIL)])
+def test_model_that_never_ends_its_answer_is_passed_over(reason: str, verdict: Verdict) -> None:
+    assert outcome("CHAT-07", 200, a_completion(finish_reason=reason)).verdict is verdict
