@@ -4,7 +4,7 @@ BIN := .venv/bin
 ARGS ?=
 KUBE_TOOLS ?= $(HOME)/.cache/aibrix-extproc/kube-tools
 
-.PHONY: help run test test-kubernetes kube-tools fix lint types unit bench reference conformance test-sdks clean
+.PHONY: help run test fuzz test-kubernetes kube-tools fix lint types unit bench reference conformance test-sdks clean
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -28,10 +28,13 @@ types: .venv/.done
 	$(BIN)/mypy
 
 unit: .venv/.done
-	$(BIN)/pytest -n 2 -m "not slow and not envoy and not sdk and not kubernetes" $(ARGS)
+	$(BIN)/pytest -n 2 -m "not slow and not envoy and not sdk and not kubernetes and not fuzz" $(ARGS)
 
 test: lint types ## format, lint, import directions, types, all tests
-	$(BIN)/pytest -n 2 -m "not sdk and not kubernetes" $(ARGS)
+	$(BIN)/pytest -n 2 -m "not sdk and not kubernetes and not fuzz" $(ARGS)
+
+fuzz: .venv/.done ## a hundred thousand mutated requests, and as many answers of engines (`test` takes some thousands)
+	$(BIN)/pytest -n 2 -m fuzz tests/fuzz $(ARGS)
 
 test-sdks: .venv/.done ## test older and newer OpenAI SDKs, Python and Node, each in an environment of its own
 	$(BIN)/python -m tests.sdks.install
