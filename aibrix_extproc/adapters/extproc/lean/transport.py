@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from aibrix_extproc.adapters.extproc.lean.memory import keep_freed_memory
 from aibrix_extproc.adapters.extproc.lean.methods import (
     HEALTH_PATH,
     PROCESS_PATH,
@@ -51,6 +52,7 @@ class LeanTransport:
 
     async def start(self, host: str, port: int) -> int:
         """Listen, live but not ready; returns the port."""
+        keep_freed_memory()
         return await self._server.start(host, port)
 
     async def set_ready(self, ready: bool) -> None:

@@ -1,0 +1,21 @@
+"""Keeps the C library from giving memory back to the kernel after each large message, only to ask for it again.
+
+Receiving 220 KB took 140 page faults and half of all CPU; with this it takes none. The price: up to 32 MiB that are not
+needed now stay with the process. Only glibc is like that; elsewhere this does nothing.
+"""
+
+import ctypes
+from typing import Final
+
+_TRIM_THRESHOLD: Final = -1  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of <malloc.h>
+_MMAP_THRESHOLD: Final = -3
+KEPT_BYTES: Final = 32 * 1024 * 1024  # the most that glibc takes for the second
+
+
+def keep_freed_memory() -> bool:
+    """Tell the allocator of this process; False where there is nothing to tell."""
+    try:
+        tell = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return False
+    return bool(tell(_MMAP_THRESHOLD, KEPT_BYTES)) and bool(tell(_TRIM_THRESHOLD, KEPT_BYTES))
