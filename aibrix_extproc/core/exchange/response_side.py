@@ -13,14 +13,19 @@ from aibrix_extproc.core.openai.errors import Problem, shape
 from aibrix_extproc.core.openai.local_replies import problem_from_local_reply
 from aibrix_extproc.core.openai.transcripts import transcript_text
 from aibrix_extproc.core.openai.upstream import problem_from_upstream
+from aibrix_extproc.core.openai.upstream_shapes import is_error
 
 VIA_UPSTREAM = "via_upstream"  # response.code_details of an answer that an engine gave
 MAX_ERROR_BODY_BYTES = 4 * MIB  # a larger error body is not asked for; its status tells enough
 READ_ERROR_BYTES = 65_536  # of the body; an engine may repeat a long prompt in it
+# No completion is so short, an error is. One that comes as a success is looked at; good answers pay nothing for it.
+MAX_SHORT_BYTES = 384
+_MUST_BE_LONG: Final = frozenset({"chat_completion", "completion", "response"})
 
 _AFTER_TRAILERS: Final = {
     ResponsePhase.AWAITING_ERROR: ResponsePhase.ANSWERED,
     ResponsePhase.AWAITING_TEXT: ResponsePhase.PASSED,
+    ResponsePhase.AWAITING_SHORT: ResponsePhase.PASSED,
 }
 
 
@@ -64,6 +69,8 @@ class ResponseSide:
                 return ResponsePhase.ANSWERED, (self._rewritten(event.data),)
             case events.ResponseBody() if self._phase is ResponsePhase.AWAITING_TEXT:
                 return ResponsePhase.PASSED, (self._as_text(event.data),)
+            case events.ResponseBody() if self._phase is ResponsePhase.AWAITING_SHORT:
+                return self._on_short(event.data)
             case events.ResponseBody():
                 return self._phase, (Continue(Phase.RESPONSE_BODY),)
             case events.DeadlineReached():
@@ -99,6 +106,8 @@ class ResponseSide:
         facts = (*moved, *self._held(event))
         if self._wants_text() and not event.end_of_stream:
             return ResponsePhase.AWAITING_TEXT, (*facts, Continue(Phase.RESPONSE_HEAD, buffer_response=True))
+        if self._is_too_short(event):
+            return ResponsePhase.AWAITING_SHORT, (*facts, Continue(Phase.RESPONSE_HEAD, buffer_response=True))
         return ResponsePhase.PASSED, (*facts, self._passed(event))
 
     def _is_no_answer(self, event: events.ResponseHead) -> bool:
@@ -108,6 +117,22 @@ class ResponseSide:
             return False
         empty = event.end_of_stream or event.headers.get("content-length") == "0"
         return empty or event.headers.get("content-type", "").lower().startswith("text/html")
+
+    def _is_too_short(self, event: events.ResponseHead) -> bool:
+        operation = self._request.operation
+        return (
+            operation is not None
+            and operation.id in _MUST_BE_LONG
+            and 0 < headers.content_length(event.headers) <= MAX_SHORT_BYTES
+            and event.headers.get("content-type", "").startswith("application/json")
+        )
+
+    def _on_short(self, body: bytes) -> tuple[ResponsePhase, tuple[Output, ...]]:
+        assert self._head is not None
+        if not is_error(body):
+            return ResponsePhase.PASSED, (replace(self._passed(self._head), phase=Phase.RESPONSE_BODY),)
+        self.outcome = Outcome.ENGINE_ERROR
+        return ResponsePhase.ANSWERED, (self._rewritten(body),)
 
     def _held(self, event: events.ResponseHead) -> tuple[Output, ...]:
         """The engine that answered keeps the response; later requests that name it must go there."""

@@ -35,6 +35,7 @@ class ResponsePhase(StrEnum):
     IDLE = "idle"
     AWAITING_ERROR = "awaiting error body"
     AWAITING_TEXT = "awaiting transcript"
+    AWAITING_SHORT = "awaiting short answer"
     PASSED = "passed"
     ANSWERED = "answered"
 
@@ -66,12 +67,16 @@ REQUEST_TABLE: Final[Mapping[tuple[RequestPhase, type], frozenset[RequestPhase]]
 })  # fmt: skip
 
 RESPONSE_TABLE: Final[Mapping[tuple[ResponsePhase, type], frozenset[ResponsePhase]]] = MappingProxyType({
-    (_P.IDLE, events.ResponseHead): frozenset({_P.PASSED, _P.AWAITING_ERROR, _P.AWAITING_TEXT, _P.ANSWERED}),
+    (_P.IDLE, events.ResponseHead): frozenset(
+        {_P.PASSED, _P.AWAITING_ERROR, _P.AWAITING_TEXT, _P.AWAITING_SHORT, _P.ANSWERED}
+    ),
     (_P.IDLE, events.DeadlineReached): frozenset({_P.ANSWERED}),
     (_P.AWAITING_ERROR, events.ResponseBody): frozenset({_P.ANSWERED}),
     (_P.AWAITING_ERROR, events.ResponseTrailers): frozenset({_P.ANSWERED}),
     (_P.AWAITING_TEXT, events.ResponseBody): frozenset({_P.PASSED}),
     (_P.AWAITING_TEXT, events.ResponseTrailers): frozenset({_P.PASSED}),
+    (_P.AWAITING_SHORT, events.ResponseBody): frozenset({_P.PASSED, _P.ANSWERED}),
+    (_P.AWAITING_SHORT, events.ResponseTrailers): frozenset({_P.PASSED}),
     (_P.PASSED, events.ResponseBody): frozenset({_P.PASSED}),
     (_P.PASSED, events.ResponseTrailers): frozenset({_P.PASSED}),
     (_P.ANSWERED, events.ResponseTrailers): frozenset({_P.ANSWERED}),

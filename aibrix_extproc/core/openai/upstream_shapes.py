@@ -60,6 +60,18 @@ def read_engine_error(content_type: str, body: bytes) -> EngineError:
     return EngineError(Shape.TEXT, _text(document))
 
 
+def is_error(body: bytes) -> bool:
+    """Whether a whole body that came with a success is an error all the same; never fails."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(document, dict):
+        return False
+    error = document.get("error")  # null in every good answer of the Responses API
+    return (isinstance(error, dict | str) and bool(error)) or document.get("object") == "error"
+
+
 def _from_object(document: dict[str, Any]) -> EngineError:
     error = document.get("error")
     if isinstance(error, dict):

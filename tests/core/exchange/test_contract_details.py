@@ -9,6 +9,7 @@ from aibrix_extproc.core.exchange.events import Admitted, DeadlineReached, Refus
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.outputs import Continue, Held, Immediate, Outcome, Output, Phase, Place, WaitFor
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
+from aibrix_extproc.core.exchange.response_side import MAX_SHORT_BYTES
 from aibrix_extproc.core.openai.caller import Caller
 from aibrix_extproc.core.openai.errors import Problem
 from tests.build import (
@@ -218,3 +219,56 @@ def test_success_that_is_no_answer_is_a_bad_gateway(head: dict[str, Any]) -> Non
     exchange, _ = placed(b'{"model":"chat-m"}', path="/v1/chat/completions")
     answer = only(exchange.receive(a_response_head(**head)), Immediate)
     assert (answer.status, json.loads(answer.body)["error"]["code"]) == (502, "bad_gateway")
+
+
+SHORT = {"content-length": "60", "server": "uvicorn"}
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b'{"error":{"message":"boom","type":"InternalServerError","param":null,"code":500}}', 500),
+        (b'{"error":{"message":"n must be at least 1.","type":"BadRequestError","param":"n","code":400}}', 400),
+        (b'{"object":"error","message":"no","code":503}', 503),
+        (b'{"error":"Unauthorized"}', 500),
+    ],
+    ids=["error", "refusal", "flat", "text"],
+)
+def test_error_that_comes_as_a_success_is_told_as_what_it_is(body: bytes, status: int) -> None:
+    exchange, _ = placed(b'{"model":"chat-m"}', path="/v1/chat/completions")
+    asked = only(exchange.receive(a_response_head(headers=SHORT)), Continue)
+    assert asked.buffer_response
+    answer = only(exchange.receive(a_response_body(body)), Continue)
+    assert dict(answer.set_headers)[":status"] == str(status)
+    assert set(json.loads(answer.body or b"")["error"]) == {"message", "type", "param", "code"}
+    assert "server" in answer.remove_headers
+    (finished,) = exchange.receive(a_closing())
+    assert getattr(finished, "outcome", None) is Outcome.ENGINE_ERROR
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"id":"c","error":null}', b"{}", b"[1]", b"{", b"\xff", b"[" * 5000, b'{"error":{}}']
+)
+def test_short_answer_that_is_no_error_passes_with_our_headers(body: bytes) -> None:
+    exchange, _ = placed(b'{"model":"chat-m"}', path="/v1/completions")
+    assert only(exchange.receive(a_response_head(headers=SHORT)), Continue).buffer_response
+    answer = only(exchange.receive(a_response_body(body)), Continue)
+    assert (answer.phase, answer.body, answer.remove_headers) == (Phase.RESPONSE_BODY, None, ("server",))
+    assert {"x-request-id", "openai-processing-ms"} <= dict(answer.set_headers).keys()
+    (finished,) = exchange.receive(a_closing())
+    assert getattr(finished, "outcome", None) is Outcome.SERVED
+
+
+@pytest.mark.parametrize(
+    ("path", "head"),
+    [
+        ("/tokenize", {"content-length": "60"}),
+        ("/v1/chat/completions", {"content-length": str(MAX_SHORT_BYTES + 1)}),
+        ("/v1/chat/completions", {"content-length": "60", "content-type": "text/event-stream"}),
+        ("/v1/chat/completions", {}),
+    ],
+    ids=["short by nature", "long", "stream", "chunked"],
+)
+def test_answer_that_may_well_be_good_is_not_asked_for(path: str, head: dict[str, str]) -> None:
+    exchange, _ = placed(b'{"model":"chat-m","prompt":"x"}', path=path)
+    assert not only(exchange.receive(a_response_head(headers=head)), Continue).buffer_response
