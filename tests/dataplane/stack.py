@@ -163,6 +163,10 @@ class Stack:
         self._engines[spec.name] = Engine(spec, int(url.rpartition(":")[2]))
         return self._engines[spec.name]
 
+    def adopt_engine(self, spec: EngineSpec, port: int) -> None:
+        """An engine that the test runs itself; not in the fleet until `write_fleet`."""
+        self._engines[spec.name] = Engine(spec, port)
+
     def restart_engine(self, name: str) -> None:
         engine = self._engines[name]
         self.start_engine(engine.spec, engine.port)
