@@ -186,6 +186,23 @@ def test_aud_06_a_form_that_is_none_is_refused_in_shape(stack: Stack, content_ty
     assert_openai_error(stack.send("POST", TRANSCRIPTIONS, body, {"content-type": content_type}), 400)
 
 
+HUGE = ('name="model"\r\nx-long: ' + "y" * 2**20, b"asr-m")
+INNER = form(('name="model"', b"asr-m"), boundary="inner")
+NESTED = ('name="model"\r\ncontent-type: multipart/mixed; boundary=inner', INNER)
+
+
+@pytest.mark.parametrize(
+    ("parts", "status"),
+    [((FILE, HUGE), 400), ((FILE, *[('name="a"', b"x")] * 10_000, MODEL), 400), ((FILE, NESTED), 404)],
+    ids=["header-of-a-megabyte", "10,000-parts", "nested"],
+)
+def test_aud_06_a_hostile_form_is_refused_in_shape(
+    stack: Stack, parts: tuple[tuple[str, bytes], ...], status: int
+) -> None:
+    error = assert_openai_error(stack.send("POST", TRANSCRIPTIONS, form(*parts), FORM), status)
+    assert len(error["message"]) < 1000
+
+
 def test_tok_01_tokenize_needs_a_key_and_a_model(stack: Stack) -> None:
     body = {"model": "chat-m", "prompt": "hello world"}
     found = stack.post("/tokenize", body)

@@ -186,6 +186,7 @@ def test_form_without_a_usable_boundary_is_refused(content_type: str) -> None:
         pytest.param(form(upload(AUDIO))[:-14], "closing boundary", id="cut inside the file"),
         pytest.param(b"--b0undary\r\nContent-Disp", "headers of a part", id="cut inside headers"),
         pytest.param(form(b"X: " + b"y" * 9000 + b"\r\n\r\nv"), "headers of a part", id="huge headers"),
+        pytest.param(form(b"X: " + b"y" * 2**20 + b"\r\n\r\nv"), "headers of a part", id="header of a megabyte"),
         pytest.param(form(b"\r\nvalue\r\n\r\n"), "header out of shape", id="no headers"),
         pytest.param(form(b"Content-Type: text/plain\r\n\r\nv"), "no name", id="no disposition"),
         pytest.param(form(b"Content-Disposition: form-data\r\n\r\nv"), "no name", id="no name"),
@@ -203,11 +204,32 @@ def test_form_without_a_usable_boundary_is_refused(content_type: str) -> None:
         pytest.param(form(field("model", b"x" * (MAX_FIELD_BYTES + 1))), "too long", id="long field"),
         pytest.param(form(*[field(f"f{n}", b"x" * MAX_FIELD_BYTES) for n in range(5)]), "too long", id="much text"),
         pytest.param(form(*[field("f", b"x")] * (MAX_PARTS + 1)), "more than", id="many parts"),
+        pytest.param(form(*[field("f", b"x")] * 10_000, field("model", b"m")), "more than", id="10,000 parts"),
         pytest.param(form(upload(b"\r\n--b0undary!" * (MAX_PARTS + 1))), "repeats the boundary", id="false boundaries"),
     ],
 )  # fmt: skip
 def test_form_out_of_shape_is_refused_with_its_reason(body: bytes, expected: str) -> None:
     assert expected in reason(body)
+
+
+INNER = form(
+    field("model", b"hidden"), upload(AUDIO.replace(b"b0undary", b"b0"), "form-data; name=a"), boundary=b"inner"
+)
+NESTED = b'Content-Disposition: form-data; name="%b"\r\nContent-Type: multipart/mixed; boundary=inner\r\n\r\n'
+
+
+def test_form_inside_a_form_is_one_part_whose_parts_count_for_nothing() -> None:
+    found = facts(form(NESTED % b"extra" + INNER.replace(b"\xff", b""), field("model", b"m")))
+    assert found.values["model"] == "m"
+    assert set(found.values) == {"extra", "model"}
+
+
+def test_form_inside_a_form_that_takes_its_boundary_ends_both_as_in_the_engine() -> None:
+    nested = NESTED % b"extra" + form(field("model", b"inner"))
+    assert set(facts(form(field("model", b"outer"), nested)).values) == {"model", "extra"}
+    assert facts(form(field("model", b"outer"), nested)).values["model"] == "outer"
+    twice = NESTED % b"extra" + b"\r\n" + form(field("model", b"inner"))
+    assert facts(form(field("model", b"outer"), twice)).values["model"] == "inner"
 
 
 class CountingBytes(bytes):
