@@ -144,8 +144,7 @@ class Link(asyncio.Protocol):
         out = calls.connection.take()
         if out:
             transport.write(out)
-            if self._host.draining:
-                self._host.changed()
+        self._host.changed()
         if calls.connection.closing:
             logger.warning("connection closed: %s", calls.connection.fault)
             self._part(transport)

@@ -193,6 +193,31 @@ async def test_drain_waits_for_an_answer_that_the_peer_has_not_taken_yet() -> No
 
 
 @on_both_loops
+async def test_drain_ends_at_once_when_the_peer_cancels_the_last_call() -> None:
+    async with serving() as served, connected(served.port) as peer:
+        peer.say(wire.request(1), wire.data(1, wire.message(b"wait")))
+        await until(lambda: served.log.messages)
+        drain = asyncio.create_task(served.server.drain(60.0))
+        await peer.hear(lambda: peer.heard.goodbye() is not None)
+        await asyncio.sleep(2 * QUICK.notice_seconds)
+        peer.say(wire.reset(1))
+        async with asyncio.timeout(5):
+            await drain
+        assert served.log.causes == [Cause.CANCELLED]
+
+
+@on_both_loops
+async def test_connection_that_comes_during_the_drain_is_told_so() -> None:
+    async with serving() as served:
+        served.server.draining = True  # as between the accept of the kernel and ours
+        async with connected(served.port) as peer:
+            peer.say(wire.request(1))
+            await peer.hear(lambda: peer.heard.reset_of(1) is not None)
+            assert peer.heard.goodbye() == wire.NO_ERROR
+            assert peer.heard.reset_of(1) == wire.REFUSED_STREAM
+
+
+@on_both_loops
 async def test_drain_without_connections_is_quick() -> None:
     async with serving() as served:
         async with asyncio.timeout(1):
