@@ -15,6 +15,8 @@ from aibrix_extproc.adapters.engine.probe import EngineProbe
 from aibrix_extproc.core.fleet.model import Endpoint, Health
 from aibrix_extproc.core.fleet.reduce import Observed
 
+BEATS: Final = 10  # per interval; more would wake the process more often, fewer would bunch up the requests
+
 
 @dataclass(frozen=True, slots=True)
 class PollPace:
@@ -25,10 +27,14 @@ class PollPace:
     retry_growth: float = 1.5
     timeout_seconds: float = 2.0  # for each request
     concurrency: int = 64
-    jitter: float = 0.25  # part of the wait, either way, so that looks do not fall into step
+    jitter: float = 0.25  # part of the wait, taken off it, so that looks do not fall into step
+
+    @property
+    def news_seconds(self) -> float:
+        """The longest until a ready engine that answers is asked again for what it serves: with every other look."""
+        return 2 * self.interval_seconds * (1 + 1 / BEATS)
 
 
-BEATS: Final = 10  # per interval; more would wake the process more often, fewer would bunch up the requests
 DEFAULT_PACE: Final = PollPace()
 
 
@@ -88,7 +94,7 @@ class EnginePoller:
                 await asyncio.sleep(self._jittered(wait))
 
     def _jittered(self, wait: float) -> float:
-        return wait * (1 + self._pace.jitter * (2 * self._dice() - 1))
+        return wait * (1 - self._pace.jitter * self._dice())
 
     def _to_a_beat(self, wait: float) -> float:
         """The wait, to the next beat: looks that share a wake-up of the process cost half."""

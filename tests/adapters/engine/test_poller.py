@@ -12,6 +12,7 @@ from aibrix_extproc.adapters.engine.probe import ASK_AGAIN_SECONDS, TASK_ROUTES
 from aibrix_extproc.app.fleet_store import FleetStore
 from aibrix_extproc.core.fleet.model import Endpoint, Health, ServedModel, Task
 from aibrix_extproc.core.fleet.reduce import Changed, Gone, Listed, Observed
+from aibrix_extproc.settings import FleetSettings
 from tests.fakes.engine import FakeEngine
 
 PACE = PollPace(interval_seconds=0.04, retry_seconds=0.01, timeout_seconds=0.15)
@@ -356,3 +357,8 @@ async def test_many_engines_are_all_ready_within_one_round(rig: Rig) -> None:
     assert rig.store.known
     for engine in engines:
         await engine.stop()
+
+
+def test_adapter_that_an_engine_loads_is_known_within_five_seconds_at_the_default_pace() -> None:
+    assert PollPace().interval_seconds == FleetSettings().poll_seconds
+    assert PollPace().news_seconds < 5  # acceptance MOD-06
