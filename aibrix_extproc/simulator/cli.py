@@ -1,13 +1,17 @@
 """The command `aibrix-extproc simulate`: an engine from the command line."""
 
 import argparse
+import os
 import sys
 
 from aibrix_extproc.simulator.options import LoraModule, SimulatorOptions, Task
 
+MOST_AMOUNT = 1e9  # of milliseconds, microseconds or seconds: anything above is a slip, infinity too
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
+    parser.formatter_class = argparse.HelpFormatter  # the texts below say what happens without an option
     defaults = SimulatorOptions()
     _add_model_arguments(parser, defaults)
     _add_latency_arguments(parser, defaults)
@@ -63,7 +67,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         return serve(options_from(args))
     except OSError as error:
-        sys.stderr.write(f"simulate: cannot listen on {args.host}:{args.port}: {error.strerror or error}\n")
+        # By its number, because the event loop adds words of its own; a failed name lookup has a negative one.
+        reason = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else error.strerror or str(error)
+        sys.stderr.write(f"aibrix-extproc simulate: cannot listen on {args.host}:{args.port}: {reason}\n")
         return 1
 
 
@@ -72,6 +78,7 @@ def _add_model_arguments(parser: argparse.ArgumentParser, defaults: SimulatorOpt
     add(
         "--model",
         action="append",
+        type=_name,
         metavar="NAME",
         help=f"served model name; repeat for aliases, the first is echoed (default: {defaults.base_model})",
     )
@@ -89,7 +96,12 @@ def _add_model_arguments(parser: argparse.ArgumentParser, defaults: SimulatorOpt
         metavar="TOKENS",
         help="context length (default: %(default)s)",
     )
-    add("--seed", type=int, default=defaults.seed, help="answers depend on it and on the request only")
+    add(
+        "--seed",
+        type=int,
+        default=defaults.seed,
+        help="answers depend on it and on the request only (default: %(default)s)",
+    )
     add(
         "--output-tokens",
         type=_count,
@@ -172,7 +184,7 @@ def _add_latency_arguments(parser: argparse.ArgumentParser, defaults: SimulatorO
 def _add_server_arguments(parser: argparse.ArgumentParser, defaults: SimulatorOptions) -> None:
     add = parser.add_argument_group("server").add_argument
     add("--host", default=defaults.host, help="address to listen on (default: %(default)s)")
-    add("--port", type=_count, default=8000, help="port to listen on, 0 for a free one (default: %(default)s)")
+    add("--port", type=_port, default=8000, help="port to listen on, 0 for a free one (default: %(default)s)")
     add("--api-key", action="append", metavar="KEY", help="require this bearer key below /v1; repeat for several")
     add(
         "--keep-alive",
@@ -202,24 +214,37 @@ def _lora(text: str) -> LoraModule:
     return LoraModule(name, path)
 
 
+def _name(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("must not be empty")
+    return text
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"must be a port, 0 to 65535, not {text!r}")
+    return int(text)
+
+
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError("must not be negative")
-    return value
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a number, 0 or more, not {text!r}")
+    return int(text)
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be positive")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a positive number, not {text!r}")
+    return int(text)
 
 
 def _amount(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 1e9:
-        raise argparse.ArgumentTypeError("must not be negative")
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < MOST_AMOUNT:
+        raise argparse.ArgumentTypeError(f"must be a number, 0 or more, not {text!r}")
     return value
 
 

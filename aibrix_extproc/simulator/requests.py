@@ -131,6 +131,7 @@ class ResponsesBody(Body):
     service_tier: str = "auto"
     top_logprobs: int | None = None
     user: str | None = None
+    request_id: str | None = None
     cache_salt: str | None = None
 
 

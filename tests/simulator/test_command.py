@@ -33,11 +33,20 @@ def test_flags_reach_the_options() -> None:
     assert (options.admin, options.itl_ms) == (False, 2.0)
 
 
-@pytest.mark.parametrize("flags", [["--lora", "x"], ["--port", "-1"], ["--itl-ms", "nan"], ["--max-num-seqs", "0"]])
-def test_bad_flag_is_refused(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("flags", "sentence"), [
+    (["--lora", "x"], "expected NAME=PATH, not 'x'"),
+    (["--port", "-1"], "must be a port, 0 to 65535, not '-1'"),
+    (["--port", "99999"], "must be a port, 0 to 65535, not '99999'"),  # the socket would take it modulo 65536
+    (["--itl-ms", "nan"], "must be a number, 0 or more, not 'nan'"),
+    (["--itl-ms", "x"], "must be a number, 0 or more, not 'x'"),
+    (["--max-num-seqs", "0"], "must be a positive number, not '0'"),
+    (["--output-tokens", "x"], "must be a number, 0 or more, not 'x'"),
+    (["--model", ""], "must not be empty"),
+])  # fmt: skip
+def test_bad_flag_is_refused_in_words(flags: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse(*flags)
-    assert "error: argument" in capsys.readouterr().err
+    assert f"error: argument {flags[0]}: {sentence}\n" in capsys.readouterr().err
 
 
 def test_import_of_the_command_is_cheap() -> None:

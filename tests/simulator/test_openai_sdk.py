@@ -268,6 +268,14 @@ async def test_stored_response_can_be_retrieved_continued_and_replayed() -> None
         assert [event.sequence_number async for event in again] == list(range(4, len(events)))
 
 
+async def test_response_is_called_as_the_request_says(client: openai.AsyncOpenAI) -> None:
+    asked: Any = {"model": "sim-model", "input": "hello", "extra_body": {"request_id": "resp_mine"}}
+    assert (await client.responses.create(**asked)).id == "resp_mine"
+    stream = await client.responses.create(**asked, stream=True)
+    ids = {event.response.id async for event in stream if hasattr(event, "response")}
+    assert ids == {"resp_mine"}
+
+
 async def test_background_response_completes_or_is_cancelled() -> None:
     async with Simulator(SimulatorOptions(responses_store=True)) as sim, client_of(sim) as client:
         quick = await client.responses.create(model="sim-model", input="hello", background=True)

@@ -27,9 +27,10 @@ class Identity:
     created_at: int
 
 
-def new_identity() -> Identity:
-    """Fresh ids; X-Request-Id has no part in them."""
-    return Identity(f"resp_{uuid4().hex[:16]}", f"msg_{uuid4().hex[:16]}", f"call_{uuid4().hex[:16]}", int(time.time()))
+def new_identity(asked: str | None) -> Identity:
+    """Fresh ids, the response's own if the request names none; X-Request-Id has no part in them."""
+    made = asked if asked is not None else f"resp_{uuid4().hex[:16]}"
+    return Identity(made, f"msg_{uuid4().hex[:16]}", f"call_{uuid4().hex[:16]}", int(time.time()))
 
 
 @dataclass(frozen=True, slots=True)

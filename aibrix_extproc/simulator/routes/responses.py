@@ -90,7 +90,7 @@ def _plan(call: Call) -> ResponseAnswer:
     return ResponseAnswer(
         body=body,
         model=model,
-        identity=new_identity(),
+        identity=new_identity(body.request_id),
         script=script,
         function=str(tool["name"]) if tool else None,
         messages=tuple(messages),
