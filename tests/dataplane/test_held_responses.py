@@ -1,0 +1,80 @@
+"""Acceptance RESP-04: what a response's id is good for while two engines keep responses of their own."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+import pytest
+
+from tests.dataplane.engines import EngineSpec
+from tests.dataplane.openai_error import assert_openai_error
+from tests.dataplane.stack import Stack, running
+from tests.dataplane.waiting import eventually
+
+pytestmark = pytest.mark.slow
+
+KEYS = ("sk-one-0123456789abcdefgh", "sk-two-0123456789abcdefgh")
+ASKED: dict[str, Any] = {"model": "chat-m", "input": "hello", "max_output_tokens": 4}
+FLEET = tuple(EngineSpec(name, ("chat-m",), ("--enable-responses-store",)) for name in ("left", "right"))
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Two engines of one model, asked in turn."""
+    options: dict[str, Any] = {"api_keys": KEYS, "killable": True, "serve_arguments": ("--strategy", "round-robin")}
+    with running(Stack(tmp_path_factory.mktemp("pair"), FLEET, **options)) as started:
+        yield started
+
+
+@pytest.fixture
+def sdk(pair: Stack) -> Iterator[openai.OpenAI]:
+    with pair.client() as made:
+        yield made
+
+
+def test_resp_04_retrieve_and_previous_response_id_find_their_engine(sdk: openai.OpenAI) -> None:
+    made = [sdk.responses.create(**ASKED) for _ in range(6)]
+    assert len({one.id for one in made}) == 6
+    for one in made:
+        assert sdk.responses.retrieve(one.id).output_text == one.output_text
+        following = sdk.responses.create(**ASKED, previous_response_id=one.id)
+        assert sdk.responses.retrieve(following.id).previous_response_id == one.id
+
+
+def test_resp_04_a_streamed_response_is_found_by_the_id_in_its_events(sdk: openai.OpenAI) -> None:
+    for _ in range(2):
+        first, *_rest = list(sdk.responses.create(**ASKED, stream=True))
+        assert sdk.responses.retrieve(first.response.id).id == first.response.id
+
+
+def test_resp_04_a_response_in_the_background_is_cancelled_where_it_runs(sdk: openai.OpenAI) -> None:
+    for _ in range(2):
+        made = sdk.responses.create(model="chat-m", input="hello", max_output_tokens=64, background=True)
+        assert sdk.responses.cancel(made.id).status in ("cancelled", "completed", "incomplete")
+
+
+def test_resp_04_an_unknown_response_is_not_found_in_openais_words(pair: Stack, sdk: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError) as caught:
+        sdk.responses.retrieve("resp_nope")
+    assert_openai_error(caught.value, 404, code=None, contains="Response with id 'resp_nope' not found.")
+    with pytest.raises(openai.NotFoundError) as caught:
+        sdk.responses.create(**ASKED, previous_response_id="resp_nope")
+    assert_openai_error(caught.value, 404, code=None, contains="not found", param="previous_response_id")
+
+
+def test_resp_04_a_response_of_another_caller_does_not_exist(pair: Stack, sdk: openai.OpenAI) -> None:
+    made = sdk.responses.create(**ASKED)
+    with pair.client(api_key=KEYS[1]) as other, pytest.raises(openai.NotFoundError):
+        other.responses.retrieve(made.id)
+
+
+def test_resp_04_a_response_whose_engine_has_left_is_not_found(pair: Stack, sdk: openai.OpenAI) -> None:
+    made = [sdk.responses.create(**ASKED).id for _ in range(2)]
+    pair.write_fleet("left")
+
+    def known() -> list[str]:
+        return [one for one in made if pair.send("GET", f"/v1/responses/{one}").status == 200]
+
+    eventually(lambda: len(known()) == 1, "only the engine that stayed is asked")
+    (gone,) = set(made) - set(known())
+    assert_openai_error(pair.send("GET", f"/v1/responses/{gone}"), 404)
