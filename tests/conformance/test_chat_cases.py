@@ -48,6 +48,11 @@ def test_model_that_calls_no_tools_is_passed_over_if_it_says_so(param: str, verd
     assert outcome("CHAT-15", 400, refusal(param)).verdict is verdict
 
 
+def test_features_that_are_all_refused_are_a_failure() -> None:
+    refused = outcome("REQ-30", 400, refusal("tool_choice"))  # for n and logprobs already
+    assert refused.verdict is Verdict.FAIL
+
+
 @pytest.mark.parametrize(("reason", "verdict"), [("length", Verdict.SKIP), ("stop", Verdict.FAIL)])
 def test_model_that_never_ends_its_answer_is_passed_over(reason: str, verdict: Verdict) -> None:
     assert outcome("CHAT-07", 200, a_completion(finish_reason=reason)).verdict is verdict
