@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import random
 import signal
 import sys
@@ -193,13 +194,14 @@ class Gateway:
     async def _listen(self) -> None:
         server, admin = self._settings.server, self._settings.admin
         try:
-            port = await self._server.start(server.host, server.port)
-        except OSError as error:
-            raise StartError(f"cannot listen on {server.host}:{server.port} for ext_proc: is the port busy?") from error
-        try:
             admin_port = await self._admin.start(admin.host, admin.port)
         except OSError as error:
-            raise StartError(f"cannot listen on {admin.host}:{admin.port} for admin: is the port busy?") from error
+            raise StartError(_cannot_listen(admin.host, admin.port, "admin", error)) from error
+        try:
+            port = await self._server.start(server.host, server.port)
+        except OSError as error:
+            await self._admin.stop()
+            raise StartError(_cannot_listen(server.host, server.port, "ext_proc", error)) from error
         logger.info("listening", extra={"ext_proc": f"{server.host}:{port}", "admin": f"{admin.host}:{admin_port}"})
 
     async def _poll(self) -> None:
@@ -281,6 +283,12 @@ class Gateway:
             "detail": endpoint.detail,
             "in_flight": self._load.in_flight(endpoint.identity),
         }
+
+
+def _cannot_listen(host: str, port: int, purpose: str, error: OSError) -> str:
+    # By its number, because sockets and event loops add words of their own; a failed name lookup has a negative one.
+    reason = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else error.strerror or str(error)
+    return f"cannot listen on {host}:{port} for {purpose}: {reason}"
 
 
 def _make_id() -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -64,6 +65,7 @@ class GrpcioServer:
         """Listen, live but not ready; returns the port. Raises OSError if that is impossible."""
         await self._health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
         await self.set_ready(False)
+        _try_to_listen(host, port)
         try:
             bound = self._server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
         except RuntimeError as error:
@@ -144,3 +146,9 @@ class GrpcioServer:
                 timer.cancel()
             self._running -= 1
             session.close(cause)
+
+
+def _try_to_listen(host: str, port: int) -> None:
+    """Raise the OSError that says what is wrong: grpc only says that something is, with a line of its own on stderr."""
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    socket.create_server((str(address[0]), port), family=family).close()
