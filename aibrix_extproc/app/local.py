@@ -6,6 +6,7 @@ if this process itself is killed, its children die with it.
 
 import argparse
 import asyncio
+import os
 import shlex
 import shutil
 import signal
@@ -38,6 +39,7 @@ from aibrix_extproc.core.fleet.reduce import Listed, SourceChange
 from aibrix_extproc.watched.file import SourceStatus
 
 START_SECONDS = 60.0  # for a child to become ready, on a slow machine that starts many at once
+MOST_PROCESSES = 256  # of a kind; more is a slip of the finger
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -45,11 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `local`; without any, two simulated engines serve one model on port 8080."""
     parser.formatter_class = argparse.HelpFormatter  # the texts below say what happens without an option
     add = parser.add_argument_group("engines (simulated ones, or --engine, or --fleet)").add_argument
-    add("--model", action="append", metavar="NAME", default=None,
+    add("--model", action="append", type=_name, metavar="NAME", default=None,
         help=f"model served by simulated engines, repeatable ({DEFAULT_MODEL} if not given)")  # fmt: skip
     add("--engines", type=_positive, metavar="N", default=None,
         help=f"simulated engines for each model ({DEFAULT_ENGINES} if not given)")  # fmt: skip
-    add("--simulate", type=shlex.split, metavar="OPTIONS", default=None,
+    add("--simulate", type=_options, metavar="OPTIONS", default=None,
         help="options for each simulated engine, as in --simulate='--itl-ms 20' (see simulate --help)")  # fmt: skip
     add("--engine", action="append", metavar="URL", default=None,
         help="a running vLLM as http://HOST:PORT, repeatable; its models are discovered")  # fmt: skip
@@ -216,18 +218,32 @@ class Local:
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)
+    try:
+        print(text, flush=True)
+    except OSError:  # nobody reads any more: a closed terminal, a pipe that Ctrl-C ended too; it must not end us badly
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _name(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("must not be empty")
+    return text
+
+
+def _options(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error} in {text!r}") from error
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_PROCESSES:
+        raise argparse.ArgumentTypeError(f"must be a number from 1 to {MOST_PROCESSES}, not {text!r}")
+    return int(text)
 
 
 def _port(text: str) -> int:
-    value = int(text)
-    if not 0 <= value <= 65535:
-        raise argparse.ArgumentTypeError("must be a port, 0 to 65535")
-    return value
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"must be a port, 0 to 65535, not {text!r}")
+    return int(text)

@@ -1,6 +1,7 @@
 """What `aibrix-extproc local` is going to start, decided and checked before anything is started."""
 
 import argparse
+import importlib.util
 import ipaddress
 import socket
 from collections.abc import Sequence
@@ -161,9 +162,12 @@ def _settings(args: argparse.Namespace) -> Settings:
 
 def _envoy(named: str | None) -> Path:
     try:
-        return find_envoy(named)
+        envoy = find_envoy(named)
     except EnvoyNotFoundError as error:
         raise LocalError(str(error)) from error
+    if importlib.util.find_spec("envoy_data_plane") is None:  # looked for, not imported: that takes a second
+        raise LocalError("Envoy's configuration cannot be built: pip install 'aibrix-extproc[local]'.")
+    return envoy
 
 
 def _ip(host: str) -> str:

@@ -5,6 +5,7 @@ import contextlib
 import os
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -158,6 +159,24 @@ async def test_stop_while_starting_is_clean() -> None:
         children = list(children_of(running.process.pid))
         assert await running.stop(signal.SIGTERM) == 0
         await gone(children)
+
+
+def test_reader_that_goes_away_first_spoils_no_clean_stop() -> None:
+    """As under `make run | tee log`, where Ctrl-C ends tee as well."""
+    command = (sys.executable, "-m", "aibrix_extproc", "local", "--port", "0", "--engines", "1")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert any(line.startswith("Stop with") for line in process.stdout)
+        children = list(children_of(process.pid))
+        process.stdout.close()
+        process.send_signal(signal.SIGINT)
+        try:
+            assert process.wait(DEADLINE) == 0
+        finally:
+            process.kill()
+        assert process.stderr.read() == ""
+    asyncio.run(gone(children))
 
 
 async def test_running_engines_are_used_and_their_models_discovered() -> None:

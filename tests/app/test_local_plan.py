@@ -3,6 +3,7 @@
 import argparse
 import socket
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -162,3 +163,29 @@ def test_numbers_out_of_range_are_a_usage_error(option: tuple[str, str], capsys:
         parsed(*option)
     assert caught.value.code == 2
     assert option[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "sentence"),
+    [
+        ("--port", "abc", "must be a port, 0 to 65535, not 'abc'"),
+        ("--admin-port", "65536", "must be a port, 0 to 65535, not '65536'"),
+        ("--engines", "0", "must be a number from 1 to 256, not '0'"),
+        ("--engines", "two", "must be a number from 1 to 256, not 'two'"),
+        ("--workers", "1000000", "must be a number from 1 to 256, not '1000000'"),
+        ("--simulate", "'--seed 1", 'No closing quotation in "\'--seed 1"'),
+        ("--model", " ", "must not be empty"),
+    ],
+)
+def test_odd_value_is_refused_in_words(
+    option: str, value: str, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parsed(f"{option}={value}")
+    assert f"error: argument {option}: {sentence}\n" in capsys.readouterr().err
+
+
+def test_own_envoy_without_the_extra_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "envoy_data_plane", None)  # how Python says that there is no such module
+    expected = "Envoy's configuration cannot be built: pip install 'aibrix-extproc[local]'."
+    assert refusal(tmp_path, "--envoy", sys.executable) == (1, expected)
