@@ -9,7 +9,7 @@ RUN pip install --no-cache-dir build && python -m build --wheel --outdir /dist
 
 FROM python:3.12-slim
 RUN --mount=type=bind,from=build,source=/dist,target=/dist \
-    pip install --no-cache-dir /dist/*.whl && useradd --uid 65532 --no-create-home extproc
+    pip install --no-cache-dir "$(echo /dist/*.whl)[kubernetes]" && useradd --uid 65532 --no-create-home extproc
 USER 65532
 # 9002: ext_proc and gRPC health; 9003: metrics and readiness for operators.
 EXPOSE 9002 9003
