@@ -29,6 +29,7 @@ from aibrix_extproc.adapters.telemetry import logs, metrics
 from aibrix_extproc.app.answers import Answers
 from aibrix_extproc.app.desk import GatewayDesk
 from aibrix_extproc.app.fleet_store import FleetStore
+from aibrix_extproc.app.health_log import HealthLog
 from aibrix_extproc.app.key_store import KeyStore
 from aibrix_extproc.app.ports import ClusterSource, EndpointSource
 from aibrix_extproc.core.exchange.machine import Exchange
@@ -93,6 +94,7 @@ class Gateway:
         self._draining = False
         sources = self._sources()
         self._store = FleetStore(source.name for source in sources)
+        self._store.subscribe(HealthLog().told)
         self._endpoint_sources = sources
         owners = ResponseOwners()
         self._keys = KeyStore(settings.access)

@@ -26,6 +26,7 @@ class PollPace:
     retry_seconds: float = 0.2  # the first retry of an engine that is not ready; grows to the interval
     retry_growth: float = 1.5
     timeout_seconds: float = 2.0  # for each request
+    patience: int = 4  # looks that a ready engine may miss by being slow; one that refuses or resets is believed at once
     concurrency: int = 64
     jitter: float = 0.25  # part of the wait, taken off it, so that looks do not fall into step
 
@@ -77,11 +78,12 @@ class EnginePoller:
         client = EngineClient(session, target.address, target.api_key, self._pace.timeout_seconds)
         probe = EngineProbe(client, target.identity, asyncio.get_running_loop().time)
         told: Observed | None = None
-        doubted = False
+        missed = 0
         retry_seconds = self._pace.retry_seconds
         while True:
-            seen = await self._look(probe, may_doubt=not doubted and told is not None and told.health is Health.READY)
-            doubted = seen is None
+            was_ready = told is not None and told.health is Health.READY
+            seen = await self._look(probe, may_doubt=was_ready and missed < self._pace.patience)
+            missed = missed + 1 if seen is None else 0
             if seen is not None and seen != told:
                 self._emit(seen)
                 told = seen
@@ -103,7 +105,7 @@ class EnginePoller:
         return math.ceil((now + wait) / beat) * beat - now
 
     async def _look(self, probe: EngineProbe, *, may_doubt: bool) -> Observed | None:
-        """One look. None: a ready engine missed it, which a busy one may; the next look, soon after, decides."""
+        """One look. None: a ready engine missed it, which a busy one may several times; the next look comes soon."""
         async with self._slots:
             try:
                 return await probe.look()

@@ -256,6 +256,15 @@ async def test_engine_at_rest_is_asleep_until_it_goes_on(
 
 
 @pytest.mark.slow
+async def test_ready_engine_that_misses_every_look_is_given_up_after_some(rig: Rig, engine: FakeEngine) -> None:
+    rig.add(engine)
+    await rig.becomes(engine, Health.READY)
+    before = engine.asked["/health"] + engine.asked["/v1/models"]
+    engine.answers["/health"] = engine.answers["/v1/models"] = None
+    await rig.becomes(engine, Health.UNREACHABLE)
+    assert engine.asked["/health"] + engine.asked["/v1/models"] - before > PACE.patience
+
+
 async def test_ready_engine_that_misses_one_look_stays_ready(rig: Rig, engine: FakeEngine) -> None:
     rig.add(engine)
     await rig.becomes(engine, Health.READY)
