@@ -26,7 +26,7 @@ class PollPace:
     retry_seconds: float = 0.2  # the first retry of an engine that is not ready; grows to the interval
     retry_growth: float = 1.5
     timeout_seconds: float = 2.0  # for each request
-    patience: int = 4  # looks that a ready engine may miss by being slow; one that refuses or resets is believed at once
+    patience: int = 4  # looks that a slow engine may miss; one that refuses or resets is believed at once
     concurrency: int = 64
     jitter: float = 0.25  # part of the wait, taken off it, so that looks do not fall into step
 
