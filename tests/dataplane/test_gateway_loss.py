@@ -25,7 +25,10 @@ pytestmark = pytest.mark.slow
 
 
 def works(stack: Stack) -> bool:
-    return stack.post(PATH, CHAT).status == 200
+    try:
+        return stack.post(PATH, CHAT).status == 200
+    except OSError:
+        return False  # Envoy says where it listens a moment before it does
 
 
 async def test_a_killed_worker_leaves_running_streams_alone_and_503_to_others(new_stack: Callable[..., Stack]) -> None:
