@@ -3,7 +3,7 @@
 from typing import Final
 
 from aibrix_extproc.core.fleet.model import Endpoint
-from aibrix_extproc.core.routing.query import Load, Placement, RouteQuery
+from aibrix_extproc.core.fleet.placement import Load, Placement, RouteQuery
 from aibrix_extproc.core.routing.registry import STRATEGIES
 
 DEFAULT_CANDIDATES: Final = 4  # the first try and three retries of Envoy, each with another endpoint

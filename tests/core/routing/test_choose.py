@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.model import Endpoint
+from aibrix_extproc.core.fleet.placement import Placement, RouteQuery
 from aibrix_extproc.core.routing.choose import DEFAULT_CANDIDATES, choose
-from aibrix_extproc.core.routing.query import Placement, RouteQuery
 from aibrix_extproc.core.routing.registry import DEFAULT_STRATEGY, STRATEGIES
 
 QUERY = RouteQuery(model="chat-m")
