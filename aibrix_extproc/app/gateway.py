@@ -51,7 +51,6 @@ TRANSPORTS: Mapping[Transport, Callable[..., ExtProcServer]] = {
     Transport.LEAN: LeanTransport,
 }
 EXIT_SETTINGS = 2
-EXIT_FAILED = 1
 MAX_REMARKS = 100  # on the health page; the log has them all
 
 

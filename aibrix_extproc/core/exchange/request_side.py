@@ -24,7 +24,7 @@ from aibrix_extproc.core.exchange.states import REQUEST_TABLE, ProtocolViolation
 from aibrix_extproc.core.fleet.placement import Placement, RouteQuery
 from aibrix_extproc.core.openai import cors, headers, request
 from aibrix_extproc.core.openai.caller import ANYONE, Caller
-from aibrix_extproc.core.openai.errors import Problem, shape
+from aibrix_extproc.core.openai.errors import Problem, Shaped, shape
 from aibrix_extproc.core.openai.multipart import form_fields
 from aibrix_extproc.core.openai.operation_rows import ROUTER
 from aibrix_extproc.core.openai.operations import Action, Match, ModelIn, Operation, unknown_url
@@ -93,9 +93,13 @@ class RequestSide:
 
     def refuse(self, problem: Problem, outcome: Outcome = Outcome.REFUSED) -> Immediate:
         """The final answer for a problem, remembered for the closing fact."""
-        shaped = shape(problem, anthropic=self.anthropic, request_id=self.request_id)
+        shaped = self.shaped(problem)
         self.problem, self.outcome = problem.key, outcome
         return self._finish(shaped.status, shaped.headers, shaped.body, problem.key)
+
+    def shaped(self, problem: Problem) -> Shaped:
+        """A problem as the clients of this operation expect it."""
+        return shape(problem, anthropic=self.anthropic, request_id=self.request_id)
 
     def own_headers(self) -> Headers:
         """What every answer carries, ours or an engine's."""

@@ -9,7 +9,7 @@ from aibrix_extproc.core.exchange.policy import MIB, ExchangePolicy
 from aibrix_extproc.core.exchange.request_side import RequestSide
 from aibrix_extproc.core.exchange.states import RESPONSE_TABLE, ProtocolViolation, ResponsePhase
 from aibrix_extproc.core.openai import headers
-from aibrix_extproc.core.openai.errors import Problem, shape
+from aibrix_extproc.core.openai.errors import Problem
 from aibrix_extproc.core.openai.local_replies import problem_from_local_reply
 from aibrix_extproc.core.openai.transcripts import transcript_text
 from aibrix_extproc.core.openai.upstream import problem_from_upstream
@@ -149,13 +149,12 @@ class ResponseSide:
     def _as_text(self, body: bytes) -> Continue:
         """A transcript as OpenAI's response_format=text gives it; an answer that is no transcript passes as it is."""
         assert self._head is not None
-        passed = self._passed(self._head)
+        passed = replace(self._passed(self._head), phase=Phase.RESPONSE_BODY)
         text = transcript_text(body)
         if text is None:
-            return replace(passed, phase=Phase.RESPONSE_BODY)
+            return passed
         return replace(
             passed,
-            phase=Phase.RESPONSE_BODY,
             set_headers=(
                 *passed.set_headers,
                 ("content-type", "text/plain; charset=utf-8"),
@@ -204,7 +203,7 @@ class ResponseSide:
         )
 
     def _instead(self, problem: Problem, outcome: Outcome) -> Immediate:
-        shaped = shape(problem, anthropic=self._request.anthropic, request_id=self._request.request_id)
+        shaped = self._request.shaped(problem)
         self.problem, self.outcome, self.status = problem.key, outcome, shaped.status
         return Immediate(shaped.status, (*shaped.headers, *self._own_headers()), shaped.body, f"ext_proc_{problem.key}")
 
@@ -212,7 +211,7 @@ class ResponseSide:
         """An engine's error body in OpenAI's shape; Envoy takes a changed status here and wants the exact length."""
         assert self._head is not None
         problem = self._problem(body[:READ_ERROR_BYTES])
-        shaped = shape(problem, anthropic=self._request.anthropic, request_id=self._request.request_id)
+        shaped = self._request.shaped(problem)
         self.problem, self.status = problem.key, shaped.status
         changed = (
             (":status", str(shaped.status)),
