@@ -18,10 +18,10 @@ from aibrix_extproc.adapters.accesslog._generated.als_pb2 import (
     StreamAccessLogsMessage,
 )
 from aibrix_extproc.core.exchange.records import ExchangeRecord
+from aibrix_extproc.core.openai.headers import NOTES_NAMESPACE
 from aibrix_extproc.core.openai.usage import Usage
 
 METHOD: Final = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
-NOTES: Final = "aibrix.extproc"  # the processor's dynamic metadata
 REPORT: Final = "aibrix.usage"  # the stream filter's
 _MAX_COUNT: Final = 2**53
 
@@ -57,7 +57,7 @@ class AccessLogReceiver:
 def read_entry(entry: HTTPAccessLogEntry) -> ExchangeRecord | None:
     """The record behind an entry; None if it is no exchange that we placed."""
     common = entry.common_properties
-    notes = _fields(common.metadata.filter_metadata, NOTES)
+    notes = _fields(common.metadata.filter_metadata, NOTES_NAMESPACE)
     request_id = _text(notes, "request_id")
     if not request_id:
         return None

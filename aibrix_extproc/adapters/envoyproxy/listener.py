@@ -26,9 +26,9 @@ from envoy_data_plane.google import protobuf
 from aibrix_extproc.adapters.envoyproxy.clusters import PROCESSORS_CLUSTER
 from aibrix_extproc.adapters.envoyproxy.endpoints import ENGINES_CLUSTER
 from aibrix_extproc.adapters.envoyproxy.replies import header, local_reply_config
-from aibrix_extproc.adapters.envoyproxy.spec import METADATA_NAMESPACES, NOTES_NAMESPACE, EnvoySpec
+from aibrix_extproc.adapters.envoyproxy.spec import METADATA_NAMESPACES, EnvoySpec
 from aibrix_extproc.core.openai.errors import Problem, shape
-from aibrix_extproc.core.openai.headers import DESTINATION, RESERVED_REQUEST_HEADERS
+from aibrix_extproc.core.openai.headers import DESTINATION, NOTES_NAMESPACE, RESERVED_REQUEST_HEADERS
 
 EXT_PROC_FILTER: Final = "envoy.filters.http.ext_proc"
 # Only what the processor reads: each one costs both sides on every exchange.

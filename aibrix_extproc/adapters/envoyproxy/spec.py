@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from aibrix_extproc.core.openai.headers import NOTES_NAMESPACE
+
 # Where our processor may leave values: `envoy.lb` is the endpoint picker protocol's, the other one is ours.
-NOTES_NAMESPACE: Final = "aibrix.extproc"
 METADATA_NAMESPACES: Final = ("envoy.lb", NOTES_NAMESPACE)
 ENDPOINTS_FILE: Final = "endpoints.json"
 READINESS_SERVICE: Final = "readiness"  # the name that our gRPC health service answers for "send me exchanges"

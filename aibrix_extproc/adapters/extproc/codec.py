@@ -17,10 +17,9 @@ from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
 )
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.outputs import Continue, Immediate, Phase, Reply
-from aibrix_extproc.core.openai.headers import DESTINATION, READ_HEADERS, REQUEST_ID
+from aibrix_extproc.core.openai.headers import DESTINATION, NOTES_NAMESPACE, READ_HEADERS, REQUEST_ID
 
 ATTRIBUTES: Final = "envoy.filters.http.ext_proc"
-NOTES_NAMESPACE: Final = "aibrix.extproc"  # what the stream filter and the access log service are told
 LB_NAMESPACE: Final = "envoy.lb"  # where endpoint pickers leave the destination as dynamic metadata
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

@@ -60,11 +60,6 @@ class RequestSide:
         self.placed_at: float | None = None
 
     @property
-    def phase(self) -> RequestPhase:
-        """Where the request stands."""
-        return self._phase
-
-    @property
     def operation(self) -> Operation | None:
         """The matched row, None for an unknown URL."""
         return self._match.operation if self._match is not None else None

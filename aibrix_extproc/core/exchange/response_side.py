@@ -44,11 +44,6 @@ class ResponseSide:
         self.holding: str | None = None  # set when Envoy's retry moved the exchange
         self.began_at: float | None = None
 
-    @property
-    def phase(self) -> ResponsePhase:
-        """Where the response stands."""
-        return self._phase
-
     def receive(self, event: events.Event) -> tuple[Output, ...]:
         """Take one event of the response's direction."""
         key = (self._phase, type(event))

@@ -8,6 +8,7 @@ DESTINATION_SERVED: Final = "x-gateway-destination-endpoint-served"
 ROUTING_STRATEGY: Final = "routing-strategy"  # AIBrix's name; chosen by the client
 REQUEST_ID: Final = "x-request-id"
 OPENAI_VERSION: Final = "2020-10-01"
+NOTES_NAMESPACE: Final = "aibrix.extproc"  # dynamic metadata: what the stream filter and the access log are told
 
 # What only we may set: removed from client requests before routing (Envoy's early header mutation) and again by us.
 RESERVED_REQUEST_HEADERS: Final[tuple[str, ...]] = (

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aibrix_extproc.adapters.accesslog._generated.als_pb2 import HTTPAccessLogEntry, StreamAccessLogsMessage
-from aibrix_extproc.adapters.accesslog.receive import NOTES, REPORT, AccessLogReceiver
+from aibrix_extproc.adapters.accesslog.receive import REPORT, AccessLogReceiver
 from aibrix_extproc.core.exchange.records import ExchangeRecord
+from aibrix_extproc.core.openai.headers import NOTES_NAMESPACE
 from aibrix_extproc.core.openai.usage import Usage
 
 
@@ -37,7 +38,7 @@ def message(*entries: HTTPAccessLogEntry) -> bytes:
 def an_entry(notes: dict[str, Any] | None = None, report: dict[str, Any] | None = None) -> HTTPAccessLogEntry:
     entry = HTTPAccessLogEntry()
     metadata = entry.common_properties.metadata.filter_metadata
-    metadata[NOTES].update({"request_id": "r-1"} if notes is None else notes)
+    metadata[NOTES_NAMESPACE].update({"request_id": "r-1"} if notes is None else notes)
     if report is not None:
         metadata[REPORT].update(report)
     return entry
