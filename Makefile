@@ -4,7 +4,7 @@ BIN := .venv/bin
 ARGS ?=
 KUBE_TOOLS ?= $(HOME)/.cache/aibrix-extproc/kube-tools
 
-.PHONY: help run test fuzz test-kubernetes kube-tools fix lint types unit bench reference conformance test-sdks clean
+.PHONY: help run test fuzz test-kubernetes kube-tools fix lint types unit bench soak reference conformance test-sdks clean
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -52,6 +52,9 @@ fix: .venv/.done ## format and fix what ruff can fix
 
 bench: .venv/.done ## measure against plain Envoy and write docs/benchmarks.md
 	$(BIN)/python -m benchmarks $(ARGS)
+
+soak: .venv/.done ## an hour of mixed traffic at 60 % of capacity; write docs/soak.md (ARGS="--minutes 5")
+	$(BIN)/python -m benchmarks.soak $(ARGS)
 
 reference: .venv/.done ## write the generated reference pages
 	$(BIN)/aibrix-extproc reference --write

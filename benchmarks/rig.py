@@ -152,7 +152,7 @@ async def started(plan: Plan) -> AsyncIterator[Rig]:
         stack.callback(engine.stop)
         engines = tuple(f"{LOOPBACK}:{port}" for port in ports)
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
-            await _until_engines_answer(session, engine, engines)
+            await until_engines_answer(session, engine, engines)
             running = []
             for target in plan.targets:
                 place = directory / target.key
@@ -161,11 +161,13 @@ async def started(plan: Plan) -> AsyncIterator[Rig]:
                 stack.callback(one.stop)
                 running.append(one)
             for one in running:
-                await _until_serving(session, one)
+                await until_serving(session, one)
             yield Rig(plan, running, engine, session)
 
 
-async def _until_engines_answer(session: aiohttp.ClientSession, engine: Started, engines: Sequence[str]) -> None:
+async def until_engines_answer(session: aiohttp.ClientSession, engine: Started, engines: Sequence[str]) -> None:
+    """Wait until the engine listens on its last port."""
+
     async def answers() -> bool:
         engine.check()
         try:
@@ -177,7 +179,8 @@ async def _until_engines_answer(session: aiohttp.ClientSession, engine: Started,
     await _until(answers, engine.last_words)
 
 
-async def _until_serving(session: aiohttp.ClientSession, running: Running) -> None:
+async def until_serving(session: aiohttp.ClientSession, running: Running) -> None:
+    """Wait until a chat through Envoy gets its answer."""
     await _until(lambda: running.is_ready(session), running.logs)
     head, _, body = chat_request(chat_body(914)).partition(b"\r\n\r\n")
     lines = [(name, value) for name, _, value in (line.partition(": ") for line in head.decode().split("\r\n")[1:])]

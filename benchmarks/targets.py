@@ -2,10 +2,11 @@
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
 import aiohttp
 
@@ -40,11 +41,16 @@ def _bare(*options: str) -> Callable[[int, Addresses], Sequence[str]]:
 
 def _ours(*options: str) -> Callable[[int, Addresses], Sequence[str]]:
     def build(port: int, engines: Addresses) -> Sequence[str]:
-        endpoints = [part for engine in engines for part in ("--endpoint", f"http://{engine}={MODEL}")]
-        ports = ("--port", str(port), "--admin-port", str(free_port()), "--api-key", API_KEY)
-        return (sys.executable, "-m", "aibrix_extproc", "serve", *ports, *endpoints, *options)
+        return serve_command(port, free_port(), engines, *options)
 
     return build
+
+
+def serve_command(port: int, admin_port: int, engines: Addresses, *options: str) -> Sequence[str]:
+    """Our gateway over these engines."""
+    endpoints = [part for engine in engines for part in ("--endpoint", f"http://{engine}={MODEL}")]
+    ports = ("--port", str(port), "--admin-port", str(admin_port), "--api-key", API_KEY)
+    return (sys.executable, "-m", "aibrix_extproc", "serve", *ports, *endpoints, *options)
 
 
 TARGETS: Final[dict[str, Target]] = {
@@ -63,7 +69,15 @@ DEFAULT_TARGETS: Final = (PLAIN, BARE, REFERENCE, LEAN)
 class Running:
     """An Envoy with its ext_proc server, ready for load."""
 
-    def __init__(self, target: Target, engines: Addresses, envoy: Path, envoy_workers: int, directory: Path) -> None:
+    def __init__(
+        self,
+        target: Target,
+        engines: Addresses,
+        envoy: Path,
+        envoy_workers: int,
+        directory: Path,
+        spec_options: Mapping[str, Any] = MappingProxyType({}),  # further fields of EnvoySpec
+    ) -> None:
         self.target = target
         processor_port = free_port()
         self._spec = EnvoySpec(
@@ -71,6 +85,7 @@ class Running:
             admin=SocketAddress(LOOPBACK, free_port()),
             processors=(SocketAddress(LOOPBACK, processor_port),),
             endpoints_directory=directory,
+            **spec_options,
         )
         write_atomically(self._spec.endpoints_file, render_endpoints(engines))
         shipped = configuration(self._spec)
@@ -108,17 +123,18 @@ class Running:
             return False
 
     async def _has_processor(self, session: aiohttp.ClientSession) -> bool:
-        found = await self._stats(session, "cluster.processors.membership_healthy")
+        found = await self.stats(session, "cluster.processors.membership_healthy")
         return sum(found.values()) > 0
 
     async def messages(self, session: aiohttp.ClientSession) -> tuple[int, int]:
         """ext_proc streams that were started and messages sent in both directions, since Envoy's start."""
-        found = await self._stats(session, "ext_proc")
+        found = await self.stats(session, "ext_proc")
         counts = {name.rpartition(".")[2]: value for name, value in found.items()}
         sent, received = counts.get("stream_msgs_sent", 0), counts.get("stream_msgs_received", 0)
         return counts.get("streams_started", 0), max(sent, received)
 
-    async def _stats(self, session: aiohttp.ClientSession, pattern: str) -> dict[str, int]:
+    async def stats(self, session: aiohttp.ClientSession, pattern: str) -> dict[str, int]:
+        """Envoy's counters and gauges whose names match."""
         async with session.get(f"http://{self._spec.admin}/stats", params={"filter": pattern}) as reply:
             lines = (await reply.text()).splitlines()
         pairs = (line.rpartition(": ") for line in lines)
