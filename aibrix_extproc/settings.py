@@ -22,6 +22,9 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 ApiKey = Annotated[SecretStr, Field(min_length=1, max_length=512)]  # longer ones are refused unread
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+_LABEL: Final = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+ServiceName = Annotated[str, StringConstraints(pattern=f"^{_LABEL}$", max_length=63)]
+PortName = Annotated[str, StringConstraints(pattern=f"^({_LABEL})?$", max_length=63)]
 
 
 class SettingsError(Exception):
@@ -135,6 +138,16 @@ class KubernetesSettings(_Group):
         None, description="which EndpointSlices have engines outside of pods; none are watched without it",
         json_schema_extra=_flag("--slice-selector"),
     )  # fmt: skip
+    publish_service: ServiceName | None = Field(
+        None,
+        description="Service without a selector, in our own namespace, whose EndpointSlices we write: every engine of"
+        " the fleet becomes its endpoint, so that Envoy Gateway's routes reach it; none are written without it",
+        json_schema_extra=_flag("--publish-service"),
+    )
+    publish_port_name: PortName = Field("http", description="name of that Service's port; empty if it has none")
+    lease_name: ServiceName = Field(
+        "aibrix-extproc-publisher", description="Lease by which replicas agree on who writes these EndpointSlices"
+    )
     model_adapters: bool = Field(True, description="watch AIBrix's ModelAdapters where their kind is installed")
     page_size: int = Field(250, ge=1, le=10_000, description="objects asked for at once in a listing")
     silence_seconds: Seconds = Field(

@@ -13,8 +13,8 @@ NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 T = TypeVar("T")
 
 
-class _Part(msgspec.Struct, frozen=True, rename="camel"):
-    """What all parts share: immutable, named in camel case, unknown fields skipped."""
+class _Part(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """What all parts share: immutable, named in camel case, unknown fields skipped, defaults not written."""
 
 
 class Metadata(_Part, frozen=True):
@@ -109,6 +109,8 @@ class TargetRef(_Part, frozen=True):
 
     kind: str = ""
     name: str = ""
+    namespace: str = ""
+    uid: str = ""
 
 
 class SliceEndpoint(_Part, frozen=True):

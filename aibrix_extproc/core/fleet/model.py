@@ -53,6 +53,7 @@ class Endpoint:
     identity: str
     address: str  # ip:port, IPv6 in brackets: what Envoy's override_host compares
     name: str = ""  # for people: pod name or host name
+    pod_uid: str = ""  # of the pod that it runs in, whose namespace and name are `name`; empty: in none that is known
     engine: str = "vllm"
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # AIBrix's, those for routing

@@ -236,6 +236,7 @@ def _endpoint(pod: Pod, traits: Traits, ip: str, port: int, health: Health, deta
         identity=identity_of(pod.metadata.uid, ip, port),
         address=f"{ip}:{port}" if ip else "",
         name=f"{pod.metadata.namespace}/{pod.metadata.name}",
+        pod_uid=pod.metadata.uid,
         engine=traits.engine,
         labels=MappingProxyType(dict(labels_of(pod))),
         annotations=traits.annotations,
