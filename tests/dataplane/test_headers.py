@@ -9,8 +9,8 @@ import uuid
 import openai
 import pytest
 
-from tests.dataplane.engines import header
-from tests.dataplane.raw import JSON, conversation, exchange
+from tests.dataplane.engines import Engine, header
+from tests.dataplane.raw import JSON, conversation, exchange, send
 from tests.dataplane.stack import Stack
 
 HELLO = [{"role": "user", "content": "hello"}]
@@ -36,11 +36,42 @@ def test_hdr_02_a_clients_request_id_gives_no_second_header(stack: Stack, name: 
     assert "abc" not in ids
 
 
-def test_hdr_02_the_engine_gets_the_id_that_the_client_sees(stack: Stack) -> None:
+def test_hdr_02_the_engine_gets_the_id_that_the_client_sees_and_the_number_of_the_attempt(stack: Stack) -> None:
     marker = str(uuid.uuid4())
     answer = stack.post("/v1/chat/completions", CHAT, x_marker=marker, x_request_id="abc")
     (seen,) = [found for engine in stack.engines_of("chat-m") if (found := engine.request(marker))]
-    assert header(seen, "x-request-id") == answer.header("x-request-id")
+    assert header(seen, "x-request-id") == f"{answer.header('x-request-id')}-1"
+
+
+@pytest.mark.parametrize("answering", [True, False], ids=["success", "error"])
+def test_hdr_02_no_two_attempts_share_an_id_and_the_client_sees_the_requests(
+    stack: Stack, chat_engines: list[Engine], answering: bool
+) -> None:
+    marker = str(uuid.uuid4())
+    for engine in chat_engines:
+        engine.fail("status", code=503, count=1 if answering else None)
+    answer = stack.post("/v1/chat/completions", CHAT, x_marker=marker)
+    assert answer.status == (200 if answering else 503)
+    found = [one for engine in chat_engines for one in engine.requests() if header(one, "x-marker") == marker]
+    attempts = range(1, 4 if answering else 5)
+    assert {header(one, "x-request-id") for one in found} == {f"{answer.header('x-request-id')}-{n}" for n in attempts}
+
+
+def test_hdr_02_whoever_answers_gives_one_id_a_uuid(stack: Stack) -> None:
+    key = {"authorization": f"Bearer {stack.api_keys[0]}"}
+    answers = {
+        "engine": stack.post("/v1/chat/completions", CHAT),
+        "engine's error": stack.post("/v1/chat/completions", CHAT, x_sim_fault="status;code=400"),
+        "stream": stack.post("/v1/chat/completions", CHAT | {"stream": True}),
+        "gateway": stack.send("GET", "/v1/models"),
+        "refusal": stack.send("GET", "/v1/nope"),
+        "preflight": stack.send("OPTIONS", "/v1/models"),
+        "too large": send(stack.port, "POST", "/v1/chat/completions", {**key, **JSON, "content-length": "999999999"}),
+        "no request": send(stack.port, "GET", "/v1/models", {**key, "x-long": "a" * 100_000}),
+    }
+    ids = {who: str(answer.header("x-request-id")) for who, answer in answers.items()}
+    assert [who for who, found in ids.items() if str(uuid.UUID(found)) != found] == []
+    assert len(set(ids.values())) == len(ids)
 
 
 def test_hdr_03_processing_time_and_version_are_present(client: openai.OpenAI) -> None:

@@ -3,8 +3,12 @@
 from datetime import timedelta
 
 from envoy_data_plane.envoy.config.cluster import v3 as cluster
+from envoy_data_plane.envoy.config.common.mutation_rules import v3 as mutation_rules
 from envoy_data_plane.envoy.config.core import v3 as core
 from envoy_data_plane.envoy.config.endpoint import v3 as endpoint
+from envoy_data_plane.envoy.extensions.filters.http.header_mutation import v3 as header_mutation
+from envoy_data_plane.envoy.extensions.filters.http.upstream_codec import v3 as upstream_codec
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager import v3 as hcm
 from envoy_data_plane.envoy.extensions.load_balancing_policies.least_request import v3 as least_request
 from envoy_data_plane.envoy.extensions.load_balancing_policies.override_host import v3 as override_host
 from envoy_data_plane.envoy.extensions.load_balancing_policies.round_robin import v3 as round_robin
@@ -14,8 +18,9 @@ from envoy_data_plane.envoy.type import v3 as envoy_type
 from envoy_data_plane.google import protobuf
 
 from aibrix_extproc.adapters.envoyproxy.endpoints import ENGINES_CLUSTER
+from aibrix_extproc.adapters.envoyproxy.replies import THE_REQUESTS_ID, header
 from aibrix_extproc.adapters.envoyproxy.spec import MIB, READINESS_SERVICE, EnvoySpec, SocketAddress
-from aibrix_extproc.core.openai.headers import DESTINATION
+from aibrix_extproc.core.openai.headers import DESTINATION, REQUEST_ID
 
 PROCESSORS_CLUSTER = "processors"
 _UNLIMITED = 100_000
@@ -50,6 +55,7 @@ def engines(spec: EnvoySpec) -> cluster.Cluster:
                 explicit_http_config=upstreams.HttpProtocolOptionsExplicitHttpConfig(
                     http_protocol_options=core.Http1ProtocolOptions()
                 ),
+                http_filters=[_attempt_id(), _codec()],
             )
         ),
         # An engine that left the list takes nothing new, whatever a health check last said; its streams go on.
@@ -85,6 +91,31 @@ def processors(spec: EnvoySpec) -> cluster.Cluster:
                 )
             )
         ),
+    )
+
+
+def _attempt_id() -> hcm.HttpFilter:
+    """Each attempt has an id of its own at the engine: the request's, and which attempt it is.
+
+    All filters of a request share one map of headers, also upstream ones: what is written here stays. Whoever wants
+    the request's id afterwards asks for `replies.THE_REQUESTS_ID`.
+    """
+    mutations = header_mutation.Mutations(
+        request_mutations=[
+            mutation_rules.HeaderMutation(
+                append=header(REQUEST_ID, f"{THE_REQUESTS_ID}-%UPSTREAM_REQUEST_ATTEMPT_COUNT%")
+            )
+        ]
+    )
+    return hcm.HttpFilter(
+        name="attempt_id", typed_config=protobuf.Any.pack(header_mutation.HeaderMutation(mutations=mutations))
+    )
+
+
+def _codec() -> hcm.HttpFilter:
+    """The last filter towards an engine, as Envoy wants it once there is another one."""
+    return hcm.HttpFilter(
+        name="envoy.filters.http.upstream_codec", typed_config=protobuf.Any.pack(upstream_codec.UpstreamCodec())
     )
 
 

@@ -25,10 +25,10 @@ from envoy_data_plane.google import protobuf
 
 from aibrix_extproc.adapters.envoyproxy.clusters import PROCESSORS_CLUSTER
 from aibrix_extproc.adapters.envoyproxy.endpoints import ENGINES_CLUSTER
-from aibrix_extproc.adapters.envoyproxy.replies import header, local_reply_config
+from aibrix_extproc.adapters.envoyproxy.replies import THE_REQUESTS_ID, header, local_reply_config
 from aibrix_extproc.adapters.envoyproxy.spec import METADATA_NAMESPACES, EnvoySpec
 from aibrix_extproc.core.openai.errors import Problem, shape
-from aibrix_extproc.core.openai.headers import DESTINATION, NOTES_NAMESPACE, RESERVED_REQUEST_HEADERS
+from aibrix_extproc.core.openai.headers import DESTINATION, NOTES_NAMESPACE, REQUEST_ID, RESERVED_REQUEST_HEADERS
 
 EXT_PROC_FILTER: Final = "envoy.filters.http.ext_proc"
 # Only what the processor reads: each one costs both sides on every exchange.
@@ -42,7 +42,7 @@ _MAX_HEADERS_KIB: Final = 60
 
 _ACCESS_LOG_FIELDS: Final = {
     "time": "%START_TIME%",
-    "request_id": "%REQ(X-REQUEST-ID)%",
+    "request_id": THE_REQUESTS_ID,
     "method": "%REQ(:METHOD)%",
     "path": "%PATH(NQ)%",  # query strings may carry what nobody should read later
     "protocol": "%PROTOCOL%",
@@ -102,7 +102,6 @@ def _connection_manager(spec: EnvoySpec) -> hcm.HttpConnectionManager:
             cidr_ranges=[core.CidrRange(address_prefix="255.255.255.255", prefix_len=32)]
         ),
         generate_request_id=True,
-        always_set_request_id_in_response=True,
         server_header_transformation=hcm.HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
         # The processor must see the path as it was sent: model ids may hold slashes, escaped or not.
         normalize_path=False,
@@ -134,6 +133,8 @@ def _routes(spec: EnvoySpec) -> route.RouteConfiguration:
         virtual_hosts=[host],
         request_headers_to_remove=["x-envoy-internal", "x-envoy-external-address"],
         response_headers_to_remove=["server"],
+        # Not `always_set_request_id_in_response`: that is the id of the last attempt. Local replies have theirs.
+        response_headers_to_add=[header(REQUEST_ID, THE_REQUESTS_ID)],
     )
 
 

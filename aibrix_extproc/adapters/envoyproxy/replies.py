@@ -20,6 +20,8 @@ from aibrix_extproc.core.openai.headers import REQUEST_ID
 
 # Local replies carry no content-type until after these rules, unless their maker chose one.
 NOT_JSON_YET: Final = "!('content-type' in response.headers && response.headers['content-type'] == 'application/json')"
+# Envoy's UUID has 36 characters; towards engines the number of the attempt follows (clusters.py).
+THE_REQUESTS_ID: Final = "%REQ(X-REQUEST-ID):36%"
 _OVERWRITE: Final = core.HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
 _IF_ABSENT: Final = core.HeaderValueOptionHeaderAppendAction.ADD_IF_ABSENT
 
@@ -60,14 +62,14 @@ def _rules(max_body_bytes: int) -> Sequence[_Rule]:
 
 
 def local_reply_config(max_body_bytes: int) -> hcm.LocalReplyConfig:
-    """The rules as Envoy takes them. No rule changes the status."""
-    return hcm.LocalReplyConfig(mappers=[_mapper(rule) for rule in _rules(max_body_bytes)])
+    """The rules as Envoy takes them. No rule changes the status; the last one changes nothing but a missing id."""
+    return hcm.LocalReplyConfig(mappers=[*(_mapper(rule) for rule in _rules(max_body_bytes)), _named()])
 
 
 def header(
     name: str, value: str, action: core.HeaderValueOptionHeaderAppendAction = _OVERWRITE
 ) -> core.HeaderValueOption:
-    """A response header that replaces whatever was there."""
+    """A header that replaces whatever was there."""
     return core.HeaderValueOption(header=core.HeaderValue(key=name, value=value), append_action=action)
 
 
@@ -85,9 +87,24 @@ def _mapper(rule: _Rule) -> hcm.ResponseMapper:
         ),
         headers_to_add=[
             *(header(name, value) for name, value in shaped.headers if name != "content-type"),
-            header(REQUEST_ID, "%UNIQUE_ID%", _IF_ABSENT),
+            *_ids(),
         ],
     )
+
+
+def _named() -> hcm.ResponseMapper:
+    """For answers that are JSON already and came without an id, whoever made them."""
+    return hcm.ResponseMapper(
+        filter=accesslog.AccessLogFilter(
+            status_code_filter=accesslog.StatusCodeFilter(comparison=_compared("named", 200, exact=False))
+        ),
+        headers_to_add=_ids(),
+    )
+
+
+def _ids() -> list[core.HeaderValueOption]:
+    """The request's id; one of its own for what never became a request."""
+    return [header(REQUEST_ID, value, _IF_ABSENT) for value in (THE_REQUESTS_ID, "%UNIQUE_ID%")]
 
 
 def _literal(shaped: Shaped) -> str:
@@ -108,12 +125,15 @@ def _conditions(rule: _Rule) -> list[accesslog.AccessLogFilter]:
 
 
 def _status(rule: _Rule) -> accesslog.AccessLogFilter:
-    exact = rule.status is not None
-    comparison = accesslog.ComparisonFilter(
+    comparison = _compared(rule.name, rule.status or rule.at_least, exact=rule.status is not None)
+    return accesslog.AccessLogFilter(status_code_filter=accesslog.StatusCodeFilter(comparison=comparison))
+
+
+def _compared(name: str, status: int, *, exact: bool) -> accesslog.ComparisonFilter:
+    return accesslog.ComparisonFilter(
         op=accesslog.ComparisonFilterOp.EQ if exact else accesslog.ComparisonFilterOp.GE,
         value=core.RuntimeUInt32(
-            default_value=rule.status if rule.status is not None else rule.at_least,
-            runtime_key=f"local_reply.{rule.name}",  # required by Envoy; nothing sets it
+            default_value=status,
+            runtime_key=f"local_reply.{name}",  # required by Envoy; nothing sets it
         ),
     )
-    return accesslog.AccessLogFilter(status_code_filter=accesslog.StatusCodeFilter(comparison=comparison))

@@ -19,7 +19,7 @@ REQUEST_HEADERS: Final[Mapping[str, str]] = MappingProxyType({
     headers.READ_TIMEOUT: "seconds that the SDK waits for bytes, sent by itself: the head of the answer must come in "
     "this time, or it is a 504; never longer than the gateway's own limit",
     headers.REQUEST_ID: "a value of the client's is replaced: Envoy makes one UUID for each request at the edge, and "
-    "client, engine and logs see the same",
+    "client and logs see the same; to the engine it adds the number of the attempt (`-1`)",
     "origin": "of a web page: the answer allows it to be read, see CORS",
     "openai-organization": "taken, without effect",
     "openai-project": "taken, without effect",

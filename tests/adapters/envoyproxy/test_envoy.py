@@ -140,7 +140,14 @@ async def test_candidates_are_tried_in_order_until_one_answers(envoy: RunningEnv
         envoy.processor.place = ",".join(one.address for one in (first, second, third, last))
         answer = await envoy.ask()
     assert json.loads(answer.body) == {"served_by": last.port}
-    assert (len(first.requests), len(second.requests), len(last.requests)) == (1, 1, 1)
+    seen = [request_id(head) for engine in (first, second, last) for head in engine.requests]
+    assert seen == [f"{answer.headers['x-request-id']}-{attempt}" for attempt in (1, 2, 4)]
+
+
+def request_id(head: bytes) -> str:
+    """The id in the head of a request that an engine saw."""
+    (line,) = [line for line in head.decode().split("\r\n") if line.lower().startswith("x-request-id: ")]
+    return line.partition(": ")[2]
 
 
 @pytest.mark.parametrize(("failure", "code"), [("refuse", "no_healthy_upstream"), ("reset", "upstream_reset")])
@@ -152,6 +159,7 @@ async def test_candidates_that_all_fail_give_an_openai_error(envoy: RunningEnvoy
     assert (answer.status, answer.error["code"]) == (503, code)
     assert answer.headers["retry-after"] == "1"
     assert bad.address not in answer.body.decode()
+    assert {request_id(head)[:-2] for head in bad.requests} <= {answer.headers["x-request-id"]}
 
 
 async def test_busy_answer_of_the_last_candidate_passes_unchanged(envoy: RunningEnvoy) -> None:
@@ -171,7 +179,7 @@ async def test_processor_is_told_what_happened(envoy: RunningEnvoy) -> None:
     told = envoy.processor.attributes("response_headers")
     assert told["upstream.address"] == engine.address
     assert told["response.code_details"] == "via_upstream"
-    assert told["request.id"] == answer.headers["x-request-id"]
+    assert told["request.id"] == answer.headers["x-request-id"] + "-1"  # as the engine saw it
     assert [one.WhichOneof("request") for one in envoy.processor.messages] == [
         "request_headers",
         "request_body",
