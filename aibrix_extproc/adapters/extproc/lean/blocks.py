@@ -11,7 +11,8 @@ from aibrix_extproc.adapters.extproc.lean.frames import ErrorCode
 from aibrix_extproc.adapters.extproc.lean.limits import Limits
 
 HeaderList = list[tuple[bytes, bytes]]
-MAX_REMEMBERED: Final = 64  # blocks, and octets of each
+MAX_REMEMBERED: Final = 64  # blocks
+MAX_REMEMBERED_BYTES: Final = 128  # of each
 _UNREADABLE: Final = (hpack.HPACKError, IndexError, ValueError, RecursionError, OverflowError)
 
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
@@ -111,14 +112,38 @@ class Blocks:
         return head
 
     def _remember(self, block: bytes, head: Head) -> None:
-        """Only indexed fields leave the table as it is; such a block means the same until another one changes it.
+        """A block that leaves the table as it is means the same until another one changes the table.
 
-        Envoy's calls differ in nothing, so nearly every block is one of these: 0.1 us instead of 20.
+        Envoy's calls differ in nothing, so nearly every block is one of these: 0.1 us instead of 50.
         """
-        if not all(0x80 < octet < 0xFF for octet in block):
+        lasting = leaves_table(block)
+        if not lasting or len(self._remembered) >= MAX_REMEMBERED:
             self._remembered.clear()
-        elif len(block) <= MAX_REMEMBERED and len(self._remembered) < MAX_REMEMBERED:
+        if lasting and len(block) <= MAX_REMEMBERED_BYTES:
             self._remembered[block] = head
+
+
+def leaves_table(block: bytes) -> bool:
+    """Whether a block that could be decoded has only fields that are indexed already or shall not be (RFC 7541, 6).
+
+    Envoy sends `:path` as one of the latter. Numbers of several octets count as a change, which is never wrong.
+    """
+    at = 0
+    while at < len(block):
+        octet = block[at]
+        at += 1
+        if octet & 0x80:
+            if octet == 0xFF:
+                return False
+        elif octet & 0x60 or octet & 0x0F == 0x0F:
+            return False
+        else:
+            for _ in range(1 if octet & 0x0F else 2):  # the value, and the name unless an index stands for it
+                length = block[at] & 0x7F
+                if length == 0x7F:
+                    return False
+                at += 1 + length
+    return True
 
 
 def without_padding(data: bytes, start: int, end: int) -> tuple[int, int]:
