@@ -1,20 +1,21 @@
 """Command-line options derived from the settings: one per field, none typed twice."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from aibrix_extproc.settings import Settings, Tree, sources
+from aibrix_extproc.settings import GROUPS, Settings, Tree, sources
 
 
-def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
-    """`--config FILE` and an option for every setting."""
+def add_settings_arguments(parser: argparse.ArgumentParser, groups: Sequence[str] = GROUPS) -> None:
+    """`--config FILE` and an option for every setting of some groups, all by default."""
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings file (YAML)")
-    for group, declared in Settings.model_fields.items():
+    for group in groups:
         options = parser.add_argument_group(f"{group} settings")
-        for name, field in declared.annotation.model_fields.items():  # type: ignore[union-attr]
+        for name, field in Settings.model_fields[group].annotation.model_fields.items():  # type: ignore[union-attr]
             _add(options, group, name, field)
 
 

@@ -1,0 +1,91 @@
+"""`aibrix-extproc health`: whether the gateway beside us is ready, as an exit code for whoever has no HTTP client.
+
+Images without a shell or curl have it for their health checks. It is started every few seconds, so it asks with the
+standard library's client: loading the one that the servers use would cost several times as much as the question.
+"""
+
+import argparse
+import http.client
+import ipaddress
+import json
+import sys
+from typing import Final
+
+from aibrix_extproc.cli.flags import add_settings_arguments, given_settings
+from aibrix_extproc.settings import AdminSettings, SettingsError, build
+
+EXIT_NOT_WELL: Final = 1
+EXIT_SETTINGS: Final = 2
+DEFAULT_SECONDS: Final = 2.0
+MAX_SECONDS: Final = 60.0
+MAX_REPORT_BYTES: Final = 4096  # as much as Docker keeps of a health check
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What to ask, and where the admin server listens: the same settings as `serve` has."""
+    parser.add_argument("--live", action="store_true", help="ask whether it is alive, not whether it is ready")
+    parser.add_argument(
+        "--timeout", type=_seconds, default=DEFAULT_SECONDS, metavar="SECONDS", help="how long it may take to answer"
+    )
+    add_settings_arguments(parser, groups=("admin",))
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 if it is ready (or alive), 1 if not or if nobody answers, 2 if the settings cannot be used."""
+    try:
+        admin = build(given_settings(args)).admin
+    except SettingsError as error:
+        print(f"aibrix-extproc: {error}", file=sys.stderr)
+        return EXIT_SETTINGS
+    state, path = ("alive", "/livez") if args.live else ("ready", "/readyz")
+    complaint = _complaint(admin, path, args.timeout)
+    if complaint is None:
+        print(state)
+        return 0
+    print(f"not {state}: {complaint}", file=sys.stderr)
+    return EXIT_NOT_WELL
+
+
+def _complaint(admin: AdminSettings, path: str, seconds: float) -> str | None:
+    host = _reachable(admin.host)
+    shown = f"http://{f'[{host}]' if ':' in host else host}:{admin.port}{path}"
+    connection = http.client.HTTPConnection(host, admin.port, timeout=seconds)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        body = answer.read(MAX_REPORT_BYTES)
+    except TimeoutError:
+        return f"{shown} did not answer within {seconds:g} s"
+    except OSError as error:
+        return f"{shown}: {error.strerror or error}"
+    except http.client.HTTPException as error:
+        return f"{shown} does not speak HTTP: {type(error).__name__}"
+    finally:
+        connection.close()
+    return None if answer.status == http.client.OK else f"{shown} answers {answer.status} {_on_one_line(body)}".rstrip()
+
+
+def _reachable(host: str) -> str:
+    """Where a server that listens on every interface can be asked."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if not address.is_unspecified:
+        return host
+    return "::1" if address.version == 6 else "127.0.0.1"
+
+
+def _on_one_line(body: bytes) -> str:
+    text = body.decode("utf-8", "replace")
+    try:
+        return json.dumps(json.loads(text))
+    except ValueError:
+        return " ".join(text.split())
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds <= MAX_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and {MAX_SECONDS:g}")
+    return seconds
