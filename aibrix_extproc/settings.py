@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError, model_validator
 
 ENV_PREFIX: Final = "AIBRIX_EXTPROC_"
 ENV_NESTED_DELIMITER: Final = "__"
@@ -54,6 +54,14 @@ class Transport(StrEnum):
     LEAN = "lean"
 
 
+class Tls(StrEnum):
+    """What the ext_proc listener shows its peers."""
+
+    NONE = "none"
+    SELF_SIGNED = "self-signed"
+    FILES = "files"
+
+
 def _flag(name: str) -> dict[str, Any]:
     return {"flag": name}
 
@@ -74,6 +82,32 @@ class ServerSettings(_Group):
         description="grpcio (the reference) or lean (HTTP/2 on the event loop itself, a fraction of the CPU)",
         json_schema_extra=_flag("--transport"),
     )
+    tls: Tls = Field(
+        Tls.NONE,
+        description="none (plaintext), self-signed (a certificate made at start), or files (tls_cert and tls_key)",
+        json_schema_extra=_flag("--tls"),
+    )
+    tls_cert: Path | None = Field(
+        None,
+        description="PEM file of the certificate and its chain, or a directory with tls.crt and tls.key; reloaded",
+        json_schema_extra=_flag("--tls-cert"),
+    )
+    tls_key: Path | None = Field(
+        None, description="PEM file of the certificate's private key, without a passphrase; reloaded",
+        json_schema_extra=_flag("--tls-key"),
+    )  # fmt: skip
+    tls_names: tuple[Name, ...] = Field(
+        (), description="further host names and addresses of the self-signed certificate, such as those of a Service",
+        json_schema_extra=_flag("--tls-name"),
+    )  # fmt: skip
+    health_port: Port | None = Field(
+        None, description="further port for the gRPC health service alone, always plaintext; none without it",
+        json_schema_extra=_flag("--health-port"),
+    )  # fmt: skip
+    max_connections: int = Field(
+        4096, ge=1, le=1_000_000,
+        description="connections at once; each worker thread of each Envoy has one, and each takes a file descriptor",
+    )  # fmt: skip
     drain_seconds: float = Field(
         30.0, ge=0, le=86_400, description="how long running exchanges may go on after SIGTERM",
         json_schema_extra=_flag("--drain-seconds"),
@@ -82,6 +116,16 @@ class ServerSettings(_Group):
         1.0, ge=0, le=600,
         description="how long new exchanges are still taken after SIGTERM, so that Envoy's health check sees it first",
     )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> "ServerSettings":
+        if self.tls is Tls.FILES and self.tls_cert is None:
+            raise ValueError("tls: files needs tls_cert (--tls-cert), and tls_key unless that is a directory")
+        if self.tls is not Tls.FILES and (self.tls_cert or self.tls_key):
+            raise ValueError(f"tls_cert and tls_key are not used with tls: {self.tls}; set it to files (--tls files)")
+        if self.tls is not Tls.SELF_SIGNED and self.tls_names:
+            raise ValueError(f"tls_names are not used with tls: {self.tls}; set it to self-signed")
+        return self
 
 
 class AdminSettings(_Group):
@@ -301,4 +345,4 @@ def build(by_source: dict[str, Tree]) -> Settings:
 def _plain(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         return "there is no such setting (see `aibrix-extproc config --help`)"
-    return str(error["msg"])
+    return str(error["msg"]).removeprefix("Value error, ")

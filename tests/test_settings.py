@@ -228,3 +228,15 @@ def test_variables_that_kubernetes_sets_for_a_service_of_our_name_are_not_settin
 def test_setting_with_one_underscore_too_few_is_refused_not_ignored() -> None:
     with pytest.raises(SettingsError, match="expected AIBRIX_EXTPROC_<GROUP>__<FIELD>"):
         load(environment={"AIBRIX_EXTPROC_SERVER_PORT": "9002"})
+
+
+@pytest.mark.parametrize(("server", "said"), [
+    ({"tls": "files"}, "tls: files needs tls_cert (--tls-cert), and tls_key unless that is a directory"),
+    ({"tls_cert": "/tls"}, "tls_cert and tls_key are not used with tls: none; set it to files (--tls files)"),
+    ({"tls": "self-signed", "tls_key": "/k"}, "tls_cert and tls_key are not used with tls: self-signed"),
+    ({"tls_names": ["a"]}, "tls_names are not used with tls: none; set it to self-signed"),
+], ids=["files without files", "files for nothing", "files beside a made one", "names for nothing"])  # fmt: skip
+def test_tls_settings_that_contradict_one_another_are_refused(server: dict[str, object], said: str) -> None:
+    with pytest.raises(SettingsError, match=r"\n  server: tls") as refusal:
+        build({"file": {"server": server}})
+    assert said in str(refusal.value)

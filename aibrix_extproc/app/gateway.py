@@ -8,9 +8,11 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -40,9 +42,12 @@ from aibrix_extproc.core.fleet.model import Endpoint
 from aibrix_extproc.core.fleet.owners import ResponseOwners
 from aibrix_extproc.core.fleet.reduce import Changed, Listed, SourceChange
 from aibrix_extproc.core.routing.registry import STRATEGIES
-from aibrix_extproc.settings import Settings, Transport
+from aibrix_extproc.settings import Settings, Tls, Transport
 from aibrix_extproc.watched.errors import SourceError
 from aibrix_extproc.watched.file import SourceStatus
+
+if TYPE_CHECKING:
+    from aibrix_extproc.app.certificate_store import CertificateStore
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +118,7 @@ class Gateway:
         self._server = transport(
             self._new_session,
             max_body_bytes=settings.limits.max_body_bytes,
+            max_connections=settings.server.max_connections,
             inlets={ACCESS_LOG_METHOD: access_log.take},
         )
         self._admin = AdminServer(
@@ -124,6 +130,10 @@ class Gateway:
         self._metrics.watch_fleet(lambda: self._store.snapshot, self._load.in_flight, self._sources_ok)
         if self._cluster is not None:
             self._metrics.watch_cluster(self._cluster.name, self._cluster.age_seconds, lambda: len(self._remarks()))
+        self._certificate = self._certificate_store()
+        if self._certificate is not None:
+            store = self._certificate
+            self._metrics.watch_certificate(lambda: store.ok, lambda: store.wall_expires_at)
         if settings.access.key_file is not None:
             self._metrics.watch_key_file(lambda: self._keys.status is not None and self._keys.status.ok)
 
@@ -158,6 +168,17 @@ class Gateway:
         except SourceError as error:
             raise StartError(str(error)) from error
 
+    def _certificate_store(self) -> "CertificateStore | None":
+        server = self._settings.server
+        if server.tls is Tls.NONE:
+            return None
+        from aibrix_extproc.app.certificate_store import CertificateStore  # 11 MB that plaintext does not need
+
+        try:
+            return CertificateStore(server)
+        except SourceError as error:
+            raise StartError(str(error)) from error
+
     def _remarks(self) -> Mapping[str, str]:
         return {} if self._cluster is None else self._cluster.remarks()
 
@@ -180,6 +201,8 @@ class Gateway:
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(source.run(self._emit)) for source in self._endpoint_sources]
                 running.append(tasks.create_task(self._keys.run()))
+                if self._certificate is not None:
+                    running.append(tasks.create_task(self._certificate.run()))
                 running.append(tasks.create_task(self._poll()))
                 running.append(tasks.create_task(self._become_ready()))
                 await stop.wait()
@@ -194,16 +217,20 @@ class Gateway:
 
     async def _listen(self) -> None:
         server, admin = self._settings.server, self._settings.admin
+        credentials = None if self._certificate is None else self._certificate.credentials
+        listening = {"admin": await _listening(self._admin.start, admin.host, admin.port, "admin")}
         try:
-            admin_port = await self._admin.start(admin.host, admin.port)
-        except OSError as error:
-            raise StartError(_cannot_listen(admin.host, admin.port, "admin", error)) from error
-        try:
-            port = await self._server.start(server.host, server.port)
-        except OSError as error:
+            start = partial(self._server.start, credentials=credentials)
+            listening["ext_proc"] = await _listening(start, server.host, server.port, "ext_proc")
+            if server.health_port is not None:
+                at = server.host, server.health_port
+                listening["health"] = await _listening(self._server.start_health, *at, "health")
+        except StartError:
+            if "ext_proc" in listening:  # and its health port is not
+                await self._server.drain(notice_seconds=0.0, drain_seconds=0.0)
             await self._admin.stop()
-            raise StartError(_cannot_listen(server.host, server.port, "ext_proc", error)) from error
-        logger.info("listening", extra={"ext_proc": f"{server.host}:{port}", "admin": f"{admin.host}:{admin_port}"})
+            raise
+        logger.info("listening", extra={**listening, "tls": server.tls.value})
 
     async def _poll(self) -> None:
         fleet = self._settings.fleet
@@ -252,6 +279,8 @@ class Gateway:
                 for name, status in self._status.items()
             },
         }
+        if self._certificate is not None:
+            report["certificate"] = self._certificate.report()
         if self._cluster is not None:
             remarks = self._remarks()
             report["cluster"] = {
@@ -284,6 +313,14 @@ class Gateway:
             "detail": endpoint.detail,
             "in_flight": self._load.in_flight(endpoint.identity),
         }
+
+
+async def _listening(start: Callable[[str, int], Awaitable[int]], host: str, port: int, purpose: str) -> str:
+    """Start a listener; where it is, for the log."""
+    try:
+        return f"{host}:{await start(host, port)}"
+    except OSError as error:
+        raise StartError(_cannot_listen(host, port, purpose, error)) from error
 
 
 def _cannot_listen(host: str, port: int, purpose: str, error: OSError) -> str:

@@ -1,10 +1,17 @@
-"""What `aibrix-extproc serve` says when it cannot start: one sentence, on every transport."""
+"""How `aibrix-extproc serve` starts, on every transport; what keeps it from that is one sentence."""
 
+import asyncio
+import json
 import socket
+import ssl
 import subprocess
 import sys
+from pathlib import Path
 
+import aiohttp
 import pytest
+
+from tests.adapters.extproc.transports import SERVING, check, plain, secure
 
 TRANSPORTS = ("grpcio", "lean")
 
@@ -37,3 +44,60 @@ def test_address_of_another_machine_is_one_sentence(transport: str) -> None:
     code, output = refused("--transport", transport, "--host", "192.0.2.1", "--port", "9002", "--admin-port", "0")
     sentence = "cannot listen on 192.0.2.1:9002 for ext_proc: cannot assign requested address"
     assert (code, output) == (2, f"aibrix-extproc: {sentence}\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_busy_health_port_is_one_sentence(transport: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        code, output = refused(
+            *("--transport", transport, "--port", "0", "--admin-port", "0", "--health-port", str(port))
+        )
+    assert code == 2
+    said = [line for line in output.splitlines() if not line.startswith("{")]  # the log says that the rest is stopped
+    assert said == [f"aibrix-extproc: cannot listen on 127.0.0.1:{port} for health: address already in use"]
+
+
+@pytest.mark.slow
+def test_certificate_that_is_missing_is_one_sentence(tmp_path: Path) -> None:
+    code, output = refused("--tls", "files", "--tls-cert", str(tmp_path))
+    sentence = "tls.crt: the certificate cannot be read: no such file or directory; create it or correct its path\n"
+    assert (code, output) == (2, f"aibrix-extproc: {tmp_path}/{sentence}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_gateway_with_a_certificate_of_its_own_is_served_and_says_so(transport: str) -> None:
+    command = ["-m", "aibrix_extproc", "serve", "--endpoint", "http://127.0.0.1:1", "--transport", transport]
+    command += ["--tls", "self-signed", "--tls-name", "epp.test", "--health-port", "0", "--port", "0"]
+    command += ["--admin-port", "0"]
+    process = await asyncio.create_subprocess_exec(sys.executable, *command, stderr=asyncio.subprocess.PIPE)
+    try:
+        async with asyncio.timeout(20):
+            where = await listening(process)
+        assert where["tls"] == "self-signed"
+        ports = {name: where[name].rpartition(":")[2] for name in ("ext_proc", "health", "admin")}
+        certificate = await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", int(ports["ext_proc"])))
+        async with secure(int(ports["ext_proc"]), certificate.encode()) as channel:
+            assert await check(channel) == SERVING
+        async with plain(int(ports["health"])) as channel:
+            assert await check(channel) == SERVING
+        async with aiohttp.ClientSession() as http:
+            async with http.get(f"http://127.0.0.1:{ports['admin']}/readyz") as answer:
+                assert "epp.test" in (await answer.json())["certificate"]["names"]
+            async with http.get(f"http://127.0.0.1:{ports['admin']}/metrics") as answer:
+                assert "aibrix_extproc_certificate_ok 1.0" in await answer.text()
+    finally:
+        process.terminate()
+        assert await process.wait() == 0
+
+
+async def listening(process: asyncio.subprocess.Process) -> dict[str, str]:
+    """The log line that tells the ports."""
+    assert process.stderr is not None
+    while line := await process.stderr.readline():
+        entry: dict[str, str] = json.loads(line)
+        if entry["message"] == "listening":
+            return entry
+    raise AssertionError("the gateway did not start")

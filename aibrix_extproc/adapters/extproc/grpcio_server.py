@@ -8,12 +8,13 @@ from types import MappingProxyType
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health_aio
 
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import ProcessingRequest
-from aibrix_extproc.adapters.extproc.service import LIVENESS, MESSAGE_OVERHEAD_BYTES, READINESS, SERVICE, Inlet
+from aibrix_extproc.adapters.extproc.grpcio_health import health_handlers
+from aibrix_extproc.adapters.extproc.health import Health
+from aibrix_extproc.adapters.extproc.service import MAX_CONNECTIONS, MESSAGE_OVERHEAD_BYTES, SERVICE, Inlet
 from aibrix_extproc.adapters.extproc.session import Session
+from aibrix_extproc.adapters.extproc.tls.credentials import KeyPair, ServerCredentials
 from aibrix_extproc.core.exchange.events import Cause
 
 logger = logging.getLogger(__name__)
@@ -29,23 +30,25 @@ class GrpcioServer:
         new_session: Callable[[], Session],
         *,
         max_body_bytes: int,
+        max_connections: int = MAX_CONNECTIONS,
         inlets: Mapping[str, Inlet] = MappingProxyType({}),
     ) -> None:
         self._new_session = new_session
-        self._health = health_aio.HealthServicer()
+        self._health = Health()
+        self._health_server: Any = None
         self._running = 0
         self._writing: set[asyncio.Task[None]] = set()
         self._draining = asyncio.Event()
         limit = max_body_bytes + MESSAGE_OVERHEAD_BYTES
-        self._server = grpc.aio.server(
-            options=[
-                ("grpc.max_receive_message_length", limit),
-                ("grpc.max_send_message_length", limit),
-                ("grpc.so_reuseport", 0),  # a busy port is an error, not a shared one
-                ("grpc.http2.min_ping_interval_without_data_ms", 1000),
-                ("grpc.keepalive_permit_without_calls", 1),
-            ]
-        )
+        self._options = [
+            ("grpc.max_receive_message_length", limit),
+            ("grpc.max_send_message_length", limit),
+            ("grpc.max_allowed_incoming_connections", max_connections),
+            ("grpc.so_reuseport", 0),  # a busy port is an error, not a shared one
+            ("grpc.http2.min_ping_interval_without_data_ms", 1000),
+            ("grpc.keepalive_permit_without_calls", 1),
+        ]
+        self._server = grpc.aio.server(options=self._options)
         handler = grpc.stream_stream_rpc_method_handler(
             self._process, request_deserializer=ProcessingRequest.FromString, response_serializer=None
         )
@@ -54,39 +57,43 @@ class GrpcioServer:
             service, _, method = path.removeprefix("/").partition("/")
             listener = grpc.stream_unary_rpc_method_handler(self._listener(inlet))
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: listener}),))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._server.add_generic_rpc_handlers((health_handlers(self._health),))
 
     @property
     def running(self) -> int:
         """Streams that are open now."""
         return self._running
 
-    async def start(self, host: str, port: int) -> int:
+    async def start(self, host: str, port: int, credentials: ServerCredentials | None = None) -> int:
         """Listen, live but not ready; returns the port. Raises OSError if that is impossible."""
-        await self._health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
-        await self.set_ready(False)
-        _try_to_listen(host, port)
-        try:
-            bound = self._server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-        except RuntimeError as error:
-            raise OSError(f"cannot listen on {host}:{port}") from error
+        bound = _bind(self._server, host, port, credentials)
         await self._server.start()
-        return int(bound)
+        return bound
+
+    async def start_health(self, host: str, port: int) -> int:
+        """Answer grpc.health.v1 on a port of its own, in plaintext; returns the port."""
+        server = grpc.aio.server(options=self._options)
+        server.add_generic_rpc_handlers((health_handlers(self._health),))
+        bound = _bind(server, host, port, None)
+        self._health_server = server
+        await server.start()
+        return bound
 
     async def set_ready(self, ready: bool) -> None:
         """What the health service answers for every name that means readiness."""
-        status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
-        for name in READINESS:
-            await self._health.set(name, status)
+        self._health.set_ready(ready)
 
     async def drain(self, *, notice_seconds: float, drain_seconds: float) -> None:
         """Go out of service: not ready at once, take new streams for the notice, finish running ones, stop."""
-        await self.set_ready(False)
+        self._health.set_ready(False)
         if notice_seconds:
             await asyncio.sleep(notice_seconds)
         logger.info("draining", extra={"running": self._running})
         self._draining.set()
+        self._health.close()
         await self._server.stop(drain_seconds)
+        if self._health_server is not None:
+            await self._health_server.stop(0)
 
     def _listener(self, inlet: Inlet) -> Callable[[object, _Context], Awaitable[bytes]]:
         async def listen(_: object, context: _Context) -> bytes:
@@ -146,6 +153,35 @@ class GrpcioServer:
                 timer.cancel()
             self._running -= 1
             session.close(cause)
+
+
+def _bind(server: Any, host: str, port: int, credentials: ServerCredentials | None) -> int:
+    _try_to_listen(host, port)
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        if credentials is None:
+            return int(server.add_insecure_port(address))
+        return int(server.add_secure_port(address, _always_present(credentials)))
+    except RuntimeError as error:
+        raise OSError(f"cannot listen on {host}:{port}") from error
+
+
+def _always_present(credentials: ServerCredentials) -> Any:
+    """Server credentials of grpc that show the pair of the moment at each handshake, as TLS 1.2 or newer."""
+
+    def configuration(pair: KeyPair) -> Any:
+        return grpc.ssl_server_certificate_configuration([(pair.key, pair.certificate)])
+
+    shown = credentials.pair
+
+    def changed() -> Any:
+        nonlocal shown
+        if credentials.pair is shown:
+            return None
+        shown = credentials.pair
+        return configuration(shown)
+
+    return grpc.dynamic_ssl_server_credentials(configuration(shown), changed)
 
 
 def _try_to_listen(host: str, port: int) -> None:

@@ -3,10 +3,13 @@
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from aibrix_extproc.adapters.extproc.tls.credentials import ServerCredentials
+
 SERVICE: Final = "envoy.service.ext_proc.v3.ExternalProcessor"
 LIVENESS: Final = "liveness"
 READINESS: Final = ("", "readiness", SERVICE, "inference-extension")
 MESSAGE_OVERHEAD_BYTES: Final = 1024 * 1024  # headers and attributes beside a body of the largest size
+MAX_CONNECTIONS: Final = 4096  # each worker thread of each Envoy has one: a hundred Envoys of sixteen, twice over
 
 
 Inlet = Callable[[bytes], None]
@@ -14,15 +17,22 @@ Inlet = Callable[[bytes], None]
 
 
 class ExtProcServer(Protocol):
-    """A transport that serves Process and grpc.health.v1 on one port."""
+    """A transport that serves Process and grpc.health.v1 on one port, and the latter on another one if asked to."""
 
     @property
     def running(self) -> int:
         """Streams that are open now."""
         ...
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen, live but not ready; returns the port. Raises OSError if that is impossible."""
+    async def start(self, host: str, port: int, credentials: ServerCredentials | None = None) -> int:
+        """Listen, live but not ready, with TLS if there are credentials; returns the port.
+
+        Raises OSError if that is impossible.
+        """
+        ...
+
+    async def start_health(self, host: str, port: int) -> int:
+        """Answer grpc.health.v1 alone, in plaintext, until the drain is over; returns the port. Raises OSError."""
         ...
 
     async def set_ready(self, ready: bool) -> None:

@@ -65,6 +65,12 @@ METRICS: Final[Mapping[str, tuple[str, tuple[str, ...], str]]] = {
         "gauge", ("source",), "Objects of the cluster that something is wrong with; /readyz names them.",
     ),
     "aibrix_extproc_key_file_ok": ("gauge", (), "0 while the last good keys are used, or none; absent without a file."),
+    "aibrix_extproc_certificate_ok": (
+        "gauge", (), "0 while the files are broken and an earlier certificate is used; absent without TLS.",
+    ),
+    "aibrix_extproc_certificate_expiry_timestamp_seconds": (
+        "gauge", (), "When the certificate in use ends, since the epoch; absent without TLS.",
+    ),
 }  # fmt: skip
 
 
@@ -159,6 +165,14 @@ class Metrics:
         """Read the key file's state whenever metrics are scraped."""
         name = "aibrix_extproc_key_file_ok"
         Gauge(name, METRICS[name][2], registry=self.registry).set_function(ok)
+
+    def watch_certificate(self, ok: Callable[[], bool], wall_expires_at: Callable[[], float]) -> None:
+        """Read the state of the listener's certificate whenever metrics are scraped."""
+        for name, value in (
+            ("aibrix_extproc_certificate_ok", ok),
+            ("aibrix_extproc_certificate_expiry_timestamp_seconds", wall_expires_at),
+        ):
+            Gauge(name, METRICS[name][2], registry=self.registry).set_function(value)
 
     def watch_cluster(self, source: str, age_seconds: Callable[[], float], unusable: Callable[[], int]) -> None:
         """Read a cluster's state whenever metrics are scraped."""

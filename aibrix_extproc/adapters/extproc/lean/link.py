@@ -39,6 +39,14 @@ class Host(Protocol):
     draining: bool
 
     @property
+    def full(self) -> bool:
+        """Whether the last connection that was accepted is one too many."""
+
+    @property
+    def overrun(self) -> bool:
+        """Whether there is no room even for saying no."""
+
+    @property
     def patience(self) -> _Patience:
         """How long to wait for peers."""
 
@@ -70,6 +78,9 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A peer has connected."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by class
+        if self._host.overrun:
+            self._transport.abort()
+            return
         if not _speaks_h2(self._transport):
             logger.warning("connection closed: TLS without the protocol h2")
             self._transport.abort()
@@ -78,9 +89,12 @@ class Link(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
         self._calls = self._host.accept(self)
         self._timer = self._host.loop.call_later(self._host.patience.greeting_seconds, self._on_silence)
-        if self._host.draining:  # it was accepted just before the listener closed
+        full = self._host.full
+        if full or self._host.draining:  # in a drain: it was accepted just before the listener closed
             self._calls.connection.refuse_new()
         self.flush()
+        if full:
+            self._part(self._transport)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; a long chunk of small frames in several turns of the loop."""

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from google.protobuf.message import DecodeError
-from grpc_health.v1 import health_pb2
+from grpc_health.v1.health_pb2 import HealthCheckRequest
 
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import ProcessingRequest
+from aibrix_extproc.adapters.extproc.health import Health, TooManyWatchers, answer
 from aibrix_extproc.adapters.extproc.lean.calls import Handler, Reply
 from aibrix_extproc.adapters.extproc.lean.status import CallError, Status
 from aibrix_extproc.adapters.extproc.service import Inlet
@@ -15,7 +16,8 @@ from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.core.exchange.events import Cause
 
 PROCESS_PATH: Final = b"/envoy.service.ext_proc.v3.ExternalProcessor/Process"
-HEALTH_PATH: Final = b"/grpc.health.v1.Health/Check"
+CHECK_PATH: Final = b"/grpc.health.v1.Health/Check"
+WATCH_PATH: Final = b"/grpc.health.v1.Health/Watch"
 
 
 class ProcessCall:
@@ -59,24 +61,18 @@ class ProcessCall:
         self._session.close(cause)
 
 
-class HealthCall:
+class CheckCall:
     """grpc.health.v1.Health/Check."""
 
-    def __init__(self, status_of: Callable[[str], bool | None]) -> None:
-        self._status_of = status_of
+    def __init__(self, health: Health) -> None:
+        self._health = health
 
     def message(self, payload: bytes) -> Iterable[bytes]:
         """Whether a service takes work; an unknown name is NOT_FOUND."""
-        try:
-            name = health_pb2.HealthCheckRequest.FromString(payload).service
-        except DecodeError as error:
-            raise CallError(Status.INTERNAL, "a message cannot be parsed") from error
-        serving = self._status_of(name)
-        if serving is None:
+        status = self._health.status(_service(payload))
+        if status is None:
             raise CallError(Status.NOT_FOUND, "unknown service")
-        answer = health_pb2.HealthCheckResponse
-        status = answer.SERVING if serving else answer.NOT_SERVING
-        return (answer(status=status).SerializeToString(),)
+        return (answer(status),)
 
     def half_closed(self) -> Iterable[bytes]:
         """One question, one answer."""
@@ -84,6 +80,44 @@ class HealthCall:
 
     def closed(self, cause: Cause) -> None:
         """Nothing is held."""
+
+
+class WatchCall:
+    """grpc.health.v1.Health/Watch: the one kind of call that has a task, so there is a bound on them."""
+
+    def __init__(self, health: Health, reply: Reply, watching: "set[WatchCall]") -> None:
+        self._health = health
+        self._reply = reply
+        self._watching = watching
+        watching.add(self)
+
+    def message(self, payload: bytes) -> Iterable[bytes]:
+        """Tell the status of a service, and each change of it."""
+        self._reply.start(self._watch(_service(payload)))
+        return ()
+
+    async def _watch(self, name: str) -> None:
+        try:
+            async for status in self._health.watch(name):
+                self._reply.send((status,))
+        except TooManyWatchers as error:
+            raise CallError(Status.RESOURCE_EXHAUSTED, "too many watchers") from error
+        self._reply.finish()
+
+    def half_closed(self) -> Iterable[bytes]:
+        """One question, many answers."""
+        return ()
+
+    def closed(self, cause: Cause) -> None:
+        """The peer or we ended it."""
+        self._watching.discard(self)
+
+
+def _service(payload: bytes) -> str:
+    try:
+        return str(HealthCheckRequest.FromString(payload).service)
+    except DecodeError as error:
+        raise CallError(Status.INTERNAL, "a message cannot be parsed") from error
 
 
 class InletCall:
@@ -123,6 +157,9 @@ def process_method(new_session: Callable[[], Session], loop: asyncio.AbstractEve
     return lambda reply: ProcessCall(new_session(), reply, loop)
 
 
-def health_method(status_of: Callable[[str], bool | None]) -> Callable[[Reply], Handler]:
-    """The method behind HEALTH_PATH; None stands for an unknown service."""
-    return lambda _: HealthCall(status_of)
+def health_methods(health: Health, watching: set[WatchCall]) -> dict[bytes, Callable[[Reply], Handler]]:
+    """Check and Watch by path; `watching` holds the open calls of the latter."""
+    return {
+        CHECK_PATH: lambda _: CheckCall(health),
+        WATCH_PATH: lambda reply: WatchCall(health, reply, watching),
+    }

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,10 +13,13 @@ from aibrix_extproc.adapters.extproc.lean.calls import Calls, Method
 from aibrix_extproc.adapters.extproc.lean.limits import Limits
 from aibrix_extproc.adapters.extproc.lean.link import Link
 from aibrix_extproc.adapters.extproc.lean.status import Status
+from aibrix_extproc.adapters.extproc.service import MAX_CONNECTIONS
 
 logger = logging.getLogger(__name__)
 
 BACKLOG: Final = 1024
+REFUSED_AT_ONCE: Final = 64  # connections over the limit that hear why; further ones are cut
+SAY_AGAIN_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,7 @@ class LeanServer:
         methods: Mapping[bytes, Method],
         *,
         max_message_bytes: int,
+        max_connections: int = MAX_CONNECTIONS,
         limits: Limits | None = None,
         patience: Patience | None = None,
     ) -> None:
@@ -43,6 +48,8 @@ class LeanServer:
         self._methods = methods
         self._limits = limits or Limits()
         self._max_message_bytes = max_message_bytes
+        self._max_connections = max_connections
+        self._said_full_at = -math.inf
         self._links: set[Link] = set()
         self._server: asyncio.Server | None = None
         self._changed = asyncio.Event()  # while draining: a connection wrote something or is gone
@@ -60,7 +67,12 @@ class LeanServer:
 
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Listen; returns the port. With TLS the context must offer `h2` by ALPN."""
-        self._server = await self.loop.create_server(lambda: Link(self), host, port, ssl=tls, backlog=BACKLOG)
+        wait = self.patience
+        self._server = await self.loop.create_server(
+            lambda: Link(self), host, port, ssl=tls, backlog=BACKLOG,
+            ssl_handshake_timeout=None if tls is None else wait.greeting_seconds,
+            ssl_shutdown_timeout=None if tls is None else wait.goodbye_seconds,
+        )  # fmt: skip
         return int(self._server.sockets[0].getsockname()[1])
 
     # ---- for links
@@ -69,6 +81,21 @@ class LeanServer:
         """The calls of a new connection."""
         self._links.add(link)
         return Calls(self._methods, self.loop, link.flush_soon, self._limits, max_message_bytes=self._max_message_bytes)
+
+    @property
+    def full(self) -> bool:
+        """Whether the last one that was accepted is one too many."""
+        if len(self._links) <= self._max_connections:
+            return False
+        if self.loop.time() - self._said_full_at >= SAY_AGAIN_SECONDS:
+            self._said_full_at = self.loop.time()
+            logger.warning("too many connections, new ones are refused", extra={"limit": self._max_connections})
+        return True
+
+    @property
+    def overrun(self) -> bool:
+        """Whether there is no room even for saying no."""
+        return len(self._links) >= self._max_connections + REFUSED_AT_ONCE
 
     def changed(self) -> None:
         """Something may be over."""

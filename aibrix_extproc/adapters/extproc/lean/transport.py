@@ -4,21 +4,27 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Final
 
+from aibrix_extproc.adapters.extproc.health import Health
+from aibrix_extproc.adapters.extproc.lean.calls import Method
 from aibrix_extproc.adapters.extproc.lean.memory import keep_freed_memory
 from aibrix_extproc.adapters.extproc.lean.methods import (
-    HEALTH_PATH,
     PROCESS_PATH,
     InletCall,
-    health_method,
+    WatchCall,
+    health_methods,
     inlet_method,
     process_method,
 )
 from aibrix_extproc.adapters.extproc.lean.server import LeanServer
-from aibrix_extproc.adapters.extproc.service import LIVENESS, MESSAGE_OVERHEAD_BYTES, READINESS, Inlet
+from aibrix_extproc.adapters.extproc.service import MAX_CONNECTIONS, MESSAGE_OVERHEAD_BYTES, Inlet
 from aibrix_extproc.adapters.extproc.session import Session
+from aibrix_extproc.adapters.extproc.tls.credentials import ServerCredentials
 
 logger = logging.getLogger(__name__)
+
+MAX_QUESTION_BYTES: Final = 4096  # of a health check: the name of a service
 
 
 class LeanTransport:
@@ -29,41 +35,57 @@ class LeanTransport:
         new_session: Callable[[], Session],
         *,
         max_body_bytes: int,
+        max_connections: int = MAX_CONNECTIONS,
         inlets: Mapping[str, Inlet] = MappingProxyType({}),
     ) -> None:
         loop = asyncio.get_running_loop()
-        self._ready = False
+        self._health = Health()
+        self._health_server: LeanServer | None = None
+        self._max_connections = max_connections
         self._listening: set[InletCall] = set()
-        listeners = {path.encode(): inlet_method(inlet, self._listening) for path, inlet in inlets.items()}
+        self._watching: set[WatchCall] = set()
+        methods: dict[bytes, Method] = {
+            path.encode(): inlet_method(inlet, self._listening) for path, inlet in inlets.items()
+        }
+        methods |= health_methods(self._health, self._watching)
+        methods[PROCESS_PATH] = process_method(new_session, loop)
         self._server = LeanServer(
-            {PROCESS_PATH: process_method(new_session, loop), HEALTH_PATH: health_method(self._serving), **listeners},
-            max_message_bytes=max_body_bytes + MESSAGE_OVERHEAD_BYTES,
+            methods, max_message_bytes=max_body_bytes + MESSAGE_OVERHEAD_BYTES, max_connections=max_connections
         )
 
     @property
     def running(self) -> int:
         """Streams that are open now."""
-        return self._server.running - len(self._listening)
+        return self._server.running - len(self._listening) - len(self._watching)
 
-    def _serving(self, name: str) -> bool | None:
-        if name == LIVENESS:
-            return True
-        return self._ready if name in READINESS else None
-
-    async def start(self, host: str, port: int) -> int:
+    async def start(self, host: str, port: int, credentials: ServerCredentials | None = None) -> int:
         """Listen, live but not ready; returns the port."""
         keep_freed_memory()
-        return await self._server.start(host, port)
+        return await self._server.start(host, port, None if credentials is None else credentials.context)
+
+    async def start_health(self, host: str, port: int) -> int:
+        """Answer grpc.health.v1 on a port of its own, in plaintext; returns the port."""
+        server = LeanServer(
+            health_methods(self._health, set()),
+            max_message_bytes=MAX_QUESTION_BYTES,
+            max_connections=self._max_connections,
+        )
+        bound = await server.start(host, port)
+        self._health_server = server
+        return bound
 
     async def set_ready(self, ready: bool) -> None:
         """What the health service answers for every name that means readiness."""
-        self._ready = ready
+        self._health.set_ready(ready)
 
     async def drain(self, *, notice_seconds: float, drain_seconds: float) -> None:
         """Not ready at once, take new streams for the notice, finish running ones, stop."""
-        self._ready = False
+        self._health.set_ready(False)
         await asyncio.sleep(notice_seconds)
         logger.info("draining", extra={"running": self.running})
         for call in tuple(self._listening):
             call.end()
+        self._health.close()
         await self._server.drain(drain_seconds)
+        if self._health_server is not None:
+            await self._health_server.drain(0.0)

@@ -1,0 +1,81 @@
+"""The certificate that the ext_proc listener shows: made at start, or followed in its files."""
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from aibrix_extproc.adapters.extproc.tls.credentials import KeyPair, ServerCredentials
+from aibrix_extproc.adapters.extproc.tls.files import PairFiles, read_pair
+from aibrix_extproc.adapters.extproc.tls.pair import describe
+from aibrix_extproc.adapters.extproc.tls.self_signed import make_pair, own_names
+from aibrix_extproc.settings import ServerSettings
+from aibrix_extproc.watched.file import DEFAULT_PACE, Pace, SourceStatus
+
+logger = logging.getLogger(__name__)
+
+
+class CertificateStore:
+    """The credentials of the moment. Raises SourceError if there are none to begin with."""
+
+    def __init__(self, server: ServerSettings, *, pace: Pace = DEFAULT_PACE) -> None:
+        self._files: PairFiles | None = None
+        if server.tls_cert is None:
+            pair = make_pair((*own_names(server.host), *server.tls_names))
+        else:
+            certificate, key = _paths(server.tls_cert, server.tls_key)
+            pair = read_pair(certificate, key)
+            self._files = PairFiles(certificate, key, self._on_status, pace=pace)
+        self.credentials = ServerCredentials(pair)
+        self._described = describe(pair)
+        self._say("certificate in use")
+
+    @property
+    def ok(self) -> bool:
+        """False while files are broken and an earlier pair stays in use."""
+        return self._files is None or self._files.status.ok
+
+    @property
+    def wall_expires_at(self) -> float:
+        """When the certificate in use ends."""
+        return self._described.wall_expires_at
+
+    async def run(self) -> None:
+        """Follow the files, until cancelled; returns at once without them."""
+        if self._files is not None:
+            await self._files.run(self._take)
+
+    def report(self) -> Mapping[str, object]:
+        """For the readiness page."""
+        found: dict[str, object] = {"names": list(self._described.names), "expires": self._expires()}
+        if self._files is not None:
+            status = self._files.status
+            found |= {"ok": status.ok, "error": status.error, "since": status.wall_since}
+        return found
+
+    def _take(self, pair: KeyPair) -> None:
+        if pair != self.credentials.pair:
+            self.credentials.replace(pair)
+            self._described = describe(pair)
+            self._say("certificate was replaced")
+
+    def _say(self, what: str) -> None:
+        expired = self.wall_expires_at <= datetime.now(UTC).timestamp()
+        level = logging.WARNING if expired else logging.INFO
+        logger.log(level, what, extra={"names": self._described.names, "expires": self._expires()})
+
+    def _expires(self) -> str:
+        return datetime.fromtimestamp(self.wall_expires_at, UTC).isoformat()
+
+    def _on_status(self, status: SourceStatus) -> None:
+        if status.ok:
+            logger.info("certificate files are good")
+        else:
+            logger.error("certificate files are broken, the last good pair stays in use", extra={"error": status.error})
+
+
+def _paths(certificate: Path, key: Path | None) -> tuple[Path, Path]:
+    """The two files; a directory has them under the names that Kubernetes gives."""
+    if key is not None:
+        return certificate, key
+    return certificate / "tls.crt", certificate / "tls.key"
