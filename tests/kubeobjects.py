@@ -94,3 +94,13 @@ def a_slice(
         "ports": list(ports) or None,
         "endpoints": [{"addresses": [address], **endpoint} for address in addresses] or None,
     }
+
+
+def a_service(name: str, *ports: str, selector: dict[str, str] | None = None, **meta: Any) -> Tree:
+    spec: Tree = {"ports": [{"name": port, "port": 8000 + number} for number, port in enumerate(ports)]}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(name, **meta),
+        "spec": spec | ({"selector": selector} if selector else {}),
+    }

@@ -5,10 +5,12 @@ import logging
 import os
 import random
 import signal
+import socket
 import sys
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -33,7 +35,7 @@ from aibrix_extproc.app.desk import GatewayDesk
 from aibrix_extproc.app.fleet_store import FleetStore
 from aibrix_extproc.app.health_log import HealthLog
 from aibrix_extproc.app.key_store import KeyStore
-from aibrix_extproc.app.ports import ClusterSource, EndpointSource
+from aibrix_extproc.app.ports import ClusterSource, EndpointSource, Publisher
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.exchange.records import ExchangeRecord
@@ -92,6 +94,7 @@ class Gateway:
             max_wait_seconds=settings.limits.max_wait_seconds,
         )
         self._status: dict[str, SourceStatus] = {}
+        self._publishing: tuple[SourceStatus, ...] = ()
         self._cluster: ClusterSource | None = None
         self._load = LoadBook()
         self._metrics = metrics.Metrics()
@@ -100,6 +103,7 @@ class Gateway:
         self._store = FleetStore(source.name for source in sources)
         self._store.subscribe(HealthLog().told)
         self._endpoint_sources = sources
+        self._publisher = self._endpoint_publisher()
         owners = ResponseOwners()
         self._keys = KeyStore(settings.access)
         answers = Answers(
@@ -157,16 +161,28 @@ class Gateway:
         return tuple(found)
 
     def _cluster_source(self) -> ClusterSource:
-        try:
+        with _kubernetes("--kubernetes"):
             from aibrix_extproc.adapters.kube.source import KubernetesSource
-        except ModuleNotFoundError as error:
-            if error.name is None or error.name.partition(".")[0] != "kubernetes":
-                raise
-            raise StartError("--kubernetes needs an extra: pip install 'aibrix-extproc[kubernetes]'") from error
-        try:
+
             return KubernetesSource(self._settings.kubernetes, self._on_status)
-        except SourceError as error:
-            raise StartError(str(error)) from error
+
+    def _endpoint_publisher(self) -> Publisher | None:
+        kubernetes = self._settings.kubernetes
+        if kubernetes.publish_service is None:
+            return None
+        with _kubernetes("--publish-service"):
+            from aibrix_extproc.adapters.kube.publish import EndpointPublisher
+
+            publisher = EndpointPublisher(
+                kubernetes,
+                lambda: self._store.snapshot,
+                self._on_publisher_status,
+                host=socket.gethostname(),
+                on_error=self._metrics.publishing_failed,
+            )
+        self._store.subscribe(lambda _: publisher.wake())
+        self._metrics.watch_publisher(lambda: publisher.leads, lambda: publisher.published, publisher.age_seconds)
+        return publisher
 
     def _certificate_store(self) -> "CertificateStore | None":
         server = self._settings.server
@@ -205,8 +221,11 @@ class Gateway:
                     running.append(tasks.create_task(self._certificate.run()))
                 running.append(tasks.create_task(self._poll()))
                 running.append(tasks.create_task(self._become_ready()))
+                publishing = [] if self._publisher is None else [tasks.create_task(self._publisher.run())]
                 await stop.wait()
                 self._draining = True
+                for task in publishing:
+                    task.cancel()  # before the drain, which may last: another replica goes on
                 server = self._settings.server
                 await self._server.drain(notice_seconds=server.drain_notice_seconds, drain_seconds=server.drain_seconds)
                 for task in running:
@@ -262,6 +281,13 @@ class Gateway:
                 "source": status.source, "error": status.error,
             })  # fmt: skip
 
+    def _on_publisher_status(self, status: SourceStatus) -> None:
+        self._publishing = (status,)
+        if status.ok:
+            logger.info("endpoints are published")
+        else:
+            logger.error("endpoints cannot be published, what is published stays", extra={"error": status.error})
+
     def _sources_ok(self) -> Mapping[str, bool]:
         return {name: status.ok for name, status in self._status.items()}
 
@@ -272,7 +298,7 @@ class Gateway:
             "fleet_known": self._store.known,
             "draining": self._draining,
             "streams": self._server.running,
-            "degraded": not all(status.ok for status in self._status.values()),
+            "degraded": not all(status.ok for status in (*self._status.values(), *self._publishing)),
             "keys": self._keys.report(),
             "sources": {
                 name: {"ok": status.ok, "error": status.error, "since": status.wall_since}
@@ -288,6 +314,8 @@ class Gateway:
                 "unusable": len(remarks),
                 "remarks": dict(islice(remarks.items(), MAX_REMARKS)),
             }
+        if self._publisher is not None:
+            report["publisher"] = self._publisher.report()
         return ready, report
 
     def _fleet(self) -> Mapping[str, object]:
@@ -321,6 +349,19 @@ async def _listening(start: Callable[[str, int], Awaitable[int]], host: str, por
         return f"{host}:{await start(host, port)}"
     except OSError as error:
         raise StartError(_cannot_listen(host, port, purpose, error)) from error
+
+
+@contextmanager
+def _kubernetes(flag: str) -> Iterator[None]:
+    """What may be wrong when a part that speaks with Kubernetes is made, as one sentence."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "kubernetes":
+            raise
+        raise StartError(f"{flag} needs an extra: pip install 'aibrix-extproc[kubernetes]'") from error
+    except SourceError as error:
+        raise StartError(str(error)) from error
 
 
 def _cannot_listen(host: str, port: int, purpose: str, error: OSError) -> str:

@@ -32,3 +32,33 @@ class ClusterSource(EndpointSource, Protocol):
     def remarks(self) -> Mapping[str, str]:
         """What cannot be used, and why, by object."""
         ...
+
+
+class Publisher(Protocol):
+    """Something outside that is to know every endpoint of the fleet."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether this replica is the one that tells."""
+        ...
+
+    @property
+    def published(self) -> int:
+        """How many endpoints are known there."""
+        ...
+
+    def age_seconds(self) -> float:
+        """Since what is known there was last found to be right, or in another replica's hands."""
+        ...
+
+    def report(self) -> Mapping[str, object]:
+        """For the health page."""
+        ...
+
+    def wake(self) -> None:
+        """The fleet has changed."""
+        ...
+
+    async def run(self) -> None:
+        """Publish until cancelled; what is published then stays."""
+        ...

@@ -15,7 +15,7 @@ import pytest
 from tests.adapters.kube.rig import DoubleCluster
 from tests.fakes.engine import FakeEngine
 from tests.fakes.kube_api import KubeApiDouble
-from tests.kubeobjects import MODEL_LABEL, a_pod
+from tests.kubeobjects import MODEL_LABEL, a_pod, a_service
 
 pytestmark = pytest.mark.slow
 
@@ -97,3 +97,30 @@ def test_kubeconfig_that_does_not_exist_ends_the_start_with_one_clear_line(tmp_p
     assert ended.stderr.splitlines() == [
         f"aibrix-extproc: the kubeconfig {tmp_path / 'none'} does not exist; correct --kubeconfig"
     ]
+
+
+async def test_gateway_publishes_its_fleet_and_tells_how_that_goes(tmp_path: Path) -> None:
+    async with KubeApiDouble() as api, aiohttp.ClientSession() as session:
+        cluster = DoubleCluster(api)
+        await cluster.put(a_service("engines", "http"))
+        await cluster.put(a_pod("starting", "10.0.0.1", ready=False))
+        await cluster.put(a_pod("local", "127.0.0.1", ready=False))
+        options = ("--kubernetes", f"--kubeconfig={cluster.kubeconfig(tmp_path)}", "--publish-service=engines")
+        async with serving(*options) as admin:
+            async with asyncio.timeout(10):
+                while not (found := api.objects("endpointslices", "llm")):  # noqa: ASYNC110 - nobody tells
+                    await asyncio.sleep(0.02)
+            assert [one["addresses"] for one in found[0]["endpoints"]] == [["10.0.0.1"]]
+            health = await until_page(session, f"{admin}/readyz", ready=True, degraded=False)
+            assert (health["publisher"]["leads"], health["publisher"]["published"]) == (True, 1)
+            assert "loopback" in health["publisher"]["remarks"]["llm/local"]
+            async with session.get(f"{admin}/metrics") as response:
+                metrics = await response.text()
+            assert "aibrix_extproc_publisher_leads 1.0" in metrics
+            assert "aibrix_extproc_published_endpoints 1.0" in metrics
+            assert "aibrix_extproc_publisher_errors_total 0.0" in metrics
+            api.denied = {"update endpointslices"}
+            await cluster.put(a_pod("second", "10.0.0.2", ready=False))
+            health = await until_page(session, f"{admin}/readyz", ready=True, degraded=True)
+            assert "endpointslices.discovery.k8s.io in llm: not allowed; add to a Role" in health["publisher"]["error"]
+        assert len(api.objects("endpointslices", "llm")) == 1  # what is published stays

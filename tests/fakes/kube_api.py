@@ -1,8 +1,9 @@
-"""A small Kubernetes API over real HTTP: lists with pages, watches with bookmarks, and the faults that happen.
+"""A small Kubernetes API over real HTTP: lists with pages, watches with bookmarks, writes, and the faults that happen.
 
 Objects have resource versions from one counter, as with etcd; a watch resumes at a version, selects by labels and by
-metadata.name, sends DELETED when an object stops matching, and answers 410 below `compacted`. Everything that is not
-scripted behaves as an API server does; `tests/adapters/kube` runs the same tests on a real one.
+metadata.name, sends DELETED when an object stops matching, and answers 410 below `compacted`. A write of a version that
+is no longer the newest is a 409. Everything that is not scripted behaves as an API server does; `tests/adapters/kube`
+runs the same tests on a real one.
 """
 
 import asyncio
@@ -19,7 +20,13 @@ from aiohttp import web
 
 Tree = dict[str, Any]
 
-BUILT_IN = {"pods": ("v1", "PodList"), "endpointslices": ("discovery.k8s.io/v1", "EndpointSliceList")}
+BUILT_IN = {
+    "pods": ("v1", "PodList"),
+    "services": ("v1", "ServiceList"),
+    "endpointslices": ("discovery.k8s.io/v1", "EndpointSliceList"),
+    "leases": ("coordination.k8s.io/v1", "LeaseList"),
+}
+VERBS = {"GET": "get", "POST": "create", "PUT": "update", "DELETE": "delete"}
 CUSTOM = {
     "modeladapters": ("model.aibrix.ai/v1alpha1", "ModelAdapterList"),
     "inferencepools": ("inference.networking.k8s.io/v1", "InferencePoolList"),
@@ -43,6 +50,8 @@ class KubeApiDouble:
         self.port = 0
         self.installed = {*BUILT_IN, *CUSTOM}
         self.denied: set[str] = set()  # "pods" or "watch pods": 403
+        self.refused: dict[str, int] = {}  # "create endpointslices": with which status
+        self.late_writes: set[str] = set()  # "update leases": done, but never answered
         self.token: str | None = None  # the only bearer token that is accepted
         self.failing: int | None = None  # a status that every request gets
         self.compacted = 0  # versions below are gone
@@ -73,7 +82,7 @@ class KubeApiDouble:
     async def start(self) -> None:
         """Listen; after a stop on the same port again, with the same objects."""
         app = web.Application()
-        app.router.add_get("/{path:.*}", self._answer)
+        app.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01, handler_cancellation=True)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True).start()
@@ -112,6 +121,10 @@ class KubeApiDouble:
     async def delete(self, one: Tree) -> None:
         """Remove an object at once."""
         self._change(_plural(one), one["metadata"]["namespace"], one["metadata"]["name"], None)
+
+    def objects(self, plural: str, namespace: str) -> list[Tree]:
+        """What there is of a kind, in order of names."""
+        return [one for key, one in sorted(self._objects.items()) if key[:2] == (plural, namespace)]
 
     def bookmark(self) -> None:
         """Send one to every watch, with a version that no object has."""
@@ -153,8 +166,10 @@ class KubeApiDouble:
         self._grown = asyncio.Event()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        plural, namespace = _target(request.path)
-        verb = "watch" if request.query.get("watch") in ("1", "true") else "list"
+        plural, namespace, name = _target(request.path)
+        verb = VERBS[request.method]
+        if request.method == "GET" and not name:
+            verb = "watch" if request.query.get("watch") in ("1", "true") else "list"
         self.asked[f"{verb} {plural}"] += 1
         self.queries.append((f"{verb} {plural}", request.query))
         if self.failing is not None:
@@ -165,9 +180,38 @@ class KubeApiDouble:
             return web.Response(status=404, text="404 page not found\n")
         if {plural, f"{verb} {plural}"} & self.denied:
             return _status(403, f'{plural} is forbidden: User "test" cannot {verb} resource "{plural}"')
+        if f"{verb} {plural}" in self.refused:
+            return _status(self.refused[f"{verb} {plural}"], "scripted")
         if verb == "watch":
             return await self._watch(request, plural, namespace)
-        return self._list(request, plural, namespace)
+        if verb == "list":
+            return self._list(request, plural, namespace)
+        answer = self._one(verb, (plural, namespace, name), await request.json() if request.can_read_body else {})
+        if f"{verb} {plural}" in self.late_writes:
+            await asyncio.Event().wait()
+        return answer
+
+    def _one(self, verb: str, key: tuple[str, str, str], given: Tree) -> web.Response:
+        """Read or write one object by its version."""
+        plural, namespace, name = key
+        name = name or given["metadata"]["name"]
+        before = self._objects.get((plural, namespace, name))
+        if before is None and verb != "create":
+            return _status(404, f'{plural} "{name}" not found')
+        if before is not None and verb == "create":
+            return _status(409, f'{plural} "{name}" already exists')
+        conditions = given.get("preconditions") if verb == "delete" else given.get("metadata")
+        version = (conditions or {}).get("resourceVersion", "")
+        if before is not None and version not in ("", before["metadata"]["resourceVersion"]):
+            return _status(409, f'{plural} "{name}": the object has been modified')
+        if verb == "delete":
+            self._change(plural, namespace, name, None)
+            return web.json_response({"kind": "Status", "apiVersion": "v1", "status": "Success"})
+        if verb == "get":
+            return web.json_response(before)
+        kept = {"uid": f"uid-{self._version}"} if before is None else {"uid": before["metadata"].get("uid")}
+        self._change(plural, namespace, name, given | {"metadata": given["metadata"] | kept | {"namespace": namespace}})
+        return web.json_response(self._objects[plural, namespace, name], status=201 if before is None else 200)
 
     def _list(self, request: web.Request, plural: str, namespace: str) -> web.Response:
         limit = int(request.query.get("limit", "0"))
@@ -208,7 +252,7 @@ class KubeApiDouble:
         return response
 
     async def _follow(self, response: web.StreamResponse, request: web.Request, since: int) -> None:
-        plural, namespace = _target(request.path)
+        plural, namespace, _ = _target(request.path)
         generation = self._generation
         while generation == self._generation:
             grown = self._grown
@@ -255,10 +299,13 @@ def _fits(one: Tree, its: str, plural: str, namespace: str, request: web.Request
     return True
 
 
-def _target(path: str) -> tuple[str, str]:
-    """The plural and the namespace ("": all) of a collection."""
+def _target(path: str) -> tuple[str, str, str]:
+    """The plural, the namespace ("": all) and the name ("": the collection) that are asked for."""
     parts = path.strip("/").split("/")
-    return parts[-1], parts[parts.index("namespaces") + 1] if "namespaces" in parts else ""
+    if "namespaces" not in parts:
+        return parts[-1], "", ""
+    namespace, plural, *name = parts[parts.index("namespaces") + 1 :]
+    return plural, namespace, "".join(name)
 
 
 def _plural(one: Tree) -> str:

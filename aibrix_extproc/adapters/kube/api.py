@@ -1,11 +1,11 @@
-"""GET on a Kubernetes API: a whole answer, or the lines of one that does not end. Errors are translated here."""
+"""Requests to a Kubernetes API: a whole answer, or the lines of one that does not end. Errors are translated here."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 from urllib.parse import urlencode
 
 import aiohttp
@@ -19,9 +19,11 @@ from aibrix_extproc.adapters.kube.errors import KubeApiError, KubeConfigError, K
 
 CONNECT_SECONDS: Final = 10.0
 ANSWER_SECONDS: Final = 60.0
+WRITE_SECONDS: Final = 10.0
 MAX_LINE_BYTES: Final = 16 * 1024 * 1024  # the API's largest object is a tenth of it
 MAX_RETRY_SECONDS: Final = 30.0
 USER_AGENT: Final = "aibrix-extproc"
+GOOD: Final = frozenset({200, 201, 202})  # 202: a deletion that is not complete yet
 
 
 class _Status(msgspec.Struct):
@@ -44,6 +46,14 @@ class _Connection:
             await self.client.close()
 
 
+@dataclass(frozen=True, slots=True)
+class _Request:
+    method: str
+    path: str
+    query: Mapping[str, str]
+    body: Any = None  # what `json.dumps` takes
+
+
 class KubeApi:
     """Connections to one API server. After a 401 the credentials are read again."""
 
@@ -61,9 +71,14 @@ class KubeApi:
         if self._connection is not None:
             await self._connection.client.close()
 
-    async def get(self, path: str, query: Mapping[str, str]) -> bytes:
+    async def get(self, path: str, query: Mapping[str, str], *, seconds: float = ANSWER_SECONDS) -> bytes:
         """The whole answer."""
-        async with self._answer(path, query, aiohttp.ClientTimeout(total=ANSWER_SECONDS)) as response:
+        async with self._answer(_Request("GET", path, query), aiohttp.ClientTimeout(total=seconds)) as response:
+            return await response.read()
+
+    async def write(self, method: str, path: str, body: Any, *, seconds: float = WRITE_SECONDS) -> bytes:
+        """POST, PUT or DELETE with a JSON body; what the server made of it."""
+        async with self._answer(_Request(method, path, {}, body), aiohttp.ClientTimeout(total=seconds)) as response:
             return await response.read()
 
     async def lines(
@@ -78,7 +93,7 @@ class KubeApi:
             total=None, connect=CONNECT_SECONDS, sock_connect=CONNECT_SECONDS, sock_read=silence_seconds
         )
         rest = b""
-        async with self._answer(path, query, timeout) as response:
+        async with self._answer(_Request("GET", path, query), timeout) as response:
             yield []
             async for chunk in response.content.iter_any():
                 *lines, rest = (rest + chunk).split(b"\n")
@@ -88,17 +103,15 @@ class KubeApi:
                     raise KubeUnreachable(f"the API server sent an event of over {MAX_LINE_BYTES} bytes")
 
     @asynccontextmanager
-    async def _answer(
-        self, path: str, query: Mapping[str, str], timeout: aiohttp.ClientTimeout
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _answer(self, request: _Request, timeout: aiohttp.ClientTimeout) -> AsyncIterator[aiohttp.ClientResponse]:
         connection = await self._connected()
         connection.users += 1
         try:
-            response = await self._send(connection, path, query, timeout)
+            response = await self._send(connection, request, timeout)
             try:
                 if response.status == 401:
                     self._retire(connection)
-                if response.status != 200:
+                if response.status not in GOOD:
                     raise _refusal(response.status, await response.content.read(65_536), response.headers)
                 yield response
             finally:
@@ -112,7 +125,7 @@ class KubeApi:
             await connection.left()
 
     async def _send(
-        self, connection: _Connection, path: str, query: Mapping[str, str], timeout: aiohttp.ClientTimeout
+        self, connection: _Connection, request: _Request, timeout: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
         configuration = connection.configuration
         headers = {"accept": "application/json", "user-agent": USER_AGENT}
@@ -122,8 +135,11 @@ class KubeApi:
             raise KubeConfigError(f"{self._access.described} cannot be used: {error}") from error
         for setting in settings.values():
             headers[str(setting["key"])] = str(setting["value"])
-        url = f"{configuration.host}{path}?{urlencode(query)}"
-        answer = await connection.client.request("GET", url, headers=headers, _request_timeout=timeout)
+        query = f"?{urlencode(request.query)}" if request.query else ""
+        url = f"{configuration.host}{request.path}{query}"
+        answer = await connection.client.request(
+            request.method, url, headers=headers, body=request.body, _request_timeout=timeout
+        )
         response: aiohttp.ClientResponse = answer.response
         return response
 

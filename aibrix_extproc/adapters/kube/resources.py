@@ -1,10 +1,13 @@
-"""The kinds that are watched: where the API has them, and the rule that allows it."""
+"""The kinds that are watched or written: where the API has them, and the rule that allows it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
-from aibrix_extproc.core.fleet.kubeobjects import EndpointSlice, InferencePool, KubeObject, ModelAdapter, Pod
+from aibrix_extproc.core.fleet.kubeobjects import EndpointSlice, InferencePool, KubeObject, ModelAdapter, Pod, Service
+
+WATCHING: Final = ("get", "list", "watch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +31,22 @@ class Resource:
         """As kubectl names it."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
-    def rule(self, namespace: str | None) -> str:
+    def item(self, namespace: str, name: str) -> str:
+        """One object's path."""
+        return f"{self.path(namespace)}/{quote(name, '')}"
+
+    def rule(self, namespace: str | None, verbs: Iterable[str] = WATCHING) -> str:
         """What to add to which role."""
         where = "a ClusterRole" if namespace is None else f"a Role in the namespace {namespace}"
-        return (
-            f'add to {where}: {{apiGroups: ["{self.group}"], resources: ["{self.plural}"],'
-            ' verbs: ["get", "list", "watch"]}'
-        )
+        named = ", ".join(f'"{verb}"' for verb in verbs)
+        return f'add to {where}: {{apiGroups: ["{self.group}"], resources: ["{self.plural}"], verbs: [{named}]}}'
 
 
 PODS: Final = Resource(Pod, "", "v1", "pods")
 SLICES: Final = Resource(EndpointSlice, "discovery.k8s.io", "v1", "endpointslices")
 ADAPTERS: Final = Resource(ModelAdapter, "model.aibrix.ai", "v1alpha1", "modeladapters")
+SERVICES: Final = Resource(Service, "", "v1", "services")
+LEASES: Final = Resource(KubeObject, "coordination.k8s.io", "v1", "leases")
 POOLS: Final = Resource(InferencePool, "inference.networking.k8s.io", "v1", "inferencepools")
 
 

@@ -64,6 +64,14 @@ METRICS: Final[Mapping[str, tuple[str, tuple[str, ...], str]]] = {
     "aibrix_extproc_fleet_unusable": (
         "gauge", ("source",), "Objects of the cluster that something is wrong with; /readyz names them.",
     ),
+    "aibrix_extproc_publisher_leads": (
+        "gauge", (), "1 in the replica that writes the EndpointSlices; absent without --publish-service.",
+    ),
+    "aibrix_extproc_published_endpoints": ("gauge", (), "Endpoints in our EndpointSlices, whoever wrote them."),
+    "aibrix_extproc_publisher_age_seconds": (
+        "gauge", (), "Since the EndpointSlices were last known to be as the fleet is, or another replica to see to it.",
+    ),
+    "aibrix_extproc_publisher_errors_total": ("counter", (), "Rounds of writing EndpointSlices that have failed."),
     "aibrix_extproc_key_file_ok": ("gauge", (), "0 while the last good keys are used, or none; absent without a file."),
     "aibrix_extproc_certificate_ok": (
         "gauge", (), "0 while the files are broken and an earlier certificate is used; absent without TLS.",
@@ -182,6 +190,21 @@ class Metrics:
         ):
             _, labels, text = METRICS[name]
             Gauge(name, text, labels, registry=self.registry).labels(source).set_function(value)
+
+    def watch_publisher(
+        self, leads: Callable[[], bool], published: Callable[[], int], age_seconds: Callable[[], float]
+    ) -> None:
+        """Read the publisher's state whenever metrics are scraped."""
+        for name, value in (
+            ("aibrix_extproc_publisher_leads", leads),
+            ("aibrix_extproc_published_endpoints", published),
+            ("aibrix_extproc_publisher_age_seconds", age_seconds),
+        ):
+            Gauge(name, METRICS[name][2], registry=self.registry).set_function(value)
+
+    def publishing_failed(self) -> None:
+        """A round of writing EndpointSlices."""
+        self._counters["aibrix_extproc_publisher_errors_total"].add(())
 
     def exposition(self) -> bytes:
         """Prometheus text."""

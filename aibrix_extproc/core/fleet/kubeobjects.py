@@ -175,6 +175,26 @@ class InferencePool(KubeObject, frozen=True):
     spec: PoolSpec = PoolSpec()
 
 
+class ServicePort(_Part, frozen=True):
+    """One port of a Service."""
+
+    name: str = ""
+    protocol: str = "TCP"
+
+
+class ServiceSpec(_Part, frozen=True):
+    """With a selector, Kubernetes finds the endpoints of a Service by itself."""
+
+    selector: dict[str, str] | None = None
+    ports: list[ServicePort] | None = None
+
+
+class Service(KubeObject, frozen=True):
+    """core/v1 Service."""
+
+    spec: ServiceSpec = ServiceSpec()
+
+
 def labels_of(one: KubeObject) -> Mapping[str, str]:
     """An object's labels."""
     return one.metadata.labels or NOTHING

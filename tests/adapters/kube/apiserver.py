@@ -18,11 +18,15 @@ import yaml
 Tree = dict[str, Any]
 
 ADMIN: Final = "admin"
-TOKENS: Final = f"{ADMIN},admin,admin,system:masters\nnobody,nobody,nobody\n"
+TOKENS: Final = f"{ADMIN},admin,admin,system:masters\nnobody,nobody,nobody\npublisher,publisher,publisher\n"
 START_SECONDS: Final = 90
 PATHS: Final = {
     "Pod": "/api/v1/namespaces/{namespace}/pods",
     "EndpointSlice": "/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices",
+    "Service": "/api/v1/namespaces/{namespace}/services",
+    "Lease": "/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases",
+    "Role": "/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/roles",
+    "RoleBinding": "/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings",
     "ModelAdapter": "/apis/model.aibrix.ai/v1alpha1/namespaces/{namespace}/modeladapters",
     "InferencePool": "/apis/inference.networking.k8s.io/v1/namespaces/{namespace}/inferencepools",
 }
@@ -160,7 +164,7 @@ class RealCluster:
         if present.get("kind") == "Status":
             present = await self._ask("POST", path, body)
         else:
-            kept = present["spec"] if one["kind"] == "Pod" else body.get("spec")
+            kept = present["spec"] if one["kind"] in ("Pod", "Service") else body.get("spec")
             marks = present["metadata"] | {"labels": None, "annotations": None} | metadata
             changed = body | {"metadata": marks} | ({"spec": kept} if kept else {})
             present = await self._ask("PUT", f"{path}/{name}", changed)
@@ -172,6 +176,23 @@ class RealCluster:
 
     async def terminate(self, one: Tree) -> None:
         await self._ask("DELETE", f"{self._path(one)}/{one['metadata']['name']}", {"gracePeriodSeconds": 300})
+
+    async def found(self, kind: str) -> list[Tree]:
+        """What there is of a kind, in order of names."""
+        answer = await self._ask("GET", PATHS[kind].format(namespace=self.namespace))
+        return sorted(answer["items"], key=lambda one: str(one["metadata"]["name"]))
+
+    async def permit(self, rules: list[Tree]) -> None:
+        """Let the user `publisher` do this, and nothing else."""
+        role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "publisher"}}
+        await self._ask("POST", self._path(role), role | {"rules": rules})
+        group = "rbac.authorization.k8s.io"
+        binding = {
+            "metadata": {"name": "publisher"},
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": "publisher"},
+            "subjects": [{"kind": "User", "apiGroup": group, "name": "publisher"}],
+        }
+        await self._ask("POST", self._path({"kind": "RoleBinding"}), binding)
 
     async def install(self, plural: str, *, there: bool = True) -> None:
         group, version, kind = KINDS[plural]

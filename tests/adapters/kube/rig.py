@@ -14,7 +14,7 @@ from aibrix_extproc.core.fleet.model import Endpoint, Health
 from aibrix_extproc.core.fleet.reduce import SourceChange
 from aibrix_extproc.settings import KubernetesSettings
 from aibrix_extproc.watched.file import SourceStatus
-from tests.fakes.kube_api import KubeApiDouble
+from tests.fakes.kube_api import BUILT_IN, VERBS, KubeApiDouble
 
 Tree = dict[str, Any]
 FAST = WatchPace(
@@ -36,6 +36,13 @@ class Cluster(Protocol):
 
     async def terminate(self, one: Tree) -> None:
         """Begin to delete a pod."""
+
+    async def found(self, kind: str) -> list[Tree]:
+        """What there is of a kind, in order of names."""
+        ...
+
+    async def permit(self, rules: list[Tree]) -> None:
+        """Let the user `publisher` do this, and nothing else."""
 
     async def install(self, plural: str, *, there: bool = True) -> None:
         """Have a custom kind, or not."""
@@ -66,6 +73,14 @@ class DoubleCluster:
     async def terminate(self, one: Tree) -> None:
         await self.api.put(one | {"metadata": one["metadata"] | {"deletionTimestamp": "2026-01-01T00:00:30Z"}})
 
+    async def found(self, kind: str) -> list[Tree]:
+        return self.api.objects(f"{kind.lower()}s", self.namespace)
+
+    async def permit(self, rules: list[Tree]) -> None:
+        allowed = {f"{verb} {plural}" for rule in rules for plural in rule["resources"] for verb in rule["verbs"]}
+        every = {f"{verb} {plural}" for plural in BUILT_IN for verb in (*VERBS.values(), "list", "watch")}
+        self.api.denied = every - allowed
+
     async def install(self, plural: str, *, there: bool = True) -> None:
         if there:
             self.api.installed.add(plural)
@@ -73,7 +88,8 @@ class DoubleCluster:
             self.api.installed.discard(plural)
 
     def kubeconfig(self, folder: Path, *, token: str = "") -> Path:
-        self.api.denied = {"pods"} if token == "nobody" else set()
+        if token == "nobody":
+            self.api.denied = {"pods"}
         return self.api.kubeconfig(folder, namespace=self.namespace, token=token)
 
     async def go_away(self) -> None:

@@ -1,0 +1,200 @@
+"""Leadership by a Lease of coordination.k8s.io: of all replicas, the one that holds it may write.
+
+Nobody's wall clock counts: how long a holder has been silent is measured here, from when its last renewal was seen
+here. And whoever could not renew in time stops before others may take over.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from aibrix_extproc.adapters.kube.api import KubeApi
+from aibrix_extproc.adapters.kube.errors import KubeApiError, KubeUnreachable
+from aibrix_extproc.adapters.kube.resources import LEASES
+from aibrix_extproc.watched.errors import SourceError
+
+logger = logging.getLogger(__name__)
+
+Tree = dict[str, Any]
+LEASE_VERBS: Final = ("get", "create", "update")
+LONGEST_SECONDS: Final = 600  # what another holder may claim
+
+
+@dataclass(frozen=True, slots=True)
+class LeasePace:
+    """How leadership is timed."""
+
+    duration_seconds: int = 9  # a holder that is silent this long has lost it
+    give_up_seconds: float = 6.0  # a holder that could not renew this long does not write any more
+    retry_seconds: float = 1.5  # between two renewals, and two looks of those who wait
+    request_seconds: float = 3.0
+    dice: Callable[[], float] = random.random
+
+
+DEFAULT_LEASE_PACE: Final = LeasePace()
+
+
+class Leadership:
+    """One replica's part in the election. `told` is called after each attempt, whatever came of it."""
+
+    def __init__(
+        self,
+        api: KubeApi,
+        namespace: str,
+        name: str,
+        identity: str,
+        *,
+        told: Callable[[], None],
+        pace: LeasePace = DEFAULT_LEASE_PACE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._api = api
+        self._namespace = namespace
+        self._name = name
+        self._identity = identity
+        self._told = told
+        self._pace = pace
+        self._clock = clock
+        self._lease: Tree | None = None  # as it was last read or written
+        self._seen: Tree = {}  # its spec, and since when it is like that
+        self._seen_at = clock()
+        self._until = clock()
+        self._held = False  # after the last attempt, for the log
+        self.error = ""  # why the last attempt has failed, for the operator
+
+    @property
+    def held(self) -> bool:
+        """Whether we may write at this moment."""
+        return self._clock() < self._until
+
+    @property
+    def holder(self) -> str:
+        """Who has it, as far as is known; empty: nobody."""
+        return str(self._seen.get("holderIdentity") or "")
+
+    @property
+    def looked_after(self) -> bool:
+        """Whether anybody holds it and is not overdue."""
+        return self.held or (bool(self.holder) and not self._overdue())
+
+    async def run(self) -> None:
+        """Try to get it and to keep it, until cancelled; then give it back."""
+        try:
+            while True:
+                try:
+                    await self._attempt()
+                    self.error = ""
+                except SourceError as error:
+                    self.error = self._described(error)
+                except Exception as error:  # the top of a loop that must outlive its bugs
+                    logger.exception("an attempt at the lease has failed unexpectedly")
+                    self.error = f"unexpected: {error!r}"
+                self._log_change()
+                self._told()
+                await asyncio.sleep(self._pace.retry_seconds * (0.75 + self._pace.dice() / 2))
+        finally:
+            await self._release()
+
+    async def _attempt(self) -> None:
+        if self.held and self._lease is not None:
+            with suppress(_Taken):
+                await self._take(self._lease)
+                return
+        try:
+            lease = _tree(await self._api.get(self._path, {}, seconds=self._pace.request_seconds))
+        except KubeApiError as error:
+            if error.status != 404:
+                raise
+            lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": self._name}}
+        self._look_at(lease)
+        if self.holder in ("", self._identity) or self._overdue():
+            with suppress(_Taken):
+                await self._take(lease)
+        else:
+            self._until = self._clock()
+
+    def _look_at(self, lease: Tree) -> None:
+        self._lease = lease
+        spec = lease.get("spec") or {}
+        if spec != self._seen:
+            self._seen, self._seen_at = spec, self._clock()
+
+    def _overdue(self) -> bool:
+        claimed = self._seen.get("leaseDurationSeconds")
+        duration = claimed if isinstance(claimed, int) else self._pace.duration_seconds
+        return self._clock() - self._seen_at > min(max(duration, 1), LONGEST_SECONDS)
+
+    async def _take(self, lease: Tree) -> None:
+        """Write ourselves into the lease. Raises _Taken if it was written by somebody else meanwhile."""
+        asked_at, wall_now = self._clock(), _wall_now()
+        before = lease.get("spec") or {}
+        ours = before.get("holderIdentity") == self._identity
+        transitions = int(before.get("leaseTransitions") or 0)
+        spec = {
+            **before,
+            "holderIdentity": self._identity,
+            "leaseDurationSeconds": self._pace.duration_seconds,
+            "acquireTime": before.get("acquireTime") if ours else wall_now,
+            "renewTime": wall_now,
+            "leaseTransitions": transitions if ours or not before else transitions + 1,
+        }
+        self._look_at(await self._write(lease | {"spec": spec}))
+        self._until = asked_at + self._pace.give_up_seconds
+
+    async def _write(self, lease: Tree) -> Tree:
+        new = "resourceVersion" not in lease["metadata"]
+        method, path = ("POST", LEASES.path(self._namespace)) if new else ("PUT", self._path)
+        try:
+            return _tree(await self._api.write(method, path, lease, seconds=self._pace.request_seconds))
+        except KubeApiError as error:
+            if error.status in (404, 409) and not (new and error.status == 404):
+                self._lease = None
+                raise _Taken from error
+            raise
+
+    async def _release(self) -> None:
+        if not self.held or self._lease is None:
+            return
+        self._until = self._clock()
+        spec = self._lease["spec"] | {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": _wall_now()}
+        try:
+            await self._write(self._lease | {"spec": spec})
+        except (SourceError, _Taken) as error:
+            logger.warning("the lease was not given back, it runs out", extra={"error": repr(error)})
+
+    def _log_change(self) -> None:
+        if self.held != self._held:
+            self._held = self.held
+            logger.info("leads" if self._held else "leads no more", extra={"lease": self._name, "holder": self.holder})
+
+    @property
+    def _path(self) -> str:
+        return LEASES.item(self._namespace, self._name)
+
+    def _described(self, error: SourceError) -> str:
+        if isinstance(error, KubeApiError) and error.status == 403:
+            return f"leases: not allowed; {LEASES.rule(self._namespace, LEASE_VERBS)} ({error})"
+        return f"the lease {self._name}: {error}"
+
+
+class _Taken(Exception):
+    """Somebody else has written the lease since we read it; never leaves this module."""
+
+
+def _tree(raw: bytes) -> Tree:
+    try:
+        return msgspec.json.decode(raw, type=Tree)
+    except msgspec.DecodeError as error:
+        raise KubeUnreachable(f"the API server's answer cannot be read: {error}") from error
+
+
+def _wall_now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

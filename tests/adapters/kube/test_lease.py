@@ -1,0 +1,171 @@
+"""Who may write, of several replicas: never two, and somebody again soon after the one who could has gone."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aibrix_extproc.adapters.kube.access import find_access
+from aibrix_extproc.adapters.kube.api import KubeApi
+from aibrix_extproc.adapters.kube.lease import Leadership, LeasePace
+from tests.adapters.kube.rig import Cluster, DoubleCluster, until
+
+pytestmark = pytest.mark.slow
+
+NAME = "who-writes"
+PACE = LeasePace(duration_seconds=2, give_up_seconds=1.2, retry_seconds=0.1, request_seconds=0.8)
+LONG_AGO = "1990-01-01T00:00:00.000000Z"
+
+
+class Replica:
+    def __init__(self, leadership: Leadership, task: "asyncio.Future[None]") -> None:
+        self.leadership = leadership
+        self.task = task
+
+    async def stop(self) -> None:
+        self.task.cancel()
+        await asyncio.wait([self.task])
+
+
+@asynccontextmanager
+async def electing(
+    cluster: Cluster, folder: Path, identity: str, *, pace: LeasePace = PACE, token: str = ""
+) -> AsyncIterator[Replica]:
+    access = find_access(cluster.kubeconfig(folder, token=token), None)
+    async with KubeApi(access) as api:
+        leadership = Leadership(api, cluster.namespace, NAME, identity, told=lambda: None, pace=pace)
+        replica = Replica(leadership, asyncio.ensure_future(leadership.run()))
+        try:
+            yield replica
+        finally:
+            await replica.stop()
+
+
+async def lease(cluster: Cluster) -> dict[str, Any]:
+    found: dict[str, Any] = (await cluster.found("Lease"))[0]["spec"]
+    return found
+
+
+async def write(cluster: Cluster, **spec: Any) -> None:
+    """As another replica does."""
+    await cluster.put({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {"name": NAME, "namespace": cluster.namespace},
+        "spec": {"leaseDurationSeconds": 2, "renewTime": LONG_AGO, **spec},
+    })  # fmt: skip
+
+
+async def test_first_replica_leads_and_keeps_leading(cluster: Cluster, tmp_path: Path) -> None:
+    async with electing(cluster, tmp_path, "one") as one:
+        await until(lambda: one.leadership.held)
+        first = await lease(cluster)
+        assert (first["holderIdentity"], first["leaseDurationSeconds"], first["leaseTransitions"]) == ("one", 2, 0)
+        async with electing(cluster, tmp_path, "two") as two:
+            await asyncio.sleep(2.5)  # longer than a lease lasts that nobody renews
+            assert (one.leadership.held, two.leadership.held) == (True, False)
+            assert two.leadership.holder == "one"
+            later = await lease(cluster)
+            assert later["renewTime"] > first["renewTime"]
+            assert later["acquireTime"] == first["acquireTime"]
+
+
+async def test_leader_that_ends_hands_over_without_a_wait(cluster: Cluster, tmp_path: Path) -> None:
+    async with electing(cluster, tmp_path, "one") as one, electing(cluster, tmp_path, "two") as two:
+        await until(lambda: one.leadership.held != two.leadership.held)
+        first, second = (one, two) if one.leadership.held else (two, one)
+        await first.stop()
+        assert not first.leadership.held
+        await until(lambda: second.leadership.held, 0.8)
+        assert (await lease(cluster))["leaseTransitions"] >= 1
+
+
+async def test_leader_that_died_is_followed_when_its_lease_has_run_out_and_not_before(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    await write(cluster, holderIdentity="dead")  # and renewed long ago, by a wall clock that does not count
+    started = asyncio.get_running_loop().time()
+    async with electing(cluster, tmp_path, "one") as one:
+        assert not one.leadership.looked_after or one.leadership.holder == "dead"
+        await until(lambda: one.leadership.held)
+        assert asyncio.get_running_loop().time() - started >= 2.0
+        assert (await lease(cluster))["leaseTransitions"] == 1
+
+
+async def test_holder_whose_clock_is_years_behind_keeps_its_lease_while_it_renews(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    async with electing(cluster, tmp_path, "one") as one:
+        for number in range(25):
+            await write(cluster, holderIdentity="slow", renewTime=f"1990-01-01T00:00:00.{number:06}Z")
+            await asyncio.sleep(0.12)
+            assert not one.leadership.held
+        assert one.leadership.looked_after
+
+
+async def test_leader_stops_leading_when_it_cannot_renew_and_leads_again_later(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    async with electing(cluster, tmp_path, "one") as one:
+        await until(lambda: one.leadership.held)
+        await cluster.go_away()
+        gone = asyncio.get_running_loop().time()
+        await until(lambda: not one.leadership.held, 5)
+        assert asyncio.get_running_loop().time() - gone < PACE.duration_seconds
+        await until(lambda: "cannot be reached" in one.leadership.error)
+        await cluster.come_back()
+        await until(lambda: one.leadership.held, 30)
+        assert one.leadership.error == ""
+
+
+async def test_leader_that_is_overruled_gives_way(cluster: Cluster, tmp_path: Path) -> None:
+    async with electing(cluster, tmp_path, "one") as one:
+        await until(lambda: one.leadership.held)
+        await write(cluster, holderIdentity="two", leaseDurationSeconds=60)
+        await until(lambda: one.leadership.holder == "two")
+        assert not one.leadership.held
+
+
+async def test_two_replicas_never_lead_at_once_however_often_they_change(cluster: Cluster, tmp_path: Path) -> None:
+    async with electing(cluster, tmp_path, "fixed") as fixed:
+        for number in range(4):
+            async with electing(cluster, tmp_path, f"passing-{number}") as passing:
+                for _ in range(60):
+                    assert not (fixed.leadership.held and passing.leadership.held)
+                    await asyncio.sleep(0.005)
+                await (fixed if fixed.leadership.held else passing).stop()
+                if fixed.task.done():
+                    await until(lambda: passing.leadership.held)
+                    fixed.task = asyncio.ensure_future(fixed.leadership.run())
+
+
+async def test_renewal_whose_answer_is_lost_costs_no_change_of_leader(double: DoubleCluster, tmp_path: Path) -> None:
+    async with electing(double, tmp_path, "one") as one:
+        await until(lambda: one.leadership.held)
+        double.api.late_writes.add("update leases")
+        await until(lambda: one.leadership.error != "")
+        double.api.late_writes.clear()
+        await until(lambda: one.leadership.held and one.leadership.error == "")
+        assert (await lease(double))["leaseTransitions"] == 0
+
+
+async def test_missing_right_is_named_with_the_rule(cluster: Cluster, tmp_path: Path) -> None:
+    await cluster.permit([])
+    async with electing(cluster, tmp_path, "one", token="publisher") as one:
+        await until(lambda: "not allowed" in one.leadership.error)
+        rule = 'apiGroups: ["coordination.k8s.io"], resources: ["leases"], verbs: ["get", "create", "update"]'
+        assert rule in one.leadership.error
+        assert f"a Role in the namespace {cluster.namespace}" in one.leadership.error
+        assert not one.leadership.held
+
+
+async def test_what_others_have_written_on_the_lease_stays(cluster: Cluster, tmp_path: Path) -> None:
+    await cluster.put({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "spec": {},
+        "metadata": {"name": NAME, "namespace": cluster.namespace, "labels": {"team": "a"}},
+    })  # fmt: skip
+    async with electing(cluster, tmp_path, "one") as one:
+        await until(lambda: one.leadership.held)
+        assert (await cluster.found("Lease"))[0]["metadata"]["labels"] == {"team": "a"}
