@@ -205,6 +205,12 @@ class RoutingSettings(_Group):
     strategy: Name = Field(
         "least-request", description="strategy when the client names none", json_schema_extra=_flag("--strategy")
     )
+    destinations: int = Field(
+        4, ge=1, le=16,
+        description="addresses in the destination header, one per attempt of Envoy, repeated where there are fewer; "
+        "1 for data planes that read one address only",
+        json_schema_extra=_flag("--destinations"),
+    )  # fmt: skip
 
 
 class LimitSettings(_Group):

@@ -11,6 +11,7 @@ from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.model import Endpoint, ServedModel, Snapshot
 from aibrix_extproc.core.fleet.owners import Owner, ResponseOwners
 from aibrix_extproc.core.fleet.placement import Placement
+from aibrix_extproc.core.fleet.subset import Subset
 from aibrix_extproc.core.openai.caller import Caller
 from aibrix_extproc.core.openai.errors import Problem
 from aibrix_extproc.core.openai.listing import ModelCard, model_list, one_model
@@ -88,12 +89,11 @@ class Answers:
         ready = _ready(snapshot, query.model, ask.operation, ask.caller)
         if isinstance(ready, Problem):
             return events.Refused(ready)
-        if owner is not None:
-            ready = tuple(one for one in ready if one.identity == owner.identity)
-            if not ready:
-                return _refused("model_not_ready", model=shown(query.model))
+        allowed = _allowed(ready, owner, ask.subset)
+        if not allowed:
+            return _refused("model_not_ready", model=shown(query.model))
         tick = self._ticks[query.model] = self._ticks.get(query.model, -1) + 1
-        placement = choose(strategy, query, ready, self._load.view, tick=tick, dice=self._dice())
+        placement = choose(strategy, query, allowed, self._load.view, tick=tick, dice=self._dice())
         return events.Placed(self._clock(), _one_key(placement))
 
     def _owner(self, response_id: str, caller: Caller, snapshot: Snapshot) -> Owner | None:
@@ -141,6 +141,13 @@ def _ready(snapshot: Snapshot, model: str, operation: Operation, caller: Caller)
         return Problem("model_wrong_task", {"model": shown(model)})
     ready = tuple(one for one in snapshot.ready_by_model[model] if _does(one, operation))
     return ready or Problem("model_not_ready", {"model": shown(model)})
+
+
+def _allowed(ready: tuple[Endpoint, ...], owner: Owner | None, subset: Subset | None) -> tuple[Endpoint, ...]:
+    """Those that hold what the request names, and that the gateway allows."""
+    if owner is not None:
+        ready = tuple(one for one in ready if one.identity == owner.identity)
+    return ready if subset is None else tuple(one for one in ready if subset.has(one.address))
 
 
 def _card(served: ServedModel) -> ModelCard:

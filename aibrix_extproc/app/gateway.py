@@ -92,6 +92,7 @@ class Gateway:
             max_body_bytes=settings.limits.max_body_bytes,
             metering=settings.metering.enabled,
             max_wait_seconds=settings.limits.max_wait_seconds,
+            destinations=settings.routing.destinations,
         )
         self._status: dict[str, SourceStatus] = {}
         self._publishing: tuple[SourceStatus, ...] = ()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from aibrix_extproc.core.fleet.placement import Placement
+from aibrix_extproc.core.fleet.subset import Subset
 from aibrix_extproc.core.openai.caller import Caller
 from aibrix_extproc.core.openai.errors import Problem
 
@@ -17,6 +18,7 @@ class RequestHead:
     request_id: str
     headers: Mapping[str, str]
     end_of_stream: bool
+    subset: Subset | None = None  # what a gateway allows to be picked; None is everything
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ class ResponseHead:
     flags: int = 0
     upstream_address: str = ""
     request_id: str = ""  # for a stream that begins here
+    served: str | None = None  # which endpoint a gateway says has answered; `upstream_address` has it as well
 
 
 @dataclass(frozen=True, slots=True)

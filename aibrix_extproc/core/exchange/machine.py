@@ -23,6 +23,11 @@ class Exchange:
         self._internal_error = False
 
     @property
+    def policy(self) -> ExchangePolicy:
+        """The bounds that it obeys."""
+        return self._request.policy
+
+    @property
     def mode(self) -> Mode:
         """Whether the exchange is still ours to steer."""
         return self._mode

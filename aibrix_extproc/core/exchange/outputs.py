@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from aibrix_extproc.core.exchange.events import Cause
 from aibrix_extproc.core.fleet.placement import Placement, RouteQuery
+from aibrix_extproc.core.fleet.subset import Subset
 from aibrix_extproc.core.openai.caller import Caller
 from aibrix_extproc.core.openai.operations import Operation
 
@@ -74,6 +75,7 @@ class Place:
     strategy: str | None  # as the client asked, None for the default
     caller: Caller
     held_response: str | None = None  # only the engine that made this response will do
+    subset: Subset | None = None  # only these endpoints will do
 
 
 @dataclass(frozen=True, slots=True)

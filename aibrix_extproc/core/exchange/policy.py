@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from aibrix_extproc.core.fleet.placement import ATTEMPTS
+
 MIB = 1024 * 1024
 
 
@@ -12,3 +14,4 @@ class ExchangePolicy:
     max_body_bytes: int = 50 * MIB
     metering: bool = False  # ask engines for the usage of every stream, leave notes for filter and access log
     max_wait_seconds: float = 600.0  # longest time to the response's head; a client may ask for less
+    destinations: int = ATTEMPTS  # addresses in the destination header

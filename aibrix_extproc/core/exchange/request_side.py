@@ -38,7 +38,7 @@ class RequestSide:
     """Phases of the request. What it learns is read by the response side and by the closing fact."""
 
     def __init__(self, policy: ExchangePolicy) -> None:
-        self._policy = policy
+        self.policy = policy
         self._phase = RequestPhase.IDLE
         self._head: events.RequestHead | None = None
         self._headers = _NO_HEADERS
@@ -160,7 +160,7 @@ class RequestSide:
         if operation.action is Action.LOCAL:
             return RequestPhase.DESCRIBING, (Describe(operation, self._match.parameters, self.caller),)
         ended = self._head.end_of_stream
-        problem = objection(operation, self._headers, self.path, end_of_stream=ended, policy=self._policy)
+        problem = objection(operation, self._headers, self.path, end_of_stream=ended, policy=self.policy)
         if problem is not None:
             return self._refused(problem)
         if needs_body(operation, end_of_stream=ended):
@@ -171,14 +171,16 @@ class RequestSide:
     def _asked_holder(self, operation: Operation) -> Step:
         """Ask for the engine that holds the response which the path names."""
         assert self._match is not None
-        held = self._match.parameters.get("response_id", "")
-        return RequestPhase.PLACING, (Place(operation, RouteQuery(model=""), None, self.caller, held_response=held),)
+        assert self._head is not None
+        held, subset = self._match.parameters.get("response_id", ""), self._head.subset
+        return RequestPhase.PLACING, (Place(operation, RouteQuery(model=""), None, self.caller, held, subset),)
 
     def _on_body(self, event: events.RequestBody) -> Step:
         assert self._match is not None
+        assert self._head is not None
         operation = self._match.operation
         self.body_bytes = len(event.data)
-        problem = too_large(operation, self.body_bytes, self._policy)
+        problem = too_large(operation, self.body_bytes, self.policy)
         if problem is not None:
             return self._refused(problem)
         if operation.action is Action.STICKY:
@@ -188,13 +190,13 @@ class RequestSide:
             return self._refused(facts)
         self.facts = facts
         self._body = forwarding.changed_body(
-            operation, facts, event.data, self.request_id, metering=self._policy.metering
+            operation, facts, event.data, self.request_id, metering=self.policy.metering
         )
         self.response_id = self._body.response_id
         query = RouteQuery(model=facts.model, body_bytes=self.body_bytes)
         strategy = self._headers.get(headers.ROUTING_STRATEGY)
         return RequestPhase.PLACING, (
-            Place(operation, query, strategy, self.caller, held_response=facts.previous_response_id),
+            Place(operation, query, strategy, self.caller, facts.previous_response_id, self._head.subset),
         )
 
     def _read(self, operation: Operation, body: bytes) -> request.RequestFacts | Problem:
@@ -221,10 +223,10 @@ class RequestSide:
             set_headers=changed,
             remove_headers=forwarding.removed_headers(self._headers, self.caller, changed),
             body=body.data,
-            destination=placement.destination,
+            destination=placement.destination(self.policy.destinations),
             notes=forwarding.notes(operation, self.facts, self.request_id, placement.model, self.caller, body)
-            if self._policy.metering
+            if self.policy.metering
             else (),
         )
-        waits = forwarding.wait_seconds(self._headers.get(headers.READ_TIMEOUT), self._policy.max_wait_seconds)
+        waits = forwarding.wait_seconds(self._headers.get(headers.READ_TIMEOUT), self.policy.max_wait_seconds)
         return RequestPhase.PLACED, (Taken(placement.first.identity), answer, WaitFor(waits))

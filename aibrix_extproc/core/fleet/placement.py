@@ -33,15 +33,14 @@ class Placement:
         """The endpoint that Envoy tries first; its load is counted."""
         return self.candidates[0]
 
-    @property
-    def destination(self) -> str:
+    def destination(self, entries: int = ATTEMPTS) -> str:
         """The list that Envoy walks, one entry per attempt: repeated when there are fewer candidates than attempts.
 
         Used up, Envoy would fall back to any endpoint of its cluster, also one of another model.
         """
         addresses = [endpoint.address for endpoint in self.candidates]
-        rounds = -(-ATTEMPTS // len(addresses))
-        return ",".join((addresses * rounds)[: max(ATTEMPTS, len(addresses))])
+        rounds = -(-entries // len(addresses))
+        return ",".join((addresses * rounds)[:entries])
 
 
 Load = Mapping[str, int]  # in-flight exchanges by endpoint identity; absent means none

@@ -5,6 +5,7 @@ from typing import Final
 
 DESTINATION: Final = "x-gateway-destination-endpoint"  # ip:port list, read by Envoy's override_host
 DESTINATION_SERVED: Final = "x-gateway-destination-endpoint-served"
+DESTINATION_SUBSET: Final = "x-gateway-destination-endpoint-subset"  # in metadata only
 ROUTING_STRATEGY: Final = "routing-strategy"  # AIBrix's name; chosen by the client
 REQUEST_ID: Final = "x-request-id"
 OPENAI_VERSION: Final = "2020-10-01"
@@ -14,7 +15,7 @@ NOTES_NAMESPACE: Final = "aibrix.extproc"  # dynamic metadata: what the stream f
 RESERVED_REQUEST_HEADERS: Final[tuple[str, ...]] = (
     DESTINATION,
     DESTINATION_SERVED,
-    "x-gateway-destination-endpoint-subset",
+    DESTINATION_SUBSET,
     "target-pod",
     "target-pod-ip",
     "x-gateway-model-name",

@@ -202,7 +202,7 @@ def test_metered_stream_whose_client_asked_for_usage_is_left_alone() -> None:
 
 
 def test_placement_with_one_endpoint_names_it_for_every_attempt() -> None:
-    assert a_placement(an_endpoint(1)).destination == ",".join(["10.0.0.1:8000"] * 4)
+    assert a_placement(an_endpoint(1)).destination() == ",".join(["10.0.0.1:8000"] * 4)
 
 
 def test_operation_that_engines_have_elsewhere_is_sent_there() -> None:
