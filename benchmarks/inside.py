@@ -11,7 +11,7 @@ import itertools
 import pstats
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from pydantic import SecretStr
 
@@ -166,7 +166,8 @@ class _Bench:
     def timed(self, watch: _Watch) -> list[Continue]:
         """One exchange with a watch at every border; its replies."""
         replies: list[Continue] = []
-        exchange: object = _TimedExchange(self.gateway._new_session()._exchange, watch, replies)
+        shipped: Any = self.gateway._new_session()._exchange
+        exchange: object = _TimedExchange(shipped, watch, replies)
         self.exchange(Session(_TimedDesk(self.desk, watch), exchange, time.perf_counter, str))  # type: ignore[arg-type]
         return replies
 

@@ -17,11 +17,21 @@ from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
 )
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.outputs import Continue, Immediate, Phase, Reply
-from aibrix_extproc.core.openai.headers import DESTINATION, NOTES_NAMESPACE, READ_HEADERS, REQUEST_ID
+from aibrix_extproc.core.fleet.subset import Subset, subset_of
+from aibrix_extproc.core.openai.headers import (
+    DESTINATION,
+    DESTINATION_SERVED,
+    DESTINATION_SUBSET,
+    NOTES_NAMESPACE,
+    READ_HEADERS,
+    REQUEST_ID,
+)
 
 ATTRIBUTES: Final = "envoy.filters.http.ext_proc"
 LB_NAMESPACE: Final = "envoy.lb"  # where endpoint pickers leave the destination as dynamic metadata
+SUBSET_NAMESPACE: Final = "envoy.lb.subset_hint"
 
+_DUPLEX: Final = ProcessingMode.BodySendMode.FULL_DUPLEX_STREAMED
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 PHASES: Final = {
     "request_headers": Phase.REQUEST_HEAD,
@@ -39,13 +49,21 @@ def phase_of(message: ProcessingRequest) -> Phase | None:
     return PHASES.get(message.WhichOneof("request") or "")
 
 
+def duplex_directions(message: ProcessingRequest, *, unless_told: bool) -> tuple[bool, bool]:
+    """Whether request and response bodies come in FULL_DUPLEX_STREAMED; the first message of a stream tells."""
+    if not message.HasField("protocol_config"):
+        return unless_told, unless_told
+    told = message.protocol_config
+    return told.request_body_mode == _DUPLEX, told.response_body_mode == _DUPLEX
+
+
 def decode(message: ProcessingRequest, phase: Phase, at: float, make_id: Callable[[], str]) -> events.EnvoyEvent:
     """The event behind a message. `make_id` names the exchange when Envoy sent no usable x-request-id."""
     match phase:
         case Phase.REQUEST_HEAD:
             headers = _headers(message.request_headers.headers)
             request_id = _request_id(headers.get(REQUEST_ID, "")) or make_id()
-            return events.RequestHead(at, request_id, headers, message.request_headers.end_of_stream)
+            return events.RequestHead(at, request_id, headers, message.request_headers.end_of_stream, _subset(message))
         case Phase.REQUEST_BODY:
             return events.RequestBody(at, message.request_body.body, message.request_body.end_of_stream)
         case Phase.REQUEST_TRAILERS:
@@ -79,6 +97,7 @@ def _response_head(message: ProcessingRequest, at: float, make_id: Callable[[], 
     headers = _headers(message.response_headers.headers)
     status = headers.get(":status", "")
     details, flags, address, request_id = "", 0, "", ""
+    served = _served(message)
     if ATTRIBUTES in message.attributes:
         fields = message.attributes[ATTRIBUTES].fields
         details = fields["response.code_details"].string_value
@@ -92,9 +111,31 @@ def _response_head(message: ProcessingRequest, at: float, make_id: Callable[[], 
         message.response_headers.end_of_stream,
         details,
         flags,
-        address,
+        address or served or "",
         request_id or make_id(),
+        served,
     )
+
+
+def _subset(message: ProcessingRequest) -> Subset | None:
+    """The gateway's hint: a list, a string with commas, or both at once. One that says nothing allows nothing."""
+    if not message.HasField("metadata_context"):
+        return None
+    hints = message.metadata_context.filter_metadata
+    if SUBSET_NAMESPACE not in hints or DESTINATION_SUBSET not in (fields := hints[SUBSET_NAMESPACE].fields):
+        return None
+    hint = fields[DESTINATION_SUBSET]
+    return subset_of((hint.string_value, *(one.string_value for one in hint.list_value.values)))
+
+
+def _served(message: ProcessingRequest) -> str | None:
+    """The endpoint that has answered, where the gateway says so."""
+    if not message.HasField("metadata_context"):
+        return None
+    told = message.metadata_context.filter_metadata
+    if LB_NAMESPACE not in told or DESTINATION_SERVED not in (fields := told[LB_NAMESPACE].fields):
+        return None
+    return fields[DESTINATION_SERVED].string_value or None
 
 
 def _continue_bytes(phase: Phase) -> bytes:
@@ -136,6 +177,16 @@ def encode(reply: Reply) -> bytes:
     if reply.buffer_response:
         response.mode_override.response_body_mode = ProcessingMode.BodySendMode.BUFFERED
         response.mode_override.response_header_mode = ProcessingMode.HeaderSendMode.SEND
+    return response.SerializeToString()
+
+
+def encode_piece(phase: Phase, data: bytes, *, end: bool) -> bytes:
+    """A piece of a body, serialised; FULL_DUPLEX_STREAMED knows no other answer to a body."""
+    response = ProcessingResponse()
+    streamed = getattr(response, _FIELDS[phase]).response.body_mutation.streamed_response
+    streamed.SetInParent()
+    streamed.body = data
+    streamed.end_of_stream = end
     return response.SerializeToString()
 
 

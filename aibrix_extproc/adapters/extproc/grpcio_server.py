@@ -115,6 +115,17 @@ class GrpcioServer:
 
         return listen
 
+    def _armed(
+        self, timer: asyncio.TimerHandle | None, session: Session, context: _Context
+    ) -> asyncio.TimerHandle | None:
+        """The latest deadline is the one that counts."""
+        seconds, session.wait_seconds = session.wait_seconds, None
+        if seconds is None:
+            return timer
+        if timer is not None:
+            timer.cancel()
+        return asyncio.get_running_loop().call_later(seconds, self._expire, session, context)
+
     def _expire(self, session: Session, context: _Context) -> None:
         """Write what a passed deadline brings, beside the coroutine that waits for Envoy's next message."""
 
@@ -137,13 +148,13 @@ class GrpcioServer:
             while isinstance(message := await read(), ProcessingRequest):
                 replies = session.receive(message)
                 del message  # a large body must not live until the next message comes
+                timer = self._armed(timer, session, context)
                 for reply in replies:
                     await context.write(reply)
                 while session.pending is not None:
                     for reply in session.resume(await session.pending):
                         await context.write(reply)
-                if timer is None and session.wait_seconds is not None:
-                    timer = asyncio.get_running_loop().call_later(session.wait_seconds, self._expire, session, context)
+                    timer = self._armed(timer, session, context)
             cause = Cause.HALF_CLOSED
         except asyncio.CancelledError:
             cause = Cause.CANCELLED  # how Envoy ends half of all normal exchanges

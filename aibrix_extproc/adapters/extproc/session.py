@@ -10,8 +10,8 @@ from typing import Protocol
 
 from aibrix_extproc.adapters.extproc import codec
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import ProcessingRequest
+from aibrix_extproc.adapters.extproc.duplex import HOLD_SECONDS, Duplex
 from aibrix_extproc.core.exchange import events
-from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.outputs import (
     Ask,
     Authenticate,
@@ -19,10 +19,13 @@ from aibrix_extproc.core.exchange.outputs import (
     Describe,
     Fact,
     Immediate,
+    Output,
     Phase,
     Place,
+    Reply,
     WaitFor,
 )
+from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.exchange.states import ProtocolViolation
 
 logger = logging.getLogger(__name__)
@@ -48,18 +51,50 @@ class Desk(Protocol):
         """An exception that nobody expected was turned into an answer."""
 
 
-class Session:
-    """The exchange of one stream, fed with messages."""
+class Machine(Protocol):
+    """What a session needs from an exchange."""
 
-    def __init__(self, desk: Desk, exchange: Exchange, clock: Callable[[], float], make_id: Callable[[], str]) -> None:
+    @property
+    def policy(self) -> ExchangePolicy:
+        """The bounds that it obeys."""
+
+    @property
+    def answerable(self) -> bool:
+        """Whether a final answer of ours may still be sent."""
+
+    def receive(self, event: events.Event) -> tuple[Output, ...]:
+        """What follows from an event. Raises ProtocolViolation, changing nothing, for one that fits nowhere."""
+
+    def internal_error(self) -> tuple[Output, ...]:
+        """The final answer after a bug of ours; nothing when the response has already begun."""
+
+
+class Session:
+    """The exchange of one stream, fed with messages.
+
+    `assume_duplex` is for data planes that do not say how they send bodies and are known to stream them both ways.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        exchange: Machine,
+        clock: Callable[[], float],
+        make_id: Callable[[], str],
+        *,
+        assume_duplex: bool = False,
+    ) -> None:
         self._desk = desk
         self._exchange = exchange
         self._clock = clock
         self._make_id = make_id
+        self._assume_duplex = assume_duplex
+        self._begun = False
+        self._duplex: Duplex | None = None  # in that mode only
         self._closed = False
         self._phase = Phase.REQUEST_HEAD  # of the message being handled
         self.pending: Awaitable[events.Answer | None] | None = None
-        self.wait_seconds: float | None = None  # after which `expire` shall be called
+        self.wait_seconds: float | None = None  # after which `expire` shall be called; the transport takes it away
 
     def receive(self, message: ProcessingRequest) -> list[bytes]:
         """Replies to one message of Envoy, serialised, in order."""
@@ -69,6 +104,8 @@ class Session:
             logger.warning("a message of an unknown kind was ignored")
             return []
         self._phase = phase
+        if not self._begun:
+            self._begin(message)
         replies = self._guarded(self._take, message, phase, started)
         self._desk.timed(phase, self._clock() - started)
         return replies
@@ -80,12 +117,36 @@ class Session:
 
     def expire(self) -> list[bytes]:
         """Replies now that the deadline has passed; none if the answer was quicker."""
-        if self._closed or not self._exchange.answerable:
+        if self._closed:
             return []
-        return self._guarded(self._advance, events.DeadlineReached(self._clock()))
+        if self._exchange.answerable:
+            return self._guarded(self._advance, events.DeadlineReached(self._clock()))
+        if self._duplex is not None and self._duplex.holds_response:
+            return self._guarded(self._advance, self._duplex.cut_short(self._clock()))
+        return []
+
+    def _begin(self, message: ProcessingRequest) -> None:
+        self._begun = True
+        request, response = codec.duplex_directions(message, unless_told=self._assume_duplex)
+        if request or response:
+            policy = self._exchange.policy
+            self._duplex = Duplex(request=request, response=response, max_body_bytes=policy.max_body_bytes)
+            self.wait_seconds = policy.max_wait_seconds  # Envoy waits for ever in this mode
 
     def _take(self, message: ProcessingRequest, phase: Phase, at: float) -> list[bytes]:
-        return self._advance(codec.decode(message, phase, at, self._make_id))
+        event = codec.decode(message, phase, at, self._make_id)
+        if self._duplex is None:
+            return self._advance(event)
+        joined, replies = self._duplex.arrive(event, phase)
+        return replies if joined is None else self._advance(joined)
+
+    def _leave(self, reply: Reply) -> list[bytes]:
+        if self._duplex is None:
+            return [codec.encode(reply)]
+        replies = self._duplex.leave(reply)
+        if self._duplex.holds_response:
+            self.wait_seconds = HOLD_SECONDS
+        return replies
 
     def _guarded(self, step: Callable[..., list[bytes]], *arguments: object) -> list[bytes]:
         """Run one step; whatever goes wrong, Envoy gets an answer to the message it waits for."""
@@ -93,16 +154,22 @@ class Session:
             return step(*arguments)
         except ProtocolViolation as violation:
             logger.warning("protocol violation: %s", violation)
+            if self._duplex is not None and self._duplex.holds(self._phase):
+                return self._after_bug()  # what is held must neither stay here nor go on unjudged
         except Exception:
             logger.exception("internal error while handling %s", self._phase.value)
             return self._after_bug()
-        return [codec.EMPTY_CONTINUE[self._phase]]
+        return self._go_on()
 
     def _after_bug(self) -> list[bytes]:
         """The JSON 500 while that is possible, else the answer that lets Envoy go on."""
         self._desk.bug()
-        answers = [codec.encode(one) for one in self._exchange.internal_error() if isinstance(one, Immediate)]
-        return answers or [codec.EMPTY_CONTINUE[self._phase]]
+        answers = [one for one in self._exchange.internal_error() if isinstance(one, Immediate)]
+        return [reply for one in answers for reply in self._leave(one)] or self._go_on()
+
+    def _go_on(self) -> list[bytes]:
+        """The answer that changes nothing."""
+        return [codec.EMPTY_CONTINUE[self._phase]] if self._duplex is None else self._duplex.go_on(self._phase)
 
     async def _settled(self, waiting: Awaitable[events.Answer]) -> events.Answer | None:
         """An answer that had to be waited for; a failure of what it waits for is a bug like any other."""
@@ -126,7 +193,10 @@ class Session:
             outputs, next_event = self._exchange.receive(next_event), None
             for output in outputs:
                 if isinstance(output, _REPLIES):
-                    replies.append(codec.encode(output))
+                    if self._duplex is None:
+                        replies.append(codec.encode(output))
+                    else:
+                        replies += self._leave(output)
                 elif isinstance(output, _ASKS):
                     answer = self._desk.answer(output)
                     if isinstance(answer, _ANSWERS):

@@ -39,13 +39,23 @@ class ProcessCall:
         replies = session.receive(request)
         if session.pending is not None:
             self._reply.start(self._wait())
-        if self._timer is None and session.wait_seconds is not None:
-            self._timer = self._loop.call_later(session.wait_seconds, self._expire)
+        if session.wait_seconds is not None:
+            self._arm(session.wait_seconds)
         return replies
 
     async def _wait(self) -> None:
-        while self._session.pending is not None:
-            self._reply.send(self._session.resume(await self._session.pending))
+        session = self._session
+        while session.pending is not None:
+            self._reply.send(session.resume(await session.pending))
+            if session.wait_seconds is not None:
+                self._arm(session.wait_seconds)
+
+    def _arm(self, seconds: float) -> None:
+        """The latest deadline is the one that counts."""
+        self._session.wait_seconds = None
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(seconds, self._expire)
 
     def _expire(self) -> None:
         self._reply.send(self._session.expire())
