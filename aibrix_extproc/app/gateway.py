@@ -38,7 +38,6 @@ from aibrix_extproc.app.key_store import KeyStore
 from aibrix_extproc.app.ports import ClusterSource, EndpointSource, Publisher
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
-from aibrix_extproc.core.exchange.records import ExchangeRecord
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.model import Endpoint
 from aibrix_extproc.core.fleet.owners import ResponseOwners
@@ -119,7 +118,11 @@ class Gateway:
         )
         self._desk = GatewayDesk(answers, self._load, owners, self._metrics, log_every_exchange=settings.log.exchanges)
         transport = TRANSPORTS[settings.server.transport]
-        access_log = AccessLogReceiver(self._on_record, self._metrics.malformed_record)
+        access_log = AccessLogReceiver(
+            self._metrics.charged,
+            self._metrics.malformed_record,
+            logs.log_record if settings.log.exchanges else None,
+        )
         self._server = transport(
             self._new_session,
             max_body_bytes=settings.limits.max_body_bytes,
@@ -198,11 +201,6 @@ class Gateway:
 
     def _remarks(self) -> Mapping[str, str]:
         return {} if self._cluster is None else self._cluster.remarks()
-
-    def _on_record(self, record: ExchangeRecord) -> None:
-        self._metrics.recorded(record)
-        if self._settings.log.exchanges:
-            logs.log_record(record)
 
     def _new_session(self) -> Session:
         return Session(self._desk, Exchange(self._policy), time.perf_counter, _make_id)

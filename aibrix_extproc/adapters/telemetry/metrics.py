@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from aibrix_extproc.adapters.telemetry.tallies import Distribution, Tally
 from aibrix_extproc.core.exchange.outputs import Finished, Phase
-from aibrix_extproc.core.exchange.records import ExchangeRecord
+from aibrix_extproc.core.exchange.records import Charge
 from aibrix_extproc.core.fleet.model import Health, Snapshot
 from aibrix_extproc.core.openai.operation_rows import OPERATIONS
 
@@ -136,22 +136,21 @@ class Metrics:
             self._heads.of(fact.operation, model).observe(fact.response_at - fact.started_at)
         self._totals.of(fact.operation, model).observe(fact.ended_at - fact.started_at)
 
-    def recorded(self, record: ExchangeRecord) -> None:
+    def charged(self, charge: Charge) -> None:
         """Count what Envoy's access log tells of one exchange."""
-        model = _bounded(record.model, self._models, MAX_MODELS)
-        if record.usage is not None:
-            caller = _bounded(record.caller, self._callers, MAX_CALLERS)
-            tokens, usage = self._counters["aibrix_extproc_tokens_total"], record.usage
+        model = _bounded(charge.model, self._models, MAX_MODELS)
+        if charge.usage is not None:
+            caller = _bounded(charge.caller, self._callers, MAX_CALLERS)
+            tokens, usage = self._counters["aibrix_extproc_tokens_total"], charge.usage
             tokens.add((model, caller, "input"), usage.input_tokens)
             tokens.add((model, caller, "output"), usage.output_tokens)
             tokens.add((model, caller, "cached"), usage.cached_tokens)
         volume = self._counters["aibrix_extproc_body_bytes_total"]
-        volume.add((model, "in"), record.bytes_in)
-        volume.add((model, "out"), record.bytes_out)
-        end = record.stream_end
-        if end is not None:
-            operation = record.operation if record.operation in _OPERATION_IDS else OTHER
-            self._counters["aibrix_extproc_streams_total"].add((operation, model, end.value))
+        volume.add((model, "in"), charge.bytes_in)
+        volume.add((model, "out"), charge.bytes_out)
+        if charge.end is not None:
+            operation = charge.operation if charge.operation in _OPERATION_IDS else OTHER
+            self._counters["aibrix_extproc_streams_total"].add((operation, model, charge.end.value))
 
     def malformed_record(self) -> None:
         """Something in the access log could not be read."""

@@ -4,6 +4,7 @@ Beside the closing fact of the machine, which knows the beginning best. A record
 later and to any replica, so it survives the replica that placed the exchange.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -17,6 +18,19 @@ class StreamEnd(StrEnum):
     ERROR = "error"  # with an error event, the engine's or the one that the stream filter put in place of an end
     CUT = "cut"  # the connection broke on the engine's side, or a time ran out
     LEFT = "left"  # the client went away
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What metrics count of one entry, which is all that most gateways want of it."""
+
+    operation: str
+    model: str
+    caller: str
+    bytes_in: int
+    bytes_out: int
+    usage: Usage | None
+    end: StreamEnd | None  # None if there was no stream
 
 
 _CLIENT_LEFT = frozenset({"downstream_connection_termination", "downstream_remote_reset"})
@@ -52,11 +66,16 @@ class ExchangeRecord:
         """How the stream ended; None if there was none."""
         if not self.stream or not 200 <= self.status < 300:
             return None
-        if self.error:
-            return StreamEnd.ERROR
-        if self.terminal:
-            return StreamEnd.COMPLETE
-        flags = set(self.flags)
-        if flags & _CLIENT_LEFT:
-            return StreamEnd.LEFT
-        return StreamEnd.CUT if self.terminal is False or flags - _HARMLESS else StreamEnd.COMPLETE
+        return stream_end(self.flags, terminal=self.terminal, error=self.error)
+
+
+def stream_end(flags: Iterable[str], *, terminal: bool | None, error: str) -> StreamEnd:
+    """How a streamed answer ended, from what the stream filter saw and Envoy's response flags."""
+    if error:
+        return StreamEnd.ERROR
+    if terminal:
+        return StreamEnd.COMPLETE
+    told = set(flags)
+    if told & _CLIENT_LEFT:
+        return StreamEnd.LEFT
+    return StreamEnd.CUT if terminal is False or told - _HARMLESS else StreamEnd.COMPLETE

@@ -8,18 +8,19 @@ from hypothesis import strategies as st
 
 from aibrix_extproc.adapters.accesslog._generated.als_pb2 import HTTPAccessLogEntry, StreamAccessLogsMessage
 from aibrix_extproc.adapters.accesslog.receive import REPORT, AccessLogReceiver
-from aibrix_extproc.core.exchange.records import ExchangeRecord
+from aibrix_extproc.core.exchange.records import Charge, ExchangeRecord, StreamEnd
 from aibrix_extproc.core.openai.headers import NOTES_NAMESPACE
 from aibrix_extproc.core.openai.usage import Usage
 
 
 class Collected:
-    """Where records go."""
+    """Where charges and records go."""
 
     def __init__(self) -> None:
+        self.charges: list[Charge] = []
         self.records: list[ExchangeRecord] = []
         self.malformed = 0
-        self.receiver = AccessLogReceiver(self.records.append, self._count)
+        self.receiver = AccessLogReceiver(self.charges.append, self._count, self.records.append)
 
     def _count(self) -> None:
         self.malformed += 1
@@ -61,7 +62,11 @@ def test_entry_becomes_a_record_with_all_that_it_tells() -> None:
     entry.response.response_body_bytes = 1010
     entry.response.response_code.value = 200
     entry.response.response_code_details = "via_upstream"
-    assert Collected().take(entry).records == [
+    found = Collected().take(entry)
+    assert found.charges == [
+        Charge("chat_completion", "m", "me", 96, 1010, Usage(11, 3, 14, 8), StreamEnd.ERROR),
+    ]
+    assert found.records == [
         ExchangeRecord(
             request_id="r-1",
             operation="chat_completion",
@@ -86,7 +91,30 @@ def test_entry_becomes_a_record_with_all_that_it_tells() -> None:
 
 
 def test_what_envoy_does_not_tell_stays_empty() -> None:
-    assert Collected().take(an_entry()).records == [ExchangeRecord(request_id="r-1")]
+    found = Collected().take(an_entry())
+    assert found.charges == [Charge("", "", "", 0, 0, None, None)]
+    assert found.records == [ExchangeRecord(request_id="r-1")]
+
+
+def test_who_wants_no_records_gets_the_charges_alone() -> None:
+    charges: list[Charge] = []
+    AccessLogReceiver(charges.append, lambda: None).take(message(an_entry(), an_entry()))
+    assert len(charges) == 2
+
+
+@pytest.mark.parametrize("flag", ["", "upstream_remote_reset", "downstream_remote_reset"])
+@pytest.mark.parametrize("terminal", [None, False, True])
+@pytest.mark.parametrize("status", [0, 200, 503])
+@pytest.mark.parametrize("stream", ["", "data_done"])
+def test_charge_and_record_agree_on_the_end_of_a_stream(
+    stream: str, status: int, terminal: bool | None, flag: str
+) -> None:
+    entry = an_entry({"request_id": "r-1", "stream": stream}, None if terminal is None else {"terminal": terminal})
+    entry.response.response_code.value = status
+    if flag:
+        setattr(entry.common_properties.response_flags, flag, True)
+    found = Collected().take(entry)
+    assert found.charges[0].end is found.records[0].stream_end
 
 
 def test_an_ipv6_address_is_written_with_brackets() -> None:
@@ -105,14 +133,14 @@ def test_total_time_may_come_by_its_older_name() -> None:
 def test_an_entry_that_we_did_not_place_is_not_ours() -> None:
     found = Collected().take(HTTPAccessLogEntry(), an_entry({}), an_entry({"request_id": 5}), an_entry())
     assert [record.request_id for record in found.records] == ["r-1"]
-    assert found.malformed == 0
+    assert (len(found.charges), found.malformed) == (1, 0)
 
 
 @pytest.mark.parametrize("count", [-1, float("nan"), float("inf"), 2.0**60, "3", True, None])
 def test_a_count_that_is_none_spoils_its_entry_only(count: object) -> None:
     found = Collected().take(an_entry(report={"input_tokens": count}), an_entry({"request_id": "r-2"}))
     assert [record.request_id for record in found.records] == ["r-2"]
-    assert found.malformed == 1
+    assert (len(found.charges), found.malformed) == (1, 1)
 
 
 def test_usage_may_be_told_in_part() -> None:
