@@ -1,8 +1,9 @@
 """What the gateway knows, asked by the machine: who may pass, what is listed, which endpoint takes the request."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from aibrix_extproc.core.access.keys import KeyRing
 from aibrix_extproc.core.exchange import events

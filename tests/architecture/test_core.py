@@ -58,6 +58,18 @@ def test_dataclasses_of_core_are_frozen_and_slotted() -> None:
     assert loose == set(CHANGEABLE), "frozen=True, slots=True; or an entry in CHANGEABLE with its reason"
 
 
+def test_structs_of_core_that_have_a_public_name_are_frozen() -> None:
+    public = {
+        f"{shown(path)} {node.name}": {word.arg for word in node.keywords if getattr(word.value, "value", None) is True}
+        for path in CORE_FILES
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+        if any(called(base) == "Struct" for base in node.bases)
+    }
+    assert len(public) > 20
+    assert {name for name, options in public.items() if "frozen" not in options} == set()
+
+
 def containers(module: ast.Module) -> Iterator[tuple[str, ast.stmt]]:
     """Names at module level that hold a container which can be changed."""
     for statement in module.body:

@@ -148,8 +148,8 @@ def _seconds(common: AccessLogCommon, *names: str) -> float | None:
 
 
 def _usage(report: Mapping[str, Value]) -> Usage | None:
-    counts = [_count(report[name]) if name in report else 0 for name in Usage.__slots__]
-    return Usage(*counts) if any(counts) or any(name in report for name in Usage.__slots__) else None
+    counts = [_count(report[name]) if name in report else 0 for name in Usage.__struct_fields__]
+    return Usage(*counts) if any(counts) or any(name in report for name in Usage.__struct_fields__) else None
 
 
 def _count(value: Value) -> int:

@@ -1,8 +1,9 @@
 """What the shell tells the machine. `at` is monotonic seconds, read by the shell."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from aibrix_extproc.core.fleet.placement import Placement
 from aibrix_extproc.core.fleet.subset import Subset
@@ -10,8 +11,7 @@ from aibrix_extproc.core.openai.caller import Caller
 from aibrix_extproc.core.openai.errors import Problem
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHead:
+class RequestHead(msgspec.Struct, frozen=True, gc=False):
     """The request's headers, names in lower case. `request_id` is unique per exchange."""
 
     at: float
@@ -21,8 +21,7 @@ class RequestHead:
     subset: Subset | None = None  # what a gateway allows to be picked; None is everything
 
 
-@dataclass(frozen=True, slots=True)
-class RequestBody:
+class RequestBody(msgspec.Struct, frozen=True, gc=False):
     """The whole body (BUFFERED mode)."""
 
     at: float
@@ -30,22 +29,19 @@ class RequestBody:
     end_of_stream: bool
 
 
-@dataclass(frozen=True, slots=True)
-class RequestTrailers:
+class RequestTrailers(msgspec.Struct, frozen=True, gc=False):
     """Trailers of the request."""
 
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(msgspec.Struct, frozen=True, gc=False):
     """Answer to `Authenticate`: who calls."""
 
     caller: Caller
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(msgspec.Struct, frozen=True, gc=False):
     """Answer to `Describe`: what the client gets."""
 
     status: int
@@ -53,23 +49,20 @@ class Answered:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(msgspec.Struct, frozen=True, gc=False):
     """Answer to `Place`: where the request may go."""
 
     at: float
     placement: Placement
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True, gc=False):
     """Answer to any ask: the client gets a problem instead."""
 
     problem: Problem
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseHead:
+class ResponseHead(msgspec.Struct, frozen=True, gc=False):
     """The response's headers, from an engine or made by Envoy (`code_details` tells), with Envoy's attributes."""
 
     at: float
@@ -83,15 +76,13 @@ class ResponseHead:
     served: str | None = None  # which endpoint a gateway says has answered; `upstream_address` has it as well
 
 
-@dataclass(frozen=True, slots=True)
-class DeadlineReached:
+class DeadlineReached(msgspec.Struct, frozen=True, gc=False):
     """The time of a `WaitFor` has passed."""
 
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseBody:
+class ResponseBody(msgspec.Struct, frozen=True, gc=False):
     """The whole body of an answer that we asked for (BUFFERED by mode override)."""
 
     at: float
@@ -99,8 +90,7 @@ class ResponseBody:
     end_of_stream: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseTrailers:
+class ResponseTrailers(msgspec.Struct, frozen=True, gc=False):
     """Trailers of the response."""
 
     at: float
@@ -115,8 +105,7 @@ class Cause(StrEnum):
     DRAINED = "drained"
 
 
-@dataclass(frozen=True, slots=True)
-class StreamClosed:
+class StreamClosed(msgspec.Struct, frozen=True, gc=False):
     """Always the last event, fed exactly once."""
 
     at: float

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from aibrix_extproc.core.exchange.outputs import Headers
 from aibrix_extproc.core.openai import headers, request
@@ -10,8 +11,7 @@ from aibrix_extproc.core.openai.caller import Caller
 from aibrix_extproc.core.openai.operations import Operation, Stream
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(msgspec.Struct, frozen=True, gc=False):
     """A body that replaces the client's (None: the client's goes on untouched) and what was done to it."""
 
     data: bytes | None

@@ -1,8 +1,9 @@
 """What the machine answers: replies to Envoy, asks to the shell, facts for whoever observes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from aibrix_extproc.core.exchange.events import Cause
 from aibrix_extproc.core.fleet.placement import Placement, RouteQuery
@@ -25,8 +26,7 @@ class Phase(StrEnum):
 Headers = tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Continue:
+class Continue(msgspec.Struct, frozen=True, gc=False):
     """Go on, with changes. An empty one is the cheapest answer there is."""
 
     phase: Phase
@@ -38,8 +38,7 @@ class Continue:
     buffer_response: bool = False  # mode override: send us the whole response body
 
 
-@dataclass(frozen=True, slots=True)
-class Immediate:
+class Immediate(msgspec.Struct, frozen=True, gc=False):
     """The final answer, made here; Envoy sends it and drops whatever an engine said."""
 
     status: int
@@ -48,8 +47,7 @@ class Immediate:
     details: str  # for Envoy's access log: `ext_proc_<reason>`
 
 
-@dataclass(frozen=True, slots=True)
-class Authenticate:
+class Authenticate(msgspec.Struct, frozen=True, gc=False):
     """May this caller use the operation?"""
 
     operation: Operation | None  # None: an unknown URL, refused after authentication
@@ -57,8 +55,7 @@ class Authenticate:
     x_api_key: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Describe:
+class Describe(msgspec.Struct, frozen=True, gc=False):
     """What does the gateway itself answer to this operation?"""
 
     operation: Operation
@@ -66,8 +63,7 @@ class Describe:
     caller: Caller
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True, gc=False):
     """Which endpoints may take the request, best first?"""
 
     operation: Operation
@@ -78,8 +74,7 @@ class Place:
     subset: Subset | None = None  # only these endpoints will do
 
 
-@dataclass(frozen=True, slots=True)
-class WaitFor:
+class WaitFor(msgspec.Struct, frozen=True, gc=False):
     """The shell shall come back with `DeadlineReached` after this time, unless the stream has ended."""
 
     seconds: float
@@ -97,23 +92,20 @@ class Outcome(StrEnum):
     INTERNAL_ERROR = "internal_error"  # a bug of ours
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(msgspec.Struct, frozen=True, gc=False):
     """Fact: one more exchange is with an endpoint."""
 
     identity: str
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(msgspec.Struct, frozen=True, gc=False):
     """Fact: Envoy's retry took the exchange to another candidate."""
 
     from_identity: str
     to_identity: str
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(msgspec.Struct, frozen=True, gc=False):
     """Fact: an engine has made a response that later requests may name."""
 
     at: float
@@ -123,8 +115,7 @@ class Held:
     caller: str
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(msgspec.Struct, frozen=True, gc=False):
     """Fact: the exchange is over. Exactly one per exchange; everything that must happen once hangs on it.
 
     Times are monotonic seconds, None when the exchange did not get that far.

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
+
 from aibrix_extproc.core.openai.usage import Usage
 
 
@@ -20,8 +22,7 @@ class StreamEnd(StrEnum):
     LEFT = "left"  # the client went away
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(msgspec.Struct, frozen=True, gc=False):
     """What metrics count of one entry, which is all that most gateways want of it."""
 
     operation: str

@@ -1,7 +1,8 @@
 """The response's half of an exchange: pass what is good, make every failure OpenAI's."""
 
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.outputs import Continue, Headers, Held, Immediate, Moved, Outcome, Output, Phase

@@ -1,8 +1,9 @@
 """What is asked of the fleet and what it answers: plain values, no request types of any server."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from aibrix_extproc.core.fleet.model import Endpoint
 
@@ -10,8 +11,7 @@ RETRIES: Final = 3  # what the shipped Envoy configurations allow
 ATTEMPTS: Final = RETRIES + 1
 
 
-@dataclass(frozen=True, slots=True)
-class RouteQuery:
+class RouteQuery(msgspec.Struct, frozen=True, gc=False):
     """The facts of one request that matter for picking an endpoint."""
 
     model: str
@@ -20,8 +20,7 @@ class RouteQuery:
     body_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(msgspec.Struct, frozen=True, gc=False):
     """The ranked endpoints for one request, best first, and who ranked them."""
 
     strategy: str

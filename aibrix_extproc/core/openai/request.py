@@ -5,7 +5,6 @@ a 220 KB prompt, 1.5 us for 1 KB. Duplicate keys: the last one wins, as in the e
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -23,8 +22,7 @@ class _Envelope(msgspec.Struct):
     request_id: msgspec.Raw = _ABSENT
 
 
-@dataclass(frozen=True, slots=True)
-class RequestFacts:
+class RequestFacts(msgspec.Struct, frozen=True, gc=False):
     """The part of a request body that decides where it goes and how its answer is treated."""
 
     model: str

@@ -5,7 +5,6 @@ Engines spell it in three ways: OpenAI's chat (`prompt_tokens`), OpenAI's respon
 cannot be read is None, never a guess.
 """
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -16,8 +15,7 @@ _ABSENT: Final = msgspec.Raw()
 _MAX_TOKENS: Final = 2**53  # what every JSON reader can count
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """Tokens of one exchange. `cached_tokens` are a part of `input_tokens`."""
 
     input_tokens: int = 0
