@@ -195,7 +195,6 @@ def test_err_16_a_halted_engine_is_not_picked(new_stack: Callable[..., Stack], c
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="a whole answer with finish_reason abort passes; nothing reads it to try again")
 def test_err_16_an_answer_that_a_pause_aborted_is_asked_for_again(new_stack: Callable[..., Stack]) -> None:
     stack = new_stack(TWO)
     halted = stack.engine("e0")

@@ -46,6 +46,8 @@ GOOD: Final = {
     "choices": [{"index": 0, "message": MESSAGE, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
 }  # fmt: skip
+HALF: Final = GOOD | {"id": "chatcmpl-1", "choices": [{"index": 0, "message": MESSAGE, "finish_reason": "abort"}]}
+LONG_ANSWER: Final = GOOD | {"id": "chatcmpl-1", "padding": "x" * 250_000}  # nearly as long as the filter looks at
 SCRIPTS: Final = {
     "html": plain("200 OK", "text/html", b"<html><body>Welcome to the proxy</body></html>"),
     "html-in-chunks": chunked("text/html; charset=utf-8", b"<html>", b"</html>"),
@@ -54,6 +56,9 @@ SCRIPTS: Final = {
     "empty-stream-in-chunks": chunked(SSE),
     "empty-in-chunks": chunked("application/json"),
     "error": plain("200 OK", "application/json", json.dumps(REFUSAL).encode()),
+    "long-error": plain("200 OK", "application/json", json.dumps(REFUSAL | {"details": "x" * 5000}).encode()),
+    "half-an-answer": plain("200 OK", "application/json", json.dumps(HALF).encode()),
+    "long-answer": plain("200 OK", "application/json", json.dumps(LONG_ANSWER).encode()),
     "error-500": plain("500 Oops", "application/json", b'{"error":"Traceback in /usr/lib/core.py"}'),
     "error-with-trailers": chunked("application/json", json.dumps(REFUSAL).encode(), trailers=b"x-checksum: 1\r\n")
     .replace(b"200 OK", b"400 Bad Request"),
@@ -99,11 +104,19 @@ def test_an_engine_that_hangs_up_is_told_as_such(odd: Stack) -> None:
     assert_openai_error(ask(odd, "nothing"), 503)
 
 
-@pytest.mark.parametrize("script", ["error", "error-with-trailers"])
+@pytest.mark.parametrize("script", ["error", "long-error", "error-with-trailers"])
 def test_an_error_is_told_as_one_whatever_its_status_and_framing(odd: Stack, script: str) -> None:
     assert_openai_error(ask(odd, script), 400, code="invalid_value", param="n")
     with odd.client() as client, pytest.raises(openai.BadRequestError):
         client.chat.completions.create(**CHAT, extra_headers={"x-script": script})
+
+
+def test_err_16_an_answer_that_every_candidate_broke_off_is_a_503(odd: Stack) -> None:
+    assert_openai_error(ask(odd, "half-an-answer"), 503, code="overloaded")
+
+
+def test_a_long_answer_passes_whole(odd: Stack) -> None:
+    assert ask(odd, "long-answer").json() == LONG_ANSWER
 
 
 def test_an_error_of_the_engine_stays_one(odd: Stack) -> None:

@@ -44,10 +44,10 @@ class Passed:
 
 
 @cache
-def lua() -> Any:
-    """A LuaJIT with the filter and the fake Envoy in it. Strings are bytes."""
+def lua(script: Path = STREAM_FILTER) -> Any:
+    """A LuaJIT with a filter and the fake Envoy in it. Strings are bytes."""
     started = luajit21.LuaRuntime(encoding=None, register_eval=False, unpack_returned_tuples=True)
-    started.execute(STREAM_FILTER.read_bytes())
+    started.execute(script.read_bytes())
     started.execute(Path(__file__).with_name("fake_envoy.lua").read_bytes())
     return started
 
@@ -63,9 +63,10 @@ def send(
     headers: Mapping[str, str] | None = None,
     ending: str = "end",
     metadata: bool = True,
+    script: Path = STREAM_FILTER,
 ) -> Passed:
-    """One response through the filter; `ending` is `end`, `trailers` or `reset`."""
-    runs = lua()
+    """One response through a filter; `ending` is `end`, `trailers` or `reset`."""
+    runs = lua(script)
     if notes is None:
         notes = {"request_id": "r", "stream": stream, "hide_usage": hide}
     head = {":status": status, "content-type": content_type, **(headers or {})}

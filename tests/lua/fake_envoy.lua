@@ -53,10 +53,21 @@ local function new_stream(notes, headers, seen)
   local map = {}
   function map:get(name) return headers[name] end
   function map:remove(name) headers[name] = nil end
+  function map:replace(name, value) headers[name] = value end
   local stream = { is_over = false }
   function stream:streamInfo() return guarded(info) end
   function stream:headers() return guarded(map) end
   function stream:logErr(text) seen.errors[#seen.errors + 1] = text end
+  function stream:body() -- Envoy waits for the whole of it; one without any bytes is nil
+    local all = {}
+    while not stream.is_over do
+      waits = waits + 1
+      local chunk = coroutine.yield()
+      all[#all + 1] = chunk and chunk.bytes
+    end
+    local bytes = table.concat(all)
+    return bytes ~= "" and setmetatable({ bytes = bytes }, Chunk) or nil
+  end
   function stream:bodyChunks()
     return function()
       if stream.is_over then return nil end

@@ -7,6 +7,7 @@ from envoy_data_plane.envoy.config.common.mutation_rules import v3 as mutation_r
 from envoy_data_plane.envoy.config.core import v3 as core
 from envoy_data_plane.envoy.config.endpoint import v3 as endpoint
 from envoy_data_plane.envoy.extensions.filters.http.header_mutation import v3 as header_mutation
+from envoy_data_plane.envoy.extensions.filters.http.lua import v3 as lua
 from envoy_data_plane.envoy.extensions.filters.http.upstream_codec import v3 as upstream_codec
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager import v3 as hcm
 from envoy_data_plane.envoy.extensions.load_balancing_policies.least_request import v3 as least_request
@@ -55,7 +56,7 @@ def engines(spec: EnvoySpec) -> cluster.Cluster:
                 explicit_http_config=upstreams.HttpProtocolOptionsExplicitHttpConfig(
                     http_protocol_options=core.Http1ProtocolOptions()
                 ),
-                http_filters=[_attempt_id(), _codec()],
+                http_filters=[_attempt_id(), _answer_filter(spec), _codec()],
             )
         ),
         # An engine that left the list takes nothing new, whatever a health check last said; its streams go on.
@@ -110,6 +111,12 @@ def _attempt_id() -> hcm.HttpFilter:
     return hcm.HttpFilter(
         name="attempt_id", typed_config=protobuf.Any.pack(header_mutation.HeaderMutation(mutations=mutations))
     )
+
+
+def _answer_filter(spec: EnvoySpec) -> hcm.HttpFilter:
+    """Here, and not beside the stream filter: the status that it gives an answer decides on the next attempt."""
+    source = core.DataSource(filename=str(spec.answer_filter))
+    return hcm.HttpFilter(name="answer_filter", typed_config=protobuf.Any.pack(lua.Lua(default_source_code=source)))
 
 
 def _codec() -> hcm.HttpFilter:

@@ -11,7 +11,9 @@ METADATA_NAMESPACES: Final = ("envoy.lb", NOTES_NAMESPACE)
 ENDPOINTS_FILE: Final = "endpoints.json"
 READINESS_SERVICE: Final = "readiness"  # the name that our gRPC health service answers for "send me exchanges"
 MIB: Final = 1024 * 1024
-STREAM_FILTER: Final = Path(__file__).with_name("stream_filter.lua")  # for an Envoy that reads our files
+# For an Envoy that reads our files.
+STREAM_FILTER: Final = Path(__file__).with_name("stream_filter.lua")
+ANSWER_FILTER: Final = Path(__file__).with_name("answer_filter.lua")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,8 @@ class EnvoySpec:
     processors: tuple[SocketAddress, ...]  # gRPC addresses of the ext_proc workers
     endpoints_directory: Path  # holds ENDPOINTS_FILE, which is replaced by rename
     access_log: Path | None = None
-    stream_filter: Path | None = None  # the Lua file, where Envoy reads it
+    answer_filter: Path = ANSWER_FILTER  # the Lua files, where Envoy reads them
+    stream_filter: Path | None = None
     access_log_service: bool = False  # tell the processors how each exchange ended
     access_log_flush: float = 1.0  # how late they hear of it
     max_body_bytes: int = 50 * MIB

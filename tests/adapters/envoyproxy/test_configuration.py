@@ -14,7 +14,7 @@ from envoy_data_plane.envoy.config.bootstrap.v3 import Bootstrap
 from aibrix_extproc.adapters.envoyproxy.configure import command, configuration, write_configuration
 from aibrix_extproc.adapters.envoyproxy.endpoints import render_endpoints
 from aibrix_extproc.adapters.envoyproxy.find import find_envoy
-from aibrix_extproc.adapters.envoyproxy.spec import STREAM_FILTER, EnvoySpec, SocketAddress
+from aibrix_extproc.adapters.envoyproxy.spec import ANSWER_FILTER, STREAM_FILTER, EnvoySpec, SocketAddress
 from aibrix_extproc.core.openai.headers import RESERVED_REQUEST_HEADERS
 
 pytestmark = pytest.mark.slow  # importing the typed form takes most of a second
@@ -27,6 +27,7 @@ REFERENCE_SPEC = EnvoySpec(
     processors=(SocketAddress("127.0.0.1", 9002),),
     endpoints_directory=Path("/etc/envoy/endpoints"),
     access_log=Path("/dev/stdout"),
+    answer_filter=Path("/etc/envoy/answer_filter.lua"),
     stream_filter=Path("/etc/envoy/stream_filter.lua"),
     access_log_service=True,
 )
@@ -54,8 +55,9 @@ def test_without_an_access_log_none_is_configured(tmp_path: Path) -> None:
     assert '"access_log":' not in json.dumps(configuration(spec))
 
 
-def test_reference_copy_lies_beside_the_filter_that_we_ship() -> None:
-    assert REFERENCE.with_name("stream_filter.lua").read_bytes() == STREAM_FILTER.read_bytes()
+@pytest.mark.parametrize("shipped", [STREAM_FILTER, ANSWER_FILTER], ids=lambda path: path.stem)
+def test_reference_copy_lies_beside_the_filters_that_we_ship(shipped: Path) -> None:
+    assert REFERENCE.with_name(shipped.name).read_bytes() == shipped.read_bytes()
 
 
 def test_command_line_limits_threads_only_when_told(tmp_path: Path) -> None:
@@ -65,7 +67,9 @@ def test_command_line_limits_threads_only_when_told(tmp_path: Path) -> None:
 
 @pytest.mark.envoy
 def test_envoy_accepts_the_generated_configuration(tmp_path: Path) -> None:
-    spec = replace(REFERENCE_SPEC, endpoints_directory=tmp_path, stream_filter=STREAM_FILTER)
+    spec = replace(
+        REFERENCE_SPEC, endpoints_directory=tmp_path, stream_filter=STREAM_FILTER, answer_filter=ANSWER_FILTER
+    )
     spec.endpoints_file.write_bytes(render_endpoints(["127.0.0.1:8000", "[::1]:8000"]))
     write_configuration(spec, tmp_path / "envoy.json")
     validate(tmp_path / "envoy.json")
@@ -76,8 +80,9 @@ def test_envoy_accepts_the_reference_copy(tmp_path: Path) -> None:
     # Validation wants these files to exist, which they do only where the copy is installed.
     (tmp_path / "endpoints.json").write_bytes(render_endpoints([]))
     text = REFERENCE.read_text().replace("/etc/envoy/endpoints", str(tmp_path))
-    stream_filter = REFERENCE.with_name("stream_filter.lua")
-    (tmp_path / "envoy.yaml").write_text(text.replace("/etc/envoy/stream_filter.lua", str(stream_filter)))
+    for name in ("stream_filter.lua", "answer_filter.lua"):
+        text = text.replace(f"/etc/envoy/{name}", str(REFERENCE.with_name(name)))
+    (tmp_path / "envoy.yaml").write_text(text)
     validate(tmp_path / "envoy.yaml")
 
 

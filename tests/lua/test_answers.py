@@ -1,0 +1,93 @@
+"""The answer filter: which status a whole answer gets, and that nothing else about it changes."""
+
+import json
+from typing import Any, Final
+
+import pytest
+
+from aibrix_extproc.adapters.envoyproxy.spec import ANSWER_FILTER
+from tests.lua.driver import Passed, cut, send
+
+LARGEST: Final = 262_144
+WORDS: Final = 'He said "finish_reason":"abort" and {"error":{"code":500}} and "stop_reason"'
+
+
+def chat(finish: str = "stop", text: str = WORDS, **more: Any) -> dict[str, Any]:
+    """An answer as vLLM writes it."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "logprobs": None, "finish_reason": finish}
+    return {"id": "chatcmpl-" + "0" * 38, "object": "chat.completion", "choices": [choice], **more}
+
+
+def completion(finish: str) -> dict[str, Any]:
+    choices = [{"index": at, "text": WORDS, "finish_reason": finish} for at in range(2)]
+    return {"id": "cmpl-0", "object": "text_completion", "choices": choices, "usage": {"prompt_tokens": 1}}
+
+
+def message(**more: Any) -> dict[str, Any]:
+    content = [{"type": "text", "text": WORDS}]
+    return {"id": "chatcmpl-" + "0" * 38, "type": "message", "role": "assistant", "content": content, **more}
+
+
+def passed(value: object, *, size: int = 100_000, length: int | None = None, **options: Any) -> Passed:
+    body = value if isinstance(value, bytes) else json.dumps(value, separators=(",", ":")).encode()
+    headers = {"content-length": str(len(body) if length is None else length)} | options.pop("headers", {})
+    options = {"content_type": "application/json"} | options
+    out = send(cut(body, size), script=ANSWER_FILTER, headers=headers, **options)
+    assert out.body == body
+    return out
+
+
+def status(value: object, **options: Any) -> str:
+    return passed(value, **options).headers[":status"]
+
+
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+@pytest.mark.parametrize(
+    "answer",
+    [chat("abort"), completion("abort"), message(), chat("abort", token_ids=[1] * 20_000)],
+    ids=["chat", "completion", "message", "with-token-ids"],
+)
+def test_half_an_answer_is_a_503(answer: dict[str, Any], size: int) -> None:
+    assert status(answer, size=size) == "503"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [chat(), chat("length"), chat("tool_calls"), completion("stop"), message(stop_reason="end_turn"),
+     {"id": "resp_0", "error": None, "status": "incomplete"}, {"id": "embd-0", "data": []}, {"text": "abort"},
+     {"error": None}, {"error": ""}, {"error": {}, "x": 1}, [1], {"choices": [{"finish_reason": "abort"}]}],
+    ids=["chat", "length", "tools", "completion", "message", "response", "embedding", "transcript", "no-error",
+         "empty-error", "no-code", "list", "no-id"],
+)  # fmt: skip
+def test_other_answers_keep_theirs(answer: object) -> None:
+    assert status(answer) == "200"
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [({"error": {"message": "n" * 5000, "type": "BadRequestError", "param": "n", "code": 400}}, "400"),
+     ({"error": {"message": 'say "code":404', "code": 503}}, "503"),
+     ({"error": {"message": "m", "code": "model_not_found"}}, "500"), ({"error": {"code": 4000}}, "500"),
+     ({"error": {"code": 200}}, "500"), ({"error": "Unauthorized"}, "500"),
+     ({"object": "error", "message": "m", "code": 422}, "422")],
+    ids=["long", "words", "name", "no-status", "good-status", "text", "flat"],
+)  # fmt: skip
+def test_an_error_that_comes_as_a_success_gets_its_status(error: dict[str, Any], expected: str) -> None:
+    assert status(error) == expected
+    assert status(json.dumps(error, indent=1).encode(), size=7) == expected
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"status": "201"}, {"status": "404"}, {"content_type": "text/plain"}, {"content_type": "text/event-stream"},
+     {"headers": {"content-encoding": "gzip"}}, {"length": LARGEST + 1}, {"headers": {"content-length": "x"}},
+     {"headers": {"content-length": "-1"}, "ending": "reset"}],
+    ids=str,
+)  # fmt: skip
+def test_what_is_no_whole_json_of_a_success_passes(options: dict[str, Any]) -> None:
+    assert status(chat("abort"), **options) == options.get("status", "200")
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b'{"error":{"code":4', b"\xff\x00" * 300], ids=repr)
+def test_what_cannot_be_read_does_no_harm(body: bytes) -> None:
+    assert status(body) in ("200", "500")
