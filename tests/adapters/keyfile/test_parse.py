@@ -158,7 +158,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         parse_keys(text, "f")
 
 
-@given(st.integers(0, len(FULL) - 1), st.characters())
+@given(st.integers(0, len(FULL) - 1), st.characters(codec="utf-8"))
 def test_any_change_of_one_character_is_read_or_refused(index: int, character: str) -> None:
     with suppress(SourceFormatError):
         parse_keys(FULL[:index] + character + FULL[index + 1 :], "f")
