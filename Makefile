@@ -56,8 +56,9 @@ bench: .venv/.done ## measure against plain Envoy and write docs/benchmarks.md
 soak: .venv/.done ## an hour of mixed traffic at 60 % of capacity; write docs/soak.md (ARGS="--minutes 5")
 	$(BIN)/python -m benchmarks.soak $(ARGS)
 
-reference: .venv/.done ## write the generated reference pages
+reference: .venv/.done ## write the generated reference pages and copies
 	$(BIN)/aibrix-extproc reference --write
+	cp aibrix_extproc/adapters/envoyproxy/stream_filter.lua manifests/components/metering/
 
 conformance: .venv/.done ## verify a running deployment (ARGS="--base-url http://127.0.0.1:8080/v1 --api-key KEY")
 	@$(BIN)/aibrix-extproc conformance $(ARGS)

@@ -1,0 +1,613 @@
+-- Watches the answers of engines inside Envoy, so that no token costs a message to the ext_proc process.
+--
+-- Stands before ext_proc in the filter chain, hence after it on the way back. Of answers that ext_proc placed (it left
+-- notes in the dynamic metadata `aibrix.extproc`) it takes the usage, tells in `aibrix.usage` how a stream ended, hides
+-- the usage event that only the gateway asked for, and says errors inside of streams in the words of the API. A stream
+-- that ends in proper framing but without its last event gets an error event: it must not look like a short success.
+-- All else passes byte by byte. An event is held back until it is whole, which no client can tell: it has no use
+-- for half of one. A stream that Envoy resets ends without us, and clients see a broken connection.
+--
+-- What cannot be had here: a first event that is an error does not become a 4xx or 5xx answer. Lua gets a chunk only
+-- when the response's head is on its way to the client, or else the whole body at once; between them is nothing.
+--
+-- Lua 5.1 without `return` at the end and without metatables: Envoy Gateway runs the code in its own sandbox before it
+-- accepts it, with the call of the entry point written behind the last line.
+
+local byte, find, gmatch, gsub = string.byte, string.find, string.gmatch, string.gsub
+local lower, match, sub, concat = string.lower, string.match, string.sub, table.concat
+
+local MAX_EVENT = 65536 -- an event that is larger passes unread but for its beginning and its end
+local TAIL = 4096 -- of a large event or of a JSON body: usage stands near the end
+local HEAD = 2048 -- but rerankers tell it first
+local NOTES, REPORT = "aibrix.extproc", "aibrix.usage"
+local BOM = "\239\187\191"
+
+-- ---------------------------------------------------------------------------------------------------------- JSON
+-- Positions in a text, nothing is built. A text that is not JSON gives nil.
+
+local function string_end(text, at)
+  local pos = at + 1
+  while true do
+    pos = find(text, '["\\]', pos)
+    if not pos then return nil end
+    if byte(text, pos) == 34 then return pos end
+    pos = pos + 2
+  end
+end
+
+local function value_end(text, at)
+  local first = byte(text, at)
+  if first == 34 then return string_end(text, at) end
+  if first ~= 123 and first ~= 91 then
+    local stop = match(text, "^[%w.+-]+()", at)
+    return stop and stop - 1
+  end
+  local depth, pos = 0, at
+  while true do
+    pos = find(text, '["%[%]{}]', pos)
+    if not pos then return nil end
+    local char = byte(text, pos)
+    if char == 34 then
+      pos = string_end(text, pos)
+      if not pos then return nil end
+    elseif char == 123 or char == 91 then
+      depth = depth + 1
+    else
+      depth = depth - 1
+      if depth == 0 then return pos end
+    end
+    pos = pos + 1
+  end
+end
+
+-- The members of an object: key -> the value's text. Keys with escapes end the reading; no engine has such.
+local function members(text)
+  local pos = match(text or "", "^%s*{()")
+  if not pos then return nil end
+  local found = {}
+  while true do
+    local key, start = match(text, '^[%s,]*"([^"\\]*)"%s*:%s*()', pos)
+    if not key then
+      return match(text, "^%s*}%s*$", pos) and found or nil
+    end
+    local stop = value_end(text, start)
+    if not stop then return nil end
+    found[key] = sub(text, start, stop)
+    pos = stop + 1
+  end
+end
+
+-- What stands between the quotes of a JSON string, its escapes kept; nil for any other value.
+local function quoted(value)
+  return value and match(value, '^"(.*)"$')
+end
+
+local function is_set(value)
+  return value ~= nil and value ~= "null" and value ~= "false" and value ~= '""'
+end
+
+-- ---------------------------------------------------------------------------------------------------------- usage
+
+local function count(text, name)
+  local digits = match(text, '"' .. name .. '"%s*:%s*(%d+)%s*[,}]')
+  return digits and #digits < 16 and tonumber(digits) or nil
+end
+
+-- The counts in a usage object, by the names of our report; nil if it has none (seconds of audio, say).
+local function tokens(text)
+  local input, output = count(text, "prompt_tokens"), count(text, "completion_tokens") or count(text, "output_tokens")
+  local total, read = count(text, "total_tokens"), count(text, "cache_read_input_tokens")
+  if not input then
+    input = count(text, "input_tokens")
+    -- Anthropic counts what the cache gave or took apart.
+    if input then input = input + (read or 0) + (count(text, "cache_creation_input_tokens") or 0) end
+  end
+  if not (input or output or total) then return nil end
+  output = output or 0
+  input = input or (total and total > output and total - output or 0) -- rerankers of old tell the sum alone
+  return {
+    input_tokens = input, output_tokens = output, total_tokens = total or input + output,
+    cached_tokens = count(text, "cached_tokens") or read,
+  }
+end
+
+-- The last usage object in a text that may begin anywhere, or the first one in the body's beginning.
+local function usage_in(tail, head)
+  local found, pos = nil, 1
+  while true do
+    local _, brace = find(tail, '"usage"%s*:%s*{', pos)
+    if not brace then break end
+    local stop = value_end(tail, brace)
+    found = stop and tokens(sub(tail, brace, stop)) or found
+    pos = brace
+  end
+  if found or not head then return found end
+  local _, brace = find(head, '"usage"%s*:%s*{')
+  local stop = brace and value_end(head, brace)
+  return stop and tokens(sub(head, brace, stop)) or nil
+end
+
+-- Counts only grow, and Anthropic's come in two halves. Engines that count in every chunk are reported now and then.
+local function take(state, found)
+  if not found then return end
+  local report = state.report
+  for name, value in pairs(found) do
+    if value > (report[name] or -1) then report[name] = value end
+  end
+  local sum = report.input_tokens + report.output_tokens
+  if sum > report.total_tokens then report.total_tokens = sum end
+  if state.counts % 16 == 0 then state.news = true end
+  state.counts = state.counts + 1
+end
+
+local function take_usage(state, text)
+  if is_set(text) then take(state, tokens(text)) end
+end
+
+-- --------------------------------------------------------------------------------------------------------- errors
+
+-- What clients are told, by status; the texts are those of the gateway's table of errors.
+local SERVER_ERROR = {
+  "server_error", "upstream_error", "The server had an error while processing your request. Sorry about that!",
+  "api_error",
+}
+local OVERLOADED = {
+  "server_error", "overloaded",
+  "That model is currently overloaded with other requests. Please retry your request shortly.", "overloaded_error",
+}
+local TIMEOUT = { "server_error", "timeout", "Request timed out.", "timeout_error" }
+local BY_STATUS = {
+  [401] = SERVER_ERROR, [407] = SERVER_ERROR, [408] = TIMEOUT, [503] = OVERLOADED, [504] = TIMEOUT, [529] = OVERLOADED,
+}
+local REFUSED = "The engine refused the request."
+-- Names of errors whose status is not told. Everything else is the engine's failure.
+local STATUS_OF = {
+  BadRequestError = 400, invalid_request_error = 400, ValueError = 400, VLLMValidationError = 400,
+  NotFoundError = 404, RateLimitError = 429, rate_limit_error = 429, rate_limit_exceeded = 429,
+  ServiceUnavailableError = 503, overloaded_error = 503,
+}
+-- Words that tell about the engine's inside, not about the request.
+local INTERNAL = {
+  "\\n", "Traceback", "pydantic", "validation error", "EngineCore", "CUDA", "torch", "vllm", "VLLM_", "Error:",
+  "%-%-%l", "%S/%S+/%S", "%s/%S", "://", "%d+%.%d+%.%d+%.%d+", "0x%x",
+}
+
+local function for_client(message)
+  message = message and match(message, "^(.-)%s*%(parameter=") or message
+  if not message or message == "" or #message > 512 then return REFUSED end
+  for i = 1, #INTERNAL do
+    if find(message, INTERNAL[i]) then return REFUSED end
+  end
+  return message
+end
+
+-- Type, code (nil for null) and message for an error object of whatever shape; the fourth is Anthropic's type.
+local function problem(fields)
+  local status = tonumber(match(fields.code or "", '^"?(%d%d%d)"?$'))
+    or STATUS_OF[quoted(fields.type)] or STATUS_OF[quoted(fields.code)] or 500
+  if status < 400 or status >= 500 or BY_STATUS[status] then return BY_STATUS[status] or SERVER_ERROR end
+  local message = for_client(quoted(fields.message))
+  if status == 429 then return { "requests", "rate_limit_exceeded", message, "rate_limit_error" } end
+  local code = match(quoted(fields.code) or "", "^%l[%l_]*$")
+  if find(message, "maximum context length", 1, true) then code = "context_length_exceeded" end
+  return { "invalid_request_error", code, message, "invalid_request_error" }
+end
+
+local function json(text)
+  return text and '"' .. text .. '"' or "null"
+end
+
+local function last_sequence(state)
+  return tonumber(match(state.last or "", '.*"sequence_number"%s*:%s*(%d+)')) or -1
+end
+
+-- The error as an event of this stream's API. In the Responses API SDKs raise because of the envelope beside the typed
+-- fields.
+local function error_event(state, what, param)
+  local kind, code, message, anthropic = what[1], what[2], what[3], what[4]
+  state.report.error = code or kind
+  state.news = true
+  if state.kind == "anthropic" then
+    local inner = '{"type":"' .. anthropic .. '","message":' .. json(message) .. "}"
+    return 'event: error\ndata: {"type":"error","error":' .. inner .. "}\n\n"
+  end
+  local rest = '"message":' .. json(message) .. ',"param":' .. json(param) .. ',"code":' .. json(code)
+  local envelope = '"error":{"type":"' .. kind .. '",' .. rest .. "}"
+  if state.kind ~= "typed" then return "data: {" .. envelope .. "}\n\n" end
+  local number = last_sequence(state) + 1
+  state.last = '"sequence_number":' .. number
+  return 'event: error\ndata: {"type":"error","sequence_number":' .. number .. "," .. rest .. "," .. envelope .. "}\n\n"
+end
+
+-- The error that the members of an event tell, in any shape an engine may choose; nil if they tell none.
+local function error_in(top)
+  if is_set(top.error) then
+    return members(top.error) or { message = top.error, code = top.code, type = top.type }
+  end
+  if top.choices or top.response then return nil end
+  if is_set(top.detail) then return { message = top.detail, code = top.code, type = top.type } end
+  if top.object == '"error"' or (is_set(top.message) and quoted(top.message)) then return top end
+  return nil
+end
+
+local function told(state, fields)
+  local param = match(quoted(fields.param) or "", "^[%w_.%[%]-]+$")
+  return error_event(state, problem(fields), param and (gsub(param, "^body%.", "")))
+end
+
+-- ------------------------------------------------------------------------------------------ events, by kind of stream
+-- Each takes an event's text, name, data and members and gives what goes on in its place. `data: [DONE]` comes without
+-- members.
+
+local function ends(state)
+  state.report.terminal = true
+  state.news = true
+end
+
+-- An event without one of its members.
+local function without(event, key, value)
+  local quoted_value = gsub(value, "%p", "%%%0")
+  local shorter, times = gsub(event, ',%s*"' .. key .. '"%s*:%s*' .. quoted_value, "", 1)
+  if times == 1 then return shorter end
+  return (gsub(event, '"' .. key .. '"%s*:%s*' .. quoted_value .. "%s*,?%s*", "", 1))
+end
+
+local function on_chunk(state, event, _, data, top)
+  if data == "[DONE]" then
+    ends(state)
+    return event
+  end
+  if not top then return event end
+  local fields = error_in(top)
+  if fields then return told(state, fields) end
+  if top.choices and find(top.choices, '"finish_reason"%s*:%s*"abort"') then
+    return error_event(state, SERVER_ERROR) -- the engine was paused or put to sleep: no success, however short
+  end
+  if top.usage then
+    take_usage(state, top.usage)
+    local is_last = top.choices and find(top.choices, "^%[%s*%]$")
+    state.news = state.news or is_last ~= nil
+    if state.hide then return is_last and "" or without(event, "usage", top.usage) end
+  end
+  return event
+end
+
+local FINAL = { ["response.completed"] = true, ["response.incomplete"] = true, ["response.failed"] = true }
+
+local function on_typed(state, event, name, _, top)
+  if not top then return event end
+  name = quoted(top.type) or name
+  if not FINAL[name] then
+    local fields = error_in(top)
+    if name ~= "error" and not fields then return event end
+    return told(state, fields or top)
+  end
+  ends(state)
+  local response = members(top.response) or {}
+  take_usage(state, response.usage)
+  if response.status == '"cancelled"' then state.report.error = "cancelled" end -- by the engine, put to sleep say
+  if name == "response.failed" then
+    local fields = members(response.error)
+    local what = problem(fields or {})
+    state.report.error = what[2] or what[1]
+    if fields then
+      local code = quoted(fields.code) and what[2] ~= "upstream_error" and what[2] or what[1]
+      local said = '{"code":' .. json(code) .. ',"message":' .. json(what[3]) .. "}"
+      local start, stop = find(event, response.error, 1, true)
+      return sub(event, 1, start - 1) .. said .. sub(event, stop + 1)
+    end
+  end
+  return event
+end
+
+local function on_message(state, event, name, _, top)
+  if not top then return event end
+  name = quoted(top.type) or name
+  if name == "message_stop" then
+    ends(state)
+  elseif name == "message_start" then
+    take_usage(state, (members(top.message) or {}).usage)
+  elseif name == "message_delta" then
+    take_usage(state, top.usage)
+  else
+    local fields = error_in(top)
+    if fields or name == "error" then return told(state, fields or {}) end
+  end
+  return event
+end
+
+-- vLLM transcribes in chunks of its own; clients of OpenAI wait for deltas and for the whole text at the end.
+local function on_transcript(state, event, _, data, top)
+  local text = state.text
+  if data == "[DONE]" then
+    ends(state)
+    local report, usage = state.report, ""
+    if report.error then return "" end -- the error was the last word
+    if report.total_tokens then
+      usage = ',"usage":{"type":"tokens","input_tokens":' .. report.input_tokens .. ',"output_tokens":'
+        .. report.output_tokens .. ',"total_tokens":' .. report.total_tokens .. "}"
+    end
+    return 'data: {"type":"transcript.text.done","text":"' .. concat(text) .. '"' .. usage .. "}\n\n"
+  end
+  if not top then return event end
+  local fields = error_in(top)
+  if fields then return told(state, fields) end
+  take_usage(state, top.usage)
+  if top.object ~= '"transcription.chunk"' then return event end
+  local start = match(top.choices or "", '"content"%s*:%s*()')
+  local stop = start and value_end(top.choices, start)
+  local content = stop and quoted(sub(top.choices, start, stop)) or ""
+  if content == "" then return "" end
+  text[#text + 1] = content -- its escapes kept: joined, the pieces are the escaped whole
+  return 'data: {"type":"transcript.text.delta","delta":"' .. content .. '"}\n\n'
+end
+
+-- Kinds of streams: what nearly every event begins with, what must not stand in such an event if it is to pass unread
+-- (each needle begins with a letter that is rare in JSON: the search hops from one to the next), who reads the others.
+local CHUNKS = {
+  width = 10, needles = { 'usage"', 'rror"', 'bort"' }, read = on_chunk,
+  starts = { ['data: {"id'] = true },
+}
+local KINDS = {
+  data_done = CHUNKS,
+  transcript = { width = 10, needles = {}, read = on_transcript, starts = {} },
+  typed = {
+    width = 18, needles = {}, read = on_typed,
+    starts = { ["event: response.ou"] = true, ["event: response.re"] = true, ["event: response.fu"] = true },
+  },
+  anthropic = { width = 14, starts = { ["event: content"] = true }, needles = {}, read = on_message },
+}
+
+-- ------------------------------------------------------------------------------------------------------- the stream
+
+local function new(kind, hide)
+  return {
+    kind = kind, hide = hide, rule = KINDS[kind],
+    pieces = {}, size = 0, -- of the event that has not ended
+    spilt = nil, -- of one that grew too large: its beginning and its last bytes
+    skip_lf = false, -- the rest of a CRLF behind an event that was taken out
+    last = nil, -- text with the latest sequence number
+    first = true,
+    text = {}, -- of a transcript
+    report = {}, news = false, counts = 0,
+  }
+end
+
+local function is_plain(rule, text)
+  for i = 1, #rule.needles do
+    if find(text, rule.needles[i], 1, true) then return false end
+  end
+  return true
+end
+
+-- Whether a chunk is made of whole events that all pass unread. Most are, so this is what a token costs.
+local function passes(state, bytes)
+  local rule, pos, size = state.rule, 1, #bytes
+  local starts, width = rule.starts, rule.width - 1
+  while pos <= size do
+    if not starts[sub(bytes, pos, pos + width)] then return false end
+    local _, stop = find(bytes, "\n\n", pos, true)
+    if not stop then return false end
+    pos = stop + 1
+  end
+  return is_plain(rule, bytes)
+end
+
+-- The last byte of the event at `from`, nil if it has not ended. Before `seen` there is no end.
+local function event_end(text, from, seen, has_cr)
+  local pos = from > seen and from or seen
+  if not has_cr then
+    local _, stop = find(text, "\n\n", pos, true)
+    return stop
+  end
+  while true do
+    pos = find(text, "[\r\n]", pos)
+    if not pos then return nil end
+    local behind = pos + (sub(text, pos, pos + 1) == "\r\n" and 2 or 1)
+    local char = byte(text, behind)
+    if char == 10 then return behind end
+    if char == 13 then return behind + (byte(text, behind + 1) == 10 and 1 or 0) end
+    pos = behind
+  end
+end
+
+-- An event's name and data; data is nil if it has no line of that name.
+local function parse(event)
+  local name, data = "", nil
+  for line in gmatch(event, "[^\r\n]+") do
+    local field, value = match(line, "^([^:]*):? ?(.*)$")
+    if field == "data" then
+      data = data and data .. "\n" .. value or value
+    elseif field == "event" then
+      name = value
+    end
+  end
+  return name, data
+end
+
+local function is_comment(event)
+  return not find("\n" .. event, "[\r\n][^:\r\n]")
+end
+
+-- What goes on in place of a whole event.
+local function handle(state, event)
+  if state.first then
+    state.first = false
+    if sub(event, 1, 3) == BOM then event = sub(event, 4) end -- SDKs lose the first event behind it
+  end
+  local rule = state.rule
+  if rule.starts[sub(event, 1, rule.width)] and is_plain(rule, event) then
+    state.last = event
+    return event
+  end
+  if is_comment(event) then return event end
+  local name, data = parse(event)
+  if not data or not find(data, "%S") then return "" end -- `retry:` or `event: ping` alone: no SDK can read it
+  local passed = rule.read(state, event, name, data, members(data))
+  if passed == event then state.last = event end
+  return passed
+end
+
+-- The end of an event that was too large to be held: only its name and its tail are known.
+local function end_spilt(state)
+  local spilt = state.spilt
+  state.spilt = nil
+  if FINAL[match(spilt.head, "^event: ?([^\r\n]+)")] then
+    ends(state)
+    take(state, usage_in(spilt.tail))
+  end
+end
+
+-- Pass on what belongs to an event that is too large; gives the position behind it.
+local function spill(state, text, from)
+  local spilt = state.spilt
+  local window = spilt.tail .. sub(text, from)
+  local offset = #window - (#text - from + 1)
+  local stop = event_end(window, 1, offset > 3 and offset - 2 or 1, find(window, "\r", 1, true))
+  local last = stop or #window
+  spilt.tail = sub(window, last > TAIL and last - TAIL + 1 or 1, last)
+  if not stop then return #text + 1 end
+  end_spilt(state)
+  return from + stop - offset
+end
+
+-- Takes the next bytes; gives what goes on in their place, nil if that is the same.
+local function feed(state, bytes)
+  if bytes == "" then return nil end
+  local is_between = not state.spilt and not state.skip_lf
+  if is_between and state.size == 0 then
+    if passes(state, bytes) then
+      state.last, state.first = bytes, false
+      return nil
+    end
+  elseif is_between and state.size + #bytes <= MAX_EVENT and not find(bytes, "[\r\n]") then
+    state.pieces[#state.pieces + 1] = bytes
+    state.size = state.size + #bytes
+    return ""
+  end
+  local text, out, pos, seen = concat(state.pieces) .. bytes, {}, 1, state.size - 2
+  local has_cr = find(text, "\r", 1, true)
+  if state.skip_lf then
+    pos = byte(text) == 10 and 2 or 1
+    state.skip_lf = false
+  end
+  if state.spilt then
+    local behind = spill(state, text, pos)
+    out[1] = sub(text, pos, behind - 1)
+    pos = behind
+  end
+  while pos <= #text do
+    local blank = match(text, "^[\r\n]+", pos) -- behind the end of an event: no event of its own
+    if blank then
+      out[#out + 1] = blank
+      pos = pos + #blank
+    else
+      local stop = event_end(text, pos, seen, has_cr)
+      if not stop then break end
+      local event = sub(text, pos, stop)
+      local passed = handle(state, event)
+      out[#out + 1] = passed
+      state.skip_lf = passed ~= event and stop == #text and byte(text, stop) == 13
+      pos = stop + 1
+    end
+  end
+  local rest = sub(text, pos)
+  if #rest > MAX_EVENT then
+    state.spilt = { head = sub(rest, 1, 256), tail = sub(rest, -TAIL) }
+    out[#out + 1] = rest
+    rest = ""
+  end
+  state.pieces, state.size = { rest ~= "" and rest or nil }, #rest
+  local passed = concat(out)
+  return passed ~= bytes and passed or nil
+end
+
+-- What is to be sent behind the last bytes of a stream that ended in proper framing.
+local function finish(state)
+  local out, rest, report = {}, concat(state.pieces), state.report
+  state.pieces, state.size = {}, 0
+  if rest ~= "" then
+    -- Without its blank line: SDKs would drop it. Completed if that is all it lacks, else dropped here.
+    local _, data = parse(rest)
+    if data == "[DONE]" or members(data) then
+      out[1] = handle(state, match(rest, "^(.-)[\r\n]*$") .. "\n\n")
+    end
+  elseif state.spilt then
+    out[1] = "\n\n"
+  end
+  if not report.terminal then
+    if not report.error then out[#out + 1] = error_event(state, SERVER_ERROR) end
+    if state.rule == CHUNKS then out[#out + 1] = "data: [DONE]\n\n" end
+    report.terminal = false
+    state.news = true
+  end
+  return concat(out)
+end
+
+-- ------------------------------------------------------------------------------------------------------ Envoy's side
+
+-- Envoy's objects do not outlive the wait for a chunk, so they are asked for anew.
+local function publish(state, stream)
+  local metadata = stream:streamInfo():dynamicMetadata()
+  state.news = false
+  for name, value in pairs(state.report) do metadata:set(REPORT, name, value) end
+end
+
+local function watch_stream(stream, state)
+  local last, sent = nil, ""
+  for chunk in stream:bodyChunks() do
+    local bytes = chunk:getBytes(0, chunk:length())
+    last, sent = chunk, bytes
+    if not state.broken then
+      local good, passed = pcall(feed, state, bytes)
+      if not good then -- a bug: what is held goes on as it is, and so does the rest of the stream
+        stream:logErr("stream filter: " .. tostring(passed))
+        state.broken = true
+        passed = concat(state.pieces) .. bytes
+      end
+      if passed then
+        chunk:setBytes(passed)
+        sent = passed
+      end
+      if state.news then publish(state, stream) end
+    end
+  end
+  if state.broken or not last then return end
+  -- The last chunk is still at hand: the loop ended without Envoy in between, unless trailers ended the stream.
+  local good, rest = pcall(finish, state)
+  if good and rest ~= "" then pcall(last.setBytes, last, sent .. rest) end
+  if state.news then publish(state, stream) end
+end
+
+local function watch_json(stream)
+  local head, tail = nil, ""
+  for chunk in stream:bodyChunks() do
+    local size = chunk:length()
+    head = head or chunk:getBytes(0, size < HEAD and size or HEAD)
+    if size >= TAIL then
+      tail = chunk:getBytes(size - TAIL, TAIL)
+    elseif size > 0 then
+      tail = sub(tail .. chunk:getBytes(0, size), -TAIL)
+    end
+  end
+  local found = head and usage_in(tail, head)
+  if found then publish({ report = found }, stream) end
+end
+
+function envoy_on_response(stream)
+  local notes = stream:streamInfo():dynamicMetadata():get(NOTES)
+  if type(notes) ~= "table" then return end
+  local headers = stream:headers()
+  local status = headers:get(":status")
+  if not status or byte(status) ~= 50 or headers:get("content-encoding") then return end
+  local media = lower(headers:get("content-type") or "")
+  if find(media, "text/event-stream", 1, true) == 1 then
+    if not KINDS[notes.stream] then return end
+    headers:remove("content-length") -- an event may come or go
+    watch_stream(stream, new(notes.stream, notes.hide_usage == true))
+  elseif find(media, "application/json", 1, true) == 1 then
+    watch_json(stream)
+  end
+end
+
+stream_filter = { new = new, feed = feed, finish = finish } -- for measurements
