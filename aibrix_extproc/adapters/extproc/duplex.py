@@ -8,9 +8,10 @@ A direction that is not in this mode passes through untouched.
 
 import logging
 from collections.abc import Iterator
-from dataclasses import replace
 from enum import Enum, auto
 from typing import Final
+
+from msgspec.structs import replace
 
 from aibrix_extproc.adapters.extproc import codec
 from aibrix_extproc.core.exchange import events
