@@ -1,13 +1,14 @@
 """The containers: what they run is our own command line, may do no more than it must, and ends in good order."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
 from aibrix_extproc import __version__
 from aibrix_extproc.adapters.extproc.service import LIVENESS, READINESS
-from aibrix_extproc.adapters.kube.resources import ADAPTERS, PODS
+from aibrix_extproc.adapters.kube.lease import LEASE_VERBS
+from aibrix_extproc.adapters.kube.own_slices import SLICE_VERBS
+from aibrix_extproc.adapters.kube.resources import ADAPTERS, LEASES, PODS, SERVICES, SLICES, WATCHING, Resource
 from aibrix_extproc.cli.flags import given_settings
 from aibrix_extproc.cli.main import parser_for
 from aibrix_extproc.core.fleet.podspec import LABELS
@@ -15,8 +16,6 @@ from aibrix_extproc.settings import Settings, build, read_environment
 from tests.manifests.built import BUILDS, Thing, built, of_kind, only
 
 pytestmark = pytest.mark.slow  # each build takes kubectl half a second
-
-WATCHING = ["get", "list", "watch"]
 
 
 def ours(name: str) -> Iterator[Thing]:
@@ -104,29 +103,40 @@ def test_processors_are_replaced_one_by_one_and_are_never_less_than_two() -> Non
     assert only(things, "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
 
 
-def rules(role: Any) -> list[tuple[Any, ...]]:
-    return sorted(
-        (rule["apiGroups"][0], resource, tuple(rule.get("resourceNames", ())), tuple(rule["verbs"]))
+Rule = tuple[str, str, tuple[str, ...], str]
+
+
+def rules(role: Thing) -> set[Rule]:
+    """(group, resource, names, verb) for each thing that is allowed."""
+    return {
+        (group, resource, tuple(rule.get("resourceNames", ())), verb)
         for rule in role["rules"]
+        for group in rule["apiGroups"]
         for resource in rule["resources"]
-    )
+        for verb in rule["verbs"]
+    }
+
+
+def allowed(resource: Resource, verbs: Iterable[str], *names: str) -> set[Rule]:
+    return {(resource.group, resource.plural, names, verb) for verb in verbs}
 
 
 def test_service_account_may_do_what_the_watches_do_and_nothing_else() -> None:
     role = only(built("base"), "ClusterRole", "aibrix-extproc-fleet")
-    assert rules(role) == sorted((one.group, one.plural, (), tuple(WATCHING)) for one in (PODS, ADAPTERS))
+    assert rules(role) == allowed(PODS, WATCHING) | allowed(ADAPTERS, WATCHING)
 
 
 def test_service_account_may_write_what_is_published_in_its_own_namespace_and_nothing_else() -> None:
     things = built("base")
     (container,) = ours("base")
     settings = settings_of(container).kubernetes
-    assert rules(only(things, "Role", "aibrix-extproc-publish")) == [
-        ("", "services", (settings.publish_service,), ("get",)),
-        ("coordination.k8s.io", "leases", (), ("create",)),
-        ("coordination.k8s.io", "leases", (settings.lease_name,), ("get", "update")),
-        ("discovery.k8s.io", "endpointslices", (), (*WATCHING, "create", "update", "delete")),
-    ]
+    lease_verbs = set(LEASE_VERBS) - {"create"}  # which cannot be allowed by name
+    assert rules(only(things, "Role", "aibrix-extproc-publish")) == (
+        allowed(SLICES, SLICE_VERBS)
+        | allowed(LEASES, ["create"])
+        | allowed(LEASES, lease_verbs, settings.lease_name)
+        | allowed(SERVICES, ["get"], str(settings.publish_service))
+    )
     assert [one["metadata"]["name"] for one in of_kind(things, "Role")] == ["aibrix-extproc-publish"]
     assert of_kind(things, "ClusterRoleBinding") == []
 
