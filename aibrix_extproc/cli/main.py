@@ -29,6 +29,7 @@ COMMANDS: Final = (
     Command("simulate", "aibrix_extproc.simulator.cli", "run a vLLM-compatible engine that needs no GPU"),
     Command("keys", "aibrix_extproc.cli.keys", "make, list, revoke and check API keys"),
     Command("conformance", "aibrix_extproc.conformance.cli", "ask any base URL what an OpenAI endpoint must answer"),
+    Command("doctor", "aibrix_extproc.cli.doctor", "look for what is wrong with an installation on Kubernetes"),
     Command("config", "aibrix_extproc.cli.config", "print the effective settings and where each came from"),
     Command("reference", "aibrix_extproc.cli.reference", "write or check the generated reference pages"),
 )

@@ -1,0 +1,192 @@
+"""One look at a cluster, for `doctor`: whole objects, what accounts may do, and what processors say. Writes nothing."""
+
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import msgspec
+
+from aibrix_extproc.adapters.kube.access import find_access
+from aibrix_extproc.adapters.kube.api import KubeApi
+from aibrix_extproc.adapters.kube.errors import KubeApiError
+from aibrix_extproc.core.doctor.access_checks import Permission
+from aibrix_extproc.core.doctor.fleet_checks import Report
+from aibrix_extproc.core.doctor.objects import Cluster, Thing, at, thing_of
+from aibrix_extproc.core.fleet.kubefleet import KubeFleet
+from aibrix_extproc.core.fleet.kubeobjects import KubeObject, ModelAdapter, Pod, subject_of
+from aibrix_extproc.watched.errors import SourceError
+
+PAGE: Final = 500
+MAX_PAGES: Final = 40
+CONTROLLER_NAMES: Final = ("envoy-gateway", "envoy-gateway-config")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind that is read, and where the API has it."""
+
+    name: str
+    root: str
+    plural: str
+    namespaced: bool = True
+
+    def path(self, namespace: str) -> str:
+        """Its collection."""
+        return f"{self.root}/namespaces/{quote(namespace, '')}/{self.plural}" if self.namespaced else (
+            f"{self.root}/{self.plural}")  # fmt: skip
+
+
+_GATEWAY: Final = "/apis/gateway.networking.k8s.io/v1"
+_ENVOY: Final = "/apis/gateway.envoyproxy.io/v1alpha1"
+KINDS: Final = (
+    Kind("GatewayClass", _GATEWAY, "gatewayclasses", namespaced=False),
+    Kind("Gateway", _GATEWAY, "gateways"),
+    Kind("HTTPRoute", _GATEWAY, "httproutes"),
+    Kind("EnvoyProxy", _ENVOY, "envoyproxies"),
+    Kind("HTTPRouteFilter", _ENVOY, "httproutefilters"),
+    Kind("EnvoyExtensionPolicy", _ENVOY, "envoyextensionpolicies"),
+    Kind("ClientTrafficPolicy", _ENVOY, "clienttrafficpolicies"),
+    Kind("BackendTrafficPolicy", _ENVOY, "backendtrafficpolicies"),
+    Kind("Service", "/api/v1", "services"),
+    Kind("EndpointSlice", "/apis/discovery.k8s.io/v1", "endpointslices"),
+    Kind("Deployment", "/apis/apps/v1", "deployments"),
+    Kind("HorizontalPodAutoscaler", "/apis/autoscaling/v2", "horizontalpodautoscalers"),
+)
+OF_CONTROLLER: Final = (
+    Kind("Deployment", "/apis/apps/v1", "deployments"),
+    Kind("ConfigMap", "/api/v1", "configmaps"),
+)
+_PODS: Final = Kind("Pod", "/api/v1", "pods")
+_ADAPTERS: Final = Kind("ModelAdapter", "/apis/model.aibrix.ai/v1alpha1", "modeladapters")
+
+
+class Inspector:
+    """A connection for looking."""
+
+    def __init__(self, api: KubeApi, described: str) -> None:
+        self._api = api
+        self.described = described
+
+    async def cluster(self, namespace: str, controller_namespace: str) -> Cluster:
+        """What stands in the Gateway's namespace, and Envoy Gateway's own Deployment and configuration."""
+        things: list[Thing] = []
+        unread: dict[str, str] = {}
+        for kind in KINDS:
+            try:
+                things += await self._listed(kind, namespace)
+            except KubeApiError as error:
+                unread[kind.name] = "its kind is not installed" if error.status == 404 else str(error)
+        for kind in OF_CONTROLLER:
+            try:
+                found = await self._listed(kind, controller_namespace)
+            except KubeApiError:
+                continue  # a check says that it was not found
+            things += [one for one in found if one.name in CONTROLLER_NAMES and one not in things]
+        return Cluster(tuple(things), live=True, unread=unread)
+
+    async def fleet(self, namespaces: Iterable[str], selector: str) -> tuple[Mapping[str, str], int]:
+        """What reading engines as the processor does gives: what is wrong with which object, and how many there are."""
+        fleet = KubeFleet("doctor", pooled=False)
+        for namespace in namespaces:
+            for raw in await self._pages(_PODS, namespace, {"labelSelector": selector}):
+                _put(fleet, Pod, raw)
+            try:
+                for raw in await self._pages(_ADAPTERS, namespace, {}):
+                    _put(fleet, ModelAdapter, raw)
+            except KubeApiError:
+                pass  # its kind is not installed, or may not be read, which the check of permissions tells
+        found = fleet.listed()
+        return fleet.remarks(), len(found.endpoints)
+
+    async def allowed(self, account: tuple[str, str], wanted: Iterable[Permission]) -> Mapping[Permission, bool]:
+        """What a service account (namespace, name) may do; asks the API server, which needs the right to ask."""
+        namespace, name = account
+        groups = ["system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated"]
+        answers: dict[Permission, bool] = {}
+        for one in wanted:
+            attributes = {
+                "verb": one.verb, "group": one.group, "resource": one.resource,
+                **({"namespace": one.namespace} if one.namespace else {}),
+            }  # fmt: skip
+            review = {
+                "apiVersion": "authorization.k8s.io/v1",
+                "kind": "SubjectAccessReview",
+                "spec": {
+                    "user": f"system:serviceaccount:{namespace}:{name}",
+                    "groups": groups,
+                    "resourceAttributes": attributes,
+                },
+            }
+            answer = await self._api.write("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
+            answers[one] = at(json.loads(answer), "status.allowed") is True
+        return answers
+
+    async def reports(self, namespace: str, labels: Mapping[str, str], port: int) -> list[Report]:
+        """What each processor's admin port says, through the API server."""
+        selector = ",".join(f"{name}={value}" for name, value in labels.items())
+        pods = await self._pages(_PODS, namespace, {"labelSelector": selector})
+        names = [str(at(json.loads(raw), "metadata.name")) for raw in pods]
+        return [await self._report(namespace, name, port) for name in names]
+
+    async def _report(self, namespace: str, name: str, port: int) -> Report:
+        subject = f"Pod {namespace}/{name}"
+        proxy = f"/api/v1/namespaces/{quote(namespace, '')}/pods/{quote(name, '')}:{port}/proxy"
+        try:
+            fleet = json.loads(await self._api.get(f"{proxy}/fleet", {}))
+        except (SourceError, ValueError) as error:
+            return Report(subject, error=str(error))
+        try:
+            return Report(subject, json.loads(await self._api.get(f"{proxy}/readyz", {})), fleet)
+        except (SourceError, ValueError):
+            return Report(subject, {"ready": False}, fleet)  # it answers 503 then
+
+    async def _listed(self, kind: Kind, namespace: str) -> list[Thing]:
+        found = []
+        for raw in await self._pages(kind, namespace, {}):
+            content = {"kind": kind.name, **json.loads(raw)}
+            thing = thing_of(content)
+            if thing is not None:
+                found.append(thing)
+        return found
+
+    async def _pages(self, kind: Kind, namespace: str, query: Mapping[str, str]) -> list[bytes]:
+        found: list[bytes] = []
+        more = ""
+        for _ in range(MAX_PAGES):
+            given = {**query, "limit": str(PAGE), **({"continue": more} if more else {})}
+            page = msgspec.json.decode(await self._api.get(kind.path(namespace), given), type=_Page)
+            found += [bytes(one) for one in page.items or ()]
+            more = page.metadata.continue_ or ""
+            if not more:
+                break
+        return found
+
+
+class _ListMeta(msgspec.Struct):
+    continue_: str | None = msgspec.field(default=None, name="continue")
+
+
+class _Page(msgspec.Struct):
+    items: list[msgspec.Raw] | None = None
+    metadata: _ListMeta = msgspec.field(default_factory=_ListMeta)
+
+
+def _put(fleet: KubeFleet, kind: type[KubeObject], raw: bytes) -> None:
+    try:
+        fleet.put(msgspec.json.decode(raw, type=kind))
+    except (msgspec.DecodeError, RecursionError) as error:
+        content: Any = json.loads(raw)
+        subject = subject_of(kind, str(at(content, "metadata.namespace")), str(at(content, "metadata.name")))
+        fleet.unreadable(subject, f"it cannot be read: {error}")
+
+
+@asynccontextmanager
+async def inspecting(kubeconfig: Path | None, context: str | None) -> AsyncIterator[Inspector]:
+    """A look at the cluster that a kubeconfig names. Raises KubeConfigError if it is not known how to reach it."""
+    access = find_access(kubeconfig, context)
+    async with KubeApi(access) as api:
+        yield Inspector(api, access.described)

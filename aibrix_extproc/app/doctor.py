@@ -1,0 +1,124 @@
+"""`aibrix-extproc doctor`: gathers what there is to look at, lets the checks look, says what it is doing."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+import yaml
+
+from aibrix_extproc.core.doctor import access_checks, fleet_checks
+from aibrix_extproc.core.doctor.diagnose import diagnose, named
+from aibrix_extproc.core.doctor.finding import Finding, Severity
+from aibrix_extproc.core.doctor.objects import Cluster, Thing, at, quantity, thing_of
+from aibrix_extproc.core.doctor.setup import Setup, gateways_of, setup_of
+from aibrix_extproc.core.doctor.workload_checks import container_of, setting
+from aibrix_extproc.settings import AdminSettings, KubernetesSettings, LimitSettings
+
+MAX_FILE_BYTES: Final = 64 * 1024 * 1024
+Say = Callable[[str], None]
+
+
+class DoctorError(Exception):
+    """Nothing can be looked at; one sentence that says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Where to look."""
+
+    kubeconfig: Path | None
+    context: str | None
+    namespace: str  # of the Gateway and of the processors
+    controller_namespace: str  # of Envoy Gateway
+
+
+def examine_files(files: Iterable[TextIO]) -> list[Finding]:
+    """The checks that need no running cluster, over manifests. Raises DoctorError for what is no YAML."""
+    things: list[Thing] = []
+    for file in files:
+        try:
+            documents = list(yaml.safe_load_all(file.read(MAX_FILE_BYTES)))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise DoctorError(f"{file.name} is not valid YAML: {error}") from error
+        for document in documents:
+            things += _things(document)
+    if not things:
+        raise DoctorError("there is no Kubernetes object in the files; give what `kubectl kustomize DIR` prints")
+    return diagnose(Cluster(tuple(things), live=False), LimitSettings().max_body_bytes)
+
+
+def _things(document: Any) -> Iterable[Thing]:
+    items = at(document, "items")
+    for one in items if isinstance(items, list) else [document]:
+        thing = thing_of(one) if isinstance(one, dict) else None
+        if thing is not None:
+            yield thing
+
+
+async def examine_cluster(wanted: Wanted, say: Say) -> list[Finding]:
+    """All checks over a live cluster. Raises DoctorError if it cannot be reached."""
+    try:
+        from aibrix_extproc.adapters.kube.inspect import inspecting
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "kubernetes":
+            raise
+        raise DoctorError("a live cluster needs an extra: pip install 'aibrix-extproc[kubernetes]'") from error
+    from aibrix_extproc.watched.errors import SourceError
+
+    try:
+        async with inspecting(wanted.kubeconfig, wanted.context) as inspector:
+            say(f"reading the namespace {wanted.namespace} by {inspector.described}")
+            cluster = await inspector.cluster(wanted.namespace, wanted.controller_namespace)
+            findings = diagnose(cluster, LimitSettings().max_body_bytes)
+            for gateway in gateways_of(cluster):
+                setup = setup_of(cluster, gateway, 0)
+                for deployment in setup.deployments():
+                    findings += await _examine_processors(inspector, setup, deployment, say)
+            return list(dict.fromkeys(findings))
+    except SourceError as error:
+        raise DoctorError(str(error)) from error
+
+
+async def _examine_processors(inspector: Any, setup: Setup, deployment: Thing, say: Say) -> list[Finding]:
+    """Permissions, engines and the processors' own words, as their settings have it."""
+    from aibrix_extproc.watched.errors import SourceError
+
+    found: list[Finding] = []
+    namespaces, selector = watched(deployment)
+    say(f"reading the engines of {', '.join(namespaces)}")
+    try:
+        remarks, endpoints = await inspector.fleet(namespaces, selector)
+        found += named("pods", fleet_checks.pods(remarks, endpoints, selector))
+    except SourceError as error:
+        found.append(Finding(Severity.NOTE, "Pod", "", f"engines could not be read: {error}", "allow list", "pods"))
+    account = (deployment.namespace, str(deployment.at("spec.template.spec.serviceAccountName") or "default"))
+    say(f"asking what the service account {account[1]} may do")
+    container = container_of(deployment)
+    wanted = access_checks.needed(
+        namespaces,
+        own=deployment.namespace,
+        pool=setting(container, "kubernetes", "inference_pool", "--inference-pool") is not None,
+        publishes=setting(container, "kubernetes", "publish_service", "--publish-service") is not None,
+    )
+    subject = f"ServiceAccount {account[0]}/{account[1]}"
+    try:
+        found += named("access", access_checks.denied(subject, await inspector.allowed(account, wanted)))
+    except SourceError as error:
+        notice = f"its rights could not be asked for: {error}"
+        fix = "run doctor as somebody who may create subjectaccessreviews"
+        found.append(Finding(Severity.NOTE, subject, "", notice, fix, "access"))
+    say("asking the processors what they see")
+    labels = setup.processor_services()[0].at("spec.selector") or {}
+    port = quantity(setting(container, "admin", "port", "--admin-port")) or AdminSettings().port
+    reports = await inspector.reports(deployment.namespace, labels, port)
+    return found + list(named("reports", fleet_checks.reports(reports)))
+
+
+def watched(deployment: Thing) -> tuple[tuple[str, ...], str]:
+    """Which namespaces and pods a processor's settings name."""
+    container = container_of(deployment)
+    given = setting(container, "kubernetes", "namespaces", "--namespace")
+    names = tuple(name for name in (given or deployment.namespace).split(",") if name)
+    selector = setting(container, "kubernetes", "pod_selector", "--pod-selector")
+    return names, selector or KubernetesSettings().pod_selector

@@ -1,0 +1,52 @@
+"""All checks in order, each finding with the name of the check that made it."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Final
+
+from aibrix_extproc.core.doctor import gateway_checks, policy_checks, route_checks, workload_checks
+from aibrix_extproc.core.doctor.finding import Finding, Severity
+from aibrix_extproc.core.doctor.objects import Cluster, quantity
+from aibrix_extproc.core.doctor.setup import Setup, gateways_of, setup_of
+
+Check = Callable[[Setup], Iterator[Finding]]
+CHECKS: Final[tuple[Check, ...]] = (
+    *gateway_checks.CHECKS, *route_checks.CHECKS, *policy_checks.CHECKS, *workload_checks.CHECKS,
+)  # fmt: skip
+
+
+def diagnose(cluster: Cluster, max_body_bytes: int) -> list[Finding]:
+    """What is wrong with each Gateway that has an external processor; the size holds where none is deployed."""
+    gateways = gateways_of(cluster)
+    found: list[Finding] = []
+    if not gateways:
+        found.append(Finding(
+            Severity.ERROR, "EnvoyExtensionPolicy", "spec.targetRefs",
+            "no extension policy with an external processor targets a Gateway that was read: nothing of ours is in the"
+            " path of any request",
+            "apply the manifests, or let doctor read the namespace of your Gateway", "gateway",
+        ))  # fmt: skip
+    for gateway in gateways:
+        setup = setup_of(cluster, gateway, max_body_bytes)
+        setup = replace(setup, max_body_bytes=_taken(setup, max_body_bytes))
+        for check in CHECKS:
+            found += named(check.__name__, check(setup))
+    for kind, why in cluster.unread.items():
+        notice = f"objects of this kind could not be read: {why}"
+        found.append(Finding(Severity.NOTE, kind, "", notice, "allow get and list on them", "read"))
+    return list(dict.fromkeys(found))
+
+
+def _taken(setup: Setup, default: int) -> int:
+    """The largest body that the deployed processors take."""
+    for deployment in setup.deployments():
+        container = workload_checks.container_of(deployment)
+        given = quantity(workload_checks.setting(container, "limits", "max_body_bytes", "--max-body-bytes"))
+        if given is not None:
+            return given
+    return default
+
+
+def named(check: str, findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Findings that say who found them."""
+    return (replace(one, check=check) for one in findings)

@@ -1,0 +1,76 @@
+"""Engines: pods with broken labels, and what the running processors say of their fleet."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from aibrix_extproc.core.doctor.finding import Finding, Severity
+from aibrix_extproc.core.doctor.objects import at, listed
+
+MAX_ENGINES: Final = 50  # of one report; the rest is counted
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one processor's admin port said, or why it said nothing."""
+
+    subject: str
+    health: Mapping[str, Any] = field(default_factory=dict)
+    fleet: Mapping[str, Any] = field(default_factory=dict)
+    error: str = ""
+
+
+def pods(remarks: Mapping[str, str], endpoints: int, selector: str) -> Iterator[Finding]:
+    """What reading the pods as the processor does has shown."""
+    if endpoints == 0:
+        yield Finding(
+            Severity.ERROR, f"Pods with {selector}", "metadata.labels",
+            "no pod of the namespaces looked at is an engine: every model is unknown",
+            "label vLLM's pods with model.aibrix.ai/name, or name their namespace",
+        )  # fmt: skip
+    for subject, why in remarks.items():
+        yield Finding(
+            Severity.WARNING, subject, "metadata", f"it is no engine, or not as it says: {why}",
+            "correct the label or annotation; docs/labels.md has their forms",
+        )  # fmt: skip
+
+
+def reports(found: Iterable[Report]) -> Iterator[Finding]:
+    """What the processors know and cannot reach."""
+    engines: dict[tuple[str, str, str], set[str]] = {}
+    for report in found:
+        if report.error:
+            yield Finding(
+                Severity.NOTE, report.subject, "", f"its admin port could not be asked: {report.error}",
+                "allow get on pods/proxy, and the API server in the NetworkPolicy; or ask it by kubectl port-forward",
+            )  # fmt: skip
+            continue
+        yield from _health(report)
+        for one in listed(report.fleet, "endpoints"):
+            health, detail = str(at(one, "health")), str(at(one, "detail") or "")
+            if health not in ("ready", "draining"):
+                engines.setdefault((str(at(one, "name")), health, detail), set()).add(report.subject)
+    for (name, health, detail), seen in sorted(engines.items())[:MAX_ENGINES]:
+        refused = any(number in detail for number in ("401", "403"))
+        yield Finding(
+            Severity.WARNING, f"engine {name}", "",
+            f"{len(seen)} processor(s) see it {health}: {detail or 'no reason'}",
+            "set the key that the engine wants: engine_api_key" if refused
+            else "see the engine's log, its port label, and whether a NetworkPolicy keeps the processor out",
+        )  # fmt: skip
+    if len(engines) > MAX_ENGINES:
+        yield Finding(Severity.NOTE, "engines", "", f"{len(engines) - MAX_ENGINES} more are not ready", "see /fleet")
+
+
+def _health(report: Report) -> Iterator[Finding]:
+    if not report.health.get("ready"):
+        why = "draining" if report.health.get("draining") else "it does not know its fleet or its keys yet"
+        yield Finding(
+            Severity.WARNING, report.subject, "/readyz", f"it is not ready: {why}", "see its log for what it waits for"
+        )
+    for name, source in (report.health.get("sources") or {}).items():
+        if not at(source, "ok"):
+            yield Finding(
+                Severity.ERROR, report.subject, f"/readyz sources.{name}",
+                f"the fleet is no longer kept up to date: {at(source, 'error')}", "correct what the message names",
+            )  # fmt: skip

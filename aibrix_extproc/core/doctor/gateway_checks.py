@@ -1,0 +1,154 @@
+"""Envoy Gateway itself, the Gateway, and the Envoy behind it."""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from aibrix_extproc.core.doctor.finding import Finding, Severity
+from aibrix_extproc.core.doctor.objects import Thing, at, condition, listed, seconds
+from aibrix_extproc.core.doctor.setup import Setup
+
+CONTROLLER: Final = "gateway.envoyproxy.io/gatewayclass-controller"
+OLDEST: Final = (1, 7)
+LONG_DRAIN: Final = 600.0
+_VERSION: Final = re.compile(r":v?(\d+)\.(\d+)")
+_LUA_ON: Final = re.compile(r"^\s*enableLua:\s*true\s*$", re.MULTILINE)
+
+
+def gateway_class(setup: Setup) -> Iterator[Finding]:
+    """The Gateway is Envoy Gateway's, and its class is accepted."""
+    name = setup.gateway.at("spec.gatewayClassName")
+    found = setup.cluster.find("GatewayClass", "", str(name))
+    if found is None:
+        if setup.cluster.knows("GatewayClass"):
+            yield Finding(
+                Severity.ERROR, setup.gateway.subject, "spec.gatewayClassName",
+                f"there is no GatewayClass {name}: nobody runs an Envoy for this Gateway",
+                "apply the manifests' GatewayClass, or name that of your Envoy Gateway",
+            )  # fmt: skip
+        return
+    if found.at("spec.controllerName") != CONTROLLER:
+        yield Finding(
+            Severity.ERROR, found.subject, "spec.controllerName",
+            "another controller than Envoy Gateway serves it, and ignores our policies: no request reaches an engine",
+            f"use a GatewayClass of {CONTROLLER}",
+        )  # fmt: skip
+
+
+def conditions(setup: Setup) -> Iterator[Finding]:
+    """The controller has accepted and programmed everything."""
+    if not setup.cluster.live:
+        return
+    for kind in ("Accepted", "Programmed"):
+        yield from _unmet(setup.gateway, setup.gateway.items("status.conditions"), kind, "status.conditions")
+    for route in setup.routes:
+        for parent in route.items("status.parents"):
+            if at(parent, "parentRef.name") == setup.gateway.name:
+                for kind in ("Accepted", "ResolvedRefs"):
+                    yield from _unmet(route, listed(parent, "conditions"), kind, "status.parents")
+    for kind in ("EnvoyExtensionPolicy", "ClientTrafficPolicy", "BackendTrafficPolicy"):
+        for policy in (*setup.on_gateway(kind), *(one for one, _ in setup.on_routes(kind))):
+            yield from _policy(policy)
+
+
+def _policy(policy: Thing) -> Iterator[Finding]:
+    ancestors = policy.items("status.ancestors")
+    if not ancestors:
+        yield Finding(
+            Severity.ERROR, policy.subject, "status.ancestors", "no controller has looked at it: it has no effect",
+            "see that Envoy Gateway runs and watches this namespace",
+        )  # fmt: skip
+    for ancestor in ancestors:
+        found = listed(ancestor, "conditions")
+        yield from _unmet(policy, found, "Accepted", "status.ancestors")
+        overridden = condition(found, "Overridden")
+        if overridden is not None and overridden.get("status") == "True":
+            yield Finding(
+                Severity.ERROR, policy.subject, "status.ancestors",
+                f"another policy overrides it: {overridden.get('message', '')}",
+                "remove the other policy, or repeat in it what this one says: a route's replaces the Gateway's whole",
+            )  # fmt: skip
+
+
+def _unmet(thing: Thing, found: list[object], kind: str, field: str) -> Iterator[Finding]:
+    one = condition(found, kind)
+    if one is None or one.get("status") != "True":
+        why = f"{one.get('reason')}: {one.get('message')}" if one is not None else "no controller has said so yet"
+        yield Finding(
+            Severity.ERROR, thing.subject, field, f"it is not {kind} ({why})",
+            "correct what the message names; until then Envoy answers 404 or 500, or ignores the policy",
+        )  # fmt: skip
+
+
+def version(setup: Setup) -> Iterator[Finding]:
+    """Envoy Gateway is new enough."""
+    controllers = [one for one in setup.cluster.all("Deployment") if one.name == "envoy-gateway"]
+    if not controllers and setup.cluster.live:
+        yield Finding(
+            Severity.NOTE, "Deployment envoy-gateway-system/envoy-gateway", "",
+            "Envoy Gateway's own Deployment was not found or may not be read, so its version is not known",
+            f"see that it is {OLDEST[0]}.{OLDEST[1]} or newer",
+        )  # fmt: skip
+    for one in controllers:
+        image = str(at((one.items("spec.template.spec.containers") or [{}])[0], "image") or "")
+        found = _VERSION.search(image)
+        if found is not None and (int(found[1]), int(found[2])) < OLDEST:
+            yield Finding(
+                Severity.ERROR, one.subject, "spec.template.spec.containers[0].image",
+                f"{image} is older than {OLDEST[0]}.{OLDEST[1]}: its Envoy does not show us its own errors, so clients"
+                " get plain text",
+                f"upgrade Envoy Gateway to {OLDEST[0]}.{OLDEST[1]} or newer",
+            )  # fmt: skip
+
+
+def lua_switch(setup: Setup) -> Iterator[Finding]:
+    """A Lua policy needs Envoy Gateway's switch."""
+    scripted = [one for one in setup.on_gateway("EnvoyExtensionPolicy") if one.items("spec.lua")]
+    configs = [one for one in setup.cluster.all("ConfigMap") if one.name == "envoy-gateway-config"]
+    for policy in scripted:
+        for config in configs:
+            if not _LUA_ON.search("\n".join(str(text) for text in config.mapping("data").values())):
+                yield Finding(
+                    Severity.ERROR, policy.subject, "spec.lua",
+                    f"{config.subject} does not switch Lua on, which makes the whole policy invalid: every request 500",
+                    "set extensionApis.enableLua: true there and restart Envoy Gateway, or drop the metering component",
+                )  # fmt: skip
+
+
+def envoy_proxy(setup: Setup) -> Iterator[Finding]:
+    """Old listeners live long enough for generations."""
+    proxy = _proxy_of(setup)
+    if proxy is None:
+        yield Finding(
+            Severity.WARNING, setup.gateway.subject, "spec.infrastructure.parametersRef",
+            "no EnvoyProxy is set: a change of a filter cuts every stream that is older than 60 s",
+            "refer to an EnvoyProxy with shutdown.drainTimeout of an hour",
+        )  # fmt: skip
+        return
+    drain = seconds(proxy.at("spec.shutdown.drainTimeout"))
+    if drain is None or drain < LONG_DRAIN:
+        yield Finding(
+            Severity.WARNING, proxy.subject, "spec.shutdown.drainTimeout",
+            f"streams longer than {drain or 60.0:g} s are cut when a filter changes or Envoy is rolled",
+            "set it to your longest generation, such as 1h",
+        )  # fmt: skip
+    if proxy.at("spec.routingType") == "Service":
+        yield Finding(
+            Severity.ERROR, proxy.subject, "spec.routingType",
+            "Envoy knows Services only, so no picked engine is known to it: every request is 503",
+            "remove it, or set Endpoint",
+        )  # fmt: skip
+
+
+def _proxy_of(setup: Setup) -> Thing | None:
+    own = setup.gateway.at("spec.infrastructure.parametersRef")
+    if own is not None:
+        return setup.cluster.find("EnvoyProxy", setup.gateway.namespace, str(at(own, "name")))
+    parent = setup.cluster.find("GatewayClass", "", str(setup.gateway.at("spec.gatewayClassName")))
+    ref = parent.at("spec.parametersRef") if parent is not None else None
+    if ref is None:
+        return None
+    return setup.cluster.find("EnvoyProxy", str(at(ref, "namespace") or ""), str(at(ref, "name")))
+
+
+CHECKS: Final = (gateway_class, conditions, version, lua_switch, envoy_proxy)

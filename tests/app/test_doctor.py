@@ -1,0 +1,194 @@
+"""`doctor` as it is used: over files, and over an API that answers as a cluster with the shipped manifests does."""
+
+import asyncio
+import contextlib
+import io
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from aiohttp import web
+
+from aibrix_extproc.app.doctor import DoctorError, Wanted, examine_cluster, examine_files
+from aibrix_extproc.cli.main import main
+from tests.core.doctor.test_doctor import controller, manifests, of_live
+
+OWN = "aibrix-system"
+PLURALS = {
+    "gatewayclasses": "GatewayClass", "gateways": "Gateway", "httproutes": "HTTPRoute", "envoyproxies": "EnvoyProxy",
+    "httproutefilters": "HTTPRouteFilter", "envoyextensionpolicies": "EnvoyExtensionPolicy",
+    "clienttrafficpolicies": "ClientTrafficPolicy", "backendtrafficpolicies": "BackendTrafficPolicy",
+    "services": "Service", "endpointslices": "EndpointSlice", "deployments": "Deployment", "configmaps": "ConfigMap",
+    "horizontalpodautoscalers": "HorizontalPodAutoscaler", "pods": "Pod", "modeladapters": "ModelAdapter",
+}  # fmt: skip
+
+
+def pod(name: str, labels: dict[str, str]) -> dict[str, Any]:
+    return {
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": OWN, "uid": name, "labels": labels},
+        "status": {"podIP": "10.0.0.1", "phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
+    }
+
+
+class Api:
+    """Lists, reviews and proxied pods; what a test changes is public."""
+
+    def __init__(self) -> None:
+        self.objects = [
+            *of_live(controller("v1.9.1")),
+            pod("vllm-0", {"model.aibrix.ai/name": "llama", "model.aibrix.ai/port": "8000"}),
+            pod("aibrix-extproc-1", {"app.kubernetes.io/name": "aibrix-extproc"}),
+        ]
+        self.denied: set[str] = set()  # kinds that the service account may not touch
+        self.unreadable: set[str] = set()  # plurals that we may not list
+        self.health: dict[str, Any] = {"ready": True, "sources": {"kubernetes": {"ok": True}}}
+        self.endpoints: list[dict[str, str]] = []
+        self.methods: set[str] = set()
+
+    @contextlib.asynccontextmanager
+    async def serving(self, directory: Path) -> AsyncIterator[Path]:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._answer)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        config = directory / "kubeconfig"
+        server = {"server": f"http://127.0.0.1:{runner.addresses[0][1]}"}
+        config.write_text(yaml.safe_dump({
+            "apiVersion": "v1", "kind": "Config", "current-context": "c",
+            "clusters": [{"name": "k", "cluster": server}], "users": [{"name": "u", "user": {}}],
+            "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
+        }))  # fmt: skip
+        try:
+            yield config
+        finally:
+            await runner.cleanup()
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        self.methods.add(request.method)
+        path = request.path
+        if path.endswith("/subjectaccessreviews"):
+            asked = (await request.json())["spec"]["resourceAttributes"]
+            return web.json_response({"status": {"allowed": asked["resource"] not in self.denied}}, status=201)
+        if path.endswith("/proxy/fleet"):
+            return web.json_response({"endpoints": self.endpoints})
+        if path.endswith("/proxy/readyz"):
+            return web.json_response(self.health, status=200 if self.health["ready"] else 503)
+        plural = path.rpartition("/")[2]
+        if plural in self.unreadable:
+            return web.json_response({"message": f"{plural} is forbidden", "code": 403}, status=403)
+        return web.json_response({"metadata": {}, "items": list(self._items(path, plural, request))})
+
+    def _items(self, path: str, plural: str, request: web.Request) -> Any:
+        parts = path.split("/")
+        namespace = parts[parts.index("namespaces") + 1] if "namespaces" in parts else None
+        name, _, value = request.query.get("labelSelector", "").partition("=")
+        for one in self.objects:
+            labels = one["metadata"].get("labels", {})
+            if one["kind"] != PLURALS[plural] or namespace not in (None, one["metadata"].get("namespace")):
+                continue
+            if not name or (name in labels and value in ("", labels[name])):
+                yield {key: inner for key, inner in one.items() if key != "kind"}  # lists name no kinds
+
+
+async def examined(api: Api, directory: Path) -> list[tuple[str, str, str]]:
+    said: list[str] = []
+    async with api.serving(directory) as kubeconfig:
+        found = await examine_cluster(Wanted(kubeconfig, None, OWN, "envoy-gateway-system"), said.append)
+    assert said
+    return [(one.check, one.severity.value, one.subject) for one in found]
+
+
+async def test_doctor_finds_nothing_in_a_good_cluster_and_writes_nothing(tmp_path: Path) -> None:
+    api = Api()
+    assert await examined(api, tmp_path) == []
+    assert api.methods == {"GET", "POST"}  # reviews are asked by POST
+
+
+async def test_doctor_tells_of_missing_rights_broken_pods_and_silent_engines(tmp_path: Path) -> None:
+    api = Api()
+    api.denied = {"endpointslices"}
+    labels = {"model.aibrix.ai/name": "llama", "model.aibrix.ai/port": "99999"}
+    api.objects.append(pod("vllm-1", labels))
+    api.endpoints = [{"name": "vllm-0", "health": "unreachable", "detail": "refused"}]
+    for one in api.objects:
+        if one["kind"] == "Deployment" and one["metadata"]["name"] == "aibrix-extproc":
+            one["spec"]["template"]["spec"]["containers"][0]["args"] += ["--publish-service", "aibrix-engines"]
+    assert await examined(api, tmp_path) == [
+        ("pods", "warning", f"Pod {OWN}/vllm-1"),
+        ("access", "error", f"ServiceAccount {OWN}/aibrix-extproc"),
+        ("reports", "warning", "engine vllm-0"),
+    ]
+
+
+async def test_doctor_that_may_not_list_a_kind_says_so(tmp_path: Path) -> None:
+    api = Api()
+    api.unreadable = {"services"}
+    assert ("read", "note", "Service") in await examined(api, tmp_path)
+
+
+async def test_doctor_says_which_processor_is_not_ready(tmp_path: Path) -> None:
+    api = Api()
+    api.health = {"ready": False}
+    assert await examined(api, tmp_path) == [("reports", "warning", f"Pod {OWN}/aibrix-extproc-1")]
+
+
+async def test_doctor_without_an_api_server_says_that_it_cannot_be_reached(tmp_path: Path) -> None:
+    async with Api().serving(tmp_path) as kubeconfig:
+        pass
+    with pytest.raises(DoctorError, match="cannot be reached"):
+        await examine_cluster(Wanted(kubeconfig, None, OWN, "envoy-gateway-system"), lambda _: None)
+
+
+def test_doctor_over_files_that_hold_no_object_says_what_to_give() -> None:
+    with pytest.raises(DoctorError, match="kubectl kustomize"):
+        examine_files([io.StringIO("# nothing")])
+    broken = io.StringIO("a: [")
+    broken.name = "broken.yaml"
+    with pytest.raises(DoctorError, match=r"broken\.yaml is not valid YAML"):
+        examine_files([broken])
+
+
+def test_doctor_command_over_files_exits_by_what_it_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
+    good.write_text(yaml.safe_dump_all(manifests()))
+    bad.write_text(yaml.safe_dump_all([one for one in manifests() if one["kind"] != "ClientTrafficPolicy"]))
+    assert main(["doctor", "--files", str(good)]) == 0
+    assert "Nothing is wrong" in capsys.readouterr().out
+    assert main(["doctor", "--files", str(bad), "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["ok"] is False
+    assert set(report["findings"][0]) == {"severity", "subject", "field", "notice", "fix", "check"}
+    assert main(["doctor", "--files", str(bad)]) == 1
+    shown = capsys.readouterr().out
+    assert shown.startswith("ERROR ")
+    assert "fix: " in shown
+    monkeypatch.setattr("sys.stdin", io.StringIO(good.read_text()))
+    assert main(["doctor", "--files", "-"]) == 0
+
+
+@pytest.mark.parametrize("arguments", [["--files", "/nowhere/x.yaml"], ["--kubeconfig", "/nowhere/config"]])
+def test_doctor_command_that_cannot_look_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", *arguments]) == 2
+    assert "/nowhere" in capsys.readouterr().err
+
+
+def test_doctor_command_lets_warnings_fail_if_it_is_strict(tmp_path: Path) -> None:
+    warned = tmp_path / "warned.yaml"
+    warned.write_text(yaml.safe_dump_all([one for one in manifests() if one["kind"] != "HorizontalPodAutoscaler"]))
+    assert main(["doctor", "--files", str(warned)]) == 0
+    assert main(["doctor", "--files", str(warned), "--strict"]) == 1
+
+
+def test_doctor_takes_namespaces_from_the_deployed_settings(tmp_path: Path) -> None:
+    api = Api()
+    for one in api.objects:
+        if one["kind"] == "Deployment" and one["metadata"]["name"] == "aibrix-extproc":
+            one["spec"]["template"]["spec"]["containers"][0]["args"] += ["--namespace", "llm", "--namespace=other"]
+    assert ("pods", "error", "Pods with model.aibrix.ai/name") in asyncio.run(examined(api, tmp_path))

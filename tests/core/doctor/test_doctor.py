@@ -1,0 +1,293 @@
+"""The shipped manifests are sound, and each thing that can be broken in them is found by its check."""
+
+import copy
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from aibrix_extproc.core.doctor.access_checks import Permission, denied, needed
+from aibrix_extproc.core.doctor.diagnose import diagnose
+from aibrix_extproc.core.doctor.finding import Finding, Severity
+from aibrix_extproc.core.doctor.fleet_checks import Report, pods, reports
+from aibrix_extproc.core.doctor.objects import Cluster, quantity, seconds, thing_of
+
+BASE = Path(__file__).parents[3] / "manifests" / "base"
+MIB = 1024 * 1024
+GONE = object()
+
+
+@functools.cache
+def read() -> list[dict[str, Any]]:
+    names = yaml.safe_load((BASE / "kustomization.yaml").read_text())["resources"]
+    return [one for name in names for one in yaml.safe_load_all((BASE / name).read_text()) if one]
+
+
+def manifests() -> list[dict[str, Any]]:
+    return copy.deepcopy(read())
+
+
+def examined(objects: list[dict[str, Any]], *, live: bool = False) -> list[Finding]:
+    things = tuple(thing for one in objects if (thing := thing_of(one)) is not None)
+    return diagnose(Cluster(things, live=live), 50 * MIB)
+
+
+def changed(kind: str, path: str, value: object) -> list[dict[str, Any]]:
+    """The manifests with one field of the first object of a kind set, or removed."""
+    objects = manifests()
+    target: Any = next(one for one in objects if one["kind"] == kind)
+    *way, last = [int(part) if part.isdigit() else part for part in path.split(".")]
+    for part in way:
+        target = target[part]
+    if value is GONE:
+        del target[last]
+    else:
+        target[last] = value
+    return objects
+
+
+def test_doctor_finds_nothing_in_the_shipped_manifests() -> None:
+    assert examined(manifests()) == []
+
+
+EXT = "spec.extProc.0"
+E, W = Severity.ERROR, Severity.WARNING
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "value", "check", "severity"),
+    [
+        ("EnvoyExtensionPolicy", f"{EXT}.failOpen", GONE, "processor", E),
+        ("EnvoyExtensionPolicy", f"{EXT}.messageTimeout", GONE, "processor", W),
+        ("EnvoyExtensionPolicy", f"{EXT}.messageTimeout", "0s", "processor", E),
+        ("EnvoyExtensionPolicy", f"{EXT}.processingMode.allowModeOverride", False, "processor", E),
+        ("EnvoyExtensionPolicy", f"{EXT}.processingMode.request.body", "Streamed", "processor", E),
+        ("EnvoyExtensionPolicy", f"{EXT}.processingMode.response", GONE, "processor", E),
+        ("EnvoyExtensionPolicy", f"{EXT}.processingMode.response.body", "Streamed", "processor", W),
+        ("EnvoyExtensionPolicy", f"{EXT}.processingMode.response.attributes", ["request.id"], "processor", E),
+        ("EnvoyExtensionPolicy", f"{EXT}.metadata", GONE, "processor", W),
+        ("EnvoyExtensionPolicy", f"{EXT}.backendSettings.circuitBreaker", GONE, "processor_backend", W),
+        ("EnvoyExtensionPolicy", f"{EXT}.backendSettings.healthCheck", GONE, "processor_backend", W),
+        ("EnvoyExtensionPolicy", f"{EXT}.backendSettings.retry", {"numRetries": 2}, "processor_backend", W),
+        ("EnvoyExtensionPolicy", f"{EXT}.backendRefs.0.name", "other", "deployed", E),
+        ("EnvoyExtensionPolicy", "spec.targetRefs.0.name", "other", "gateway", E),
+        ("EnvoyExtensionPolicy", "spec.lua", [{"type": "Inline"}], "metering", Severity.NOTE),
+        ("ClientTrafficPolicy", "spec.targetRefs.0.name", "other", "early_removal", E),
+        ("ClientTrafficPolicy", "spec.headers.earlyRequestHeaders.remove.0", "x-other", "early_removal", E),
+        ("ClientTrafficPolicy", "spec.headers.earlyRequestHeaders.remove.3", "x-other", "early_removal", W),
+        ("ClientTrafficPolicy", "spec.connection.bufferLimit", GONE, "client_limits", E),
+        ("ClientTrafficPolicy", "spec.connection.bufferLimit", "4Mi", "client_limits", W),
+        ("ClientTrafficPolicy", "spec.http2.initialStreamWindowSize", GONE, "client_limits", E),
+        ("ClientTrafficPolicy", "spec.timeout.http.streamIdleTimeout", "30s", "client_limits", W),
+        ("ClientTrafficPolicy", "spec.timeout.http.requestReceivedTimeout", "5s", "client_limits", W),
+        ("ClientTrafficPolicy", "spec.path.escapedSlashesAction", "UnescapeAndForward", "client_limits", W),
+        ("BackendTrafficPolicy", "spec.targetRefs.0.name", "other", "backend_traffic", E),
+        ("BackendTrafficPolicy", "spec.loadBalancer.endpointOverride", GONE, "backend_traffic", E),
+        ("BackendTrafficPolicy", "spec.healthCheck.panicThreshold", 50, "backend_traffic", E),
+        ("BackendTrafficPolicy", "spec.retry", GONE, "backend_traffic", W),
+        ("BackendTrafficPolicy", "spec.retry.numRetries", 7, "backend_traffic", W),
+        ("BackendTrafficPolicy", "spec.retry.perRetry.timeout", "60s", "backend_traffic", E),
+        ("BackendTrafficPolicy", "spec.timeout.http.streamIdleTimeout", "15s", "backend_traffic", W),
+        ("BackendTrafficPolicy", "spec.circuitBreaker.maxParallelRequests", GONE, "backend_traffic", W),
+        ("BackendTrafficPolicy", "spec.responseOverride", [{"match": {}}], "backend_traffic", W),
+        ("BackendTrafficPolicy", "spec.compression", [{"type": "Gzip"}], "backend_traffic", W),
+        ("BackendTrafficPolicy", "spec.routingType", "Service", "backend_traffic", E),
+        ("HTTPRoute", "spec.rules.0.matches", [{"path": {"value": "/"}}], "placed_rule", E),
+        ("HTTPRoute", "spec.rules.0.timeouts", {"request": "60s"}, "timeouts", W),
+        ("HTTPRoute", "spec.rules.0.timeouts", {"request": "0s", "backendRequest": "5s"}, "timeouts", E),
+        ("HTTPRoute", "spec.rules.0.retry", {"attempts": 1}, "timeouts", W),
+        ("HTTPRoute", "spec.rules.0.backendRefs.0.name", "other", "backends", E),
+        ("HTTPRoute", "spec.rules.0.backendRefs.0.filters", [{"type": "RequestHeaderModifier"}], "backends", E),
+        ("HTTPRoute", "spec.rules.1.filters", [], "catch_all", E),
+        ("HTTPRoute", "spec.rules.0.filters",
+         [{"type": "RequestHeaderModifier", "requestHeaderModifier": {"remove": ["X-Gateway-Destination-Endpoint"]}}],
+         "header_survives", E),
+        ("HTTPRouteFilter", "spec.directResponse.contentType", "text/plain", "catch_all", W),
+        ("EnvoyProxy", "spec.shutdown", GONE, "envoy_proxy", W),
+        ("EnvoyProxy", "spec.routingType", "Service", "envoy_proxy", E),
+        ("Gateway", "spec.infrastructure", GONE, "envoy_proxy", W),
+        ("GatewayClass", "spec.controllerName", "example.net/other", "gateway_class", E),
+        ("Deployment", "spec.template.spec.terminationGracePeriodSeconds", 30, "deployed", W),
+        ("Deployment", "spec.template.spec.containers.0.env", [], "deployed", E),
+        ("Deployment", "spec.template.spec.containers.0.args", ["serve", "--metering"], "metering", E),
+        ("HorizontalPodAutoscaler", "spec.minReplicas", 1, "deployed", W),
+    ],
+)  # fmt: skip
+def test_doctor_finds_a_broken_field(kind: str, path: str, value: object, check: str, severity: Severity) -> None:
+    found = examined(changed(kind, path, value))
+    assert (check, severity) in {(one.check, one.severity) for one in found}, found
+    assert all(one.notice and one.fix and one.subject for one in found)
+
+
+def test_doctor_holds_buffer_limits_against_the_deployed_size() -> None:
+    objects = changed(
+        "Deployment", "spec.template.spec.containers.0.args", ["serve", "--max-body-bytes", str(200 * MIB)]
+    )
+    assert {one.field for one in examined(objects) if one.check == "client_limits"} == {
+        "spec.connection.bufferLimit", "spec.http2.initialStreamWindowSize",
+    }  # fmt: skip
+
+
+def test_doctor_finds_a_route_policy_that_takes_the_processor_away() -> None:
+    policy = {
+        "kind": "EnvoyExtensionPolicy",
+        "metadata": {"name": "own", "namespace": "aibrix-system"},
+        "spec": {"targetRefs": [{"kind": "HTTPRoute", "name": "aibrix-extproc"}]},
+    }
+    assert [one.check for one in examined([*manifests(), policy])] == ["overrides"]
+
+
+def accepted() -> Iterator[dict[str, Any]]:
+    """The manifests with the status that controllers give them."""
+    good = [{"type": kind, "status": "True"} for kind in ("Accepted", "Programmed", "ResolvedRefs")]
+    for one in manifests():
+        if one["kind"] == "HTTPRoute":
+            yield {**one, "status": {"parents": [{"parentRef": {"name": "aibrix-extproc"}, "conditions": good}]}}
+        elif one["kind"].endswith("Policy"):
+            yield {**one, "status": {"ancestors": [{"conditions": copy.deepcopy(good)}]}}
+        else:
+            yield {**one, "status": {"conditions": good, "readyReplicas": 2}}
+
+
+def of_live(*more: dict[str, Any]) -> list[dict[str, Any]]:
+    slice_ = {
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": "aibrix-engines-1",
+            "namespace": "aibrix-system",
+            "labels": {
+                "kubernetes.io/service-name": "aibrix-engines",
+                "endpointslice.kubernetes.io/managed-by": "aibrix-extproc",
+            },
+        },
+        "endpoints": [{"addresses": ["10.1.1.1"], "conditions": {"ready": False}}],
+    }
+    return [*accepted(), slice_, *more]
+
+
+def controller(tag: str) -> dict[str, Any]:
+    return {
+        "kind": "Deployment",
+        "metadata": {"name": "envoy-gateway", "namespace": "envoy-gateway-system"},
+        "spec": {"template": {"spec": {"containers": [{"image": f"docker.io/envoyproxy/gateway:{tag}"}]}}},
+    }
+
+
+def test_doctor_finds_nothing_in_a_good_cluster() -> None:
+    assert examined(of_live(controller("v1.9.1")), live=True) == []
+
+
+def test_doctor_finds_an_envoy_gateway_that_is_too_old() -> None:
+    assert [one.check for one in examined(of_live(controller("v1.6.2")), live=True)] == ["version"]
+
+
+def test_doctor_finds_lua_that_is_not_switched_on() -> None:
+    objects = of_live(controller("v1.9.1"))
+    for one in objects:
+        if one["kind"] == "EnvoyExtensionPolicy":
+            one["spec"]["lua"] = [{"type": "Inline"}]
+    config: dict[str, Any] = {
+        "kind": "ConfigMap",
+        "metadata": {"name": "envoy-gateway-config", "namespace": "envoy-gateway-system"},
+        "data": {"envoy-gateway.yaml": "extensionApis:\n  enableBackend: true\n"},
+    }
+    assert "lua_switch" in {one.check for one in examined([*objects, config], live=True)}
+    config["data"]["envoy-gateway.yaml"] = "extensionApis:\n  enableLua: true\n"
+    assert "lua_switch" not in {one.check for one in examined([*objects, config], live=True)}
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        ({"type": "Accepted", "status": "False", "reason": "Invalid", "message": "no ready endpoints"}, "no ready"),
+        ({"type": "Overridden", "status": "True", "message": "by the route own"}, "by the route own"),
+    ],
+)
+def test_doctor_tells_what_the_controller_says_of_a_policy(status: dict[str, str], words: str) -> None:
+    objects = of_live(controller("v1.9.1"))
+    policy = next(one for one in objects if one["kind"] == "ClientTrafficPolicy")
+    conditions = policy["status"]["ancestors"][0]["conditions"]
+    conditions[:] = [one for one in conditions if one["type"] != status["type"]] + [status]
+    found = [one for one in examined(objects, live=True) if one.check == "conditions"]
+    assert len(found) == 1
+    assert words in found[0].notice
+
+
+def test_doctor_finds_engines_that_are_not_published_or_published_as_ready() -> None:
+    objects = of_live(controller("v1.9.1"))
+    slice_ = next(one for one in objects if one["kind"] == "EndpointSlice")
+    slice_["endpoints"][0]["conditions"] = {"ready": True}
+    assert [one.check for one in examined(objects, live=True)] == ["backends"]
+    slice_["endpoints"] = []
+    assert ["no endpoints are published" in one.notice for one in examined(objects, live=True)] == [True]
+
+
+def every_path(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    if way:
+        yield way
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from every_path(inner, (*way, key))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("value", [None, 1, "x", [1], {"a": 1}], ids=repr)
+def test_doctor_never_raises_whatever_any_field_holds(value: object) -> None:
+    objects = of_live(controller("v1.9.1"))
+    for index, one in enumerate(objects):
+        for *way, last in every_path(one):
+            bent = copy.deepcopy(one)
+            target: Any = bent
+            for part in way:
+                target = target[part]
+            target[last] = value
+            examined([*objects[:index], bent, *objects[index + 1 :]], live=True)
+
+
+def test_pods_without_engines_and_remarks_are_findings() -> None:
+    assert [one.severity for one in pods({}, 0, "model.aibrix.ai/name")] == [E]
+    assert [one.subject for one in pods({"Pod llm/a": "port"}, 2, "model.aibrix.ai/name")] == ["Pod llm/a"]
+
+
+def test_reports_gather_what_several_processors_say_of_one_engine() -> None:
+    fleet = {"endpoints": [
+        {"name": "llm/vllm-0", "health": "unreachable", "detail": "connection refused"},
+        {"name": "llm/vllm-1", "health": "not_ready", "detail": "the engine answered 401 to GET /v1/models"},
+        {"name": "llm/vllm-2", "health": "ready", "detail": ""},
+    ]}  # fmt: skip
+    good = {"ready": True, "sources": {"kubernetes": {"ok": True}}}
+    found = list(reports([Report("Pod a/1", good, fleet), Report("Pod a/2", good, fleet)]))
+    assert [one.subject for one in found] == ["engine llm/vllm-0", "engine llm/vllm-1"]
+    assert "2 processor(s)" in found[0].notice
+    assert "engine_api_key" in found[1].fix
+
+
+def test_reports_tell_of_processors_that_are_stale_or_silent() -> None:
+    stale = {"ready": True, "sources": {"kubernetes": {"ok": False, "error": "pods: not allowed"}}}
+    found = list(reports([Report("Pod a/1", stale, {}), Report("Pod a/2", error="forbidden")]))
+    assert [(one.severity, one.subject) for one in found] == [(E, "Pod a/1"), (Severity.NOTE, "Pod a/2")]
+
+
+def test_denied_names_the_missing_rule_once_for_each_kind() -> None:
+    wanted = needed(("llm",), own="aibrix-system", pool=False, publishes=True)
+    found = list(denied("ServiceAccount a/b", {one: one.resource not in ("pods", "leases") for one in wanted}))
+    assert [(one.field, one.severity) for one in found] == [("pods", E), ("leases.coordination.k8s.io", E)]
+    assert 'verbs: ["get", "list", "watch"]' in found[0].fix
+    assert Permission("create", "discovery.k8s.io", "endpointslices", "aibrix-system") in wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("0s", 0), ("1h30m", 5400), ("500ms", 0.5), ("15s", 15), ("", None), ("5", None), (5, None), ("1d", None)],
+)
+def test_seconds_reads_durations_of_the_gateway_api(text: object, value: float | None) -> None:
+    assert seconds(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("50Mi", 50 * MIB), (1000, 1000), ("1k", 1000), ("x", None), (None, None), (True, None)]
+)
+def test_quantity_reads_numbers_of_kubernetes(text: object, value: int | None) -> None:
+    assert quantity(text) == value
