@@ -4,7 +4,7 @@ BIN := .venv/bin
 ARGS ?=
 KUBE_TOOLS ?= $(HOME)/.cache/aibrix-extproc/kube-tools
 
-.PHONY: help run test fuzz test-kubernetes kube-tools fix lint types unit bench soak reference conformance test-sdks clean
+.PHONY: help run test fuzz test-kubernetes kube-tools fix lint types unit bench soak churn reference conformance test-sdks clean
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -55,6 +55,9 @@ bench: .venv/.done ## measure against plain Envoy and write docs/benchmarks.md
 
 soak: .venv/.done ## an hour of mixed traffic at 60 % of capacity; write docs/soak.md (ARGS="--minutes 5")
 	$(BIN)/python -m benchmarks.soak $(ARGS)
+
+churn: .venv/.done ## a thousand pods that come and go under load, then no API server; write docs/churn.md
+	$(BIN)/python -m benchmarks.churn $(ARGS)
 
 reference: .venv/.done ## write the generated reference pages and copies
 	$(BIN)/aibrix-extproc reference --write

@@ -30,6 +30,7 @@ from aibrix_extproc.adapters.fleetfile.parse import parse_flag
 from aibrix_extproc.adapters.fleetfile.source import FlagSource, FleetFile
 from aibrix_extproc.adapters.http.admin import AdminServer
 from aibrix_extproc.adapters.telemetry import logs, metrics
+from aibrix_extproc.adapters.telemetry.loop_delay import watch_loop
 from aibrix_extproc.app.answers import Answers
 from aibrix_extproc.app.desk import GatewayDesk
 from aibrix_extproc.app.fleet_store import FleetStore
@@ -219,6 +220,7 @@ class Gateway:
                 if self._certificate is not None:
                     running.append(tasks.create_task(self._certificate.run()))
                 running.append(tasks.create_task(self._poll()))
+                running.append(tasks.create_task(watch_loop(self._metrics.late)))
                 running.append(tasks.create_task(self._become_ready()))
                 publishing = [] if self._publisher is None else [tasks.create_task(self._publisher.run())]
                 await stop.wait()

@@ -23,6 +23,7 @@ OTHER: Final = "other"
 
 _OPERATION_IDS: Final = frozenset(operation.id for operation in OPERATIONS)
 _PHASE_BUCKETS: Final = (5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 5e-2, 0.25, 1.0)
+_DELAY_BUCKETS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)
 _WAIT_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 
 # name: kind, labels, help; for the reference page and the registry
@@ -54,6 +55,9 @@ METRICS: Final[Mapping[str, tuple[str, tuple[str, ...], str]]] = {
         "counter", (), "Messages and entries of Envoy's access log that could not be read.",
     ),
     "aibrix_extproc_internal_errors_total": ("counter", (), "Unexpected exceptions that became an answer."),
+    "aibrix_extproc_loop_delay_seconds": (
+        "histogram", (), "How late the event loop was, looked at 20 times a second; all exchanges wait as long.",
+    ),
     "aibrix_extproc_in_flight": ("gauge", ("endpoint",), "Exchanges that are with an endpoint now."),
     "aibrix_extproc_endpoints": ("gauge", ("health",), "Endpoints of the fleet by health."),
     "aibrix_extproc_fleet_known": ("gauge", (), "1 once every source has listed and every engine was asked."),
@@ -100,6 +104,7 @@ class Metrics:
         self._by_phase = {phase: phases.of(phase.value) for phase in Phase}
         self._heads = self._distribution("aibrix_extproc_response_head_seconds", _WAIT_BUCKETS)
         self._totals = self._distribution("aibrix_extproc_exchange_seconds", _WAIT_BUCKETS)
+        self.late = self._distribution("aibrix_extproc_loop_delay_seconds", _DELAY_BUCKETS).of().observe
         self._models: set[str] = set()
         self._callers: set[str] = set()
 
