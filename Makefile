@@ -4,7 +4,8 @@ BIN := .venv/bin
 ARGS ?=
 KUBE_TOOLS ?= $(HOME)/.cache/aibrix-extproc/kube-tools
 
-.PHONY: help run test fuzz test-kubernetes kube-tools fix lint types unit bench soak churn reference conformance test-sdks clean
+.PHONY: help run test fuzz test-kubernetes kube-tools fix lint types unit bench soak churn reference conformance \
+	test-sdks lock image clean
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -23,6 +24,7 @@ lint: .venv/.done
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
 
 types: .venv/.done
 	$(BIN)/mypy
@@ -65,6 +67,20 @@ reference: .venv/.done ## write the generated reference pages and copies
 
 conformance: .venv/.done ## verify a running deployment (ARGS="--base-url http://127.0.0.1:8080/v1 --api-key KEY")
 	@$(BIN)/aibrix-extproc conformance $(ARGS)
+
+# Plain requirements files, which every pip can install, so that the tool that writes them can be changed for another.
+LOCK := $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
+	--custom-compile-command "make lock"
+lock: .venv/.done ## pin with hashes what the image is made of (ARGS=--upgrade takes the newest versions)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group lock
+	$(LOCK) $(ARGS) --output-file requirements.lock --extra kubernetes pyproject.toml
+	$(LOCK) $(ARGS) --output-file requirements-build.lock --group build
+
+image: VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' aibrix_extproc/__init__.py)
+image: TAG = aibrix-extproc:$(VERSION)
+image:           ## build the container image (TAG=NAME ARGS="--target picker --platform linux/arm64")
+	docker build --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) \
+		--build-arg SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) --tag $(TAG) $(ARGS) .
 
 clean:           ## remove what the other targets made
 	rm -rf .venv .venvs dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
