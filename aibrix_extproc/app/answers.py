@@ -7,18 +7,19 @@ from msgspec.structs import replace
 
 from aibrix_extproc.core.access.keys import KeyRing
 from aibrix_extproc.core.exchange import events
-from aibrix_extproc.core.exchange.outputs import Ask, Authenticate, Describe, Place
+from aibrix_extproc.core.exchange.outputs import Ask, Authenticate, Describe, Headers, Place
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.model import Endpoint, ServedModel, Snapshot
+from aibrix_extproc.core.fleet.modelconfig import ModelConfig
 from aibrix_extproc.core.fleet.owners import Owner, ResponseOwners
-from aibrix_extproc.core.fleet.placement import Placement
-from aibrix_extproc.core.fleet.subset import Subset
+from aibrix_extproc.core.fleet.placement import Placement, RouteHints, RouteQuery
 from aibrix_extproc.core.openai.caller import Caller
 from aibrix_extproc.core.openai.errors import Problem
 from aibrix_extproc.core.openai.listing import ModelCard, model_list, one_model
 from aibrix_extproc.core.openai.operations import Action, Operation, shown
 from aibrix_extproc.core.openai.paths import decode_model_id
 from aibrix_extproc.core.routing.choose import choose
+from aibrix_extproc.core.routing.plan import Plan, plan_of
 from aibrix_extproc.core.routing.registry import STRATEGIES
 
 _JSON: Final = (("content-type", "application/json"),)
@@ -44,6 +45,8 @@ class Answers:
         self._keys = keys
         self._owners = owners
         self._strategy = strategy
+        # Of a request that says nothing, for a model without configuration: nearly all of them.
+        self._plain = None if STRATEGIES[strategy].spec.keeps_sessions else Plan(strategy)
         self._clock = clock
         self._wall_clock = wall_clock
         self._dice = dice
@@ -73,29 +76,51 @@ class Answers:
 
     def _place(self, ask: Place) -> events.Placed | events.Refused:
         snapshot = self._snapshot()
-        strategy = self._strategy if ask.strategy is None else ask.strategy.strip().lower()
-        if strategy not in STRATEGIES:
-            supported = ", ".join(f"'{name}'" for name in sorted(STRATEGIES))
-            return _refused("unknown_strategy", given=shown(ask.strategy or "", 64), supported=supported)
         if not snapshot.known:
             return _refused("fleet_unknown")
-        owner: Owner | None = None
-        query = ask.query
         if ask.held_response is not None:
-            owner = self._owner(ask.held_response, ask.caller, snapshot)
-            if owner is None:
-                return _unknown_response(ask)
-            if not query.model:  # the path named no model, the response does
-                query = replace(query, model=owner.model)
-        ready = _ready(snapshot, query.model, ask.operation, ask.caller)
+            return self._place_with_owner(ask, ask.held_response, snapshot)
+        query = ask.query
+        ready = _ready(snapshot, query.model, ask)
         if isinstance(ready, Problem):
             return events.Refused(ready)
-        allowed = _allowed(ready, owner, ask.subset)
-        if not allowed:
+        plan = self._plan(ask.hints, snapshot.configs.get(query.model))
+        if isinstance(plan, Problem):
+            return events.Refused(plan)
+        if plan.selector:
+            ready = plan.allowed(ready)
+            if not ready:
+                return _refused_by_filter(plan, snapshot, query.model)
+        if plan.session:
+            query = replace(query, session=plan.session)
+        return self._choose(plan.strategy, query, ready, plan.answer_headers)
+
+    def _plan(self, hints: RouteHints | None, config: ModelConfig | None) -> Plan | Problem:
+        if hints is None and config is None and self._plain is not None:
+            return self._plain
+        return plan_of(hints, config, self._strategy, self._dice())
+
+    def _place_with_owner(self, ask: Place, response_id: str, snapshot: Snapshot) -> events.Placed | events.Refused:
+        """The engine that holds the response; nothing that the client says of others counts."""
+        owner = self._owner(response_id, ask.caller, snapshot)
+        if owner is None:
+            return _unknown_response(ask)
+        # Where the path names no model, the response does.
+        query = ask.query if ask.query.model else replace(ask.query, model=owner.model)
+        ready = _ready(snapshot, query.model, ask)
+        if isinstance(ready, Problem):
+            return events.Refused(ready)
+        ready = tuple(one for one in ready if one.identity == owner.identity)
+        if not ready:
             return _refused("model_not_ready", model=shown(query.model))
+        return self._choose(self._strategy, query, ready)
+
+    def _choose(
+        self, strategy: str, query: RouteQuery, ready: tuple[Endpoint, ...], answer_headers: Headers = ()
+    ) -> events.Placed:
         tick = self._ticks[query.model] = self._ticks.get(query.model, -1) + 1
-        placement = choose(strategy, query, allowed, self._load.view, tick=tick, dice=self._dice())
-        return events.Placed(self._clock(), _one_key(placement))
+        placement = choose(strategy, query, ready, self._load.view, tick=tick, dice=self._dice())
+        return events.Placed(self._clock(), _one_key(placement), answer_headers)
 
     def _owner(self, response_id: str, caller: Caller, snapshot: Snapshot) -> Owner | None:
         """The owner of a response that its caller may see and whose engine still lives."""
@@ -133,22 +158,23 @@ def _unknown_response(ask: Place) -> events.Refused:
     return events.Refused(Problem("not_found", {"message": message}, param=param))
 
 
-def _ready(snapshot: Snapshot, model: str, operation: Operation, caller: Caller) -> tuple[Endpoint, ...] | Problem:
+def _ready(snapshot: Snapshot, model: str, ask: Place) -> tuple[Endpoint, ...] | Problem:
     """The endpoints that may take the request. A model that the caller may not use does not exist for it."""
     known = snapshot.by_model.get(model)
-    if known is None or not caller.may_use_model(model):
+    if known is None or not ask.caller.may_use_model(model):
         return Problem("model_not_found", {"model": shown(model)})
-    if not any(_does(one, operation) for one in known):
+    if not any(_does(one, ask.operation) for one in known):
         return Problem("model_wrong_task", {"model": shown(model)})
-    ready = tuple(one for one in snapshot.ready_by_model[model] if _does(one, operation))
+    ready = tuple(one for one in snapshot.ready_by_model[model] if _does(one, ask.operation))
+    if ask.subset is not None:
+        ready = tuple(one for one in ready if ask.subset.has(one.address))
     return ready or Problem("model_not_ready", {"model": shown(model)})
 
 
-def _allowed(ready: tuple[Endpoint, ...], owner: Owner | None, subset: Subset | None) -> tuple[Endpoint, ...]:
-    """Those that hold what the request names, and that the gateway allows."""
-    if owner is not None:
-        ready = tuple(one for one in ready if one.identity == owner.identity)
-    return ready if subset is None else tuple(one for one in ready if subset.has(one.address))
+def _refused_by_filter(plan: Plan, snapshot: Snapshot, model: str) -> events.Refused:
+    """None is ready of those that match, or none matches at all: only the first is worth another try."""
+    key = "model_not_ready" if plan.allowed(snapshot.by_model[model]) else "no_matching_engine"
+    return _refused(key, model=shown(model))
 
 
 def _card(served: ServedModel) -> ModelCard:

@@ -32,6 +32,7 @@ from aibrix_extproc.adapters.http.admin import AdminServer
 from aibrix_extproc.adapters.telemetry import logs, metrics
 from aibrix_extproc.adapters.telemetry.loop_delay import watch_loop
 from aibrix_extproc.app.answers import Answers
+from aibrix_extproc.app.config_log import ConfigLog
 from aibrix_extproc.app.desk import GatewayDesk
 from aibrix_extproc.app.fleet_store import FleetStore
 from aibrix_extproc.app.health_log import HealthLog
@@ -103,6 +104,8 @@ class Gateway:
         sources = self._sources()
         self._store = FleetStore(source.name for source in sources)
         self._store.subscribe(HealthLog().told)
+        self._configs = ConfigLog(settings.routing.strategy)
+        self._store.subscribe(self._configs.told)
         self._endpoint_sources = sources
         self._publisher = self._endpoint_publisher()
         owners = ResponseOwners()
@@ -136,14 +139,18 @@ class Gateway:
             fleet=self._fleet,
             version=__version__,
         )
+        self._certificate = self._certificate_store()
+        self._feed_gauges()
+
+    def _feed_gauges(self) -> None:
+        """Let the metrics read what is true at each scrape."""
         self._metrics.watch_fleet(lambda: self._store.snapshot, self._load.in_flight, self._sources_ok)
         if self._cluster is not None:
             self._metrics.watch_cluster(self._cluster.name, self._cluster.age_seconds, lambda: len(self._remarks()))
-        self._certificate = self._certificate_store()
         if self._certificate is not None:
             store = self._certificate
             self._metrics.watch_certificate(lambda: store.ok, lambda: store.wall_expires_at)
-        if settings.access.key_file is not None:
+        if self._settings.access.key_file is not None:
             self._metrics.watch_key_file(lambda: self._keys.status is not None and self._keys.status.ok)
 
     def _sources(self) -> tuple[EndpointSource, ...]:
@@ -308,6 +315,8 @@ class Gateway:
         }
         if self._certificate is not None:
             report["certificate"] = self._certificate.report()
+        if self._configs.remarks:
+            report["configs"] = dict(islice(self._configs.remarks.items(), MAX_REMARKS))
         if self._cluster is not None:
             remarks = self._remarks()
             report["cluster"] = {

@@ -134,7 +134,7 @@ def _parameters(row: Operation, doc: OperationDoc) -> Iterator[Json]:
         schema = {key: value for key, value in _value(one).items() if key != "description"}
         yield {"name": one.name, "in": "query", "description": one.meaning, "schema": schema}
     if row.action is Action.ROUTE:
-        yield {"$ref": f"#/components/parameters/{headers.ROUTING_STRATEGY}"}
+        yield from ({"$ref": f"#/components/parameters/{name}"} for name in sorted(headers.ROUTING_HEADERS))
     if row.action is not Action.LOCAL:
         yield {"$ref": f"#/components/parameters/{headers.READ_TIMEOUT}"}
 
@@ -207,7 +207,7 @@ def _headers() -> Json:
 
 
 def _header_parameters() -> Json:
-    kinds = {headers.ROUTING_STRATEGY: "string", headers.READ_TIMEOUT: "number"}
+    kinds = {**dict.fromkeys(sorted(headers.ROUTING_HEADERS), "string"), headers.READ_TIMEOUT: "number"}
     return {
         name: {"name": name, "in": "header", "description": REQUEST_HEADERS[name], "schema": {"type": kind}}
         for name, kind in kinds.items()

@@ -4,10 +4,19 @@ from typing import Final
 
 from aibrix_extproc.adapters.telemetry.metrics import METRICS
 from aibrix_extproc.cli.reference_markdown import NOTHING, code, page, table
-from aibrix_extproc.core.fleet.podspec import ACTIVE_PORTS, LABELS
+from aibrix_extproc.core.fleet.modelconfig import CONFIG_MEMBERS, MAX_CONFIG_BYTES
+from aibrix_extproc.core.fleet.podspec import ACTIVE_PORTS, CONFIG, LABELS
 from aibrix_extproc.core.openai.errors import ERRORS, ErrorRow
-from aibrix_extproc.core.openai.headers import ROUTING_STRATEGY
-from aibrix_extproc.core.routing.registry import DEFAULT_STRATEGY, STRATEGIES
+from aibrix_extproc.core.openai.headers import (
+    CHOSEN_PROFILE,
+    CONFIG_PROFILE,
+    EXTERNAL_FILTER,
+    ROUTING_STRATEGY,
+    SESSION_ID,
+    SESSION_KEY,
+)
+from aibrix_extproc.core.openai.sizes import BYTES_PER_TOKEN
+from aibrix_extproc.core.routing.registry import DEFAULT_STRATEGY, NOT_HERE, STRATEGIES
 from aibrix_extproc.core.routing.spec import Input, Strategy
 
 _ERRORS_HEAD: Final = """
@@ -22,11 +31,27 @@ SDKs wait as many seconds as `retry-after` says before they try again, and obey 
 
 _STRATEGIES_HEAD: Final = f"""
 A strategy orders the endpoints that can take a request. Envoy tries the first, and on failure before the first byte
-of an answer the next ones. `routing.strategy` chooses it for all requests (default {code(DEFAULT_STRATEGY)}), the
-request header {code(ROUTING_STRATEGY)} for one; an unknown name there is a 400. All of them pick among the endpoints
-that serve the model, can do the task and are ready.
+of an answer the next ones. Which strategy orders them, the first of these that says something:
+
+1. `lockedRoutingStrategy` of the model's configuration (annotation {code(CONFIG)}, see [labels.md](labels.md));
+2. the request header {code(ROUTING_STRATEGY)}, in any case; an unknown name there is a 400;
+3. the profile of that configuration, which the request header {code(CONFIG_PROFILE)} may name;
+4. the setting `routing.strategy` (default {code(DEFAULT_STRATEGY)}).
+
+All of them pick among the endpoints that serve the model, can do the task and are ready; the request header
+{code(EXTERNAL_FILTER)} leaves of these the ones whose labels match. A request that continues or names a stored response
+goes to the engine that holds it, and none of this counts.
 
 A strategy is one file in `core/routing/strategies` and one line in `core/routing/registry.py`.
+"""
+
+_NOT_HERE: Final = f"""
+## Names of AIBrix that are not here
+
+Named by the header they are a 400 that says what comes nearest. Named by a model's configuration the gateway's own
+strategy takes their place, and `/readyz` and the log say so. Combinations (`least-request:2,random:1`) are a 400, too.
+A model's `lockedRoutingStrategy` lets requests pass whose clients cannot be changed: their header is not looked at.
+Sessions: {code(SESSION_ID)} and {code(SESSION_KEY)} count for strategies that keep sessions.
 """
 
 _LABELS_HEAD: Final = f"""
@@ -37,6 +62,38 @@ out, and `/readyz` and the log say why.
 
 With `--inference-pool` the pool's selector and target ports count in place of the port label, each port an endpoint;
 the annotation {code(ACTIVE_PORTS[0])} (its old name: {code(ACTIVE_PORTS[1])}) restricts a pod to some of them.
+
+In a fleet file (`--fleet`) an endpoint has `labels` and `annotations` of its own: labels for {code(EXTERNAL_FILTER)},
+and the annotation {code(CONFIG)}, whose JSON is written as text. Its model, port and engine are fields there.
+"""
+
+_CONFIG: Final = f"""
+## The model's configuration
+
+The annotation {code(CONFIG)} says how requests for the models of its pod are routed:
+
+```json
+{{
+  "lockedRoutingStrategy": "",
+  "defaultProfile": "short",
+  "profiles": {{
+    "short": {{"routingStrategy": "least-request"}},
+    "long": {{"routingStrategy": "session-affinity", "routingConfig": {{"promptTokensGte": 4000}}}}
+  }}
+}}
+```
+
+It is read when the pod changes, never for a request. If pods of one model differ, what most of them say counts (those
+that are being deleted have no voice), and of equally many what the one with the first name says. Text that is no such
+object is a remark on the pod (`/readyz` and the log; a fleet file is refused), and requests are served without it; so
+is a member that is not in this table. At most {MAX_CONFIG_BYTES} bytes.
+"""
+
+_AUTO: Final = f"""
+With {code(f"{CONFIG_PROFILE}: auto")} the profile is chosen whose bounds fit the request: of several the one with most
+bounds, then the tightest; without any the default one. {code(CHOSEN_PROFILE)} on the answer names it. Tokens of the
+prompt are estimated, one for {BYTES_PER_TOKEN} bytes of prompt or messages as they stand in the body; those of the
+answer are `max_tokens`, `max_completion_tokens` or `max_output_tokens`. A request that does not say so fits no bound.
 """
 
 _METRICS_HEAD: Final = """
@@ -79,7 +136,9 @@ def strategies_page() -> str:
     """The page of strategies."""
     strategies = [STRATEGIES[name] for name in sorted(STRATEGIES)]
     overview = table(("name", "what it does"), ((code(one.spec.name), one.spec.intent) for one in strategies))
-    return page("Routing strategies", _STRATEGIES_HEAD, overview, *(_strategy(one) for one in strategies))
+    absent = table(("name", "comes nearest"), ((code(name), code(near)) for name, near in NOT_HERE.items()))
+    sections = (_strategy(one) for one in strategies)
+    return page("Routing strategies", _STRATEGIES_HEAD, overview, *sections, _NOT_HERE.strip(), absent)
 
 
 def _strategy(strategy: Strategy) -> str:
@@ -108,4 +167,12 @@ def metrics_page() -> str:
 def labels_page() -> str:
     """The page of labels and annotations."""
     rows = ((code(key), where, meaning, default) for key, (where, meaning, default) in LABELS.items())
-    return page("Labels of pods", _LABELS_HEAD, table(("key", "where", "meaning", "default"), rows))
+    members = ((code(name), meaning) for name, meaning in CONFIG_MEMBERS.items())
+    return page(
+        "Labels of pods",
+        _LABELS_HEAD,
+        table(("key", "where", "meaning", "default"), rows),
+        _CONFIG.strip(),
+        table(("member", "meaning"), members),
+        _AUTO.strip(),
+    )

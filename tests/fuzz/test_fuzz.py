@@ -23,7 +23,8 @@ SIZES: Final = [
 ]
 HEADERS: Final = (
     "authorization", "x-api-key", "content-type", "content-length", "content-encoding", "accept-encoding", "origin",
-    "x-request-id", "routing-strategy", "x-stainless-read-timeout", "x-gateway-destination-endpoint", "target-pod",
+    "x-request-id", "routing-strategy", "external-filter", "config-profile", "x-session-id",
+    "x-aibrix-session-key", "x-stainless-read-timeout", "x-gateway-destination-endpoint", "target-pod",
     "x-vllm-priority", "transfer-encoding", "access-control-request-headers", "access-control-request-method",
 )  # fmt: skip
 ANSWER_HEADERS: Final = (

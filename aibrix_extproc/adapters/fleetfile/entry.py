@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 from aibrix_extproc.core.fleet.model import ServedModel
+from aibrix_extproc.core.fleet.modelconfig import ModelConfig
 from aibrix_extproc.watched.errors import SourceFormatError
 
 _HOST_NAME: Final = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
@@ -35,6 +36,8 @@ class Entry:
     name: str = ""
     engine: str = "vllm"
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    config: ModelConfig | None = None  # what one of them says
     models: tuple[ServedModel, ...] = ()
     api_key: str | None = field(default=None, repr=False)
     api_key_file: str | None = None

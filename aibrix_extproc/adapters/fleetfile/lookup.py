@@ -51,6 +51,8 @@ def _endpoint(entry: Entry, address: str, key: str | None) -> Endpoint:
         name=entry.name or (str(entry.at) if entry.at.is_name else ""),
         engine=entry.engine,
         labels=entry.labels,
+        annotations=entry.annotations,
+        config=entry.config,
         models=entry.models,
         api_key=key,
     )

@@ -6,12 +6,14 @@ from typing import Final
 
 from aibrix_extproc.adapters.fleetfile.entry import Entry, HostPort, parse_address
 from aibrix_extproc.core.fleet.model import ServedModel
+from aibrix_extproc.core.fleet.modelconfig import InvalidConfig, ModelConfig, parse_config
+from aibrix_extproc.core.fleet.podspec import CONFIG
 from aibrix_extproc.watched.errors import SourceFormatError
 from aibrix_extproc.watched.nodes import Place, collector_paused, compose
 
 MAX_ENDPOINTS: Final = 10_000
 MAX_MODELS: Final = 1_000  # per endpoint
-ENDPOINT_FIELDS: Final = ("address", "name", "engine", "labels", "models", "api_key", "api_key_file")
+ENDPOINT_FIELDS: Final = ("address", "name", "engine", "labels", "annotations", "models", "api_key", "api_key_file")
 MODEL_FIELDS: Final = ("id", "parent", "max_model_len")
 
 
@@ -64,16 +66,26 @@ def _entry(item: Place) -> Entry:
     if "api_key" in fields and "api_key_file" in fields:
         fields["api_key_file"].fail("api_key and api_key_file exclude each other; keep one")
     labels = fields["labels"].fields() if "labels" in fields else {}
+    annotations = fields["annotations"].fields() if "annotations" in fields else {}
     return Entry(
         where=item.where,
         at=fields["address"].checked(parse_address),
         name=fields["name"].text() if "name" in fields else "",
         engine=fields["engine"].text() if "engine" in fields else "vllm",
         labels=MappingProxyType({key: value.text() for key, value in labels.items()}),
+        annotations=MappingProxyType({key: value.text() for key, value in annotations.items()}),
+        config=annotations[CONFIG].checked(_config) if CONFIG in annotations else None,
         models=_models(fields["models"]) if "models" in fields else (),
         api_key=fields["api_key"].checked(_key) if "api_key" in fields else None,
         api_key_file=fields["api_key_file"].text() if "api_key_file" in fields else None,
     )
+
+
+def _config(text: str) -> ModelConfig:
+    try:
+        return parse_config(text)
+    except InvalidConfig as error:
+        raise SourceFormatError(f"{error}; it is the JSON that a pod's annotation holds, written as text") from error
 
 
 def _models(place: Place) -> tuple[ServedModel, ...]:

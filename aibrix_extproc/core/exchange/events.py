@@ -54,6 +54,7 @@ class Placed(msgspec.Struct, frozen=True, gc=False):
 
     at: float
     placement: Placement
+    answer_headers: tuple[tuple[str, str], ...] = ()  # what the client is told of it with the answer, whoever answers
 
 
 class Refused(msgspec.Struct, frozen=True, gc=False):

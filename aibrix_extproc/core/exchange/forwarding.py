@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
@@ -9,6 +10,10 @@ from aibrix_extproc.core.exchange.outputs import Headers
 from aibrix_extproc.core.openai import headers, request
 from aibrix_extproc.core.openai.caller import Caller
 from aibrix_extproc.core.openai.operations import Operation, Stream
+
+# The destination is not removed but written over.
+_STOPPED: Final = frozenset({*headers.NOT_FORWARDED, *headers.RESERVED_REQUEST_HEADERS} - {headers.DESTINATION})
+_ALL_STOPPED: Final = _STOPPED | set(headers.ENGINE_CONTROLS)
 
 
 class Body(msgspec.Struct, frozen=True, gc=False):
@@ -56,11 +61,8 @@ def set_headers(
 def removed_headers(given: Mapping[str, str], caller: Caller, changed: Headers) -> tuple[str, ...]:
     """Headers that stop here: the client's credentials, and what steers engines unless the caller may."""
     kept = {name for name, _ in changed}
-    removed = [name for name in headers.NOT_FORWARDED if name in given and name not in kept]
-    removed += [name for name in headers.RESERVED_REQUEST_HEADERS if name in given and name != headers.DESTINATION]
-    if not caller.engine_controls:
-        removed += [name for name in headers.ENGINE_CONTROLS if name in given]
-    return tuple(removed)
+    stopped = _STOPPED if caller.engine_controls else _ALL_STOPPED
+    return tuple(name for name in given if name in stopped and name not in kept)
 
 
 def notes(

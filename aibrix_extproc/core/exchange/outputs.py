@@ -6,7 +6,7 @@ from enum import StrEnum
 import msgspec
 
 from aibrix_extproc.core.exchange.events import Cause
-from aibrix_extproc.core.fleet.placement import Placement, RouteQuery
+from aibrix_extproc.core.fleet.placement import Placement, RouteHints, RouteQuery
 from aibrix_extproc.core.fleet.subset import Subset
 from aibrix_extproc.core.openai.caller import Caller
 from aibrix_extproc.core.openai.operations import Operation
@@ -68,7 +68,7 @@ class Place(msgspec.Struct, frozen=True, gc=False):
 
     operation: Operation
     query: RouteQuery
-    strategy: str | None  # as the client asked, None for the default
+    hints: RouteHints | None  # what the client says of it, None for nothing
     caller: Caller
     held_response: str | None = None  # only the engine that made this response will do
     subset: Subset | None = None  # only these endpoints will do

@@ -6,6 +6,7 @@ from typing import Final
 
 from aibrix_extproc.core.exchange import events, forwarding
 from aibrix_extproc.core.exchange.admission import needs_body, objection, too_large
+from aibrix_extproc.core.exchange.hints import hints_of
 from aibrix_extproc.core.exchange.outputs import (
     Authenticate,
     Continue,
@@ -52,6 +53,7 @@ class RequestSide:
         self.facts: request.RequestFacts | None = None
         self.response_id: str | None = None  # what the engine will call the response that it makes
         self.placement: Placement | None = None
+        self._told: Headers = ()  # of the placement, for the client
         self.problem: str | None = None
         self.answered: Immediate | None = None
         self.outcome = Outcome.CANCELLED
@@ -99,6 +101,7 @@ class RequestSide:
     def own_headers(self) -> Headers:
         """What every answer carries, ours or an engine's."""
         own: Headers = ((headers.REQUEST_ID, self.request_id), ("openai-version", headers.OPENAI_VERSION))
+        own += self._told
         return own if self.origin is None else (*own, *cors.response_headers(self.origin))
 
     def _finish(self, status: int, extra: Headers, body: bytes, reason: str) -> Immediate:
@@ -194,9 +197,9 @@ class RequestSide:
         )
         self.response_id = self._body.response_id
         query = RouteQuery(model=facts.model, body_bytes=self.body_bytes)
-        strategy = self._headers.get(headers.ROUTING_STRATEGY)
+        hints = hints_of(self._headers, event.data)
         return RequestPhase.PLACING, (
-            Place(operation, query, strategy, self.caller, facts.previous_response_id, self._head.subset),
+            Place(operation, query, hints, self.caller, facts.previous_response_id, self._head.subset),
         )
 
     def _read(self, operation: Operation, body: bytes) -> request.RequestFacts | Problem:
@@ -214,6 +217,7 @@ class RequestSide:
         operation, placement = self._match.operation, event.placement
         self.placed_at = event.at
         self.placement = placement
+        self._told = event.answer_headers
         body, self._body = self._body, forwarding.Body(None)
         waited = needs_body(operation, end_of_stream=self._head.end_of_stream)
         path = operation.engine_path or self.path

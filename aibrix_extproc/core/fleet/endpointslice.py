@@ -79,6 +79,7 @@ def _endpoint(one: EndpointSlice, endpoint: SliceEndpoint, traits: Traits, port:
         engine=traits.engine,
         labels=MappingProxyType(dict(labels_of(one))),
         annotations=traits.annotations,
+        config=traits.config,
         models=traits.models,
         health=health,
         detail=detail,

@@ -4,11 +4,14 @@ A snapshot is replaced whole, never changed; what it precomputes (endpoints by m
 hot path reads. Load is not part of it: it lives in `load.LoadBook`, keyed by `Endpoint.identity`.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
+
+from aibrix_extproc.core.fleet.modelconfig import ModelConfig
 
 
 class Task(StrEnum):
@@ -57,6 +60,7 @@ class Endpoint:
     engine: str = "vllm"
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # AIBrix's, those for routing
+    config: ModelConfig | None = None  # what one of them says, read
     models: tuple[ServedModel, ...] = ()
     tasks: frozenset[Task] = frozenset()  # empty: unknown, so nothing is refused because of it
     health: Health = Health.UNKNOWN
@@ -69,7 +73,8 @@ class Snapshot:
     """All endpoints with what they serve, at one moment.
 
     `by_model` holds every endpoint of a model in stable order, ready or not: a model with no ready endpoint is a 503,
-    one without any is a 404. `ready_by_model` holds those that may be picked.
+    one without any is a 404. `ready_by_model` holds those that may be picked. `configs` holds the configuration of each
+    model that has one.
     """
 
     version: int = 0
@@ -78,6 +83,7 @@ class Snapshot:
     by_model: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=lambda: MappingProxyType({}))
     ready_by_model: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=lambda: MappingProxyType({}))
     models: Mapping[str, ServedModel] = field(default_factory=lambda: MappingProxyType({}))
+    configs: Mapping[str, ModelConfig] = field(default_factory=lambda: MappingProxyType({}))
 
 
 EMPTY: Final = Snapshot()
@@ -88,10 +94,13 @@ def snapshot_of(endpoints: tuple[Endpoint, ...], *, version: int, known: bool = 
     ordered = tuple(sorted(endpoints, key=lambda endpoint: endpoint.identity))
     by_model: dict[str, list[Endpoint]] = {}
     models: dict[str, ServedModel] = {}
+    carriers: dict[str, list[_Carrier]] = {}
     for endpoint in ordered:
         for served in endpoint.models:
             by_model.setdefault(served.id, []).append(endpoint)
             models.setdefault(served.id, served)
+            if endpoint.config is not None and endpoint.health is not Health.DRAINING:
+                carriers.setdefault(served.id, []).append((endpoint.name, endpoint.identity, endpoint.config))
     return Snapshot(
         version=version,
         known=known,
@@ -101,4 +110,14 @@ def snapshot_of(endpoints: tuple[Endpoint, ...], *, version: int, known: bool = 
             {name: tuple(one for one in found if one.health is Health.READY) for name, found in by_model.items()}
         ),
         models=MappingProxyType(dict(sorted(models.items()))),
+        configs=MappingProxyType({name: _config_of(found) for name, found in sorted(carriers.items())}),
     )
+
+
+_Carrier = tuple[str, str, ModelConfig]  # name and identity of an endpoint, and its configuration
+
+
+def _config_of(carriers: list[_Carrier]) -> ModelConfig:
+    """The configuration that most endpoints of a model carry; of equally many, that of the first by name."""
+    counts = Counter(config.text for _, _, config in carriers)
+    return min(carriers, key=lambda one: (-counts[one[2].text], one[0], one[1]))[2]

@@ -18,6 +18,18 @@ class RouteQuery(msgspec.Struct, frozen=True, gc=False):
     prompt_head: bytes = b""  # the beginning of the prompt as it stands in the body, for prefix affinity
     cache_salt: str = ""
     body_bytes: int = 0
+    session: str = ""  # what requests of one conversation have in common; for strategies that keep sessions
+
+
+class RouteHints(msgspec.Struct, frozen=True, gc=False):
+    """What a client says by AIBrix's headers of where its request shall go, as sent; None where it does not."""
+
+    strategy: str | None = None
+    external_filter: str | None = None
+    profile: str | None = None
+    session: str | None = None
+    prompt_tokens: int | None = None  # estimated, and only for the profile `auto`
+    max_tokens: int | None = None  # the same
 
 
 class Placement(msgspec.Struct, frozen=True, gc=False):

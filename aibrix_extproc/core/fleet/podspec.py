@@ -5,7 +5,6 @@ models exist, so asking for them is a 503 and no 404.
 """
 
 import ipaddress
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -15,6 +14,7 @@ import msgspec
 
 from aibrix_extproc.core.fleet.kubeobjects import Container, KubeObject, Pod, PodSpec, annotations_of, labels_of
 from aibrix_extproc.core.fleet.model import Endpoint, Health, ServedModel
+from aibrix_extproc.core.fleet.modelconfig import InvalidConfig, ModelConfig, parse_config
 
 MODEL: Final = "model.aibrix.ai/name"
 PORT: Final = "model.aibrix.ai/port"
@@ -33,7 +33,7 @@ LABELS: Final[Mapping[str, tuple[str, str, str]]] = MappingProxyType(
         PORT: ("label", "port of the engine; of its rank 0 with data parallelism", "8000"),
         METRIC_PORT: ("label", "port of the engine's metrics", "8000"),
         ENGINE: ("label, else annotation", "vllm, sglang, trtllm, xllm, xdit or vllm-omni", "vllm"),
-        CONFIG: ("annotation", "config profiles, a JSON object", "none"),
+        CONFIG: ("annotation", "how requests for its models are routed, a JSON object: see below", "none"),
         ADAPTERS_ENABLED: ("label", "whether the pod takes LoRA adapters; only `true` does", "unset: it may"),
         RAY_NODE_TYPE: ("label", "pods with the value `worker` are left out: the head serves", "unset"),
         POD_GROUP_INDEX: ("label", "pods with an index over 0 are left out: index 0 serves", "unset"),
@@ -50,7 +50,6 @@ DEFAULT_ENGINE: Final = "vllm"
 ENGINES: Final = frozenset({"vllm", "sglang", "trtllm", "xllm", "xdit", "vllm-omni"})
 MAX_RANKS: Final = 64
 MAX_NAME_CHARACTERS: Final = 256
-MAX_CONFIG_BYTES: Final = 64 * 1024
 MAX_PORT: Final = 65_535
 
 
@@ -73,8 +72,13 @@ class Traits:
 
     models: tuple[ServedModel, ...]
     engine: str
-    annotations: Mapping[str, str]
+    config: ModelConfig | None
     remarks: tuple[str, ...]
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        """Those that an endpoint keeps."""
+        return MappingProxyType({} if self.config is None else {CONFIG: self.config.text})
 
 
 def translate_pod(pod: Pod, ports: tuple[int, ...] | None = None) -> Translation:
@@ -127,7 +131,7 @@ def traits_of(one: KubeObject) -> Traits:
     return Traits(
         models=() if name is None else (ServedModel(model_name(MODEL, name)),),
         engine=engine,
-        annotations=_config(annotations, remarks),
+        config=_config(annotations, remarks),
         remarks=tuple(remarks),
     )
 
@@ -200,22 +204,18 @@ def _ranks(pod: Pod) -> int:
     return 1
 
 
-def _config(annotations: Mapping[str, str], remarks: list[str]) -> Mapping[str, str]:
+def _config(annotations: Mapping[str, str], remarks: list[str]) -> ModelConfig | None:
     text = annotations.get(CONFIG)
     if text is None:
-        return MappingProxyType({})
-    problem = ""
-    if len(text.encode("utf-8", "replace")) > MAX_CONFIG_BYTES:
-        problem = f"over {MAX_CONFIG_BYTES} bytes"
-    else:
-        try:
-            problem = "" if isinstance(json.loads(text), dict) else "no JSON object"
-        except (ValueError, RecursionError) as error:
-            problem = f"invalid JSON ({error})"
-    if problem:
-        remarks.append(f"{CONFIG}: {problem}; served without profiles")
-        return MappingProxyType({})
-    return MappingProxyType({CONFIG: text})
+        return None
+    try:
+        config = parse_config(text)
+    except InvalidConfig as error:
+        remarks.append(f"{CONFIG}: {error}; served without profiles")
+        return None
+    if config.without_effect:
+        remarks.append(f"{CONFIG}: without effect here: {shown(', '.join(config.without_effect))}")
+    return config
 
 
 def _health(pod: Pod, *, asked: bool) -> tuple[Health, str]:
@@ -240,6 +240,7 @@ def _endpoint(pod: Pod, traits: Traits, ip: str, port: int, health: Health, deta
         engine=traits.engine,
         labels=MappingProxyType(dict(labels_of(pod))),
         annotations=traits.annotations,
+        config=traits.config,
         models=traits.models,
         health=health,
         detail=detail,

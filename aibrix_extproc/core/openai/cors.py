@@ -5,7 +5,8 @@ from typing import Final
 
 _ALLOWED_HEADERS: Final = (
     "authorization, content-type, openai-organization, openai-project, openai-beta, idempotency-key, x-api-key, "
-    "anthropic-version, anthropic-beta, routing-strategy, x-stainless-arch, x-stainless-async, "
+    "anthropic-version, anthropic-beta, routing-strategy, external-filter, config-profile, x-session-id, "
+    "x-aibrix-session-key, x-stainless-arch, x-stainless-async, "
     "x-stainless-helper-method, x-stainless-lang, x-stainless-os, x-stainless-package-version, "
     "x-stainless-poll-helper, x-stainless-custom-poll-interval, x-stainless-read-timeout, x-stainless-retry-count, "
     "x-stainless-runtime, x-stainless-runtime-version, x-stainless-timeout"
@@ -13,7 +14,8 @@ _ALLOWED_HEADERS: Final = (
 _EXPOSED: Final = (
     "x-request-id, openai-processing-ms, openai-version, retry-after, retry-after-ms, "
     "x-ratelimit-limit-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-requests, "
-    "x-ratelimit-remaining-tokens, x-ratelimit-reset-requests, x-ratelimit-reset-tokens"
+    "x-ratelimit-remaining-tokens, x-ratelimit-reset-requests, x-ratelimit-reset-tokens, x-session-id, "
+    "x-aibrix-config-profile"
 )
 
 

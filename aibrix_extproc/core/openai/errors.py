@@ -236,6 +236,21 @@ _ROWS: Final[dict[str, ErrorRow]] = {
         "Invalid value for header 'routing-strategy': '{given}'. Supported values are: {supported}.",
         "the header routing-strategy names no strategy",
     ),
+    "unsupported_strategy": ErrorRow(
+        400, INVALID_REQUEST, "unsupported_value", "routing-strategy",
+        "Unsupported value for header 'routing-strategy': '{given}'. {reason} Supported values are: {supported}.",
+        "the header routing-strategy names what only AIBrix's own gateway has",
+    ),
+    "invalid_external_filter": ErrorRow(
+        400, INVALID_REQUEST, "invalid_value", "external-filter",
+        "Invalid value for header 'external-filter': {reason}. It is a Kubernetes label selector.",
+        "the header external-filter cannot be read",
+    ),
+    "no_matching_engine": ErrorRow(
+        503, SERVER_ERROR, "no_matching_engine", "external-filter",
+        "No engine of the model `{model}` matches the header 'external-filter'.",
+        "the header external-filter leaves none of the model's endpoints, ready or not", 5, should_retry=False,
+    ),
     "not_found": ErrorRow(
         404, INVALID_REQUEST, None, None,
         "{message}",

@@ -15,7 +15,16 @@ REQUEST_HEADERS: Final[Mapping[str, str]] = MappingProxyType({
     "content-length": "size of the body, if it is not sent in chunks; too large a body is refused before it is read",
     "content-encoding": "only `identity`; a compressed body is a 415",
     "accept-encoding": "`identity` for engines, whose answers may have to be read; answers are never compressed",
-    headers.ROUTING_STRATEGY: "how an engine is picked; an unknown name is a 400",
+    headers.ROUTING_STRATEGY: "how an engine is picked; an unknown name is a 400; without effect where the model's "
+    "configuration locks a strategy",
+    headers.EXTERNAL_FILTER: "a Kubernetes label selector, such as `tier=fast,zone in (a,b)`: only engines whose "
+    "labels match are picked; one that cannot be read is a 400, one that matches none a 503",
+    headers.CONFIG_PROFILE: "the profile of the model's configuration that counts, or `auto` for the one that is meant "
+    "for requests of this size; the default one for a name that there is not",
+    headers.SESSION_ID: "for the strategy `session-affinity`: the session, as an answer told it; up to 256 characters, "
+    "a longer one counts as none",
+    headers.SESSION_KEY: "the same, for a name of the client's own; looked at if there is no `x-session-id`",
+    "user": "AIBrix's name of the user; taken, without effect: who calls is told by the key",
     headers.READ_TIMEOUT: "seconds that the SDK waits for bytes, sent by itself: the head of the answer must come in "
     "this time, or it is a 504; never longer than the gateway's own limit",
     headers.REQUEST_ID: "a value of the client's is replaced: Envoy makes one UUID for each request at the edge, and "
@@ -39,6 +48,11 @@ RESPONSE_HEADERS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
     headers.REQUEST_ID: ("all", "id of the request, a UUID, once; SDKs show it as `_request_id` and `request_id`"),
     "openai-version": ("all but Envoy's own", f"`{headers.OPENAI_VERSION}`"),
     "openai-processing-ms": ("engines' successes", "milliseconds from the request's head to the answer's"),
+    headers.SESSION_ID: (
+        "placements by `session-affinity`",
+        "the session, to be sent with its next requests: what the client called it, or a new name",
+    ),
+    headers.CHOSEN_PROFILE: ("requests with `config-profile: auto`", "the profile that was chosen"),
     "content-type": (
         "all with a body",
         "`application/json` for errors; `text/event-stream` for streams; the engine's for the rest",

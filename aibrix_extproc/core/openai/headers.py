@@ -6,7 +6,12 @@ from typing import Final
 DESTINATION: Final = "x-gateway-destination-endpoint"  # ip:port list, read by Envoy's override_host
 DESTINATION_SERVED: Final = "x-gateway-destination-endpoint-served"
 DESTINATION_SUBSET: Final = "x-gateway-destination-endpoint-subset"  # in metadata only
-ROUTING_STRATEGY: Final = "routing-strategy"  # AIBrix's name; chosen by the client
+ROUTING_STRATEGY: Final = "routing-strategy"  # this and the next five are AIBrix's
+EXTERNAL_FILTER: Final = "external-filter"
+CONFIG_PROFILE: Final = "config-profile"
+SESSION_ID: Final = "x-session-id"
+SESSION_KEY: Final = "x-aibrix-session-key"
+CHOSEN_PROFILE: Final = "x-aibrix-config-profile"
 REQUEST_ID: Final = "x-request-id"
 OPENAI_VERSION: Final = "2020-10-01"
 NOTES_NAMESPACE: Final = "aibrix.extproc"  # dynamic metadata: what the stream filter and the access log are told
@@ -24,13 +29,17 @@ RESERVED_REQUEST_HEADERS: Final[tuple[str, ...]] = (
 # What engines obey; only callers with the permission may steer it.
 ENGINE_CONTROLS: Final[tuple[str, ...]] = ("x-vllm-priority", "x-data-parallel-rank", "endpoint-load-metrics-format")
 
+# By which a client may say where its request shall go.
+ROUTING_HEADERS: Final = frozenset({ROUTING_STRATEGY, EXTERNAL_FILTER, CONFIG_PROFILE, SESSION_ID, SESSION_KEY})
+
 # What is the client's own business with the gateway.
 NOT_FORWARDED: Final[tuple[str, ...]] = (
     "authorization",
     "x-api-key",
     "openai-organization",
     "openai-project",
-    ROUTING_STRATEGY,
+    "user",
+    *sorted(ROUTING_HEADERS),
 )
 READ_TIMEOUT: Final = "x-stainless-read-timeout"  # seconds; how long the SDK waits for bytes
 

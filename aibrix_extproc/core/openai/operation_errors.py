@@ -46,7 +46,10 @@ CAUSES: Final[Mapping[str, Cause]] = MappingProxyType({
     "placement": Cause(
         "Placement",
         "No engine may take the request.",
-        ("unknown_strategy", "fleet_unknown", "model_not_found", "model_wrong_task", "model_not_ready"),
+        (
+            "fleet_unknown", "model_not_found", "model_wrong_task", "model_not_ready", "unknown_strategy",
+            "unsupported_strategy", "invalid_external_filter", "no_matching_engine",
+        ),
     ),
     "owner": Cause(
         "Owner",

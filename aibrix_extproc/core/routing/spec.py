@@ -47,6 +47,7 @@ class StrategySpec:
     intent: str  # one line
     inputs: tuple[Input, ...] = ()
     parameters: tuple[Input, ...] = field(default=())
+    keeps_sessions: bool = False  # reads RouteQuery.session, and the client is told it
 
 
 @dataclass(frozen=True, slots=True)

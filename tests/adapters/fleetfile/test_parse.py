@@ -18,6 +18,9 @@ endpoints:
   name: engine-1
   engine: vllm
   labels: {zone: a, rack: 7, spare: on}
+  annotations:
+    model.aibrix.ai/config: '{"lockedRoutingStrategy": "random"}'
+    other: x
   models:
   - chat-m
   - {id: lora-a, parent: chat-m, max_model_len: 4096}
@@ -33,6 +36,8 @@ def test_file_with_every_field_gives_every_field() -> None:
     assert str(first.at) == "127.0.0.1:8001"
     assert (first.name, first.engine, first.api_key) == ("engine-1", "vllm", "sk-engine")
     assert dict(first.labels) == {"zone": "a", "rack": "7", "spare": "on"}
+    assert first.config is not None
+    assert (first.config.locked_strategy, first.annotations["other"]) == ("random", "x")
     assert first.models == (ServedModel("chat-m"), ServedModel("lora-a", "chat-m", 4096))
     assert second.at == HostPort("engine-2", 8000, is_name=True)
     assert second.api_key_file == "keys/engine-2"
@@ -56,6 +61,10 @@ REFUSED = {
         "line 3, endpoints[0].adress: unknown field; known here: address, name",
     ),
     "field-twice": ("endpoints:\n- name: a\n  name: b\n", "line 3, endpoints[0].name: given twice, first on line 2"),
+    "config": (
+        "endpoints:\n- address: a:1\n  annotations:\n    model.aibrix.ai/config: '[]'\n",
+        "line 4, endpoints[0].annotations.model.aibrix.ai/config: no configuration (Expected `object`, got `array`)",
+    ),
     "no-address": ("endpoints:\n- name: a\n", "line 2, endpoints[0]: the field address is missing"),
     "text-for-entry": ("endpoints: [sk-secret]", "endpoints[0]: expected fields with values here, got a text"),
     "https": ("endpoints:\n- address: https://a:1\n", "line 2, endpoints[0].address: https is not supported"),

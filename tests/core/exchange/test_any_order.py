@@ -48,7 +48,8 @@ _VALUES = st.text(st.characters(max_codepoint=0xFF), max_size=12)
 _NAMES = st.sampled_from(
     (
         "authorization", "content-type", "content-length", "content-encoding", "origin", "routing-strategy",
-        "x-api-key", "server", "location", "x-gateway-destination-endpoint",
+        "external-filter", "config-profile", "x-session-id", "x-api-key", "server", "location",
+        "x-gateway-destination-endpoint",
     )
 )  # fmt: skip
 _EXTRA = st.dictionaries(_NAMES, _VALUES | st.integers(0, 10**7).map(str), max_size=3)

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from aibrix_extproc.core.exchange.events import Admitted, Answered, Refused, RequestTrailers
 from aibrix_extproc.core.exchange.machine import Exchange
@@ -19,7 +20,7 @@ from aibrix_extproc.core.exchange.outputs import (
 )
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.exchange.states import Mode, ProtocolViolation
-from aibrix_extproc.core.fleet.placement import RouteQuery
+from aibrix_extproc.core.fleet.placement import RouteHints, RouteQuery
 from aibrix_extproc.core.openai.errors import Problem
 from aibrix_extproc.core.openai.headers import NOT_FORWARDED, RESERVED_REQUEST_HEADERS
 from tests.build import (
@@ -32,6 +33,7 @@ from tests.build import (
     a_placement,
     a_request_body,
     a_request_head,
+    a_response_head,
     an_endpoint,
     an_exchange,
     an_operation,
@@ -260,7 +262,50 @@ def test_strategy_of_the_client_goes_with_the_question() -> None:
     exchange, _ = admitted(routing_strategy="round-robin")
     (ask,) = exchange.receive(a_request_body())
     assert isinstance(ask, Place)
-    assert ask.strategy == "round-robin"
+    assert ask.hints == RouteHints(strategy="round-robin")
+
+
+@pytest.mark.parametrize(
+    ("sent", "session"),
+    [
+        ({"x-session-id": "a"}, "a"),
+        ({"x-aibrix-session-key": "b"}, "b"),
+        ({"x-session-id": "a", "x-aibrix-session-key": "b"}, "a"),
+        ({"x-session-id": "", "x-aibrix-session-key": "b"}, "b"),
+        ({"x-session-id": "a" * 257, "x-aibrix-session-key": "b"}, "b"),
+        ({"x-session-id": "a" * 256}, "a" * 256),
+        ({"x-aibrix-session-key": "b" * 257}, None),
+    ],
+    ids=["id", "key", "both", "empty-id", "long-id", "longest-id", "long-key"],
+)
+def test_session_of_the_client_is_its_id_before_its_key_within_bounds(sent: dict[str, str], session: str) -> None:
+    exchange, _ = admitted(headers=sent)
+    (ask,) = exchange.receive(a_request_body())
+    assert isinstance(ask, Place)
+    assert ask.hints == RouteHints(session=session)
+
+
+@pytest.mark.parametrize(
+    ("profile", "prompt", "answer"),
+    [("auto", 8, 300), (" AUTO ", 8, 300), ("fast", None, None)],
+    ids=["auto", "odd-auto", "named"],
+)
+def test_size_of_the_request_is_read_for_the_profile_auto_only(
+    profile: str, prompt: int | None, answer: int | None
+) -> None:
+    exchange, _ = admitted(config_profile=profile, external_filter="a=b")
+    (ask,) = exchange.receive(a_request_body(max_tokens=300))
+    assert isinstance(ask, Place)
+    assert ask.hints == RouteHints(None, "a=b", profile, None, prompt, answer)
+
+
+@pytest.mark.parametrize("status", [200, 503])
+def test_what_the_placement_tells_the_client_goes_with_every_answer(status: int) -> None:
+    exchange = placing(x_session_id="s")
+    exchange.receive(replace(a_placed(), answer_headers=(("x-session-id", "s"),)))
+    (*_, reply) = exchange.receive(a_response_head(status, end_of_stream=status != 200))
+    sent = reply.set_headers if isinstance(reply, Continue) else getattr(reply, "headers", ())
+    assert ("x-session-id", "s") in sent
 
 
 def test_listing_is_described_and_answered_here() -> None:

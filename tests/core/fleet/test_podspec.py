@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from aibrix_extproc.core.fleet.kubeobjects import Pod
 from aibrix_extproc.core.fleet.model import Endpoint, Health, ServedModel
+from aibrix_extproc.core.fleet.modelconfig import parse_config
 from aibrix_extproc.core.fleet.podspec import CONFIG, ENGINE, LABELS, Translation, slimmed, translate_pod
 from tests.kubeobjects import MODEL_LABEL, a_pod
 
@@ -164,7 +165,15 @@ def test_pod_with_ranks_that_cannot_be_is_left_out_with_a_remark(port: str, size
 
 def test_config_annotation_is_kept_as_it_stands() -> None:
     text = '{"defaultProfile": "a", "profiles": {"a": {"routingStrategy": "random"}}}'
-    assert only(translate_pod(pod(annotations={CONFIG: text, "other": "x"}))).annotations == {CONFIG: text}
+    found = only(translate_pod(pod(annotations={CONFIG: text, "other": "x"})))
+    assert found.annotations == {CONFIG: text}
+    assert found.config == parse_config(text)
+
+
+def test_config_with_members_that_nothing_reads_counts_and_is_remarked_on() -> None:
+    translation = translate_pod(pod(annotations={CONFIG: '{"profiles": {"a": {"requestsPerSecond": 5}}}'}))
+    assert only(translation).config is not None
+    assert translation.remarks == (f"{CONFIG}: without effect here: 'profiles.a.requestsPerSecond'",)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +182,7 @@ def test_config_annotation_is_kept_as_it_stands() -> None:
 )  # fmt: skip
 def test_pod_with_an_invalid_config_is_served_without_it_and_with_a_remark(text: str) -> None:
     translation = translate_pod(pod(annotations={CONFIG: text}))
-    assert only(translation).annotations == {}
+    assert (only(translation).annotations, only(translation).config) == ({}, None)
     assert [CONFIG in remark and "without profiles" in remark for remark in translation.remarks] == [True]
 
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
+from msgspec.structs import replace
 
 from aibrix_extproc.core.exchange.admission import objection
 from aibrix_extproc.core.exchange.events import Admitted
@@ -228,7 +229,8 @@ def answers() -> Iterator[tuple[tuple[str, str], ...]]:
 
 def streamed(exchange: Exchange) -> tuple[tuple[str, str], ...]:
     head = a_request_head(headers={"origin": "https://page.example"})
-    for event in (head, Admitted(CALLER), a_request_body(stream=True), a_placed()):
+    told = ((headers.SESSION_ID, "s"), (headers.CHOSEN_PROFILE, "p"))
+    for event in (head, Admitted(CALLER), a_request_body(stream=True), replace(a_placed(), answer_headers=told)):
         exchange.receive(event)
     outputs = exchange.receive(a_response_head(headers={"content-type": "text/event-stream"}))
     (reply,) = [one for one in outputs if isinstance(one, Continue)]

@@ -6,6 +6,7 @@ from itertools import permutations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.model import Endpoint
@@ -97,6 +98,64 @@ def test_random_over_an_even_grid_of_dice_draws_every_order_equally_often() -> N
     )
     assert set(orders) == set(permutations(["id-0", "id-1", "id-2"]))
     assert set(orders.values()) == {steps // 6}
+
+
+def test_power_of_two_puts_the_less_busy_of_its_two_in_front() -> None:
+    offered = endpoints(4)
+    load = {"id-0": 3, "id-1": 2, "id-2": 1}
+    for step in range(100):
+        first, second, *_ = identities(choose("power-of-two", QUERY, offered, load, tick=0, dice=step / 100))
+        assert load.get(first, 0) <= load.get(second, 0)
+        (alone,) = identities(choose("power-of-two", QUERY, offered, load, tick=0, dice=step / 100, limit=1))
+        assert alone == first
+
+
+def firsts_of(offered: tuple[Endpoint, ...], sessions: int = 400) -> list[str]:
+    return [
+        choose("session-affinity", replace(QUERY, session=f"s-{one}"), offered, {}, tick=one, dice=0.3).first.identity
+        for one in range(sessions)
+    ]
+
+
+def test_session_affinity_sends_a_session_to_one_endpoint_whatever_else_changes() -> None:
+    query = replace(QUERY, session="mine")
+    offered = endpoints(7)
+    expected = identities(choose("session-affinity", query, offered, {}, tick=0, dice=0.0))
+    for tick in range(20):
+        load = {f"id-{tick % 7}": tick}
+        turned = offered[tick % 7 :] + offered[: tick % 7]
+        assert identities(choose("session-affinity", query, turned, load, tick=tick, dice=tick / 20)) == expected
+
+
+def test_session_affinity_shares_sessions_evenly() -> None:
+    counts = Counter(firsts_of(endpoints(4)))
+    assert len(counts) == 4
+    assert min(counts.values()) > 70
+
+
+def test_session_affinity_moves_only_the_sessions_of_an_endpoint_that_left() -> None:
+    offered = endpoints(5)
+    before, after = firsts_of(offered), firsts_of(offered[:2] + offered[3:])
+    assert any(one == "id-2" for one in before)
+    for old, new in zip(before, after, strict=True):
+        assert new == old or old == "id-2"
+    # The second candidate is where the session goes when the first has left, so a retry warms the right cache.
+    ranked = identities(choose("session-affinity", replace(QUERY, session="s-0"), offered, {}, tick=0, dice=0.0))
+    left = tuple(one for one in offered if one.identity != ranked[0])
+    again = choose("session-affinity", replace(QUERY, session="s-0"), left, {}, tick=0, dice=0.0)
+    assert again.first.identity == ranked[1]
+
+
+@pytest.mark.parametrize(
+    "forged",
+    ["10.0.0.2:8000", "MTAuMC4wLjI6ODAwMA==", "id-2", "\ud800", "x" * 1000, ""],
+    ids=["address", "address-as-aibrix-writes-it", "identity", "surrogate", "long", "empty"],
+)
+def test_session_affinity_only_hashes_what_a_client_calls_its_session(forged: str) -> None:
+    offered = endpoints(3)
+    allowed = offered[:2]  # the address that is named is not among those that may be picked
+    placement = choose("session-affinity", replace(QUERY, session=forged), allowed, {}, tick=0, dice=0.0)
+    assert sorted(identities(placement)) == ["id-0", "id-1"]
 
 
 def test_choose_without_a_limit_offers_four_candidates() -> None:

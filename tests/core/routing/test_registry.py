@@ -6,7 +6,7 @@ import pkgutil
 import pytest
 
 from aibrix_extproc.core.routing import strategies
-from aibrix_extproc.core.routing.registry import DEFAULT_STRATEGY, STRATEGIES
+from aibrix_extproc.core.routing.registry import DEFAULT_STRATEGY, NOT_HERE, STRATEGIES
 
 
 def test_registry_lists_every_strategy_module() -> None:
@@ -17,8 +17,13 @@ def test_registry_lists_every_strategy_module() -> None:
 
 
 def test_registry_names_are_those_of_the_contract() -> None:
-    assert set(STRATEGIES) == {"least-request", "random", "round-robin"}
+    assert set(STRATEGIES) == {"least-request", "power-of-two", "random", "round-robin", "session-affinity"}
     assert DEFAULT_STRATEGY == "least-request"
+
+
+def test_names_that_are_not_here_have_a_nearest_one_that_is() -> None:
+    assert STRATEGIES.keys().isdisjoint(NOT_HERE)
+    assert set(NOT_HERE.values()) <= set(STRATEGIES)
 
 
 @pytest.mark.parametrize("name", sorted(STRATEGIES))

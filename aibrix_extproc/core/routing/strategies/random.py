@@ -4,6 +4,7 @@ from typing import Final
 
 from aibrix_extproc.core.fleet.model import Endpoint
 from aibrix_extproc.core.fleet.placement import Load, RouteQuery
+from aibrix_extproc.core.routing.draw import drawn
 from aibrix_extproc.core.routing.spec import Input, StrategySpec
 
 SPEC: Final = StrategySpec(
@@ -27,15 +28,4 @@ def rank(
     Use it as the baseline of a comparison, or with very many gateways over one fleet, where turns and counts that
     each gateway keeps for itself say little. Limits: it ignores load, so some endpoints queue while others idle.
     """
-    drawn: list[Endpoint] = []
-    moved: dict[int, int] = {}  # a shuffle of the first places only, so a large fleet is not copied
-    size = len(endpoints)
-    for place in range(min(limit, size)):
-        # What is left of a uniform number after taking its leading part is uniform again: one draw serves all places.
-        scaled = dice * (size - place)
-        step = int(scaled)
-        dice = scaled - step
-        index = place + step
-        drawn.append(endpoints[moved.get(index, index)])
-        moved[index] = moved.get(place, place)
-    return tuple(drawn)
+    return tuple(drawn(endpoints, dice, limit))

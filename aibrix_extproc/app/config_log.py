@@ -1,0 +1,39 @@
+"""What models' configurations ask for that cannot be had: a line in the log, and a remark on the health page."""
+
+import logging
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from aibrix_extproc.core.fleet.model import Snapshot
+from aibrix_extproc.core.fleet.modelconfig import ModelConfig
+from aibrix_extproc.core.routing.plan import unknown_strategies
+
+logger = logging.getLogger(__name__)
+
+
+class ConfigLog:
+    """Subscribe `told` to the fleet store."""
+
+    def __init__(self, default_strategy: str) -> None:
+        self._default = default_strategy
+        self._configs: Mapping[str, ModelConfig] = MappingProxyType({})
+        self.remarks: Mapping[str, str] = MappingProxyType({})  # by model
+
+    def told(self, snapshot: Snapshot) -> None:
+        """Look at the configurations if they differ from those of the snapshot before."""
+        if snapshot.configs == self._configs:
+            return
+        self._configs = snapshot.configs
+        before, self.remarks = self.remarks, MappingProxyType(dict(self._remarks()))
+        for model, remark in self.remarks.items():
+            if before.get(model) != remark:
+                logger.warning("a model's configuration cannot be obeyed", extra={"model": model, "detail": remark})
+
+    def _remarks(self) -> list[tuple[str, str]]:
+        found = []
+        for model, config in self._configs.items():
+            unknown = unknown_strategies(config)
+            if unknown:
+                names = ", ".join(name[:64] for name in unknown[:8])
+                found.append((model, f"no such strategy here: {names}; {self._default} is used for it"))
+        return found

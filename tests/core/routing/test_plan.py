@@ -1,0 +1,155 @@
+"""From what a client says and a model's configuration to a plan: who goes before whom, and what is refused."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aibrix_extproc.core.fleet.modelconfig import ModelConfig, parse_config
+from aibrix_extproc.core.fleet.placement import RouteHints
+from aibrix_extproc.core.openai.errors import Problem, shape
+from aibrix_extproc.core.routing.plan import Plan, plan_of, unknown_strategies
+from aibrix_extproc.core.routing.registry import NOT_HERE, STRATEGIES
+
+PROFILES = """{"defaultProfile": "p", "profiles": {
+    "p": {"routingStrategy": "round-robin"}, "q": {"routingStrategy": "power-of-two"}, "none": {},
+    "odd": {"routingStrategy": "prefix-cache"},
+    "long": {"routingStrategy": "random", "routingConfig": {"promptTokensGte": 1000}}
+}}"""
+LOCKED = '{"lockedRoutingStrategy": "random", "profiles": {"default": {"routingStrategy": "round-robin"}}}'
+
+
+def planned(config: str = "", default: str = "least-request", **hints: Any) -> Plan:
+    """A plan; a refusal fails the test."""
+    made = plan_of(RouteHints(**hints), parse_config(config) if config else None, default, 0.5)
+    assert isinstance(made, Plan)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("config", "hints", "strategy"),
+    [
+        ("", {}, "least-request"),
+        ("", {"strategy": "random"}, "random"),
+        ("", {"strategy": " Round-Robin "}, "round-robin"),
+        ("", {"strategy": ""}, "least-request"),
+        ("", {"strategy": "  "}, "least-request"),
+        ("", {"profile": "q"}, "least-request"),
+        (PROFILES, {}, "round-robin"),
+        (PROFILES, {"profile": "q"}, "power-of-two"),
+        (PROFILES, {"profile": " q "}, "power-of-two"),
+        (PROFILES, {"profile": "Q"}, "round-robin"),
+        (PROFILES, {"profile": "nope"}, "round-robin"),
+        (PROFILES, {"profile": ""}, "round-robin"),
+        (PROFILES, {"profile": "none"}, "least-request"),
+        (PROFILES, {"profile": "odd"}, "least-request"),
+        (PROFILES, {"profile": "q", "strategy": "random"}, "random"),
+        (PROFILES, {"profile": "q", "strategy": " "}, "power-of-two"),
+        (PROFILES, {"profile": "auto", "prompt_tokens": 1000}, "random"),
+        (PROFILES, {"profile": "auto", "prompt_tokens": 999}, "round-robin"),
+        (PROFILES, {"profile": "auto"}, "round-robin"),
+        (LOCKED, {}, "random"),
+        (LOCKED, {"strategy": "round-robin"}, "random"),
+        (LOCKED, {"strategy": "no-such"}, "random"),
+        ('{"lockedRoutingStrategy": "pd"}', {"strategy": "round-robin"}, "least-request"),
+        ('{"profiles": {"p": {"routingStrategy": "random"}}}', {}, "least-request"),
+        ("{}", {"profile": "auto"}, "least-request"),
+    ],
+)
+def test_lock_goes_before_the_client_and_that_before_the_profile(
+    config: str, hints: dict[str, Any], strategy: str
+) -> None:
+    assert planned(config, **hints).strategy == strategy
+
+
+@pytest.mark.parametrize(
+    ("hints", "told"),
+    [
+        ({"profile": "auto", "prompt_tokens": 5000}, "long"),
+        ({"profile": "Auto", "prompt_tokens": 1}, "p"),
+        ({"profile": "long"}, None),
+        ({}, None),
+    ],
+)
+def test_profile_is_told_when_it_was_chosen_for_the_client(hints: dict[str, Any], told: str | None) -> None:
+    assert dict(planned(PROFILES, **hints).answer_headers).get("x-aibrix-config-profile") == told
+
+
+@pytest.mark.parametrize("name", sorted(NOT_HERE))
+def test_strategy_that_only_aibrix_has_is_refused_with_the_nearest_one(name: str) -> None:
+    problem = plan_of(RouteHints(strategy=name.upper()), None, "random", 0.5)
+    assert isinstance(problem, Problem)
+    body = shape(problem).body.decode()
+    assert (problem.http_status, problem.key) == (400, "unsupported_strategy")
+    assert f"'{name}'" in body
+    assert f"'{NOT_HERE[name]}' comes nearest" in body
+    assert "'least-request'" in body
+
+
+@pytest.mark.parametrize(
+    ("given", "key"),
+    [
+        ("no-such", "unknown_strategy"),
+        ("x" * 10_000, "unknown_strategy"),
+        ("\x00{model}", "unknown_strategy"),
+        ("least-request:2,random:1", "unsupported_strategy"),
+        ("least-request:2", "unsupported_strategy"),
+    ],
+    ids=["unknown", "long", "odd", "weighted", "weighted-one"],
+)
+def test_strategy_that_nobody_has_is_refused_shortly(given: str, key: str) -> None:
+    problem = plan_of(RouteHints(strategy=given), None, "random", 0.5)
+    assert isinstance(problem, Problem)
+    shaped = shape(problem)
+    assert (shaped.status, problem.key) == (400, key)
+    assert len(shaped.body) < 500
+
+
+def test_filter_that_cannot_be_read_is_a_400_that_says_why() -> None:
+    problem = plan_of(RouteHints(external_filter="a=b=c"), None, "random", 0.5)
+    assert isinstance(problem, Problem)
+    shaped = shape(problem)
+    assert (shaped.status, problem.row.param) == (400, "external-filter")
+    assert b"expected ',' before '='" in shaped.body
+
+
+@pytest.mark.parametrize("strategy", sorted(STRATEGIES))
+def test_session_is_told_by_the_strategy_that_keeps_it_and_by_no_other(strategy: str) -> None:
+    for sent in (None, "my-session"):
+        plan = planned(strategy=strategy, session=sent)
+        told = dict(plan.answer_headers).get("x-session-id")
+        if strategy != "session-affinity":
+            assert (told, plan.session) == (None, "")
+        else:
+            assert told == plan.session
+            assert sent in (None, told)
+            assert told
+
+
+def test_new_sessions_have_different_ids_that_hold_nothing_but_chance() -> None:
+    made = {plan_of(RouteHints(strategy="session-affinity"), None, "random", step / 64) for step in range(64)}
+    ids = {plan.session for plan in made if isinstance(plan, Plan)}
+    assert len(ids) == 64
+    assert {len(one) for one in ids} == {14}
+
+
+def test_strategies_of_a_configuration_that_are_not_here_are_named() -> None:
+    assert unknown_strategies(parse_config(PROFILES)) == ("prefix-cache",)
+    assert unknown_strategies(parse_config(LOCKED)) == ()
+
+
+TEXT = st.none() | st.text(max_size=40) | st.sampled_from(["auto", "p", "random", "session-affinity", "a in (b)"])
+
+
+@given(
+    st.builds(RouteHints, TEXT, TEXT, TEXT, TEXT, st.none() | st.integers(0), st.none() | st.integers(0)),
+    st.sampled_from([None, parse_config(PROFILES), parse_config(LOCKED), parse_config("{}")]),
+    st.floats(0, 1, exclude_max=True),
+)
+def test_any_hints_give_a_plan_or_a_refusal(hints: RouteHints, config: ModelConfig | None, dice: float) -> None:
+    made = plan_of(hints, config, "least-request", dice)
+    if isinstance(made, Plan):
+        assert made.strategy in STRATEGIES
+    else:
+        assert shape(made).status == 400
