@@ -40,7 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     new.add_argument("--caller", required=True, metavar="NAME", type=_checked(parse_name), help="who gets the key")
     _add_list(new, "--models", "MODEL", parse_bounded, "models a new caller may use, as patterns: chat-*,org/*")
     _add_list(new, "--operations", "ID", parse_operation, "operations a new caller may use: chat_completion,embedding")
-    new.add_argument("--admin", action="store_true", help="a new caller may use what is for administrators")
+    new.add_argument(
+        "--admin", action="store_true", help="mark a new caller as an administrator, which grants nothing yet"
+    )
     new.add_argument("--engine-controls", action="store_true", help="a new caller may send headers that engines obey")
     new.add_argument("--expires", metavar="WHEN", type=_expiry, help="after 12h, 90d or 8w, or at a date or time")
     new.add_argument("--note", metavar="TEXT", type=_checked(parse_bounded), help="what the key is for")

@@ -11,7 +11,7 @@ from typing import Any
 from aibrix_extproc.conformance.case import Need
 from aibrix_extproc.conformance.target import Card, Deployment, Target, origin_of
 
-Reply = tuple[int, Mapping[str, str], bytes]
+Reply = tuple[int, Mapping[str, str], bytes | Iterator[bytes]]  # pieces go out one by one, without a length
 Script = Callable[[str, str], Reply]  # method and path
 
 
@@ -23,11 +23,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         script: Script = self.server.script  # type: ignore[attr-defined]
         status, headers, body = script(self.command, self.path)
         self.send_response(status)
-        for name, value in {"content-length": str(len(body)), "connection": "close", **headers}.items():
+        length = {"content-length": str(len(body))} if isinstance(body, bytes) else {}
+        for name, value in {**length, "connection": "close", **headers}.items():
             self.send_header(name, value)
         self.end_headers()
+        if self.command == "HEAD":
+            return
         with contextlib.suppress(OSError):
-            self.wfile.write(b"" if self.command == "HEAD" else body)
+            for piece in [body] if isinstance(body, bytes) else body:
+                self.wfile.write(piece)
 
     do_GET = do_POST = do_DELETE = do_HEAD = do_OPTIONS = do_PUT = _answer  # noqa: N815
 

@@ -1,6 +1,9 @@
 """What a deployment may do differently without being wrong: answer for an alias, call no tools, never stop talking."""
 
+import itertools
 import json
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -56,3 +59,33 @@ def test_features_that_are_all_refused_are_a_failure() -> None:
 @pytest.mark.parametrize(("reason", "verdict"), [("length", Verdict.SKIP), ("stop", Verdict.FAIL)])
 def test_model_that_never_ends_its_answer_is_passed_over(reason: str, verdict: Verdict) -> None:
     assert outcome("CHAT-07", 200, a_completion(finish_reason=reason)).verdict is verdict
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("hiccups", "verdict"), [(0, Verdict.PASS), (2, Verdict.PASS), (100, Verdict.FAIL)])
+def test_chat_09_a_pause_now_and_then_is_forgiven_but_tokens_that_are_held_back_are_not(
+    hiccups: int, verdict: Verdict
+) -> None:
+    asked = itertools.count()
+
+    def tokens(_method: str, _path: str) -> tuple[int, dict[str, str], Iterator[bytes]]:
+        number = next(asked)
+        is_single, held = number % 2 == 0, number // 2 < hiccups  # each try asks for one token first
+        return 200, {"content-type": "text/event-stream"}, paced(1 if is_single else 8, held=held)
+
+    with deployment(tokens) as url:
+        run = Run(a_target(url), a_deployment(), concurrency=1, on_result=lambda result: None)
+        (found,) = run.over([one for one in CASES if one.id == "CHAT-09"])
+    assert found.verdict is verdict, found
+
+
+def paced(count: int, *, held: bool) -> Iterator[bytes]:
+    """A stream of so many tokens, each after its time or all of them at the end."""
+    waiting = b""
+    for _ in range(count):
+        time.sleep(0.05)  # the pace is what is tested
+        waiting += b"data: {}\n\n"
+        if not held:
+            yield waiting
+            waiting = b""
+    yield waiting + b"data: [DONE]\n\n"

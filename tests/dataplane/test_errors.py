@@ -222,6 +222,16 @@ def test_err_20_a_silent_stream_gets_nothing_that_breaks_clients(stack: Stack) -
     assert lines[-1] == b"data: [DONE]"
 
 
+@pytest.mark.parametrize("said", ["", "0", "-1", "0.5", "120", "999999", "soon", "Wed, 21 Oct 2026 07:28:00 GMT"])
+@pytest.mark.parametrize("code", [429, 500, 502, 503, 504])
+def test_err_21_an_engine_never_makes_clients_wait_for_ever_or_come_back_at_once(
+    stack: Stack, code: int, said: str
+) -> None:
+    answer = stack.post(PATH, CHAT, x_sim_fault=f"status;code={code};retry_after={said}")
+    assert_openai_error(answer, code)  # which looks at the header
+    assert answer.header("retry-after") or code not in (429, 503)
+
+
 def test_an_error_in_mid_stream_raises_in_the_sdk(client: openai.OpenAI) -> None:
     stream = client.chat.completions.create(**CHAT, stream=True, extra_headers={"x-sim-fault": "error-event;after=2"})
     with pytest.raises(openai.APIError):

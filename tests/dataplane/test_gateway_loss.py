@@ -31,7 +31,9 @@ def works(stack: Stack) -> bool:
         return False  # Envoy says where it listens a moment before it does
 
 
-async def test_a_killed_worker_leaves_running_streams_alone_and_503_to_others(new_stack: Callable[..., Stack]) -> None:
+async def test_err_08_a_killed_worker_leaves_running_streams_alone_and_503_to_others(
+    new_stack: Callable[..., Stack],
+) -> None:
     stack = new_stack(ONE)
     async with stack.async_client() as client, asyncio.TaskGroup() as tasks:
         running = await begin_streams(client, tasks, count=8, tokens=40, pace="40")
@@ -48,7 +50,7 @@ async def test_a_killed_worker_leaves_running_streams_alone_and_503_to_others(ne
     assert load.failed(stream=False, began=False), "nobody noticed that the only worker was gone"
 
 
-def test_a_restarted_worker_is_used_as_soon_as_it_listens(new_stack: Callable[..., Stack]) -> None:
+def test_err_08_a_restarted_worker_is_used_as_soon_as_it_listens(new_stack: Callable[..., Stack]) -> None:
     stack = new_stack(ONE)
 
     def seconds() -> float:

@@ -62,7 +62,7 @@ def test_resp_04_an_unknown_response_is_not_found_in_openais_words(pair: Stack, 
     assert_openai_error(caught.value, 404, code=None, contains="not found", param="previous_response_id")
 
 
-def test_resp_04_a_response_of_another_caller_does_not_exist(pair: Stack, sdk: openai.OpenAI) -> None:
+def test_auth_06_resp_04_a_response_of_another_caller_does_not_exist(pair: Stack, sdk: openai.OpenAI) -> None:
     made = sdk.responses.create(**ASKED)
     with pair.client(api_key=KEYS[1]) as other, pytest.raises(openai.NotFoundError):
         other.responses.retrieve(made.id)

@@ -11,6 +11,7 @@ from aibrix_extproc.cli.main import main
 from aibrix_extproc.core.access.holders import digest_of
 from tests.dataplane.engines import EngineSpec
 from tests.dataplane.openai_error import assert_openai_error
+from tests.dataplane.raw import JSON
 from tests.dataplane.stack import Stack, running
 from tests.dataplane.waiting import eventually
 
@@ -100,6 +101,16 @@ def test_auth_07_operation_that_a_caller_may_not_use_is_a_403(keyed: Stack, new_
         assert_openai_error(caught.value, 403, code="permission_denied", contains="POST /v1/embeddings")
     hidden = keyed.send("POST", "/v1/load_lora_adapter", b"{}", {"authorization": f"Bearer {key}"})
     assert_openai_error(hidden, 404)
+
+
+@pytest.mark.parametrize("path", ["/sleep?level=1", "/pause", "/v1/load_lora_adapter", "/collective_rpc"])
+def test_auth_10_an_administrators_key_reaches_no_administration_either(
+    keyed: Stack, new_key: NewKey, path: str
+) -> None:
+    key = new_key(f"operators-{path.strip('/').partition('?')[0].replace('/', '-')}", "--admin", "--engine-controls")
+    answer = keyed.send("POST", path, b'{"model": "chat-m"}', JSON | {"authorization": f"Bearer {key}"})
+    assert_openai_error(answer, 404)
+    assert keyed.engine("chat").requests(path.partition("?")[0]) == []
 
 
 def test_revoked_key_is_refused_while_the_next_one_of_its_caller_works(

@@ -132,16 +132,17 @@ def test_whole_answers_are_counted_too(metered: Stack, asked: dict[str, Any]) ->
     eventually(lambda: tokens(metered, model) == expected, "the tokens are counted")
 
 
-def test_responses_and_messages_are_counted(metered: Stack) -> None:
+@pytest.mark.parametrize("fault", ["sse-pieces;bytes=100000", "sse-pieces;bytes=7"], ids=["whole", "in-pieces"])
+def test_resp_09_responses_and_messages_are_counted(metered: Stack, fault: str) -> None:
     for operation, path, asked in (("response", "/v1/responses", RESPONSE), ("message", "/v1/messages", MESSAGE)):
         before, counted = ends(metered, operation), tokens(metered, "chat")
-        assert metered.post(path, asked).status == 200
+        assert metered.post(path, asked, x_sim_fault=fault).status == 200
         grows(metered, operation, "complete", before)
         assert tokens(metered, "chat")["output"] == counted["output"] + 6
 
 
 @pytest.mark.parametrize("fault", ["error-event;after=2", "first-event-error"])
-def test_an_error_in_a_chat_stream_raises_with_a_string_code(metered: Stack, fault: str) -> None:
+def test_err_05_14_an_error_in_a_chat_stream_raises_with_a_string_code(metered: Stack, fault: str) -> None:
     before = ends(metered, "chat_completion")
     with metered.client() as client, pytest.raises(openai.APIError) as caught:
         list(client.chat.completions.create(**CHAT, extra_headers=PACE | {"x-sim-fault": fault}))

@@ -1,6 +1,7 @@
 """Acceptance 7.4: chat completions and completions."""
 
 import asyncio
+import contextlib
 import base64
 import itertools
 import json
@@ -13,6 +14,7 @@ from aibrix_extproc.conformance.case import Case, Inapplicable, Mismatch, Need
 from aibrix_extproc.conformance.expect import check, expect_completion, expect_error, expect_json, expect_status
 
 SAME_ANSWER_TRIES: Final = 3  # batching makes real engines vary a little even with a seed
+PACE_TRIES: Final = 5  # a busy engine pauses now and then; who holds tokens back does so each time
 SLOW_STREAM_SECONDS: Final = 0.25  # shorter ones do not tell whether tokens are held back
 SPREAD_SHARE: Final = 0.5  # of the time that the tokens took
 
@@ -130,6 +132,14 @@ async def _read_streams(bench: Bench, count: int) -> list[set[str]]:
 
 
 def _one_by_one(bench: Bench) -> None:
+    for _ in range(PACE_TRIES - 1):
+        with contextlib.suppress(Mismatch):
+            _spread_out(bench)
+            return
+    _spread_out(bench)
+
+
+def _spread_out(bench: Bench) -> None:
     question = [{"role": "user", "content": "Count from one to forty."}]
     fields = {"messages": question, "temperature": 0, "stream": True}
     first_token, _ = _arrivals(bench, fields | {"max_tokens": 1})

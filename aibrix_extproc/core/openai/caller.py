@@ -17,7 +17,7 @@ class Caller:
     name: str
     models: tuple[str, ...] | None = None
     operations: frozenset[str] | None = None
-    admin: bool = False  # may use the engines' operational interface
+    admin: bool = False  # kept for an interface to operate engines; the gateway refuses that to everybody
     engine_controls: bool = False  # may send headers that engines obey, such as X-Vllm-Priority
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 

@@ -178,7 +178,11 @@ _RETRIEVE: Final = OperationDoc(
     answer=_RESPONSE_ANSWER,
     streaming="With `?stream=true`: the typed events of the response, again",
     openai=(_KEPT, _LOST),
-    vllm=("an engine knows only its own responses; here the request goes to the one that has it",),
+    vllm=(
+        "an engine knows only its own responses; here the request goes to the one that has it",
+        "vLLM replays only responses that were made with `background` and `stream`. Asked for events of another one it "
+        "breaks the connection: a 502, or an exception of the SDK if the head was out already",
+    ),
 )
 _CANCEL: Final = OperationDoc(
     summary="Stop a response that is made in the background",

@@ -62,7 +62,11 @@ _OPENAI_OTHER: Final = (
     Operation("cancel_response", "POST", "/v1/responses/{response_id}/cancel", _S),
     Operation("delete_response", "DELETE", "/v1/responses/{response_id}", _S, note="vLLM cannot delete: 404"),
     Operation("list_input_items", "GET", "/v1/responses/{response_id}/input_items", _S, note="vLLM has none: 404"),
-    Operation("input_tokens", "POST", "/v1/responses/input_tokens", _X, _JSON),
+    Operation(
+        "input_tokens", "POST", "/v1/responses/input_tokens", _X, _JSON,
+        note="what items, tools and an earlier response make of a prompt only the engine knows, and vLLM has no route "
+        "that counts it; for chats there are `/tokenize` and `/v1/messages/count_tokens`",
+    ),
     Operation("compact_response", "POST", "/v1/responses/compact", _X, _JSON),
     Operation("stored_completions", "GET", "/v1/chat/completions/{completion_id...}", _X),
     Operation("speech", "POST", "/v1/audio/speech", _X, _JSON),

@@ -321,21 +321,21 @@ HEAD = b"GET /v1/models HTTP/1.1\r\nhost: a\r\n"
         pytest.param(b"CONNECT a:80 HTTP/1.1\r\nhost: a\r\n\r\n", 404, None, id="connect"),
     ],
 )
-async def test_refused_input_gets_an_openai_error(
+async def test_err_17_refused_input_gets_an_openai_error(
     envoy: RunningEnvoy, request_bytes: bytes, status: int, code: str | None
 ) -> None:
     answer = await envoy.raw(request_bytes)
     assert (answer.status, answer.error["code"]) == (status, code)
 
 
-async def test_request_that_never_ends_gets_a_408(tmp_path: Path, processor: ScriptedProcessor) -> None:
+async def test_err_17_request_that_never_ends_gets_a_408(tmp_path: Path, processor: ScriptedProcessor) -> None:
     async with running_envoy(tmp_path, processor, request_timeout=0.5) as envoy:
         answer = await envoy.raw(b"POST /v1/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n{")
     assert (answer.status, answer.error["code"]) == (408, "request_timeout")
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-async def test_body_over_the_limit_gets_a_413(envoy: RunningEnvoy, chunked: bool) -> None:
+async def test_err_17_body_over_the_limit_gets_a_413(envoy: RunningEnvoy, chunked: bool) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(70):
             yield b"x" * 100_000
