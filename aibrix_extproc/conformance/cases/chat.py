@@ -1,8 +1,8 @@
 """Acceptance 7.4: chat completions and completions."""
 
 import asyncio
-import contextlib
 import base64
+import contextlib
 import itertools
 import json
 import time
