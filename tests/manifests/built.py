@@ -36,15 +36,16 @@ BUILDS: Final = ("base", *folders("overlays"), *folders("examples"), *COMPONENTS
 def built(name: str) -> Sequence[Thing]:
     """The objects of a folder; those of a component with the base under it."""
     if name not in COMPONENTS:
-        return _kustomize(MANIFESTS / name)
+        return kustomized(MANIFESTS / name)
     with TemporaryDirectory() as folder:  # beside a copy of ours, for kustomize takes nothing from above a root
         copied = Path(shutil.copytree(MANIFESTS, Path(folder, "manifests")))
         kustomization = {"resources": ["manifests/base"], "components": [f"manifests/{name}"]}
         (copied.parent / "kustomization.yaml").write_text(yaml.safe_dump(kustomization), encoding="utf-8")
-        return _kustomize(copied.parent)
+        return kustomized(copied.parent)
 
 
-def _kustomize(folder: Path) -> Sequence[Thing]:
+def kustomized(folder: Path) -> Sequence[Thing]:
+    """The objects that a folder builds."""
     ran = subprocess.run([KUBECTL, "kustomize", folder], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     assert "deprecated" not in ran.stderr.lower(), ran.stderr

@@ -1,0 +1,58 @@
+"""The pages for operators say what is there: samples build, names exist, folders are described."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from aibrix_extproc.adapters.telemetry.metrics import METRICS
+from aibrix_extproc.core.openai.errors import ERRORS
+from aibrix_extproc.settings import read_environment
+from tests.architecture.sources import ROOT
+from tests.manifests.built import COMPONENTS, MANIFESTS, folders, kustomized, only
+from tests.manifests.schemas import mistakes
+
+pytestmark = pytest.mark.slow  # each build takes kubectl half a second
+OPERATIONS = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+README = (MANIFESTS / "README.md").read_text(encoding="utf-8")
+
+
+def samples(page: str) -> list[str]:
+    return [one for one in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "kind: Kustomization" in one]
+
+
+def test_contents_name_the_sections_in_order() -> None:
+    titles = re.findall(r"^## (.+)$", OPERATIONS, re.MULTILINE)
+    assert titles
+    assert re.findall(r"^- \[(.+)\]\(#", OPERATIONS, re.MULTILINE) == titles
+
+
+@pytest.mark.parametrize(
+    ("page", "beside"), [(OPERATIONS, "manifests"), (README, "../manifests")], ids=["operations", "readme"]
+)
+def test_overlay_of_the_page_builds(page: str, beside: str, tmp_path: Path) -> None:
+    (sample,) = samples(page)
+    folder = tmp_path / "overlay"
+    folder.mkdir()
+    (folder / "kustomization.yaml").write_text(sample, encoding="utf-8")
+    shutil.copytree(MANIFESTS, (folder / beside).resolve())
+    things = kustomized(folder)
+    assert [line for thing in things for line in mistakes(thing)] == []
+    (container,) = only(things, "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "registry.example.com/aibrix-extproc:0.1.0"
+
+
+def test_variables_metrics_and_errors_of_the_page_exist() -> None:
+    variables = set(re.findall(r"\bAIBRIX_EXTPROC_[A-Z_]+", OPERATIONS))
+    assert variables
+    read_environment(dict.fromkeys(variables, "x"))
+    assert set(re.findall(r"`(aibrix_extproc_[a-z_]+)`", OPERATIONS)) <= set(METRICS)
+    codes = set(re.findall(r"\b(?:404|413|503|504) `([a-z_]+)`", OPERATIONS))
+    assert codes
+    assert codes <= {row.code for row in ERRORS.values()}
+
+
+def test_readme_describes_every_folder() -> None:
+    told = set(re.findall(r"^\| `([a-z/-]+)/` \|", README, re.MULTILINE))
+    assert told == {"base", *folders("overlays"), *folders("examples"), *COMPONENTS}
