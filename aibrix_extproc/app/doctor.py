@@ -99,7 +99,9 @@ async def _examine_processors(inspector: Any, setup: Setup, deployment: Thing, s
         namespaces,
         own=deployment.namespace,
         pool=setting(container, "kubernetes", "inference_pool", "--inference-pool") is not None,
-        publishes=setting(container, "kubernetes", "publish_service", "--publish-service") is not None,
+        publishes=setting(container, "kubernetes", "publish_service", "--publish-service"),
+        lease=setting(container, "kubernetes", "lease_name", "--kubernetes-lease-name")
+        or KubernetesSettings().lease_name,
     )
     subject = f"ServiceAccount {account[0]}/{account[1]}"
     try:

@@ -1,16 +1,19 @@
 """The pages for operators say what is there: samples build, names exist, folders are described."""
 
+import io
 import re
 import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from aibrix_extproc.adapters.telemetry.metrics import METRICS
+from aibrix_extproc.app.doctor import examine_files
 from aibrix_extproc.core.openai.errors import ERRORS
 from aibrix_extproc.settings import read_environment
 from tests.architecture.sources import ROOT
-from tests.manifests.built import COMPONENTS, MANIFESTS, folders, kustomized, only
+from tests.manifests.built import BUILDS, COMPONENTS, MANIFESTS, built, folders, kustomized, only
 from tests.manifests.schemas import mistakes
 
 pytestmark = pytest.mark.slow  # each build takes kubectl half a second
@@ -56,3 +59,8 @@ def test_variables_metrics_and_errors_of_the_page_exist() -> None:
 def test_readme_describes_every_folder() -> None:
     told = set(re.findall(r"^\| `([a-z/-]+)/` \|", README, re.MULTILINE))
     assert told == {"base", *folders("overlays"), *folders("examples"), *COMPONENTS}
+
+
+@pytest.mark.parametrize("build", [one for one in BUILDS if not one.startswith("examples/")])
+def test_doctor_finds_nothing_wrong_with_what_we_ship(build: str) -> None:
+    assert examine_files([io.StringIO(yaml.safe_dump_all(built(build)))]) == []

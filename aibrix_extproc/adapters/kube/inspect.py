@@ -111,6 +111,7 @@ class Inspector:
             attributes = {
                 "verb": one.verb, "group": one.group, "resource": one.resource,
                 **({"namespace": one.namespace} if one.namespace else {}),
+                **({"name": one.name} if one.name else {}),
             }  # fmt: skip
             review = {
                 "apiVersion": "authorization.k8s.io/v1",

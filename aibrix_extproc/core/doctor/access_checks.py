@@ -11,16 +11,22 @@ READ: Final = ("get", "list", "watch")
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """One verb on one kind in one namespace (empty: all)."""
+    """One verb on one kind in one namespace (empty: all), or on one object of it."""
 
     verb: str
     group: str
     resource: str
     namespace: str
+    name: str = ""
 
 
-def needed(namespaces: tuple[str, ...], *, own: str, pool: bool, publishes: bool) -> tuple[Permission, ...]:
-    """What a processor needs: to read engines, and to publish their addresses in its own namespace."""
+def needed(
+    namespaces: tuple[str, ...], *, own: str, pool: bool, publishes: str | None, lease: str
+) -> tuple[Permission, ...]:
+    """What a processor needs: to read engines, and to publish their addresses in its own namespace.
+
+    A Role may allow only the Lease and the Service that the settings name, so they are asked for by name.
+    """
     kinds = [("", "pods"), ("model.aibrix.ai", "modeladapters")]
     if pool:
         kinds.append(("inference.networking.k8s.io", "inferencepools"))
@@ -28,8 +34,10 @@ def needed(namespaces: tuple[str, ...], *, own: str, pool: bool, publishes: bool
     if publishes:
         for verb in ("get", "list", "watch", "create", "update", "delete"):
             wanted.append(Permission(verb, "discovery.k8s.io", "endpointslices", own))
-        for verb in ("get", "create", "update"):
-            wanted.append(Permission(verb, "coordination.k8s.io", "leases", own))
+        wanted.append(Permission("create", "coordination.k8s.io", "leases", own))  # which no Role allows by name
+        for verb in ("get", "update"):
+            wanted.append(Permission(verb, "coordination.k8s.io", "leases", own, lease))
+        wanted.append(Permission("get", "", "services", own, publishes))
     return tuple(wanted)
 
 

@@ -271,11 +271,21 @@ def test_reports_tell_of_processors_that_are_stale_or_silent() -> None:
 
 
 def test_denied_names_the_missing_rule_once_for_each_kind() -> None:
-    wanted = needed(("llm",), own="aibrix-system", pool=False, publishes=True)
+    wanted = needed(("llm",), own="aibrix-system", pool=False, publishes="engines", lease="leader")
     found = list(denied("ServiceAccount a/b", {one: one.resource not in ("pods", "leases") for one in wanted}))
     assert [(one.field, one.severity) for one in found] == [("pods", E), ("leases.coordination.k8s.io", E)]
     assert 'verbs: ["get", "list", "watch"]' in found[0].fix
     assert Permission("create", "discovery.k8s.io", "endpointslices", "aibrix-system") in wanted
+
+
+def test_needed_asks_by_name_for_what_a_role_may_allow_by_name() -> None:
+    wanted = needed(("llm",), own="aibrix-system", pool=False, publishes="engines", lease="leader")
+    assert {(one.verb, one.resource, one.name) for one in wanted if one.name or one.resource == "leases"} == {
+        ("create", "leases", ""),
+        ("get", "leases", "leader"),
+        ("update", "leases", "leader"),
+        ("get", "services", "engines"),
+    }
 
 
 @pytest.mark.parametrize(
