@@ -28,7 +28,13 @@ from aibrix_extproc.adapters.envoyproxy.endpoints import ENGINES_CLUSTER
 from aibrix_extproc.adapters.envoyproxy.replies import THE_REQUESTS_ID, header, local_reply_config
 from aibrix_extproc.adapters.envoyproxy.spec import METADATA_NAMESPACES, EnvoySpec
 from aibrix_extproc.core.openai.errors import Problem, shape
-from aibrix_extproc.core.openai.headers import DESTINATION, NOTES_NAMESPACE, REQUEST_ID, RESERVED_REQUEST_HEADERS
+from aibrix_extproc.core.openai.headers import (
+    DESTINATION,
+    NOTES_NAMESPACE,
+    READ_HEADERS,
+    REQUEST_ID,
+    RESERVED_REQUEST_HEADERS,
+)
 
 EXT_PROC_FILTER: Final = "envoy.filters.http.ext_proc"
 # Only what the processor reads: each one costs both sides on every exchange.
@@ -183,6 +189,12 @@ def _ext_proc(spec: EnvoySpec) -> ext_proc.ExternalProcessor:
             response_header_mode=send,
             response_body_mode=ext_proc.ProcessingModeBodySendMode.NONE,
             response_trailer_mode=skip,
+        ),
+        # Half of what an SDK sends is none of its business; leaving that out is cheaper for both sides.
+        forward_rules=ext_proc.HeaderForwardingRules(
+            allowed_headers=matcher.ListStringMatcher(
+                patterns=[matcher.StringMatcher(exact=name) for name in sorted(READ_HEADERS)]
+            )
         ),
         response_attributes=list(RESPONSE_ATTRIBUTES),
         metadata_options=ext_proc.MetadataOptions(
