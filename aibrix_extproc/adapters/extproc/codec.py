@@ -5,7 +5,10 @@ Values are read and written as `raw_value`: Envoy looks at nothing else in sever
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final, assert_never
+
+from msgspec.structs import replace
 
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
     HeaderMap,
@@ -80,12 +83,11 @@ def decode(message: ProcessingRequest, phase: Phase, at: float, make_id: Callabl
 
 def _headers(headers: HeaderMap) -> dict[str, str]:
     """The headers that somebody reads; half of what an SDK sends is none of our business."""
-    found: dict[str, str] = {}
-    for one in headers.headers:
-        name = one.key
-        if name in READ_HEADERS:
-            found[name] = str(one.raw_value, "latin-1") if one.raw_value else one.value
-    return found
+    return {
+        name: raw.decode("latin-1") if (raw := one.raw_value) else one.value
+        for one in headers.headers
+        if (name := one.key) in READ_HEADERS
+    }
 
 
 def _request_id(given: str) -> str:
@@ -138,6 +140,10 @@ def _served(message: ProcessingRequest) -> str | None:
     return fields[DESTINATION_SERVED].string_value or None
 
 
+Notes = tuple[tuple[str, str | bool], ...]
+MAX_REMEMBERED: Final = 1024  # answers of a few hundred bytes
+
+
 def _continue_bytes(phase: Phase) -> bytes:
     response = ProcessingResponse()
     getattr(response, _FIELDS[phase]).SetInParent()
@@ -156,6 +162,14 @@ def encode(reply: Reply) -> bytes:
         return _immediate(reply)
     if reply.phase in _TRAILERS or not _changes(reply):
         return EMPTY_CONTINUE[reply.phase]
+    if reply.destination is None or reply.body is not None:
+        return _continue(reply)
+    # Where a request goes is said in the same few ways again and again; only the notes name the exchange. Messages that
+    # follow each other are read as one.
+    return _placed(replace(reply, notes=())) + _notes(reply.notes) if reply.notes else _placed(reply)
+
+
+def _continue(reply: Continue) -> bytes:
     response = ProcessingResponse()
     answered = getattr(response, _FIELDS[reply.phase])
     answered.SetInParent()  # the phase must be named even if only the mode changes
@@ -180,6 +194,15 @@ def encode(reply: Reply) -> bytes:
     return response.SerializeToString()
 
 
+_placed = lru_cache(MAX_REMEMBERED)(_continue)
+
+
+def _notes(notes: Notes) -> bytes:
+    response = ProcessingResponse()
+    _leave(response, NOTES_NAMESPACE, notes)
+    return response.SerializeToString()
+
+
 def encode_piece(phase: Phase, data: bytes, *, end: bool) -> bytes:
     """A piece of a body, serialised; FULL_DUPLEX_STREAMED knows no other answer to a body."""
     response = ProcessingResponse()
@@ -197,7 +220,7 @@ def _changes(reply: Continue) -> bool:
     )
 
 
-def _leave(response: ProcessingResponse, namespace: str, values: tuple[tuple[str, str | bool], ...]) -> None:
+def _leave(response: ProcessingResponse, namespace: str, values: Notes) -> None:
     """Write dynamic metadata."""
     fields = response.dynamic_metadata.fields[namespace].struct_value.fields
     for name, value in values:
