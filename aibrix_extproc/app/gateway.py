@@ -1,6 +1,7 @@
 """Composition root of `aibrix-extproc serve`: one process, one event loop, everything wired here."""
 
 import asyncio
+import gc
 import logging
 import os
 import random
@@ -79,7 +80,11 @@ def run_gateway(settings: Settings) -> int:
 
 
 async def _serve(settings: Settings) -> None:
-    await Gateway(settings).run()  # built inside the loop that its servers belong to
+    gateway = Gateway(settings)  # built inside the loop that its servers belong to
+    # What is here now, modules above all, stays: never looked at again, it costs no full collection its 50 ms.
+    gc.collect()
+    gc.freeze()
+    await gateway.run()
 
 
 class Gateway:
