@@ -24,6 +24,9 @@ class Body(msgspec.Struct, frozen=True, gc=False):
     response_id: str | None = None
 
 
+UNCHANGED: Final = Body(None)
+
+
 def changed_body(
     operation: Operation, facts: request.RequestFacts, data: bytes, request_id: str, *, metering: bool
 ) -> Body:
@@ -35,7 +38,7 @@ def changed_body(
         return Body(request.with_response_id(data, facts, response_id), response_id=response_id)
     if metering and facts.stream and not facts.includes_usage and operation.stream is Stream.DATA_DONE:
         return Body(request.with_usage(data, facts), hide_usage=True)
-    return Body(None)
+    return UNCHANGED
 
 
 def set_headers(

@@ -6,6 +6,7 @@ from typing import Final
 
 from aibrix_extproc.core.exchange import events, forwarding
 from aibrix_extproc.core.exchange.admission import needs_body, objection, too_large
+from aibrix_extproc.core.exchange.direction import Direction
 from aibrix_extproc.core.exchange.hints import hints_of
 from aibrix_extproc.core.exchange.outputs import (
     Authenticate,
@@ -21,7 +22,7 @@ from aibrix_extproc.core.exchange.outputs import (
     WaitFor,
 )
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
-from aibrix_extproc.core.exchange.states import REQUEST_TABLE, ProtocolViolation, RequestPhase
+from aibrix_extproc.core.exchange.states import REQUEST_TABLE, RequestPhase
 from aibrix_extproc.core.fleet.placement import Placement, RouteQuery
 from aibrix_extproc.core.openai import cors, headers, request
 from aibrix_extproc.core.openai.caller import ANYONE, Caller
@@ -35,17 +36,17 @@ Step = tuple[RequestPhase, tuple[Output, ...]]
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-class RequestSide:
+class RequestSide(Direction[RequestPhase]):
     """Phases of the request. What it learns is read by the response side and by the closing fact."""
 
     def __init__(self, policy: ExchangePolicy) -> None:
+        super().__init__("request", RequestPhase.IDLE, REQUEST_TABLE)
         self.policy = policy
-        self._phase = RequestPhase.IDLE
         self._head: events.RequestHead | None = None
         self._headers = _NO_HEADERS
         self._match: Match | None = None
         self._unmatched: Problem | None = None
-        self._body = forwarding.Body(None)  # what goes on instead of the client's body; held until there is a placement
+        self._body = forwarding.UNCHANGED  # what goes on instead of the client's body; held until there is a placement
         self.path = ""  # normalised, without the query string
         self.caller: Caller = ANYONE
         self.request_id = ""
@@ -75,18 +76,6 @@ class RequestSide:
     def anthropic(self) -> bool:
         """Whether errors take Anthropic's shape."""
         return self._match is not None and self._match.operation.anthropic
-
-    def receive(self, event: events.Event) -> tuple[Output, ...]:
-        """Take one event of the request's direction."""
-        key = (self._phase, type(event))
-        allowed = REQUEST_TABLE.get(key)
-        if allowed is None:
-            raise ProtocolViolation(f"{type(event).__name__} while the request is {self._phase}")
-        phase, outputs = self._step(event)
-        if phase not in allowed:
-            raise AssertionError(f"{phase} is no successor of {key}")
-        self._phase = phase
-        return outputs
 
     def refuse(self, problem: Problem, outcome: Outcome = Outcome.REFUSED) -> Immediate:
         """The final answer for a problem, remembered for the closing fact."""
@@ -218,7 +207,7 @@ class RequestSide:
         self.placed_at = event.at
         self.placement = placement
         self._told = event.answer_headers
-        body, self._body = self._body, forwarding.Body(None)
+        body, self._body = self._body, forwarding.UNCHANGED
         waited = needs_body(operation, end_of_stream=self._head.end_of_stream)
         path = operation.engine_path or self.path
         changed = forwarding.set_headers(self._headers, path, self.request_id, placement.first.api_key, body.data)

@@ -5,10 +5,11 @@ from typing import Final
 from msgspec.structs import replace
 
 from aibrix_extproc.core.exchange import events
+from aibrix_extproc.core.exchange.direction import Direction
 from aibrix_extproc.core.exchange.outputs import Continue, Headers, Held, Immediate, Moved, Outcome, Output, Phase
 from aibrix_extproc.core.exchange.policy import MIB, ExchangePolicy
 from aibrix_extproc.core.exchange.request_side import RequestSide
-from aibrix_extproc.core.exchange.states import RESPONSE_TABLE, ProtocolViolation, ResponsePhase
+from aibrix_extproc.core.exchange.states import RESPONSE_TABLE, ResponsePhase
 from aibrix_extproc.core.openai import headers
 from aibrix_extproc.core.openai.errors import Problem
 from aibrix_extproc.core.openai.local_replies import problem_from_local_reply
@@ -30,32 +31,19 @@ _AFTER_TRAILERS: Final = {
 }
 
 
-class ResponseSide:
+class ResponseSide(Direction[ResponsePhase]):
     """Phases of the response. Reads what the request side learnt, never changes it."""
 
     def __init__(self, request: RequestSide, policy: ExchangePolicy) -> None:
+        super().__init__("response", ResponsePhase.IDLE, RESPONSE_TABLE)
         self._request = request
         self._policy = policy
-        self._phase = ResponsePhase.IDLE
         self._head: events.ResponseHead | None = None
         self.status = 0
         self.problem: str | None = None
         self.outcome: Outcome | None = None
         self.upstream_address = ""
-        self.holding: str | None = None  # set when Envoy's retry moved the exchange
         self.began_at: float | None = None
-
-    def receive(self, event: events.Event) -> tuple[Output, ...]:
-        """Take one event of the response's direction."""
-        key = (self._phase, type(event))
-        allowed = RESPONSE_TABLE.get(key)
-        if allowed is None:
-            raise ProtocolViolation(f"{type(event).__name__} while the response is {self._phase}")
-        phase, outputs = self._step(event)
-        if phase not in allowed:
-            raise AssertionError(f"{phase} is no successor of {key}")
-        self._phase = phase
-        return outputs
 
     def _step(self, event: events.Event) -> tuple[ResponsePhase, tuple[Output, ...]]:
         match event:
@@ -94,12 +82,12 @@ class ResponseSide:
         return ResponsePhase.AWAITING_ERROR, (*moved, Continue(Phase.RESPONSE_HEAD, buffer_response=True))
 
     def _on_success(
-        self, event: events.ResponseHead, moved: tuple[Output, ...]
+        self, event: events.ResponseHead, moved: tuple[Moved, ...]
     ) -> tuple[ResponsePhase, tuple[Output, ...]]:
         if self._is_no_answer(event):
             return ResponsePhase.ANSWERED, (*moved, self._instead(Problem("bad_gateway"), Outcome.ENGINE_ERROR))
         self.outcome = Outcome.SERVED
-        facts = (*moved, *self._held(event))
+        facts = (*moved, *self._held(event, moved))
         if self._wants_text() and not event.end_of_stream:
             return ResponsePhase.AWAITING_TEXT, (*facts, Continue(Phase.RESPONSE_HEAD, buffer_response=True))
         if self._is_too_short(event):
@@ -130,12 +118,12 @@ class ResponseSide:
         self.outcome = Outcome.ENGINE_ERROR
         return ResponsePhase.ANSWERED, (self._rewritten(body),)
 
-    def _held(self, event: events.ResponseHead) -> tuple[Output, ...]:
+    def _held(self, event: events.ResponseHead, moved: tuple[Moved, ...]) -> tuple[Output, ...]:
         """The engine that answered keeps the response; later requests that name it must go there."""
         request, placement = self._request, self._request.placement
         if request.response_id is None or placement is None:
             return ()
-        identity = self.holding or placement.first.identity
+        identity = moved[0].to_identity if moved else placement.first.identity
         return (Held(event.at, request.response_id, identity, placement.model, request.caller.name),)
 
     def _wants_text(self) -> bool:
@@ -159,14 +147,13 @@ class ResponseSide:
             body=text,
         )
 
-    def _moved(self, address: str) -> tuple[Output, ...]:
+    def _moved(self, address: str) -> tuple[Moved, ...]:
         placement = self._request.placement
         if placement is None or not address or address == placement.first.address:
             return ()
         served = next((one for one in placement.candidates if one.address == address), None)
         if served is None:
             return ()
-        self.holding = served.identity
         return (Moved(placement.first.identity, served.identity),)
 
     def _passed(self, event: events.ResponseHead) -> Continue:
