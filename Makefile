@@ -42,10 +42,10 @@ test-sdks: .venv/.done ## test older and newer OpenAI SDKs, Python and Node, eac
 	$(BIN)/python -m tests.sdks.install
 	$(BIN)/pytest -m sdk tests/sdks $(ARGS)
 
-test-kubernetes: .venv/.done ## discovery on a real API server (KUBEBUILDER_ASSETS, PATH or what kube-tools built)
+test-kubernetes: .venv/.done ## discovery, manifests and a whole cluster (KUBEBUILDER_ASSETS, PATH or what kube-tools built)
 	KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(KUBE_TOOLS)}" $(BIN)/pytest -m kubernetes $(ARGS)
 
-kube-tools:      ## build etcd and kube-apiserver for test-kubernetes (needs Go; about five minutes)
+kube-tools:      ## build etcd, Kubernetes and Envoy Gateway for test-kubernetes (needs Go; about ten minutes)
 	@tests/adapters/kube/build_tools.sh "$(KUBE_TOOLS)"
 
 fix: .venv/.done ## format and fix what ruff can fix

