@@ -4,7 +4,8 @@ import json
 import os
 import signal
 import socket
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from tests.dataplane.raw import JSON, send
@@ -14,11 +15,13 @@ ENGINE_KEY = "engine-secret-key-0123456789"
 
 @dataclass(frozen=True, slots=True)
 class EngineSpec:
-    """What to start: a name for the tests, and arguments of `simulate`."""
+    """What to start: a name for the tests, arguments of `simulate`, and what the fleet file says of it."""
 
     name: str
     models: tuple[str, ...]
     arguments: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
     def command(self, port: int = 0) -> list[str]:
         models = [word for model in self.models for word in ("--model", model)]

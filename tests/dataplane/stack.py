@@ -175,8 +175,7 @@ class Stack:
         """Tell Envoy and the workers of these engines; of all without names. Envoy keeps those that leave."""
         chosen = [self._engines[name] for name in names or self._engines]
         write_atomically(self._endpoints_file, render_endpoints(one.address for one in self._engines.values()))
-        entries = "".join(f"  - address: {one.address}\n    name: {one.spec.name}\n" for one in chosen)
-        self.fleet_file.write_text("endpoints:\n" + entries if entries else "endpoints: []\n")
+        self.fleet_file.write_text(json.dumps({"endpoints": [_entry(one) for one in chosen]}))  # JSON is YAML
 
     @property
     def fleet_file(self) -> Path:
@@ -310,6 +309,12 @@ def _learn_ports(worker: Worker) -> None:
     line = json.loads(worker.child.wait_output('"listening"'))
     worker.port = int(line["ext_proc"].rpartition(":")[2])
     worker.admin_port = int(line["admin"].rpartition(":")[2])
+
+
+def _entry(engine: Engine) -> dict[str, object]:
+    spec = engine.spec
+    marks = {"labels": dict(spec.labels), "annotations": dict(spec.annotations)}
+    return {"address": engine.address, "name": spec.name} | {name: value for name, value in marks.items() if value}
 
 
 def _served(spec: EngineSpec) -> set[str]:
