@@ -1,20 +1,27 @@
 """The pages under docs/ that are written by hand: their samples work, and they leave nothing out."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from aibrix_extproc.adapters.keyfile.parse import CALLER_FIELDS, KEY_FIELDS, MAX_CALLERS, MAX_KEYS, MAX_NAME, parse_keys
 from aibrix_extproc.adapters.keyfile.source import MAX_FILE_BYTES
+from aibrix_extproc.adapters.telemetry.metrics import METRICS
 from aibrix_extproc.cli.main import parser_for
+from aibrix_extproc.core.fleet.modelconfig import CONFIG_MEMBERS
+from aibrix_extproc.core.fleet.podspec import LABELS
+from aibrix_extproc.core.openai import headers
+from aibrix_extproc.core.openai.errors import ERRORS
 from aibrix_extproc.core.openai.operation_docs import EVENTS
 from aibrix_extproc.core.openai.operation_rows import OPERATIONS
 from aibrix_extproc.core.openai.operations import Action, Stream
+from aibrix_extproc.core.routing.registry import NOT_HERE, STRATEGIES
 from aibrix_extproc.settings import Settings
 
 DOCS = Path(__file__).parents[2] / "docs"
-WRITTEN = ("keys.md", "streaming.md")
+WRITTEN = ("keys.md", "streaming.md", "migrating-from-aibrix.md")
 
 
 def blocks(name: str, language: str) -> list[str]:
@@ -22,7 +29,7 @@ def blocks(name: str, language: str) -> list[str]:
 
 
 def commands() -> list[str]:
-    lines = [line for name in WRITTEN for block in blocks(name, "sh") for line in block.splitlines()]
+    lines = [line for name in WRITTEN for block in blocks(name, "sh") for line in block.splitlines() if line.strip()]
     inline = [
         found for name in WRITTEN for found in re.findall(r"`(aibrix-extproc keys [^`]+)`", (DOCS / name).read_text())
     ]
@@ -76,3 +83,54 @@ def test_page_of_streams_names_every_operation_that_streams() -> None:
 def test_samples_of_streams_can_be_compiled() -> None:
     (sample,) = blocks("streaming.md", "python")
     assert compile(sample, "streaming.md", "exec")
+
+
+MIGRATION = "migrating-from-aibrix.md"
+
+
+def told(section: str) -> str:
+    """A section of the migration page."""
+    text = (DOCS / MIGRATION).read_text()
+    return re.split(r"^## ", text.partition(f"\n## {section}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def missing(names: Iterable[str], section: str) -> list[str]:
+    return [name for name in names if f"`{name}`" not in told(section)]
+
+
+def test_migration_page_tells_of_every_header_strategy_and_label() -> None:
+    assert missing([*headers.ROUTING_HEADERS, "user", "authorization", "target-pod"], "Request headers") == []
+    assert missing([headers.SESSION_ID, headers.CHOSEN_PROFILE], "Response headers") == []
+    assert missing([*STRATEGIES, *NOT_HERE], "Strategies") == []
+    assert missing([*LABELS, *(CONFIG_MEMBERS.keys() - _BOUNDS)], "Labels and annotations") == []
+
+
+_BOUNDS = {"promptTokensGte", "promptTokensLt", "maxTokensGte", "maxTokensLt"}  # on the page of labels
+
+
+def test_migration_page_names_errors_with_the_status_that_they_have() -> None:
+    named = re.findall(r"(\d{3}) `([a-z_]+)`", told("Errors"))
+    codes = {(str(row.status), name) for key, row in ERRORS.items() for name in (key, row.code)}
+    assert len(named) > 7
+    assert set(named) - codes == set()
+    assert re.findall(r"\b400 `([a-z_]+)`", told("Strategies")) == [ERRORS["unsupported_strategy"].code]
+
+
+def test_migration_page_names_settings_and_metrics_that_there_are() -> None:
+    ours = {flag for row in told("Settings").splitlines() for flag in re.findall(r"--[a-z-]+", row.split("|")[-2:][0])}
+    taken = (DOCS / "command-line.md").read_text()
+    assert len(ours) > 10
+    assert [flag for flag in ours if f"{flag} " not in taken and f"{flag}," not in taken] == []
+    metrics = set(re.findall(r"aibrix_extproc_\w+", told("Metrics")))
+    assert len(metrics) > 5
+    assert metrics - METRICS.keys() == set()
+
+
+def test_migration_page_puts_paths_where_the_table_has_them() -> None:
+    actions = {row.path: row.action for row in OPERATIONS}
+    rows = [row.split("|") for row in told("Paths").splitlines() if row.startswith("| `")]
+    assert len(rows) > 6
+    for _, paths, verdict, *_rest in rows:
+        for path in re.findall(r"`([^`]+)`", paths):
+            served = actions.get(path) in (Action.ROUTE, Action.LOCAL)
+            assert served is (verdict.strip() != "not yet"), path
