@@ -33,8 +33,9 @@ _PASSED: Final = (
 _IGNORED: Final = "fields that no engine knows are ignored, where OpenAI answers 400 `unknown_parameter`"
 _MODEL_WANTED: Final = "`model` is required, as with OpenAI; vLLM takes its base model if there is none"
 _ABORTED: Final = (
-    'an engine that is paused or put to sleep ends answers with `finish_reason: "abort"`, which no SDK knows; in a '
-    "stream it becomes an error event where the stream filter is installed"
+    'an engine that is paused or put to sleep ends answers with `finish_reason: "abort"`, which no SDK knows; a '
+    "whole answer is asked for again where the answer filter is installed, and in a stream it becomes an error event "
+    "where the stream filter is"
 )
 
 _CHAT: Final = OperationDoc(
