@@ -1,5 +1,6 @@
 """Settings: who wins, what is refused, and that each refusal says where and what."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -146,6 +147,71 @@ def test_every_mistake_is_told_on_a_line_of_its_own() -> None:
 )
 def test_value_that_cannot_be_used_is_refused(group: str, field: str, value: object) -> None:
     assert f"{group}.{field}: " in complaint(flags={group: {field: value}})
+
+
+@pytest.mark.parametrize(
+    ("group", "field", "value", "sentence"),
+    [
+        ("access", "api_keys", [""], "access.api_keys: value 1 must not be empty"),
+        ("access", "api_keys", ["sk-1", "x" * 513], "access.api_keys: value 2 must have at most 512 characters"),
+        ("access", "api_keys", "sk-1", "access.api_keys: must be a list"),
+        ("kubernetes", "context", "", "kubernetes.context: must not be empty"),
+        ("kubernetes", "context", "x" * 257, "kubernetes.context: must have at most 256 characters"),
+        ("kubernetes", "page_size", "0", "kubernetes.page_size: must be at least 1"),
+        ("fleet", "file", 5, "fleet.file: must be a path"),
+        ("fleet", "poll_seconds", "0", "fleet.poll_seconds: must be more than 0"),
+        ("fleet", "poll_seconds", "soon", "fleet.poll_seconds: must be a number"),
+        ("fleet", "poll_seconds", [1], "fleet.poll_seconds: must be a number"),
+        ("limits", "max_body_bytes", 1 << 40, "limits.max_body_bytes: must be at most 1073741824"),
+        ("log", "exchanges", "perhaps", "log.exchanges: must be true or false"),
+        ("log", "exchanges", [], "log.exchanges: must be true or false"),
+        ("log", "level", "loud", "log.level: must be 'debug', 'info', 'warning' or 'error'"),
+        ("routing", "strategy", 5, "routing.strategy: must be text"),
+        ("server", "drain_seconds", "nan", "server.drain_seconds: must be at most 86400"),
+        ("server", "port", "9" * 5000, "server.port: must be a whole number of fewer digits"),
+        ("server", "port", "http", "server.port: must be a whole number"),
+        ("server", "port", 1.5, "server.port: must be a whole number"),
+        ("server", "port", None, "server.port: must be a whole number"),
+        ("server", "port", "70000", "server.port: must be at most 65535"),
+        ("server", "prot", "1", "server.prot: there is no such setting (see `aibrix-extproc config --help`)"),
+    ],
+)
+def test_mistake_is_told_in_plain_words(group: str, field: str, value: object, sentence: str) -> None:
+    assert complaint(flags={group: {field: value}}) == f"the settings are not valid:\n  {sentence}"
+
+
+def test_every_kind_of_mistake_that_a_setting_can_have_has_plain_words() -> None:
+    """Values of every kind, given to every setting: none is answered in the words of a library."""
+    odd: list[object] = [
+        "",
+        "x",
+        "\0",
+        "-1",
+        "1e400",
+        "9" * 5000,
+        -1,
+        1.5,
+        1e308,
+        None,
+        True,
+        [],
+        [""],
+        [5],
+        {},
+        {"a": 1},
+        b"x",
+    ]
+    told = []
+    for group, declared in Settings.model_fields.items():
+        assert declared.annotation is not None
+        for field in declared.annotation.model_fields:
+            for value in odd:
+                try:
+                    load(environment={}, flags={group: {field: value}})
+                except SettingsError as error:
+                    told.append(str(error))
+    assert len(told) > 100
+    assert [one for one in told if re.search(r"Input|should|pydantic|class|valid(?! *:)", one.split("\n", 1)[1])] == []
 
 
 def test_complaint_about_a_key_does_not_show_it() -> None:
