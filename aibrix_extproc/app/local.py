@@ -192,7 +192,8 @@ class Local:
             if one.health != Health.READY
         ]
         _say("")
-        _say(local_screen.screen(plan, models, complaints, time.monotonic() - self._started_at))
+        tasks = {model: one.tasks for one in endpoints for model in one.models}
+        _say(local_screen.screen(plan, models, complaints, time.monotonic() - self._started_at, tasks))
 
     def _on_child(self, event: ChildEvent) -> None:
         was_ready = event.name in self._ready

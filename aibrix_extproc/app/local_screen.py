@@ -1,22 +1,42 @@
 """What `aibrix-extproc local` tells the person in front of it. Pure: values in, text out."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
 from aibrix_extproc.adapters.envoyproxy.supervise import ChildEvent, ChildState
 from aibrix_extproc.app.local_plan import LOOPBACK, Plan
+from aibrix_extproc.core.fleet.model import Task
 
-_EXAMPLE = """\
+_EXAMPLE: Final = """\
   Try it (pip install openai):
 
     from openai import OpenAI
 
     client = OpenAI(base_url="{base_url}", api_key="{key}")
+{call}
+"""
+# What a model does -> how to see it; of several, the first. A fleet with any chat model shows that one.
+_CALLS: Final = {
+    Task.GENERATE: """\
     answer = client.chat.completions.create(
         model="{model}", messages=[{{"role": "user", "content": "Hello!"}}]
     )
-    print(answer.choices[0].message.content)
-"""
+    print(answer.choices[0].message.content)""",
+    Task.EMBED: """\
+    answer = client.embeddings.create(model="{model}", input="Hello!")
+    print(answer.data[0].embedding[:8])""",
+    Task.TRANSCRIBE: """\
+    answer = client.audio.transcriptions.create(model="{model}", file=open("speech.wav", "rb"))
+    print(answer.text)""",
+    Task.SCORE: """\
+    body = {{"model": "{model}", "query": "A greeting?", "documents": ["Hello!", "A cat."]}}
+    print(client.post("/rerank", body=body, cast_to=object))""",
+    Task.CLASSIFY: """\
+    body = {{"model": "{model}", "input": "Hello!"}}
+    print(client.post("/classify", body=body, cast_to=object))""",
+}
 
 
 def starting(plan: Plan) -> str:
@@ -26,10 +46,16 @@ def starting(plan: Plan) -> str:
     return f"Starting {', '.join(parts[:-1])} and {parts[-1]} (logs: {plan.directories.logs})"
 
 
-def screen(plan: Plan, models: Sequence[str], complaints: Sequence[str], seconds: float) -> str:
-    """The one screen that says that all is ready and how to use it."""
+def screen(
+    plan: Plan,
+    models: Sequence[str],
+    complaints: Sequence[str],
+    seconds: float,
+    tasks: Mapping[str, Collection[str]] = MappingProxyType({}),
+) -> str:
+    """The one screen that says that all is ready and how to use it. `tasks`: what models do, where it is known."""
     key = "YOUR_KEY" if plan.client_key else "any"
-    example = _EXAMPLE.format(base_url=plan.base_url, key=key, model=models[0] if models else "MODEL")
+    example = _EXAMPLE.format(base_url=plan.base_url, key=key, call=_call(models, tasks))
     admins = [f"http://{LOOPBACK}:{worker.admin_port}" for worker in plan.workers]
     rows = [
         ("Base URL", plan.base_url),
@@ -45,6 +71,15 @@ def screen(plan: Plan, models: Sequence[str], complaints: Sequence[str], seconds
     lines = [f"Ready after {seconds:.1f} s.", "", *_table(rows), ""]
     lines += [*(f"  ! {complaint}" for complaint in complaints), *([""] if complaints else [])]
     return "\n".join([*lines, example, *_table(places), "", "Stop with Ctrl-C."])
+
+
+def _call(models: Sequence[str], tasks: Mapping[str, Collection[str]]) -> str:
+    """A call that works: of a model whose tasks are not known, the one that most models understand."""
+    for task, call in _CALLS.items():
+        for model in models:
+            if task in tasks.get(model, ()):
+                return call.format(model=model)
+    return _CALLS[Task.GENERATE].format(model=models[0] if models else "MODEL")
 
 
 def told(event: ChildEvent, *, was_ready: bool, log: Path) -> str | None:

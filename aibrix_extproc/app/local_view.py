@@ -24,6 +24,8 @@ class SeenEndpoint:
     address: str
     health: str
     detail: str
+    models: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
 
 
 async def reach(session: aiohttp.ClientSession, address: str) -> str | None:
@@ -53,13 +55,17 @@ async def settled_endpoints(session: aiohttp.ClientSession, plan: Plan) -> Seque
             fleet = await _get(session, f"http://{LOOPBACK}:{worker.admin_port}/fleet")
             if fleet is None or not fleet["known"]:
                 return False
-            found = [SeenEndpoint(one["address"], one["health"], one["detail"]) for one in fleet["endpoints"]]
+            found = [_seen(one) for one in fleet["endpoints"]]
             seen.extend(one for one in found if one not in seen)
         return all(one.health != Health.UNKNOWN for one in seen)
 
     if not await _within(SETTLE_SECONDS, have_settled):
         raise LocalError(f"The gateway has not asked its engines within {SETTLE_SECONDS:g} s {_look(plan)}.")
     return seen
+
+
+def _seen(one: dict[str, Any]) -> SeenEndpoint:
+    return SeenEndpoint(one["address"], one["health"], one["detail"], tuple(one["models"]), tuple(one["tasks"]))
 
 
 async def listed_models(session: aiohttp.ClientSession, plan: Plan) -> Sequence[str]:

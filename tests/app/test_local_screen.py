@@ -1,6 +1,9 @@
 """What the person in front of `local` reads."""
 
 import ast
+import asyncio
+import sys
+import wave
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +13,11 @@ from aibrix_extproc.adapters.envoyproxy.spec import SocketAddress
 from aibrix_extproc.adapters.envoyproxy.supervise import ChildEvent, ChildState
 from aibrix_extproc.app import local_screen
 from aibrix_extproc.app.local_plan import Directories, GatewayWorker, Plan, SimulatedEngine
+from aibrix_extproc.core.fleet.model import Task
 from aibrix_extproc.settings import load
+from aibrix_extproc.simulator.options import SimulatorOptions
+from aibrix_extproc.simulator.options import Task as SimulatorTask
+from aibrix_extproc.simulator.server import Simulator
 
 LOG = Path("/run/x/logs/w.log")
 
@@ -58,6 +65,45 @@ def test_example_on_the_screen_is_python_for_this_gateway() -> None:
     ast.parse(code)
     assert 'base_url="http://127.0.0.1:8080/v1"' in code
     assert 'model="m"' in code
+
+
+@pytest.mark.parametrize(
+    ("models", "tasks", "called", "model"),
+    [
+        (["vectors"], {"vectors": ("embed",)}, "client.embeddings.create", "vectors"),
+        (["vectors", "words"], {"vectors": ("embed",), "words": ("generate",)}, "client.chat", "words"),
+        (["both"], {"both": ("embed", "score")}, "client.embeddings.create", "both"),
+        (["new"], {"new": ()}, "client.chat", "new"),
+        ([], {}, "client.chat", "MODEL"),
+    ],
+    ids=["embedding", "chat beside embedding", "several tasks", "unknown", "none yet"],
+)
+def test_example_is_one_that_the_models_can_answer(
+    models: list[str], tasks: dict[str, tuple[str, ...]], called: str, model: str
+) -> None:
+    code = example_in(local_screen.screen(a_plan(), models, [], 1, tasks))
+    assert called in code
+    assert f'"{model}"' in code
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", Task)
+async def test_example_of_every_task_works(task: Task, tmp_path: Path) -> None:
+    with wave.open(str(tmp_path / "speech.wav"), "wb") as speech:
+        speech.setparams((1, 2, 8000, 8000, "NONE", ""))
+        speech.writeframes(bytes(16000))
+    options = SimulatorOptions(models=("m",), task=SimulatorTask("rerank" if task is Task.SCORE else task.value))
+    async with Simulator(options) as engine:
+        # The gateway has /classify below /v1 as well; engines have not.
+        url = engine.url if task is Task.CLASSIFY else f"{engine.url}/v1"
+        code = example_in(local_screen.screen(a_plan(), ["m"], [], 1, {"m": (task.value,)}))
+        code = code.replace(a_plan().base_url, url)
+        asked = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", code, cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
+        output, _ = await asked.communicate()
+    assert asked.returncode == 0, output.decode()
+    assert output.strip()
 
 
 def test_configured_keys_are_mentioned_but_not_shown() -> None:
