@@ -5,7 +5,7 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 import grpc
 
@@ -18,6 +18,8 @@ from aibrix_extproc.adapters.extproc.tls.credentials import KeyPair, ServerCrede
 from aibrix_extproc.core.exchange.events import Cause
 
 logger = logging.getLogger(__name__)
+
+SILENCE_SECONDS: Final = 30.0  # then a peer that answers no PING is gone; grpc's own default is hours
 
 _Context = Any  # grpc.aio.ServicerContext; grpcio ships no types
 
@@ -32,6 +34,7 @@ class GrpcioServer:
         max_body_bytes: int,
         max_connections: int = MAX_CONNECTIONS,
         inlets: Mapping[str, Inlet] = MappingProxyType({}),
+        silence_seconds: float = SILENCE_SECONDS,
     ) -> None:
         self._new_session = new_session
         self._health = Health()
@@ -45,6 +48,8 @@ class GrpcioServer:
             ("grpc.max_send_message_length", limit),
             ("grpc.max_allowed_incoming_connections", max_connections),
             ("grpc.so_reuseport", 0),  # a busy port is an error, not a shared one
+            ("grpc.keepalive_time_ms", int(silence_seconds * 500)),
+            ("grpc.http2.ping_timeout_ms", int(silence_seconds * 500)),  # keepalive_timeout_ms does not end them
             ("grpc.http2.min_ping_interval_without_data_ms", 1000),
             ("grpc.keepalive_permit_without_calls", 1),
         ]

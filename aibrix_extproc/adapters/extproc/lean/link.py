@@ -40,11 +40,7 @@ class Host(Protocol):
 
     @property
     def full(self) -> bool:
-        """Whether the last connection that was accepted is one too many."""
-
-    @property
-    def overrun(self) -> bool:
-        """Whether there is no room even for saying no."""
+        """Whether there is no room for one more."""
 
     @property
     def patience(self) -> _Patience:
@@ -78,7 +74,7 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A peer has connected."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by class
-        if self._host.overrun:
+        if self._host.full:  # without SETTINGS, or clients would call it a success and come back at once
             self._transport.abort()
             return
         if not _speaks_h2(self._transport):
@@ -89,12 +85,9 @@ class Link(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
         self._calls = self._host.accept(self)
         self._timer = self._host.loop.call_later(self._host.patience.greeting_seconds, self._on_silence)
-        full = self._host.full
-        if full or self._host.draining:  # in a drain: it was accepted just before the listener closed
+        if self._host.draining:  # it was accepted just before the listener closed
             self._calls.connection.refuse_new()
         self.flush()
-        if full:
-            self._part(self._transport)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; a long chunk of small frames in several turns of the loop."""

@@ -18,7 +18,6 @@ from aibrix_extproc.adapters.extproc.service import MAX_CONNECTIONS
 logger = logging.getLogger(__name__)
 
 BACKLOG: Final = 1024
-REFUSED_AT_ONCE: Final = 64  # connections over the limit that hear why; further ones are cut
 SAY_AGAIN_SECONDS: Final = 60.0
 
 
@@ -84,18 +83,13 @@ class LeanServer:
 
     @property
     def full(self) -> bool:
-        """Whether the last one that was accepted is one too many."""
-        if len(self._links) <= self._max_connections:
+        """Whether there is no room for one more."""
+        if len(self._links) < self._max_connections:
             return False
         if self.loop.time() - self._said_full_at >= SAY_AGAIN_SECONDS:
             self._said_full_at = self.loop.time()
-            logger.warning("too many connections, new ones are refused", extra={"limit": self._max_connections})
+            logger.warning("too many connections, new ones are closed", extra={"limit": self._max_connections})
         return True
-
-    @property
-    def overrun(self) -> bool:
-        """Whether there is no room even for saying no."""
-        return len(self._links) >= self._max_connections + REFUSED_AT_ONCE
 
     def changed(self) -> None:
         """Something may be over."""

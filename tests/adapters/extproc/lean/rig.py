@@ -17,6 +17,7 @@ from aibrix_extproc.adapters.extproc.lean.connection import Connection
 from aibrix_extproc.adapters.extproc.lean.limits import Limits
 from aibrix_extproc.adapters.extproc.lean.server import LeanServer, Patience
 from aibrix_extproc.adapters.extproc.lean.status import CallError, Status
+from aibrix_extproc.adapters.extproc.service import MAX_CONNECTIONS
 from aibrix_extproc.core.exchange.events import Cause
 from tests.adapters.extproc.lean import wire
 
@@ -167,11 +168,21 @@ class Served:
 
 @contextlib.asynccontextmanager
 async def serving(
-    limits: Limits | None = None, *, tls: ssl.SSLContext | None = None, max_message_bytes: int = MAX_MESSAGE_BYTES
+    limits: Limits | None = None,
+    *,
+    tls: ssl.SSLContext | None = None,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
+    max_connections: int = MAX_CONNECTIONS,
 ) -> AsyncIterator[Served]:
     """An echo server on a port of its own."""
     log = Log()
-    server = LeanServer(echo_methods(log), max_message_bytes=max_message_bytes, limits=limits, patience=QUICK)
+    server = LeanServer(
+        echo_methods(log),
+        max_message_bytes=max_message_bytes,
+        max_connections=max_connections,
+        limits=limits,
+        patience=QUICK,
+    )
     port = await server.start("127.0.0.1", 0, tls)
     try:
         yield Served(server, port, log)

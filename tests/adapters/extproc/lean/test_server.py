@@ -54,6 +54,23 @@ async def test_greeted_connection_may_be_silent() -> None:
 
 
 @on_both_loops
+async def test_connections_over_the_bound_are_closed_unheard_and_that_is_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with serving(max_connections=1) as served, connected(served.port) as first:
+        await until(lambda: served.server.connections == 1)
+        for _ in range(3):
+            async with connected(served.port, greet=False) as peer:
+                await peer.hear_all()
+                assert peer.raw == b""
+        assert [one.message for one in caplog.records] == ["too many connections, new ones are closed"]
+        first.say(wire.request(1), wire.data(1, HELLO, end=True))
+        await first.hear(lambda: first.heard.ended(1))
+        assert first.heard.answer(1).messages == (b"hello",)
+    await until(lambda: served.server.connections == 0)
+
+
+@on_both_loops
 @pytest.mark.parametrize("how", ["fin", "rst"])
 async def test_peer_that_goes_away_cancels_its_calls(how: str) -> None:
     async with serving() as served, connected(served.port) as peer:
