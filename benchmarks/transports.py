@@ -21,8 +21,8 @@ import hpack
 import uvloop
 
 from aibrix_extproc.adapters.extproc.grpcio_server import GrpcioServer
-from aibrix_extproc.adapters.extproc.lean.memory import keep_freed_memory
 from aibrix_extproc.adapters.extproc.lean.transport import LeanTransport
+from aibrix_extproc.app.memory import keep_freed_memory
 from benchmarks.h2_server import H2Server
 from benchmarks.inside import _ENGINES, _gateway, envoy_messages
 
@@ -233,7 +233,7 @@ async def compare(servers: Sequence[Server], rounds: int, concurrency: int, fram
 
 
 async def _serve(name: str) -> None:
-    keep_freed_memory()  # all of them, for h2 gains by it as lean does; grpcio has its own ways
+    keep_freed_memory()  # as `serve` does, whatever the transport
     server: GrpcioServer | H2Server | LeanTransport = TRANSPORTS[name](
         _gateway()._new_session, max_body_bytes=MAX_BODY_BYTES
     )

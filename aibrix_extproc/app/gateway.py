@@ -38,6 +38,7 @@ from aibrix_extproc.app.desk import GatewayDesk
 from aibrix_extproc.app.fleet_store import FleetStore
 from aibrix_extproc.app.health_log import HealthLog
 from aibrix_extproc.app.key_store import KeyStore
+from aibrix_extproc.app.memory import keep_freed_memory
 from aibrix_extproc.app.ports import ClusterSource, EndpointSource, Publisher
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
@@ -70,6 +71,7 @@ class StartError(Exception):
 def run_gateway(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; 0 after an orderly end."""
     logs.configure(settings.log.level, settings.log.format)
+    keep_freed_memory()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(settings))

@@ -8,7 +8,6 @@ from typing import Final
 
 from aibrix_extproc.adapters.extproc.health import Health
 from aibrix_extproc.adapters.extproc.lean.calls import Method
-from aibrix_extproc.adapters.extproc.lean.memory import keep_freed_memory
 from aibrix_extproc.adapters.extproc.lean.methods import (
     PROCESS_PATH,
     InletCall,
@@ -60,7 +59,6 @@ class LeanTransport:
 
     async def start(self, host: str, port: int, credentials: ServerCredentials | None = None) -> int:
         """Listen, live but not ready; returns the port."""
-        keep_freed_memory()
         return await self._server.start(host, port, None if credentials is None else credentials.context)
 
     async def start_health(self, host: str, port: int) -> int:

@@ -8,7 +8,7 @@ import pytest
 
 _COUNT_FAULTS = """
 import resource
-from aibrix_extproc.adapters.extproc.lean.memory import keep_freed_memory
+from aibrix_extproc.app.memory import keep_freed_memory
 assert keep_freed_memory()
 def large():
     pieces = [bytes(256_000), bytes(220_000)]

@@ -1,7 +1,8 @@
 """Keeps the C library from giving memory back to the kernel after each large message, only to ask for it again.
 
-Receiving 220 KB took 140 page faults and half of all CPU; with this it takes none. The price: up to 32 MiB that are not
-needed now stay with the process. Only glibc is like that; elsewhere this does nothing.
+Receiving 220 KB took 140 page faults: more than half of all CPU on the lean transport, a quarter on grpcio. With this
+it takes none. The price: up to 32 MiB that are not needed now stay with the process. Only glibc is like that; elsewhere
+this does nothing. It is for a whole process, so the composition root calls it, not a transport.
 """
 
 import ctypes
