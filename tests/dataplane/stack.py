@@ -240,10 +240,14 @@ class Stack:
         configuration = self.directory / "envoy.json"
         admin_file = self.directory / "envoy-admin"
         admin_file.unlink(missing_ok=True)
-        write_configuration(self._spec(), configuration)
+        self.write_envoy_configuration(configuration)
         arguments = list(command(find_envoy(), configuration, concurrency=1))
         self._envoy = self._run("envoy", arguments, ["--admin-address-path", str(admin_file)])
         eventually(self._envoy_is_up, "Envoy says where it listens")
+
+    def write_envoy_configuration(self, path: Path) -> None:
+        """As `local` writes it; for tests of other configurations to override."""
+        write_configuration(self._spec(), path)
 
     def envoy_stats(self, pattern: str) -> dict[str, int]:
         """Envoy's counters and gauges whose names match."""
