@@ -29,7 +29,7 @@ end
 function envoy_on_response(stream)
   local headers = stream:headers()
   if headers:get(":status") ~= "200" or headers:get("content-encoding") then return end
-  local size = tonumber(headers:get("content-length"))
+  local size = tonumber(headers:get("content-length") or "") -- no header is no value at all, which tonumber does not take
   if not size or size > LARGEST then return end
   if find(headers:get("content-type") or "", "application/json", 1, true) ~= 1 then return end
   local body = stream:body()
