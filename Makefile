@@ -5,7 +5,7 @@ ARGS ?=
 KUBE_TOOLS ?= $(HOME)/.cache/aibrix-extproc/kube-tools
 
 .PHONY: help run test fuzz test-kubernetes kube-tools fix lint types unit bench soak churn reference conformance \
-	test-sdks lock image clean
+	test-sdks test-twins test-envoys lock image clean
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -37,6 +37,12 @@ test: lint types ## format, lint, import directions, types, all tests
 
 fuzz: .venv/.done ## a hundred thousand mutated requests, and as many answers of engines (`test` takes some thousands)
 	$(BIN)/pytest -n 2 -m fuzz tests/fuzz $(ARGS)
+
+test-twins: .venv/.done ## the data-plane suite on the other transport, grpcio (`test` runs it on lean)
+	AIBRIX_EXTPROC_SERVER__TRANSPORT=grpcio $(BIN)/pytest -n 2 -m envoy tests/dataplane $(ARGS)
+
+test-envoys: .venv/.done ## the data-plane suite on every Envoy from 1.37 on that is to be had (ARGS="1.38.3 1.39.0")
+	$(BIN)/python -m tests.envoys.run $(ARGS)
 
 test-sdks: .venv/.done ## test older and newer OpenAI SDKs, Python and Node, each in an environment of its own
 	$(BIN)/python -m tests.sdks.install
