@@ -13,7 +13,7 @@ from aibrix_extproc.simulator.errors import ReplyError, bad_request, shape_b
 from aibrix_extproc.simulator.models import Model
 from aibrix_extproc.simulator.multipart import MultipartError, Part, parse_form
 from aibrix_extproc.simulator.reading import missing_field, validation_error
-from aibrix_extproc.simulator.routes.chat_stream import DONE, event
+from aibrix_extproc.simulator.routes.choices import DONE, event
 from aibrix_extproc.simulator.sampling import answer_script, make_job, stream_options_error
 from aibrix_extproc.simulator.script import Bounds, Script
 from aibrix_extproc.simulator.wire import Answer, Call, EventStream, json_reply

@@ -2,60 +2,43 @@
 
 import time
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 from uuid import uuid4
 
-from aibrix_extproc.simulator.engine import Job, Ticket
+from aibrix_extproc.simulator.engine import Ticket
 from aibrix_extproc.simulator.errors import bad_parameter, bad_request
 from aibrix_extproc.simulator.json_sample import sample_json
 from aibrix_extproc.simulator.logprobs import chat_logprobs
-from aibrix_extproc.simulator.models import Model
 from aibrix_extproc.simulator.options import SimulatorOptions
 from aibrix_extproc.simulator.prompts import check_length, render_chat
 from aibrix_extproc.simulator.reading import read_body, validation_error
 from aibrix_extproc.simulator.requests import ChatBody, NamedTool, ResponseFormat, Tool
-from aibrix_extproc.simulator.routes.chat_stream import stream_chat
+from aibrix_extproc.simulator.routes.chat_stream import ChatFrame
+from aibrix_extproc.simulator.routes.choices import ChoicesAnswer, give
 from aibrix_extproc.simulator.sampling import (
     answer_script,
     check_logprobs,
     check_sampling,
-    load_headers,
     make_job,
     stops_of,
     token_budget,
 )
 from aibrix_extproc.simulator.script import Bounds, Script
 from aibrix_extproc.simulator.usage import whole_usage
-from aibrix_extproc.simulator.wire import Answer, Call, EventStream, json_reply
+from aibrix_extproc.simulator.wire import Answer, Call
 
 
-@dataclass(frozen=True, slots=True)
-class ChatAnswer:
-    """Everything about an answer except for its time."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatAnswer(ChoicesAnswer):
+    """What chat has of its own."""
+
+    kind = "chat.completion.chunk"
 
     body: ChatBody
-    model: Model
-    response_id: str
-    created: int
-    scripts: tuple[Script, ...]
     tool: str | None
     """The function that is called instead of speaking."""
     tool_call_id: str
-    job: Job
     reasoning_tokens: int
-    detailed: bool
-    """Whether usage tells about cached tokens."""
-    fingerprint: str
-
-    def head(self) -> dict[str, Any]:
-        """What chunks begin with."""
-        return {
-            "id": self.response_id,
-            "object": "chat.completion.chunk",
-            "created": self.created,
-            "model": self.model.name,
-        }
 
     def call_id(self, index: int) -> str:
         """The id of a choice's tool call."""
@@ -64,16 +47,10 @@ class ChatAnswer:
 
 async def create_chat_completion(call: Call) -> Answer:
     """Answer one conversation."""
-    engine = call.engine
-    answer = plan_chat(call)
-    ticket = engine.enter(answer.job)
-    if answer.body.stream:
-        return EventStream(stream_chat(engine, answer, ticket), partial(engine.release, ticket))
-    await engine.run(ticket)
-    return json_reply(chat_completion(answer, ticket), load_headers(call))
+    return await give(call, _plan(call), ChatFrame, _completion)
 
 
-def plan_chat(call: Call) -> ChatAnswer:
+def _plan(call: Call) -> ChatAnswer:
     """Check a request and decide the whole answer."""
     options = call.engine.options
     body = read_body(call, ChatBody)
@@ -113,7 +90,7 @@ def plan_chat(call: Call) -> ChatAnswer:
     )
 
 
-def chat_completion(answer: ChatAnswer, ticket: Ticket) -> dict[str, Any]:
+def _completion(answer: ChatAnswer, ticket: Ticket) -> dict[str, Any]:
     """The body of an answer that does not stream."""
     return {
         "id": answer.response_id,

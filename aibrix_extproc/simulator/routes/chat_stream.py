@@ -1,58 +1,15 @@
-"""The events of a streamed chat completion.
-
-The frame around each token is built once for each choice: a token then costs one escape and one join.
-"""
+"""The chunks of a streamed chat completion."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from json.encoder import encode_basestring
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from aibrix_extproc.simulator.engine import Engine, Ticket
 from aibrix_extproc.simulator.errors import dump
 from aibrix_extproc.simulator.logprobs import chat_logprobs
-from aibrix_extproc.simulator.usage import stream_usage
+from aibrix_extproc.simulator.routes.choices import escaped, event
 
 if TYPE_CHECKING:
     from aibrix_extproc.simulator.routes.chat import ChatAnswer
-
-DONE: Final = b"data: [DONE]\n\n"
-
-
-def event(value: object) -> bytes:
-    """One `data:` event."""
-    return b"data: " + dump(value) + b"\n\n"
-
-
-def escaped(piece: str) -> bytes:
-    """A token as JSON text."""
-    return encode_basestring(piece).encode("utf-8", "replace")
-
-
-async def stream_chat(engine: Engine, answer: ChatAnswer, ticket: Ticket) -> AsyncIterator[bytes]:
-    """Role, tokens, usage if asked for, end; without inter-token time all of it is one item."""
-    options = answer.body.stream_options
-    with_usage = options is not None and bool(options.include_usage)
-    frames = [ChatFrame(answer, index, not with_usage) for index in range(len(answer.scripts))]
-    pending = [frame.role() for frame in frames]
-    position = 0
-    async for start, end in engine.pace(ticket):
-        if answer.job.paced and pending:
-            yield b"".join(pending)
-            pending.clear()
-        for frame in frames:
-            pending += frame.tokens(start, end)
-        position = end
-        if answer.job.paced:
-            yield b"".join(pending)
-            pending.clear()
-    pending += [frame.finish(ticket.finish_reason(frame.index)) for frame in frames if not frame.finished]
-    if with_usage:
-        usage = stream_usage(answer.job, ticket, answer.detailed, position)
-        pending.append(event(answer.head() | {"choices": [], "usage": usage, "system_fingerprint": answer.fingerprint}))
-    pending.append(DONE)
-    yield b"".join(pending)
 
 
 class ChatFrame:
@@ -74,8 +31,8 @@ class ChatFrame:
             self._before = opening + b'{"content":null,"tool_calls":[{"index":0,"function":{"arguments":'
             self._after = b"}}]}" + closing
 
-    def role(self) -> bytes:
-        """The first chunk; of a tool call also the one with its name."""
+    def opening(self) -> bytes:
+        """The role; of a tool call also its name."""
         choice = {
             "index": self.index,
             "delta": {"role": "assistant", "content": ""},

@@ -1,78 +1,44 @@
 """POST /v1/completions."""
 
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-from aibrix_extproc.simulator.engine import Job, Ticket
+from aibrix_extproc.simulator.engine import Ticket
 from aibrix_extproc.simulator.errors import bad_parameter, bad_request, dump
 from aibrix_extproc.simulator.logprobs import completion_logprobs
-from aibrix_extproc.simulator.models import Model
 from aibrix_extproc.simulator.prompts import check_length, render_prompt, split_prompts
 from aibrix_extproc.simulator.reading import read_body
 from aibrix_extproc.simulator.requests import CompletionBody
 from aibrix_extproc.simulator.routes.chat import formatted_text
-from aibrix_extproc.simulator.routes.chat_stream import DONE, escaped, event
+from aibrix_extproc.simulator.routes.choices import ChoicesAnswer, escaped, give
 from aibrix_extproc.simulator.sampling import (
     answer_script,
     check_logprobs,
     check_sampling,
-    load_headers,
     make_job,
     stops_of,
     token_budget,
 )
 from aibrix_extproc.simulator.script import Bounds, Script
-from aibrix_extproc.simulator.usage import stream_usage, whole_usage
-from aibrix_extproc.simulator.wire import Answer, Call, EventStream, json_reply
+from aibrix_extproc.simulator.usage import whole_usage
+from aibrix_extproc.simulator.wire import Answer, Call
 
 
-@dataclass(frozen=True, slots=True)
-class CompletionAnswer:
-    """Everything about an answer except for its time; choices of all prompts in one row."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletionAnswer(ChoicesAnswer):
+    """What text completions have of their own; choices of all prompts in one row."""
+
+    kind = "text_completion"
 
     body: CompletionBody
-    model: Model
-    response_id: str
-    created: int
-    scripts: tuple[Script, ...]
     echoes: tuple[str, ...]
     """What stands before each choice's tokens."""
-    job: Job
-    detailed: bool
-    fingerprint: str
-
-    def head(self) -> dict[str, Any]:
-        """What bodies and chunks begin with."""
-        return {
-            "id": self.response_id,
-            "object": "text_completion",
-            "created": self.created,
-            "model": self.model.name,
-        }
 
 
 async def create_completion(call: Call) -> Answer:
     """Continue one text or several."""
-    engine = call.engine
-    answer = _plan(call)
-    ticket = engine.enter(answer.job)
-    if answer.body.stream:
-        return EventStream(_stream(call, answer, ticket), partial(engine.release, ticket))
-    await engine.run(ticket)
-    choices = [_choice(answer, ticket, index) for index in range(len(answer.scripts))]
-    body = answer.head() | {
-        "choices": choices,
-        "service_tier": None,
-        "system_fingerprint": answer.fingerprint,
-        "usage": whole_usage(answer.job, ticket, answer.detailed, created_cache_tokens=None),
-        "kv_transfer_params": None,
-        "ec_transfer_params": None,
-        "metrics": None,
-    }
-    return json_reply(body, load_headers(call))
+    return await give(call, _plan(call), CompletionFrame, _completion)
 
 
 def _plan(call: Call) -> CompletionAnswer:
@@ -116,6 +82,19 @@ def _plan(call: Call) -> CompletionAnswer:
     )
 
 
+def _completion(answer: CompletionAnswer, ticket: Ticket) -> dict[str, Any]:
+    """The body of an answer that does not stream."""
+    return answer.head() | {
+        "choices": [_choice(answer, ticket, index) for index in range(len(answer.scripts))],
+        "service_tier": None,
+        "system_fingerprint": answer.fingerprint,
+        "usage": whole_usage(answer.job, ticket, answer.detailed, created_cache_tokens=None),
+        "kv_transfer_params": None,
+        "ec_transfer_params": None,
+        "metrics": None,
+    }
+
+
 def _choice(answer: CompletionAnswer, ticket: Ticket, index: int) -> dict[str, Any]:
     script, echo, top = answer.scripts[index], answer.echoes[index], answer.body.logprobs
     return {
@@ -131,38 +110,21 @@ def _choice(answer: CompletionAnswer, ticket: Ticket, index: int) -> dict[str, A
     }
 
 
-async def _stream(call: Call, answer: CompletionAnswer, ticket: Ticket) -> AsyncIterator[bytes]:
-    options = answer.body.stream_options
-    with_usage = options is not None and bool(options.include_usage)
-    frames = [_Frame(answer, index, not with_usage) for index in range(len(answer.scripts))]
-    pending = [frame.chunk(frame.echo) for frame in frames if frame.echo]
-    position = 0
-    async for start, end in call.engine.pace(ticket):
-        for frame in frames:
-            pending += frame.tokens(start, end)
-        position = end
-        if answer.job.paced:
-            yield b"".join(pending)
-            pending.clear()
-    pending += [frame.chunk("", ticket.finish_reason(frame.index)) for frame in frames if not frame.finished]
-    if with_usage:
-        usage = stream_usage(answer.job, ticket, answer.detailed, position)
-        pending.append(event(answer.head() | {"choices": [], "usage": usage, "system_fingerprint": answer.fingerprint}))
-    pending.append(DONE)
-    yield b"".join(pending)
-
-
-class _Frame:
+class CompletionFrame:
     """Writes the chunks of one choice."""
 
     def __init__(self, answer: CompletionAnswer, index: int, ends_stream: bool) -> None:
         self.index = index
         self.finished = False
-        self.echo = answer.echoes[index]
+        self._echo = answer.echoes[index]
         self._script = answer.scripts[index]
         self._top = answer.body.logprobs
         self._fingerprint = answer.fingerprint if ends_stream else None
         self._head = b"data: " + dump(answer.head())[:-1] + b',"choices":['
+
+    def opening(self) -> bytes:
+        """The prompt, if it is to be echoed."""
+        return self._chunk(self._echo) if self._echo else b""
 
     def tokens(self, start: int, end: int) -> list[bytes]:
         """The chunks of some tokens; the one of the last token carries the finish reason, as in vLLM."""
@@ -170,7 +132,7 @@ class _Frame:
         last = len(pieces) - 1
         stop = min(end, last)
         if self._top is not None:
-            chunks = [self.chunk(pieces[at], logprobs=self._logprobs(at)) for at in range(start, stop)]
+            chunks = [self._chunk(pieces[at], logprobs=self._logprobs(at)) for at in range(start, stop)]
         else:
             before = self._head + b'{"index":%d,"text":' % self.index
             after = (
@@ -180,11 +142,14 @@ class _Frame:
             chunks = [before + escaped(piece) + after for piece in pieces[start:stop]]
         if start <= last < end:
             self.finished = True
-            chunks.append(self.chunk(pieces[last], self._script.finish_reason, self._logprobs(last)))
+            chunks.append(self._chunk(pieces[last], self._script.finish_reason, self._logprobs(last)))
         return chunks
 
-    def chunk(self, text: str, finish_reason: str | None = None, logprobs: dict[str, Any] | None = None) -> bytes:
-        """One chunk of any kind."""
+    def finish(self, reason: str) -> bytes:
+        """A finish reason without a token: of an empty answer or one that was cut off."""
+        return self._chunk("", reason)
+
+    def _chunk(self, text: str, finish_reason: str | None = None, logprobs: dict[str, Any] | None = None) -> bytes:
         choice = {
             "index": self.index,
             "text": text,
@@ -202,5 +167,5 @@ class _Frame:
     def _logprobs(self, position: int) -> dict[str, Any] | None:
         if self._top is None:
             return None
-        offset = len(self.echo) + len("".join(self._script.pieces[:position]))
+        offset = len(self._echo) + len("".join(self._script.pieces[:position]))
         return completion_logprobs([self._script.pieces[position]], self._top, offset)
