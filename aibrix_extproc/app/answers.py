@@ -10,9 +10,8 @@ from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.outputs import Ask, Authenticate, Describe, Headers, Place
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.model import Endpoint, ServedModel, Snapshot
-from aibrix_extproc.core.fleet.modelconfig import ModelConfig
 from aibrix_extproc.core.fleet.owners import Owner, ResponseOwners
-from aibrix_extproc.core.fleet.placement import Placement, RouteHints, RouteQuery
+from aibrix_extproc.core.fleet.placement import Placement, RouteQuery
 from aibrix_extproc.core.openai.caller import Caller
 from aibrix_extproc.core.openai.errors import Problem
 from aibrix_extproc.core.openai.listing import ModelCard, model_list, one_model
@@ -45,8 +44,7 @@ class Answers:
         self._keys = keys
         self._owners = owners
         self._strategy = strategy
-        # Of a request that says nothing, for a model without configuration: nearly all of them.
-        self._plain = None if STRATEGIES[strategy].spec.keeps_sessions else Plan(strategy)
+        self._keeps_sessions = STRATEGIES[strategy].spec.keeps_sessions
         self._clock = clock
         self._wall_clock = wall_clock
         self._dice = dice
@@ -84,7 +82,10 @@ class Answers:
         ready = _ready(snapshot, query.model, ask)
         if isinstance(ready, Problem):
             return events.Refused(ready)
-        plan = self._plan(ask.hints, snapshot.configs.get(query.model))
+        config = snapshot.configs.get(query.model)
+        if ask.hints is None and config is None and not self._keeps_sessions:
+            return self._choose(self._strategy, query, ready)  # nearly all requests
+        plan = plan_of(ask.hints, config, self._strategy, self._dice())
         if isinstance(plan, Problem):
             return events.Refused(plan)
         if plan.selector:
@@ -94,11 +95,6 @@ class Answers:
         if plan.session:
             query = replace(query, session=plan.session)
         return self._choose(plan.strategy, query, ready, plan.answer_headers)
-
-    def _plan(self, hints: RouteHints | None, config: ModelConfig | None) -> Plan | Problem:
-        if hints is None and config is None and self._plain is not None:
-            return self._plain
-        return plan_of(hints, config, self._strategy, self._dice())
 
     def _place_with_owner(self, ask: Place, response_id: str, snapshot: Snapshot) -> events.Placed | events.Refused:
         """The engine that holds the response; nothing that the client says of others counts."""
