@@ -7,7 +7,7 @@ from aibrix_extproc.adapters.extproc.tls.credentials import ServerCredentials
 
 SERVICE: Final = "envoy.service.ext_proc.v3.ExternalProcessor"
 LIVENESS: Final = "liveness"
-READINESS: Final = ("", "readiness", SERVICE, "inference-extension")
+READINESS: Final = ("", "readiness", SERVICE, "inference-extension", "gateway-plugin")  # the last two: names of others
 MESSAGE_OVERHEAD_BYTES: Final = 1024 * 1024  # headers and attributes beside a body of the largest size
 MAX_CONNECTIONS: Final = 4096  # each worker thread of each Envoy has one: a hundred Envoys of sixteen, twice over
 
