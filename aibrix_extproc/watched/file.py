@@ -97,17 +97,22 @@ class WatchedFile:
         emit(found)
 
 
-def read_text(path: Path, max_bytes: int, *, kind: str, too_large: str) -> str:
-    """The file's text without a byte order mark. `kind` names the file in messages, `too_large` says what to do."""
+def read_bytes(path: Path, max_bytes: int, *, what: str, too_large: str) -> bytes:
+    """A small file's content. `what` names the file in messages, `too_large` says what to do."""
     try:
         with path.open("rb") as file:
             content = file.read(max_bytes + 1)
     except OSError as error:
-        raise SourceLookupError(
-            f"{path}: the {kind} cannot be read: {os.strerror(error.errno or 0)}; create it or correct its path"
-        ) from error
+        reason = os.strerror(error.errno or 0)
+        raise SourceLookupError(f"{what} cannot be read: {reason}; create it or correct its path") from error
     if len(content) > max_bytes:
-        raise SourceFormatError(f"{path}: the {kind} is over {max_bytes} bytes; {too_large}")
+        raise SourceFormatError(f"{what} is over {max_bytes} bytes; {too_large}")
+    return content
+
+
+def read_text(path: Path, max_bytes: int, *, kind: str, too_large: str) -> str:
+    """The file's text without a byte order mark. `kind` names the file in messages, `too_large` says what to do."""
+    content = read_bytes(path, max_bytes, what=f"{path}: the {kind}", too_large=too_large)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -1,7 +1,6 @@
 """Entries to endpoints: host names become addresses and key files keys."""
 
 import asyncio
-import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from aibrix_extproc.adapters.fleetfile.entry import Entry, HostPort
 from aibrix_extproc.adapters.fleetfile.parse import parse_key
 from aibrix_extproc.core.fleet.model import Endpoint
 from aibrix_extproc.watched.errors import SourceFormatError, SourceLookupError
+from aibrix_extproc.watched.file import read_bytes
 
 MAX_KEY_FILE_BYTES: Final = 4096
 
@@ -70,13 +70,6 @@ async def resolve_host(name: str) -> str | None:
 
 def _read_key(entry: Entry, directory: Path) -> str:
     path = directory / str(entry.api_key_file)
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_KEY_FILE_BYTES + 1)
-    except OSError as error:
-        raise SourceLookupError(
-            f"{entry.where}, api_key_file: {path} cannot be read: {os.strerror(error.errno or 0)}"
-        ) from error
-    if len(content) > MAX_KEY_FILE_BYTES:
-        raise SourceFormatError(f"{entry.where}, api_key_file: {path} is over {MAX_KEY_FILE_BYTES} bytes, so no key")
+    what = f"{entry.where}, api_key_file: {path}"
+    content = read_bytes(path, MAX_KEY_FILE_BYTES, what=what, too_large="that is no key")
     return parse_key(content.decode("utf-8", "replace"), entry.where)
