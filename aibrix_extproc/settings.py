@@ -213,6 +213,21 @@ class RoutingSettings(_Group):
     )  # fmt: skip
 
 
+class PickerSettings(_Group):
+    """Serving as an endpoint picker of the Gateway API Inference Extension; the command `picker` sets the first."""
+
+    assume_duplex: bool = Field(
+        False,
+        description="a data plane that does not say how it sends bodies streams them both ways (FULL_DUPLEX_STREAMED)",
+    )
+    test_mode: bool = Field(
+        False,
+        description="be the picker of the extension's conformance tests: any request to any endpoint, or to the one "
+        "that a request header names; never in production",
+        json_schema_extra=_flag("--test-mode"),
+    )
+
+
 class LimitSettings(_Group):
     """Bounds on what a client may send."""
 
@@ -274,6 +289,7 @@ class Settings(_Group):
     kubernetes: KubernetesSettings = KubernetesSettings()
     routing: RoutingSettings = RoutingSettings()
     limits: LimitSettings = LimitSettings()
+    picker: PickerSettings = PickerSettings()
     access: AccessSettings = AccessSettings()
     metering: MeteringSettings = MeteringSettings()
     log: LogSettings = LogSettings()

@@ -26,7 +26,7 @@ from aibrix_extproc.adapters.engine.poller import EnginePoller, PollPace
 from aibrix_extproc.adapters.extproc.grpcio_server import GrpcioServer
 from aibrix_extproc.adapters.extproc.lean.transport import LeanTransport
 from aibrix_extproc.adapters.extproc.service import ExtProcServer
-from aibrix_extproc.adapters.extproc.session import Session
+from aibrix_extproc.adapters.extproc.session import Machine, Session
 from aibrix_extproc.adapters.fleetfile.parse import parse_flag
 from aibrix_extproc.adapters.fleetfile.source import FlagSource, FleetFile
 from aibrix_extproc.adapters.http.admin import AdminServer
@@ -35,6 +35,7 @@ from aibrix_extproc.adapters.telemetry.loop_delay import watch_loop
 from aibrix_extproc.app.answers import Answers
 from aibrix_extproc.app.config_log import ConfigLog
 from aibrix_extproc.app.desk import GatewayDesk
+from aibrix_extproc.app.fixture import fixtures
 from aibrix_extproc.app.fleet_store import FleetStore
 from aibrix_extproc.app.health_log import HealthLog
 from aibrix_extproc.app.key_store import KeyStore
@@ -96,18 +97,16 @@ class Gateway:
         if settings.routing.strategy not in STRATEGIES:
             raise StartError(f"--strategy {settings.routing.strategy}: choose one of {', '.join(sorted(STRATEGIES))}")
         self._settings = settings
-        self._policy = ExchangePolicy(
-            max_body_bytes=settings.limits.max_body_bytes,
-            metering=settings.metering.enabled,
-            max_wait_seconds=settings.limits.max_wait_seconds,
-            destinations=settings.routing.destinations,
-        )
+        self._policy = _policy(settings)
         self._status: dict[str, SourceStatus] = {}
         self._publishing: tuple[SourceStatus, ...] = ()
         self._cluster: ClusterSource | None = None
         self._load = LoadBook()
         self._metrics = metrics.Metrics()
         self._draining = False
+        self._new_exchange: Callable[[], Machine] = partial(Exchange, self._policy)
+        if settings.picker.test_mode:
+            self._new_exchange = fixtures(self._policy, lambda: self._store.askable)
         sources = self._sources()
         self._store = FleetStore(source.name for source in sources)
         self._store.subscribe(HealthLog().told)
@@ -218,7 +217,8 @@ class Gateway:
         return {} if self._cluster is None else self._cluster.remarks()
 
     def _new_session(self) -> Session:
-        return Session(self._desk, Exchange(self._policy), time.perf_counter, _make_id)
+        duplex = self._settings.picker.assume_duplex
+        return Session(self._desk, self._new_exchange(), time.perf_counter, _make_id, assume_duplex=duplex)
 
     async def run(self) -> None:
         """Start every part, serve, drain."""
@@ -385,6 +385,15 @@ def _cannot_listen(host: str, port: int, purpose: str, error: OSError) -> str:
     # By its number, because sockets and event loops add words of their own; a failed name lookup has a negative one.
     reason = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else error.strerror or str(error)
     return f"cannot listen on {host}:{port} for {purpose}: {reason}"
+
+
+def _policy(settings: Settings) -> ExchangePolicy:
+    return ExchangePolicy(
+        max_body_bytes=settings.limits.max_body_bytes,
+        metering=settings.metering.enabled,
+        max_wait_seconds=settings.limits.max_wait_seconds,
+        destinations=settings.routing.destinations,
+    )
 
 
 def _make_id() -> str:

@@ -26,6 +26,7 @@ COMMANDS: Final = (
     Command("local", "aibrix_extproc.app.local", "start Envoy, the gateway and engines behind one OpenAI base URL"),
     Command("serve", "aibrix_extproc.cli.serve", "run the ext_proc server"),
     Command("health", "aibrix_extproc.cli.health", "ask the admin server beside us whether the gateway is ready"),
+    Command("picker", "aibrix_extproc.cli.picker", "run the ext_proc server as an endpoint picker of an InferencePool"),
     Command("simulate", "aibrix_extproc.simulator.cli", "run a vLLM-compatible engine that needs no GPU"),
     Command("keys", "aibrix_extproc.cli.keys", "make, list, revoke and check API keys"),
     Command("conformance", "aibrix_extproc.conformance.cli", "ask any base URL what an OpenAI endpoint must answer"),

@@ -41,6 +41,7 @@ NOT_FORWARDED: Final[tuple[str, ...]] = (
     "user",
     *sorted(ROUTING_HEADERS),
 )
+TEST_SELECTION: Final = "test-epp-endpoint-selection"  # of conformance tests; nobody else looks at it
 READ_TIMEOUT: Final = "x-stainless-read-timeout"  # seconds; how long the SDK waits for bytes
 
 # What engines say that is none of the client's business.
@@ -76,6 +77,7 @@ READ_HEADERS: Final = frozenset(
         "origin",
         REQUEST_ID,
         READ_TIMEOUT,
+        TEST_SELECTION,
         *RESERVED_REQUEST_HEADERS,
         *NOT_FORWARDED,
         *ENGINE_CONTROLS,

@@ -12,9 +12,8 @@ from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
     ProcessingRequest,
     ProcessingResponse,
 )
-from aibrix_extproc.adapters.extproc.session import Session
+from aibrix_extproc.adapters.extproc.session import Machine, Session
 from aibrix_extproc.core.exchange import events
-from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.outputs import Ask, Authenticate, Fact, Finished, Phase, Place
 from tests.build import CALLER, a_placed, a_request_body, a_request_head, a_response_head, an_exchange
 
@@ -96,7 +95,7 @@ def a_conversation(
     *,
     request: int | None = DUPLEX,
     response: int | None = DUPLEX,
-    exchange: Exchange | None = None,
+    exchange: Machine | None = None,
     clock: Callable[[], float] | None = None,
     **options: Any,
 ) -> Conversation:
