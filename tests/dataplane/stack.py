@@ -5,14 +5,15 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import openai
 
-from aibrix_extproc.adapters.envoyproxy.configure import command, write_configuration
+from aibrix_extproc.adapters.envoyproxy.configure import command as envoy_command
+from aibrix_extproc.adapters.envoyproxy.configure import configuration as build_configuration
 from aibrix_extproc.adapters.envoyproxy.endpoints import render_endpoints, write_atomically
 from aibrix_extproc.adapters.envoyproxy.find import find_envoy
 from aibrix_extproc.adapters.envoyproxy.spec import STREAM_FILTER, EnvoySpec, SocketAddress
@@ -73,6 +74,8 @@ class Stack:
     killable: bool = False
     workers_wanted: int = 1
     envoy_options: dict[str, Any] = field(default_factory=dict)  # fields of EnvoySpec
+    envoy_change: Callable[[dict[str, Any]], None] | None = None  # for what no EnvoySpec says
+    command: str = "serve"
     port: int = 0
     envoy_admin_port: int = 0
     workers: list[Worker] = field(default_factory=list)
@@ -216,7 +219,7 @@ class Stack:
             sys.executable,
             "-m",
             "aibrix_extproc",
-            "serve",
+            self.command,
             "--port",
             str(port),
             "--admin-port",
@@ -241,13 +244,16 @@ class Stack:
         admin_file = self.directory / "envoy-admin"
         admin_file.unlink(missing_ok=True)
         self.write_envoy_configuration(configuration)
-        arguments = list(command(find_envoy(), configuration, concurrency=1))
+        arguments = list(envoy_command(find_envoy(), configuration, concurrency=1))
         self._envoy = self._run("envoy", arguments, ["--admin-address-path", str(admin_file)])
         eventually(self._envoy_is_up, "Envoy says where it listens")
 
     def write_envoy_configuration(self, path: Path) -> None:
-        """As `local` writes it; for tests of other configurations to override."""
-        write_configuration(self._spec(), path)
+        """As `local` writes it, but for `envoy_change`; for tests of other configurations to override."""
+        built: dict[str, Any] = json.loads(json.dumps(build_configuration(self._spec())))
+        if self.envoy_change is not None:
+            self.envoy_change(built)
+        path.write_text(json.dumps(built))
 
     def envoy_stats(self, pattern: str) -> dict[str, int]:
         """Envoy's counters and gauges whose names match."""

@@ -19,7 +19,7 @@ class Reply:
     ended: bool = False
 
 
-def ask(stack: Stack, bodies: list[bytes]) -> list[Reply]:
+def ask(stack: Stack, bodies: list[bytes], trailers: list[tuple[str, str]] | None = None) -> list[Reply]:
     """All requests at once on one connection."""
     connection = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
     replies: dict[int, Reply] = {}
@@ -27,12 +27,15 @@ def ask(stack: Stack, bodies: list[bytes]) -> list[Reply]:
         connection.initiate_connection()
         for body in bodies:
             stream = connection.get_next_available_stream_id()
+            key = stack.api_keys[0] if stack.api_keys else "any"
             replies[stream] = Reply()
             head = [(":method", "POST"), (":scheme", "http"), (":authority", "gateway"),
-                    (":path", "/v1/chat/completions"), ("authorization", f"Bearer {stack.api_keys[0]}"),
+                    (":path", "/v1/chat/completions"), ("authorization", f"Bearer {key}"),
                     ("content-type", "application/json")]  # fmt: skip
             connection.send_headers(stream, head)
-            connection.send_data(stream, body, end_stream=True)
+            connection.send_data(stream, body, end_stream=trailers is None)
+            if trailers is not None:
+                connection.send_headers(stream, trailers, end_stream=True)
         wire.sendall(connection.data_to_send())
         while not all(reply.ended for reply in replies.values()):
             for event in connection.receive_data(wire.recv(65536)):
