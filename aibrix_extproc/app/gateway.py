@@ -3,14 +3,13 @@
 import asyncio
 import gc
 import logging
-import os
 import random
 import signal
 import socket
 import sys
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -39,6 +38,7 @@ from aibrix_extproc.app.fixture import fixtures
 from aibrix_extproc.app.fleet_store import FleetStore
 from aibrix_extproc.app.health_log import HealthLog
 from aibrix_extproc.app.key_store import KeyStore
+from aibrix_extproc.app.listening import StartError, listening_at
 from aibrix_extproc.app.memory import keep_freed_memory
 from aibrix_extproc.app.ports import ClusterSource, EndpointSource, Publisher
 from aibrix_extproc.core.exchange.machine import Exchange
@@ -63,10 +63,6 @@ TRANSPORTS: Mapping[Transport, Callable[..., ExtProcServer]] = {
 }
 EXIT_SETTINGS = 2
 MAX_REMARKS = 100  # on the health page; the log has them all
-
-
-class StartError(Exception):
-    """The gateway cannot start as it is configured; one sentence that says what to do."""
 
 
 def run_gateway(settings: Settings) -> int:
@@ -252,13 +248,13 @@ class Gateway:
     async def _listen(self) -> None:
         server, admin = self._settings.server, self._settings.admin
         credentials = None if self._certificate is None else self._certificate.credentials
-        listening = {"admin": await _listening(self._admin.start, admin.host, admin.port, "admin")}
+        listening = {"admin": await listening_at(self._admin.start, admin.host, admin.port, "admin")}
         try:
             start = partial(self._server.start, credentials=credentials)
-            listening["ext_proc"] = await _listening(start, server.host, server.port, "ext_proc")
+            listening["ext_proc"] = await listening_at(start, server.host, server.port, "ext_proc")
             if server.health_port is not None:
                 at = server.host, server.health_port
-                listening["health"] = await _listening(self._server.start_health, *at, "health")
+                listening["health"] = await listening_at(self._server.start_health, *at, "health")
         except StartError:
             if "ext_proc" in listening:  # and its health port is not
                 await self._server.drain(notice_seconds=0.0, drain_seconds=0.0)
@@ -360,14 +356,6 @@ class Gateway:
         }
 
 
-async def _listening(start: Callable[[str, int], Awaitable[int]], host: str, port: int, purpose: str) -> str:
-    """Start a listener; where it is, for the log."""
-    try:
-        return f"{host}:{await start(host, port)}"
-    except OSError as error:
-        raise StartError(_cannot_listen(host, port, purpose, error)) from error
-
-
 @contextmanager
 def _kubernetes(flag: str) -> Iterator[None]:
     """What may be wrong when a part that speaks with Kubernetes is made, as one sentence."""
@@ -379,12 +367,6 @@ def _kubernetes(flag: str) -> Iterator[None]:
         raise StartError(f"{flag} needs an extra: pip install 'aibrix-extproc[kubernetes]'") from error
     except SourceError as error:
         raise StartError(str(error)) from error
-
-
-def _cannot_listen(host: str, port: int, purpose: str, error: OSError) -> str:
-    # By its number, because sockets and event loops add words of their own; a failed name lookup has a negative one.
-    reason = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else error.strerror or str(error)
-    return f"cannot listen on {host}:{port} for {purpose}: {reason}"
 
 
 def _policy(settings: Settings) -> ExchangePolicy:

@@ -1,0 +1,22 @@
+"""Starting a listener, and what to say when that is impossible."""
+
+import os
+from collections.abc import Awaitable, Callable
+
+
+class StartError(Exception):
+    """The gateway cannot start as it is configured; one sentence that says what to do."""
+
+
+async def listening_at(start: Callable[[str, int], Awaitable[int]], host: str, port: int, purpose: str) -> str:
+    """Start a listener; where it is, for the log."""
+    try:
+        return f"{host}:{await start(host, port)}"
+    except OSError as error:
+        raise StartError(_cannot_listen(host, port, purpose, error)) from error
+
+
+def _cannot_listen(host: str, port: int, purpose: str, error: OSError) -> str:
+    # By its number, because sockets and event loops add words of their own; a failed name lookup has a negative one.
+    reason = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else error.strerror or str(error)
+    return f"cannot listen on {host}:{port} for {purpose}: {reason}"
