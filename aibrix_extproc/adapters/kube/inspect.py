@@ -1,5 +1,6 @@
 """One look at a cluster, for `doctor`: whole objects, what accounts may do, and what processors say. Writes nothing."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -22,6 +23,7 @@ from aibrix_extproc.watched.errors import SourceError
 
 PAGE: Final = 500
 MAX_PAGES: Final = 40
+REPORT_SECONDS: Final = 5.0  # a pod that nothing reaches holds the API server's proxy for half a minute
 CONTROLLER_NAMES: Final = ("envoy-gateway", "envoy-gateway-config")
 
 
@@ -131,17 +133,18 @@ class Inspector:
         selector = ",".join(f"{name}={value}" for name, value in labels.items())
         pods = await self._pages(_PODS, namespace, {"labelSelector": selector})
         names = [str(at(json.loads(raw), "metadata.name")) for raw in pods]
-        return [await self._report(namespace, name, port) for name in names]
+        return list(await asyncio.gather(*(self._report(namespace, name, port) for name in names)))
 
     async def _report(self, namespace: str, name: str, port: int) -> Report:
         subject = f"Pod {namespace}/{name}"
         proxy = f"/api/v1/namespaces/{quote(namespace, '')}/pods/{quote(name, '')}:{port}/proxy"
         try:
-            fleet = json.loads(await self._api.get(f"{proxy}/fleet", {}))
+            fleet = json.loads(await self._api.get(f"{proxy}/fleet", {}, seconds=REPORT_SECONDS))
         except (SourceError, ValueError) as error:
-            return Report(subject, error=str(error))
+            return Report(subject, error=str(error), denied=isinstance(error, KubeApiError) and error.status == 403)
         try:
-            return Report(subject, json.loads(await self._api.get(f"{proxy}/readyz", {})), fleet)
+            health = json.loads(await self._api.get(f"{proxy}/readyz", {}, seconds=REPORT_SECONDS))
+            return Report(subject, health, fleet)
         except (SourceError, ValueError):
             return Report(subject, {"ready": False}, fleet)  # it answers 503 then
 

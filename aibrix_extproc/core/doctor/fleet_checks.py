@@ -18,6 +18,7 @@ class Report:
     health: Mapping[str, Any] = field(default_factory=dict)
     fleet: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
+    denied: bool = False  # whoever runs doctor may not ask through the API server
 
 
 def pods(remarks: Mapping[str, str], endpoints: int, selector: str) -> Iterator[Finding]:
@@ -40,10 +41,7 @@ def reports(found: Iterable[Report]) -> Iterator[Finding]:
     engines: dict[tuple[str, str, str], set[str]] = {}
     for report in found:
         if report.error:
-            yield Finding(
-                Severity.NOTE, report.subject, "", f"its admin port could not be asked: {report.error}",
-                "allow get on pods/proxy, and the API server in the NetworkPolicy; or ask it by kubectl port-forward",
-            )  # fmt: skip
+            yield _silent(report)
             continue
         yield from _health(report)
         for one in listed(report.fleet, "endpoints"):
@@ -51,7 +49,7 @@ def reports(found: Iterable[Report]) -> Iterator[Finding]:
             if health not in ("ready", "draining"):
                 engines.setdefault((str(at(one, "name")), health, detail), set()).add(report.subject)
     for (name, health, detail), seen in sorted(engines.items())[:MAX_ENGINES]:
-        refused = any(number in detail for number in ("401", "403"))
+        refused = "key" in detail or detail.endswith(("answers 401", "answers 403"))
         yield Finding(
             Severity.WARNING, f"engine {name}", "",
             f"{len(seen)} processor(s) see it {health}: {detail or 'no reason'}",
@@ -60,6 +58,17 @@ def reports(found: Iterable[Report]) -> Iterator[Finding]:
         )  # fmt: skip
     if len(engines) > MAX_ENGINES:
         yield Finding(Severity.NOTE, "engines", "", f"{len(engines) - MAX_ENGINES} more are not ready", "see /fleet")
+
+
+def _silent(report: Report) -> Finding:
+    """Nothing needs to be wrong: the admin port is closed to all but those whom a NetworkPolicy lets in."""
+    return Finding(
+        Severity.NOTE, report.subject, "",
+        f"what it sees of engines is not known, its admin port could not be asked: {report.error}",
+        "run doctor as somebody who may get pods/proxy" if report.denied
+        else "a NetworkPolicy, as the shipped one, may keep the API server out; or the process is stuck, or its"
+        " admin.host is not 0.0.0.0. kubectl port-forward to its admin port, then read /fleet and /readyz",
+    )  # fmt: skip
 
 
 def _health(report: Report) -> Iterator[Finding]:

@@ -48,11 +48,11 @@ def conditions(setup: Setup) -> Iterator[Finding]:
                     yield from _unmet(route, listed(parent, "conditions"), kind, "status.parents")
     for kind in ("EnvoyExtensionPolicy", "ClientTrafficPolicy", "BackendTrafficPolicy"):
         for policy in (*setup.on_gateway(kind), *(one for one, _ in setup.on_routes(kind))):
-            yield from _policy(policy)
+            yield from _policy(setup, policy)
 
 
-def _policy(policy: Thing) -> Iterator[Finding]:
-    ancestors = policy.items("status.ancestors")
+def _policy(setup: Setup, policy: Thing) -> Iterator[Finding]:
+    ancestors = [one for one in policy.items("status.ancestors") if _is_of(setup.gateway, one)]
     if not ancestors:
         yield Finding(
             Severity.ERROR, policy.subject, "status.ancestors", "no controller has looked at it: it has no effect",
@@ -62,12 +62,27 @@ def _policy(policy: Thing) -> Iterator[Finding]:
         found = listed(ancestor, "conditions")
         yield from _unmet(policy, found, "Accepted", "status.ancestors")
         overridden = condition(found, "Overridden")
-        if overridden is not None and overridden.get("status") == "True":
+        if overridden is not None and overridden.get("status") == "True" and _rules(setup, policy):
             yield Finding(
                 Severity.ERROR, policy.subject, "status.ancestors",
                 f"another policy overrides it: {overridden.get('message', '')}",
                 "remove the other policy, or repeat in it what this one says: a route's replaces the Gateway's whole",
             )  # fmt: skip
+
+
+def _is_of(gateway: Thing, ancestor: object) -> bool:
+    """Whether it is about our Gateway: a policy with several targets has an ancestor for each."""
+    ref = at(ancestor, "ancestorRef")
+    return at(ref, "kind") != "Gateway" or (at(ref, "name"), at(ref, "namespace") or gateway.namespace) == (
+        gateway.name, gateway.namespace,
+    )  # fmt: skip
+
+
+def _rules(setup: Setup, policy: Thing) -> bool:
+    """Whether we count on it: a BackendTrafficPolicy of the Gateway may be overridden by that of our route."""
+    if policy.kind != "BackendTrafficPolicy":
+        return True
+    return any(setup.in_force(policy.kind, rule.route) is policy for rule in setup.rules() if rule.to_backends)
 
 
 def _unmet(thing: Thing, found: list[object], kind: str, field: str) -> Iterator[Finding]:

@@ -216,6 +216,26 @@ def test_doctor_tells_what_the_controller_says_of_a_policy(status: dict[str, str
     assert words in found[0].notice
 
 
+def test_doctor_lets_the_policy_of_our_route_override_that_of_the_gateway() -> None:
+    """And what a policy's other Gateways say is theirs."""
+    ours = {"kind": "Gateway", "name": "aibrix-extproc", "namespace": "aibrix-system"}
+    overridden = [{"type": "Accepted", "status": "True"}, {"type": "Overridden", "status": "True"}]
+    refused = [{"type": "Accepted", "status": "False", "reason": "Conflicted"}]
+    policy: dict[str, Any] = {
+        "kind": "BackendTrafficPolicy",
+        "metadata": {"name": "own", "namespace": "aibrix-system"},
+        "spec": {"targetRefs": [ours]},
+        "status": {"ancestors": [
+            {"ancestorRef": ours, "conditions": overridden},
+            {"ancestorRef": {**ours, "name": "other"}, "conditions": refused},
+        ]},
+    }  # fmt: skip
+    objects = of_live(controller("v1.9.1"), policy)
+    assert examined(objects, live=True) == []
+    policy["status"]["ancestors"][1]["ancestorRef"] = ours
+    assert ["Conflicted" in one.notice for one in examined(objects, live=True)] == [True]
+
+
 def test_doctor_finds_engines_that_are_not_published_or_published_as_ready() -> None:
     objects = of_live(controller("v1.9.1"))
     slice_ = next(one for one in objects if one["kind"] == "EndpointSlice")
@@ -254,20 +274,31 @@ def test_pods_without_engines_and_remarks_are_findings() -> None:
 def test_reports_gather_what_several_processors_say_of_one_engine() -> None:
     fleet = {"endpoints": [
         {"name": "llm/vllm-0", "health": "unreachable", "detail": "connection refused"},
-        {"name": "llm/vllm-1", "health": "not_ready", "detail": "the engine answered 401 to GET /v1/models"},
+        {"name": "llm/vllm-1", "health": "not_ready", "detail": "its health check answers 401"},
         {"name": "llm/vllm-2", "health": "ready", "detail": ""},
+        {"name": "llm/vllm-3", "health": "not_ready", "detail": "the engine refuses the configured key"},
+        {"name": "llm/vllm-4", "health": "unreachable", "detail": "cannot connect to 10.0.0.1:4010"},
     ]}  # fmt: skip
     good = {"ready": True, "sources": {"kubernetes": {"ok": True}}}
     found = list(reports([Report("Pod a/1", good, fleet), Report("Pod a/2", good, fleet)]))
-    assert [one.subject for one in found] == ["engine llm/vllm-0", "engine llm/vllm-1"]
+    assert {one.subject: "engine_api_key" in one.fix for one in found} == {
+        "engine llm/vllm-0": False, "engine llm/vllm-1": True, "engine llm/vllm-3": True, "engine llm/vllm-4": False,
+    }  # fmt: skip
     assert "2 processor(s)" in found[0].notice
-    assert "engine_api_key" in found[1].fix
 
 
 def test_reports_tell_of_processors_that_are_stale_or_silent() -> None:
     stale = {"ready": True, "sources": {"kubernetes": {"ok": False, "error": "pods: not allowed"}}}
     found = list(reports([Report("Pod a/1", stale, {}), Report("Pod a/2", error="forbidden")]))
     assert [(one.severity, one.subject) for one in found] == [(E, "Pod a/1"), (Severity.NOTE, "Pod a/2")]
+
+
+def test_reports_that_could_not_be_had_say_whether_rights_or_the_network_are_why() -> None:
+    fixes = [
+        one.fix for one in reports([Report("Pod a/1", error="forbidden", denied=True), Report("Pod a/2", error="x")])
+    ]
+    assert "pods/proxy" in fixes[0]
+    assert "NetworkPolicy" in fixes[1]
 
 
 def test_denied_names_the_missing_rule_once_for_each_kind() -> None:
