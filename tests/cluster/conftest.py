@@ -33,8 +33,12 @@ class Cluster:
     session: aiohttp.ClientSession
     openai: AsyncOpenAI
 
+    def async_client(self) -> AsyncOpenAI:
+        """A client of the Gateway with connections of its own; it tries everything once."""
+        return AsyncOpenAI(base_url=f"{GATEWAY}/v1", api_key="any", max_retries=0)
 
-@pytest.fixture(scope="module")
+
+@pytest.fixture(scope="package")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     lacks, programs = lacking(), binaries()
     if lacks or programs is None:
@@ -45,7 +49,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
         yield running
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="package", loop_scope="package")
 async def cluster(plane: ControlPlane) -> AsyncIterator[Cluster]:
     async with aiohttp.ClientSession() as session:
         admin = Admin(plane.server, session)

@@ -89,6 +89,7 @@ class PodLife:
         self.ip = ""
         self.process: subprocess.Popen[bytes] | None = None
         self.told_at = 0.0  # when the API server had taken its latest readiness, by `time.monotonic`
+        self.restarts = True  # whether its process is started again when it ends
         self.term_seconds = 0.0  # how long it stays after it was deleted, its process running
         self._node = node
         self.ready: bool | None = None  # as the API server was told
@@ -128,6 +129,8 @@ class PodLife:
                 if self.process is not None:
                     await self._tell(ready=False)
                     await asyncio.sleep(RESTART_SECONDS)
+                if self.process is not None and not self.restarts:
+                    continue
                 self.process = await self._start()
             ready = self.name not in self._node.held and await self._probe()
             if ready != self.ready:

@@ -63,13 +63,13 @@ class ControlPlane:
     def __init__(self, server: ApiServer, folder: Path) -> None:
         self.server = server
         self.folder = folder
-        self.kubeconfig = folder / "admin.kubeconfig"
         self._running: list[subprocess.Popen[bytes]] = []
+        self.kubeconfig: Path  # the admin's, once the API server runs
         self.gateway: subprocess.Popen[bytes]  # Envoy Gateway's process, once it was started
 
     def start(self) -> None:
         """Start the controllers and Envoy Gateway, and wait until they are there."""
-        self._write_kubeconfig()
+        self.kubeconfig = self.kubeconfig_of(ADMIN)
         controllers = _found("kube-controller-manager") or ""
         self._run("controllers", controllers, **{
             "kubeconfig": self.kubeconfig, "bind-address": "127.0.0.1", "leader-elect": "false",
@@ -97,15 +97,18 @@ class ControlPlane:
             process.kill()
             process.wait()
 
-    def _write_kubeconfig(self) -> None:
+    def kubeconfig_of(self, token: str) -> Path:
+        """A kubeconfig for whoever has this token."""
+        place = self.folder / f"{token}.kubeconfig"
         cluster = {"server": self.server.url, "certificate-authority": str(self.server.certificate)}
         content = {
             "apiVersion": "v1", "kind": "Config", "current-context": "test",
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
             "clusters": [{"name": "test", "cluster": cluster}],
-            "users": [{"name": "test", "user": {"token": ADMIN}}],
+            "users": [{"name": "test", "user": {"token": token}}],
         }  # fmt: skip
-        self.kubeconfig.write_text(yaml.safe_dump(content), encoding="utf-8")
+        place.write_text(yaml.safe_dump(content), encoding="utf-8")
+        return place
 
     def _start_gateway(self) -> None:
         gateway = _found("envoy-gateway") or ""

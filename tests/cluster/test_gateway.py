@@ -10,8 +10,9 @@ import pytest
 
 from tests.cluster.asking import ask, engine, known_to_envoy, served, until, until_answered
 from tests.cluster.conftest import NAMESPACE, Cluster
+from tests.cluster.node import PodLife
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.kubernetes, pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
 
 Record = Callable[[str, object], None]
 MESSAGES: list[openai.types.chat.ChatCompletionUserMessageParam] = [{"role": "user", "content": "hi"}]
@@ -206,9 +207,18 @@ async def test_leader_that_is_killed_is_followed_and_new_pods_are_published(
     async def holder() -> str:
         return str((await cluster.admin.ask("GET", lease))["spec"]["holderIdentity"])
 
-    before = await holder()
-    leader = cluster.node.life(before.partition("_")[0])
-    leader.kill()
+    async def leader() -> PodLife | None:
+        """None while the lease of one that is gone has not run out."""
+        name = (await holder()).partition("_")[0]
+        return next((life for life in cluster.node.lives.values() if life.name == name), None)
+
+    async def led() -> bool:
+        return await leader() is not None
+
+    await until(led)
+    before, leads = await holder(), await leader()
+    assert leads is not None
+    leads.kill()
     killed = time.monotonic()
     async with engine(cluster, "after", "model-after"):
         record_property("killed_to_picked_seconds", time.monotonic() - killed)
