@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from lupa import lua51, luajit21
 
@@ -43,7 +43,6 @@ def test_good_stream_passes_at_every_single_cut(
         assert passed.metadata == report
 
 
-@settings(deadline=None)
 @given(kind=st.sampled_from(sorted(GOOD)), places=st.lists(st.integers(0, 5000), max_size=40))
 def test_good_stream_passes_at_any_cuts(kind: str, places: list[int]) -> None:
     stream, body, report = GOOD[kind]
@@ -52,7 +51,6 @@ def test_good_stream_passes_at_any_cuts(kind: str, places: list[int]) -> None:
     assert passed.metadata == report
 
 
-@settings(deadline=None)
 @given(places=st.lists(st.integers(0, 5000), max_size=40))
 def test_whole_events_are_never_held_back(places: list[int]) -> None:
     pieces = cut_at(CHAT_WITH_USAGE, places)
@@ -246,7 +244,6 @@ def test_the_gateways_check_of_scripts_accepts_the_filter() -> None:
         runtime.execute(code + "\nenvoy_on_response(StreamHandle)")
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_no_bytes_make_the_filter_fail_or_lose_what_it_should_pass(drawn: st.DataObject) -> None:
     parts = st.sampled_from([
@@ -261,7 +258,6 @@ def test_no_bytes_make_the_filter_fail_or_lose_what_it_should_pass(drawn: st.Dat
     assert send(cut_at(body, places), stream=kind, hide=True).body == whole.body
 
 
-@settings(deadline=None)
 @given(
     names=st.dictionaries(
         st.sampled_from([

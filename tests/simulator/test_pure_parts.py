@@ -18,7 +18,7 @@ from aibrix_extproc.simulator.vectors import class_probabilities, relevance
 
 BLOCK = 64
 # Other tests share the cores: an example may take long for reasons of its own.
-PATIENT = settings(deadline=None, max_examples=50)
+PATIENT = settings(max_examples=50)
 
 
 @PATIENT

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aibrix_extproc.adapters.accesslog._generated.als_pb2 import HTTPAccessLogEntry, StreamAccessLogsMessage
@@ -161,7 +161,6 @@ def test_a_message_without_entries_is_none() -> None:
     assert (found.records, found.malformed) == ([], 0)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300), st.integers(0, 400), st.integers(0, 255))
 def test_no_bytes_raise(noise: bytes, place: int, value: int) -> None:
     good = bytearray(message(an_entry(report={"input_tokens": 3, "terminal": True})))

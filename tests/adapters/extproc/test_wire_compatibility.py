@@ -284,7 +284,7 @@ def test_enum_has_the_names_and_numbers_of_envoys(field: FieldDescriptor, cls: t
 
 
 @each_field
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 @given(st.data())
 def test_field_is_read_as_it_was_written_in_both_directions(
     field: FieldDescriptor, cls: type, data: st.DataObject
@@ -293,13 +293,13 @@ def test_field_is_read_as_it_was_written_in_both_directions(
     check_both_ways(data.draw(messages(descriptor, MAX_DEPTH - 2, field)), descriptor, cls)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(messages(REQUEST))
 def test_request_of_envoy_is_read_in_full(plain: Plain) -> None:
     check_both_ways(plain, REQUEST, envoy.ProcessingRequest)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(messages(RESPONSE))
 def test_response_of_ours_is_read_in_full(plain: Plain) -> None:
     check_both_ways(plain, RESPONSE, envoy.ProcessingResponse)

@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aibrix_extproc.adapters.fleetfile.entry import HostPort, parse_address
@@ -111,7 +111,6 @@ def test_entry_as_text_does_not_show_its_key() -> None:
     assert "sk-engine" not in repr(first)
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(st.text(max_size=200))
 def test_file_of_any_text_is_read_or_refused_with_the_one_error(text: str) -> None:
     with suppress(SourceFormatError):

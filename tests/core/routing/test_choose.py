@@ -4,7 +4,7 @@ from collections import Counter
 from itertools import permutations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -26,7 +26,6 @@ def identities(placement: Placement) -> list[str]:
     return [endpoint.identity for endpoint in placement.candidates]
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(
     strategy=st.sampled_from(sorted(STRATEGIES)),
     count=st.integers(1, 70),
@@ -45,7 +44,6 @@ def test_any_strategy_gives_as_many_different_endpoints_as_it_may(
     assert (placement.strategy, placement.model, placement.first) == (strategy, "chat-m", placement.candidates[0])
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(
     busy=st.lists(st.integers(0, 5), min_size=1, max_size=70),
     tick=st.integers(0, 1000),

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aibrix_extproc.core.fleet.modelconfig import ModelConfig, parse_config
@@ -142,7 +142,6 @@ def test_strategies_of_a_configuration_that_are_not_here_are_named() -> None:
 TEXT = st.none() | st.text(max_size=40) | st.sampled_from(["auto", "p", "random", "session-affinity", "a in (b)"])
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(
     st.builds(RouteHints, TEXT, TEXT, TEXT, TEXT, st.none() | st.integers(0), st.none() | st.integers(0)),
     st.sampled_from([None, parse_config(PROFILES), parse_config(LOCKED), parse_config("{}")]),

@@ -2,7 +2,7 @@
 
 import hpack
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aibrix_extproc.adapters.extproc.lean.blocks import MAX_REMEMBERED, Blocks, leaves_table
@@ -54,7 +54,6 @@ _FIELDS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(blocks=st.lists(_FIELDS, min_size=1, max_size=8), huffman=st.booleans())
 def test_block_that_leaves_the_table_never_changes_it(
     blocks: list[list[tuple[bytes, bytes, bool]]], huffman: bool

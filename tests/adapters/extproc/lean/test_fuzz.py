@@ -175,7 +175,7 @@ def _play_strategy() -> st.SearchStrategy[bytes]:
 
 
 @given(_play_strategy(), st.booleans(), st.integers(1, 60))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 async def test_anything_at_all_does_no_harm(said: bytes, greet: bool, size: int) -> None:
     talk = Talk(SMALL, greet=greet)
     for at in range(0, len(said), size):
@@ -184,7 +184,7 @@ async def test_anything_at_all_does_no_harm(said: bytes, greet: bool, size: int)
 
 
 @given(st.binary(max_size=300))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 async def test_any_header_block_does_no_harm(block: bytes) -> None:
     talk = Talk(SMALL).say(
         wire.headers(1, block, end=True), wire.request(3), wire.data(3, wire.message(b"hello"), end=True)
