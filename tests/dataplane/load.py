@@ -2,19 +2,25 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import openai
 
 from tests.dataplane.openai_error import assert_openai_error
-from tests.dataplane.stack import Stack
 
 MESSAGES = [{"role": "user", "content": "hello"}]
 TOKENS = 6
 STREAM_TOKENS = 8  # takes most of a second, so that most streams are running at any moment
 PACE = {"x-sim-itl-ms": "15", "x-sim-tokens": str(TOKENS)}
+
+
+class Askable(Protocol):
+    """Something that the OpenAI client can ask."""
+
+    def async_client(self) -> openai.AsyncOpenAI: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +31,7 @@ class Outcome:
     began: bool = False  # the head of the answer was there
     complete: bool = False
     error: Exception | None = None
+    ended_at: float = field(default_factory=time.monotonic)
 
 
 @dataclass
@@ -58,10 +65,10 @@ class Load:
 
 
 @contextlib.asynccontextmanager
-async def under_load(stack: Stack, clients: int = 32) -> AsyncIterator[Load]:
+async def under_load(asked: Askable, clients: int = 32) -> AsyncIterator[Load]:
     """Half of the clients stream; no retries by the SDK. All have ended when the block has."""
     load = Load()
-    async with stack.async_client() as client, asyncio.TaskGroup() as tasks:
+    async with asked.async_client() as client, asyncio.TaskGroup() as tasks:
         for number in range(clients):
             tasks.create_task(_client(client, load, stream=number % 2 == 0))
         try:

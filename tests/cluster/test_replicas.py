@@ -1,0 +1,150 @@
+"""Processors that die, are replaced or are all gone while clients ask: through a real Envoy Gateway and Envoy."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+
+import openai
+import pytest
+import pytest_asyncio
+
+from tests.cluster.asking import ask, engine, until
+from tests.cluster.conftest import NAMESPACE, Cluster
+from tests.cluster.node import PodLife
+from tests.dataplane.load import Load, begin_streams, one_answer, under_load
+from tests.dataplane.openai_error import assert_openai_error
+
+pytestmark = [pytest.mark.kubernetes, pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
+
+MODEL = "chat-m"  # which the load asks for
+DEPLOYMENT = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/aibrix-extproc"
+Record = Callable[[str, object], None]
+
+
+@pytest_asyncio.fixture(autouse=True, loop_scope="package", scope="module")
+async def engines(cluster: Cluster) -> AsyncIterator[None]:
+    async with engine(cluster, "loaded-0", MODEL), engine(cluster, "loaded-1", MODEL):
+        yield
+
+
+def processors(cluster: Cluster) -> list[PodLife]:
+    return [life for life in cluster.node.lives.values() if life.name.startswith("aibrix-extproc-")]
+
+
+async def used(cluster: Cluster) -> int:
+    """How many processors Envoy thinks to be well."""
+    async with cluster.session.get("http://127.0.0.1:19000/stats?filter=membership_healthy") as answer:
+        lines = (await answer.text()).splitlines()
+    (number,) = [line.rpartition(": ")[2] for line in lines if "envoyextensionpolicy" in line]
+    return int(number)
+
+
+async def until_two_are_used(cluster: Cluster) -> None:
+    """Both are ready, and Envoy knows it."""
+
+    async def both() -> bool:
+        return await used(cluster) == 2
+
+    await until(lambda: [life.ready for life in processors(cluster)] == [True, True], 60)
+    await until(both, 90)
+
+
+async def in_flight(cluster: Cluster, life: PodLife) -> float:
+    """How many exchanges a processor has now."""
+    async with cluster.session.get(f"http://{life.ip}:9003/metrics") as answer:
+        lines = (await answer.text()).splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith("aibrix_extproc_in_flight{"))
+
+
+def assert_only_503_before_an_answer(load: Load) -> None:
+    """Nothing that had begun was cut, and all refusals are OpenAI's JSON."""
+    assert load.failed(stream=True, began=True) == []
+    assert load.failed(stream=False, began=True) == []
+    load.assert_nothing_short()
+    load.assert_failures_are_503()
+
+
+async def test_one_of_two_processors_that_is_killed_under_load_is_soon_not_missed(
+    cluster: Cluster, record_property: Record
+) -> None:
+    await until_two_are_used(cluster)
+    last_refused: list[float] = []
+
+    async def one_is_used() -> bool:
+        return await used(cluster) == 1
+
+    async with cluster.async_client() as client, asyncio.TaskGroup() as tasks:
+        running = await begin_streams(client, tasks, count=8, tokens=200, pace="40")
+        async with under_load(cluster, clients=16) as load:
+            for victim in processors(cluster):
+                await load.more(64)
+                assert await in_flight(cluster, victim) > 0
+                began = len(load.outcomes)
+                victim.kill()
+                killed_at = time.monotonic()
+                noticed = await until(one_is_used, 5)
+                await until(lambda life=victim: life.ready is False)
+                await until_two_are_used(cluster)  # it is back
+                refused = [one.ended_at - killed_at for one in load.outcomes[began:] if one.error]
+                record_property("killed_to_noticed_seconds", noticed)
+                record_property("refused_after_the_kill_seconds", [round(seconds, 3) for seconds in sorted(refused)])
+                last_refused.append(max(refused, default=0.0))
+    assert all(task.result().complete for task in running)
+    assert_only_503_before_an_answer(load)
+    record_property("requests", len(load.outcomes))
+    assert max(last_refused) < 2  # the health check's interval is 0.25 s
+
+
+async def test_processors_are_replaced_under_load_without_a_failed_request(
+    cluster: Cluster, record_property: Record
+) -> None:
+    await until_two_are_used(cluster)
+    before = {life.name for life in processors(cluster)}
+
+    async def replaced() -> bool:
+        status = (await cluster.admin.ask("GET", DEPLOYMENT))["status"]
+        counts = [status.get(name) for name in ("updatedReplicas", "replicas", "availableReplicas")]
+        return counts == [2, 2, 2] and before.isdisjoint(life.name for life in processors(cluster))
+
+    async with cluster.async_client() as client, asyncio.TaskGroup() as tasks:
+        running = await begin_streams(client, tasks, count=8, tokens=100, pace="40")
+        async with under_load(cluster, clients=8) as load:
+            mark = {"spec": {"template": {"metadata": {"annotations": {"test/rolled-under-load": "1"}}}}}
+            await cluster.admin.ask("PATCH", DEPLOYMENT, mark)
+            record_property("rollout_seconds", await until(replaced, 120))
+            await load.more(32)
+    assert all(task.result().complete for task in running)
+    record_property("requests", len(load.outcomes))
+    assert [one for one in load.outcomes if one.error] == []
+    load.assert_nothing_short()
+
+
+async def test_without_any_processor_clients_are_refused_at_once_and_streams_go_on(
+    cluster: Cluster, record_property: Record
+) -> None:
+    await until_two_are_used(cluster)
+    async with cluster.async_client() as client, asyncio.TaskGroup() as tasks:
+        running = await begin_streams(client, tasks, count=8, tokens=100, pace="60")
+        gone = processors(cluster)
+        for life in gone:
+            life.restarts = False
+            life.kill()
+        began = time.monotonic()
+        seconds = []
+        while time.monotonic() - began < 2:
+            answer = await ask(cluster, MODEL)
+            assert (answer.status, answer.code) == (503, "gateway_unavailable")
+            assert answer.headers["retry-after"] == "1"
+            seconds.append(answer.seconds)
+        refused = await one_answer(client)
+        assert isinstance(refused.error, openai.APIStatusError)
+        assert_openai_error(refused.error, 503, code="gateway_unavailable")
+    assert all(task.result().complete for task in running)
+    seconds.sort()
+    record_property("refusals", len(seconds))
+    record_property("refused_in_seconds_median", seconds[len(seconds) // 2])
+    record_property("refused_in_seconds_most", seconds[-1])
+    assert seconds[len(seconds) // 2] < 0.25  # a few milliseconds on a machine that has nothing else to do
+    for life in gone:
+        await cluster.admin.ask("DELETE", life.path)
+    await until_two_are_used(cluster)
