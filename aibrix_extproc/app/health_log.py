@@ -1,11 +1,13 @@
-"""A line in the log for every endpoint that comes, goes or changes its health."""
+"""A line in the log for every endpoint that comes, goes or changes its health; a sum for many at once."""
 
 import logging
+from collections import Counter
 
 from aibrix_extproc.core.fleet.model import Endpoint, Health, Snapshot
 
 logger = logging.getLogger(__name__)
 
+MAX_LINES = 20  # of one snapshot: a thousand lines would hold every exchange up for half a second
 _EXPECTED = frozenset({Health.READY, Health.UNKNOWN, Health.DRAINING})
 
 
@@ -17,15 +19,21 @@ class HealthLog:
 
     def told(self, snapshot: Snapshot) -> None:
         """Log what differs from the snapshot before."""
-        present = {endpoint.identity: endpoint for endpoint in snapshot.endpoints}
-        for identity, endpoint in present.items():
-            if self._known.get(identity) is not endpoint.health:
-                self._say(endpoint)
-        for identity in self._known.keys() - present.keys():
+        present = {endpoint.identity: endpoint.health for endpoint in snapshot.endpoints}
+        changed = [one for one in snapshot.endpoints if self._known.get(one.identity) is not one.health]
+        left = [identity for identity in self._known if identity not in present]
+        self._known = present
+        for endpoint in changed[:MAX_LINES]:
+            _say(endpoint)
+        for identity in left[: MAX_LINES - len(changed)] if len(changed) < MAX_LINES else ():
             logger.info("endpoint has left", extra={"endpoint": identity})
-        self._known = {identity: endpoint.health for identity, endpoint in present.items()}
+        unsaid = len(changed) + len(left) - MAX_LINES
+        if unsaid > 0:
+            counts = Counter(health.value for health in present.values())
+            logger.info("more endpoints have changed", extra={"endpoints": unsaid, "now": dict(counts)})
 
-    def _say(self, endpoint: Endpoint) -> None:
-        level = logging.INFO if endpoint.health in _EXPECTED else logging.WARNING
-        fields = {"endpoint": endpoint.address or endpoint.identity, "detail": endpoint.detail or None}
-        logger.log(level, "endpoint is %s", endpoint.health.value, extra=fields)
+
+def _say(endpoint: Endpoint) -> None:
+    level = logging.INFO if endpoint.health in _EXPECTED else logging.WARNING
+    fields = {"endpoint": endpoint.address or endpoint.identity, "detail": endpoint.detail or None}
+    logger.log(level, "endpoint is %s", endpoint.health.value, extra=fields)

@@ -15,7 +15,8 @@ from aibrix_extproc.adapters.engine.probe import EngineProbe
 from aibrix_extproc.core.fleet.model import Endpoint, Health
 from aibrix_extproc.core.fleet.reduce import Observed
 
-BEATS: Final = 10  # per interval; more would wake the process more often, fewer would bunch up the requests
+BEATS: Final = 10  # per interval, of a small fleet; more would wake the process more often
+LOOKS_PER_BEAT: Final = 8  # of a large one has more beats: a hundred looks at once would hold every exchange up
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class EnginePoller:
         self._dice = dice
         self._woken = asyncio.Event()
         self._slots = asyncio.Semaphore(pace.concurrency)
+        self._beats = BEATS
 
     def wake(self) -> None:
         """Say that the fleet may have other endpoints now."""
@@ -68,6 +70,7 @@ class EnginePoller:
             while True:
                 self._woken.clear()
                 targets = {_target(endpoint) for endpoint in self._endpoints()}
+                self._beats = beats_for(len(targets))
                 for target in watchers.keys() - targets:
                     watchers.pop(target).cancel()
                 for target in targets - watchers.keys():
@@ -100,7 +103,7 @@ class EnginePoller:
 
     def _to_a_beat(self, wait: float) -> float:
         """The wait, to the next beat: looks that share a wake-up of the process cost half."""
-        beat = self._pace.interval_seconds / BEATS
+        beat = self._pace.interval_seconds / self._beats
         now = asyncio.get_running_loop().time()
         return math.ceil((now + wait) / beat) * beat - now
 
@@ -113,6 +116,11 @@ class EnginePoller:
                 return None if may_doubt else probe.failed(error)
             except EngineError as error:
                 return probe.failed(error)
+
+
+def beats_for(endpoints: int) -> int:
+    """Into how many beats an interval is divided, so that few looks fall on each."""
+    return max(BEATS, math.ceil(endpoints / LOOKS_PER_BEAT))
 
 
 @dataclass(frozen=True, slots=True)

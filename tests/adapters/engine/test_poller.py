@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from aibrix_extproc.adapters.engine.poller import EnginePoller, PollPace
+from aibrix_extproc.adapters.engine.poller import BEATS, EnginePoller, PollPace, beats_for
 from aibrix_extproc.adapters.engine.probe import ASK_AGAIN_SECONDS, TASK_ROUTES
 from aibrix_extproc.app.fleet_store import FleetStore
 from aibrix_extproc.core.fleet.model import Endpoint, Health, ServedModel, Task
@@ -371,3 +371,8 @@ async def test_many_engines_are_all_ready_within_one_round(rig: Rig) -> None:
 def test_adapter_that_an_engine_loads_is_known_within_five_seconds_at_the_default_pace() -> None:
     assert PollPace().interval_seconds == FleetSettings().poll_seconds
     assert PollPace().news_seconds < 5  # acceptance MOD-06
+
+
+@pytest.mark.parametrize(("endpoints", "beats"), [(0, BEATS), (4, BEATS), (80, BEATS), (1000, 125)])
+def test_beats_grow_with_the_fleet_so_that_few_looks_fall_on_each(endpoints: int, beats: int) -> None:
+    assert beats_for(endpoints) == beats
