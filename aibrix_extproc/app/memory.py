@@ -2,7 +2,7 @@
 
 The C library gives memory back to the kernel after each large message, only to ask for it again: receiving 220 KB took
 140 page faults, more than half of all CPU on the lean transport, a quarter on grpcio. `keep_freed_memory` ends that.
-The price: up to 32 MiB that are not needed now stay with the process. Only glibc is like that; elsewhere it does nothing.
+The price: up to 32 MiB that are not needed now stay with the process. Only glibc is like that.
 Both functions are for a whole process, so the composition root calls them.
 """
 
