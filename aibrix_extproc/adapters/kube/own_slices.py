@@ -52,6 +52,8 @@ class OwnSlices:
     def tell(self, happening: Happening) -> None:
         """What the watch has to say."""
         match happening:
+            case watching.Begun():
+                self._seen = set()
             case watching.Came(raw, listed):
                 names = {self._came(one) for one in raw}
                 self._seen |= names if listed else set()
@@ -59,7 +61,6 @@ class OwnSlices:
                 self._went(raw)
             case watching.Complete():
                 self.standing = {name: one for name, one in self.standing.items() if name in self._seen}
-                self._seen = set()
                 self.listed = True
             case watching.Heard():
                 self.error = ""

@@ -149,6 +149,8 @@ class KubernetesSource:
         if state is None:
             return  # a watch that was replaced, and is being cancelled
         match happening:
+            case watching.Begun():
+                self._seen[feed] = set()
             case watching.Came(raw, listed):
                 subjects = {self._put(feed, one) for one in raw}
                 if listed:
@@ -157,7 +159,6 @@ class KubernetesSource:
                 self._fleet.drop(self._subject(feed, raw))
             case watching.Complete():
                 self._fleet.keep_only(feed.resource.kind, feed.namespace, self._seen[feed])
-                self._seen[feed] = set()
                 state.listed, state.heard_at = True, self._clock()
             case watching.Heard():
                 state.error, state.heard_at = "", self._clock()

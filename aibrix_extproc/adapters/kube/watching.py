@@ -58,6 +58,11 @@ class Went:
 
 
 @dataclass(frozen=True, slots=True)
+class Begun:
+    """A listing begins: what one before it has named that broke off does not count."""
+
+
+@dataclass(frozen=True, slots=True)
 class Complete:
     """The listing is complete: what it did not have is gone."""
 
@@ -80,7 +85,7 @@ class Lost:
     again: bool
 
 
-Happening = Came | Went | Complete | Heard | Absent | Lost
+Happening = Came | Went | Begun | Complete | Heard | Absent | Lost
 Tell = Callable[[Happening], None]
 
 
@@ -169,6 +174,7 @@ class Watch:
 
     async def _list(self) -> None:
         following = ""
+        self._tell(Begun())
         while True:
             query = self._feed.query(**{"limit": str(self._pace.page_size), "continue": following})
             page = _parsed(_LISTS, await self._api.get(self._feed.path, query))

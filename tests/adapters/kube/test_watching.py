@@ -92,6 +92,19 @@ async def test_listing_whose_pages_are_gone_begins_again(double: DoubleCluster, 
     assert double.api.largest_page == FAST.page_size
 
 
+async def test_pod_that_only_a_listing_that_broke_off_has_named_is_gone(double: DoubleCluster, tmp_path: Path) -> None:
+    pods = [a_pod(f"vllm-{number}", f"10.1.0.{number + 1}") for number in range(7)]
+    for one in pods:
+        await double.put(one)
+    double.api.expire_pages = 1_000_000
+    async with discovering(double, tmp_path) as found:
+        await until(lambda: double.api.asked["list pods"] > 1)
+        await double.delete(pods[0])
+        double.api.expire_pages = 0
+        await until(lambda: len(found.usable()) >= 6)
+        assert len(found.usable()) == 6
+
+
 async def test_server_that_is_silent_is_left_for_a_new_connection(double: DoubleCluster, tmp_path: Path) -> None:
     pace = WatchPace(
         silence_seconds=0.2, first_wait_seconds=0.02, longest_wait_seconds=0.05, short_seconds=0.02, absent_seconds=0.1
