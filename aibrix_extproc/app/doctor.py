@@ -86,7 +86,7 @@ async def _examine_processors(inspector: Any, setup: Setup, deployment: Thing, s
 
     found: list[Finding] = []
     namespaces, selector = watched(deployment)
-    say(f"reading the engines of {', '.join(namespaces)}")
+    say(f"reading the engines of {', '.join(namespaces) or 'all namespaces'}")
     try:
         remarks, endpoints = await inspector.fleet(namespaces, selector)
         found += named("pods", fleet_checks.pods(remarks, endpoints, selector))
@@ -118,9 +118,11 @@ async def _examine_processors(inspector: Any, setup: Setup, deployment: Thing, s
 
 
 def watched(deployment: Thing) -> tuple[tuple[str, ...], str]:
-    """Which namespaces and pods a processor's settings name."""
+    """Which namespaces (empty: all) and pods a processor's settings name."""
     container = container_of(deployment)
     given = setting(container, "kubernetes", "namespaces", "--namespace")
     names = tuple(name for name in (given or deployment.namespace).split(",") if name)
     selector = setting(container, "kubernetes", "pod_selector", "--pod-selector")
+    if "*" in names:
+        names = ("",)
     return names, selector or KubernetesSettings().pod_selector

@@ -48,6 +48,7 @@ class Api:
         self.health: dict[str, Any] = {"ready": True, "sources": {"kubernetes": {"ok": True}}}
         self.endpoints: list[dict[str, str]] = []
         self.methods: set[str] = set()
+        self.reviews: list[dict[str, str]] = []
 
     @contextlib.asynccontextmanager
     async def serving(self, directory: Path) -> AsyncIterator[Path]:
@@ -73,6 +74,7 @@ class Api:
         path = request.path
         if path.endswith("/subjectaccessreviews"):
             asked = (await request.json())["spec"]["resourceAttributes"]
+            self.reviews.append(asked)
             return web.json_response({"status": {"allowed": asked["resource"] not in self.denied}}, status=201)
         if path.endswith("/proxy/fleet"):
             return web.json_response({"endpoints": self.endpoints})
@@ -123,6 +125,22 @@ async def test_doctor_tells_of_missing_rights_broken_pods_and_silent_engines(tmp
         ("access", "error", f"ServiceAccount {OWN}/aibrix-extproc"),
         ("reports", "warning", "engine vllm-0"),
     ]
+
+
+async def test_doctor_of_processors_that_watch_all_namespaces_looks_at_all_of_them(tmp_path: Path) -> None:
+    api = Api()
+    elsewhere = pod("vllm-1", {"model.aibrix.ai/name": "llama", "model.aibrix.ai/port": "99999"})
+    elsewhere["metadata"]["namespace"] = "models"
+    api.objects.append(elsewhere)
+    api.denied = {"pods"}
+    for one in api.objects:
+        if one["kind"] == "Deployment" and one["metadata"]["name"] == "aibrix-extproc":
+            one["spec"]["template"]["spec"]["containers"][0]["args"] += ["--namespace", "*"]
+    assert await examined(api, tmp_path) == [
+        ("pods", "warning", "Pod models/vllm-1"),
+        ("access", "error", f"ServiceAccount {OWN}/aibrix-extproc"),
+    ]
+    assert {one.get("namespace") for one in api.reviews if one["resource"] == "pods"} == {None}
 
 
 async def test_doctor_that_may_not_list_a_kind_says_so(tmp_path: Path) -> None:

@@ -37,9 +37,9 @@ class Kind:
     namespaced: bool = True
 
     def path(self, namespace: str) -> str:
-        """Its collection."""
-        return f"{self.root}/namespaces/{quote(namespace, '')}/{self.plural}" if self.namespaced else (
-            f"{self.root}/{self.plural}")  # fmt: skip
+        """Its collection; without a namespace, that of all."""
+        where = f"/namespaces/{quote(namespace, '')}" if self.namespaced and namespace else ""
+        return f"{self.root}{where}/{self.plural}"
 
 
 _GATEWAY: Final = "/apis/gateway.networking.k8s.io/v1"
@@ -91,7 +91,10 @@ class Inspector:
         return Cluster(tuple(things), live=True, unread=unread)
 
     async def fleet(self, namespaces: Iterable[str], selector: str) -> tuple[Mapping[str, str], int]:
-        """What reading engines as the processor does gives: what is wrong with which object, and how many there are."""
+        """What reading engines as the processor does gives: what is wrong with which object, and how many there are.
+
+        An empty namespace stands for all.
+        """
         fleet = KubeFleet("doctor", pooled=False)
         for namespace in namespaces:
             for raw in await self._pages(_PODS, namespace, {"labelSelector": selector}):
