@@ -1,5 +1,6 @@
 """Our own processes: how they are deployed, and whether their settings fit the policies."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ from aibrix_extproc.core.doctor.setup import Setup
 ENV: Final = "AIBRIX_EXTPROC_"
 DRAIN_SECONDS: Final = 30.0  # settings' defaults
 NOTICE_SECONDS: Final = 1.0
-WILDCARDS: Final = ("0.0.0.0", "::")
+_LOOPBACK: Final = re.compile(r"localhost|127\..*|::1")
 
 
 def container_of(deployment: Thing) -> Mapping[str, Any]:
@@ -58,14 +59,22 @@ def deployed(setup: Setup) -> Iterator[Finding]:
     for deployment in setup.deployments():
         yield from _replicas(setup, deployment)
         yield from _draining(deployment)
-        container = container_of(deployment)
-        host = setting(container, "server", "host", "--host")
-        if host not in WILDCARDS:
-            yield Finding(
-                Severity.ERROR, deployment.subject, "spec.template.spec.containers[0].env",
-                f"it listens on {host or '127.0.0.1'}, where no Envoy reaches it: every request is 503",
-                f"set {ENV}SERVER__HOST to 0.0.0.0",
-            )  # fmt: skip
+        yield from _host(deployment)
+
+
+def _host(deployment: Thing) -> Iterator[Finding]:
+    host = setting(container_of(deployment), "server", "host", "--host")
+    field, fix = "spec.template.spec.containers[0].env", f"set {ENV}SERVER__HOST to 0.0.0.0"
+    if host is None:
+        yield Finding(
+            Severity.NOTE, deployment.subject, field,
+            "nothing here says where it listens: on all addresses if its image is ours, else on 127.0.0.1", fix,
+        )  # fmt: skip
+    elif _LOOPBACK.fullmatch(host):
+        yield Finding(
+            Severity.ERROR, deployment.subject, field,
+            f"it listens on {host}, where no Envoy reaches it: every request is 503", fix,
+        )  # fmt: skip
 
 
 def _replicas(setup: Setup, deployment: Thing) -> Iterator[Finding]:

@@ -111,7 +111,7 @@ E, W = Severity.ERROR, Severity.WARNING
         ("Gateway", "spec.infrastructure", GONE, "envoy_proxy", W),
         ("GatewayClass", "spec.controllerName", "example.net/other", "gateway_class", E),
         ("Deployment", "spec.template.spec.terminationGracePeriodSeconds", 30, "deployed", W),
-        ("Deployment", "spec.template.spec.containers.0.env", [], "deployed", E),
+        ("Deployment", "spec.template.spec.containers.0.env", [], "deployed", Severity.NOTE),
         ("Deployment", "spec.template.spec.containers.0.args", ["serve", "--metering"], "metering", E),
         ("HorizontalPodAutoscaler", "spec.minReplicas", 1, "deployed", W),
     ],
@@ -129,6 +129,24 @@ def test_doctor_holds_buffer_limits_against_the_deployed_size() -> None:
     assert {one.field for one in examined(objects) if one.check == "client_limits"} == {
         "spec.connection.bufferLimit", "spec.http2.initialStreamWindowSize",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("env", "severities"),
+    [
+        ([], [Severity.NOTE]),  # as the image says, which cannot be seen from here
+        ([{"value": "127.0.0.1"}], [E]),
+        ([{"value": "localhost"}], [E]),
+        ([{"value": "10.1.2.3"}], []),
+        ([{"valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}], []),
+    ],
+)
+def test_doctor_finds_a_listener_that_only_its_own_pod_reaches(
+    env: list[dict[str, Any]], severities: list[Severity]
+) -> None:
+    given = [{"name": "AIBRIX_EXTPROC_SERVER__HOST", **one} for one in env]
+    objects = changed("Deployment", "spec.template.spec.containers.0.env", given)
+    assert [one.severity for one in examined(objects) if "listens" in one.notice] == severities
 
 
 def test_doctor_finds_a_route_policy_that_takes_the_processor_away() -> None:
