@@ -141,7 +141,8 @@ def _served(message: ProcessingRequest) -> str | None:
 
 
 Notes = tuple[tuple[str, str | bool], ...]
-MAX_REMEMBERED: Final = 1024  # answers of a few hundred bytes
+MAX_REMEMBERED: Final = 1024  # answers
+MAX_REMEMBERED_CHARACTERS: Final = 512  # of the headers of one: a path may have a long query of a client
 
 
 def _continue_bytes(phase: Phase) -> bytes:
@@ -162,11 +163,15 @@ def encode(reply: Reply) -> bytes:
         return _immediate(reply)
     if reply.phase in _TRAILERS or not _changes(reply):
         return EMPTY_CONTINUE[reply.phase]
-    if reply.destination is None or reply.body is not None:
+    if reply.destination is None or reply.body is not None or not _is_short(reply):
         return _continue(reply)
     # Where a request goes is said in the same few ways again and again; only the notes name the exchange. Messages that
     # follow each other are read as one.
     return _placed(replace(reply, notes=())) + _notes(reply.notes) if reply.notes else _placed(reply)
+
+
+def _is_short(reply: Continue) -> bool:
+    return sum(len(value) for _, value in reply.set_headers) <= MAX_REMEMBERED_CHARACTERS
 
 
 def _continue(reply: Continue) -> bytes:
