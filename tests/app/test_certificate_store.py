@@ -102,7 +102,7 @@ def an_rsa_key() -> bytes:
 
 
 @pytest.mark.parametrize(("certificate", "key", "said"), [
-    (None, PAIR.key, "tls.crt: the certificate cannot be read: no such file or directory"),
+    (None, PAIR.key, "tls.crt: the certificate cannot be read: No such file or directory"),
     (PAIR.certificate, None, "tls.key: the key of the certificate cannot be read"),
     (b"", PAIR.key, "tls.crt: no certificate in PEM form"),
     (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", PAIR.key, "tls.crt: no certificate in PEM"),
@@ -111,7 +111,7 @@ def an_rsa_key() -> bytes:
     (PAIR.certificate, OTHER.key, "the key does not belong to the first certificate of"),
     (PAIR.certificate, an_rsa_key(), "the key does not belong to the first certificate of"),
     (PAIR.certificate, encrypted(PAIR), "tls.key: the key is encrypted"),
-    (bytes(300_000), PAIR.key, "tls.crt: over 262144 bytes is too much"),
+    (bytes(300_000), PAIR.key, "tls.crt: the certificate is over 262144 bytes"),
 ], ids=["no certificate", "no key", "empty", "no DER", "no PEM", "swapped", "another key", "another kind", "encrypted",
         "large"])  # fmt: skip
 def test_pair_that_cannot_be_used_is_refused_at_start_in_words(

@@ -62,7 +62,7 @@ def test_busy_health_port_is_one_sentence(transport: str) -> None:
 @pytest.mark.slow
 def test_certificate_that_is_missing_is_one_sentence(tmp_path: Path) -> None:
     code, output = refused("--tls", "files", "--tls-cert", str(tmp_path))
-    sentence = "tls.crt: the certificate cannot be read: no such file or directory; create it or correct its path\n"
+    sentence = "tls.crt: the certificate cannot be read: No such file or directory; create it or correct its path\n"
     assert (code, output) == (2, f"aibrix-extproc: {tmp_path}/{sentence}")
 
 

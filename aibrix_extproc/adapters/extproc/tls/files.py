@@ -1,15 +1,21 @@
 """A certificate and its key in two files, as a Secret is mounted; watched, the last good pair kept."""
 
 import asyncio
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from aibrix_extproc.adapters.extproc.tls.credentials import KeyPair
 from aibrix_extproc.adapters.extproc.tls.pair import check
-from aibrix_extproc.watched.errors import SourceFormatError, SourceLookupError
-from aibrix_extproc.watched.file import DEFAULT_PACE, OnStatus, Pace, SourceStatus, StatusReporter, WatchedFile
+from aibrix_extproc.watched.file import (
+    DEFAULT_PACE,
+    OnStatus,
+    Pace,
+    SourceStatus,
+    StatusReporter,
+    WatchedFile,
+    read_bytes,
+)
 
 MAX_BYTES: Final = 256 * 1024  # of each file; a chain of three takes 6 KB
 
@@ -40,19 +46,10 @@ class PairFiles:
 
 def read_pair(certificate: Path, key: Path) -> KeyPair:
     """Both files, checked. Raises SourceError with one sentence for its operator."""
-    pair = KeyPair(_read_bytes(certificate, "certificate"), _read_bytes(key, "key of the certificate"))
+    pair = KeyPair(_read(certificate, "certificate"), _read(key, "key of the certificate"))
     check(pair, str(certificate), str(key))
     return pair
 
 
-def _read_bytes(path: Path, kind: str) -> bytes:
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise SourceLookupError(
-            f"{path}: the {kind} cannot be read: {os.strerror(error.errno or 0).lower()}; create it or correct its path"
-        ) from error
-    if len(content) > MAX_BYTES:
-        raise SourceFormatError(f"{path}: over {MAX_BYTES} bytes is too much for the {kind}")
-    return content
+def _read(path: Path, kind: str) -> bytes:
+    return read_bytes(path, MAX_BYTES, what=f"{path}: the {kind}", too_large="that is too much for one")
