@@ -167,7 +167,8 @@ class Gateway:
             found.append(self._cluster)
         if not found:
             raise StartError(
-                "no engines: name a fleet file (--fleet FILE), engines (--endpoint http://HOST:PORT), or --kubernetes"
+                "no engines: name a fleet file (--fleet FILE), engines (--endpoint http://HOST:PORT), or --kubernetes "
+                "(with `picker`: --pool-name NAME)"
             )
         return tuple(found)
 

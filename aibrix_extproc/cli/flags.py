@@ -10,13 +10,18 @@ from pydantic.fields import FieldInfo
 from aibrix_extproc.settings import GROUPS, Settings, Tree, sources
 
 
-def add_settings_arguments(parser: argparse.ArgumentParser, groups: Sequence[str] = GROUPS) -> None:
-    """`--config FILE` and an option for every setting of some groups, all by default."""
+def add_settings_arguments(
+    parser: argparse.ArgumentParser, groups: Sequence[str] = GROUPS, defaults: Tree | None = None
+) -> None:
+    """`--config FILE` and an option for every setting of some groups, all by default.
+
+    `defaults` are those of a command that has others than the settings themselves; help shows them.
+    """
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings file (YAML)")
     for group in groups:
         options = parser.add_argument_group(f"{group} settings")
         for name, field in Settings.model_fields[group].annotation.model_fields.items():  # type: ignore[union-attr]
-            _add(options, group, name, field)
+            _add(options, group, name, field, (defaults or {}).get(group, {}).get(name, field.default))
 
 
 def flag_name(group: str, name: str, field: FieldInfo) -> str:
@@ -31,7 +36,7 @@ def is_list(field: FieldInfo) -> bool:
     return str(field.annotation).startswith("tuple")
 
 
-def _add(options: Any, group: str, name: str, field: FieldInfo) -> None:
+def _add(options: Any, group: str, name: str, field: FieldInfo, default: object) -> None:
     shared: dict[str, Any] = {"dest": f"{group}.{name}", "default": argparse.SUPPRESS, "help": field.description}
     if field.annotation is bool:
         options.add_argument(flag_name(group, name, field), action=argparse.BooleanOptionalAction, **shared)
@@ -39,8 +44,8 @@ def _add(options: Any, group: str, name: str, field: FieldInfo) -> None:
         shared["help"] += " (repeatable)"
         options.add_argument(flag_name(group, name, field), action="append", metavar="VALUE", **shared)
     else:
-        if field.default is not None:
-            shared["help"] += f" (default: {field.default})"
+        if default is not None:
+            shared["help"] += f" (default: {default})"
         options.add_argument(flag_name(group, name, field), metavar="VALUE", **shared)
 
 

@@ -7,7 +7,7 @@ same gateway. Every setting has its option here, too.
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from aibrix_extproc.cli.flags import add_settings_arguments, given_settings
 from aibrix_extproc.settings import LogFormat, LogLevel, SettingsError, Tls, Tree, build
@@ -23,6 +23,13 @@ _PORTS = (
     ("--grpc-health-port", "server.health_port", "the gRPC health service, always plaintext", HEALTH_PORT),
     ("--metrics-port", "admin.port", "metrics and the other admin pages", METRICS_PORT),
 )
+# What differs from `serve`; the settings that depend on others are not here.
+_DEFAULTS: Final[Tree] = {
+    "server": {"host": "0.0.0.0", "health_port": HEALTH_PORT, "tls": Tls.SELF_SIGNED},
+    "admin": {"host": "0.0.0.0", "port": METRICS_PORT},
+    "routing": {"destinations": 1},
+    "picker": {"assume_duplex": True},
+}
 _FORMATS = {"json": LogFormat.JSON, "console": LogFormat.TEXT}
 
 
@@ -52,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     debug = f"verbosity of the log; {DEBUG_VERBOSITY} and more is debug"
     add("-v", "--v", type=int, metavar="LEVEL", help=debug)
     add("--config-file", metavar="FILE", help="tolerated and not read")
-    add_settings_arguments(parser)
+    add_settings_arguments(parser, defaults=_DEFAULTS)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -76,17 +83,7 @@ def by_source(args: argparse.Namespace) -> dict[str, Tree]:
     for group, fields in _translated(args).items():
         flags[group] = {**fields, **flags.get(group, {})}
     has_pool = any(tree.get("kubernetes", {}).get("inference_pool") for tree in given.values())
-    says_tls = any("tls" in tree.get("server", {}) for tree in given.values())
-    defaults: Tree = {
-        "server": {"host": "0.0.0.0", "health_port": HEALTH_PORT},
-        "admin": {"host": "0.0.0.0", "port": METRICS_PORT},
-        "kubernetes": {"enabled": has_pool},
-        "routing": {"destinations": 1},
-        "picker": {"assume_duplex": True},
-    }
-    if not says_tls:
-        defaults["server"]["tls"] = Tls.SELF_SIGNED
-    return {"picker": defaults, **given}
+    return {"picker": {**_DEFAULTS, "kubernetes": {"enabled": has_pool}}, **given}
 
 
 def _translated(args: argparse.Namespace) -> Tree:

@@ -90,3 +90,13 @@ def test_nonsense_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "neither true nor false" in capsys.readouterr().err
     with pytest.raises(SettingsError):
         settings("--grpc-port", "many")
+
+
+def test_help_tells_the_defaults_of_a_picker_and_not_those_of_serve() -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    told = {one.dest: one.help or "" for one in parser._actions}
+    at_start = settings()
+    for name in ("server.host", "server.health_port", "server.tls", "admin.host", "admin.port", "routing.destinations"):
+        group, field = name.split(".")
+        assert f"(default: {getattr(getattr(at_start, group), field)})" in told[name], name
