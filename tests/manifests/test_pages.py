@@ -46,6 +46,20 @@ def test_overlay_of_the_page_builds(page: str, beside: str, tmp_path: Path) -> N
     assert container["image"] == "registry.example.com/aibrix-extproc:0.1.0"
 
 
+def test_other_namespace_of_the_page_stands_wherever_ours_stood(tmp_path: Path) -> None:
+    (sample,) = [one for one in re.findall(r"```yaml\n(.*?)```", OPERATIONS, re.DOTALL) if one.startswith("namespace:")]
+    shutil.copytree(MANIFESTS, tmp_path / "manifests")
+    (tmp_path / "kustomization.yaml").write_text(sample + "resources: [manifests/overlays/try]\n", encoding="utf-8")
+    told = yaml.safe_dump_all(kustomized(tmp_path))
+    assert "llm-gateway" in told
+    assert "aibrix-system" not in told
+
+
+def test_existing_namespace_is_left_alone() -> None:
+    there, left = built("base"), built("components/existing-namespace")
+    assert [thing for thing in there if thing["kind"] != "Namespace"] == list(left)
+
+
 def test_variables_metrics_and_errors_of_the_page_exist() -> None:
     variables = set(re.findall(r"\bAIBRIX_EXTPROC_[A-Z_]+", OPERATIONS))
     assert variables
