@@ -6,7 +6,8 @@ from typing import Final
 from aibrix_extproc.core.doctor.finding import Finding, Severity
 from aibrix_extproc.core.doctor.objects import Thing, at, listed, quantity, seconds
 from aibrix_extproc.core.doctor.setup import Setup
-from aibrix_extproc.core.fleet.placement import RETRIES
+from aibrix_extproc.core.doctor.workload_checks import destinations
+from aibrix_extproc.core.fleet.placement import ATTEMPTS, RETRIES
 from aibrix_extproc.core.openai.headers import DESTINATION, RESERVED_REQUEST_HEADERS
 
 ENOUGH: Final = 10_000  # concurrent requests; Envoy's default is 1,024
@@ -178,7 +179,7 @@ def backend_traffic(setup: Setup) -> Iterator[Finding]:
             )  # fmt: skip
         else:
             yield from _endpoint_override(policy)
-            yield from _retries(policy)
+            yield from _retries(policy, destinations(setup) - 1)
             yield from _backend_limits(policy)
 
 
@@ -203,19 +204,20 @@ def _endpoint_override(policy: Thing) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _retries(policy: Thing) -> Iterator[Finding]:
+def _retries(policy: Thing, named: int) -> Iterator[Finding]:
     number = quantity(policy.at("spec.retry.numRetries"))
     if number is None or number == 0:
         yield Finding(
             Severity.WARNING, policy.subject, "spec.retry",
             "an engine that dies fails its requests, though others could take them",
-            f"set numRetries: {RETRIES} with the triggers connect-failure, reset and retriable-status-codes",
+            ("" if named else f"set the processor's routing.destinations to {ATTEMPTS}, and ")
+            + f"set numRetries: {named or RETRIES} with the triggers connect-failure, reset and retriable-status-codes",
         )  # fmt: skip
-    elif number > RETRIES:
+    elif number > named:
         yield Finding(
             Severity.WARNING, policy.subject, "spec.retry.numRetries",
-            f"our list has an entry for {RETRIES} retries; further ones find none and are 503",
-            f"set numRetries: {RETRIES}",
+            f"our list has an entry for {named} retries; further ones find none and are 503",
+            f"set numRetries: {named}, or the processor's routing.destinations to {number + 1}",
         )  # fmt: skip
     limit = seconds(policy.at("spec.retry.perRetry.timeout"))
     if limit:

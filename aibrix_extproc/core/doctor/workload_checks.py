@@ -7,6 +7,7 @@ from typing import Any, Final
 from aibrix_extproc.core.doctor.finding import Finding, Severity
 from aibrix_extproc.core.doctor.objects import Thing, at, listed, quantity
 from aibrix_extproc.core.doctor.setup import Setup
+from aibrix_extproc.core.fleet.placement import ATTEMPTS
 
 ENV: Final = "AIBRIX_EXTPROC_"
 DRAIN_SECONDS: Final = 30.0  # settings' defaults
@@ -44,6 +45,15 @@ def setting(container: Mapping[str, Any], group: str, field: str, flag: str) -> 
         if at(one, "name") == f"{ENV}{group}__{field}".upper():
             return str(at(one, "value") or "")
     return None
+
+
+def destinations(setup: Setup) -> int:
+    """How many addresses the list of the deployed processors has."""
+    for deployment in setup.deployments():
+        given = quantity(setting(container_of(deployment), "routing", "destinations", "--destinations"))
+        if given:
+            return given
+    return ATTEMPTS
 
 
 def deployed(setup: Setup) -> Iterator[Finding]:

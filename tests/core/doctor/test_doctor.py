@@ -132,6 +132,32 @@ def test_doctor_holds_buffer_limits_against_the_deployed_size() -> None:
 
 
 @pytest.mark.parametrize(
+    ("args", "env", "retries", "fix"),
+    [
+        ([], {}, 3, None),
+        ([], {}, 4, "numRetries: 3"),
+        (["--destinations=2"], {}, 1, None),
+        (["--destinations=2"], {}, 3, "numRetries: 1"),
+        (["--destinations", "8"], {}, 7, None),
+        ([], {"AIBRIX_EXTPROC_ROUTING__DESTINATIONS": "6"}, 5, None),
+        ([], {"AIBRIX_EXTPROC_ROUTING__DESTINATIONS": "6"}, 6, "numRetries: 5"),
+        (["--destinations=1"], {}, 0, "routing.destinations to 4"),
+    ],
+)
+def test_doctor_holds_retries_against_the_deployed_length_of_the_list(
+    args: list[str], env: dict[str, str], retries: int, fix: str | None
+) -> None:
+    objects = changed("BackendTrafficPolicy", "spec.retry.numRetries", retries)
+    deployment = next(one for one in objects if one["kind"] == "Deployment")
+    container = deployment["spec"]["template"]["spec"]["containers"][0]
+    container["args"] = ["serve", *args]
+    container["env"] += [{"name": name, "value": value} for name, value in env.items()]
+    found = [one.fix for one in examined(objects) if one.field.startswith("spec.retry")]
+    assert len(found) == (fix is not None)
+    assert all(str(fix) in one for one in found)
+
+
+@pytest.mark.parametrize(
     ("env", "severities"),
     [
         ([], [Severity.NOTE]),  # as the image says, which cannot be seen from here
