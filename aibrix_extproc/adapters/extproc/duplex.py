@@ -20,6 +20,7 @@ from aibrix_extproc.core.openai.headers import DESTINATION
 
 logger = logging.getLogger(__name__)
 
+LOOSE_PIECES: Final = 1_000  # that are kept one by one: a piece of a byte costs many times that
 PIECE_BYTES: Final = 62_000  # of a body in one message: below gRPC's and other data planes' limits of 64 KiB
 MAX_HELD_RESPONSE_BYTES: Final = 4 * 1024 * 1024  # of an answer that may have to be changed; what is longer goes on
 HOLD_SECONDS: Final = 30.0  # for such an answer to come; Envoy has no timeout for messages in this mode
@@ -51,6 +52,7 @@ class Lane:
         self.stage = _Stage.FRESH
         self.head: Continue | None = None
         self.pieces: list[bytes] = []
+        self.loose = 0  # pieces since some were joined
         self.size = 0
         self.ended = False  # the body is whole
         self.trailers = False  # and it was trailers that ended it
@@ -58,6 +60,10 @@ class Lane:
     def keep(self, data: bytes) -> bool:
         """Keep a piece; False if that is too much."""
         self.pieces.append(data)
+        self.loose += 1
+        if self.loose >= LOOSE_PIECES:  # only these, so that no byte is copied time and again
+            self.pieces[-LOOSE_PIECES:] = [b"".join(self.pieces[-LOOSE_PIECES:])]
+            self.loose = 0
         self.size += len(data)
         return self.size <= self.limit
 

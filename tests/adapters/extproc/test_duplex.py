@@ -5,9 +5,15 @@ import json
 import pytest
 
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import ProcessingMode, ProcessingRequest
-from aibrix_extproc.adapters.extproc.duplex import HOLD_SECONDS, MAX_HELD_RESPONSE_BYTES, PIECE_BYTES
+from aibrix_extproc.adapters.extproc.duplex import (
+    HOLD_SECONDS,
+    LOOSE_PIECES,
+    MAX_HELD_RESPONSE_BYTES,
+    PIECE_BYTES,
+    Lane,
+)
 from aibrix_extproc.core.exchange import events
-from aibrix_extproc.core.exchange.outputs import Authenticate, Moved, Outcome, Place
+from aibrix_extproc.core.exchange.outputs import Authenticate, Moved, Outcome, Phase, Place
 from tests.adapters.extproc.streamed import (
     BODY,
     CHAT,
@@ -115,6 +121,15 @@ def test_body_of_the_largest_size_is_taken() -> None:
     talk.tell(request_body(body))
     talk.tell(request_body(b"", end=True))
     assert talk.body() == body
+
+
+def test_body_of_tiny_pieces_is_kept_whole_in_few_of_them() -> None:
+    lane = Lane((Phase.REQUEST_HEAD, Phase.REQUEST_BODY, Phase.REQUEST_TRAILERS), 100_000, streams=True)
+    sent = bytes(number % 251 for number in range(100_000))
+    assert all(lane.keep(sent[at : at + 1]) for at in range(len(sent)))
+    assert len(lane.pieces) < 2 * LOOSE_PIECES
+    assert lane.joined() == sent
+    assert not lane.keep(b"x")
 
 
 def test_end_that_is_told_twice_is_heard_once() -> None:
