@@ -12,7 +12,9 @@ CONTROLLER: Final = "gateway.envoyproxy.io/gatewayclass-controller"
 OLDEST: Final = (1, 7)
 LONG_DRAIN: Final = 600.0
 _VERSION: Final = re.compile(r":v?(\d+)\.(\d+)")
-_LUA_ON: Final = re.compile(r"^\s*enableLua:\s*true\s*$", re.MULTILINE)
+_LUA_ON: Final = re.compile(  # in block and flow style, but not in a comment
+    r"""^(?:[^#\n]*[ \t{,])?(["']?)enableLua\1[ \t]*:[ \t]*(?:true|True|TRUE)(?=\s*(?:[,}]|$)|[ \t]+\#)""", re.MULTILINE
+)
 
 
 def gateway_class(setup: Setup) -> Iterator[Finding]:
@@ -125,7 +127,8 @@ def lua_switch(setup: Setup) -> Iterator[Finding]:
             if not _LUA_ON.search("\n".join(str(text) for text in config.mapping("data").values())):
                 yield Finding(
                     Severity.ERROR, policy.subject, "spec.lua",
-                    f"{config.subject} does not switch Lua on, which makes the whole policy invalid: every request 500",
+                    f"{config.subject} does not switch Lua on: the whole policy is invalid, and requests are answered"
+                    " 500 or 503 until it is switched on",
                     "set extensionApis.enableLua: true there and restart Envoy Gateway, or drop the metering component",
                 )  # fmt: skip
 
