@@ -10,6 +10,8 @@ from aibrix_extproc.core.doctor.setup import Setup
 
 CONTROLLER: Final = "gateway.envoyproxy.io/gatewayclass-controller"
 OLDEST: Final = (1, 7)
+COUNTING: Final = (1, 9)  # its Envoy tells us of the ends of answers without being asked to
+CLOSES_EARLY: Final = "envoy.reloadable_features.ext_proc_stream_close_optimization"
 LONG_DRAIN: Final = 600.0
 _VERSION: Final = re.compile(r":v?(\d+)\.(\d+)")
 _LUA_ON: Final = re.compile(  # in block and flow style, but not in a comment
@@ -109,13 +111,27 @@ def version(setup: Setup) -> Iterator[Finding]:
     for one in controllers:
         image = str(at((one.items("spec.template.spec.containers") or [{}])[0], "image") or "")
         found = _VERSION.search(image)
-        if found is not None and (int(found[1]), int(found[2])) < OLDEST:
+        number = (int(found[1]), int(found[2])) if found is not None else COUNTING
+        if number < OLDEST:
             yield Finding(
                 Severity.ERROR, one.subject, "spec.template.spec.containers[0].image",
                 f"{image} is older than {OLDEST[0]}.{OLDEST[1]}: its Envoy does not show us its own errors, so clients"
                 " get plain text",
                 f"upgrade Envoy Gateway to {OLDEST[0]}.{OLDEST[1]} or newer",
             )  # fmt: skip
+        elif number < COUNTING and CLOSES_EARLY not in _bootstrap(setup):
+            yield Finding(
+                Severity.WARNING, one.subject, "spec.template.spec.containers[0].image",
+                f"the Envoy of {image} leaves us at the head of an answer: least-request does not see the streams that"
+                " run, and the drain does not wait for them",
+                f"upgrade Envoy Gateway to {COUNTING[0]}.{COUNTING[1]} or newer, or set the runtime feature"
+                f" {CLOSES_EARLY} to false in the bootstrap of the EnvoyProxy",
+            )  # fmt: skip
+
+
+def _bootstrap(setup: Setup) -> str:
+    proxy = _proxy_of(setup)
+    return str(proxy.at("spec.bootstrap")) if proxy is not None else ""
 
 
 def lua_switch(setup: Setup) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from aibrix_extproc.core.doctor.finding import Severity
 from tests.core.doctor.test_doctor import controller, examined, of_live
 
 
@@ -39,3 +40,28 @@ def test_doctor_reads_the_switch_of_lua_in_every_style(text: str, on: bool) -> N
         "data": {"envoy-gateway.yaml": text},
     }
     assert ("lua_switch" not in {one.check for one in examined([*objects, config], live=True)}) is on
+
+
+FLAG = "envoy.reloadable_features.ext_proc_stream_close_optimization"
+
+
+@pytest.mark.parametrize(
+    ("tag", "bootstrap", "severities"),
+    [
+        ("v1.6.2", None, [Severity.ERROR]),
+        ("v1.7.0", None, [Severity.WARNING]),
+        ("v1.8.3", None, [Severity.WARNING]),
+        ("v1.8.3", {"type": "Merge", "value": "admin: {}"}, [Severity.WARNING]),
+        ("v1.8.3", {"type": "Merge", "value": f"layered_runtime: ... {FLAG}: false"}, []),
+        ("v1.9.0", None, []),
+        ("latest", None, []),
+    ],
+)
+def test_doctor_warns_of_an_envoy_that_leaves_at_the_head_of_an_answer(
+    tag: str, bootstrap: dict[str, str] | None, severities: list[Severity]
+) -> None:
+    objects = of_live(controller(tag))
+    for one in objects:
+        if one["kind"] == "EnvoyProxy" and bootstrap is not None:
+            one["spec"]["bootstrap"] = bootstrap
+    assert [one.severity for one in examined(objects, live=True) if one.check == "version"] == severities
