@@ -12,6 +12,7 @@ PLAIN: Final = "plain"  # the targets that the others are compared with
 BARE: Final = "bare"
 REFERENCE: Final = "grpcio"  # this project's transports
 LEAN: Final = "lean"
+METERED: Final = "metered"  # lean with all that `local` switches on
 MIB: Final = 1024 * 1024
 
 
@@ -104,7 +105,7 @@ def envoy_us(sample: Sample) -> float:
 def verdicts(results: Results, ours: str) -> tuple[Verdict, ...]:
     """The figures to reach, for one of our targets."""
     common = _common_verdicts(results, ours)
-    return (*common, *_lean_verdicts(results)) if ours == LEAN else common
+    return (*common, *_FURTHER[ours](results)) if ours in _FURTHER else common
 
 
 def _common_verdicts(results: Results, ours: str) -> tuple[Verdict, ...]:
@@ -168,6 +169,28 @@ def _lean_verdicts(results: Results) -> tuple[Verdict, ...]:
         ),
         _at_most("1 KB chat, 32 clients: p99 / grpcio transport", ratio("small-32", lambda one: one.p99_ms), 0.5),
     )  # fmt: skip
+
+
+def _metered_verdicts(results: Results) -> tuple[Verdict, ...]:
+    """What an exchange may cost with everything on: notes, stream filter and an access log entry that is counted."""
+
+    def ratio(scenario: str) -> float | None:
+        return results.ratio((scenario, METERED), (scenario, LEAN), ext_proc_us)
+
+    return (
+        _at_most("1 KB chat, 32 clients: ext_proc CPU / not metered", ratio("small-32"), 1.15),
+        _at_most("1 KB chat, 1 client: ext_proc CPU / not metered", ratio("small-1"), 1.15),
+        _at_most(
+            "1 KB chat, 32 clients: ext_proc CPU, us",
+            results.median("small-32", METERED, ext_proc_us), 200, "{:.0f}",
+        ),
+    )  # fmt: skip
+
+
+_FURTHER: Final[Mapping[str, Callable[[Results], tuple[Verdict, ...]]]] = {
+    LEAN: _lean_verdicts,
+    METERED: _metered_verdicts,
+}
 
 
 def _at_most(title: str, value: float | None, limit: float, form: str = "{:.2f}", note: str = "") -> Verdict:

@@ -15,20 +15,18 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 import uvloop
 
 from aibrix_extproc.adapters.envoyproxy.find import EnvoyNotFoundError, find_envoy
-from aibrix_extproc.adapters.envoyproxy.spec import STREAM_FILTER
 from benchmarks.processes import LOOPBACK, Started, free_port, usage
 from benchmarks.rig import ENGINES, BenchmarkError, until_engines_answer, until_serving
 from benchmarks.soak_load import Kind, SoakCrowd, Tally
-from benchmarks.targets import Addresses, Running, Target, serve_command
+from benchmarks.targets import METERED_SPEC, Addresses, Running, Target, serve_command
 
 PAGE: Final = Path("docs/soak.md")
-METERED: Final[Mapping[str, Any]] = {"stream_filter": STREAM_FILTER, "access_log_service": True}
 FLAT_SHARE: Final = 0.05  # of resident memory: how much the last quarter may lie above the second
 FLAT_BYTES: Final = 4 * 1024 * 1024  # or this much, whatever is more
 _SAMPLE: Final = re.compile(r"^(\w+)(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
@@ -180,8 +178,8 @@ async def rigged(envoy: Path) -> AsyncIterator[Rig]:
         admin_port = free_port()
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
             await until_engines_answer(session, engine, engines)
-            target = Target("soak", "aibrix-extproc (lean, metered)", _serve(admin_port), ours=True)
-            running = Running(target, engines, envoy, 1, directory, METERED)
+            target = Target("soak", "aibrix-extproc (lean, metered)", _serve(admin_port), spec_options=METERED_SPEC)
+            running = Running(target, engines, envoy, 1, directory)
             stack.callback(running.stop)
             await until_serving(session, running)
             yield Rig(running, admin_port, session)

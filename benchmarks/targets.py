@@ -3,22 +3,22 @@
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final
 
 import aiohttp
 
 from aibrix_extproc.adapters.envoyproxy.configure import command, configuration
 from aibrix_extproc.adapters.envoyproxy.endpoints import render_endpoints, write_atomically
-from aibrix_extproc.adapters.envoyproxy.spec import EnvoySpec, SocketAddress
+from aibrix_extproc.adapters.envoyproxy.spec import STREAM_FILTER, EnvoySpec, SocketAddress
 from benchmarks.plain_envoy import without_processor
 from benchmarks.processes import LOOPBACK, Started, free_port, tree
-from benchmarks.results import BARE, LEAN, PLAIN, REFERENCE
+from benchmarks.results import BARE, LEAN, METERED, PLAIN, REFERENCE
 from benchmarks.wire import API_KEY, MODEL
 
 Addresses = tuple[str, ...]
+METERED_SPEC: Final[Mapping[str, Any]] = {"stream_filter": STREAM_FILTER, "access_log_service": True}  # as in `local`
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class Target:
     title: str
     processor: Callable[[int, Addresses], Sequence[str]] | None
     ours: bool = False  # this project's, held against the figures to reach
+    spec_options: Mapping[str, Any] = field(default_factory=dict)  # further fields of its Envoy's EnvoySpec
 
 
 def _bare(*options: str) -> Callable[[int, Addresses], Sequence[str]]:
@@ -61,9 +62,13 @@ TARGETS: Final[dict[str, Target]] = {
         Target("bare-parse", "bare grpc.aio server that parses", _bare("--parse")),
         Target(REFERENCE, "aibrix-extproc (grpcio)", _ours("--transport", "grpcio"), ours=True),
         Target(LEAN, "aibrix-extproc (lean)", _ours("--transport", "lean"), ours=True),
+        Target(
+            METERED, "aibrix-extproc (lean, metered)", _ours("--transport", "lean", "--metering"),
+            ours=True, spec_options=METERED_SPEC,
+        ),
     )
-}
-DEFAULT_TARGETS: Final = (PLAIN, BARE, REFERENCE, LEAN)
+}  # fmt: skip
+DEFAULT_TARGETS: Final = (PLAIN, BARE, REFERENCE, LEAN, METERED)
 
 
 class Running:
@@ -76,7 +81,6 @@ class Running:
         envoy: Path,
         envoy_workers: int,
         directory: Path,
-        spec_options: Mapping[str, Any] = MappingProxyType({}),  # further fields of EnvoySpec
     ) -> None:
         self.target = target
         processor_port = free_port()
@@ -85,7 +89,7 @@ class Running:
             admin=SocketAddress(LOOPBACK, free_port()),
             processors=(SocketAddress(LOOPBACK, processor_port),),
             endpoints_directory=directory,
-            **spec_options,
+            **target.spec_options,
         )
         write_atomically(self._spec.endpoints_file, render_endpoints(engines))
         shipped = configuration(self._spec)

@@ -5,6 +5,7 @@ import pytest
 from benchmarks.results import (
     BARE,
     LEAN,
+    METERED,
     MIB,
     PLAIN,
     REFERENCE,
@@ -91,6 +92,13 @@ def test_verdict_on_the_lean_transport_compares_it_with_the_reference_of_the_sam
     found = {one.title: one.met for one in verdicts(results, LEAN)}
     assert found["1 KB chat, 32 clients: ext_proc CPU / grpcio transport"] is True
     assert not any("grpcio transport" in one.title for one in verdicts(results, REFERENCE))
+
+
+@pytest.mark.parametrize(("cpu", "met"), [(115.0, True), (116.0, False)], ids=["at the limit", "above it"])
+def test_verdict_on_metering_compares_it_with_the_same_transport_without(cpu: float, met: bool) -> None:
+    results = Results([sample("small-32", LEAN, 100.0), sample("small-32", METERED, cpu)])
+    found = {one.title: one.met for one in verdicts(results, METERED)}
+    assert found["1 KB chat, 32 clients: ext_proc CPU / not metered"] is met
 
 
 def test_verdict_on_what_was_not_measured_is_open() -> None:
