@@ -159,9 +159,11 @@ def _ready(snapshot: Snapshot, model: str, ask: Place) -> tuple[Endpoint, ...] |
     known = snapshot.by_model.get(model)
     if known is None or not ask.caller.may_use_model(model):
         return Problem("model_not_found", {"model": shown(model)})
-    if not any(_does(one, ask.operation) for one in known):
-        return Problem("model_wrong_task", {"model": shown(model)})
-    ready = tuple(one for one in snapshot.ready_by_model[model] if _does(one, ask.operation))
+    ready = snapshot.ready_by_model[model]
+    if snapshot.common_tasks[model].isdisjoint(ask.operation.tasks):  # not all of them do it
+        if not any(_does(one, ask.operation) for one in known):
+            return Problem("model_wrong_task", {"model": shown(model)})
+        ready = tuple(one for one in ready if _does(one, ask.operation))
     if ask.subset is not None:
         ready = tuple(one for one in ready if ask.subset.has(one.address))
     return ready or Problem("model_not_ready", {"model": shown(model)})

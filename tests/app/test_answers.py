@@ -9,7 +9,7 @@ from aibrix_extproc.core.access.keys import KeyRing
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.outputs import Place
 from aibrix_extproc.core.fleet.load import LoadBook
-from aibrix_extproc.core.fleet.model import Endpoint, Health, Snapshot
+from aibrix_extproc.core.fleet.model import Endpoint, Health, Snapshot, Task
 from aibrix_extproc.core.fleet.modelconfig import parse_config
 from aibrix_extproc.core.fleet.owners import Owner, ResponseOwners
 from aibrix_extproc.core.fleet.placement import RouteHints, RouteQuery
@@ -137,3 +137,18 @@ def test_request_that_continues_a_response_goes_to_its_engine_whatever_else_it_s
     answer = placed(fleet, held="resp_1", **hints)
     assert [one.identity for one in answer.placement.candidates] == ["engine-1"]
     assert answer.answer_headers == ()
+
+
+@pytest.mark.parametrize("tasks", [{Task.GENERATE}, {Task.GENERATE, Task.EMBED}, set()], ids=["one", "more", "unknown"])
+def test_request_goes_only_to_endpoints_of_its_model_that_do_its_task(tasks: set[Task]) -> None:
+    fleet = a_snapshot(an_endpoint(1, tasks=frozenset(tasks)), an_endpoint(2, tasks=frozenset({Task.EMBED})))
+    assert [one.identity for one in placed(fleet).placement.candidates] == ["engine-1"]
+
+
+def test_request_whose_task_no_endpoint_of_its_model_does_is_refused() -> None:
+    assert problem(a_snapshot(an_endpoint(1, tasks=frozenset({Task.EMBED})))).key == "model_wrong_task"
+
+
+def test_request_whose_task_only_an_endpoint_that_is_not_ready_does_is_told_to_wait() -> None:
+    able = an_endpoint(1, tasks=frozenset({Task.GENERATE}), health=Health.NOT_READY)
+    assert problem(a_snapshot(able, an_endpoint(2, tasks=frozenset({Task.EMBED})))).key == "model_not_ready"

@@ -73,8 +73,9 @@ class Snapshot:
     """All endpoints with what they serve, at one moment.
 
     `by_model` holds every endpoint of a model in stable order, ready or not: a model with no ready endpoint is a 503,
-    one without any is a 404. `ready_by_model` holds those that may be picked. `configs` holds the configuration of each
-    model that has one.
+    one without any is a 404. `ready_by_model` holds those that may be picked. `common_tasks` holds what all of a
+    model's endpoints can do, so that hardly any request has to ask them one by one. `configs` holds the configuration
+    of each model that has one.
     """
 
     version: int = 0
@@ -82,11 +83,13 @@ class Snapshot:
     endpoints: tuple[Endpoint, ...] = ()
     by_model: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=lambda: MappingProxyType({}))
     ready_by_model: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    common_tasks: Mapping[str, frozenset[Task]] = field(default_factory=lambda: MappingProxyType({}))
     models: Mapping[str, ServedModel] = field(default_factory=lambda: MappingProxyType({}))
     configs: Mapping[str, ModelConfig] = field(default_factory=lambda: MappingProxyType({}))
 
 
 EMPTY: Final = Snapshot()
+_ALL_TASKS: Final = frozenset(Task)
 
 
 def snapshot_of(endpoints: tuple[Endpoint, ...], *, version: int, known: bool = True) -> Snapshot:
@@ -109,9 +112,15 @@ def snapshot_of(endpoints: tuple[Endpoint, ...], *, version: int, known: bool = 
         ready_by_model=MappingProxyType(
             {name: tuple(one for one in found if one.health is Health.READY) for name, found in by_model.items()}
         ),
+        common_tasks=MappingProxyType({name: _common_tasks(found) for name, found in by_model.items()}),
         models=MappingProxyType(dict(sorted(models.items()))),
         configs=MappingProxyType({name: _config_of(found) for name, found in sorted(carriers.items())}),
     )
+
+
+def _common_tasks(endpoints: list[Endpoint]) -> frozenset[Task]:
+    """An endpoint whose tasks are unknown counts as one that can do everything."""
+    return _ALL_TASKS.intersection(*(one.tasks for one in endpoints if one.tasks))
 
 
 _Carrier = tuple[str, str, ModelConfig]  # name and identity of an endpoint, and its configuration
