@@ -36,6 +36,7 @@ SUBSET_NAMESPACE: Final = "envoy.lb.subset_hint"
 
 _DUPLEX: Final = ProcessingMode.BodySendMode.FULL_DUPLEX_STREAMED
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_UUID_CHARACTERS: Final = 36
 PHASES: Final = {
     "request_headers": Phase.REQUEST_HEAD,
     "request_body": Phase.REQUEST_BODY,
@@ -105,7 +106,8 @@ def _response_head(message: ProcessingRequest, at: float, make_id: Callable[[], 
         details = fields["response.code_details"].string_value
         flags = int(fields["response.flags"].number_value)
         address = fields["upstream.address"].string_value
-        request_id = _request_id(fields["request.id"].string_value)
+        # It has become that of the last attempt: UUID-1 and so on.
+        request_id = _request_id(fields["request.id"].string_value[:_UUID_CHARACTERS])
     return events.ResponseHead(
         at,
         int(status) if status.isdigit() else 0,

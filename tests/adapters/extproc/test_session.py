@@ -152,6 +152,16 @@ def test_exchange_without_an_id_of_envoy_gets_one_of_ours(given: str) -> None:
     assert desk.finished.request_id == MADE_ID
 
 
+@pytest.mark.parametrize(("given", "told"), [(ENVOY_ID, ENVOY_ID), (f"{ENVOY_ID}-2", ENVOY_ID), ("mine", MADE_ID)])
+def test_answer_whose_request_we_never_saw_has_the_id_of_its_request_and_not_of_an_attempt(
+    given: str, told: str
+) -> None:
+    head = response_head()
+    head.attributes["envoy.filters.http.ext_proc"].fields["request.id"].string_value = given
+    mutation = only(a_session(FakeDesk()).receive(head)).response_headers.response.header_mutation
+    assert {one.header.key: one.header.raw_value for one in mutation.set_headers}["x-request-id"] == told.encode()
+
+
 @pytest.mark.parametrize("broken", [Authenticate, Place, Taken])
 def test_bug_before_the_response_is_a_json_500_that_names_the_exchange(
     broken: type, caplog: pytest.LogCaptureFixture
