@@ -161,7 +161,7 @@ _OVERWRITE: Final = HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_
 
 def encode(reply: Reply) -> bytes:
     """The serialised ProcessingResponse."""
-    if isinstance(reply, Immediate):
+    if type(reply) is Immediate:
         return _immediate(reply)
     if reply.phase in _TRAILERS or not _changes(reply):
         return EMPTY_CONTINUE[reply.phase]

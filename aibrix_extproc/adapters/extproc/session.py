@@ -30,8 +30,6 @@ from aibrix_extproc.core.exchange.states import ProtocolViolation
 
 logger = logging.getLogger(__name__)
 
-_REPLIES = (Continue, Immediate)
-_ASKS = (Authenticate, Place, Describe)
 _ANSWERS = (events.Admitted, events.Placed, events.Answered, events.Refused)
 
 
@@ -192,18 +190,18 @@ class Session:
         while next_event is not None:
             outputs, next_event = self._exchange.receive(next_event), None
             for output in outputs:
-                if isinstance(output, _REPLIES):
+                if type(output) is Continue or type(output) is Immediate:
                     if self._duplex is None:
                         replies.append(codec.encode(output))
                     else:
                         replies += self._leave(output)
-                elif isinstance(output, _ASKS):
+                elif type(output) is Authenticate or type(output) is Place or type(output) is Describe:
                     answer = self._desk.answer(output)
                     if isinstance(answer, _ANSWERS):
                         next_event = answer  # an event brings one ask at most
                     else:
                         self.pending = self._settled(answer)
-                elif isinstance(output, WaitFor):
+                elif type(output) is WaitFor:
                     self.wait_seconds = output.seconds
                 else:
                     self._desk.observe(output)

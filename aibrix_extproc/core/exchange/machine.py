@@ -41,11 +41,11 @@ class Exchange:
         """What follows from an event. Raises ProtocolViolation, changing nothing, for one that fits nowhere."""
         if self._mode is not Mode.SERVING:
             return self._receive_late(event)
-        if isinstance(event, events.DeadlineReached) and self._response.began_at is not None:
-            return ()  # the answer was quicker than the shell's timer
         if type(event) in RESPONSE_EVENTS:
+            if type(event) is events.DeadlineReached and self._response.began_at is not None:
+                return ()  # the answer was quicker than the shell's timer
             outputs = self._response.receive(event)
-        elif isinstance(event, events.StreamClosed):
+        elif type(event) is events.StreamClosed:
             return self._close(event)
         else:
             outputs = self._request.receive(event)

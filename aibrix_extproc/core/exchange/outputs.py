@@ -1,7 +1,12 @@
-"""What the machine answers: replies to Envoy, asks to the shell, facts for whoever observes."""
+"""What the machine answers: replies to Envoy, asks to the shell, facts for whoever observes.
+
+Those that are final are told apart by `type(...) is`: an isinstance that fails takes four times as long, and an
+exchange has dozens.
+"""
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import final
 
 import msgspec
 
@@ -26,6 +31,7 @@ class Phase(StrEnum):
 Headers = tuple[tuple[str, str], ...]
 
 
+@final
 class Continue(msgspec.Struct, frozen=True, gc=False):
     """Go on, with changes. An empty one is the cheapest answer there is."""
 
@@ -38,6 +44,7 @@ class Continue(msgspec.Struct, frozen=True, gc=False):
     buffer_response: bool = False  # mode override: send us the whole response body
 
 
+@final
 class Immediate(msgspec.Struct, frozen=True, gc=False):
     """The final answer, made here; Envoy sends it and drops whatever an engine said."""
 
@@ -47,6 +54,7 @@ class Immediate(msgspec.Struct, frozen=True, gc=False):
     details: str  # for Envoy's access log: `ext_proc_<reason>`
 
 
+@final
 class Authenticate(msgspec.Struct, frozen=True, gc=False):
     """May this caller use the operation?"""
 
@@ -55,6 +63,7 @@ class Authenticate(msgspec.Struct, frozen=True, gc=False):
     x_api_key: str | None
 
 
+@final
 class Describe(msgspec.Struct, frozen=True, gc=False):
     """What does the gateway itself answer to this operation?"""
 
@@ -63,6 +72,7 @@ class Describe(msgspec.Struct, frozen=True, gc=False):
     caller: Caller
 
 
+@final
 class Place(msgspec.Struct, frozen=True, gc=False):
     """Which endpoints may take the request, best first?"""
 
@@ -74,6 +84,7 @@ class Place(msgspec.Struct, frozen=True, gc=False):
     subset: Subset | None = None  # only these endpoints will do
 
 
+@final
 class WaitFor(msgspec.Struct, frozen=True, gc=False):
     """The shell shall come back with `DeadlineReached` after this time, unless the stream has ended."""
 
