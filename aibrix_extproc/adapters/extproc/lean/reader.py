@@ -1,6 +1,7 @@
 """Frames out of whatever pieces the bytes of a connection come in, in turns of bounded length."""
 
 from collections.abc import Callable
+from typing import Final
 
 from aibrix_extproc.adapters.extproc.lean import frames
 from aibrix_extproc.adapters.extproc.lean.faults import ConnectionFault, what_it_is
@@ -9,6 +10,8 @@ from aibrix_extproc.adapters.extproc.lean.limits import Limits
 
 OnFrame = Callable[[int, int, int, bytes, int, int], None]
 """Kind, flags, stream, and where the payload is: data, start, end. Offsets, since most of it is copied only once."""
+
+JOINED_BYTES: Final = 4096  # DATA frames of this size or more are handed over together, if they follow each other
 
 
 class Reader:
@@ -73,7 +76,12 @@ class Reader:
                 self._wanted = frames.HEADER_BYTES + length
                 break
             start = payload + length
-            on_frame(kind, flags, stream_id & frames.MAX_WINDOW, data, payload, start)
+            if kind == frames.DATA and length >= JOINED_BYTES and not flags and end - start > JOINED_BYTES:
+                pieces, start = _run(data, payload, start, stream_id, largest)
+                body = b"".join(pieces)
+                on_frame(kind, flags, stream_id & frames.MAX_WINDOW, body, 0, len(body))
+            else:
+                on_frame(kind, flags, stream_id & frames.MAX_WINDOW, data, payload, start)
             if self._stopped:
                 return
         else:
@@ -98,3 +106,27 @@ class Reader:
                 self._read(bytes(rest), 0)
                 break
         return start
+
+
+def _run(data: bytes, payload: int, start: int, stream_id: int, largest: int) -> tuple[list[memoryview], int]:
+    """The payloads of a large DATA frame and those like it that come right behind it, and where they end.
+
+    A long prompt comes as a dozen of them in one read; together they take one way through flow control and cutter.
+    """
+    view, end = memoryview(data), len(data)
+    pieces = [view[payload:start]]
+    while end - start > JOINED_BYTES:
+        high, low, kind, flags, other_id = frames.unpack_head(data, start)
+        length = (high << 16) + low
+        after = start + frames.HEADER_BYTES + length
+        if (
+            kind != frames.DATA
+            or flags
+            or other_id != stream_id
+            or not JOINED_BYTES <= length <= largest
+            or after > end
+        ):
+            break
+        pieces.append(view[start + frames.HEADER_BYTES : after])
+        start = after
+    return pieces, start
