@@ -28,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--kubeconfig", type=Path, help="kubeconfig file; without it the service account, or yours")
     parser.add_argument("--kube-context", help="context of the kubeconfig")
-    parser.add_argument("--gateway-namespace", default="aibrix-system", help="namespace of the Gateway and of our pods")
+    parser.add_argument(
+        "--gateway-namespace", default="aibrix-extproc-system", help="namespace of the Gateway and of our pods"
+    )
     parser.add_argument("--controller-namespace", default="envoy-gateway-system", help="namespace of Envoy Gateway")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--strict", action="store_true", help="let warnings fail, too")

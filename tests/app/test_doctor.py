@@ -16,7 +16,7 @@ from aibrix_extproc.app.doctor import DoctorError, Wanted, examine_cluster, exam
 from aibrix_extproc.cli.main import main
 from tests.core.doctor.test_doctor import controller, manifests, of_live
 
-OWN = "aibrix-system"
+OWN = "aibrix-extproc-system"
 PLURALS = {
     "gatewayclasses": "GatewayClass", "gateways": "Gateway", "httproutes": "HTTPRoute", "envoyproxies": "EnvoyProxy",
     "httproutefilters": "HTTPRouteFilter", "envoyextensionpolicies": "EnvoyExtensionPolicy",

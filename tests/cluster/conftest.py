@@ -19,7 +19,7 @@ from tests.cluster.node import Node
 from tests.cluster.plane import ControlPlane, control_plane, lacking
 from tests.manifests.built import MANIFESTS
 
-NAMESPACE: Final = "aibrix-system"
+NAMESPACE: Final = "aibrix-extproc-system"
 GATEWAY: Final = "http://127.0.0.1:10080"  # port 80, where Envoy Gateway lets Envoy listen without rights
 
 

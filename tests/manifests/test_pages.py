@@ -10,6 +10,7 @@ import yaml
 
 from aibrix_extproc.adapters.telemetry.metrics import METRICS
 from aibrix_extproc.app.doctor import examine_files
+from aibrix_extproc.cli.main import parser_for
 from aibrix_extproc.core.openai.errors import ERRORS
 from aibrix_extproc.settings import read_environment
 from tests.architecture.sources import ROOT
@@ -52,7 +53,14 @@ def test_other_namespace_of_the_page_stands_wherever_ours_stood(tmp_path: Path) 
     (tmp_path / "kustomization.yaml").write_text(sample + "resources: [manifests/overlays/try]\n", encoding="utf-8")
     told = yaml.safe_dump_all(kustomized(tmp_path))
     assert "llm-gateway" in told
-    assert "aibrix-system" not in told
+    assert "aibrix-extproc-system" not in told
+
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_namespace_is_our_own_and_not_aibrixs(build: str) -> None:
+    """`kubectl delete -k` takes it along."""
+    used = {thing["metadata"].get("namespace") for thing in built(build)} - {None}
+    assert used == {parser_for("doctor").parse_args(["doctor"]).gateway_namespace} == {"aibrix-extproc-system"}
 
 
 def test_existing_namespace_is_left_alone() -> None:

@@ -178,7 +178,7 @@ def test_doctor_finds_a_listener_that_only_its_own_pod_reaches(
 def test_doctor_finds_a_route_policy_that_takes_the_processor_away() -> None:
     policy = {
         "kind": "EnvoyExtensionPolicy",
-        "metadata": {"name": "own", "namespace": "aibrix-system"},
+        "metadata": {"name": "own", "namespace": "aibrix-extproc-system"},
         "spec": {"targetRefs": [{"kind": "HTTPRoute", "name": "aibrix-extproc"}]},
     }
     assert [one.check for one in examined([*manifests(), policy])] == ["overrides"]
@@ -201,7 +201,7 @@ def of_live(*more: dict[str, Any]) -> list[dict[str, Any]]:
         "kind": "EndpointSlice",
         "metadata": {
             "name": "aibrix-engines-1",
-            "namespace": "aibrix-system",
+            "namespace": "aibrix-extproc-system",
             "labels": {
                 "kubernetes.io/service-name": "aibrix-engines",
                 "endpointslice.kubernetes.io/managed-by": "aibrix-extproc",
@@ -262,12 +262,12 @@ def test_doctor_tells_what_the_controller_says_of_a_policy(status: dict[str, str
 
 def test_doctor_lets_the_policy_of_our_route_override_that_of_the_gateway() -> None:
     """And what a policy's other Gateways say is theirs."""
-    ours = {"kind": "Gateway", "name": "aibrix-extproc", "namespace": "aibrix-system"}
+    ours = {"kind": "Gateway", "name": "aibrix-extproc", "namespace": "aibrix-extproc-system"}
     overridden = [{"type": "Accepted", "status": "True"}, {"type": "Overridden", "status": "True"}]
     refused = [{"type": "Accepted", "status": "False", "reason": "Conflicted"}]
     policy: dict[str, Any] = {
         "kind": "BackendTrafficPolicy",
-        "metadata": {"name": "own", "namespace": "aibrix-system"},
+        "metadata": {"name": "own", "namespace": "aibrix-extproc-system"},
         "spec": {"targetRefs": [ours]},
         "status": {"ancestors": [
             {"ancestorRef": ours, "conditions": overridden},
@@ -346,15 +346,15 @@ def test_reports_that_could_not_be_had_say_whether_rights_or_the_network_are_why
 
 
 def test_denied_names_the_missing_rule_once_for_each_kind() -> None:
-    wanted = needed(("llm",), own="aibrix-system", pool=False, publishes="engines", lease="leader")
+    wanted = needed(("llm",), own="aibrix-extproc-system", pool=False, publishes="engines", lease="leader")
     found = list(denied("ServiceAccount a/b", {one: one.resource not in ("pods", "leases") for one in wanted}))
     assert [(one.field, one.severity) for one in found] == [("pods", E), ("leases.coordination.k8s.io", E)]
     assert 'verbs: ["get", "list", "watch"]' in found[0].fix
-    assert Permission("create", "discovery.k8s.io", "endpointslices", "aibrix-system") in wanted
+    assert Permission("create", "discovery.k8s.io", "endpointslices", "aibrix-extproc-system") in wanted
 
 
 def test_needed_asks_by_name_for_what_a_role_may_allow_by_name() -> None:
-    wanted = needed(("llm",), own="aibrix-system", pool=False, publishes="engines", lease="leader")
+    wanted = needed(("llm",), own="aibrix-extproc-system", pool=False, publishes="engines", lease="leader")
     assert {(one.verb, one.resource, one.name) for one in wanted if one.name or one.resource == "leases"} == {
         ("create", "leases", ""),
         ("get", "leases", "leader"),
