@@ -8,7 +8,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -37,10 +37,11 @@ def main() -> int:
     results = Results(samples)
     titles = {target.key: target.title for target in plan.targets}
     ours = {key: title for key, title in titles.items() if TARGETS[key].ours}
-    steps = {} if args.no_steps else _steps()
-    text = report.page(
-        results, plan.scenarios, titles, ours, steps, _circumstances(plan, (load_before, os.getloadavg()[0]))
-    )
+    kinds = {} if args.no_steps else {"1 KB chat": SMALL_BODY_BYTES, "220 KB prompt": PROMPT_BYTES}
+    steps = {title: inside.measure(size) for title, size in kinds.items()}
+    profiles = {title: inside.profile_by_module(size) for title, size in kinds.items()}
+    about = _circumstances(plan, (load_before, os.getloadavg()[0]))
+    text = report.page(results, plan.scenarios, titles, ours, steps, profiles, about)
     print(text)
     _write(args, text, samples)
     unmet = [one.title for key in ours for one in verdicts(results, key) if one.met is False]
@@ -94,11 +95,6 @@ async def _run(plan: Plan) -> Sequence[Sample]:
                 file=sys.stderr,
             )
     return samples
-
-
-def _steps() -> Mapping[str, Sequence[report.Step]]:
-    sizes = {"1 KB chat": SMALL_BODY_BYTES, "220 KB prompt": PROMPT_BYTES}
-    return {title: inside.measure(size) for title, size in sizes.items()}
 
 
 def _circumstances(plan: Plan, load: tuple[float, float]) -> report.Circumstances:

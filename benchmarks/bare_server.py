@@ -1,13 +1,14 @@
-"""The floor for any Python ext_proc server on grpc.aio and uvloop: constant bytes for three messages, nothing read.
+"""The floor for any Python ext_proc server on uvloop: constant bytes for three messages, nothing read.
 
 It answers by position (head, body, response head), sets the destination with `clear_route_cache` in the body's answer,
-because the route to the engines matches that header, and neither parses nor builds a message. With `--parse` it also
-parses each message, to show what that alone costs.
+because the route to the engines matches that header, and neither parses nor builds a message. Beneath it is grpc.aio,
+the h2 library, or the frames of the lean transport. With `--parse` it also parses each message, to show what that alone
+costs.
 """
 
 import argparse
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Final
 
 import grpc
@@ -22,12 +23,22 @@ from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
     ProcessingRequest,
     ProcessingResponse,
 )
+from aibrix_extproc.adapters.extproc.health import Health
+from aibrix_extproc.adapters.extproc.lean.calls import Method
+from aibrix_extproc.adapters.extproc.lean.methods import PROCESS_PATH, health_methods
+from aibrix_extproc.adapters.extproc.lean.server import LeanServer
+from aibrix_extproc.app.memory import keep_freed_memory
+from aibrix_extproc.core.exchange.events import Cause
 from aibrix_extproc.core.openai.headers import DESTINATION
+from benchmarks.h2_server import H2Server
+from benchmarks.processes import LOOPBACK
 
 SERVICE: Final = "envoy.service.ext_proc.v3.ExternalProcessor"
+_MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
+Answers = tuple[bytes, bytes, bytes]
 
 
-def constant_answers(destination: str) -> tuple[bytes, bytes, bytes]:
+def constant_answers(destination: str) -> Answers:
     """The three answers, serialised once."""
     head, body, response_head = ProcessingResponse(), ProcessingResponse(), ProcessingResponse()
     head.request_headers.SetInParent()
@@ -41,9 +52,43 @@ def constant_answers(destination: str) -> tuple[bytes, bytes, bytes]:
     return head.SerializeToString(), body.SerializeToString(), response_head.SerializeToString()
 
 
-async def _serve(port: int, destination: str, parse: bool) -> None:
-    answers = constant_answers(destination)
+class _ConstantCall:
+    """One exchange of constant bytes."""
 
+    __slots__ = ("_answers", "_parse")
+
+    def __init__(self, answers: Answers, parse: bool) -> None:
+        self._answers: Iterator[bytes] = iter(answers)
+        self._parse = parse
+
+    def message(self, payload: bytes) -> Iterable[bytes]:
+        """The next of the answers."""
+        if self._parse:
+            ProcessingRequest.FromString(payload)
+        return (next(self._answers),)
+
+    def half_closed(self) -> Iterable[bytes]:
+        """Envoy has nothing more to say."""
+        return ()
+
+    def closed(self, cause: Cause) -> None:
+        """Nothing is held."""
+
+
+async def _serve_frames(transport: str, port: int, answers: Answers, parse: bool) -> None:
+    keep_freed_memory()  # as `serve` does
+    health = Health()
+    health.set_ready(True)
+    methods: dict[bytes, Method] = {PROCESS_PATH: lambda _: _ConstantCall(answers, parse)}
+    methods |= health_methods(health, set())
+    if transport == "h2":
+        await H2Server(methods).start(LOOPBACK, port)
+    else:
+        await LeanServer(methods, max_message_bytes=_MAX_MESSAGE_BYTES).start(LOOPBACK, port)
+    await asyncio.Event().wait()
+
+
+async def _serve_grpcio(port: int, answers: Answers, parse: bool) -> None:
     async def process(_: object, context: "grpc.aio.ServicerContext[object, bytes]") -> None:
         read: Callable[[], Awaitable[object]] = context.read
         write = context.write
@@ -66,7 +111,7 @@ async def _serve(port: int, destination: str, parse: bool) -> None:
     health = health_aio.HealthServicer()
     await health.set(READINESS_SERVICE, health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    server.add_insecure_port(f"127.0.0.1:{port}")
+    server.add_insecure_port(f"{LOOPBACK}:{port}")
     await server.start()
     await server.wait_for_termination()
 
@@ -76,10 +121,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--destination", required=True, help="the value of the destination header, ip:port,ip:port")
+    parser.add_argument("--transport", choices=("grpcio", "h2", "lean"), default="grpcio")
     parser.add_argument("--parse", action="store_true", help="parse each message and drop it")
     args = parser.parse_args()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(args.port, args.destination, args.parse))
+    answers = constant_answers(args.destination)
+    if args.transport == "grpcio":
+        uvloop.run(_serve_grpcio(args.port, answers, args.parse))
+    else:
+        uvloop.run(_serve_frames(args.transport, args.port, answers, args.parse))
 
 
 if __name__ == "__main__":

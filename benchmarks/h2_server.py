@@ -1,4 +1,4 @@
-"""An ext_proc server on the h2 library, to know what the lean transport's own frames are worth. Not for use.
+"""A gRPC server on the h2 library, to know what the lean transport's own frames are worth. Not for use.
 
 As quick as h2 allows without changing it: large windows and frames, one write per batch, none of its checks of headers.
 It has no limits, no deadlines, no drain, and takes only what a well-behaved Envoy sends.
@@ -6,16 +6,15 @@ It has no limits, no deadlines, no drain, and takes only what a well-behaved Env
 
 import asyncio
 import struct
-from collections.abc import Callable
-from typing import Final, cast
+from collections.abc import Coroutine, Iterable, Mapping
+from typing import Any, Final, cast
 
 import h2.config
 import h2.connection
 import h2.events
 from h2.settings import SettingCodes, Settings
 
-from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import ProcessingRequest
-from aibrix_extproc.adapters.extproc.session import Session
+from aibrix_extproc.adapters.extproc.lean.calls import Handler, Method
 from aibrix_extproc.core.exchange.events import Cause
 
 _PREFIX: Final = struct.Struct(">BL")
@@ -33,20 +32,31 @@ _CONFIG: Final = h2.config.H2Configuration(
 )
 
 
-class _Exchange:
-    __slots__ = ("answered", "received", "session")
+class _Call:
+    """One stream; a `Reply` for handlers that answer at once, as all do that are measured."""
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
+    __slots__ = ("answered", "handler", "received")
+
+    def __init__(self, method: Method) -> None:
+        self.handler: Handler = method(self)
         self.received = bytearray()
         self.answered = False
 
+    def send(self, messages: Iterable[bytes]) -> None:
+        raise NotImplementedError("answers later")
+
+    def start(self, waiting: Coroutine[Any, Any, None]) -> None:
+        raise NotImplementedError("waits")
+
+    def finish(self) -> None:
+        raise NotImplementedError("ends by itself")
+
 
 class _Link(asyncio.Protocol):
-    def __init__(self, new_session: Callable[[], Session]) -> None:
-        self._new_session = new_session
+    def __init__(self, methods: Mapping[bytes, Method]) -> None:
+        self._methods = methods
         self._h2 = h2.connection.H2Connection(_CONFIG)
-        self._exchanges: dict[int, _Exchange] = {}
+        self._calls: dict[int, _Call] = {}
         self._unacknowledged = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -69,18 +79,25 @@ class _Link(asyncio.Protocol):
             if isinstance(event, h2.events.DataReceived):
                 self._on_data(event)
             elif isinstance(event, h2.events.RequestReceived):
-                assert event.stream_id is not None
-                self._exchanges[event.stream_id] = _Exchange(self._new_session())
+                self._on_request(event)
             elif isinstance(event, h2.events.StreamEnded):
                 assert event.stream_id is not None
+                call = self._calls.pop(event.stream_id)
+                self._write(event.stream_id, call, call.handler.half_closed())
                 self._h2.send_headers(event.stream_id, _OK, end_stream=True)
-                self._exchanges.pop(event.stream_id).session.close(Cause.HALF_CLOSED)
+                call.handler.closed(Cause.HALF_CLOSED)
             elif isinstance(event, h2.events.StreamReset):
                 assert event.stream_id is not None
-                self._exchanges.pop(event.stream_id).session.close(Cause.CANCELLED)
+                self._calls.pop(event.stream_id).handler.closed(Cause.CANCELLED)
         out = self._h2.data_to_send()
         if out:
             self._transport.write(out)
+
+    def _on_request(self, event: h2.events.RequestReceived) -> None:
+        assert event.stream_id is not None
+        assert event.headers is not None
+        path = next(value for name, value in event.headers if name == b":path")
+        self._calls[event.stream_id] = _Call(self._methods[bytes(path)])
 
     def _on_data(self, event: h2.events.DataReceived) -> None:
         assert event.stream_id is not None
@@ -88,30 +105,33 @@ class _Link(asyncio.Protocol):
         if self._unacknowledged > _WINDOW // 4:  # of the connection; no stream has as much to say
             self._h2.increment_flow_control_window(self._unacknowledged)
             self._unacknowledged = 0
-        exchange = self._exchanges[event.stream_id]
-        received = exchange.received
+        call = self._calls[event.stream_id]
+        received = call.received
         received += event.data or b""
         while len(received) >= _PREFIX.size:
             _, size = _PREFIX.unpack_from(received)
             if len(received) < _PREFIX.size + size:
                 return
-            message = ProcessingRequest.FromString(bytes(memoryview(received)[_PREFIX.size : _PREFIX.size + size]))
+            message = bytes(memoryview(received)[_PREFIX.size : _PREFIX.size + size])
             del received[: _PREFIX.size + size]
-            for reply in exchange.session.receive(message):
-                if not exchange.answered:
-                    exchange.answered = True
-                    self._h2.send_headers(event.stream_id, _HEAD)
-                self._h2.send_data(event.stream_id, _PREFIX.pack(0, len(reply)) + reply)
+            self._write(event.stream_id, call, call.handler.message(message))
+
+    def _write(self, stream_id: int, call: _Call, messages: Iterable[bytes]) -> None:
+        for message in messages:
+            if not call.answered:
+                call.answered = True
+                self._h2.send_headers(stream_id, _HEAD)
+            self._h2.send_data(stream_id, _PREFIX.pack(0, len(message)) + message)
 
 
 class H2Server:
-    """Serves `Process`, whatever the path."""
+    """Serves gRPC methods by path, as `LeanServer` does; a path it does not know ends the connection."""
 
-    def __init__(self, new_session: Callable[[], Session], *, max_body_bytes: int) -> None:
-        self._new_session = new_session
+    def __init__(self, methods: Mapping[bytes, Method]) -> None:
+        self._methods = methods
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Link(self._new_session), host, port)
+        self._server = await loop.create_server(lambda: _Link(self._methods), host, port)
         return int(self._server.sockets[0].getsockname()[1])

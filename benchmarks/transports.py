@@ -21,12 +21,13 @@ import hpack
 import uvloop
 
 from aibrix_extproc.adapters.extproc.grpcio_server import GrpcioServer
+from aibrix_extproc.adapters.extproc.lean.methods import PROCESS_PATH, process_method
 from aibrix_extproc.adapters.extproc.lean.transport import LeanTransport
 from aibrix_extproc.app.memory import keep_freed_memory
 from benchmarks.h2_server import H2Server
 from benchmarks.inside import _ENGINES, _gateway, envoy_messages
 
-TRANSPORTS: Final = {"grpcio": GrpcioServer, "h2": H2Server, "lean": LeanTransport}
+TRANSPORTS: Final = ("grpcio", "h2", "lean")
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _RST, _SETTINGS, _PING, _WINDOW = 0, 1, 3, 4, 6, 8
@@ -234,9 +235,14 @@ async def compare(servers: Sequence[Server], rounds: int, concurrency: int, fram
 
 async def _serve(name: str) -> None:
     keep_freed_memory()  # as `serve` does, whatever the transport
-    server: GrpcioServer | H2Server | LeanTransport = TRANSPORTS[name](
-        _gateway()._new_session, max_body_bytes=MAX_BODY_BYTES
-    )
+    server: GrpcioServer | H2Server | LeanTransport
+    new_session = _gateway()._new_session
+    if name == "h2":
+        server = H2Server({PROCESS_PATH: process_method(new_session, asyncio.get_running_loop())})
+    elif name == "grpcio":
+        server = GrpcioServer(new_session, max_body_bytes=MAX_BODY_BYTES)
+    else:
+        server = LeanTransport(new_session, max_body_bytes=MAX_BODY_BYTES)
     print(await server.start("127.0.0.1", 0), flush=True)
     await asyncio.Event().wait()
 
@@ -249,7 +255,7 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=32)
     parser.add_argument("--frame-bytes", type=int, default=16_384, help="largest DATA frame of the client")
     parser.add_argument("--also", metavar="TREE", help="compare with the lean transport of another source tree")
-    parser.add_argument("--only", nargs="*", choices=TRANSPORTS, default=list(TRANSPORTS))
+    parser.add_argument("--only", nargs="*", choices=TRANSPORTS, default=TRANSPORTS)
     args = parser.parse_args()
     if args.serve:
         uvloop.run(_serve(args.serve))

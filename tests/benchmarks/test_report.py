@@ -1,10 +1,10 @@
 import re
 
 from benchmarks.report import Circumstances, Step, page, table
-from benchmarks.results import BARE, PLAIN, Results, Sample
+from benchmarks.results import BARE, BARE_LEAN, LEAN, PLAIN, Results, Sample
 from benchmarks.scenarios import SCENARIOS
 
-TITLES = {PLAIN: "Envoy alone", BARE: "bare server", "ours": "our server"}
+TITLES = {PLAIN: "Envoy alone", BARE: "bare server", BARE_LEAN: "its floor", LEAN: "lean", "ours": "our server"}
 ABOUT = Circumstances("2026-01-02", 2, "x86_64", 3, 1, (1.0, 2.0), {"Envoy": "1.40.0"})
 
 
@@ -21,7 +21,8 @@ def everything() -> Results:
 
 def written(results: Results) -> str:
     steps = {"1 KB chat": [Step("decode", 12.34)], "220 KB prompt": [Step("decode", 23.45)]}
-    return page(results, tuple(SCENARIOS.values()), TITLES, {"ours": "our server"}, steps, ABOUT)
+    profiles = {"1 KB chat": {"codec": 0.75, "seldom": 0.004}, "220 KB prompt": {"codec": 0.5, "machine": 0.5}}
+    return page(results, tuple(SCENARIOS.values()), TITLES, {"ours": "our server"}, steps, profiles, ABOUT)
 
 
 def test_table_lines_are_equally_long() -> None:
@@ -44,6 +45,19 @@ def test_page_labels_published_figures_as_measured_elsewhere() -> None:
     text = written(everything())
     published, own = text.index("AIBrix"), text.index("this run: our server")
     assert text.index("were measured earlier on another run") < published < own
+
+
+def test_page_splits_the_lean_servers_cost_so_that_the_parts_make_the_whole() -> None:
+    (row,) = [line for line in written(everything()).splitlines() if line.startswith("| 220 KB prompt, 8 clients | 1")]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[1:] == ["100", "23", "-23", "100"]
+
+
+def test_page_profile_leaves_out_modules_that_take_nothing() -> None:
+    text = written(everything())
+    assert "| codec   | 75%       | 50%           |" in text
+    assert "| machine | 0%        | 50%           |" in text
+    assert "seldom" not in text
 
 
 def test_page_tables_have_as_many_cells_in_each_row_as_heads() -> None:
