@@ -179,7 +179,7 @@ class KubernetesSettings(_Group):
         json_schema_extra=_flag("--inference-pool"),
     )  # fmt: skip
     slice_selector: Name | None = Field(
-        None, description="which EndpointSlices have engines outside of pods; none are watched without it",
+        None, description="which EndpointSlices have engines outside of pods, but for our own; none without it",
         json_schema_extra=_flag("--slice-selector"),
     )  # fmt: skip
     publish_service: ServiceName | None = Field(

@@ -294,7 +294,10 @@ def _fits(one: Tree, its: str, plural: str, namespace: str, request: web.Request
     labels = one["metadata"].get("labels") or {}
     for term in filter(None, request.query.get("labelSelector", "").split(",")):
         key, equals, value = term.partition("=")
-        if key not in labels or (equals and labels[key] != value):
+        if key.endswith("!"):
+            if labels.get(key[:-1]) == value:
+                return False
+        elif key not in labels or (equals and labels[key] != value):
             return False
     return True
 

@@ -18,6 +18,7 @@ from aibrix_extproc.adapters.kube.watching import Happening, Watch, WatchPace
 from aibrix_extproc.core.fleet.kubefleet import KubeFleet
 from aibrix_extproc.core.fleet.kubeobjects import KubeObject, subject_of
 from aibrix_extproc.core.fleet.reduce import SourceChange
+from aibrix_extproc.core.fleet.slices import MANAGER, MANAGER_LABEL
 from aibrix_extproc.settings import KubernetesSettings
 from aibrix_extproc.watched.errors import SourceError
 from aibrix_extproc.watched.file import OnStatus, SourceStatus, StatusReporter
@@ -116,7 +117,8 @@ class KubernetesSource:
             if settings.model_adapters:
                 yield Feed(ADAPTERS, namespace)
             if settings.slice_selector is not None:
-                yield Feed(SLICES, namespace, settings.slice_selector)
+                # Never what we publish ourselves: it would keep alive engines that are gone.
+                yield Feed(SLICES, namespace, f"{settings.slice_selector},{MANAGER_LABEL}!={MANAGER}")
 
     def _start(self, group: asyncio.TaskGroup, api: KubeApi, feed: Feed, emit: Emit) -> "asyncio.Task[None]":
         self._states[feed] = _FeedState(needed=feed.resource in (PODS, POOLS))

@@ -7,6 +7,7 @@ import pytest
 from aibrix_extproc.adapters.kube.access import find_access
 from aibrix_extproc.core.fleet.model import Health
 from aibrix_extproc.core.fleet.reduce import Changed, Gone, Listed
+from aibrix_extproc.core.fleet.slices import MANAGER, MANAGER_LABEL, SERVICE_LABEL
 from tests.adapters.kube.rig import Cluster, discovering, until
 from tests.kubeobjects import MODEL_LABEL, a_pod, a_pool, a_slice, an_adapter
 
@@ -145,6 +146,23 @@ async def test_slices_give_engines_outside_of_pods(cluster: Cluster, tmp_path: P
     await cluster.put(one)
     async with discovering(cluster, tmp_path, slice_selector=MODEL_LABEL) as found:
         await found.until_usable("192.168.1.5:9000", "192.168.1.6:9000")
+
+
+async def test_slices_that_we_publish_ourselves_are_no_source_of_engines(cluster: Cluster, tmp_path: Path) -> None:
+    """With a selector that takes them in, an engine that is gone would keep itself alive by its publication."""
+    mark = {SERVICE_LABEL: "engines"}
+    ours = a_slice("engines-ipv4-9000-0", "192.168.1.5", labels=mark | {MANAGER_LABEL: MANAGER})
+    for one in (ours, a_slice("metal", "192.168.1.6", labels=mark)):
+        one["metadata"]["namespace"] = cluster.namespace
+        await cluster.put(one)
+    async with discovering(cluster, tmp_path, slice_selector=SERVICE_LABEL) as found:
+        await found.until_usable("192.168.1.6:9000")
+        await cluster.put(ours | {"endpoints": [{"addresses": ["192.168.1.7"]}]})
+        more = a_slice("metal-2", "192.168.1.8", labels=mark)
+        more["metadata"]["namespace"] = cluster.namespace
+        await cluster.put(more)
+        await found.until_usable("192.168.1.6:9000", "192.168.1.8:9000")
+        assert len(found.endpoints) == 2
 
 
 async def test_all_namespaces_are_watched_by_a_star(cluster: Cluster, tmp_path: Path) -> None:
