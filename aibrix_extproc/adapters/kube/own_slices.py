@@ -61,6 +61,7 @@ class OwnSlices:
                 self._went(raw)
             case watching.Complete():
                 self.standing = {name: one for name, one in self.standing.items() if name in self._seen}
+                self.taken &= self._seen  # those without our labels are found out again, by a refused write
                 self.listed = True
             case watching.Heard():
                 self.error = ""
@@ -124,7 +125,7 @@ class OwnSlices:
             one = _parsed(raw)
         except KubeUnreachable:
             # With our labels, but nothing that we could have written: it keeps its name, and we write beside it.
-            name = msgspec.json.decode(raw, type=_Anything).metadata.name
+            name = _name_of(raw)
             self.standing.pop(name, None)
             self.taken.add(name)
             return name
@@ -134,6 +135,7 @@ class OwnSlices:
         return one.metadata.name
 
     def _went(self, raw: bytes) -> None:
+        self.taken.discard(_name_of(raw))
         try:
             one = _parsed(raw)
         except KubeUnreachable:
@@ -145,6 +147,10 @@ class OwnSlices:
     def _keep(self, one: WrittenSlice) -> None:
         self.taken.discard(one.metadata.name)
         self.standing[one.metadata.name] = one
+
+
+def _name_of(raw: bytes) -> str:
+    return msgspec.json.decode(raw, type=_Anything).metadata.name
 
 
 def _older(one: WrittenSlice, other: WrittenSlice) -> bool:

@@ -19,7 +19,7 @@ from aibrix_extproc.adapters.kube.access import find_access
 from aibrix_extproc.adapters.kube.api import KubeApi
 from aibrix_extproc.adapters.kube.errors import KubeApiError
 from aibrix_extproc.adapters.kube.lease import DEFAULT_LEASE_PACE, Leadership, LeasePace
-from aibrix_extproc.adapters.kube.own_slices import OwnSlices
+from aibrix_extproc.adapters.kube.own_slices import WRITE_SECONDS, OwnSlices
 from aibrix_extproc.adapters.kube.resources import SERVICES
 from aibrix_extproc.adapters.kube.watching import DEFAULT_PACE, Watch, WatchPace
 from aibrix_extproc.core.fleet.kubeobjects import Service
@@ -160,6 +160,7 @@ class EndpointPublisher:
         slices = self._slices
         if not self._seen_service:
             await self._see_service()  # before the first write: else all would be written again with the owner
+            self._seen_service = True
         self._refresh_wanted()
         step = next_step(self._wanted, slices.standing.values(), self._publication, slices.taken)
         refused: SourceError | None = None
@@ -239,10 +240,9 @@ class EndpointPublisher:
 
     async def _see_service(self) -> str:
         """What is wrong with the Service; empty if nothing is, or if it may not be seen."""
-        self._seen_service = True
         service, namespace = self._publication.service, self._publication.namespace
         try:
-            raw = await self._api.get(SERVICES.item(namespace, service), {})
+            raw = await self._api.get(SERVICES.item(namespace, service), {}, seconds=WRITE_SECONDS)
             found = msgspec.json.decode(raw, type=Service)
         except (SourceError, msgspec.DecodeError) as error:
             missing = isinstance(error, KubeApiError) and error.status == 404

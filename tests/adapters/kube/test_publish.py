@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from aibrix_extproc.adapters.kube.lease import LeasePace
+from aibrix_extproc.adapters.kube.own_slices import WRITE_SECONDS
 from aibrix_extproc.adapters.kube.publish import EndpointPublisher, PublishPace
 from aibrix_extproc.core.fleet.model import Endpoint, Snapshot
 from aibrix_extproc.core.fleet.slices import MANAGER, MANAGER_LABEL, SERVICE_LABEL
@@ -46,13 +47,13 @@ RULES: list[dict[str, Any]] = [
 class Replica:
     """A publisher and the fleet that it sees."""
 
-    def __init__(self, cluster: Cluster, kubeconfig: Path) -> None:
+    def __init__(self, cluster: Cluster, kubeconfig: Path, pace: PublishPace) -> None:
         self.cluster = cluster
         self.snapshot = Snapshot()
         self.statuses: list[SourceStatus] = []
         settings = KubernetesSettings(enabled=True, kubeconfig=kubeconfig, publish_service=SERVICE)
         self.publisher = EndpointPublisher(
-            settings, lambda: self.snapshot, self.statuses.append, host="pod-1", pace=PACE
+            settings, lambda: self.snapshot, self.statuses.append, host="pod-1", pace=pace
         )
         self.task = asyncio.ensure_future(self.publisher.run())
 
@@ -70,8 +71,10 @@ class Replica:
 
 
 @asynccontextmanager
-async def publishing(cluster: Cluster, folder: Path, *endpoints: Endpoint, token: str = "") -> AsyncIterator[Replica]:
-    replica = Replica(cluster, cluster.kubeconfig(folder, token=token))
+async def publishing(
+    cluster: Cluster, folder: Path, *endpoints: Endpoint, token: str = "", pace: PublishPace = PACE
+) -> AsyncIterator[Replica]:
+    replica = Replica(cluster, cluster.kubeconfig(folder, token=token), pace)
     if endpoints:
         replica.fleet(*endpoints)
     try:
@@ -210,6 +213,35 @@ async def test_slices_of_others_stay_as_they_are(cluster: Cluster, tmp_path: Pat
         await until(lambda: one.publisher.published == 0)
     after = {one["metadata"]["name"]: one for one in await cluster.found("EndpointSlice")}
     assert after == before
+
+
+async def test_name_that_somebody_else_has_given_up_is_not_remembered(double: DoubleCluster, tmp_path: Path) -> None:
+    """Neither of slices that the watch sees but nobody can read, nor of those that it does not see."""
+    mark = {SERVICE_LABEL: SERVICE, MANAGER_LABEL: MANAGER}
+    odd = foreign(double, "engines-ipv4-8000-0", **mark) | {"addressType": 4}
+    hidden = foreign(double, "engines-ipv4-8000-1")
+    await double.put(odd)
+    await double.put(hidden)
+    async with publishing(double, tmp_path, an_endpoint(1)) as one:
+        await until(lambda: one.publisher.published == 1)
+        await double.delete(odd)
+        await double.delete(hidden)
+        double.api.compact()  # what the watch does not see is looked for again with the next listing
+        double.api.hang_up()
+        one.fleet(an_endpoint(1), an_endpoint(2, address="10.0.0.2:7000"))
+        await until(lambda: one.publisher.published == 2)
+        one.fleet()
+        await until_published(double, {})
+        one.fleet(an_endpoint(1))
+        await until_published(double, first(1))
+
+
+async def test_service_that_does_not_answer_holds_up_the_first_write_no_longer_than_a_write_may_last(
+    double: DoubleCluster, tmp_path: Path
+) -> None:
+    double.api.late_writes.add("get services")
+    async with publishing(double, tmp_path, an_endpoint(1), pace=replace(PACE, service_seconds=30.0)):
+        await until_published(double, first(1), seconds=WRITE_SECONDS + 5)
 
 
 async def test_slice_that_is_edited_or_deleted_by_hand_is_restored(cluster: Cluster, tmp_path: Path) -> None:
