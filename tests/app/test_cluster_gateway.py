@@ -1,6 +1,7 @@
 """`serve --kubernetes` as a process: what it says at its start, and what its health page and metrics tell."""
 
 import asyncio
+import contextlib
 import json
 import subprocess
 import sys
@@ -23,6 +24,13 @@ pytestmark = pytest.mark.slow
 @asynccontextmanager
 async def serving(*options: str) -> AsyncIterator[str]:
     """A gateway; yields the address of its admin server."""
+    async with started(*options) as (_, admin):
+        yield admin
+
+
+@asynccontextmanager
+async def started(*options: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """The same, with its process."""
     command = (sys.executable, "-m", "aibrix_extproc", "serve", "--port=0", "--admin-port=0", *options)
     process = await asyncio.create_subprocess_exec(*command, stderr=subprocess.PIPE, limit=1 << 20)
     assert process.stderr is not None
@@ -34,9 +42,10 @@ async def serving(*options: str) -> AsyncIterator[str]:
                 if line["message"] == "listening":
                     break
         reading = asyncio.ensure_future(_drain(process.stderr))
-        yield f"http://{line['admin']}"
+        yield process, f"http://{line['admin']}"
     finally:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
         await process.wait()
         if reading is not None:
             await reading
@@ -124,3 +133,20 @@ async def test_gateway_publishes_its_fleet_and_tells_how_that_goes(tmp_path: Pat
             health = await until_page(session, f"{admin}/readyz", ready=True, degraded=True)
             assert "endpointslices.discovery.k8s.io in llm: not allowed; add to a Role" in health["publisher"]["error"]
         assert len(api.objects("endpointslices", "llm")) == 1  # what is published stays
+
+
+async def test_gateway_that_is_told_to_end_gives_its_lease_back_before_it_drains(tmp_path: Path) -> None:
+    def holder(api: KubeApiDouble) -> str:
+        found = api.objects("leases", "llm")
+        return str(found[0]["spec"]["holderIdentity"]) if found else "nobody yet"
+
+    async with KubeApiDouble() as api:
+        kubeconfig = DoubleCluster(api).kubeconfig(tmp_path)
+        options = ("--kubernetes", f"--kubeconfig={kubeconfig}", "--publish-service=engines")
+        async with started(*options, "--server-drain-notice-seconds=60") as (process, _), asyncio.timeout(20):
+            while "_" not in holder(api):  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.02)
+            process.terminate()
+            while holder(api):  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.02)
+            assert process.returncode is None

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from aibrix_extproc.adapters.kube.access import find_access
 from aibrix_extproc.adapters.kube.api import KubeApi
 from aibrix_extproc.adapters.kube.lease import Leadership, LeasePace
+from aibrix_extproc.adapters.kube.own_slices import WRITE_SECONDS
 from tests.adapters.kube.rig import Cluster, DoubleCluster, until
 
 pytestmark = pytest.mark.slow
@@ -80,6 +82,35 @@ async def test_leader_that_ends_hands_over_without_a_wait(cluster: Cluster, tmp_
         assert not first.leadership.held
         await until(lambda: second.leadership.held, 0.8)
         assert (await lease(cluster))["leaseTransitions"] >= 1
+
+
+async def test_leader_that_ends_in_the_middle_of_a_renewal_gives_its_lease_back(
+    double: DoubleCluster, tmp_path: Path
+) -> None:
+    async with electing(double, tmp_path, "one") as one:
+        await until(lambda: one.leadership.held)
+        renewed = double.api.asked["update leases"]
+        double.api.late_writes.add("update leases")
+        await until(lambda: double.api.asked["update leases"] > renewed)
+        double.api.late_writes.clear()
+        await one.stop()
+        assert (await lease(double))["holderIdentity"] == ""
+
+
+async def test_leader_that_was_overruled_when_it_ends_leaves_the_lease_to_the_other(
+    double: DoubleCluster, tmp_path: Path
+) -> None:
+    async with electing(double, tmp_path, "one", pace=replace(PACE, retry_seconds=60.0)) as one:
+        await until(lambda: one.leadership.held)
+        await write(double, holderIdentity="two")
+        await one.stop()
+        assert (await lease(double))["holderIdentity"] == "two"
+
+
+def test_default_pace_lets_a_holder_end_its_last_write_and_miss_two_renewals() -> None:
+    pace = LeasePace()
+    assert pace.give_up_seconds + max(WRITE_SECONDS, pace.request_seconds) <= pace.duration_seconds
+    assert 3 * pace.retry_seconds * 1.25 <= pace.give_up_seconds
 
 
 async def test_leader_that_died_is_followed_when_its_lease_has_run_out_and_not_before(
