@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -14,6 +13,7 @@ import msgspec
 from aibrix_extproc.adapters.kube.access import find_access
 from aibrix_extproc.adapters.kube.api import KubeApi
 from aibrix_extproc.adapters.kube.errors import KubeApiError
+from aibrix_extproc.adapters.kube.resources import ADAPTERS, PODS, SERVICES, SLICES, Resource
 from aibrix_extproc.core.doctor.access_checks import Permission
 from aibrix_extproc.core.doctor.fleet_checks import Report
 from aibrix_extproc.core.doctor.objects import Cluster, Thing, at, thing_of
@@ -27,43 +27,24 @@ REPORT_SECONDS: Final = 5.0  # a pod that nothing reaches holds the API server's
 CONTROLLER_NAMES: Final = ("envoy-gateway", "envoy-gateway-config")
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A kind that is read, and where the API has it."""
-
-    name: str
-    root: str
-    plural: str
-    namespaced: bool = True
-
-    def path(self, namespace: str) -> str:
-        """Its collection; without a namespace, that of all."""
-        where = f"/namespaces/{quote(namespace, '')}" if self.namespaced and namespace else ""
-        return f"{self.root}{where}/{self.plural}"
-
-
-_GATEWAY: Final = "/apis/gateway.networking.k8s.io/v1"
-_ENVOY: Final = "/apis/gateway.envoyproxy.io/v1alpha1"
+_GATEWAY: Final = ("gateway.networking.k8s.io", "v1")
+_ENVOY: Final = ("gateway.envoyproxy.io", "v1alpha1")
+DEPLOYMENTS: Final = Resource("Deployment", "apps", "v1", "deployments")
 KINDS: Final = (
-    Kind("GatewayClass", _GATEWAY, "gatewayclasses", namespaced=False),
-    Kind("Gateway", _GATEWAY, "gateways"),
-    Kind("HTTPRoute", _GATEWAY, "httproutes"),
-    Kind("EnvoyProxy", _ENVOY, "envoyproxies"),
-    Kind("HTTPRouteFilter", _ENVOY, "httproutefilters"),
-    Kind("EnvoyExtensionPolicy", _ENVOY, "envoyextensionpolicies"),
-    Kind("ClientTrafficPolicy", _ENVOY, "clienttrafficpolicies"),
-    Kind("BackendTrafficPolicy", _ENVOY, "backendtrafficpolicies"),
-    Kind("Service", "/api/v1", "services"),
-    Kind("EndpointSlice", "/apis/discovery.k8s.io/v1", "endpointslices"),
-    Kind("Deployment", "/apis/apps/v1", "deployments"),
-    Kind("HorizontalPodAutoscaler", "/apis/autoscaling/v2", "horizontalpodautoscalers"),
+    Resource("GatewayClass", *_GATEWAY, "gatewayclasses", namespaced=False),
+    Resource("Gateway", *_GATEWAY, "gateways"),
+    Resource("HTTPRoute", *_GATEWAY, "httproutes"),
+    Resource("EnvoyProxy", *_ENVOY, "envoyproxies"),
+    Resource("HTTPRouteFilter", *_ENVOY, "httproutefilters"),
+    Resource("EnvoyExtensionPolicy", *_ENVOY, "envoyextensionpolicies"),
+    Resource("ClientTrafficPolicy", *_ENVOY, "clienttrafficpolicies"),
+    Resource("BackendTrafficPolicy", *_ENVOY, "backendtrafficpolicies"),
+    SERVICES,
+    SLICES,
+    DEPLOYMENTS,
+    Resource("HorizontalPodAutoscaler", "autoscaling", "v2", "horizontalpodautoscalers"),
 )
-OF_CONTROLLER: Final = (
-    Kind("Deployment", "/apis/apps/v1", "deployments"),
-    Kind("ConfigMap", "/api/v1", "configmaps"),
-)
-_PODS: Final = Kind("Pod", "/api/v1", "pods")
-_ADAPTERS: Final = Kind("ModelAdapter", "/apis/model.aibrix.ai/v1alpha1", "modeladapters")
+OF_CONTROLLER: Final = (DEPLOYMENTS, Resource("ConfigMap", "", "v1", "configmaps"))
 
 
 class Inspector:
@@ -97,10 +78,10 @@ class Inspector:
         """
         fleet = KubeFleet("doctor", pooled=False)
         for namespace in namespaces:
-            for raw in await self._pages(_PODS, namespace, {"labelSelector": selector}):
+            for raw in await self._pages(PODS, namespace, {"labelSelector": selector}):
                 _put(fleet, Pod, raw)
             try:
-                for raw in await self._pages(_ADAPTERS, namespace, {}):
+                for raw in await self._pages(ADAPTERS, namespace, {}):
                     _put(fleet, ModelAdapter, raw)
             except KubeApiError:
                 pass  # its kind is not installed, or may not be read, which the check of permissions tells
@@ -134,7 +115,7 @@ class Inspector:
     async def reports(self, namespace: str, labels: Mapping[str, str], port: int) -> list[Report]:
         """What each processor's admin port says, through the API server."""
         selector = ",".join(f"{name}={value}" for name, value in labels.items())
-        pods = await self._pages(_PODS, namespace, {"labelSelector": selector})
+        pods = await self._pages(PODS, namespace, {"labelSelector": selector})
         names = [str(at(json.loads(raw), "metadata.name")) for raw in pods]
         return list(await asyncio.gather(*(self._report(namespace, name, port) for name in names)))
 
@@ -151,7 +132,7 @@ class Inspector:
         except (SourceError, ValueError):
             return Report(subject, {"ready": False}, fleet)  # it answers 503 then
 
-    async def _listed(self, kind: Kind, namespace: str) -> list[Thing]:
+    async def _listed(self, kind: Resource, namespace: str) -> list[Thing]:
         found = []
         for raw in await self._pages(kind, namespace, {}):
             content = {"kind": kind.name, **json.loads(raw)}
@@ -160,12 +141,12 @@ class Inspector:
                 found.append(thing)
         return found
 
-    async def _pages(self, kind: Kind, namespace: str, query: Mapping[str, str]) -> list[bytes]:
+    async def _pages(self, kind: Resource, namespace: str, query: Mapping[str, str]) -> list[bytes]:
         found: list[bytes] = []
         more = ""
         for _ in range(MAX_PAGES):
             given = {**query, "limit": str(PAGE), **({"continue": more} if more else {})}
-            page = msgspec.json.decode(await self._api.get(kind.path(namespace), given), type=_Page)
+            page = msgspec.json.decode(await self._api.get(kind.path(namespace or None), given), type=_Page)
             found += [bytes(one) for one in page.items or ()]
             more = page.metadata.continue_ or ""
             if not more:

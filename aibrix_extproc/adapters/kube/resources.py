@@ -1,4 +1,4 @@
-"""The kinds that are watched or written: where the API has them, and the rule that allows it."""
+"""The kinds that are read, watched or written: where the API has them, and the rule that allows it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,17 +14,18 @@ WATCHING: Final = ("get", "list", "watch")
 class Resource:
     """One kind of object."""
 
-    kind: type[KubeObject]
+    name: str
     group: str
     version: str
     plural: str
+    kind: type[KubeObject] = KubeObject  # what the fleet reads of it
+    namespaced: bool = True
 
     def path(self, namespace: str | None) -> str:
         """The collection's path; None: of all namespaces."""
         root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
-        return (
-            f"{root}/{self.plural}" if namespace is None else f"{root}/namespaces/{quote(namespace, '')}/{self.plural}"
-        )
+        whole = namespace is None or not self.namespaced
+        return f"{root}/{self.plural}" if whole else f"{root}/namespaces/{quote(namespace or '', '')}/{self.plural}"
 
     @property
     def title(self) -> str:
@@ -42,12 +43,12 @@ class Resource:
         return f'add to {where}: {{apiGroups: ["{self.group}"], resources: ["{self.plural}"], verbs: [{named}]}}'
 
 
-PODS: Final = Resource(Pod, "", "v1", "pods")
-SLICES: Final = Resource(EndpointSlice, "discovery.k8s.io", "v1", "endpointslices")
-ADAPTERS: Final = Resource(ModelAdapter, "model.aibrix.ai", "v1alpha1", "modeladapters")
-SERVICES: Final = Resource(Service, "", "v1", "services")
-LEASES: Final = Resource(KubeObject, "coordination.k8s.io", "v1", "leases")
-POOLS: Final = Resource(InferencePool, "inference.networking.k8s.io", "v1", "inferencepools")
+PODS: Final = Resource("Pod", "", "v1", "pods", Pod)
+SLICES: Final = Resource("EndpointSlice", "discovery.k8s.io", "v1", "endpointslices", EndpointSlice)
+ADAPTERS: Final = Resource("ModelAdapter", "model.aibrix.ai", "v1alpha1", "modeladapters", ModelAdapter)
+SERVICES: Final = Resource("Service", "", "v1", "services", Service)
+LEASES: Final = Resource("Lease", "coordination.k8s.io", "v1", "leases")
+POOLS: Final = Resource("InferencePool", "inference.networking.k8s.io", "v1", "inferencepools", InferencePool)
 
 
 @dataclass(frozen=True, slots=True)
