@@ -14,6 +14,7 @@ from aibrix_extproc.cli.main import parser_for
 from aibrix_extproc.core.openai.errors import ERRORS
 from aibrix_extproc.settings import read_environment
 from tests.architecture.sources import ROOT
+from tests.core.doctor.test_doctor import controller
 from tests.manifests.built import BUILDS, COMPONENTS, MANIFESTS, built, folders, kustomized, only
 from tests.manifests.schemas import mistakes
 
@@ -54,6 +55,17 @@ def test_other_namespace_of_the_page_stands_wherever_ours_stood(tmp_path: Path) 
     told = yaml.safe_dump_all(kustomized(tmp_path))
     assert "llm-gateway" in told
     assert "aibrix-extproc-system" not in told
+
+
+def test_patch_for_old_envoy_gateways_is_one_that_doctor_knows(tmp_path: Path) -> None:
+    (sample,) = [one for one in re.findall(r"```yaml\n(.*?)```", OPERATIONS, re.DOTALL) if "JSONPatch" in one]
+    shutil.copytree(MANIFESTS, tmp_path / "manifests")
+    (tmp_path / "kustomization.yaml").write_text(f"resources: [manifests/base]\npatches:\n{sample}", encoding="utf-8")
+    things = kustomized(tmp_path)
+    assert [line for thing in things for line in mistakes(thing)] == []
+    for objects, expected in ((built("base"), ["version"]), (things, [])):
+        found = examine_files([io.StringIO(yaml.safe_dump_all([*objects, controller("v1.8.3")]))])
+        assert [one.check for one in found] == expected
 
 
 @pytest.mark.parametrize("build", BUILDS)
