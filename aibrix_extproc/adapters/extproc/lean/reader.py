@@ -47,7 +47,7 @@ class Reader:
             start = self._read_preface(data)
         elif self._rest:
             start = self._complete(data)
-            if self._rest:
+            if self._rest or self._stopped:
                 return
         self._read(data, start)
 

@@ -407,6 +407,16 @@ async def test_goodbye_of_the_peer_leaves_its_running_streams_alone() -> None:
     assert talk.answer().trailers == {"grpc-status": "0"}
 
 
+async def test_nothing_is_read_behind_a_frame_that_ends_the_connection_even_if_it_came_in_pieces() -> None:
+    talk = Talk(Limits(unsent_bytes=1_000)).say(wire.settings({4: 0}), wire.request(1))
+    said = wire.data(1, wire.message(bytes(2_000))) + wire.request(3) + wire.ping()
+    talk.say(said[:20]).say(said[20:])
+    assert talk.goodbye == wire.CALM
+    assert isinstance(talk.reader.frames[-1], GoAwayFrame)
+    assert talk.log.opened == len(talk.log.causes) == 1
+    assert talk.connection.streams == 0
+
+
 @pytest.mark.parametrize("lose", [lambda talk: talk.connection.lost(), lambda talk: talk.say(wire.raw(0, 0, 0))])
 async def test_end_of_the_connection_is_the_end_of_every_call(lose: Callable[[Talk], object]) -> None:
     talk = Talk()
