@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, Final, Protocol
 
@@ -54,7 +55,7 @@ class Handler(Protocol):
 
 Method = Callable[[Reply], Handler]
 
-MESSAGES_PER_TURN: Final = 64  # of one call; tiny ones fit into a frame by the hundred thousand
+MESSAGES_PER_TURN: Final = 64  # of those that share a frame; tiny ones fit into one by the hundred thousand
 _PREFIX_BYTES: Final = PREFIX.size
 _unpack_prefix = PREFIX.unpack_from
 _TIMEOUT: Final = re.compile(rb"([0-9]{1,8})([HMSmun])")
@@ -140,13 +141,16 @@ class Call:
         elif error is not None:
             logger.error("internal error in a call that waited", exc_info=error)
             self.fail(Status.INTERNAL, "internal error")
-        self._go_on()
+        if self._backlog is None:
+            self.go_on()
+        else:
+            self._calls.queue(self)
 
-    def _go_on(self) -> None:
-        """Take what came while the handler waited, or what was too much for one turn."""
+    def go_on(self) -> bool:
+        """Take what came while the handler waited, or what was too much for one turn; False if the call is over."""
         if self._over:
             self._calls.flush()
-            return
+            return False
         backlog, self._backlog = self._backlog, None
         if backlog:
             self._guarded(self._cut, backlog, 0, len(backlog))
@@ -156,6 +160,7 @@ class Call:
                 self._calls.connection.resume(self._stream)
             self._settle()
         self._calls.flush()
+        return True
 
     # ---- Receiver
 
@@ -205,6 +210,7 @@ class Call:
             message, start = self._cutter.next(data, start, end)
             if message is None:
                 break
+            self._calls.count()
             self._deliver(message)
             if self._over:
                 return
@@ -213,7 +219,7 @@ class Call:
         if start < end:
             self._keep(data, start, end)
             if self._task is None:
-                self._calls.loop.call_soon(self._go_on)
+                self._calls.queue(self)
         elif not self._cutter.unfinished:
             self._cutter = None
         self._account()
@@ -221,10 +227,13 @@ class Call:
 
     def _keep(self, data: bytes | bytearray, start: int, end: int) -> None:
         """Leave it for later, and let the peer fill its window but no more."""
-        if self._backlog is None:
-            self._backlog = bytearray()
-        with memoryview(data) as view, view[start:end] as rest:
-            self._backlog += rest
+        if isinstance(data, bytearray):  # the backlog itself, whose beginning was taken
+            del data[:start]
+            self._backlog = data
+        else:
+            self._backlog = self._backlog or bytearray()
+            with memoryview(data) as view, view[start:end] as rest:
+                self._backlog += rest
         self._stream.paused = True
         self._account()
         self._check_held()
@@ -300,7 +309,7 @@ class Call:
         if self._over:
             return
         self._over = True
-        self._stream.receiver = None
+        self._stream.receiver = self._backlog = None
         self._calls.held -= self._held
         if self._timer is not None:
             self._timer.cancel()
@@ -333,6 +342,9 @@ class Calls:
         self.max_message_bytes = max_message_bytes
         self.held = 0
         self._methods = methods
+        self._queue: deque[Call] = deque()  # calls that have more messages than fit into one turn
+        self._turn_waits = False
+        self._counted = 0
 
     def opened(self, stream: Stream, head: Head, *, ended: bool) -> None:
         """A new stream: find its method, or say what is wrong."""
@@ -352,6 +364,31 @@ class Calls:
         call.begin(method, named.get(b"grpc-timeout"))
         if ended:
             call.received(b"", 0, 0, ended=True)
+
+    # ---- turns: a connection may do so much until others have theirs, however many calls it has
+
+    def count(self) -> None:
+        """A message that shared its frame with others, so that the number of frames tells nothing of the work."""
+        self._counted += 1
+        if self._counted >= MESSAGES_PER_TURN:
+            self._counted = 0
+            self.connection.end_turn()
+
+    def queue(self, call: Call) -> None:
+        """Let a call go on when it is its turn."""
+        self._queue.append(call)
+        self._wait_for_turn()
+
+    def _wait_for_turn(self) -> None:
+        if self._queue and not self._turn_waits:
+            self._turn_waits = True
+            self.loop.call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._turn_waits = False
+        while self._queue and not self._queue.popleft().go_on():
+            pass
+        self._wait_for_turn()
 
     def cut(self, status: Status, message: str) -> None:
         """End every call, as when the time to drain is up."""

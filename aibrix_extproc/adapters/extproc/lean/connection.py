@@ -5,7 +5,7 @@ error resets the stream. No exception leaves `receive`, whatever the bytes. Head
 are handed in as encoded blocks, since a gRPC server's answers are constants.
 """
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from aibrix_extproc.adapters.extproc.lean import frames
 from aibrix_extproc.adapters.extproc.lean.blocks import Blocks, Head, fragment, without_padding
@@ -16,6 +16,8 @@ from aibrix_extproc.adapters.extproc.lean.limits import KIB, Budget, Limits
 from aibrix_extproc.adapters.extproc.lean.outbox import Outbox
 from aibrix_extproc.adapters.extproc.lean.reader import Reader
 from aibrix_extproc.adapters.extproc.lean.streams import Abandoned, Stream
+
+LONG_BLOCK_BYTES: Final = KIB  # of headers: they take milliseconds to decode, and Envoy's are far shorter
 
 
 class Listener(Protocol):
@@ -66,6 +68,10 @@ class Connection:
         """Whether a turn ended before everything was read: call `receive` again, after others had their turn."""
         return self._reader.behind
 
+    def end_turn(self) -> None:
+        """Read no further in this turn: the frame at hand took as long as many others."""
+        self._reader.end_turn()
+
     def take(self) -> bytes:
         """What is to be written now."""
         return self._outbox.take()
@@ -104,6 +110,8 @@ class Connection:
             self._on_priority(stream_id, payload)
         else:
             self._control.frame(kind, flags, stream_id, payload, self._at)
+            if kind == frames.SETTINGS and self._streams:  # it may have moved the window of each
+                self._reader.end_turn()
 
     def _spend(self, what: str) -> None:
         self._control.spend(self._at, what)
@@ -174,6 +182,8 @@ class Connection:
 
     def _on_block(self, stream_id: int, flags: int, block: bytes) -> None:
         head = self._blocks.decode(block)  # even for a stream that is over: the table must follow
+        if len(block) > LONG_BLOCK_BYTES:
+            self._reader.end_turn()
         ended = bool(flags & frames.END_STREAM)
         if stream_id > self._last_id:
             self._open(stream_id, head, ended=ended)

@@ -26,6 +26,7 @@ class Reader:
         self._wanted = frames.HEADER_BYTES  # its size, as far as that is known
         self._unread = b""  # left for the next turn
         self._stopped = False
+        self._turn_ends = False  # behind this frame, for one of these reasons: stopped, or others shall have their turn
 
     @property
     def behind(self) -> bool:
@@ -34,8 +35,12 @@ class Reader:
 
     def stop(self) -> None:
         """Read no more, not even what is there."""
-        self._stopped = True
+        self._stopped = self._turn_ends = True
         self._rest, self._unread = bytearray(), b""
+
+    def end_turn(self) -> None:
+        """Leave the rest for the next turn: this frame took as long as many others."""
+        self._turn_ends = True
 
     def feed(self, data: bytes) -> None:
         """Take bytes. Raises ConnectionFault."""
@@ -82,13 +87,19 @@ class Reader:
                 on_frame(kind, flags, stream_id & frames.MAX_WINDOW, body, 0, len(body))
             else:
                 on_frame(kind, flags, stream_id & frames.MAX_WINDOW, data, payload, start)
-            if self._stopped:
+            if self._turn_ends:
+                self._leave(data, start)
                 return
         else:
-            self._unread = data[start:]
+            self._leave(data, start)
             return
         if start < end:
             self._rest += memoryview(data)[start:]
+
+    def _leave(self, data: bytes, start: int) -> None:
+        self._turn_ends = False
+        if not self._stopped:
+            self._unread = data[start:]
 
     def _complete(self, data: bytes) -> int:
         """Finish the frame that the last chunk left unfinished, without copying more than that; where to go on."""

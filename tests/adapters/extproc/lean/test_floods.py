@@ -1,5 +1,6 @@
 """Floods: each is bounded in work and memory and ends its connection; a busy peer that means well is no flood."""
 
+import asyncio
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -7,6 +8,7 @@ from collections.abc import Callable, Iterator
 import hpack
 import pytest
 
+from aibrix_extproc.adapters.extproc.lean.calls import MESSAGES_PER_TURN
 from aibrix_extproc.adapters.extproc.lean.limits import KIB, MIB, Limits
 from tests.adapters.extproc.lean import wire
 from tests.adapters.extproc.lean.rig import Talk, until
@@ -239,3 +241,50 @@ async def test_chunk_of_thousands_of_small_frames_is_read_in_turns() -> None:
         turns += 1
     assert len(talk.log.messages) == 1010
     assert turns == 3
+
+
+async def test_calls_with_thousands_of_tiny_messages_each_share_the_turns_of_their_connection() -> None:
+    talk, most, before = Talk(), 0, 0
+    streams = range(1, 201, 2)
+    for stream in streams:
+        talk.say(wire.request(stream), wire.data(stream, wire.message(b"silence") * 100 + wire.message(b"hello")))
+    while len(talk.log.messages) < 101 * len(streams):
+        before = len(talk.log.messages)
+        await asyncio.sleep(0)
+        most = max(most, len(talk.log.messages) - before)
+    talk.read()
+    assert 0 < most <= MESSAGES_PER_TURN
+    assert {talk.answer(stream).messages for stream in streams} == {(b"hello",)}
+    assert talk.calls.held == 0
+
+
+async def test_frames_of_several_messages_end_the_turn_sooner() -> None:
+    talk, streams = Talk(), range(1, 201, 2)
+    talk.say(*map(wire.request, streams))
+    talk.connection.receive(b"".join(wire.data(one, wire.message(b"silence") * 50) for one in streams), 0.0)
+    assert len(talk.log.messages) <= 2 * MESSAGES_PER_TURN
+    talk.say()
+    assert len(talk.log.messages) == 50 * len(streams)
+
+
+async def test_frames_that_take_long_end_the_turn() -> None:
+    encoded = wire.block((*wire.REQUEST, *((f"x-{number}", "") for number in range(500))))
+    talk = Talk()
+    talk.connection.receive(b"".join(wire.headers(stream, encoded) for stream in range(1, 21, 2)), 0.0)
+    assert (talk.log.opened, talk.connection.behind) == (1, True)
+    assert talk.say().log.opened == 10
+    talk.connection.receive(wire.settings({4: 1}) + wire.settings({4: 2}) + wire.request(21), 0.0)
+    assert (talk.log.opened, talk.connection.behind) == (10, True)
+    assert talk.say().log.opened == 11
+
+
+async def test_call_that_is_over_is_no_turn_and_keeps_nothing() -> None:
+    talk = Talk()
+    for stream in (1, 3, 5):
+        talk.say(wire.request(stream), wire.data(stream, wire.message(b"silence") * 100))
+    talk.say(wire.reset(1), wire.reset(3))
+    before = len(talk.log.messages)
+    await asyncio.sleep(0)
+    assert len(talk.log.messages) == before + 36  # of the one that is left
+    talk.connection.lost()
+    assert talk.calls.held == 0
