@@ -69,13 +69,14 @@ class Blocks:
         self._decoder = hpack.Decoder(limits.header_list_bytes)
         self._remembered: dict[bytes, Head] = {}
         self._pieces: list[bytes] = []
+        self._seen = False  # the unfinished one was looked at
         self.stream_id = 0  # whose block is unfinished; 0 if none is
         self.flags = 0  # of the HEADERS frame that began it
 
     def begin(self, stream_id: int, flags: int, fragment: bytes) -> None:
         """A block that goes on in CONTINUATION frames."""
         self.stream_id, self.flags = stream_id, flags
-        self._pieces = [fragment]
+        self._pieces, self._seen = [fragment], False
         self._check_size()
 
     def add(self, stream_id: int, flags: int, fragment: bytes) -> bytes | None:
@@ -88,6 +89,12 @@ class Blocks:
             return None
         block, self._pieces, self.stream_id = b"".join(self._pieces), [], 0
         return block
+
+    def look(self) -> bool:
+        """Whether the block that is unfinished was so at the last look."""
+        stale = self._seen and self.stream_id != 0
+        self._seen = self.stream_id != 0
+        return stale
 
     def _check_size(self) -> None:
         too_large = sum(map(len, self._pieces)) > self._limits.header_block_bytes

@@ -5,12 +5,13 @@ import logging
 import re
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from aibrix_extproc.adapters.extproc.lean.blocks import Head
 from aibrix_extproc.adapters.extproc.lean.connection import Connection
 from aibrix_extproc.adapters.extproc.lean.cutter import PREFIX, Cutter, check_prefix, framed
 from aibrix_extproc.adapters.extproc.lean.frames import ErrorCode
+from aibrix_extproc.adapters.extproc.lean.handler import Handler, Method
 from aibrix_extproc.adapters.extproc.lean.limits import Limits
 from aibrix_extproc.adapters.extproc.lean.status import (
     HEAD_BLOCK,
@@ -25,35 +26,6 @@ from aibrix_extproc.adapters.extproc.lean.streams import Stream
 from aibrix_extproc.core.exchange.events import Cause
 
 logger = logging.getLogger(__name__)
-
-
-class Reply(Protocol):
-    """What a handler uses to answer later than at once."""
-
-    def send(self, messages: Iterable[bytes]) -> None:
-        """Send messages; nothing happens if the call is over."""
-
-    def start(self, waiting: Coroutine[Any, Any, None]) -> None:
-        """Run something that really waits; cancelled when the call ends. Further messages wait for it."""
-
-    def finish(self) -> None:
-        """End the call well; nothing happens if it is over."""
-
-
-class Handler(Protocol):
-    """One call of one method. An exception ends the call with INTERNAL, a CallError with its status."""
-
-    def message(self, payload: bytes) -> Iterable[bytes]:
-        """A request message; the answers that are at hand."""
-
-    def half_closed(self) -> Iterable[bytes]:
-        """The client has said everything; the last answers."""
-
-    def closed(self, cause: Cause) -> None:
-        """The call is over; called exactly once."""
-
-
-Method = Callable[[Reply], Handler]
 
 MESSAGES_PER_TURN: Final = 64  # of those that share a frame; tiny ones fit into one by the hundred thousand
 _PREFIX_BYTES: Final = PREFIX.size
@@ -271,6 +243,11 @@ class Call:
         if self._task is None and not self._over:
             self._finish()
 
+    def look(self) -> None:
+        """Called now and then: a message that was unfinished at the last look, and still is, ends the call."""
+        if self._cutter is not None and self._cutter.look() and self._task is None and self._backlog is None:
+            self.fail(Status.DEADLINE_EXCEEDED, "a message does not come to its end")
+
     def broken_off(self, code: int) -> None:
         """The stream was reset, by the peer or for a fault of it, or the connection is gone."""
         self._end(Cause.CANCELLED if code in (ErrorCode.CANCEL, ErrorCode.NO_ERROR) else Cause.FAILED)
@@ -364,6 +341,14 @@ class Calls:
         call.begin(method, named.get(b"grpc-timeout"))
         if ended:
             call.received(b"", 0, 0, ended=True)
+
+    def look(self) -> None:
+        """Called now and then: end what does not get on."""
+        self.connection.look()
+        if self.held:
+            for stream in self.connection.open_streams():
+                if isinstance(stream.receiver, Call):
+                    stream.receiver.look()
 
     # ---- turns: a connection may do so much until others have theirs, however many calls it has
 

@@ -68,6 +68,17 @@ class Connection:
         """Whether a turn ended before everything was read: call `receive` again, after others had their turn."""
         return self._reader.behind
 
+    def look(self) -> None:
+        """Called now and then: what was unfinished at the last look, and still is, ends the connection."""
+        if self.closing:
+            return
+        if self._reader.look():
+            self._fail(ErrorCode.ENHANCE_YOUR_CALM, "a frame does not come to its end")
+        elif self._blocks.look():
+            self._fail(ErrorCode.ENHANCE_YOUR_CALM, "a header block does not come to its end")
+        elif self._outbox.look():
+            self._fail(ErrorCode.ENHANCE_YOUR_CALM, "answers are not taken")
+
     def end_turn(self) -> None:
         """Read no further in this turn: the frame at hand took as long as many others."""
         self._reader.end_turn()

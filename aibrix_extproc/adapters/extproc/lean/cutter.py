@@ -31,7 +31,7 @@ class Cutter:
     An array that grows would be copied again and again: 220 KB in frames of 16 KB cost three times as much.
     """
 
-    __slots__ = ("_have", "_most", "_pieces", "_prefix", "_size")
+    __slots__ = ("_have", "_most", "_pieces", "_prefix", "_seen", "_size")
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -39,6 +39,7 @@ class Cutter:
         self._pieces: list[bytes | bytearray] = []
         self._size = NO_MESSAGE
         self._have = 0
+        self._seen = False  # it was looked at
 
     @property
     def unfinished(self) -> bool:
@@ -54,6 +55,12 @@ class Cutter:
     def missing(self) -> int:
         """Bytes of the message that are still to come; 0 between messages."""
         return self._size - self._have if self._size != NO_MESSAGE else 0
+
+    def look(self) -> bool:
+        """Whether the message that is unfinished was so at the last look."""
+        stale = self._seen and self.unfinished
+        self._seen = self.unfinished
+        return stale
 
     def next(self, data: bytes | bytearray, start: int, end: int) -> tuple[bytes | None, int]:
         """The next message that `data[start:end]` completes, if any, and where to go on. Raises CallError."""
@@ -78,7 +85,7 @@ class Cutter:
     def _begin(self) -> None:
         compressed, size = PREFIX.unpack(self._prefix)
         check_prefix(compressed, size, self._most)
-        self._prefix, self._size = b"", size
+        self._prefix, self._size, self._seen = b"", size, False
 
     def add(self, piece: bytes | bytearray) -> None:
         """More of the message, no more than is missing."""

@@ -65,6 +65,7 @@ class Link(asyncio.Protocol):
         self._calls: Calls | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._blocked = False  # the peer does not take our answers
+        self._seen_blocked = False  # and that was looked at
         self._turn_waits = False
         self._flush_waits = False
         self._parting = False
@@ -113,7 +114,7 @@ class Link(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """It takes them again."""
-        self._blocked = False
+        self._blocked = self._seen_blocked = False
         self._update_reading()
 
     def _update_reading(self) -> None:
@@ -173,6 +174,19 @@ class Link(asyncio.Protocol):
             transport.write_eof()
         except OSError:  # the peer was quicker
             transport.abort()
+
+    def look(self) -> None:
+        """Called now and then: end what does not get on. Of a peer that we do not read from nothing is expected."""
+        if self._calls is None or self._parting:
+            return
+        if not self._blocked:
+            self._calls.look()
+            self.flush()
+        elif self._seen_blocked:
+            logger.warning("connection closed: answers are not taken")
+            self.abort()
+        else:
+            self._seen_blocked = True
 
     def _on_silence(self) -> None:
         if self._calls is not None and not self._calls.connection.greeted:

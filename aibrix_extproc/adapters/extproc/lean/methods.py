@@ -9,7 +9,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest
 
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import ProcessingRequest
 from aibrix_extproc.adapters.extproc.health import Health, TooManyWatchers, answer
-from aibrix_extproc.adapters.extproc.lean.calls import Handler, Reply
+from aibrix_extproc.adapters.extproc.lean.handler import Handler, Reply
 from aibrix_extproc.adapters.extproc.lean.status import CallError, Status
 from aibrix_extproc.adapters.extproc.service import Inlet
 from aibrix_extproc.adapters.extproc.session import Session

@@ -2,11 +2,14 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from aibrix_extproc.adapters.extproc.lean import frames
+from aibrix_extproc.adapters.extproc.lean.limits import KIB
 from aibrix_extproc.adapters.extproc.lean.streams import Stream
 
-_END = frames.END_HEADERS | frames.END_STREAM
+LEAST_PROGRESS_BYTES: Final = KIB
+_END: Final = frames.END_HEADERS | frames.END_STREAM
 
 
 class Outbox:
@@ -20,6 +23,8 @@ class Outbox:
         self._max_frame = frames.DEFAULT_FRAME_BYTES
         self.initial_window = frames.DEFAULT_WINDOW
         self.unsent = 0  # bytes that wait for room
+        self._released = 0  # bytes that waited and were sent since the last look
+        self._due = 0  # how many had to be by then
 
     def take(self) -> bytes:
         """Everything that may be written now."""
@@ -76,6 +81,12 @@ class Outbox:
             stream.unsent = None
             self._ready.pop(stream, None)
 
+    def look(self) -> bool:
+        """Whether hardly anything of what waited at the last look was taken."""
+        stale = bool(self.unsent) and self._released < self._due
+        self._released, self._due = 0, min(self.unsent, LEAST_PROGRESS_BYTES)
+        return stale
+
     def _make_ready(self, stream: Stream) -> None:
         if stream.unsent and stream.send_window > 0:
             self._ready[stream] = None
@@ -108,6 +119,7 @@ class Outbox:
             stream.send_window -= len(piece)
             self._window -= len(piece)
             self.unsent -= len(piece)
+            self._released += len(piece)
 
     def _finish(self, stream: Stream) -> None:
         assert stream.trailers is not None

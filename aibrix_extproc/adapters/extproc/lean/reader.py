@@ -24,6 +24,7 @@ class Reader:
         self._preface_seen = False
         self._rest = bytearray()  # an unfinished frame
         self._wanted = frames.HEADER_BYTES  # its size, as far as that is known
+        self._seen = False  # it was looked at
         self._unread = b""  # left for the next turn
         self._stopped = False
         self._turn_ends = False  # behind this frame, for one of these reasons: stopped, or others shall have their turn
@@ -37,6 +38,12 @@ class Reader:
         """Read no more, not even what is there."""
         self._stopped = self._turn_ends = True
         self._rest, self._unread = bytearray(), b""
+
+    def look(self) -> bool:
+        """Whether the frame that is unfinished was so at the last look."""
+        stale = self._seen and bool(self._rest)
+        self._seen = bool(self._rest)
+        return stale
 
     def end_turn(self) -> None:
         """Leave the rest for the next turn: this frame took as long as many others."""
@@ -95,6 +102,7 @@ class Reader:
             return
         if start < end:
             self._rest += memoryview(data)[start:]
+            self._seen = False
 
     def _leave(self, data: bytes, start: int) -> None:
         self._turn_ends = False

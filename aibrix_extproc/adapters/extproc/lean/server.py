@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from aibrix_extproc.adapters.extproc.lean.calls import Calls, Method
+from aibrix_extproc.adapters.extproc.lean.calls import Calls
+from aibrix_extproc.adapters.extproc.lean.handler import Method
 from aibrix_extproc.adapters.extproc.lean.limits import Limits
 from aibrix_extproc.adapters.extproc.lean.link import Link
 from aibrix_extproc.adapters.extproc.lean.status import Status
@@ -28,6 +29,8 @@ class Patience:
     greeting_seconds: float = 10.0  # for the preface and SETTINGS of a new connection
     goodbye_seconds: float = 1.0  # for a peer to take our last words
     notice_seconds: float = 0.1  # between the two steps of GOAWAY: longer than a round trip
+    # Frames, header blocks, messages and answers that take longer end; 50 MB in that time are 7 Mbit/s.
+    progress_seconds: float = 60.0
 
 
 class LeanServer:
@@ -51,6 +54,7 @@ class LeanServer:
         self._said_full_at = -math.inf
         self._links: set[Link] = set()
         self._server: asyncio.Server | None = None
+        self._looking: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()  # while draining: a connection wrote something or is gone
         self.draining = False
 
@@ -72,7 +76,14 @@ class LeanServer:
             ssl_handshake_timeout=None if tls is None else wait.greeting_seconds,
             ssl_shutdown_timeout=None if tls is None else wait.goodbye_seconds,
         )  # fmt: skip
+        self._looking = self.loop.call_later(wait.progress_seconds, self._look)
         return int(self._server.sockets[0].getsockname()[1])
+
+    def _look(self) -> None:
+        """Find what does not get on: one timer for all connections."""
+        self._looking = self.loop.call_later(self.patience.progress_seconds, self._look)
+        for link in tuple(self._links):
+            link.look()
 
     # ---- for links
 
@@ -125,6 +136,8 @@ class LeanServer:
             logger.warning("connections did not close in time", extra={"connections": len(self._links)})
             for link in tuple(self._links):
                 link.abort()
+        if self._looking is not None:
+            self._looking.cancel()
 
     async def _until_nothing_runs(self) -> None:
         while self.running:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from aibrix_extproc.adapters.extproc.health import Health
-from aibrix_extproc.adapters.extproc.lean.calls import Method
+from aibrix_extproc.adapters.extproc.lean.handler import Method
 from aibrix_extproc.adapters.extproc.lean.methods import (
     PROCESS_PATH,
     InletCall,

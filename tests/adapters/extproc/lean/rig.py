@@ -12,8 +12,9 @@ from typing import Any, Final
 import pytest
 import uvloop
 
-from aibrix_extproc.adapters.extproc.lean.calls import Calls, Method, Reply
+from aibrix_extproc.adapters.extproc.lean.calls import Calls
 from aibrix_extproc.adapters.extproc.lean.connection import Connection
+from aibrix_extproc.adapters.extproc.lean.handler import Method, Reply
 from aibrix_extproc.adapters.extproc.lean.limits import Limits
 from aibrix_extproc.adapters.extproc.lean.server import LeanServer, Patience
 from aibrix_extproc.adapters.extproc.lean.status import CallError, Status
@@ -173,6 +174,7 @@ async def serving(
     tls: ssl.SSLContext | None = None,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
     max_connections: int = MAX_CONNECTIONS,
+    patience: Patience = QUICK,
 ) -> AsyncIterator[Served]:
     """An echo server on a port of its own."""
     log = Log()
@@ -181,7 +183,7 @@ async def serving(
         max_message_bytes=max_message_bytes,
         max_connections=max_connections,
         limits=limits,
-        patience=QUICK,
+        patience=patience,
     )
     port = await server.start("127.0.0.1", 0, tls)
     try:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from aibrix_extproc.adapters.extproc.lean.calls import Reply
+from aibrix_extproc.adapters.extproc.lean.handler import Reply
 from aibrix_extproc.adapters.extproc.lean.status import Status
 from aibrix_extproc.core.exchange.events import Cause
 from tests.adapters.extproc.lean import wire

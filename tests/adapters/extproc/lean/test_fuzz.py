@@ -112,6 +112,9 @@ def _play(dice: random.Random) -> int:
         size = dice.choice((1, 9, 50, 5_000, 5_000, 5_000))
         talk.say(stream[at : at + size])
         at += size
+        if dice.random() < 0.1:
+            talk.calls.look()
+            talk.read()
         assert talk.calls.held <= SMALL.held_bytes + 2 * SMALL.stream_window
         assert talk.connection.streams <= SMALL.concurrent_streams
     _check_end(talk)
