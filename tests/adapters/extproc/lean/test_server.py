@@ -224,6 +224,34 @@ async def test_drain_ends_at_once_when_the_peer_cancels_the_last_call() -> None:
 
 
 @on_both_loops
+async def test_drain_under_load_serves_every_stream_up_to_its_last_one_and_refuses_the_rest_unheard() -> None:
+    """Two hundred calls that run, and new ones all the time, before, between and after the two steps."""
+    async with serving() as served, connected(served.port) as peer:
+        running = range(1, 401, 2)
+        peer.say(*(wire.request(stream) + wire.data(stream, wire.message(b"wait")) for stream in running))
+        await until(lambda: len(served.log.messages) == len(running))
+        drain = asyncio.create_task(served.server.drain(5.0))
+        stream = running[-1]
+        while len(peer.heard.goodbyes) < 2 or stream < peer.heard.goodbyes[-1].last_stream_id + 40:
+            stream += 2
+            peer.say(wire.request(stream), wire.data(stream, HELLO, end=True))
+            await peer.hear(functools.partial(peer.heard.over, stream))
+        first, second = (one.last_stream_id for one in peer.heard.goodbyes)
+        assert (first, drain.done()) == (2**31 - 1, False)
+        served.log.gate.set()
+        peer.say(*(wire.data(stream, end=True) for stream in running))
+        await peer.hear_all()
+        served_streams = range(running[-1] + 2, second + 1, 2)
+        assert {peer.heard.answer(one).messages for one in running} == {(b"waited",)}
+        assert {peer.heard.answer(one).messages for one in served_streams} == {(b"hello",)}
+        assert {peer.heard.reset_of(one) for one in range(second + 2, stream + 1, 2)} == {wire.REFUSED_STREAM}
+        assert served.log.opened == len(running) + len(served_streams) > len(running)
+        assert set(served.log.causes) == {Cause.HALF_CLOSED}
+        peer.writer.close()
+        await drain
+
+
+@on_both_loops
 async def test_connection_that_comes_during_the_drain_is_told_so() -> None:
     async with serving() as served:
         served.server.draining = True  # as between the accept of the kernel and ours

@@ -155,10 +155,14 @@ class Reader:
         self.frames += found
         return found
 
+    @property
+    def goodbyes(self) -> list[GoAwayFrame]:
+        """All GOAWAYs."""
+        return [frame for frame in self.frames if isinstance(frame, GoAwayFrame)]
+
     def goodbye(self) -> int | None:
         """The code of the last GOAWAY, None without one."""
-        codes = [frame.error_code for frame in self.frames if isinstance(frame, GoAwayFrame)]
-        return codes[-1] if codes else None
+        return self.goodbyes[-1].error_code if self.goodbyes else None
 
     def body(self, stream_id: int) -> bytes:
         """All DATA of a stream."""
@@ -176,6 +180,10 @@ class Reader:
     def ended(self, stream_id: int) -> bool:
         """Whether a stream's answer is complete."""
         return any(frame.stream_id == stream_id and "END_STREAM" in frame.flags for frame in self.frames)
+
+    def over(self, stream_id: int) -> bool:
+        """Whether a stream was answered or reset."""
+        return self.ended(stream_id) or self.reset_of(stream_id) is not None
 
     def answer(self, stream_id: int) -> Answer:
         """Everything that one stream got."""
