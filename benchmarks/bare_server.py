@@ -24,7 +24,7 @@ from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
     ProcessingResponse,
 )
 from aibrix_extproc.adapters.extproc.health import Health
-from aibrix_extproc.adapters.extproc.lean.calls import Method
+from aibrix_extproc.adapters.extproc.lean.handler import Method
 from aibrix_extproc.adapters.extproc.lean.methods import PROCESS_PATH, health_methods
 from aibrix_extproc.adapters.extproc.lean.server import LeanServer
 from aibrix_extproc.app.memory import keep_freed_memory

@@ -14,7 +14,7 @@ import h2.connection
 import h2.events
 from h2.settings import SettingCodes, Settings
 
-from aibrix_extproc.adapters.extproc.lean.calls import Handler, Method
+from aibrix_extproc.adapters.extproc.lean.handler import Handler, Method
 from aibrix_extproc.core.exchange.events import Cause
 
 _PREFIX: Final = struct.Struct(">BL")

@@ -1,7 +1,7 @@
 """Answers that are at hand take neither a task nor a coroutine; one that must be waited for takes one."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from aibrix_extproc.adapters.extproc.lean.handler import Method
@@ -19,7 +19,7 @@ class CountedTasks:
     def __init__(self) -> None:
         self.made = 0
 
-    def __call__(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], **kind: Any) -> Any:
+    def __call__(self, loop: asyncio.AbstractEventLoop, work: Any, /, **kind: Any) -> "asyncio.Future[Any]":
         self.made += 1
         return asyncio.Task(work, loop=loop, **kind)
 
