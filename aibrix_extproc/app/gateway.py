@@ -32,6 +32,7 @@ from aibrix_extproc.adapters.telemetry import logs, metrics
 from aibrix_extproc.adapters.telemetry.loop_delay import watch_loop
 from aibrix_extproc.app.answers import Answers
 from aibrix_extproc.app.config_log import ConfigLog
+from aibrix_extproc.app.contradictions import refuse_contradictions
 from aibrix_extproc.app.desk import GatewayDesk
 from aibrix_extproc.app.fixture import fixtures
 from aibrix_extproc.app.fleet_store import FleetStore
@@ -46,7 +47,6 @@ from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.model import Endpoint
 from aibrix_extproc.core.fleet.owners import ResponseOwners
 from aibrix_extproc.core.fleet.reduce import Changed, Listed, SourceChange
-from aibrix_extproc.core.routing.registry import STRATEGIES
 from aibrix_extproc.settings import Settings, Tls, Transport
 from aibrix_extproc.watched.errors import SourceError
 from aibrix_extproc.watched.file import SourceStatus
@@ -87,8 +87,7 @@ class Gateway:
     """All parts of one gateway process."""
 
     def __init__(self, settings: Settings) -> None:
-        if settings.routing.strategy not in STRATEGIES:
-            raise StartError(f"--strategy {settings.routing.strategy}: choose one of {', '.join(sorted(STRATEGIES))}")
+        refuse_contradictions(settings)
         self._settings = settings
         self._policy = _policy(settings)
         self._status: dict[str, SourceStatus] = {}

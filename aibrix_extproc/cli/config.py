@@ -1,13 +1,20 @@
-"""`aibrix-extproc config`: the effective settings, one a line, and where each came from."""
+"""`aibrix-extproc config`: the effective settings, one a line, and where each came from; what is wrong with them.
+
+It ends with 0 if `serve` would start with them, so it can be asked before a gateway is.
+"""
 
 import argparse
 import json
 import sys
+from collections.abc import Mapping
+from typing import Final
 
 from pydantic import SecretStr
 
 from aibrix_extproc.cli.flags import add_settings_arguments, given_settings
-from aibrix_extproc.settings import Settings, SettingsError, build
+from aibrix_extproc.settings import Settings, SettingsError, Tree, build
+
+EXIT_SETTINGS: Final = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,26 +24,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print; exit 2 if the settings cannot be used."""
+    """Print; 0 if `serve` would start with these settings and read its files, 2 if not."""
     try:
         by_source = given_settings(args)
         settings = build(by_source)
     except SettingsError as error:
         print(f"aibrix-extproc: {error}", file=sys.stderr)
-        return 2
+        return EXIT_SETTINGS
+    _print(settings, by_source, as_json=args.json)
+    sys.stdout.flush()
+    from aibrix_extproc.app.dry_start import complaints
+
+    wrong = complaints(settings)
+    for sentence in wrong:
+        print(f"aibrix-extproc: {sentence}", file=sys.stderr)
+    return EXIT_SETTINGS if wrong else 0
+
+
+def _print(settings: Settings, by_source: Mapping[str, Tree], *, as_json: bool) -> None:
     rows = []
     for group in Settings.model_fields:
         values = getattr(settings, group)
         for name in type(values).model_fields:
             origin = next((s for s in reversed(by_source) if name in by_source[s].get(group, {})), "default")
             rows.append((f"{group}.{name}", shown(getattr(values, name)), origin))
-    if args.json:
+    if as_json:
         print(json.dumps({key: {"value": value, "from": origin} for key, value, origin in rows}, indent=2))
-        return 0
+        return
     width = max(len(key) for key, _, _ in rows)
     for key, value, origin in rows:
         print(f"{key:<{width}}  {value}  ({origin})")
-    return 0
 
 
 def shown(value: object) -> str:

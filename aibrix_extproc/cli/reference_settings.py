@@ -1,4 +1,4 @@
-"""docs/configuration.md: every setting with its three names, made of the fields of settings.py."""
+"""docs/configuration.md: every setting with its three names, made of the fields of the settings."""
 
 from enum import Enum
 from types import UnionType

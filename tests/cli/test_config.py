@@ -9,8 +9,10 @@ import pytest
 
 from aibrix_extproc.cli.flags import add_settings_arguments, flag_name, given_settings
 from aibrix_extproc.cli.main import main
+from aibrix_extproc.core.routing.registry import STRATEGIES
 from aibrix_extproc.settings import Settings, build
 
+ENGINE = ("--endpoint", "http://127.0.0.1:1")
 FIELDS = [
     (group, name, field)
     for group, declared in Settings.model_fields.items()
@@ -70,7 +72,7 @@ def test_config_prints_every_value_and_where_it_came_from(
     file = tmp_path / "settings.yaml"
     file.write_text("server: {host: 0.0.0.0, port: 1}\nlog: {format: text}")
     monkeypatch.setenv("AIBRIX_EXTPROC_SERVER__PORT", "2")
-    assert main(["config", "--json", "--config", str(file), "--log-format", "json"]) == 0
+    assert main(["config", "--json", "--config", str(file), "--log-format", "json", *ENGINE]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert list(printed) == [f"{group}.{name}" for group, name, _ in FIELDS]
     assert printed["server.host"] == {"value": "0.0.0.0", "from": "file"}
@@ -80,19 +82,81 @@ def test_config_prints_every_value_and_where_it_came_from(
 
 
 def test_config_prints_a_line_for_each_setting(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["config"]) == 0
+    assert main(["config", *ENGINE]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == [f"{group}.{name}" for group, name, _ in FIELDS]
-    assert all(line.endswith("(default)") for line in lines)
+    assert [line.split()[0] for line in lines if not line.endswith("(default)")] == ["fleet.endpoints"]
 
 
 def test_config_never_shows_a_key(capsys: pytest.CaptureFixture[str]) -> None:
-    assert (
-        main(["config", "--api-key", "sk-secret-1", "--api-key", "sk-secret-2", "--engine-api-key", "sk-secret"]) == 0
-    )
+    keys = ("--api-key", "sk-secret-1", "--api-key", "sk-secret-2", "--engine-api-key", "sk-secret")
+    assert main(["config", *ENGINE, *keys]) == 0
     printed = capsys.readouterr().out
     assert "secret" not in printed
     assert "***,***" in printed
+
+
+REFUSED = {
+    "no engines": ((), "no engines: name a fleet file (--fleet FILE)"),
+    "endpoint": (("--endpoint", "nonsense"), "--endpoint nonsense: 'nonsense' has no port"),
+    "endpoint twice": ((*ENGINE, *ENGINE), "is given already"),
+    "strategy": (
+        (*ENGINE, "--strategy", "foo"),
+        "routing.strategy: must be one of least-request, power-of-two, random, round-robin, session-affinity",
+    ),
+    "strategy of AIBrix": (
+        (*ENGINE, "--strategy", "prefix-cache"),
+        "session-affinity comes nearest to AIBrix's prefix-cache",
+    ),
+    "certificate": (
+        (*ENGINE, "--tls", "files", "--tls-cert", "/none"),
+        "/none/tls.crt: the certificate cannot be read",
+    ),
+    "kubeconfig": (("--kubernetes", "--kubeconfig", "/none"), "the kubeconfig /none does not exist"),
+    "pool for nothing": (
+        (*ENGINE, "--inference-pool", "p"),
+        "kubernetes.inference_pool is not used without kubernetes.enabled: true (--kubernetes)",
+    ),
+    "kubeconfig for nothing": ((*ENGINE, "--kubeconfig", "/none"), "kubernetes.kubeconfig is not used without"),
+    "one port twice": ((*ENGINE, "--admin-port", "9002"), "server.port and admin.port are both 9002"),
+}
+
+
+@pytest.mark.parametrize("command", ["config", "serve"])
+@pytest.mark.parametrize(("words", "sentence"), REFUSED.values(), ids=list(REFUSED))
+def test_settings_that_cannot_be_served_are_refused_by_both_commands_alike(
+    command: str, words: tuple[str, ...], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, *words]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("aibrix-extproc: ")
+    assert sentence in told
+
+
+@pytest.mark.parametrize("option", ["--fleet", "--key-file"])
+def test_file_that_serving_would_wait_for_is_told(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing, broken = tmp_path / "none.yaml", tmp_path / "broken.yaml"
+    broken.write_text("callers: [{name: a, keys: [], operations: [foo]}]\nendpoints: 5")
+    assert main(["config", *ENGINE, option, str(missing)]) == 2
+    assert f"{missing}: the " in capsys.readouterr().err
+    assert main(["config", *ENGINE, option, str(broken)]) == 2
+    printed = capsys.readouterr()
+    assert f"aibrix-extproc: {broken}, line " in printed.err
+    assert "server.port " in printed.out
+
+
+def test_good_files_are_read_without_asking_for_names(tmp_path: Path) -> None:
+    fleet = tmp_path / "fleet.yaml"
+    fleet.write_text("endpoints: [{address: 'engine-1.invalid:8000'}]")
+    assert main(["config", "--fleet", str(fleet)]) == 0
+
+
+def test_help_lists_the_strategies(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["serve", "--help"])
+    assert ", ".join(STRATEGIES) in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("command", ["config", "serve"])

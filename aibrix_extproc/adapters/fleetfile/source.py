@@ -96,6 +96,15 @@ class FlagSource:
             await asyncio.Event().wait()
 
 
+async def check_fleet_file(path: Path) -> None:
+    """Read it once, with the key files that it names, and ask nobody for host names. Raises SourceError."""
+
+    async def as_written(name: str) -> str:
+        return name
+
+    await look_up(_read_entries(path), path.parent, as_written)
+
+
 def _read_entries(path: Path) -> tuple[Entry, ...]:
     text = read_text(path, MAX_FILE_BYTES, kind="fleet file", too_large="split the fleet")
     return parse_file(text, str(path))

@@ -11,7 +11,19 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from aibrix_extproc.core.routing.registry import DEFAULT_STRATEGY, NOT_HERE, STRATEGIES
+from aibrix_extproc.settings.mistakes import told
 
 ENV_PREFIX: Final = "AIBRIX_EXTPROC_"
 ENV_NESTED_DELIMITER: Final = "__"
@@ -29,6 +41,13 @@ PortName = Annotated[str, StringConstraints(pattern=f"^({_LABEL})?$", max_length
 
 class SettingsError(Exception):
     """The configuration cannot be used; the message says where and what to do."""
+
+
+def _strategy_here(name: str) -> str:
+    if name not in STRATEGIES:
+        nearest = f"; {NOT_HERE[name]} comes nearest to AIBrix's {name}" if name in NOT_HERE else ""
+        raise ValueError(f"must be one of {', '.join(STRATEGIES)}{nearest}")
+    return name
 
 
 class LogFormat(StrEnum):
@@ -202,9 +221,10 @@ class KubernetesSettings(_Group):
 class RoutingSettings(_Group):
     """How an endpoint is picked."""
 
-    strategy: Name = Field(
-        "least-request", description="strategy when the client names none", json_schema_extra=_flag("--strategy")
-    )
+    strategy: Annotated[str, AfterValidator(_strategy_here)] = Field(
+        DEFAULT_STRATEGY, description=f"strategy when the client names none: {', '.join(STRATEGIES)}",
+        json_schema_extra=_flag("--strategy"),
+    )  # fmt: skip
     destinations: int = Field(
         4, ge=1, le=16,
         description="addresses in the destination header, one per attempt of Envoy, repeated where there are fewer; "
@@ -360,41 +380,5 @@ def build(by_source: dict[str, Tree]) -> Settings:
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
-        lines = [_told(one["loc"], one["type"], one["msg"], one.get("ctx", {})) for one in error.errors()]
+        lines = [told(one["loc"], one["type"], one["msg"], one.get("ctx", {})) for one in error.errors()]
         raise SettingsError("the settings are not valid:\n  " + "\n  ".join(lines)) from error
-
-
-# kind of mistake, as pydantic names it -> what is wrong, in an operator's words
-_MISTAKES: Final = {
-    "value_error": "{error}",  # said by a validator of ours
-    "extra_forbidden": "there is no such setting (see `aibrix-extproc config --help`)",
-    "int_parsing": "must be a whole number",
-    "int_type": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "int_parsing_size": "must be a whole number of fewer digits",
-    "float_parsing": "must be a number",
-    "float_type": "must be a number",
-    "finite_number": "must be a number that is not infinite",
-    "bool_parsing": "must be true or false",
-    "bool_type": "must be true or false",
-    "string_type": "must be text",
-    "string_pattern_mismatch": "must be of the form {pattern}",
-    "path_type": "must be a path",
-    "tuple_type": "must be a list",
-    "enum": "must be {expected}",
-    "greater_than": "must be more than {gt:.15g}",
-    "greater_than_equal": "must be at least {ge:.15g}",
-    "less_than": "must be less than {lt:.15g}",
-    "less_than_equal": "must be at most {le:.15g}",
-    "string_too_short": "must not be empty",  # no setting asks for more than one character
-    "too_short": "must not be empty",
-    "string_too_long": "must have at most {max_length} characters",
-    "too_long": "must have at most {max_length} characters",
-}
-
-
-def _told(place: tuple[int | str, ...], kind: str, message: str, bounds: dict[str, Any]) -> str:
-    """A mistake in one line: the setting, which of several values, and what is wrong with it."""
-    names = ".".join(str(part) for part in place[:2])
-    which = f"value {place[2] + 1} " if len(place) > 2 and isinstance(place[2], int) else ""
-    return f"{names}: {which}{_MISTAKES[kind].format_map(bounds) if kind in _MISTAKES else message}"
