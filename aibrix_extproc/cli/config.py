@@ -6,7 +6,6 @@ It ends with 0 if `serve` would start with them, so it can be asked before a gat
 import argparse
 import json
 import sys
-from collections.abc import Mapping
 from typing import Final
 
 from pydantic import SecretStr
@@ -41,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     return EXIT_SETTINGS if wrong else 0
 
 
-def _print(settings: Settings, by_source: Mapping[str, Tree], *, as_json: bool) -> None:
+def _print(settings: Settings, by_source: dict[str, Tree], *, as_json: bool) -> None:
     rows = []
     for group in Settings.model_fields:
         values = getattr(settings, group)
