@@ -91,6 +91,7 @@ class Gateway:
         self._settings = settings
         self._policy = _policy(settings)
         self._status: dict[str, SourceStatus] = {}
+        self._once_good: set[str] = set()  # sources
         self._publishing: tuple[SourceStatus, ...] = ()
         self._cluster: ClusterSource | None = None
         self._load = LoadBook()
@@ -284,11 +285,12 @@ class Gateway:
     def _on_status(self, status: SourceStatus) -> None:
         self._status[status.source] = status
         if status.ok:
+            self._once_good.add(status.source)
             logger.info("fleet source is good", extra={"source": status.source})
-        else:
-            logger.error("fleet source is broken, the last good fleet stays in use", extra={
-                "source": status.source, "error": status.error,
-            })  # fmt: skip
+            return
+        kept = status.source in self._once_good
+        then = "is broken, the last good fleet stays in use" if kept else "cannot be used, not ready until it can"
+        logger.error(f"fleet source {then}", extra={"source": status.source, "error": status.error})
 
     def _on_publisher_status(self, status: SourceStatus) -> None:
         self._publishing = (status,)

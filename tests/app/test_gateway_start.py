@@ -93,11 +93,34 @@ async def test_gateway_with_a_certificate_of_its_own_is_served_and_says_so(trans
         assert await process.wait() == 0
 
 
+@pytest.mark.slow
+async def test_fleet_file_that_was_never_good_is_told_from_one_that_broke(tmp_path: Path) -> None:
+    fleet = tmp_path / "fleet.yaml"
+    command = ["-m", "aibrix_extproc", "serve", "--fleet", str(fleet), "--port", "0", "--admin-port", "0"]
+    process = await asyncio.create_subprocess_exec(sys.executable, *command, stderr=asyncio.subprocess.PIPE)
+    try:
+        async with asyncio.timeout(30):
+            missing = await line_of(process, "fleet source cannot be used, not ready until it can")
+            assert missing["error"].endswith("No such file or directory; create it or correct its path")
+            fleet.write_text("endpoints: []")
+            await line_of(process, "fleet source is good")
+            fleet.write_text("endpoints: 5")
+            await line_of(process, "fleet source is broken, the last good fleet stays in use")
+    finally:
+        process.terminate()
+        assert await process.wait() == 0
+
+
 async def listening(process: asyncio.subprocess.Process) -> dict[str, str]:
     """The log line that tells the ports."""
+    return await line_of(process, "listening")
+
+
+async def line_of(process: asyncio.subprocess.Process, message: str) -> dict[str, str]:
+    """The next log line with this message."""
     assert process.stderr is not None
     while line := await process.stderr.readline():
         entry: dict[str, str] = json.loads(line)
-        if entry["message"] == "listening":
+        if entry["message"] == message:
             return entry
-    raise AssertionError("the gateway did not start")
+    raise AssertionError("the gateway has ended")
