@@ -86,6 +86,7 @@ def test_options_of_new_end_up_in_the_file(path: Path, capsys: Captured) -> None
         (("--expires", "2020-01-01"), "is over already"),
         (("--expires", "2999-01-01T00:00:00"), "with its zone"),
         (("--operations", "chat_completions"), "did you mean chat_completion?"),
+        (("--operations", "foo"), "'foo': there is no operation of this name; there are chat_completion, completion, "),
         (("--operations", ""), "is empty"),
         (("--models", "a,,b"), "is empty"),
         (("--note", "a\nb"), "printable"),

@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 from aibrix_extproc.core.access.holders import IssuedKey, KeyHolder
 from aibrix_extproc.core.openai.caller import ANYONE, Caller
 from aibrix_extproc.core.openai.operation_rows import OPERATIONS
+from aibrix_extproc.core.openai.operations import Action
 from aibrix_extproc.watched.errors import SourceFormatError
 from aibrix_extproc.watched.nodes import Place, collector_paused, compose
 
@@ -32,6 +33,8 @@ _NAME: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._@:/+-]{{0,{MAX_NAME - 1}}}")
 _RESERVED: Final = re.compile(rf"{ANYONE.name}|key-[0-9]+")  # callers that are in no file
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:?\d\d)?)?")
 _OPERATION_IDS: Final = tuple(row.id for row in OPERATIONS)
+# Those that callers can use; the others are refused to everybody.
+_GRANTABLE: Final = tuple(row.id for row in OPERATIONS if row.action not in (Action.ADMIN, Action.REFUSE))
 
 
 def parse_keys(text: str, file: str) -> tuple[KeyHolder, ...]:
@@ -65,8 +68,8 @@ def parse_operation(text: str) -> str:
     """An id of the operations table."""
     if text in _OPERATION_IDS:
         return text
-    nearest = get_close_matches(text, _OPERATION_IDS, n=1, cutoff=0.4)
-    hint = f"did you mean {nearest[0]}?" if nearest else "ids are such as chat_completion, embedding, list_models"
+    nearest = get_close_matches(text, _OPERATION_IDS, n=1, cutoff=0.7)
+    hint = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(_GRANTABLE)}"
     raise SourceFormatError(f"there is no operation of this name; {hint}")
 
 
