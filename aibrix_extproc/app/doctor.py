@@ -63,7 +63,7 @@ async def examine_cluster(wanted: Wanted, say: Say) -> list[Finding]:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != "kubernetes":
             raise
-        raise DoctorError("a live cluster needs an extra: pip install 'aibrix-extproc[kubernetes]'") from error
+        raise DoctorError("a live cluster needs an extra: in the clone run pip install -e '.[kubernetes]'") from error
     from aibrix_extproc.watched.errors import SourceError
 
     try:

@@ -364,7 +364,7 @@ def _kubernetes(flag: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != "kubernetes":
             raise
-        raise StartError(f"{flag} needs an extra: pip install 'aibrix-extproc[kubernetes]'") from error
+        raise StartError(f"{flag} needs an extra: in the clone run pip install -e '.[kubernetes]'") from error
     except SourceError as error:
         raise StartError(str(error)) from error
 

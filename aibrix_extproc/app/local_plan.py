@@ -166,7 +166,7 @@ def _envoy(named: str | None) -> Path:
     except EnvoyNotFoundError as error:
         raise LocalError(str(error)) from error
     if importlib.util.find_spec("envoy_data_plane") is None:  # looked for, not imported: that takes a second
-        raise LocalError("Envoy's configuration cannot be built: pip install 'aibrix-extproc[local]'.")
+        raise LocalError("Envoy's configuration cannot be built: in the clone run pip install -e '.[local]'.")
     return envoy
 
 

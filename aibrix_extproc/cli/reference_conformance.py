@@ -13,7 +13,7 @@ SDK would do it, with plain HTTP, and says where the answers are not OpenAI's. I
 it against this gateway, against a bare engine or against any other endpoint that claims to be compatible.
 
 ```sh
-pip install 'aibrix-extproc[local,conformance]'
+pip install -e '.[local,conformance]'                 # in a clone of this project
 aibrix-extproc local --api-key secret-0123456789            # or any other deployment
 aibrix-extproc conformance --base-url http://127.0.0.1:8080/v1 --api-key secret-0123456789
 ```

@@ -10,7 +10,7 @@ from aibrix_extproc.conformance.target import Origin, UsageError
 from aibrix_extproc.conformance.wire import SHOWN_BYTES, Answer
 
 OLDEST: Final = (1, 109)
-INSTALL: Final = "pip install 'aibrix-extproc[conformance]'"
+INSTALL: Final = "in the clone run pip install -e '.[conformance]'"
 
 
 def version() -> str:
@@ -19,7 +19,7 @@ def version() -> str:
         found = importlib.metadata.version("openai")
         importlib.import_module("openai")
     except ImportError as error:
-        raise UsageError(f"the OpenAI SDK is missing; install it with: {INSTALL}") from error
+        raise UsageError(f"the OpenAI SDK is missing; {INSTALL}") from error
     if tuple(int(part) for part in found.split(".")[:2]) < OLDEST:
         raise UsageError(f"the OpenAI SDK {found} is too old, 1.109 or newer is needed: {INSTALL}")
     return found

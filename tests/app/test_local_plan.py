@@ -187,5 +187,5 @@ def test_odd_value_is_refused_in_words(
 
 def test_own_envoy_without_the_extra_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "envoy_data_plane", None)  # how Python says that there is no such module
-    expected = "Envoy's configuration cannot be built: pip install 'aibrix-extproc[local]'."
+    expected = "Envoy's configuration cannot be built: in the clone run pip install -e '.[local]'."
     assert refusal(tmp_path, "--envoy", sys.executable) == (1, expected)

@@ -77,4 +77,4 @@ def test_a_missing_sdk_exits_2_and_says_how_to_get_it() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert ended.returncode == 2
-    assert "the OpenAI SDK is missing; install it with: pip install 'aibrix-extproc[conformance]'" in ended.stderr
+    assert "the OpenAI SDK is missing; in the clone run pip install -e '.[conformance]'" in ended.stderr

@@ -55,7 +55,7 @@ def test_image_that_the_dockerfile_describes_serves_with_and_without_the_kuberne
     _pip(image, "uninstall", "--yes", "--quiet", *extra)
     assert _pip(image, "check") == "No broken requirements found.\n"
     assert image.run(["python", "-c", IMPORT_ALL]).split() == sorted([*OTHER_EXTRAS, "kubernetes"])
-    assert "aibrix-extproc[kubernetes]" in image.run(["aibrix-extproc", "serve", "--kubernetes"], code=2)
+    assert "pip install -e '.[kubernetes]'" in image.run(["aibrix-extproc", "serve", "--kubernetes"], code=2)
     _serves(image)
 
 

