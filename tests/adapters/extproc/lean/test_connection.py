@@ -359,7 +359,9 @@ async def test_reset_after_our_answer_and_the_end_of_the_request_cancels_a_call_
     assert talk.answer().reset is None
 
 
-@pytest.mark.parametrize(("code", "cause"), [(0, Cause.CANCELLED), (8, Cause.CANCELLED), (2, Cause.FAILED)])
+@pytest.mark.parametrize(
+    ("code", "cause"), [(0, Cause.CANCELLED), (8, Cause.CANCELLED), (2, Cause.CANCELLED), (1, Cause.FAILED)]
+)
 async def test_code_of_a_reset_tells_why_a_call_ended(code: int, cause: Cause) -> None:
     talk = Talk().say(wire.request(1), wire.data(1, HELLO), wire.reset(1, code))
     assert talk.log.causes == [cause]
