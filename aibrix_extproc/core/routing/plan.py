@@ -1,6 +1,5 @@
 """What a client asks for and what the model's configuration says, to how its request is placed."""
 
-from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -12,7 +11,7 @@ from aibrix_extproc.core.openai.errors import Problem
 from aibrix_extproc.core.openai.headers import CHOSEN_PROFILE, SESSION_ID
 from aibrix_extproc.core.openai.operations import shown
 from aibrix_extproc.core.routing.registry import NOT_HERE, STRATEGIES
-from aibrix_extproc.core.routing.selector import InvalidSelector, Selector, matches, parse_selector
+from aibrix_extproc.core.routing.selector import InvalidSelector, Selector, parse_selector, selected
 
 _NO_HINTS: Final = RouteHints()
 _SHOWN: Final = 64  # characters of a client's value in an answer
@@ -26,9 +25,9 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     session: str = ""
     answer_headers: tuple[tuple[str, str], ...] = ()
 
-    def allowed(self, endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
+    def allowed(self, endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
         """The endpoints that the selector leaves."""
-        return tuple(one for one in endpoints if matches(self.selector, one.labels))
+        return selected(self.selector, endpoints)
 
 
 def plan_of(hints: RouteHints | None, config: ModelConfig | None, default: str, dice: float) -> Plan | Problem:

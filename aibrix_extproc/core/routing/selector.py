@@ -1,12 +1,16 @@
 """Kubernetes' label selectors, as `kubectl -l` takes them: `tier=fast,zone in (a,b),!canary,gpus>4`."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
-MAX_SELECTOR_CHARACTERS: Final = 2048
-MAX_TERMS: Final = 32
+from aibrix_extproc.core.fleet.model import Endpoint
+
+# Eight requirements over a thousand endpoints take half a millisecond, in which no other exchange goes on.
+MAX_SELECTOR_CHARACTERS: Final = 1024
+MAX_TERMS: Final = 8
 
 _TOKEN: Final = re.compile(r"\s*(==|!=|[=!<>(),]|[^\s=!<>(),]+)")
 _MARKS: Final = frozenset({"==", "!=", "=", "!", "<", ">", "(", ")", ","})
@@ -26,32 +30,41 @@ class Term:
 
     key: str
     operator: str
-    values: tuple[str, ...] = ()
+    values: frozenset[str] = frozenset()
+    bound: int = 0  # of < and >
 
-    def matches(self, labels: Mapping[str, str]) -> bool:
-        """Whether labels meet it."""
-        value = labels.get(self.key)
+    def left(self, endpoints: Iterable[Endpoint]) -> list[Endpoint]:
+        """Those whose labels meet it. One term after the other over all of them, in the fewest steps for each."""
+        key, values, bound = self.key, self.values, self.bound
         match self.operator:
             case "in":
-                return value in self.values
-            case "notin":
-                return value not in self.values  # also if there is no such label
+                return [one for one in endpoints if one.labels.get(key) in values]
+            case "notin":  # met also if there is no such label
+                return [one for one in endpoints if one.labels.get(key) not in values]
             case "exists":
-                return value is not None
+                return [one for one in endpoints if key in one.labels]
             case "missing":
-                return value is None
-        if value is None or not _NUMBER.fullmatch(value):
-            return False
-        bound = int(self.values[0])
-        return int(value) < bound if self.operator == "<" else int(value) > bound
+                return [one for one in endpoints if key not in one.labels]
+        numbers = ((one, _number(one.labels.get(key, ""))) for one in endpoints)
+        if self.operator == "<":
+            return [one for one, number in numbers if number is not None and number < bound]
+        return [one for one, number in numbers if number is not None and number > bound]
 
 
 Selector = tuple[Term, ...]  # all must match; none: everything does
 
 
-def matches(selector: Selector, labels: Mapping[str, str]) -> bool:
-    """Whether labels meet every requirement."""
-    return all(term.matches(labels) for term in selector)
+def selected(selector: Selector, endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
+    """The endpoints whose labels meet every requirement, in their order."""
+    left: Sequence[Endpoint] = endpoints
+    for term in selector:
+        left = term.left(left)
+    return tuple(left)
+
+
+@lru_cache(maxsize=4096)  # labels of pods; nothing that a client sends
+def _number(text: str) -> int | None:
+    return int(text) if _NUMBER.fullmatch(text) else None
 
 
 def parse_selector(text: str) -> Selector:
@@ -108,10 +121,12 @@ def _term(tokens: _Tokens) -> Term:
     value = "" if tokens.next in ("", ",") else _value(tokens.take())
     if operator in ("<", ">") and not _NUMBER.fullmatch(value):
         raise InvalidSelector(f"{value!r} is no number")
-    return Term(key, operator, (value,))
+    if operator in ("<", ">"):
+        return Term(key, operator, bound=int(value))
+    return Term(key, operator, frozenset({value}))
 
 
-def _values(tokens: _Tokens) -> tuple[str, ...]:
+def _values(tokens: _Tokens) -> frozenset[str]:
     tokens.expect("(")
     values = []
     while True:
@@ -120,7 +135,7 @@ def _values(tokens: _Tokens) -> tuple[str, ...]:
             break
         tokens.take()
     tokens.expect(")")
-    return tuple(values)
+    return frozenset(values)
 
 
 def _key(text: str) -> str:

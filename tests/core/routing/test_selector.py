@@ -4,9 +4,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aibrix_extproc.core.routing.selector import MAX_SELECTOR_CHARACTERS, InvalidSelector, matches, parse_selector
+from aibrix_extproc.core.routing.selector import (
+    MAX_SELECTOR_CHARACTERS,
+    InvalidSelector,
+    Selector,
+    parse_selector,
+    selected,
+)
+from tests.build import an_endpoint
 
 LABELS = {"tier": "fast", "zone": "a", "gpus": "8", "example.com/team": "x-1", "empty": ""}
+
+
+def matches(selector: Selector, labels: dict[str, str]) -> bool:
+    endpoint = an_endpoint(labels=labels)
+    return selected(selector, (endpoint,)) == (endpoint,)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +82,7 @@ def refusal(text: str) -> str:
         ",", "a=b,", ",a=b", "a=b,,c=d", "=b", "a=b=c", "a==b==c", "!a=b", "a!b", "a b", "a in b", "a in (b", "a in b)",
         "a in (b))", "a in (b c)", "a in", "(a)", "a=(b)", "a>b", "a>", "a<1.5", "a>-1", "-a=b", "a=-b", "a=b-", "a/=b",
         "/a=b", "a/b/c=d", "UP.example/a=b", "a=\x00", "schön=b", "a=schön", f"{'a' * 64}=b", f"a={'b' * 64}",
-        ",".join(["a"] * 33), "a" * (MAX_SELECTOR_CHARACTERS + 1), "a=b||c=d", "a in (b),c in",
+        ",".join(["a"] * 9), "a" * (MAX_SELECTOR_CHARACTERS + 1), "a=b||c=d", "a in (b),c in",
     ],
 )  # fmt: skip
 def test_selector_that_kubernetes_would_not_take_is_refused_in_words(text: str) -> None:
