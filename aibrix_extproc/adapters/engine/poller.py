@@ -65,16 +65,22 @@ class EnginePoller:
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        watchers: dict[_Target, asyncio.Task[None]] = {}
+        watchers: dict[str, tuple[_Target, asyncio.Task[None]]] = {}  # by identity
         async with engine_session() as session, asyncio.TaskGroup() as group:
             while True:
                 self._woken.clear()
-                targets = {_target(endpoint) for endpoint in self._endpoints()}
-                self._beats = beats_for(len(targets))
-                for target in watchers.keys() - targets:
-                    watchers.pop(target).cancel()
-                for target in targets - watchers.keys():
-                    watchers[target] = group.create_task(self._watch(target, session))
+                endpoints = {endpoint.identity: endpoint for endpoint in self._endpoints()}
+                self._beats = beats_for(len(endpoints))
+                for identity in watchers.keys() - endpoints.keys():
+                    watchers.pop(identity)[1].cancel()
+                for identity, endpoint in endpoints.items():
+                    watcher = watchers.get(identity)
+                    if watcher is not None and watcher[0].is_of(endpoint):
+                        continue
+                    if watcher is not None:
+                        watcher[1].cancel()
+                    target = _Target(identity, endpoint.address, endpoint.api_key)
+                    watchers[identity] = target, group.create_task(self._watch(target, session))
                 await self._woken.wait()
 
     async def _watch(self, target: "_Target", session: aiohttp.ClientSession) -> None:
@@ -131,6 +137,6 @@ class _Target:
     address: str
     api_key: str | None = field(repr=False)
 
-
-def _target(endpoint: Endpoint) -> _Target:
-    return _Target(endpoint.identity, endpoint.address, endpoint.api_key)
+    def is_of(self, endpoint: Endpoint) -> bool:
+        """Whether the endpoint of this identity is asked as before."""
+        return self.address == endpoint.address and self.api_key == endpoint.api_key
