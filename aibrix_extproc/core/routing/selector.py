@@ -8,7 +8,7 @@ from typing import Final
 
 from aibrix_extproc.core.fleet.model import Endpoint
 
-# Eight requirements over a thousand endpoints take half a millisecond, in which no other exchange goes on.
+# Eight requirements over a thousand endpoints take up to a millisecond, in which no other exchange goes on.
 MAX_SELECTOR_CHARACTERS: Final = 1024
 MAX_TERMS: Final = 8
 

@@ -137,7 +137,10 @@ def test_expiry_is_a_moment(written: str, seconds: float) -> None:
             caller("keys: []\n  operations: [embedding, chat_completions]"),
             "line 4, callers[0].operations[1]: there is no operation of this name; did you mean chat_completion?",
         ),
-        "odd-operation": (caller("keys: []\n  operations: [zzzzzz]"), "no operation of this name; there are chat_completion, completion, "),
+        "odd-operation": (
+            caller("keys: []\n  operations: [zzzzzz]"),
+            "no operation of this name; there are chat_completion, completion, ",
+        ),
         "admin-yes": (caller("keys: []\n  admin: yes"), "line 4, callers[0].admin: write true or false"),
         "labels-list": (caller("keys: []\n  labels: [a]"), "labels: expected fields with values here, got a list"),
         "too-many-keys": (caller(f"keys: [{', '.join(['a'] * (MAX_KEYS + 1))}]"), "101 items are too many"),
