@@ -15,7 +15,9 @@ from pathlib import Path
 import aibrix_extproc
 from aibrix_extproc.adapters.envoyproxy.find import EnvoyNotFoundError, find_envoy
 from benchmarks import inside, report
-from benchmarks.results import BARE, PLAIN, Results, Sample, envoy_us, ext_proc_us, verdicts
+from benchmarks.keys import BARE, PLAIN
+from benchmarks.processes import raise_open_files
+from benchmarks.results import Results, Sample, envoy_us, ext_proc_us, verdicts
 from benchmarks.rig import BenchmarkError, Plan, started
 from benchmarks.scenarios import PROMPT_BYTES, SCENARIOS
 from benchmarks.targets import DEFAULT_TARGETS, TARGETS
@@ -27,6 +29,7 @@ PAGE = Path("docs/benchmarks.md")
 def main() -> int:
     """Run what was asked for; 1 if anything failed, 3 with --strict if a figure is not met."""
     args = _arguments()
+    raise_open_files()
     try:
         plan = _plan(args)
         load_before = os.getloadavg()[0]

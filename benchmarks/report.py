@@ -4,20 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from benchmarks.keys import BARE, BARE_LEAN, LEAN, PLAIN
 from benchmarks.peers import BARE_THEN, PEERS, Peer
-from benchmarks.results import (
-    BARE,
-    BARE_LEAN,
-    LEAN,
-    MIB,
-    PLAIN,
-    Results,
-    Sample,
-    Verdict,
-    envoy_us,
-    ext_proc_us,
-    verdicts,
-)
+from benchmarks.results import MIB, Results, Sample, Verdict, envoy_us, ext_proc_us, verdicts
 from benchmarks.scenarios import BIG_BYTES, STREAM_CHUNKS, Scenario
 
 NOTHING: Final = "-"
@@ -119,7 +108,7 @@ def memory(results: Results, scenarios: Sequence[Scenario], titles: Mapping[str,
     rows = [
         (scenario.title, title, *(number(results.median(scenario.key, target, value)) for value in columns))
         for scenario in scenarios
-        if scenario.key == "idle" or scenario.body_bytes == BIG_BYTES or not scenario.on_plain
+        if scenario.key == "idle" or scenario.body_bytes == BIG_BYTES or PLAIN in scenario.not_on
         for target, title in titles.items()
         if target != PLAIN and results.has(scenario.key, target)
     ]

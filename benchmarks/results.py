@@ -6,14 +6,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
+from benchmarks.keys import BARE, LEAN, METERED, PLAIN, REFERENCE
 from benchmarks.scenarios import BIG_BYTES, STREAM_CHUNKS
 
-PLAIN: Final = "plain"  # the targets that the others are compared with
-BARE: Final = "bare"
-REFERENCE: Final = "grpcio"  # this project's transports
-LEAN: Final = "lean"
-BARE_LEAN: Final = "bare-lean"  # the floor of LEAN
-METERED: Final = "metered"  # lean with all that `local` switches on
 MIB: Final = 1024 * 1024
 
 
@@ -167,6 +162,10 @@ def _lean_verdicts(results: Results, ours: str) -> tuple[Verdict, ...]:
         ),
         _at_most(
             "1 KB chat, 1 client: added p50, ms", results.added("small-1", ours, lambda one: one.p50_ms), 0.88
+        ),
+        _at_most(
+            "memory of one worker that holds 5,000 streams, MiB",
+            _mib(results.median("held-5000", ours, lambda one: one.rss_held)), 300, "{:.0f}",
         ),
         _at_most("1 KB chat, 32 clients: p99 / grpcio transport", ratio("small-32", lambda one: one.p99_ms), 0.5),
     )  # fmt: skip

@@ -55,7 +55,7 @@ class Rig:
                 if scenario.rounds is not None and turn >= scenario.rounds:
                     continue
                 for running in rotated(self._running, turn):
-                    if running.target.processor is not None or scenario.on_plain:
+                    if running.target.key not in scenario.not_on:
                         yield await self._sample(scenario, running, turn)
 
     async def _sample(self, scenario: Scenario, running: Running, turn: int) -> Sample:

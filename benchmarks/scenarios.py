@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from benchmarks.keys import BARE, BARE_H2, BARE_LEAN, PLAIN, REFERENCE
 from benchmarks.wire import SMALL_BODY_BYTES
 
 STREAM_CHUNKS: Final = 500
@@ -25,7 +26,7 @@ class Scenario:
     pace_ms: float = 0
     idle_seconds: float = 0
     rounds: int | None = None  # fewer than the run's, for what is slow and steady
-    on_plain: bool = True  # plain Envoy too
+    not_on: tuple[str, ...] = ()  # targets that are spared
 
     @property
     def reply(self) -> str:
@@ -65,7 +66,11 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         ),
         Scenario(
             "held-1000", f"{HELD_STREAMS} concurrent streams of 20 chunks every 250 ms", HELD_STREAMS, HELD_STREAMS,
-            chunks=20, pace_ms=250, rounds=1, on_plain=False,
+            chunks=20, pace_ms=250, rounds=1, not_on=(PLAIN,),
+        ),
+        Scenario(
+            "held-5000", "5000 concurrent streams of 10 chunks every 3 s", 5000, 5000,
+            chunks=10, pace_ms=3000, rounds=1, not_on=(PLAIN, BARE, BARE_H2, BARE_LEAN, REFERENCE),
         ),
     )
 }  # fmt: skip

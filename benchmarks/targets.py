@@ -12,9 +12,9 @@ import aiohttp
 from aibrix_extproc.adapters.envoyproxy.configure import command, configuration
 from aibrix_extproc.adapters.envoyproxy.endpoints import render_endpoints, write_atomically
 from aibrix_extproc.adapters.envoyproxy.spec import STREAM_FILTER, EnvoySpec, SocketAddress
+from benchmarks.keys import BARE, BARE_H2, BARE_LEAN, LEAN, METERED, PLAIN, REFERENCE
 from benchmarks.plain_envoy import without_processor
 from benchmarks.processes import LOOPBACK, Started, free_port, tree
-from benchmarks.results import BARE, BARE_LEAN, LEAN, METERED, PLAIN, REFERENCE
 from benchmarks.wire import API_KEY, MODEL
 
 Addresses = tuple[str, ...]
@@ -60,7 +60,7 @@ TARGETS: Final[dict[str, Target]] = {
         Target(PLAIN, "Envoy alone", None),
         Target(BARE, "bare grpc.aio server", _bare()),
         Target("bare-parse", "bare grpc.aio server that parses", _bare("--parse")),
-        Target("bare-h2", "bare server on the h2 library", _bare("--transport", "h2")),
+        Target(BARE_H2, "bare server on the h2 library", _bare("--transport", "h2")),
         Target(BARE_LEAN, "bare server on the lean transport's frames", _bare("--transport", "lean")),
         Target(REFERENCE, "aibrix-extproc (grpcio)", _ours("--transport", "grpcio"), ours=True),
         Target(LEAN, "aibrix-extproc (lean)", _ours("--transport", "lean"), ours=True),
@@ -70,7 +70,7 @@ TARGETS: Final[dict[str, Target]] = {
         ),
     )
 }  # fmt: skip
-DEFAULT_TARGETS: Final = (PLAIN, BARE, "bare-h2", BARE_LEAN, REFERENCE, LEAN, METERED)
+DEFAULT_TARGETS: Final = (PLAIN, BARE, BARE_H2, BARE_LEAN, REFERENCE, LEAN, METERED)
 
 
 class Running:

@@ -1,7 +1,8 @@
 import re
 
+from benchmarks.keys import BARE, BARE_LEAN, LEAN, PLAIN
 from benchmarks.report import Circumstances, Step, page, table
-from benchmarks.results import BARE, BARE_LEAN, LEAN, PLAIN, Results, Sample
+from benchmarks.results import Results, Sample
 from benchmarks.scenarios import SCENARIOS
 
 TITLES = {PLAIN: "Envoy alone", BARE: "bare server", BARE_LEAN: "its floor", LEAN: "lean", "ours": "our server"}

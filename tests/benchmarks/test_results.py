@@ -2,20 +2,8 @@ import math
 
 import pytest
 
-from benchmarks.results import (
-    BARE,
-    LEAN,
-    METERED,
-    MIB,
-    PLAIN,
-    REFERENCE,
-    Results,
-    Sample,
-    Verdict,
-    ext_proc_us,
-    percentile,
-    verdicts,
-)
+from benchmarks.keys import BARE, LEAN, METERED, PLAIN, REFERENCE
+from benchmarks.results import MIB, Results, Sample, Verdict, ext_proc_us, percentile, verdicts
 
 OURS = "ours"
 
