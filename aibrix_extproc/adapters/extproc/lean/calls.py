@@ -12,7 +12,7 @@ from aibrix_extproc.adapters.extproc.lean.connection import Connection
 from aibrix_extproc.adapters.extproc.lean.cutter import PREFIX, Cutter, check_prefix, framed
 from aibrix_extproc.adapters.extproc.lean.frames import ErrorCode
 from aibrix_extproc.adapters.extproc.lean.handler import Handler, Method
-from aibrix_extproc.adapters.extproc.lean.limits import Limits
+from aibrix_extproc.adapters.extproc.lean.limits import Account, Limits
 from aibrix_extproc.adapters.extproc.lean.status import (
     HEAD_BLOCK,
     NOT_GRPC_BLOCK,
@@ -59,7 +59,7 @@ class Call:
         self._calls = calls
         self._stream = stream
         self._cutter: Cutter | None = None  # once a message was not alone in its frame
-        self._held = 0  # bytes, as the connection's account has it
+        self._held = 0  # bytes, as the account has it
         self._head_sent = False
         self._half_closed = False
         self._over = False
@@ -173,7 +173,7 @@ class Call:
         elif end - start < cutter.missing:  # the middle of a large one
             cutter.add(data[start:end])
             self._held += end - start
-            self._calls.held += end - start
+            self._calls.account.held += end - start
             self._check_held()
             return
         self._cut(data, start, end)
@@ -217,13 +217,13 @@ class Call:
         held = self._cutter.held if self._cutter is not None else 0
         if self._backlog is not None:
             held += len(self._backlog)
-        self._calls.held += held - self._held
+        self._calls.account.held += held - self._held
         self._held = held
 
     def _check_held(self) -> None:
-        """Hold the connection to its bound on what is neither complete nor handled."""
-        if self._calls.held > self._calls.limits.held_bytes:
-            raise CallError(Status.RESOURCE_EXHAUSTED, "too much is waiting on this connection")
+        """Hold the server to its bound on what is neither complete nor handled."""
+        if self._calls.account.held > self._calls.limits.held_bytes:
+            raise CallError(Status.RESOURCE_EXHAUSTED, "too much is waiting")
 
     def _deliver(self, message: bytes) -> None:
         assert self._handler is not None
@@ -290,7 +290,7 @@ class Call:
             return
         self._over = True
         self._stream.receiver = self._backlog = None
-        self._calls.held -= self._held
+        self._calls.account.held -= self._held
         if self._timer is not None:
             self._timer.cancel()
         if self._task is not None:
@@ -314,13 +314,14 @@ class Calls:
         limits: Limits,
         *,
         max_message_bytes: int,
+        account: Account | None = None,
     ) -> None:
         self.connection = Connection(self, limits)
         self.loop = loop
         self.flush = flush  # asks that what is to be written be written soon
         self.limits = limits
         self.max_message_bytes = max_message_bytes
-        self.held = 0
+        self.account = account or Account()
         self._methods = methods
         self._queue: deque[Call] = deque()  # calls that have more messages than fit into one turn
         self._turn_waits = False
@@ -348,7 +349,7 @@ class Calls:
     def look(self) -> None:
         """Called now and then: end what does not get on."""
         self.connection.look()
-        if self.held:
+        if self.account.held:
             for stream in self.connection.open_streams():
                 if isinstance(stream.receiver, Call):
                     stream.receiver.look()

@@ -8,7 +8,7 @@ MIB = 1024 * KIB
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of one connection; each one passed ends the connection (or the stream) with the right error."""
+    """Bounds of one connection unless said otherwise; passing one ends the connection, or the stream, with its error."""
 
     concurrent_streams: int = 20_000
     # Headers are decoded in Python, so their size is time: 16 KiB of Huffman code or of tiny fields take 2 ms.
@@ -18,7 +18,8 @@ class Limits:
     frame_bytes: int = 1 * MIB
     stream_window: int = 4 * MIB
     connection_window: int = 64 * MIB
-    held_bytes: int = 512 * MIB  # of messages that are not complete, or that wait for the one before them
+    # Of messages that are not complete, or that wait for the one before them; all connections of a server together.
+    held_bytes: int = 512 * MIB
     unsent_bytes: int = 128 * MIB  # answers that a peer does not take
     frames_per_turn: int = 256  # then other connections have their turn
     # Frames that cost work and carry nothing: a burst, a rate, and some for each frame that does carry something, since
@@ -38,6 +39,15 @@ class Limits:
     # And before they were answered: many at once when clients give up, but not for ever.
     unanswered_streams: int = 20_000
     unanswered_streams_per_second: float = 1_000.0
+
+
+class Account:
+    """What the calls of a server hold together, in bytes."""
+
+    __slots__ = ("held",)
+
+    def __init__(self) -> None:
+        self.held = 0
 
 
 class Budget:

@@ -11,7 +11,7 @@ from typing import Final
 
 from aibrix_extproc.adapters.extproc.lean.calls import Calls
 from aibrix_extproc.adapters.extproc.lean.handler import Method
-from aibrix_extproc.adapters.extproc.lean.limits import Limits
+from aibrix_extproc.adapters.extproc.lean.limits import Account, Limits
 from aibrix_extproc.adapters.extproc.lean.link import Link
 from aibrix_extproc.adapters.extproc.lean.status import Status
 from aibrix_extproc.adapters.extproc.service import MAX_CONNECTIONS
@@ -52,6 +52,7 @@ class LeanServer:
         self._max_message_bytes = max_message_bytes
         self._max_connections = max_connections
         self._said_full_at = -math.inf
+        self._account = Account()
         self._links: set[Link] = set()
         self._server: asyncio.Server | None = None
         self._looking: asyncio.TimerHandle | None = None
@@ -67,6 +68,11 @@ class LeanServer:
     def connections(self) -> int:
         """Connections that are open."""
         return len(self._links)
+
+    @property
+    def held(self) -> int:
+        """Bytes of messages that are not complete or that wait."""
+        return self._account.held
 
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Listen; returns the port. With TLS the context must offer `h2` by ALPN."""
@@ -90,7 +96,11 @@ class LeanServer:
     def accept(self, link: Link) -> Calls:
         """The calls of a new connection."""
         self._links.add(link)
-        return Calls(self._methods, self.loop, link.flush_soon, self._limits, max_message_bytes=self._max_message_bytes)
+        return Calls(
+            *(self._methods, self.loop, link.flush_soon, self._limits),
+            max_message_bytes=self._max_message_bytes,
+            account=self._account,
+        )
 
     @property
     def full(self) -> bool:

@@ -10,7 +10,7 @@ from aibrix_extproc.adapters.extproc.lean.handler import Reply
 from aibrix_extproc.adapters.extproc.lean.status import Status
 from aibrix_extproc.core.exchange.events import Cause
 from tests.adapters.extproc.lean import wire
-from tests.adapters.extproc.lean.rig import MAX_MESSAGE_BYTES, HandlerBug, Log, Talk, until
+from tests.adapters.extproc.lean.rig import MAX_MESSAGE_BYTES, HandlerBug, Log, Talk, on_both_loops, until
 
 HELLO = wire.message(b"hello")
 ORDERS = wire.message(b"one") + wire.message() + wire.message(b"three" * 50)
@@ -40,7 +40,7 @@ async def test_large_message_over_200_frames_is_one_message() -> None:
     assert len(pieces) > 200
     talk = Talk().say(wire.window_update(0, 2**24), wire.settings({4: 2**24}), wire.request(1), *pieces)
     assert talk.answer().messages == (payload,)
-    assert talk.calls.held == 0
+    assert talk.calls.account.held == 0
 
 
 async def test_call_without_messages_is_answered_with_its_status() -> None:
@@ -65,6 +65,16 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "prefix_cut_short": (wire.request(1) + wire.data(1, HELLO[:3], end=True), "13"),
     "deadline_that_is_none": (wire.request(1, grpc_timeout="soon"), "13"),
     "deadline_too_long_a_number": (wire.request(1, grpc_timeout="123456789S"), "13"),
+    "deadline_of_nothing": (wire.request(1, grpc_timeout=""), "13"),
+    "deadline_without_a_unit": (wire.request(1, grpc_timeout="5"), "13"),
+    "deadline_without_a_number": (wire.request(1, grpc_timeout="S"), "13"),
+    "deadline_of_an_unknown_unit": (wire.request(1, grpc_timeout="5s"), "13"),
+    "deadline_in_the_past": (wire.request(1, grpc_timeout="-5S"), "13"),
+    "deadline_with_a_fraction": (wire.request(1, grpc_timeout="1.5S"), "13"),
+    "method_with_a_query": (wire.request(1, path=f"{wire.ECHO}?a=b"), "12"),
+    "method_in_other_letters": (wire.request(1, path=wire.ECHO.lower()), "12"),
+    "method_with_a_slash_behind": (wire.request(1, path=f"{wire.ECHO}/"), "12"),
+    "path_that_is_none": (wire.request(1, path="*"), "12"),
     "bug": (wire.request(1) + wire.data(1, wire.message(b"break")), "13"),
 }
 
@@ -80,7 +90,7 @@ async def test_refused_call_gets_trailers_only_and_then_a_quiet_reset(name: str)
     assert answer.headers["grpc-message"]
     assert answer.reset == (None if name.endswith("short") else wire.NO_ERROR)
     assert talk.answer(3).messages == (b"hello",)
-    assert talk.calls.held == 0
+    assert talk.calls.account.held == 0
     assert len(talk.log.causes) == talk.log.opened
 
 
@@ -120,10 +130,27 @@ async def test_content_types_of_grpc_are_taken(kind: str) -> None:
     assert talk.answer().messages == (b"hello",)
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [
+        wire.request(1, without=("te",)),
+        wire.request(1, without=(":authority",)),
+        wire.request(1, grpc_encoding="gzip"),
+        wire.request(1, scheme="https"),
+    ],
+    ids=["no te", "no authority", "an encoding that no message has", "another scheme"],
+)
+async def test_call_that_lacks_what_we_do_not_need_is_served(request_: bytes) -> None:
+    """What grpcio refuses of these, nothing here depends on."""
+    talk = Talk().say(request_, wire.data(1, HELLO, end=True))
+    assert talk.answer().messages == (b"hello",)
+
+
 # ---- deadlines
 
 
-@pytest.mark.parametrize("timeout", ["0n", "1m", "900u", "00000002m"])
+@on_both_loops
+@pytest.mark.parametrize("timeout", ["0n", "99999999n", "1m", "900u", "00000002m", "0S", "0M", "0H"])
 async def test_deadline_of_the_client_ends_a_call_that_waits(timeout: str) -> None:
     talk = Talk().say(wire.request(1, grpc_timeout=timeout), wire.data(1, wire.message(b"wait")))
     await until(lambda: talk.log.causes)
@@ -131,7 +158,8 @@ async def test_deadline_of_the_client_ends_a_call_that_waits(timeout: str) -> No
     assert talk.log.causes == [Cause.FAILED]
 
 
-@pytest.mark.parametrize("timeout", ["99999999H", "5M", "10S"])
+@on_both_loops
+@pytest.mark.parametrize("timeout", ["99999999H", "5M", "10S", "99999m", "99999999u"])
 async def test_deadline_far_away_changes_nothing(timeout: str) -> None:
     talk = Talk().say(wire.request(1, grpc_timeout=timeout), wire.data(1, HELLO, end=True))
     assert talk.answer().trailers == {"grpc-status": "0"}
@@ -148,7 +176,7 @@ async def test_messages_behind_one_that_waits_are_answered_in_order() -> None:
     await until(lambda: talk.log.causes)
     assert talk.answer().messages == (b"hello", b"waited", b"hello", *ANSWERS)
     assert talk.answer().trailers == {"grpc-status": "0"}
-    assert talk.calls.held == 0
+    assert talk.calls.account.held == 0
 
 
 async def test_two_messages_that_wait_do_so_one_after_the_other() -> None:

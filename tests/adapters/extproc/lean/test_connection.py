@@ -228,6 +228,26 @@ async def test_remembered_block_is_forgotten_when_the_table_moves() -> None:
         stream += 2
 
 
+async def test_table_of_the_peer_may_shrink_and_grow_below_our_size() -> None:
+    encoder, talk, stream = hpack.Encoder(), Talk(), 1
+    for size in (4096, 0, 0, 100, 4096, 64, 4096):
+        encoder.header_table_size = size
+        for _ in range(2):
+            talk.say(wire.headers(stream, encoder.encode(list(wire.REQUEST))), wire.data(stream, HELLO, end=True))
+            assert talk.answer(stream).messages == (b"hello",)
+            stream += 2
+
+
+@pytest.mark.parametrize("size", [0, 1, 4096, 2**32 - 1])
+async def test_answers_need_no_table_of_the_peer_whatever_its_size(size: int) -> None:
+    talk = Talk().say(wire.settings({1: size}))
+    talk.reader.shrink_table(min(size, 1))
+    for stream in (1, 3):
+        talk.say(wire.request(stream), wire.data(stream, HELLO, end=True))
+        assert talk.answer(stream).headers == {":status": "200", "content-type": "application/grpc"}
+        assert talk.answer(stream).trailers == {"grpc-status": "0"}
+
+
 # ---- flow control
 
 

@@ -205,7 +205,7 @@ async def test_unfinished_messages_are_bounded_for_all_calls_together() -> None:
     refused = [stream for stream in range(1, 41, 2) if talk.reader.ended(stream)]
     assert len(refused) == 10
     assert {talk.answer(stream).trailers["grpc-status"] for stream in refused} == {"8"}
-    assert talk.calls.held <= MIB
+    assert talk.calls.account.held <= MIB
     assert talk.goodbye is None
 
 
@@ -255,7 +255,7 @@ async def test_calls_with_thousands_of_tiny_messages_each_share_the_turns_of_the
     talk.read()
     assert 0 < most <= MESSAGES_PER_TURN
     assert {talk.answer(stream).messages for stream in streams} == {(b"hello",)}
-    assert talk.calls.held == 0
+    assert talk.calls.account.held == 0
 
 
 async def test_frames_of_several_messages_end_the_turn_sooner() -> None:
@@ -287,4 +287,4 @@ async def test_call_that_is_over_is_no_turn_and_keeps_nothing() -> None:
     await asyncio.sleep(0)
     assert len(talk.log.messages) == before + 36  # of the one that is left
     talk.connection.lost()
-    assert talk.calls.held == 0
+    assert talk.calls.account.held == 0

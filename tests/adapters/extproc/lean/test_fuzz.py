@@ -115,7 +115,7 @@ def _play(dice: random.Random) -> int:
         if dice.random() < 0.1:
             talk.calls.look()
             talk.read()
-        assert talk.calls.held <= SMALL.held_bytes + 2 * SMALL.stream_window
+        assert talk.calls.account.held <= SMALL.held_bytes + 2 * SMALL.stream_window
         assert talk.connection.streams <= SMALL.concurrent_streams
     _check_end(talk)
     return len(frames)
@@ -128,7 +128,7 @@ def _check_end(talk: Talk) -> None:
         assert talk.connection.fault
     talk.connection.lost()
     assert talk.connection.streams == 0
-    assert talk.calls.held == 0
+    assert talk.calls.account.held == 0
     assert len(talk.log.causes) == talk.log.opened
     for frame in talk.reader.frames:
         assert isinstance(frame, Frame)

@@ -126,7 +126,7 @@ async def _converse(seed: int, steps: int) -> None:
     causes = oracle.talk.log.causes
     assert (causes.count(Cause.HALF_CLOSED), causes.count(Cause.CANCELLED)) == (len(finished), len(oracle.reset))
     assert oracle.talk.connection.streams == 0
-    assert oracle.talk.calls.held == 0
+    assert oracle.talk.calls.account.held == 0
 
 
 @pytest.mark.parametrize("seed", range(15))

@@ -61,7 +61,7 @@ async def test_message_that_does_not_come_to_its_end_ends_its_call_alone_however
     talk.say(wire.data(1, b"\0"), wire.data(3, HELLO))
     assert look(talk) is None
     assert talk.answer(1).headers["grpc-status"] == "4"
-    assert (talk.calls.held, talk.connection.streams) == (0, 1)
+    assert (talk.calls.account.held, talk.connection.streams) == (0, 1)
     assert talk.say(wire.data(3, HELLO, end=True)).answer(3).messages == (b"hello", b"hello")
 
 

@@ -1,6 +1,7 @@
 """The server on real sockets: peers that speak something else, vanish, do not read, or flood; TLS; the orderly end."""
 
 import asyncio
+import contextlib
 import functools
 import shutil
 import socket
@@ -153,6 +154,22 @@ async def test_last_word_to_a_peer_that_does_not_read_waits_for_the_patience_onl
         await until(lambda: served.server.connections == 0, 5 * QUICK.goodbye_seconds)
         writer.transport.abort()
         del reader
+
+
+@on_both_loops
+async def test_unfinished_messages_of_all_connections_together_are_bounded() -> None:
+    said = wire.request(1) + wire.data(1, (900_000).to_bytes(5, "big")) + wire.raw(0, 0, 1, bytes(600_000))
+    async with serving(Limits(held_bytes=1 * MIB)) as served, connected(served.port) as first:
+        first.say(said)
+        await until(lambda: served.server.held == 600_000)
+        async with connected(served.port) as second:
+            second.say(said)
+            await second.hear(lambda: second.heard.ended(1))
+            assert second.heard.answer(1).trailers["grpc-status"] == "8"
+            assert served.server.held == 600_000
+        first.say(wire.data(1, bytes(300_000), end=True))
+        await until(lambda: served.log.messages == [bytes(900_000)])
+        assert served.server.held == 0
 
 
 # ---- the orderly end
@@ -329,6 +346,20 @@ async def test_tls_without_h2_is_not_served(certificate: tuple[Path, Path], prot
         await peer.hear_all()
         assert peer.raw == b""
         assert served.server.connections == 0
+
+
+@on_both_loops
+@pytest.mark.parametrize("said", [b"", b"\x16\x03\x01"], ids=["nothing", "the beginning of a handshake"])
+async def test_peer_that_does_not_finish_its_handshake_is_gone_after_the_patience(
+    certificate: tuple[Path, Path], said: bytes
+) -> None:
+    async with serving(tls=server_side(certificate)) as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(said)
+        async with asyncio.timeout(10 * QUICK.greeting_seconds):
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
+        writer.close()
 
 
 @on_both_loops

@@ -139,6 +139,10 @@ class Reader:
         self._decoded: dict[int, list[dict[str, str]]] = {}
         self._rest = b""
 
+    def shrink_table(self, size: int) -> None:
+        """Have a table of this size; what needs more cannot be read."""
+        self._decoder.header_table.maxsize = size
+
     def feed(self, stream: bytes) -> list[Frame]:
         """The frames that are complete now."""
         stream = self._rest + stream
