@@ -1,6 +1,7 @@
 """The ext_proc service on grpc.aio: a coroutine per stream around a `Session`, health, and an orderly end."""
 
 import asyncio
+import functools
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,7 +13,7 @@ import grpc
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import ProcessingRequest
 from aibrix_extproc.adapters.extproc.grpcio_health import health_handlers
 from aibrix_extproc.adapters.extproc.health import Health
-from aibrix_extproc.adapters.extproc.service import MAX_CONNECTIONS, MESSAGE_OVERHEAD_BYTES, SERVICE, Inlet
+from aibrix_extproc.adapters.extproc.service import MAX_CONNECTIONS, MESSAGE_OVERHEAD_BYTES, SERVICE, Inlet, armed
 from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.adapters.extproc.tls.credentials import KeyPair, ServerCredentials
 from aibrix_extproc.core.exchange.events import Cause
@@ -120,17 +121,6 @@ class GrpcioServer:
 
         return listen
 
-    def _armed(
-        self, timer: asyncio.TimerHandle | None, session: Session, context: _Context
-    ) -> asyncio.TimerHandle | None:
-        """The latest deadline is the one that counts."""
-        seconds, session.wait_seconds = session.wait_seconds, None
-        if seconds is None:
-            return timer
-        if timer is not None:
-            timer.cancel()
-        return asyncio.get_running_loop().call_later(seconds, self._expire, session, context)
-
     def _expire(self, session: Session, context: _Context) -> None:
         """Write what a passed deadline brings, beside the coroutine that waits for Envoy's next message."""
 
@@ -147,19 +137,20 @@ class GrpcioServer:
         session = self._new_session()
         cause = Cause.FAILED
         timer: asyncio.TimerHandle | None = None
+        loop, expire = asyncio.get_running_loop(), functools.partial(self._expire, session, context)
         self._running += 1
         try:
             read: Callable[[], Awaitable[object]] = context.read
             while isinstance(message := await read(), ProcessingRequest):
                 replies = session.receive(message)
                 del message  # a large body must not live until the next message comes
-                timer = self._armed(timer, session, context)
+                timer = armed(timer, session, loop, expire)
                 for reply in replies:
                     await context.write(reply)
                 while session.pending is not None:
                     for reply in session.resume(await session.pending):
                         await context.write(reply)
-                    timer = self._armed(timer, session, context)
+                    timer = armed(timer, session, loop, expire)
             cause = Cause.HALF_CLOSED
         except asyncio.CancelledError:
             cause = Cause.CANCELLED  # how Envoy ends half of all normal exchanges

@@ -1,8 +1,10 @@
 """What both transports have in common: names of services, and the interface that the application drives them by."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.adapters.extproc.tls.credentials import ServerCredentials
 
 SERVICE: Final = "envoy.service.ext_proc.v3.ExternalProcessor"
@@ -14,6 +16,18 @@ MAX_CONNECTIONS: Final = 4096  # each worker thread of each Envoy has one: a hun
 
 Inlet = Callable[[bytes], None]
 """Takes each message of a method that only listens (the access log, say), until Envoy or the drain ends the stream."""
+
+
+def armed(
+    timer: asyncio.TimerHandle | None, session: Session, loop: asyncio.AbstractEventLoop, expire: Callable[[], None]
+) -> asyncio.TimerHandle | None:
+    """The timer of a session that may wait for something else by now: its latest deadline is the one that counts."""
+    seconds, session.wait_seconds = session.wait_seconds, None
+    if seconds is None:
+        return timer
+    if timer is not None:
+        timer.cancel()
+    return loop.call_later(seconds, expire)
 
 
 class ExtProcServer(Protocol):

@@ -8,7 +8,7 @@ MIB = 1024 * KIB
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of one connection unless said otherwise; passing one ends the connection, or the stream, with its error."""
+    """Bounds of one connection unless said otherwise; passing one ends it, or the stream, with the right error."""
 
     concurrent_streams: int = 20_000
     # Headers are decoded in Python, so their size is time: 16 KiB of Huffman code or of tiny fields take 2 ms.

@@ -11,7 +11,7 @@ from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import Pr
 from aibrix_extproc.adapters.extproc.health import Health, TooManyWatchers, answer
 from aibrix_extproc.adapters.extproc.lean.handler import Handler, Reply
 from aibrix_extproc.adapters.extproc.lean.status import CallError, Status
-from aibrix_extproc.adapters.extproc.service import Inlet
+from aibrix_extproc.adapters.extproc.service import Inlet, armed
 from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.core.exchange.events import Cause
 
@@ -40,22 +40,17 @@ class ProcessCall:
         if session.pending is not None:
             self._reply.start(self._wait())
         if session.wait_seconds is not None:
-            self._arm(session.wait_seconds)
+            self._arm()
         return replies
 
     async def _wait(self) -> None:
         session = self._session
         while session.pending is not None:
             self._reply.send(session.resume(await session.pending))
-            if session.wait_seconds is not None:
-                self._arm(session.wait_seconds)
+            self._arm()
 
-    def _arm(self, seconds: float) -> None:
-        """The latest deadline is the one that counts."""
-        self._session.wait_seconds = None
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_later(seconds, self._expire)
+    def _arm(self) -> None:
+        self._timer = armed(self._timer, self._session, self._loop, self._expire)
 
     def _expire(self) -> None:
         self._reply.send(self._session.expire())

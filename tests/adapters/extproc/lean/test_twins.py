@@ -121,8 +121,8 @@ async def run_twin(request: pytest.FixtureRequest) -> AsyncIterator[Twin]:
         await twin.server.drain(notice_seconds=0.0, drain_seconds=0.0)
 
 
-def head() -> ProcessingRequest:
-    return ProcessingRequest(request_headers=_headers(dict(a_request_head().headers)))
+def head(**named: Any) -> ProcessingRequest:
+    return ProcessingRequest(request_headers=_headers(dict(a_request_head(**named).headers)))
 
 
 def body() -> ProcessingRequest:
@@ -200,6 +200,19 @@ async def test_messages_that_do_not_wait_for_answers_are_answered_in_order(twin:
     answers = [answer.WhichOneof("response") async for answer in call]
     assert answers == ["request_headers", "request_body", "response_headers"]
     assert await call.code() is grpc.StatusCode.OK
+
+
+@pytest.mark.slow
+async def test_answer_that_is_due_comes_by_itself_though_envoy_says_nothing(twin: Twin) -> None:
+    call = twin.process()
+    await ask(call, head(x_stainless_read_timeout="1"))
+    assert await ask(call, body()) == "request_body"
+    async with asyncio.timeout(10):
+        assert (await call.read()).immediate_response.status.code == 504
+    await call.done_writing()
+    assert await call.read() is grpc.aio.EOF
+    await until(lambda: twin.desk.finished)
+    assert [one.status for one in twin.desk.finished] == [504]
 
 
 async def test_cancel_while_waiting_finishes_the_exchange_without_an_engine(twin: Twin) -> None:
