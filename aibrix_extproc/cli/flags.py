@@ -17,6 +17,7 @@ def add_settings_arguments(
 
     `defaults` are those of a command that has others than the settings themselves; help shows them.
     """
+    parser.usage = f"{parser.prog} [OPTIONS]"  # all of them by name would bury what is wrong with one
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings file (YAML)")
     for group in groups:
         options = parser.add_argument_group(f"{group} settings")

@@ -85,7 +85,10 @@ def _on_one_line(body: bytes) -> str:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
     if not 0 < seconds <= MAX_SECONDS:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and {MAX_SECONDS:g}")
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds up to {MAX_SECONDS:g}")
     return seconds

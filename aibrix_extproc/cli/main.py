@@ -4,11 +4,13 @@ Subcommands are imported when they run, so that `--help` and `serve` stay quick 
 """
 
 import argparse
+import errno
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TextIO
 
 from aibrix_extproc import __version__
 
@@ -35,8 +37,10 @@ COMMANDS: Final = (
     Command("reference", "aibrix_extproc.cli.reference", "write or check the generated reference pages"),
 )
 
-EXIT_USAGE: Final = 2
+EXIT_OUTPUT: Final = 1
 EXIT_INTERRUPTED: Final = 130
+
+_OUTPUT_LOST: Final = (errno.ENOSPC, errno.EIO)
 
 
 def parser_for(wanted: str | None) -> argparse.ArgumentParser:
@@ -63,15 +67,45 @@ def parser_for(wanted: str | None) -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    wanted = next((word for word in words if not word.startswith("-")), None)
-    args = parser_for(wanted).parse_args(words)
-    module = next(command.module for command in COMMANDS if command.name == args.command)
+    _open_missing_streams()
     try:
-        return int(importlib.import_module(module).run(args))
+        code = _run(words)
+        sys.stdout.flush()  # here, not at the end of Python, where nobody could answer for it
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
+        _drop_output()
         return 0
+    except OSError as error:
+        if error.filename is not None or error.errno not in _OUTPUT_LOST:
+            raise
+        _drop_output()
+        print(f"aibrix-extproc: the output cannot be written: {error.strerror}", file=sys.stderr)
+        return EXIT_OUTPUT
+    return code
+
+
+def _run(words: Sequence[str]) -> int:
+    wanted = next((word for word in words if not word.startswith("-")), None)
+    args = parser_for(wanted).parse_args(words)
+    module = next(command.module for command in COMMANDS if command.name == args.command)
+    return int(importlib.import_module(module).run(args))
+
+
+def _open_missing_streams() -> None:
+    """Started with a closed standard output (`>&-`), Python has none."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, _nowhere())
+
+
+def _drop_output() -> None:
+    """Let nothing that is still buffered be tried again when Python ends."""
+    sys.stdout = _nowhere()
+
+
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8")
 
 
 if __name__ == "__main__":

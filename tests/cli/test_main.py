@@ -2,8 +2,11 @@
 
 import argparse
 import importlib
+import os
+import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import pytest
 
@@ -88,3 +91,46 @@ def test_end_of_a_command_is_the_exit_code(
 ) -> None:
     monkeypatch.setitem(sys.modules, "aibrix_extproc.cli.config", ScriptedCommand(end))
     assert main(["config"]) == code
+
+
+CONFIG = (sys.executable, "-m", "aibrix_extproc", "config", "--endpoint", "http://127.0.0.1:1")
+
+
+def told(command: Sequence[str], redirection: str) -> tuple[int, str]:
+    """Exit code and standard error of a command whose output goes elsewhere."""
+    line = f"exec {shlex.join(command)} {redirection}"
+    done = subprocess.run(["sh", "-c", line], stderr=subprocess.PIPE, text=True, check=False)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.slow
+def test_output_that_nobody_can_take_is_one_sentence_or_none() -> None:
+    assert told(CONFIG, ">&-") == (0, "")
+    assert told((*CONFIG[:3], "conformance", "--list"), ">&-") == (0, "")
+    sentence = "aibrix-extproc: the output cannot be written: No space left on device\n"
+    assert told(CONFIG, ">/dev/full") == (1, sentence)
+
+
+@pytest.mark.slow
+def test_reader_that_leaves_is_no_mistake() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(CONFIG, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_interrupt_while_a_command_is_loaded_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted(ScriptedCommand):
+        def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "aibrix_extproc.cli.config", Interrupted(0))
+    assert main(["config"]) == 130
+
+
+def test_wrong_option_is_not_buried_under_all_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("serve", "--port") == 2
+    assert capsys.readouterr().err == (
+        "usage: aibrix-extproc serve [OPTIONS]\naibrix-extproc serve: error: argument --port: expected one argument\n"
+    )
