@@ -26,6 +26,8 @@ _HEAD: Final = f"""
 A setting has a place in a YAML file (`--config FILE`), a variable in the environment and a command-line option.
 Flags win over the environment, the environment over the file. A name that does not exist is an error wherever it
 stands. `aibrix-extproc config` prints what is in effect and where each value came from, without showing keys.
+It ends with 0 if `serve` would start with these settings and could read its files, else with 2 and a sentence for each
+reason; it tries no port and asks no engine, name server or cluster.
 
 ```yaml
 {EXAMPLE.strip()}

@@ -109,3 +109,11 @@ def test_odd_timeout_is_wrong_usage(seconds: str) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["health", "--timeout", seconds])
     assert ended.value.code == 2
+
+
+@pytest.mark.parametrize("seconds", ["x", "0", "61", "nan"])
+def test_time_that_is_none_is_refused_in_words(seconds: str, capsys: Printed) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["health", "--timeout", seconds])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith(f"argument --timeout: {seconds} is no number of seconds up to 60\n")
