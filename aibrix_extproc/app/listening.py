@@ -11,7 +11,7 @@ class StartError(Exception):
 async def listening_at(start: Callable[[str, int], Awaitable[int]], host: str, port: int, purpose: str) -> str:
     """Start a listener; where it is, for the log."""
     try:
-        return f"{host}:{await start(host, port)}"
+        return _shown(host, await start(host, port))
     except OSError as error:
         raise StartError(_cannot_listen(host, port, purpose, error)) from error
 
@@ -19,4 +19,8 @@ async def listening_at(start: Callable[[str, int], Awaitable[int]], host: str, p
 def _cannot_listen(host: str, port: int, purpose: str, error: OSError) -> str:
     # By its number, because sockets and event loops add words of their own; a failed name lookup has a negative one.
     reason = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else error.strerror or str(error)
-    return f"cannot listen on {host}:{port} for {purpose}: {reason}"
+    return f"cannot listen on {_shown(host, port)} for {purpose}: {reason}"
+
+
+def _shown(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -111,6 +111,50 @@ async def test_fleet_file_that_was_never_good_is_told_from_one_that_broke(tmp_pa
         assert await process.wait() == 0
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6; a kernel with it is needed")
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_gateway_on_the_unspecified_address_of_ipv6_is_reached_by_both_families(transport: str) -> None:
+    command = ["-m", "aibrix_extproc", "serve", "--endpoint", "http://127.0.0.1:1", "--transport", transport]
+    command += ["--host", "::", "--port", "0", "--health-port", "0", "--admin-host", "::", "--admin-port", "0"]
+    process = await asyncio.create_subprocess_exec(sys.executable, *command, stderr=asyncio.subprocess.PIPE)
+    try:
+        async with asyncio.timeout(20):
+            where = await listening(process)
+        ports = {name: where[name].removeprefix("[::]:") for name in ("ext_proc", "health", "admin")}
+        for host in ("127.0.0.1", "[::1]"):
+            for name in ("ext_proc", "health"):
+                async with plain(int(ports[name]), host) as channel:
+                    assert await check(channel) == SERVING
+            async with (
+                aiohttp.ClientSession() as http,
+                http.get(f"http://{host}:{ports['admin']}/livez") as answer,
+            ):
+                assert answer.status == 200
+    finally:
+        process.terminate()
+        assert await process.wait() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6; a kernel with it is needed")
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize(("option", "host", "purpose"), [
+    ("--port", "--host", "ext_proc"),
+    ("--admin-port", "--admin-host", "admin"),
+])  # fmt: skip
+def test_port_that_is_busy_for_one_family_is_one_sentence(transport: str, option: str, host: str, purpose: str) -> None:
+    others = {"--port": "0", "--admin-port": "0"}
+    with socket.create_server(("0.0.0.0", 0)) as busy:
+        port = busy.getsockname()[1]
+        given = [word for pair in (others | {option: str(port)}).items() for word in pair]
+        code, output = refused("--transport", transport, host, "::", *given)
+    assert (code, output) == (
+        2,
+        f"aibrix-extproc: cannot listen on [::]:{port} for {purpose}: address already in use\n",
+    )
+
+
 async def listening(process: asyncio.subprocess.Process) -> dict[str, str]:
     """The log line that tells the ports."""
     return await line_of(process, "listening")

@@ -3,7 +3,6 @@
 import asyncio
 import functools
 import logging
-import socket
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -15,6 +14,7 @@ from aibrix_extproc.adapters.extproc.grpcio_health import health_handlers
 from aibrix_extproc.adapters.extproc.health import Health
 from aibrix_extproc.adapters.extproc.service import MAX_CONNECTIONS, MESSAGE_OVERHEAD_BYTES, SERVICE, Inlet, armed
 from aibrix_extproc.adapters.extproc.session import Session
+from aibrix_extproc.adapters.extproc.sockets import listening_socket
 from aibrix_extproc.adapters.extproc.tls.credentials import KeyPair, ServerCredentials
 from aibrix_extproc.core.exchange.events import Cause
 
@@ -193,5 +193,4 @@ def _always_present(credentials: ServerCredentials) -> Any:
 
 def _try_to_listen(host: str, port: int) -> None:
     """Raise the OSError that says what is wrong: grpc only says that something is, with a line of its own on stderr."""
-    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    socket.create_server((str(address[0]), port), family=family).close()
+    listening_socket(host, port).close()

@@ -1,6 +1,7 @@
 """The admin server: metrics, liveness, readiness with its reasons, and the fleet. For operators, never behind Envoy."""
 
 import json
+import socket
 from collections.abc import Callable, Mapping
 
 from aiohttp import web
@@ -39,7 +40,10 @@ class AdminServer:
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port."""
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port)
+        site: web.BaseSite = web.TCPSite(self._runner, host, port)
+        if host == "::" and socket.has_dualstack_ipv6():  # event loops would leave IPv4 out
+            both = socket.create_server((host, port), family=socket.AF_INET6, dualstack_ipv6=True)
+            site = web.SockSite(self._runner, both)
         await site.start()
         return int(self._runner.addresses[0][1])
 

@@ -51,9 +51,9 @@ async def running(
         await server.drain(notice_seconds=0, drain_seconds=0)
 
 
-def plain(port: int) -> Any:
+def plain(port: int, host: str = "127.0.0.1") -> Any:
     """A channel with a connection of its own."""
-    return grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)])
+    return grpc.aio.insecure_channel(f"{host}:{port}", options=[("grpc.use_local_subchannel_pool", 1)])
 
 
 def secure(port: int, certificate: bytes) -> Any:

@@ -7,7 +7,7 @@ import math
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from aibrix_extproc.adapters.extproc.lean.calls import Calls
 from aibrix_extproc.adapters.extproc.lean.handler import Method
@@ -15,6 +15,7 @@ from aibrix_extproc.adapters.extproc.lean.limits import Account, Limits
 from aibrix_extproc.adapters.extproc.lean.link import Link
 from aibrix_extproc.adapters.extproc.lean.status import Status
 from aibrix_extproc.adapters.extproc.service import MAX_CONNECTIONS
+from aibrix_extproc.adapters.extproc.sockets import EVERYWHERE, listening_socket
 
 logger = logging.getLogger(__name__)
 
@@ -77,8 +78,11 @@ class LeanServer:
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Listen; returns the port. With TLS the context must offer `h2` by ALPN."""
         wait = self.patience
+        where: dict[str, Any] = {"host": host, "port": port}
+        if host == EVERYWHERE:
+            where = {"sock": listening_socket(host, port, BACKLOG)}
         self._server = await self.loop.create_server(
-            lambda: Link(self), host, port, ssl=tls, backlog=BACKLOG,
+            lambda: Link(self), **where, ssl=tls, backlog=BACKLOG,
             ssl_handshake_timeout=None if tls is None else wait.greeting_seconds,
             ssl_shutdown_timeout=None if tls is None else wait.goodbye_seconds,
         )  # fmt: skip

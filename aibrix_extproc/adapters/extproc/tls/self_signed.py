@@ -3,6 +3,7 @@
 P-256, because making an RSA key of 4096 bits takes seconds and this takes a millisecond.
 """
 
+import contextlib
 import ipaddress
 import socket
 from collections.abc import Iterable
@@ -19,7 +20,8 @@ from aibrix_extproc.adapters.extproc.tls.credentials import KeyPair
 
 LIFE: Final = timedelta(days=3650)  # a new one is made at each start
 CLOCK_SKEW: Final = timedelta(days=1)
-_SOMEWHERE: Final = ("192.0.2.1", 9)  # an address of no machine (RFC 5737)
+# Addresses of no machine (RFC 5737, RFC 3849).
+_SOMEWHERE: Final = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
 _LONGEST_NAME: Final = 253
 
 
@@ -60,13 +62,13 @@ def own_names(listening_on: str) -> list[str]:
 
 
 def _outward_addresses() -> list[str]:
-    """Our address on the way to others. Connecting a datagram socket asks the routing table and sends nothing."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(_SOMEWHERE)
-        except OSError:
-            return []
-        return [str(probe.getsockname()[0])]
+    """Our addresses on the way to others. Connecting a datagram socket asks the routing table and sends nothing."""
+    found = []
+    for family, address in _SOMEWHERE:
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((address, 9))
+            found.append(str(probe.getsockname()[0]))
+    return found
 
 
 def _general(name: str) -> x509.GeneralName:
