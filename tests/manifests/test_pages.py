@@ -91,7 +91,7 @@ def test_variables_metrics_and_errors_of_the_page_exist() -> None:
 
 
 def test_readme_describes_every_folder() -> None:
-    told = set(re.findall(r"^\| `([a-z/-]+)/` \|", README, re.MULTILINE))
+    told = set(re.findall(r"^\| `([a-z0-9/-]+)/` \|", README, re.MULTILINE))
     assert told == {"base", *folders("overlays"), *folders("examples"), *COMPONENTS}
 
 

@@ -54,7 +54,7 @@ def test_container_listens_where_its_ports_and_probes_are(name: str) -> None:
             settings = settings_of(container)
             ports = {one["name"]: one["containerPort"] for one in container["ports"]}
             assert ports == {"grpc": settings.server.port, "admin": settings.admin.port}
-            assert {settings.server.host, settings.admin.host} == {"0.0.0.0"}
+            assert {settings.server.host, settings.admin.host} == {"::" if name == "components/ipv6" else "0.0.0.0"}
             assert container["readinessProbe"]["grpc"] == {"port": settings.server.port, "service": "readiness"}
             for probe in ("startupProbe", "livenessProbe"):
                 assert container[probe]["grpc"] == {"port": settings.server.port, "service": LIVENESS}
