@@ -1,5 +1,8 @@
 """The endpoint picker's overlay: it picks from the pool that stands beside it, and may only read."""
 
+import copy
+from typing import Any
+
 import pytest
 
 from aibrix_extproc.adapters.extproc.service import LIVENESS
@@ -55,3 +58,32 @@ def test_picker_may_read_and_write_nothing() -> None:
     assert [one["metadata"]["name"] for one in of_kind(things, "Role")] == [NAME]
     assert of_kind(things, "ClusterRole") == []
     assert settings().kubernetes.publish_service is None
+
+
+def test_picker_is_reached_by_gateways_at_its_service_and_by_prometheus_at_its_metrics() -> None:
+    policy = only(built("overlays/picker"), "NetworkPolicy", NAME)["spec"]
+    assert policy["policyTypes"] == ["Ingress"]
+    opened = {rule["ports"][0]["port"]: rule.get("from") for rule in policy["ingress"]}
+    monitoring = only(built("components/monitoring"), "NetworkPolicy", "aibrix-extproc-monitoring")["spec"]["ingress"]
+    assert opened == {"grpc": None, "admin": monitoring[0]["from"]}
+
+
+def alike(build: str, name: str) -> Any:
+    """A Deployment and its budget without what a picker is free to have of its own."""
+    things = copy.deepcopy(built(build))
+    spec = only(things, "Deployment", name)["spec"]
+    (container,) = spec["template"]["spec"]["containers"]
+    for own in ("name", "args", "env", "ports"):
+        del container[own]
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        del container[probe]["grpc"]["port"]
+    spec.pop("replicas", None)
+    return str((spec, only(things, "PodDisruptionBudget", name)["spec"])).replace(f"'{name}'", "NAME")
+
+
+def test_picker_is_deployed_as_the_processor_is_but_for_what_it_is_told() -> None:
+    """The two Deployments are written out apart, since patches that turn one into the other are longer than both."""
+    assert alike("overlays/picker", NAME) == alike("base", "aibrix-extproc")
+    drain = "AIBRIX_EXTPROC_SERVER__DRAIN_SECONDS"
+    (processor,) = only(built("base"), "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert environment(container())[drain] == environment(processor)[drain]
