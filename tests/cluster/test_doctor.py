@@ -64,7 +64,7 @@ def documented_role() -> Tree:
     """What docs/operations.md lets somebody read who is to run doctor in our namespace."""
     blocks = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8").split("```yaml\n")[1:]
     roles = [yaml.safe_load(block.partition("```")[0]) for block in blocks]
-    (role,) = [one for one in roles if one.get("kind") == "Role"]
+    (role,) = [one for one in roles if isinstance(one, dict) and one.get("kind") == "Role"]
     found: Tree = role
     return found
 

@@ -11,6 +11,7 @@ import pytest
 from tests.cluster.asking import ask, engine, known_to_envoy, served, until, until_answered
 from tests.cluster.conftest import NAMESPACE, Cluster
 from tests.cluster.node import PodLife
+from tests.cluster.test_replicas import until_checked, until_two_are_used
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
 
@@ -188,6 +189,8 @@ async def test_processors_that_are_killed_cost_new_requests_only_and_come_back(
 async def test_processors_are_replaced_by_new_ones_without_a_failed_request(cluster: Cluster) -> None:
     deployment = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/aibrix-extproc"
     mark = {"spec": {"template": {"metadata": {"annotations": {"test/rolled": "1"}}}}}
+    await until_two_are_used(cluster)  # the test before has killed both
+    await until_checked(cluster)
     await cluster.admin.ask("PATCH", deployment, mark)
 
     async def rolled() -> bool:
