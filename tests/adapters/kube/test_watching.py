@@ -101,8 +101,8 @@ async def test_pod_that_only_a_listing_that_broke_off_has_named_is_gone(double: 
         await until(lambda: double.api.asked["list pods"] > 1)
         await double.delete(pods[0])
         double.api.expire_pages = 0
-        await until(lambda: len(found.usable()) >= 6)
-        assert len(found.usable()) == 6
+        # A listing that was under way may still have named it, and the watch behind that takes it back.
+        await until(lambda: len(found.usable()) == 6)
 
 
 async def test_server_that_is_silent_is_left_for_a_new_connection(double: DoubleCluster, tmp_path: Path) -> None:
