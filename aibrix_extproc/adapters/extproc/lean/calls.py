@@ -325,6 +325,7 @@ class Calls:
         self._methods = methods
         self._queue: deque[Call] = deque()  # calls that have more messages than fit into one turn
         self._turn_waits = False
+        self.paused = False  # the peer does not take the answers that there are: no call goes on
         self._counted = 0
 
     def opened(self, stream: Stream, head: Head, *, ended: bool) -> None:
@@ -368,14 +369,19 @@ class Calls:
         self._queue.append(call)
         self._wait_for_turn()
 
+    def resume(self) -> None:
+        """Let calls go on."""
+        self.paused = False
+        self._wait_for_turn()
+
     def _wait_for_turn(self) -> None:
-        if self._queue and not self._turn_waits:
+        if self._queue and not self._turn_waits and not self.paused:
             self._turn_waits = True
             self.loop.call_soon(self._take_turn)
 
     def _take_turn(self) -> None:
         self._turn_waits = False
-        while self._queue and not self._queue.popleft().go_on():
+        while self._queue and not self.paused and not self._queue.popleft().go_on():
             pass
         self._wait_for_turn()
 

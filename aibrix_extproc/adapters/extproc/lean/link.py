@@ -64,8 +64,7 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._calls: Calls | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._blocked = False  # the peer does not take our answers
-        self._seen_blocked = False  # and that was looked at
+        self._seen_blocked = False  # that the peer does not take our answers was looked at
         self._turn_waits = False
         self._flush_waits = False
         self._parting = False
@@ -97,25 +96,39 @@ class Link(asyncio.Protocol):
         connection = self._calls.connection
         connection.receive(data, self._host.loop.time())
         self.flush()
-        if connection.behind and not self._turn_waits:
+        if connection.behind:
+            self._wait_for_turn()
+
+    def _wait_for_turn(self) -> None:
+        if not self._turn_waits:
             self._turn_waits = True
             self._update_reading()
             self._host.loop.call_soon(self._next_turn)
 
     def _next_turn(self) -> None:
         self._turn_waits = False
-        self._update_reading()
-        self.data_received(b"")
+        if not self._blocked:
+            self._update_reading()
+            self.data_received(b"")
 
     def pause_writing(self) -> None:
-        """The peer does not take our answers: do not take its questions."""
-        self._blocked = True
-        self._update_reading()
+        """The peer does not take our answers: do not take its questions, not even those that are here."""
+        if self._calls is not None:
+            self._calls.paused = True
+            self._update_reading()
 
     def resume_writing(self) -> None:
         """It takes them again."""
-        self._blocked = self._seen_blocked = False
-        self._update_reading()
+        self._seen_blocked = False
+        if self._calls is not None:
+            self._calls.resume()
+            if self._calls.connection.behind:
+                self._wait_for_turn()
+            self._update_reading()
+
+    @property
+    def _blocked(self) -> bool:
+        return self._calls is not None and self._calls.paused
 
     def _update_reading(self) -> None:
         if self._transport is None or self._transport.is_closing():
@@ -155,17 +168,17 @@ class Link(asyncio.Protocol):
         self._host.changed()
         if calls.connection.closing:
             logger.warning("connection closed: %s", calls.connection.fault)
-            self._part(transport)
+            self._part(transport, calls)
 
     # ---- ends
 
-    def _part(self, transport: asyncio.Transport) -> None:
+    def _part(self, transport: asyncio.Transport, calls: Calls) -> None:
         """Say no more, but let the peer read why: closing a socket with unread input would take our last words back."""
         self._parting = True
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._host.loop.call_later(self._host.patience.goodbye_seconds, self.abort)
-        self._blocked = self._turn_waits = False
+        calls.paused = self._turn_waits = False
         self._update_reading()
         if not transport.can_write_eof():
             transport.close()
@@ -194,7 +207,7 @@ class Link(asyncio.Protocol):
             self._calls.connection.refuse_new()
             self.flush()
             if self._transport is not None:
-                self._part(self._transport)
+                self._part(self._transport, self._calls)
 
     def announce_end(self) -> None:
         """First step of the drain."""
@@ -213,8 +226,8 @@ class Link(asyncio.Protocol):
         if self._calls is not None:
             self._calls.cut(status, message)
             self.flush()
-        if self._transport is not None and not self._parting:
-            self._part(self._transport)
+            if self._transport is not None and not self._parting:
+                self._part(self._transport, self._calls)
 
     def abort(self) -> None:
         """Close without waiting."""

@@ -146,6 +146,32 @@ async def test_slow_reader_is_not_read_from_and_takes_bounded_memory() -> None:
 
 
 @on_both_loops
+async def test_slow_reader_is_not_answered_what_it_has_already_asked() -> None:
+    """Thirty thousand messages in one window: each turn would add to what waits for the peer."""
+    limits = Limits(connection_window=256 * MIB, stream_window=256 * MIB)
+    async with serving(limits) as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1)
+        writer.write(wire.GREETING + wire.window_update(0, 2**31 - 1 - 65_535) + wire.settings({4: 2**31 - 1}))
+        writer.write(wire.request(1))
+        for _ in range(30):
+            writer.write(wire.raw(0, 0, 1, wire.message(bytes(1_000)) * 1_000))
+        await until(lambda: served.server.connections == 1)
+        (link,) = served.server._links
+        await until(lambda: link._blocked)
+        answered = -1
+        while answered != len(served.log.messages):
+            answered = len(served.log.messages)
+            await asyncio.sleep(0.1)
+        assert link._transport is not None
+        assert link._transport.get_write_buffer_size() < 8 * MIB
+        assert answered < 30_000
+        while len(served.log.messages) < 30_000:  # it takes them after all
+            assert await reader.read(2**20)
+        writer.transport.abort()
+        await until(lambda: served.server.connections == 0)
+
+
+@on_both_loops
 async def test_last_word_to_a_peer_that_does_not_read_waits_for_the_patience_only() -> None:
     async with serving() as served:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
