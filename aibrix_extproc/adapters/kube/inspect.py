@@ -24,11 +24,13 @@ from aibrix_extproc.watched.errors import SourceError
 PAGE: Final = 500
 MAX_PAGES: Final = 40
 REPORT_SECONDS: Final = 5.0  # a pod that nothing reaches holds the API server's proxy for half a minute
+NOT_READY: Final = 503
 CONTROLLER_NAMES: Final = ("envoy-gateway", "envoy-gateway-config")
 
 
 _GATEWAY: Final = ("gateway.networking.k8s.io", "v1")
 _ENVOY: Final = ("gateway.envoyproxy.io", "v1alpha1")
+CONFIG_MAPS: Final = Resource("ConfigMap", "", "v1", "configmaps")
 DEPLOYMENTS: Final = Resource("Deployment", "apps", "v1", "deployments")
 KINDS: Final = (
     Resource("GatewayClass", *_GATEWAY, "gatewayclasses", namespaced=False),
@@ -44,7 +46,7 @@ KINDS: Final = (
     DEPLOYMENTS,
     Resource("HorizontalPodAutoscaler", "autoscaling", "v2", "horizontalpodautoscalers"),
 )
-OF_CONTROLLER: Final = (DEPLOYMENTS, Resource("ConfigMap", "", "v1", "configmaps"))
+OF_CONTROLLER: Final = (DEPLOYMENTS, CONFIG_MAPS)
 
 
 class Inspector:
@@ -127,10 +129,13 @@ class Inspector:
         except (SourceError, ValueError) as error:
             return Report(subject, error=str(error), denied=isinstance(error, KubeApiError) and error.status == 403)
         try:
-            health = json.loads(await self._api.get(f"{proxy}/readyz", {}, seconds=REPORT_SECONDS))
-            return Report(subject, health, fleet)
+            said = await self._api.get(f"{proxy}/readyz", {}, seconds=REPORT_SECONDS, also=NOT_READY)
+            health = json.loads(said)
         except (SourceError, ValueError):
-            return Report(subject, {"ready": False}, fleet)  # it answers 503 then
+            health = None
+        # The API server itself answers 503 by a Status.
+        known = isinstance(health, dict) and "ready" in health
+        return Report(subject, health if known else {"ready": False}, fleet)
 
     async def _listed(self, kind: Resource, namespace: str) -> list[Thing]:
         found = []

@@ -71,9 +71,22 @@ def _silent(report: Report) -> Finding:
     )  # fmt: skip
 
 
+def _reasons(health: Mapping[str, Any]) -> Iterator[str]:
+    """Why a processor is not ready, in the words of its own page."""
+    if health.get("draining"):
+        yield "it is draining"
+    if health.get("fleet_known") is False:
+        sources = health.get("sources")
+        silent = [str(at(one, "error")) for one in sources.values()] if isinstance(sources, Mapping) else []
+        yield f"it does not know its fleet yet ({', '.join(filter(None, silent)) or 'it is reading it'})"
+    keys = health.get("keys")
+    if at(keys, "known") is False:
+        yield f"it does not know its keys yet ({at(keys, 'error') or 'it is reading them'})"
+
+
 def _health(report: Report) -> Iterator[Finding]:
     if not report.health.get("ready"):
-        why = "draining" if report.health.get("draining") else "it does not know its fleet or its keys yet"
+        why = "; ".join(_reasons(report.health)) or "it does not say why"
         yield Finding(
             Severity.WARNING, report.subject, "/readyz", f"it is not ready: {why}", "see its log for what it waits for"
         )
