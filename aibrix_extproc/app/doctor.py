@@ -1,7 +1,8 @@
 """`aibrix-extproc doctor`: gathers what there is to look at, lets the checks look, says what it is doing."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -11,11 +12,13 @@ from aibrix_extproc.core.doctor import access_checks, fleet_checks
 from aibrix_extproc.core.doctor.diagnose import diagnose, named
 from aibrix_extproc.core.doctor.finding import Finding, Severity
 from aibrix_extproc.core.doctor.objects import Cluster, Thing, at, quantity, thing_of
+from aibrix_extproc.core.doctor.process import process_of
 from aibrix_extproc.core.doctor.setup import Setup, gateways_of, setup_of
-from aibrix_extproc.core.doctor.workload_checks import container_of, setting
 from aibrix_extproc.settings import AdminSettings, KubernetesSettings, LimitSettings
 
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
+MAX_SETTINGS_CHARS: Final = 64 * 1024
+SETTINGS_FILES: Final = (".yaml", ".yml")
 Say = Callable[[str], None]
 
 
@@ -45,7 +48,22 @@ def examine_files(files: Iterable[TextIO]) -> list[Finding]:
             things += _things(document)
     if not things:
         raise DoctorError("there is no Kubernetes object in the files; give what `kubectl kustomize DIR` prints")
-    return diagnose(Cluster(tuple(things), live=False), LimitSettings().max_body_bytes)
+    return diagnose(Cluster(tuple(things), live=False, files=settings_files(things)), LimitSettings().max_body_bytes)
+
+
+def settings_files(things: Iterable[Thing]) -> Mapping[tuple[str, str, str], Mapping[str, Any]]:
+    """What YAML files in ConfigMaps say; those that say no mapping are left out, as those that are long."""
+    found = {}
+    for thing in things:
+        texts = thing.mapping("data").items() if thing.kind == "ConfigMap" else ()
+        for key, text in texts:
+            if not str(key).endswith(SETTINGS_FILES) or len(str(text)) > MAX_SETTINGS_CHARS:
+                continue
+            with contextlib.suppress(yaml.YAMLError):
+                content = yaml.safe_load(str(text))
+                if isinstance(content, dict):
+                    found[thing.namespace, thing.name, str(key)] = content
+    return found
 
 
 def _things(document: Any) -> Iterable[Thing]:
@@ -70,6 +88,7 @@ async def examine_cluster(wanted: Wanted, say: Say) -> list[Finding]:
         async with inspecting(wanted.kubeconfig, wanted.context) as inspector:
             say(f"reading the namespace {wanted.namespace} by {inspector.described}")
             cluster = await inspector.cluster(wanted.namespace, wanted.controller_namespace)
+            cluster = replace(cluster, files=settings_files(cluster.things))
             findings = diagnose(cluster, LimitSettings().max_body_bytes)
             for gateway in gateways_of(cluster):
                 setup = setup_of(cluster, gateway, 0)
@@ -85,7 +104,7 @@ async def _examine_processors(inspector: Any, setup: Setup, deployment: Thing, s
     from aibrix_extproc.watched.errors import SourceError
 
     found: list[Finding] = []
-    namespaces, selector = watched(deployment)
+    namespaces, selector = watched(setup.cluster, deployment)
     say(f"reading the engines of {', '.join(namespaces) or 'all namespaces'}")
     try:
         remarks, endpoints = await inspector.fleet(namespaces, selector)
@@ -94,14 +113,13 @@ async def _examine_processors(inspector: Any, setup: Setup, deployment: Thing, s
         found.append(Finding(Severity.NOTE, "Pod", "", f"engines could not be read: {error}", "allow list", "pods"))
     account = (deployment.namespace, str(deployment.at("spec.template.spec.serviceAccountName") or "default"))
     say(f"asking what the service account {account[1]} may do")
-    container = container_of(deployment)
+    process = process_of(setup.cluster, deployment)
     wanted = access_checks.needed(
         namespaces,
         own=deployment.namespace,
-        pool=setting(container, "kubernetes", "inference_pool", "--inference-pool") is not None,
-        publishes=setting(container, "kubernetes", "publish_service", "--publish-service"),
-        lease=setting(container, "kubernetes", "lease_name", "--kubernetes-lease-name")
-        or KubernetesSettings().lease_name,
+        pool=process.setting("kubernetes", "inference_pool", "--inference-pool") is not None,
+        publishes=process.setting("kubernetes", "publish_service", "--publish-service"),
+        lease=process.setting("kubernetes", "lease_name", "--kubernetes-lease-name") or KubernetesSettings().lease_name,
     )
     subject = f"ServiceAccount {account[0]}/{account[1]}"
     try:
@@ -112,17 +130,17 @@ async def _examine_processors(inspector: Any, setup: Setup, deployment: Thing, s
         found.append(Finding(Severity.NOTE, subject, "", notice, fix, "access"))
     say("asking the processors what they see")
     labels = setup.processor_services()[0].at("spec.selector") or {}
-    port = quantity(setting(container, "admin", "port", "--admin-port")) or AdminSettings().port
+    port = quantity(process.setting("admin", "port", "--admin-port")) or AdminSettings().port
     reports = await inspector.reports(deployment.namespace, labels, port)
     return found + list(named("reports", fleet_checks.reports(reports)))
 
 
-def watched(deployment: Thing) -> tuple[tuple[str, ...], str]:
+def watched(cluster: Cluster, deployment: Thing) -> tuple[tuple[str, ...], str]:
     """Which namespaces (empty: all) and pods a processor's settings name."""
-    container = container_of(deployment)
-    given = setting(container, "kubernetes", "namespaces", "--namespace")
+    process = process_of(cluster, deployment)
+    given = process.setting("kubernetes", "namespaces", "--namespace")
     names = tuple(name for name in (given or deployment.namespace).split(",") if name)
-    selector = setting(container, "kubernetes", "pod_selector", "--pod-selector")
+    selector = process.setting("kubernetes", "pod_selector", "--pod-selector")
     if "*" in names:
         names = ("",)
     return names, selector or KubernetesSettings().pod_selector

@@ -22,7 +22,8 @@ PLURALS = {
     "httproutefilters": "HTTPRouteFilter", "envoyextensionpolicies": "EnvoyExtensionPolicy",
     "clienttrafficpolicies": "ClientTrafficPolicy", "backendtrafficpolicies": "BackendTrafficPolicy",
     "services": "Service", "endpointslices": "EndpointSlice", "deployments": "Deployment", "configmaps": "ConfigMap",
-    "horizontalpodautoscalers": "HorizontalPodAutoscaler", "pods": "Pod", "modeladapters": "ModelAdapter",
+    "horizontalpodautoscalers": "HorizontalPodAutoscaler", "networkpolicies": "NetworkPolicy",
+    "pods": "Pod", "modeladapters": "ModelAdapter",
 }  # fmt: skip
 
 
@@ -151,8 +152,42 @@ async def test_doctor_that_may_not_list_a_kind_says_so(tmp_path: Path) -> None:
 
 async def test_doctor_says_which_processor_is_not_ready(tmp_path: Path) -> None:
     api = Api()
-    api.health = {"ready": False}
+    api.health = {"ready": False, "fleet_known": True, "keys": {"known": False, "error": "keys.yaml: no such file"}}
     assert await examined(api, tmp_path) == [("reports", "warning", f"Pod {OWN}/aibrix-extproc-1")]
+    async with api.serving(tmp_path) as kubeconfig:
+        (found,) = await examine_cluster(Wanted(kubeconfig, None, OWN, "envoy-gateway-system"), lambda _: None)
+    assert "keys.yaml: no such file" in found.notice
+
+
+async def test_doctor_reads_settings_of_a_file_in_a_config_map(tmp_path: Path) -> None:
+    api = Api()
+    api.objects.append({
+        "kind": "ConfigMap", "metadata": {"name": "told", "namespace": OWN},
+        "data": {"settings.yaml": "kubernetes: {namespaces: [models]}", "broken.yaml": "a: [", "text.yaml": "a"},
+    })  # fmt: skip
+    for one in api.objects:
+        if one["kind"] == "Deployment" and one["metadata"]["name"] == "aibrix-extproc":
+            pod = one["spec"]["template"]["spec"]
+            pod["volumes"] = [{"name": "v", "configMap": {"name": "told"}}]
+            pod["containers"][0]["volumeMounts"] = [{"name": "v", "mountPath": "/etc/told"}]
+            pod["containers"][0]["args"] += ["--config", "/etc/told/settings.yaml"]
+    assert await examined(api, tmp_path) == [("pods", "error", "Pods with model.aibrix.ai/name")]
+
+
+def test_doctor_over_manifests_without_a_gateway_notes_what_it_did_not_look_at() -> None:
+    def of(*objects: dict[str, Any]) -> list[tuple[str, str]]:
+        found = examine_files([io.StringIO(yaml.safe_dump_all(objects))])
+        return [(one.check, one.severity.value) for one in found]
+
+    (processor,) = [one for one in manifests() if one["kind"] == "Deployment"]
+    assert of(pod("vllm-0", {})) == [("gateway", "note")]
+    assert ("gateway", "error") in of(processor)  # which nobody asks
+    (container,) = processor["spec"]["template"]["spec"]["containers"]
+    container["args"] = ["picker", "--pool-name", "p"]
+    processor["spec"]["replicas"] = 2
+    assert of(processor) == [("gateway", "note")]
+    processor["spec"]["replicas"] = 1
+    assert of(processor) == [("gateway", "note"), ("deployed", "warning")]
 
 
 async def test_doctor_without_an_api_server_says_that_it_cannot_be_reached(tmp_path: Path) -> None:

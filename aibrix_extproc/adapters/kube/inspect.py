@@ -44,6 +44,7 @@ KINDS: Final = (
     SERVICES,
     SLICES,
     DEPLOYMENTS,
+    CONFIG_MAPS,
     Resource("HorizontalPodAutoscaler", "autoscaling", "v2", "horizontalpodautoscalers"),
 )
 OF_CONTROLLER: Final = (DEPLOYMENTS, CONFIG_MAPS)

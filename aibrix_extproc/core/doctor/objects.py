@@ -71,6 +71,8 @@ class Cluster:
     things: tuple[Thing, ...]
     live: bool
     unread: Mapping[str, str] = field(default_factory=dict)  # kind -> why it could not be read
+    # YAML in ConfigMaps, by namespace, name and key
+    files: Mapping[tuple[str, str, str], Mapping[str, Any]] = field(default_factory=dict)
 
     def all(self, kind: str) -> Iterator[Thing]:
         """Every object of a kind."""

@@ -1,56 +1,24 @@
 """Our own processes: how they are deployed, and whether their settings fit the policies."""
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
 from aibrix_extproc.core.doctor.finding import Finding, Severity
-from aibrix_extproc.core.doctor.objects import Thing, at, listed, quantity
+from aibrix_extproc.core.doctor.objects import Cluster, Thing, at, quantity
+from aibrix_extproc.core.doctor.process import ENV, Process, process_of
 from aibrix_extproc.core.doctor.setup import Setup
 from aibrix_extproc.core.fleet.placement import ATTEMPTS
 
-ENV: Final = "AIBRIX_EXTPROC_"
 DRAIN_SECONDS: Final = 30.0  # settings' defaults
 NOTICE_SECONDS: Final = 1.0
 _LOOPBACK: Final = re.compile(r"localhost|127\..*|::1")
 
 
-def container_of(deployment: Thing) -> Mapping[str, Any]:
-    """The container that runs `serve` or `picker`: the first one that has our arguments, else the first."""
-    containers = [one for one in deployment.items("spec.template.spec.containers") if isinstance(one, Mapping)]
-    for one in containers:
-        if {"serve", "picker"} & {str(word) for word in (*listed(one, "command"), *listed(one, "args"))}:
-            return one
-    return containers[0] if containers else {}
-
-
-def _by_flag(container: Mapping[str, Any], flag: str) -> list[str]:
-    """Each value that the arguments give a flag; one without a value is switched on."""
-    words = [str(word) for word in (*listed(container, "command"), *listed(container, "args"))]
-    found = []
-    for index, word in enumerate(words):
-        name, given, value = word.partition("=")
-        if name == flag:
-            following = words[index + 1] if index + 1 < len(words) else ""
-            found.append(value if given else following if following and not following.startswith("--") else "true")
-    return found
-
-
-def setting(container: Mapping[str, Any], group: str, field: str, flag: str) -> str | None:
-    """What a container's flags or environment say of a setting, lists with commas; None if they say nothing."""
-    by_flag = _by_flag(container, flag)
-    if by_flag:
-        return ",".join(by_flag)
-    for one in listed(container, "env"):
-        if at(one, "name") == f"{ENV}{group}__{field}".upper():
-            return str(at(one, "value") or "")
-    return None
-
-
 def destinations(setup: Setup) -> int:
     """How many addresses the list of the deployed processors has."""
     for deployment in setup.deployments():
-        given = quantity(setting(container_of(deployment), "routing", "destinations", "--destinations"))
+        given = quantity(process_of(setup.cluster, deployment).setting("routing", "destinations", "--destinations"))
         if given:
             return given
     return ATTEMPTS
@@ -67,15 +35,43 @@ def deployed(setup: Setup) -> Iterator[Finding]:
                 "apply the manifests' Service",
             )  # fmt: skip
     for deployment in setup.deployments():
-        yield from _replicas(setup, deployment)
-        yield from _draining(deployment)
-        yield from _host(deployment)
+        yield from of_deployment(setup.cluster, deployment)
 
 
-def _host(deployment: Thing) -> Iterator[Finding]:
-    host = setting(container_of(deployment), "server", "host", "--host")
-    field, fix = "spec.template.spec.containers[0].env", f"set {ENV}SERVER__HOST to 0.0.0.0"
+def of_deployment(cluster: Cluster, deployment: Thing) -> Iterator[Finding]:
+    """What can be said of one Deployment of ours by itself."""
+    process = process_of(cluster, deployment)
+    yield from _replicas(cluster, deployment)
+    yield from _draining(process)
+    yield from _host(process)
+    yield from _image(cluster, process)
+    for place in process.unseen:
+        yield Finding(
+            Severity.NOTE, deployment.subject, process.field,
+            f"{place} may have settings, and was not read: what is said of settings here may be wrong",
+            "let doctor see it, or compare with what `aibrix-extproc config` says there",
+        )  # fmt: skip
+
+
+def _image(cluster: Cluster, process: Process) -> Iterator[Finding]:
+    image = str(at(process.container, "image") or "")
+    running = cluster.live and quantity(process.deployment.at("status.readyReplicas"))
+    if image and "/" not in image and not running:
+        yield Finding(
+            Severity.NOTE, process.deployment.subject, f"{process.field}.image",
+            f"{image} names no registry: it is found only where it was loaded into every node, else pods stay in"
+            " ImagePullBackOff",
+            "push it to a registry of yours, and name that in the kustomization by images",
+        )  # fmt: skip
+
+
+def _host(process: Process) -> Iterator[Finding]:
+    host = process.setting("server", "host", "--host")
+    deployment, field = process.deployment, f"{process.field}.env"
+    fix = f"set {ENV}SERVER__HOST to 0.0.0.0, or to :: with IPv6"
     if host is None:
+        if process.unseen:
+            return  # which is told
         yield Finding(
             Severity.NOTE, deployment.subject, field,
             "nothing here says where it listens: on all addresses if its image is ours, else on 127.0.0.1", fix,
@@ -87,9 +83,9 @@ def _host(deployment: Thing) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _replicas(setup: Setup, deployment: Thing) -> Iterator[Finding]:
+def _replicas(cluster: Cluster, deployment: Thing) -> Iterator[Finding]:
     scalers = [
-        one for one in setup.cluster.all("HorizontalPodAutoscaler")
+        one for one in cluster.all("HorizontalPodAutoscaler")
         if one.namespace == deployment.namespace and one.at("spec.scaleTargetRef.name") == deployment.name
     ]  # fmt: skip
     wanted = deployment.at("spec.replicas")
@@ -100,19 +96,19 @@ def _replicas(setup: Setup, deployment: Thing) -> Iterator[Finding]:
             "with one processor every restart of it is a second of 503", "run two or more",
         )  # fmt: skip
     ready = quantity(deployment.at("status.readyReplicas")) or 0
-    if setup.cluster.live and ready == 0:
+    if cluster.live and ready == 0:
         yield Finding(
             Severity.ERROR, deployment.subject, "status.readyReplicas", "no processor is ready: every request is 503",
             "see its pods' logs: they say what they wait for",
         )  # fmt: skip
 
 
-def _draining(deployment: Thing) -> Iterator[Finding]:
-    container = container_of(deployment)
+def _draining(process: Process) -> Iterator[Finding]:
+    deployment = process.deployment
     try:
-        drain = float(setting(container, "server", "drain_seconds", "--drain-seconds") or DRAIN_SECONDS)
+        drain = float(process.setting("server", "drain_seconds", "--drain-seconds") or DRAIN_SECONDS)
         drain += float(
-            setting(container, "server", "drain_notice_seconds", "--server-drain-notice-seconds") or NOTICE_SECONDS
+            process.setting("server", "drain_notice_seconds", "--server-drain-notice-seconds") or NOTICE_SECONDS
         )
     except ValueError:
         return  # the process says so itself, and does not start
@@ -131,7 +127,7 @@ def metering(setup: Setup) -> Iterator[Finding]:
     """Metering and the stream filter belong together."""
     scripted = any(one.items("spec.lua") for one in setup.on_gateway("EnvoyExtensionPolicy"))
     for deployment in setup.deployments():
-        asked = setting(container_of(deployment), "metering", "enabled", "--metering")
+        asked = process_of(setup.cluster, deployment).setting("metering", "enabled", "--metering")
         metered = asked is not None and asked.lower() not in ("false", "0", "no", "")
         if metered and not scripted:
             yield Finding(
