@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
-from aibrix_extproc.core.doctor import gateway_checks, policy_checks, route_checks, workload_checks
+from aibrix_extproc.core.doctor import gateway_checks, network_checks, policy_checks, route_checks, workload_checks
 from aibrix_extproc.core.doctor.finding import Finding, Severity
 from aibrix_extproc.core.doctor.objects import Cluster, quantity
 from aibrix_extproc.core.doctor.process import process_of, runs_us
@@ -14,6 +14,7 @@ OF_A_GATEWAY: Final = ("Gateway", "HTTPRoute", "EnvoyExtensionPolicy")
 Check = Callable[[Setup], Iterator[Finding]]
 CHECKS: Final[tuple[Check, ...]] = (
     *gateway_checks.CHECKS, *route_checks.CHECKS, *policy_checks.CHECKS, *workload_checks.CHECKS,
+    *network_checks.CHECKS,
 )  # fmt: skip
 
 
