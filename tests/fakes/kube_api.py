@@ -215,18 +215,25 @@ class KubeApiDouble:
 
     def _list(self, request: web.Request, plural: str, namespace: str) -> web.Response:
         limit = int(request.query.get("limit", "0"))
-        start, version = 0, self._version
+        after, version = "", self._version
         if "continue" in request.query:
-            version, start = (int(part) for part in request.query["continue"].split("."))
+            # By the last name, not by a number: what was deleted since must not hide what follows.
+            told, _, after = request.query["continue"].partition(" ")
+            version = int(told)
             self.expire_pages -= 1
             if version < self.compacted or self.expire_pages >= 0:
                 return _status(410, "The provided continue parameter is too old")
-        found = [one for key, one in sorted(self._objects.items()) if _fits(one, key[0], plural, namespace, request)]
-        page = found[start : start + limit] if limit else found
+        found = [
+            ("/".join(key), one)
+            for key, one in sorted(self._objects.items())
+            if "/".join(key) > after and _fits(one, key[0], plural, namespace, request)
+        ]
+        found.sort(key=lambda one: one[0])
+        page = [one for _, one in (found[:limit] if limit else found)]
         self.largest_page = max(self.largest_page, len(page))
         metadata = {"resourceVersion": str(version)}
-        if limit and start + limit < len(found):
-            metadata["continue"] = f"{version}.{start + limit}"
+        if limit and limit < len(found):
+            metadata["continue"] = f"{version} {found[limit - 1][0]}"
         api_version, kind = (BUILT_IN | CUSTOM)[plural]
         # As the real one: objects in a list have no kind of their own.
         items = [{name: value for name, value in one.items() if name not in ("apiVersion", "kind")} for one in page]
