@@ -90,6 +90,7 @@ class Session:
         self._begun = False
         self._duplex: Duplex | None = None  # in that mode only
         self._closed = False
+        self._warned = False
         self._phase = Phase.REQUEST_HEAD  # of the message being handled
         self.pending: Awaitable[events.Answer | None] | None = None
         self.wait_seconds: float | None = None  # after which `expire` shall be called; the transport takes it away
@@ -99,7 +100,7 @@ class Session:
         started = self._clock()
         phase = codec.phase_of(message)
         if phase is None:
-            logger.warning("a message of an unknown kind was ignored")
+            self._warn("a message of an unknown kind was ignored")
             return []
         self._phase = phase
         if not self._begun:
@@ -151,13 +152,19 @@ class Session:
         try:
             return step(*arguments)
         except ProtocolViolation as violation:
-            logger.warning("protocol violation: %s", violation)
+            self._warn("protocol violation: %s", violation)
             if self._duplex is not None and self._duplex.holds(self._phase):
                 return self._after_bug()  # what is held must neither stay here nor go on unjudged
         except Exception:
             logger.exception("internal error while handling %s", self._phase.value)
             return self._after_bug()
         return self._go_on()
+
+    def _warn(self, what: str, *details: object) -> None:
+        """A line for the first thing that makes no sense: a peer that goes on like that must not fill the log."""
+        if not self._warned:
+            self._warned = True
+            logger.warning(what, *details)
 
     def _after_bug(self) -> list[bytes]:
         """The JSON 500 while that is possible, else the answer that lets Envoy go on."""

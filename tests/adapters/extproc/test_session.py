@@ -225,6 +225,14 @@ def test_message_of_an_unknown_kind_is_ignored(caplog: pytest.LogCaptureFixture)
     assert "unknown kind" in caplog.text
 
 
+@pytest.mark.parametrize("message", [ProcessingRequest(), request_body()], ids=["unknown kind", "out of order"])
+def test_messages_that_make_no_sense_fill_no_log(message: ProcessingRequest, caplog: pytest.LogCaptureFixture) -> None:
+    session = a_session(FakeDesk())
+    for _ in range(100):
+        session.receive(message)
+    assert len(caplog.records) == 1
+
+
 def test_close_gives_one_closing_fact_however_often_it_is_called() -> None:
     desk = FakeDesk()
     session = a_session(desk)
