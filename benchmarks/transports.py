@@ -7,6 +7,7 @@ not in it. Half of the streams end by a half-close, half by CANCEL, as Envoy's d
 
 import argparse
 import asyncio
+import contextlib
 import statistics
 import struct
 import subprocess
@@ -191,15 +192,20 @@ class Server:
     cost: dict[int, list[float]] = field(default_factory=dict)
 
 
-def start(name: str, path: str | None = None) -> Server:
-    """A server process; `path` is another source tree to take the product from."""
+def start(name: str, path: str | None, stack: contextlib.ExitStack) -> Server:
+    """A server process that ends with the stack; `path` is another source tree to take the product from."""
     environment = {"PYTHONPATH": path} if path else None
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.transports", "--serve", name],
         stdout=subprocess.PIPE, text=True, cwd=path, env=environment,
     )  # fmt: skip
+    stack.callback(process.wait)
+    stack.callback(process.terminate)
     assert process.stdout is not None
-    return Server(name if path is None else f"{name} ({Path(path).name})", process, int(process.stdout.readline()))
+    port = process.stdout.readline()
+    if not port:
+        raise SystemExit(f"the server of {path or 'this tree'} ended; what it wrote stands above")
+    return Server(name if path is None else f"{name} ({Path(path).name})", process, int(port))
 
 
 async def measure(server: Server, body_bytes: int, exchanges: int, concurrency: int, frame_bytes: int) -> float:
@@ -260,15 +266,12 @@ def main() -> None:
     if args.serve:
         uvloop.run(_serve(args.serve))
         return
-    servers = [start(name) for name in args.only] + ([start("lean", args.also)] if args.also else [])
-    try:
+    wanted = [(name, None) for name in args.only] + ([("lean", args.also)] if args.also else [])
+    with contextlib.ExitStack() as stack:
+        servers = [start(name, tree, stack) for name, tree in wanted]
         started = time.perf_counter()
         uvloop.run(compare(servers, args.rounds, args.concurrency, args.frame_bytes))
         print(f"\n{time.perf_counter() - started:.0f} s")
-    finally:
-        for server in servers:
-            server.process.terminate()
-            server.process.wait()
 
 
 if __name__ == "__main__":
