@@ -16,7 +16,7 @@ def envoys_may_pass(setup: Setup) -> Iterator[Finding]:
     for deployment in setup.deployments():
         closing = [one for one in setup.cluster.all("NetworkPolicy") if _closes(one, deployment)]
         ports = _ports(setup, deployment)
-        if closing and not any(_opens(setup.gateway, one, ports) for one in closing):
+        if ports and closing and not any(_opens(setup.gateway, one, ports) for one in closing):
             named = sorted({label for one in closing for label in _owners(one)})
             yield Finding(
                 Severity.ERROR, closing[0].subject, "spec.ingress",

@@ -39,6 +39,14 @@ def test_doctor_finds_a_network_policy_that_keeps_the_envoys_out(path: str, valu
     assert all("every request is 503" in one.notice for one in errors)
 
 
+def test_doctor_does_not_judge_network_policies_while_the_service_leads_nowhere() -> None:
+    """Which is told by Envoy Gateway: 9002 is no port of it."""
+    objects = changed("NetworkPolicy", "spec.ingress", [])
+    service = next(one for one in objects if one["metadata"]["name"] == "aibrix-extproc" and one["kind"] == "Service")
+    service["spec"]["ports"][0]["port"] = 9999
+    assert [one for one in examined(objects) if one.check == "envoys_may_pass"] == []
+
+
 def test_doctor_names_the_gateway_whose_envoys_a_network_policy_lets_in() -> None:
     (found,) = examined(changed("NetworkPolicy", FROM, envoys(name="aibrix-extproc", namespace="elsewhere")))
     assert "Gateway elsewhere/aibrix-extproc" in found.notice
