@@ -5,6 +5,7 @@ It has no limits, no deadlines, no drain, and takes only what a well-behaved Env
 """
 
 import asyncio
+import contextlib
 import struct
 from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any, Final, cast
@@ -12,6 +13,7 @@ from typing import Any, Final, cast
 import h2.config
 import h2.connection
 import h2.events
+import h2.exceptions
 from h2.settings import SettingCodes, Settings
 
 from aibrix_extproc.adapters.extproc.lean.handler import Handler, Method
@@ -82,13 +84,11 @@ class _Link(asyncio.Protocol):
                 self._on_request(event)
             elif isinstance(event, h2.events.StreamEnded):
                 assert event.stream_id is not None
-                call = self._calls.pop(event.stream_id)
-                self._write(event.stream_id, call, call.handler.half_closed())
-                self._h2.send_headers(event.stream_id, _OK, end_stream=True)
-                call.handler.closed(Cause.HALF_CLOSED)
+                self._on_end(event.stream_id)
             elif isinstance(event, h2.events.StreamReset):
                 assert event.stream_id is not None
-                self._calls.pop(event.stream_id).handler.closed(Cause.CANCELLED)
+                if (call := self._calls.pop(event.stream_id, None)) is not None:
+                    call.handler.closed(Cause.CANCELLED)
         out = self._h2.data_to_send()
         if out:
             self._transport.write(out)
@@ -98,6 +98,13 @@ class _Link(asyncio.Protocol):
         assert event.headers is not None
         path = next(value for name, value in event.headers if name == b":path")
         self._calls[event.stream_id] = _Call(self._methods[bytes(path)])
+
+    def _on_end(self, stream_id: int) -> None:
+        call = self._calls.pop(stream_id)
+        with contextlib.suppress(h2.exceptions.ProtocolError):  # a reset came in the same bytes
+            self._write(stream_id, call, call.handler.half_closed())
+            self._h2.send_headers(stream_id, _OK, end_stream=True)
+        call.handler.closed(Cause.HALF_CLOSED)
 
     def _on_data(self, event: h2.events.DataReceived) -> None:
         assert event.stream_id is not None
@@ -114,7 +121,8 @@ class _Link(asyncio.Protocol):
                 return
             message = bytes(memoryview(received)[_PREFIX.size : _PREFIX.size + size])
             del received[: _PREFIX.size + size]
-            self._write(event.stream_id, call, call.handler.message(message))
+            with contextlib.suppress(h2.exceptions.ProtocolError):
+                self._write(event.stream_id, call, call.handler.message(message))
 
     def _write(self, stream_id: int, call: _Call, messages: Iterable[bytes]) -> None:
         for message in messages:
