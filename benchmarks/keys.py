@@ -8,4 +8,5 @@ BARE_H2: Final = "bare-h2"
 BARE_LEAN: Final = "bare-lean"  # the floor of LEAN
 REFERENCE: Final = "grpcio"  # this project's transports
 LEAN: Final = "lean"
-METERED: Final = "metered"  # lean with all that `local` switches on
+METERED_REFERENCE: Final = "grpcio-metered"
+METERED: Final = "metered"  # lean with all that `local` switches on, and its reference above

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.keys import BARE, BARE_H2, BARE_LEAN, PLAIN, REFERENCE
+from benchmarks.keys import BARE, BARE_H2, BARE_LEAN, METERED_REFERENCE, PLAIN, REFERENCE
 from benchmarks.wire import SMALL_BODY_BYTES
 
 STREAM_CHUNKS: Final = 500
@@ -70,7 +70,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         ),
         Scenario(
             "held-5000", "5000 concurrent streams of 10 chunks every 3 s", 5000, 5000,
-            chunks=10, pace_ms=3000, rounds=1, not_on=(PLAIN, BARE, BARE_H2, BARE_LEAN, REFERENCE),
+            chunks=10, pace_ms=3000, rounds=1, not_on=(PLAIN, BARE, BARE_H2, BARE_LEAN, REFERENCE, METERED_REFERENCE),
         ),
     )
 }  # fmt: skip

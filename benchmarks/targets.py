@@ -12,7 +12,7 @@ import aiohttp
 from aibrix_extproc.adapters.envoyproxy.configure import command, configuration
 from aibrix_extproc.adapters.envoyproxy.endpoints import render_endpoints, write_atomically
 from aibrix_extproc.adapters.envoyproxy.spec import STREAM_FILTER, EnvoySpec, SocketAddress
-from benchmarks.keys import BARE, BARE_H2, BARE_LEAN, LEAN, METERED, PLAIN, REFERENCE
+from benchmarks.keys import BARE, BARE_H2, BARE_LEAN, LEAN, METERED, METERED_REFERENCE, PLAIN, REFERENCE
 from benchmarks.plain_envoy import without_processor
 from benchmarks.processes import LOOPBACK, Started, free_port, tree
 from benchmarks.wire import API_KEY, MODEL
@@ -65,12 +65,16 @@ TARGETS: Final[dict[str, Target]] = {
         Target(REFERENCE, "aibrix-extproc (grpcio)", _ours("--transport", "grpcio"), ours=True),
         Target(LEAN, "aibrix-extproc (lean)", _ours("--transport", "lean"), ours=True),
         Target(
+            METERED_REFERENCE, "aibrix-extproc (grpcio, metered)", _ours("--transport", "grpcio", "--metering"),
+            ours=True, spec_options=METERED_SPEC,
+        ),
+        Target(
             METERED, "aibrix-extproc (lean, metered)", _ours("--transport", "lean", "--metering"),
             ours=True, spec_options=METERED_SPEC,
         ),
     )
 }  # fmt: skip
-DEFAULT_TARGETS: Final = (PLAIN, BARE, BARE_H2, BARE_LEAN, REFERENCE, LEAN, METERED)
+DEFAULT_TARGETS: Final = (PLAIN, BARE, BARE_H2, BARE_LEAN, REFERENCE, METERED_REFERENCE, LEAN, METERED)
 
 
 class Running:
