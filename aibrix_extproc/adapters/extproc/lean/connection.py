@@ -54,6 +54,11 @@ class Connection:
         """Streams that are open."""
         return len(self._streams)
 
+    @property
+    def unsent(self) -> int:
+        """Bytes of answers that wait for room in the peer's windows."""
+        return self._outbox.unsent
+
     def open_streams(self) -> tuple[Stream, ...]:
         """All of them, as they are now."""
         return tuple(self._streams.values())

@@ -21,6 +21,7 @@ class Limits:
     # Of messages that are not complete, or that wait for the one before them; all connections of a server together.
     held_bytes: int = 512 * MIB
     unsent_bytes: int = 128 * MIB  # answers that a peer does not take
+    unsent_bytes_together: int = 512 * MIB  # and all peers of a server
     frames_per_turn: int = 256  # then other connections have their turn
     # Frames that cost work and carry nothing: a burst, a rate, and some for each frame that does carry something, since
     # busy peers of some kinds send a PING and two WINDOW_UPDATEs for each answer. They may come much later: grpcio
@@ -42,12 +43,13 @@ class Limits:
 
 
 class Account:
-    """What the calls of a server hold together, in bytes."""
+    """What the connections of a server hold together, in bytes."""
 
-    __slots__ = ("held",)
+    __slots__ = ("held", "unsent")
 
     def __init__(self) -> None:
-        self.held = 0
+        self.held = 0  # messages that are incomplete or wait
+        self.unsent = 0  # answers that wait for peers, as last counted
 
 
 class Budget:

@@ -1,14 +1,12 @@
 """One TCP connection: bytes from the loop to the calls and back, in turns, with an orderly goodbye."""
 
 import asyncio
-import logging
 import socket
 from typing import Final, Protocol, cast
 
 from aibrix_extproc.adapters.extproc.lean.calls import Calls
+from aibrix_extproc.adapters.extproc.lean.limits import Account
 from aibrix_extproc.adapters.extproc.lean.status import Status
-
-logger = logging.getLogger(__name__)
 
 WRITE_HIGH_WATER_BYTES: Final = 4 * 1024 * 1024
 # A peer that vanished without a word is noticed by the kernel: half a minute when it owes nothing, and the same when it
@@ -36,6 +34,7 @@ class Host(Protocol):
     """The server, as its links see it."""
 
     loop: asyncio.AbstractEventLoop
+    account: Account
     draining: bool
 
     @property
@@ -51,6 +50,12 @@ class Host(Protocol):
 
     def changed(self) -> None:
         """Something was written."""
+
+    def more_waits(self) -> None:
+        """More waits for a peer to take it than before."""
+
+    def closed(self, reason: str) -> None:
+        """A connection is closed for a fault of its peer."""
 
     def forget(self, link: "Link") -> None:
         """The connection is gone."""
@@ -68,6 +73,7 @@ class Link(asyncio.Protocol):
         self._turn_waits = False
         self._flush_waits = False
         self._parting = False
+        self.unsent = 0  # bytes of answers that wait for the peer, as the account has it
 
     # ---- asyncio.Protocol
 
@@ -78,7 +84,7 @@ class Link(asyncio.Protocol):
             self._transport.abort()
             return
         if not _speaks_h2(self._transport):
-            logger.warning("connection closed: TLS without the protocol h2")
+            self._host.closed("TLS without the protocol h2")
             self._transport.abort()
             return
         _keep_alive(self._transport)
@@ -141,6 +147,7 @@ class Link(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._transport = None
+        self._settle()
         if self._timer is not None:
             self._timer.cancel()
         if self._calls is not None:
@@ -165,12 +172,35 @@ class Link(asyncio.Protocol):
         out = calls.connection.take()
         if out:
             transport.write(out)
+        if self.count() > 0:
+            self._host.more_waits()
         self._host.changed()
         if calls.connection.closing:
-            logger.warning("connection closed: %s", calls.connection.fault)
+            self._host.closed(calls.connection.fault or "")
             self._part(transport, calls)
 
+    def count(self) -> int:
+        """Tell the account what waits for the peer by now, by its windows or its socket; how much more it is."""
+        if self._transport is None or self._calls is None or self._parting:
+            return 0
+        unsent = self._calls.connection.unsent + self._transport.get_write_buffer_size()
+        more = unsent - self.unsent
+        self.unsent = unsent
+        self._host.account.unsent += more
+        return more
+
+    def _settle(self) -> None:
+        self._host.account.unsent -= self.unsent
+        self.unsent = 0
+
     # ---- ends
+
+    def give_up(self) -> None:
+        """Close on a peer that does not take its answers: a last word would only wait behind them."""
+        self._host.closed("answers are not taken")
+        self._parting = True
+        self._settle()
+        self.abort()
 
     def _part(self, transport: asyncio.Transport, calls: Calls) -> None:
         """Say no more, but let the peer read why: closing a socket with unread input would take our last words back."""
@@ -196,14 +226,13 @@ class Link(asyncio.Protocol):
             self._calls.look()
             self.flush()
         elif self._seen_blocked:
-            logger.warning("connection closed: answers are not taken")
-            self.abort()
+            self.give_up()
         else:
             self._seen_blocked = True
 
     def _on_silence(self) -> None:
         if self._calls is not None and not self._calls.connection.greeted:
-            logger.warning("connection closed: no greeting")
+            self._host.closed("no greeting")
             self._calls.connection.refuse_new()
             self.flush()
             if self._transport is not None:

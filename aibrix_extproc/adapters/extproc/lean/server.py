@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import math
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from aibrix_extproc.adapters.extproc.lean.calls import Calls
 from aibrix_extproc.adapters.extproc.lean.handler import Method
 from aibrix_extproc.adapters.extproc.lean.limits import Account, Limits
 from aibrix_extproc.adapters.extproc.lean.link import Link
+from aibrix_extproc.adapters.extproc.lean.seldom import Seldom
 from aibrix_extproc.adapters.extproc.lean.status import Status
 from aibrix_extproc.adapters.extproc.service import MAX_CONNECTIONS
 from aibrix_extproc.adapters.extproc.sockets import EVERYWHERE, listening_socket
@@ -20,7 +20,7 @@ from aibrix_extproc.adapters.extproc.sockets import EVERYWHERE, listening_socket
 logger = logging.getLogger(__name__)
 
 BACKLOG: Final = 1024
-SAY_AGAIN_SECONDS: Final = 60.0
+CLOSED_LINES: Final = 20  # a minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,9 @@ class LeanServer:
         self._limits = limits or Limits()
         self._max_message_bytes = max_message_bytes
         self._max_connections = max_connections
-        self._said_full_at = -math.inf
-        self._account = Account()
+        self._say_full = Seldom(logger, self.loop.time, 1)
+        self._say_closed = Seldom(logger, self.loop.time, CLOSED_LINES)
+        self.account = Account()
         self._links: set[Link] = set()
         self._server: asyncio.Server | None = None
         self._looking: asyncio.TimerHandle | None = None
@@ -73,7 +74,7 @@ class LeanServer:
     @property
     def held(self) -> int:
         """Bytes of messages that are not complete or that wait."""
-        return self._account.held
+        return self.account.held
 
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Listen; returns the port. With TLS the context must offer `h2` by ALPN."""
@@ -103,7 +104,7 @@ class LeanServer:
         return Calls(
             *(self._methods, self.loop, link.flush_soon, self._limits),
             max_message_bytes=self._max_message_bytes,
-            account=self._account,
+            account=self.account,
         )
 
     @property
@@ -111,10 +112,22 @@ class LeanServer:
         """Whether there is no room for one more."""
         if len(self._links) < self._max_connections:
             return False
-        if self.loop.time() - self._said_full_at >= SAY_AGAIN_SECONDS:
-            self._said_full_at = self.loop.time()
-            logger.warning("too many connections, new ones are closed", extra={"limit": self._max_connections})
+        self._say_full.warn("too many connections, new ones are closed", limit=self._max_connections)
         return True
+
+    def more_waits(self) -> None:
+        """Hold the server to its bound on answers that are not taken: the connection that most waits for has to go."""
+        most = self._limits.unsent_bytes_together
+        if self.account.unsent <= most:
+            return
+        for link in self._links:  # what was taken since is not told
+            link.count()
+        while self.account.unsent > most:
+            max(self._links, key=lambda link: link.unsent).give_up()
+
+    def closed(self, reason: str) -> None:
+        """A connection is closed for a fault of its peer."""
+        self._say_closed.warn(f"connection closed: {reason}")
 
     def changed(self) -> None:
         """Something may be over."""

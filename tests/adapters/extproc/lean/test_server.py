@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from aibrix_extproc.adapters.extproc.lean.limits import MIB, Limits
+from aibrix_extproc.adapters.extproc.lean.server import CLOSED_LINES
 from aibrix_extproc.core.exchange.events import Cause
 from tests.adapters.extproc.lean import wire
 from tests.adapters.extproc.lean.rig import QUICK, connected, on_both_loops, serving, until
@@ -196,6 +197,54 @@ async def test_unfinished_messages_of_all_connections_together_are_bounded() -> 
         first.say(wire.data(1, bytes(300_000), end=True))
         await until(lambda: served.log.messages == [bytes(900_000)])
         assert served.server.held == 0
+
+
+@on_both_loops
+async def test_answers_that_peers_of_all_connections_do_not_take_are_bounded_at_the_cost_of_the_worst() -> None:
+    limits = Limits(unsent_bytes_together=1 * MIB, stream_window=MIB)
+    async with contextlib.AsyncExitStack() as stack:
+        served = await stack.enter_async_context(serving(limits))
+        peers = [await stack.enter_async_context(connected(served.port)) for _ in range(3)]
+        for count, (peer, size) in enumerate(zip(peers, (700_000, 300_000, 200_000), strict=True), start=1):
+            peer.say(wire.settings({4: 0}), wire.request(1), wire.data(1, wire.message(bytes(size))))
+            await until(lambda: len(served.log.messages) == count)  # noqa: B023 (it is awaited here)
+        await peers[0].hear_all()
+        assert served.log.causes == [Cause.CANCELLED]
+        assert served.server.connections == 2
+        assert 500_000 < served.server.account.unsent < 510_000
+        for peer in peers[1:]:
+            peer.say(wire.window_update(0, MIB), wire.window_update(1, MIB), wire.data(1, end=True))
+            await peer.hear(lambda: peer.heard.ended(1))  # noqa: B023
+        assert [sum(map(len, peer.heard.answer(1).messages)) for peer in peers[1:]] == [300_000, 200_000]
+        await until(lambda: served.server.account.unsent < 1_000)
+
+
+@on_both_loops
+async def test_answers_that_lie_in_buffers_of_sockets_count_as_not_taken() -> None:
+    limits = Limits(unsent_bytes_together=2 * MIB)
+    async with serving(limits) as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1)  # reads nothing after that
+        writer.write(wire.GREETING + wire.settings({4: 2**31 - 1}) + wire.window_update(0, 2**30))
+        for stream in range(1, 101, 2):
+            writer.write(wire.request(stream) + wire.data(stream, wire.message(bytes(900_000))))
+        await until(lambda: served.log.causes)
+        await until(lambda: served.server.connections == 0)
+        assert served.server.account.unsent == 0
+        writer.transport.abort()
+        del reader
+
+
+@on_both_loops
+async def test_peer_that_comes_back_with_nonsense_again_and_again_fills_no_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with serving() as served:
+        for _ in range(2 * CLOSED_LINES):
+            async with connected(served.port, greet=False) as peer:
+                peer.say(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+                await peer.hear_all()
+    assert len(caplog.records) == CLOSED_LINES
+    assert {one.message for one in caplog.records} == {"connection closed: this is HTTP/1 on a port for gRPC"}
 
 
 # ---- the orderly end
