@@ -11,7 +11,8 @@ from aibrix_extproc.adapters.extproc.lean.status import Status
 WRITE_HIGH_WATER_BYTES: Final = 4 * 1024 * 1024
 # A peer that vanished without a word is noticed by the kernel: half a minute when it owes nothing, and the same when it
 # does not acknowledge or take what we sent. A PING of ours would add frames and timers, and tell no more.
-_KEEPALIVE: Final = (
+_OPTIONS: Final = (
+    (socket.IPPROTO_TCP, "TCP_NODELAY", 1),
     (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
     (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 15),
     (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 5),
@@ -36,10 +37,6 @@ class Host(Protocol):
     loop: asyncio.AbstractEventLoop
     account: Account
     draining: bool
-
-    @property
-    def full(self) -> bool:
-        """Whether there is no room for one more."""
 
     @property
     def patience(self) -> _Patience:
@@ -80,14 +77,11 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A peer has connected."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by class
-        if self._host.full:  # without SETTINGS, or clients would call it a success and come back at once
-            self._transport.abort()
-            return
         if not _speaks_h2(self._transport):
             self._host.closed("TLS without the protocol h2")
             self._transport.abort()
             return
-        _keep_alive(self._transport)
+        _set_options(self._transport)
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
         self._calls = self._host.accept(self)
         self._timer = self._host.loop.call_later(self._host.patience.greeting_seconds, self._on_silence)
@@ -274,9 +268,9 @@ def _speaks_h2(transport: asyncio.Transport) -> bool:
     return tls is None or tls.selected_alpn_protocol() == "h2"
 
 
-def _keep_alive(transport: asyncio.Transport) -> None:
+def _set_options(transport: asyncio.Transport) -> None:
     sock = transport.get_extra_info("socket")
-    for level, name, value in _KEEPALIVE:
+    for level, name, value in _OPTIONS:
         option = getattr(socket, name, None)  # not every system has each of them
         if option is not None:
             sock.setsockopt(level, option, value)

@@ -6,16 +6,17 @@ import logging
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from aibrix_extproc.adapters.extproc.lean.calls import Calls
+from aibrix_extproc.adapters.extproc.lean.door import Door
 from aibrix_extproc.adapters.extproc.lean.handler import Method
 from aibrix_extproc.adapters.extproc.lean.limits import Account, Limits
 from aibrix_extproc.adapters.extproc.lean.link import Link
 from aibrix_extproc.adapters.extproc.lean.seldom import Seldom
 from aibrix_extproc.adapters.extproc.lean.status import Status
 from aibrix_extproc.adapters.extproc.service import MAX_CONNECTIONS
-from aibrix_extproc.adapters.extproc.sockets import EVERYWHERE, listening_socket
+from aibrix_extproc.adapters.extproc.sockets import listening_sockets
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class LeanServer:
         self._say_closed = Seldom(logger, self.loop.time, CLOSED_LINES)
         self.account = Account()
         self._links: set[Link] = set()
-        self._server: asyncio.Server | None = None
+        self._door: Door | None = None
         self._looking: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()  # while draining: a connection wrote something or is gone
         self.draining = False
@@ -72,23 +73,22 @@ class LeanServer:
         return len(self._links)
 
     @property
+    def arriving(self) -> int:
+        """Connections whose TLS handshake is not done."""
+        return len(self._door.arriving) if self._door is not None else 0
+
+    @property
     def held(self) -> int:
         """Bytes of messages that are not complete or that wait."""
         return self.account.held
 
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
-        """Listen; returns the port. With TLS the context must offer `h2` by ALPN."""
-        wait = self.patience
-        where: dict[str, Any] = {"host": host, "port": port}
-        if host == EVERYWHERE:
-            where = {"sock": listening_socket(host, port, BACKLOG)}
-        self._server = await self.loop.create_server(
-            lambda: Link(self), **where, ssl=tls, backlog=BACKLOG,
-            ssl_handshake_timeout=None if tls is None else wait.greeting_seconds,
-            ssl_shutdown_timeout=None if tls is None else wait.goodbye_seconds,
-        )  # fmt: skip
-        self._looking = self.loop.call_later(wait.progress_seconds, self._look)
-        return int(self._server.sockets[0].getsockname()[1])
+        """Listen; returns the port. With TLS the context must offer `h2` by ALPN. Raises OSError."""
+        listeners = listening_sockets(host, port, BACKLOG)
+        self._door = Door(lambda: Link(self), self._full, self.patience, tls)
+        self._door.open(listeners)
+        self._looking = self.loop.call_later(self.patience.progress_seconds, self._look)
+        return int(listeners[0].getsockname()[1])
 
     def _look(self) -> None:
         """Find what does not get on: one timer for all connections."""
@@ -100,6 +100,8 @@ class LeanServer:
 
     def accept(self, link: Link) -> Calls:
         """The calls of a new connection."""
+        if self._door is not None:
+            self._door.arriving.discard(link)
         self._links.add(link)
         return Calls(
             *(self._methods, self.loop, link.flush_soon, self._limits),
@@ -107,10 +109,8 @@ class LeanServer:
             account=self.account,
         )
 
-    @property
-    def full(self) -> bool:
-        """Whether there is no room for one more."""
-        if len(self._links) < self._max_connections:
+    def _full(self) -> bool:
+        if self.connections + self.arriving < self._max_connections:
             return False
         self._say_full.warn("too many connections, new ones are closed", limit=self._max_connections)
         return True
@@ -144,8 +144,8 @@ class LeanServer:
     async def drain(self, seconds: float) -> None:
         """Take no new calls, let running ones finish within the time, close."""
         self.draining = True
-        if self._server is not None:
-            self._server.close()
+        if self._door is not None:
+            self._door.close()
         for link in tuple(self._links):
             link.announce_end()
         await asyncio.sleep(min(self.patience.notice_seconds, seconds))
@@ -163,6 +163,8 @@ class LeanServer:
             logger.warning("connections did not close in time", extra={"connections": len(self._links)})
             for link in tuple(self._links):
                 link.abort()
+        if self._door is not None:
+            self._door.abandon()
         if self._looking is not None:
             self._looking.cancel()
 

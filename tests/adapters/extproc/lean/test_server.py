@@ -3,11 +3,8 @@
 import asyncio
 import contextlib
 import functools
-import shutil
 import socket
 import ssl
-import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -53,23 +50,6 @@ async def test_greeted_connection_may_be_silent() -> None:
         peer.say(wire.request(1), wire.data(1, HELLO, end=True))
         await peer.hear(lambda: peer.heard.ended(1))
         assert peer.heard.answer(1).messages == (b"hello",)
-
-
-@on_both_loops
-async def test_connections_over_the_bound_are_closed_unheard_and_that_is_logged_once(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    async with serving(max_connections=1) as served, connected(served.port) as first:
-        await until(lambda: served.server.connections == 1)
-        for _ in range(3):
-            async with connected(served.port, greet=False) as peer:
-                await peer.hear_all()
-                assert peer.raw == b""
-        assert [one.message for one in caplog.records] == ["too many connections, new ones are closed"]
-        first.say(wire.request(1), wire.data(1, HELLO, end=True))
-        await first.hear(lambda: first.heard.ended(1))
-        assert first.heard.answer(1).messages == (b"hello",)
-    await until(lambda: served.server.connections == 0)
 
 
 @on_both_loops
@@ -359,91 +339,3 @@ async def test_drain_without_connections_is_quick() -> None:
     async with serving() as served:
         async with asyncio.timeout(1):
             await served.server.drain(30.0)
-
-
-# ---- TLS
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("needs the openssl command to make a certificate: install the package openssl")
-    folder = tmp_path_factory.mktemp("tls")
-    key, crt = folder / "key.pem", folder / "crt.pem"
-    subprocess.run(
-        (
-            *(openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
-            *("-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"),
-            *("-keyout", key, "-out", crt),
-        ),
-        check=True,
-        capture_output=True,
-    )
-    return key, crt
-
-
-def server_side(certificate: tuple[Path, Path]) -> ssl.SSLContext:
-    key, crt = certificate
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(crt, key)
-    context.set_alpn_protocols(["h2"])
-    return context
-
-
-def client_side(certificate: tuple[Path, Path], *protocols: str) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=certificate[1])
-    context.check_hostname = False
-    if protocols:
-        context.set_alpn_protocols(list(protocols))
-    return context
-
-
-@on_both_loops
-async def test_tls_with_h2_is_served_and_ends_in_order(certificate: tuple[Path, Path]) -> None:
-    client = client_side(certificate, "h2", "http/1.1")
-    async with serving(tls=server_side(certificate)) as served, connected(served.port, client) as peer:
-        peer.say(wire.request(1), wire.data(1, wire.message(bytes(300_000)), end=True)[:20])
-        peer.say(wire.data(1, wire.message(bytes(300_000)), end=True)[20:])
-        peer.say(wire.window_update(1, 10**6), wire.window_update(0, 10**6))
-        await peer.hear(lambda: peer.heard.ended(1))
-        assert peer.heard.answer(1).messages == (bytes(300_000),)
-        peer.say(wire.raw(0, 0, 0))
-        await peer.hear_all()
-        assert peer.heard.goodbye() == wire.PROTOCOL_ERROR
-
-
-@on_both_loops
-@pytest.mark.parametrize("protocols", [(), ("http/1.1",)])
-async def test_tls_without_h2_is_not_served(certificate: tuple[Path, Path], protocols: tuple[str, ...]) -> None:
-    client = client_side(certificate, *protocols)
-    async with serving(tls=server_side(certificate)) as served, connected(served.port, client) as peer:
-        await peer.hear_all()
-        assert peer.raw == b""
-        assert served.server.connections == 0
-
-
-@on_both_loops
-@pytest.mark.parametrize("said", [b"", b"\x16\x03\x01"], ids=["nothing", "the beginning of a handshake"])
-async def test_peer_that_does_not_finish_its_handshake_is_gone_after_the_patience(
-    certificate: tuple[Path, Path], said: bytes
-) -> None:
-    async with serving(tls=server_side(certificate)) as served:
-        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
-        writer.write(said)
-        async with asyncio.timeout(10 * QUICK.greeting_seconds):
-            with contextlib.suppress(ConnectionError):
-                assert await reader.read() == b""
-        writer.close()
-
-
-@on_both_loops
-async def test_plaintext_on_the_tls_port_is_not_served(certificate: tuple[Path, Path]) -> None:
-    async with serving(tls=server_side(certificate)) as served:
-        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
-        writer.write(wire.GREETING + wire.request(1))
-        async with asyncio.timeout(5):
-            while await reader.read(1000):
-                pass
-        writer.close()
-        assert served.log.opened == 0

@@ -1,0 +1,99 @@
+"""The listening sockets of a server: connections come in one by one, each after a look at how many there are.
+
+asyncio's own servers tell of a connection after its TLS handshake. Until then it takes a quarter of a megabyte, for as
+long as the peer cares to dawdle, and nothing bounds how many there are.
+"""
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+from aibrix_extproc.adapters.extproc.lean.seldom import Seldom
+
+logger = logging.getLogger(__name__)
+
+PAUSE_SECONDS: Final = 1.0  # when the system has no room for one more connection
+
+
+class _Patience(Protocol):
+    @property
+    def greeting_seconds(self) -> float:
+        """For a TLS handshake."""
+
+    @property
+    def goodbye_seconds(self) -> float:
+        """For the end of TLS."""
+
+
+class Door:
+    """Lets connections in, each as a guest of its own, while `full` is false."""
+
+    def __init__(
+        self,
+        new_guest: Callable[[], asyncio.Protocol],
+        full: Callable[[], bool],
+        patience: _Patience,
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._new_guest = new_guest
+        self._full = full
+        self._tls: dict[str, Any] = {}
+        if tls is not None:
+            self._tls = {
+                "ssl": tls,
+                "ssl_handshake_timeout": patience.greeting_seconds,
+                "ssl_shutdown_timeout": patience.goodbye_seconds,
+            }
+        self._seldom = Seldom(logger, self._loop.time, 1)
+        self._listening: list[asyncio.Task[None]] = []
+        self._admissions: set[asyncio.Task[None]] = set()
+        self.arriving: set[asyncio.Protocol] = set()  # not made yet; who takes them in leaves them out
+
+    def open(self, listeners: Sequence[socket.socket]) -> None:
+        """Take connections from now on."""
+        for listener in listeners:
+            listener.setblocking(False)
+            task = self._loop.create_task(self._accept(listener))
+            task.add_done_callback(lambda _, listener=listener: listener.close())  # type: ignore[misc]
+            self._listening.append(task)
+
+    def close(self) -> None:
+        """Take no more; those that arrive may come in."""
+        for task in self._listening:
+            task.cancel()
+
+    def abandon(self) -> None:
+        """Turn those away that still arrive."""
+        for task in tuple(self._admissions):
+            task.cancel()
+
+    async def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                peer, _ = await self._loop.sock_accept(listener)
+            except ConnectionError:  # it was gone before its turn
+                continue
+            except OSError as error:  # no descriptors, or no memory
+                self._seldom.warn("connections cannot be taken", reason=str(error))
+                await asyncio.sleep(PAUSE_SECONDS)
+                continue
+            if self._full():  # without SETTINGS, or clients would call it a success and come back at once
+                peer.close()
+                continue
+            guest = self._new_guest()
+            self.arriving.add(guest)
+            task = self._loop.create_task(self._admit(guest, peer))
+            self._admissions.add(task)
+            task.add_done_callback(self._admissions.discard)
+
+    async def _admit(self, guest: asyncio.Protocol, peer: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(lambda: guest, peer, **self._tls)
+        except OSError:  # no TLS, or not in time
+            peer.close()
+        finally:
+            self.arriving.discard(guest)
