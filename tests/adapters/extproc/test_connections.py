@@ -40,6 +40,18 @@ async def test_connection_over_the_bound_is_refused_and_room_comes_back(transpor
                         break
 
 
+@each_transport
+async def test_http1_on_the_port_is_hung_up_on_and_others_are_served(transport: Transport) -> None:
+    async with running(transport) as it, plain(it.port) as channel:
+        reader, writer = await asyncio.open_connection("127.0.0.1", it.port)
+        writer.write(b"GET /healthz HTTP/1.1\r\nhost: ext-proc\r\n\r\n")
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            with contextlib.suppress(ConnectionError):
+                assert not (await reader.read()).startswith(b"HTTP/1")
+        writer.close()
+        assert await check(channel) == SERVING
+
+
 @pytest.mark.slow
 async def test_peer_of_grpcio_that_answers_no_ping_is_given_up() -> None:
     """What the kernel does for the lean transport; here grpc has to ask."""

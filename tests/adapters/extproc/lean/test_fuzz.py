@@ -3,10 +3,11 @@
 The normal run takes a few thousand frames; a million are in a test marked slow.
 """
 
+import asyncio
 import random
 import tracemalloc
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import hpack
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from aibrix_extproc.adapters.extproc.lean.limits import MIB, Limits
 from tests.adapters.extproc.lean import wire
-from tests.adapters.extproc.lean.rig import Talk
+from tests.adapters.extproc.lean.rig import Talk, connected, on_both_loops, serving, until
 
 SMALL: Final = Limits(
     concurrent_streams=20,
@@ -98,11 +99,16 @@ MUTATIONS: Final[tuple[Callable[[random.Random, list[bytes]], None], ...]] = (
 )  # fmt: skip
 
 
-def _play(dice: random.Random) -> int:
-    """One mutated conversation; how many frames it had."""
+def _mutated(dice: random.Random) -> list[bytes]:
     frames = _recorded(dice)
     for _ in range(dice.choice((1, 1, 2, 5))):
         dice.choice(MUTATIONS)(dice, frames)
+    return frames
+
+
+def _play(dice: random.Random) -> int:
+    """One mutated conversation; how many frames it had."""
+    frames = _mutated(dice)
     stream = wire.PREFACE + b"".join(frames)
     if dice.random() < 0.05:
         stream = stream[dice.randrange(30) :]
@@ -139,6 +145,41 @@ async def test_thousands_of_mutated_frames_do_no_harm() -> None:
     frames = 0
     while frames < 6_000:
         frames += _play(dice)
+
+
+async def _play_over_a_socket(dice: random.Random, port: int) -> None:
+    """One mutated conversation in two pieces, and one of the ways in which peers part."""
+    stream = wire.PREFACE + b"".join(_mutated(dice))
+    border = dice.randrange(len(stream))
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(stream[:border])
+    await asyncio.sleep(0)
+    writer.write(stream[border:])
+    match dice.randrange(4):
+        case 0:
+            writer.transport.abort()
+        case 1 if not writer.transport.is_closing():
+            writer.write_eof()
+        case 2:
+            await reader.read(1_000)
+    writer.close()
+
+
+@pytest.mark.slow
+@on_both_loops
+async def test_mutated_conversations_over_sockets_raise_nothing_and_leave_nothing_behind() -> None:
+    dice, raised = random.Random(20261124), list[dict[str, Any]]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: raised.append(context))
+    async with serving(SMALL) as served, connected(served.port) as good:
+        for _ in range(300):
+            await _play_over_a_socket(dice, served.port)
+        good.say(wire.request(1), wire.data(1, wire.message(b"hello"), end=True))
+        await good.hear(lambda: good.heard.ended(1))
+        assert good.heard.answer(1).messages == (b"hello",)
+        await until(lambda: served.server.connections == 1)
+        assert raised == []
+        assert (served.server.held, served.server.account.unsent) == (0, 0)
+        assert served.log.opened == len(served.log.causes) > 300
 
 
 @pytest.mark.slow
