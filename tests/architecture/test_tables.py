@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import string
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from aibrix_extproc.cli.main import COMMANDS
 from aibrix_extproc.core.openai import errors
 from aibrix_extproc.core.openai.errors import ERRORS
 from aibrix_extproc.core.routing.registry import STRATEGIES
-from tests.architecture.sources import CORE, PACKAGE, called, python_files, shown, tree
+from tests.architecture.sources import CORE, PACKAGE, ROOT, called, python_files, shown, tree
 
 
 def words_of(*paths: Path) -> set[str]:
@@ -33,6 +34,14 @@ def test_every_strategy_file_is_in_the_registry() -> None:
     }
     assert modules == set(STRATEGIES)
     assert len(files) == len(STRATEGIES)
+
+
+def test_every_file_of_the_lean_transport_is_in_the_table_of_the_architecture() -> None:
+    _, _, section = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").partition("## The lean transport\n")
+    rows = [line for line in section.partition("\n## ")[0].splitlines() if line.startswith("| `")]
+    told = re.findall(r"`(\w+\.py)`", "".join(row.split("|")[1] for row in rows))
+    files = [path.name for path in python_files(PACKAGE / "adapters" / "extproc" / "lean")]
+    assert sorted(told) == sorted(name for name in files if name != "__init__.py")
 
 
 def test_every_error_is_used() -> None:
