@@ -8,13 +8,13 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 import aibrix_extproc
 from aibrix_extproc.adapters.envoyproxy.find import EnvoyNotFoundError, find_envoy
-from benchmarks import inside, report
+from benchmarks import framing, inside, report, whereabouts
 from benchmarks.keys import BARE, PLAIN
 from benchmarks.processes import raise_open_files
 from benchmarks.results import Results, Sample, envoy_us, ext_proc_us, verdicts
@@ -41,14 +41,22 @@ def main() -> int:
     titles = {target.key: target.title for target in plan.targets}
     ours = {key: title for key, title in titles.items() if TARGETS[key].ours}
     kinds = {} if args.no_steps else {"1 KB chat": SMALL_BODY_BYTES, "220 KB prompt": PROMPT_BYTES}
-    steps = {title: inside.measure(size) for title, size in kinds.items()}
-    profiles = {title: inside.profile_by_module(size) for title, size in kinds.items()}
+    where = whereabouts.section(results, _inside(kinds)) if kinds else ()
     about = _circumstances(plan, (load_before, os.getloadavg()[0]))
-    text = report.page(results, plan.scenarios, titles, ours, steps, profiles, about)
+    text = report.page(results, plan.scenarios, titles, ours, where, about)
     print(text)
     _write(args, text, samples)
     unmet = [one.title for key in ours for one in verdicts(results, key) if one.met is False]
     return 3 if unmet and args.strict else 0
+
+
+def _inside(kinds: Mapping[str, int]) -> whereabouts.Inside:
+    return whereabouts.Inside(
+        steps={title: inside.measure(size) for title, size in kinds.items()},
+        exchange={title: inside.profile_by_module(size) for title, size in kinds.items()},
+        framing_us={title: framing.measure(size) for title, size in kinds.items()},
+        framing={title: framing.profile_by_module(size) for title, size in kinds.items()},
+    )
 
 
 def _arguments() -> argparse.Namespace:

@@ -52,7 +52,7 @@ def constant_answers(destination: str) -> Answers:
     return head.SerializeToString(), body.SerializeToString(), response_head.SerializeToString()
 
 
-class _ConstantCall:
+class ConstantCall:
     """One exchange of constant bytes."""
 
     __slots__ = ("_answers", "_parse")
@@ -79,7 +79,7 @@ async def _serve_frames(transport: str, port: int, answers: Answers, parse: bool
     keep_freed_memory()  # as `serve` does
     health = Health()
     health.set_ready(True)
-    methods: dict[bytes, Method] = {PROCESS_PATH: lambda _: _ConstantCall(answers, parse)}
+    methods: dict[bytes, Method] = {PROCESS_PATH: lambda _: ConstantCall(answers, parse)}
     methods |= health_methods(health, set())
     if transport == "h2":
         await H2Server(methods).start(LOOPBACK, port)

@@ -11,7 +11,7 @@ import itertools
 import pstats
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from pydantic import SecretStr
@@ -30,7 +30,7 @@ from aibrix_extproc.core.exchange.outputs import Ask, Continue, Fact, Output, Ph
 from aibrix_extproc.core.fleet.model import Endpoint, Health, ServedModel
 from aibrix_extproc.core.fleet.reduce import Listed
 from aibrix_extproc.settings import AccessSettings, FleetSettings, Settings
-from benchmarks.report import Step
+from benchmarks.whereabouts import Profile, Step
 from benchmarks.wire import API_KEY, CHAT_PATH, MODEL, SDK_HEADERS, chat_body
 
 _ENGINES: Final = tuple(f"127.0.0.1:{port}" for port in range(9101, 9105))
@@ -187,7 +187,7 @@ def _gateway() -> Gateway:
     return gateway
 
 
-def _best(run: Callable[[], object]) -> float:
+def best(run: Callable[[], object]) -> float:
     """Microseconds of one call, the best of many short series: what disturbs only ever adds."""
     series = []
     for _ in range(SERIES):
@@ -208,13 +208,13 @@ async def _measure(body_bytes: int) -> tuple[Step, ...]:
     raw = envoy_messages(body_bytes, _ENGINES[0])
     parsed = [ProcessingRequest.FromString(message) for message in raw]
     replies = bench.timed(_Watch())
-    whole = _best(bench.shipped)
+    whole = best(bench.shipped)
     steps = [
-        Step("parse protobuf", _best(lambda: [ProcessingRequest.FromString(one) for one in raw])),
-        Step("messages to events", _best(lambda: _decode(parsed))),
+        Step("parse protobuf", best(lambda: [ProcessingRequest.FromString(one) for one in raw])),
+        Step("messages to events", best(lambda: _decode(parsed))),
         *_parts(bench),
-        Step("replies to bytes", _best(lambda: [codec.encode(one) for one in replies])),
-        Step("new session", _best(bench.gateway._new_session)),
+        Step("replies to bytes", best(lambda: [codec.encode(one) for one in replies])),
+        Step("new session", best(bench.gateway._new_session)),
     ]
     rest = whole - sum(step.us for step in steps)
     return (*steps, Step("session and the rest (the difference)", rest), Step("whole exchange", whole))
@@ -238,9 +238,14 @@ def _decode(parsed: Sequence[ProcessingRequest]) -> None:
         codec.decode(message, phase, 0.0, str)
 
 
-def profile_by_module(body_bytes: int) -> Mapping[str, float]:
+def profile_by_module(body_bytes: int) -> Profile:
+    """Of an exchange."""
+    return shares(asyncio.run(_profiled(body_bytes)))
+
+
+def shares(profile: cProfile.Profile) -> Profile:
     """Own time by module as a share of all, the largest first; what is written in C counts where it is called."""
-    stats = pstats.Stats(asyncio.run(_profiled(body_bytes)))
+    stats = pstats.Stats(profile)
     own: Counter[str] = Counter()
     for (file, _, _), (_, _, seconds, _, callers) in stats.stats.items():  # type: ignore[attr-defined]
         if file == "~":

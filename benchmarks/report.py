@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.keys import BARE, BARE_LEAN, LEAN, PLAIN
+from benchmarks.keys import BARE, PLAIN
 from benchmarks.peers import BARE_THEN, PEERS, Peer
 from benchmarks.results import MIB, Results, Sample, Verdict, envoy_us, ext_proc_us, verdicts
 from benchmarks.scenarios import BIG_BYTES, STREAM_CHUNKS, Scenario
@@ -24,14 +24,6 @@ class Circumstances:
     envoy_workers: int
     load: tuple[float, float]  # one-minute load averages before and after
     versions: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A part of one exchange and what it takes, in microseconds."""
-
-    name: str
-    us: float
 
 
 def number(value: float | None, digits: int = 0) -> str:
@@ -123,40 +115,6 @@ def figures(found: Sequence[Verdict]) -> str:
     )
 
 
-def steps_table(steps: Mapping[str, Sequence[Step]]) -> str:
-    """The parts of one exchange; one column for each kind of request."""
-    first = next(iter(steps.values()))
-    rows = [(one.name, *(f"{column[i].us:.1f}" for column in steps.values())) for i, one in enumerate(first)]
-    return table(("step", *(f"{title}, µs" for title in steps)), rows)
-
-
-def whereabouts(results: Results, steps: Mapping[str, Sequence[Step]]) -> str:
-    """What the lean transport's server costs behind Envoy, split into its transport, the exchange and the rest."""
-    columns = [
-        (title, *parts)
-        for title, scenario, kind in _SPLIT
-        if kind in steps and (parts := _split(results, scenario, steps[kind][-1].us)) is not None
-    ]
-    names = ("request", "sockets, loop, HTTP/2 (*bare* on its frames)", "exchange", "the rest", "together")
-    return table(names, [(title, *(number(part) for part in parts)) for title, *parts in columns])
-
-
-def _split(results: Results, scenario: str, exchange: float) -> tuple[float, float, float, float] | None:
-    whole = results.median(scenario, LEAN, ext_proc_us)
-    bare = results.median(scenario, BARE_LEAN, ext_proc_us)
-    return None if whole is None or bare is None else (bare, exchange, whole - bare - exchange, whole)
-
-
-def profile_table(profiles: Mapping[str, Mapping[str, float]]) -> str:
-    """Shares of modules, those that reach one percent of some kind of request; ordered by the first kind."""
-    names = sorted(
-        {name for shares in profiles.values() for name, share in shares.items() if share >= 0.01},
-        key=lambda name: -next(iter(profiles.values())).get(name, 0.0),
-    )
-    rows = [(name, *(f"{shares.get(name, 0.0):.0%}" for shares in profiles.values())) for name in names]
-    return table(("module", *profiles), rows)
-
-
 def peers(results: Results, ours: Mapping[str, str]) -> str:
     """Published figures, and ours beside them; the columns with an x are times the bare server of the same run."""
     heads = ("server", "1 KB, 1 client", "1 KB, 32 clients", "220 KB, 1 client", "per chunk", "5 MB, ms",
@@ -212,11 +170,10 @@ def page(
     scenarios: Sequence[Scenario],
     titles: Mapping[str, str],
     ours: Mapping[str, str],
-    steps: Mapping[str, Sequence[Step]],
-    profiles: Mapping[str, Mapping[str, float]],
+    where: Sequence[str],
     about: Circumstances,
 ) -> str:
-    """The whole page. `titles` names every target of the run, `ours` those that are this project's."""
+    """The whole page. `titles` names every target of the run, `ours` this project's; `where` the microseconds go."""
     servers = {key: title for key, title in titles.items() if key != PLAIN}
     versions = ", ".join(f"{name} {version}" for name, version in about.versions.items())
     parts = [
@@ -231,9 +188,7 @@ def page(
     parts += ["## CPU and latency", _COSTS, costs(results, scenarios, titles)]
     parts += ["## Memory of the ext_proc server", memory(results, scenarios, titles)]
     parts += ["## Doing nothing", idle(results, titles)]
-    if steps:
-        parts += ["## Where our own microseconds go", _STEPS, steps_table(steps)]
-        parts += [_PROFILE, profile_table(profiles), _SPLIT_TEXT, whereabouts(results, steps)]
+    parts += where
     parts += ["## Beside other ext_proc servers", _PEERS, peers(results, servers)]
     return "\n\n".join(parts) + "\n"
 
@@ -259,20 +214,6 @@ _COSTS: Final = """CPU is user and system time of all threads, per request, betw
 and the last answer. *Messages* are those that Envoy sent to ext_proc per exchange. *Added* is the difference to Envoy
 alone in the same round. Latencies of streams are those of the whole stream. Chunks that are sent back to back reach
 Envoy several at a time; paced ones reach it one by one."""
-_STEPS: Final = """The shipped wiring fed with Envoy's three messages in one thread, without gRPC and network: best
-of many short series (`python -m benchmarks.inside`, `--profile` for cProfile's view). What the ext_proc server uses
-beyond this is gRPC, the event loop and the kernel."""
-_PROFILE: Final = """cProfile's view of the same exchange: shares of own time by module, with what is written in C
-(protobuf, msgspec, regular expressions) where it is called. It makes small functions look dearer than they are."""
-_SPLIT_TEXT: Final = """Behind Envoy, µs of the lean transport's server per request. The *bare* server on the same
-frames answers with constants, so it is what sockets, event loop, HTTP/2 and gRPC framing take. *The rest* is what no
-part shows by itself: cold caches, since the parts are measured in tight loops, and bodies that come in many pieces."""
-_SPLIT: Final = (
-    ("1 KB chat, 1 client", "small-1", "1 KB chat"),
-    ("1 KB chat, 32 clients", "small-32", "1 KB chat"),
-    ("220 KB prompt, 1 client", "prompt-1", "220 KB prompt"),
-    ("220 KB prompt, 8 clients", "prompt-8", "220 KB prompt"),
-)
 _PEERS: Final = """Rows without *this run* were measured earlier on another run of the same kind of rig (two shared
 cores, Envoy 1.40, the same requests): microseconds of CPU of the server / of Envoy per request, or per chunk of a paced
 stream. Absolute figures of the two runs do not compare; the last two columns do, each against the bare server of its

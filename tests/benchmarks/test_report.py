@@ -1,11 +1,18 @@
 import re
 
-from benchmarks.keys import BARE, BARE_LEAN, LEAN, PLAIN
-from benchmarks.report import Circumstances, Step, page, table
+import pytest
+
+from benchmarks import framing
+from benchmarks.keys import BARE, BARE_LEAN, LEAN, PLAIN, REFERENCE
+from benchmarks.report import Circumstances, page, table
 from benchmarks.results import Results, Sample
 from benchmarks.scenarios import SCENARIOS
+from benchmarks.whereabouts import Inside, Step, section
 
-TITLES = {PLAIN: "Envoy alone", BARE: "bare server", BARE_LEAN: "its floor", LEAN: "lean", "ours": "our server"}
+TITLES = {
+    PLAIN: "Envoy alone", BARE: "bare server", BARE_LEAN: "its floor", REFERENCE: "grpcio", LEAN: "lean",
+    "ours": "our server",
+}  # fmt: skip
 ABOUT = Circumstances("2026-01-02", 2, "x86_64", 3, 1, (1.0, 2.0), {"Envoy": "1.40.0"})
 
 
@@ -23,7 +30,9 @@ def everything() -> Results:
 def written(results: Results) -> str:
     steps = {"1 KB chat": [Step("decode", 12.34)], "220 KB prompt": [Step("decode", 23.45)]}
     profiles = {"1 KB chat": {"codec": 0.75, "seldom": 0.004}, "220 KB prompt": {"codec": 0.5, "machine": 0.5}}
-    return page(results, tuple(SCENARIOS.values()), TITLES, {"ours": "our server"}, steps, profiles, ABOUT)
+    framings = {"1 KB chat": 11.11, "220 KB prompt": 22.22}
+    where = section(results, Inside(steps, profiles, framings, {kind: {"reader": 1.0} for kind in framings}))
+    return page(results, tuple(SCENARIOS.values()), TITLES, {"ours": "our server"}, where, ABOUT)
 
 
 def test_table_lines_are_equally_long() -> None:
@@ -48,10 +57,23 @@ def test_page_labels_published_figures_as_measured_elsewhere() -> None:
     assert text.index("were measured earlier on another run") < published < own
 
 
-def test_page_splits_the_lean_servers_cost_so_that_the_parts_make_the_whole() -> None:
-    (row,) = [line for line in written(everything()).splitlines() if line.startswith("| 220 KB prompt, 8 clients | 1")]
-    cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert cells[1:] == ["100", "23", "-23", "100"]
+@pytest.mark.parametrize("transport", ["grpcio", "lean"])
+def test_page_splits_the_cost_of_each_transport_so_that_the_parts_make_the_whole(transport: str) -> None:
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in written(everything()).splitlines()]
+    (row,) = [cells for cells in rows if cells[:2] == ["220 KB prompt, 8 clients", transport] and len(cells) == 6]
+    assert row[2:] == ["100", "23", "-23", "100"]
+
+
+def test_page_shows_what_frames_alone_take() -> None:
+    assert "| HTTP/2 and gRPC of an exchange, µs | 11.1      | 22.2          |" in written(everything())
+
+
+async def test_framing_speaks_as_envoy_does_and_is_answered_until_the_end() -> None:
+    speaker = framing.Framing((b"head", bytes(100_000), b"answer"))
+    for _ in range(3):
+        spoken = speaker.spoken()
+        assert len(spoken) == 4
+        speaker.exchange(spoken)
 
 
 def test_page_profile_leaves_out_modules_that_take_nothing() -> None:

@@ -1,0 +1,104 @@
+"""What HTTP/2 and gRPC alone take: exchanges of constants on the lean transport's frames, without a socket."""
+
+import asyncio
+import cProfile
+import itertools
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import hpack
+
+from aibrix_extproc.adapters.extproc.lean import frames
+from aibrix_extproc.adapters.extproc.lean.calls import Calls
+from aibrix_extproc.adapters.extproc.lean.cutter import framed
+from aibrix_extproc.adapters.extproc.lean.limits import MIB, Limits
+from aibrix_extproc.adapters.extproc.lean.methods import PROCESS_PATH
+from benchmarks.bare_server import ConstantCall, constant_answers
+from benchmarks.inside import CALLS, SERIES, envoy_messages, shares
+from benchmarks.whereabouts import Profile
+
+_HEADERS: Final = (
+    (b":method", b"POST"),
+    (b":scheme", b"http"),
+    hpack.NeverIndexedHeaderTuple(b":path", PROCESS_PATH),
+    (b":authority", b"ext_proc"),
+    (b"te", b"trailers"),
+    (b"content-type", b"application/grpc"),
+    (b"grpc-timeout", b"3600000m"),
+)
+
+_FRAME_BYTES: Final = frames.DEFAULT_FRAME_BYTES
+_ENGINE: Final = "127.0.0.1:9101"
+
+
+class Framing:
+    """One connection of an Envoy, as bytes."""
+
+    def __init__(self, messages: Sequence[bytes]) -> None:
+        answers = constant_answers(_ENGINE)
+        self._calls = Calls(
+            {PROCESS_PATH: lambda _: ConstantCall(answers, parse=False)},
+            *(asyncio.get_running_loop(), lambda: None, Limits()),
+            max_message_bytes=64 * MIB,
+        )
+        self._messages = [framed(message) for message in messages]
+        self._encoder = hpack.Encoder()
+        self._streams = itertools.count(1, 2)
+        room = frames.window_update(0, frames.MAX_WINDOW - frames.DEFAULT_WINDOW)
+        self._say(frames.PREFACE + frames.settings({}) + room)
+
+    def _say(self, data: bytes) -> bytes:
+        connection = self._calls.connection
+        connection.receive(data, 0.0)
+        while connection.behind:
+            connection.receive(b"", 0.0)
+        return connection.take()
+
+    def spoken(self) -> Sequence[bytes]:
+        """What Envoy writes in the course of one exchange: each message with its frames, and the end."""
+        stream = next(self._streams)
+        block = self._encoder.encode(_HEADERS)
+        said = [frames.frame(frames.HEADERS, frames.END_HEADERS, stream, block)]
+        for message in self._messages:
+            starts = range(0, len(message), _FRAME_BYTES)
+            said.append(
+                b"".join(frames.frame(frames.DATA, 0, stream, message[at : at + _FRAME_BYTES]) for at in starts)
+            )
+        return said[0] + said[1], *said[2:], frames.frame(frames.DATA, frames.END_STREAM, stream)
+
+    def exchange(self, spoken: Sequence[bytes]) -> None:
+        """One exchange, as the server sees it."""
+        for data in spoken:
+            assert self._say(data)
+
+
+def measure(body_bytes: int) -> float:
+    """Microseconds of one exchange, the best of many short series."""
+    return asyncio.run(_measure(body_bytes))
+
+
+async def _measure(body_bytes: int) -> float:
+    framing, series = Framing(envoy_messages(body_bytes, _ENGINE)), []
+    for _ in range(SERIES):
+        exchanges = [framing.spoken() for _ in range(CALLS)]
+        started = time.perf_counter()
+        for spoken in exchanges:
+            framing.exchange(spoken)
+        series.append(time.perf_counter() - started)
+    return min(series) / CALLS * 1e6
+
+
+def profile_by_module(body_bytes: int) -> Profile:
+    """Of the same."""
+    return shares(asyncio.run(_profiled(body_bytes)))
+
+
+async def _profiled(body_bytes: int) -> cProfile.Profile:
+    framing, profile = Framing(envoy_messages(body_bytes, _ENGINE)), cProfile.Profile()
+    for _ in range(SERIES):
+        exchanges = [framing.spoken() for _ in range(CALLS)]
+        with profile:
+            for spoken in exchanges:
+                framing.exchange(spoken)
+    return profile
