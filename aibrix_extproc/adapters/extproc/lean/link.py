@@ -169,7 +169,7 @@ class Link(asyncio.Protocol):
         if self.count() > 0:
             self._host.more_waits()
         self._host.changed()
-        if calls.connection.closing:
+        if calls.connection.closing and not self._parting:  # or it was given up just now
             self._host.closed(calls.connection.fault or "")
             self._part(transport, calls)
 

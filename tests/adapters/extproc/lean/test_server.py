@@ -215,6 +215,28 @@ async def test_answers_that_lie_in_buffers_of_sockets_count_as_not_taken() -> No
 
 
 @on_both_loops
+async def test_peer_that_takes_no_answers_and_then_breaks_the_protocol_is_closed_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    mishaps: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, mishap: mishaps.append(mishap))
+    async with serving(Limits(unsent_bytes_together=1 * MIB)) as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1)  # reads nothing after that
+        writer.write(wire.GREETING + wire.settings({4: 2**31 - 1}) + wire.window_update(0, 2**30) + wire.request(1))
+        while served.server.account.unsent < MIB - 50_000:  # more than the socket takes, but not too much
+            heard = len(served.log.messages)
+            writer.write(wire.data(1, wire.message(bytes(16_000))))
+            await until(lambda: len(served.log.messages) > heard)  # noqa: B023 (it is awaited here)
+        writer.write(b"".join(wire.data(1, wire.message(bytes(16_000))) for _ in range(6)) + wire.raw(0, 0, 0))
+        await until(lambda: served.server.connections == 0)
+        assert served.server.account.unsent == 0
+        writer.transport.abort()
+        del reader
+    assert not mishaps
+    assert len(caplog.records) == 1
+
+
+@on_both_loops
 async def test_peer_that_comes_back_with_nonsense_again_and_again_fills_no_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
