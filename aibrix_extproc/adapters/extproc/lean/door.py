@@ -75,25 +75,39 @@ class Door:
         while True:
             try:
                 peer, _ = await self._loop.sock_accept(listener)
+                self._receive(peer)
+                await asyncio.sleep(0)  # asyncio's loop takes who waits already without a turn for anybody else
             except ConnectionError:  # it was gone before its turn
                 continue
             except OSError as error:  # no descriptors, or no memory
                 self._seldom.warn("connections cannot be taken", reason=str(error))
                 await asyncio.sleep(PAUSE_SECONDS)
-                continue
+            except Exception:  # a server that listens but never accepts again would be worse
+                logger.exception("internal error while a connection came in")
+                await asyncio.sleep(PAUSE_SECONDS)
+
+    def _receive(self, peer: socket.socket) -> None:
+        try:
             if self._full():  # without SETTINGS, or clients would call it a success and come back at once
                 peer.close()
-                continue
+                return
             guest = self._new_guest()
-            self.arriving.add(guest)
-            task = self._loop.create_task(self._admit(guest, peer))
-            self._admissions.add(task)
-            task.add_done_callback(self._admissions.discard)
+        except BaseException:
+            peer.close()
+            raise
+        self.arriving.add(guest)
+        task = self._loop.create_task(self._admit(guest, peer))
+        self._admissions.add(task)
+        task.add_done_callback(lambda task: self._admitted(task, guest, peer))
 
     async def _admit(self, guest: asyncio.Protocol, peer: socket.socket) -> None:
-        try:
-            await self._loop.connect_accepted_socket(lambda: guest, peer, **self._tls)
-        except OSError:  # no TLS, or not in time
+        await self._loop.connect_accepted_socket(lambda: guest, peer, **self._tls)
+
+    def _admitted(self, task: "asyncio.Task[None]", guest: asyncio.Protocol, peer: socket.socket) -> None:
+        self._admissions.discard(task)
+        self.arriving.discard(guest)
+        error = None if task.cancelled() else task.exception()
+        if task.cancelled() or error is not None:  # cancelled perhaps before it began
             peer.close()
-        finally:
-            self.arriving.discard(guest)
+        if error is not None and not isinstance(error, OSError):  # those: no TLS, or not in time
+            logger.error("internal error while a connection came in", exc_info=error)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from aibrix_extproc.adapters.extproc.lean import door
 from aibrix_extproc.adapters.extproc.lean.server import Patience
 from tests.adapters.extproc.lean import wire
 from tests.adapters.extproc.lean.rig import QUICK, connected, on_both_loops, serving, until
@@ -100,6 +101,75 @@ async def test_handshake_that_is_under_way_at_the_end_is_ended(certificate: tupl
                 assert await reader.read() == b""
         writer.close()
         assert served.server.arriving == 0
+
+
+@on_both_loops
+async def test_mistake_while_a_connection_comes_in_is_logged_and_the_next_one_comes_in(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "PAUSE_SECONDS", 0.01)
+    mistakes = [MemoryError(), ValueError()]
+    guests: list[asyncio.Protocol] = []
+
+    def full() -> bool:
+        if mistakes:
+            raise mistakes.pop()
+        return False
+
+    def new_guest() -> asyncio.Protocol:
+        guests.append(asyncio.Protocol())
+        return guests[-1]
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    entrance = door.Door(new_guest, full, QUICK, None)
+    entrance.open([listener])
+    with contextlib.ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(socket.create_connection(listener.getsockname()))
+        await until(lambda: guests and not entrance.arriving)
+        assert [one.message for one in caplog.records] == 2 * ["internal error while a connection came in"]
+    entrance.close()
+    await until(lambda: listener.fileno() < 0)
+
+
+async def test_peer_that_comes_as_the_door_is_abandoned_is_closed() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def last_guest() -> asyncio.Protocol:
+        asyncio.get_running_loop().call_soon(entrance.abandon)
+        entrance.close()
+        return asyncio.Protocol()
+
+    entrance = door.Door(last_guest, lambda: False, QUICK, None)
+    with socket.create_connection(listener.getsockname()) as peer:
+        peer.setblocking(False)
+        entrance.open([listener])
+        async with asyncio.timeout(5):
+            assert await asyncio.get_running_loop().sock_recv(peer, 1) == b""
+        assert not entrance.arriving
+    await until(lambda: listener.fileno() < 0)
+
+
+async def test_crowd_at_the_door_leaves_the_loop_its_turns() -> None:
+    listener = socket.create_server(("127.0.0.1", 0), backlog=100)
+    turns: list[int] = []
+    asked = 0
+
+    def full() -> bool:
+        nonlocal asked
+        asked += 1
+        asyncio.get_running_loop().call_soon(lambda: turns.append(asked))
+        return True
+
+    with contextlib.ExitStack() as stack:
+        for _ in range(50):
+            stack.enter_context(socket.create_connection(listener.getsockname()))
+        entrance = door.Door(asyncio.Protocol, full, QUICK, None)
+        entrance.open([listener])
+        await until(lambda: len(turns) == 50)
+    assert turns == list(range(1, 51))
+    entrance.close()
+    await until(lambda: listener.fileno() < 0)
 
 
 # ---- TLS
