@@ -54,7 +54,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     for scenario in (
         Scenario("idle", "nothing", idle_seconds=2.0),
         Scenario("small-1", "1 KB chat, 1 client", 1, 1200),
-        Scenario("small-32", "1 KB chat, 32 clients", 32, 4000),
+        Scenario("small-32", "1 KB chat, 32 clients", 32, 12000),
         Scenario("prompt-1", "220 KB prompt, 1 client", 1, 400, PROMPT_BYTES),
         Scenario("prompt-8", "220 KB prompt, 8 clients", 8, 600, PROMPT_BYTES),
         Scenario("big-1", "5 MB body, 1 client", 1, 16, BIG_BYTES),
