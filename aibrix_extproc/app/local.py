@@ -62,11 +62,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--host", default=LOOPBACK, metavar="IP", help="address that clients connect to (%(default)s)")
     add("--port", type=_port, default=8080, metavar="PORT",
         help="port that clients connect to, 0 for any free one (%(default)s)")  # fmt: skip
-    add("--admin-port", type=_port, metavar="PORT", default=None,
+    add("--admin-port", "--gateway-admin-port", dest="admin_port", type=_port, metavar="PORT", default=None,
+        help="the first gateway worker's admin port, as in `serve`; further workers take the ports after it "
+        "(free ones if not given)")  # fmt: skip
+    add("--envoy-admin-port", type=_port, metavar="PORT", default=None,
         help=f"Envoy's admin port ({DEFAULT_ENVOY_ADMIN_PORT} if it is free)")  # fmt: skip
 
     add = parser.add_argument_group("gateway").add_argument
     add("--api-key", action="append", metavar="KEY", default=None, help="accept only this key, repeatable")
+    add(
+        "--key-file",
+        type=Path,
+        metavar="FILE",
+        default=None,
+        help="accept only the keys of this file (see keys --help)",
+    )
     add("--workers", type=_positive, default=1, metavar="N", help="ext_proc processes (%(default)s)")
     add("--config", type=Path, metavar="FILE", default=None, help="settings file for the workers (see config --help)")
     add("--envoy", metavar="PATH", default=None, help="Envoy to use instead of the installed one")
@@ -185,7 +195,7 @@ class Local:
     async def _show_screen(self) -> None:
         plan = self._plan
         endpoints = await local_view.settled_endpoints(self._session, plan)
-        models = await local_view.listed_models(self._session, plan)
+        models = await local_view.listed_models(self._session, plan, endpoints)
         complaints = [
             local_screen.complaint(one.address, one.health, one.detail)
             for one in endpoints

@@ -36,6 +36,7 @@ def gateway_worker(worker: GatewayWorker, plan: Plan, session: aiohttp.ClientSes
     command += ["--config", str(plan.config)] if plan.config else []
     for key in plan.api_keys:
         command += ["--api-key", key]
+    command += ["--key-file", str(plan.key_file)] if plan.key_file else []
     is_ready = answers(session, f"http://{LOOPBACK}:{worker.admin_port}/readyz")
     return ChildSpec(worker.name, tuple(command), _log(plan, worker.name), is_ready, STOP_GRACE)
 

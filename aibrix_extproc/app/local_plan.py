@@ -7,13 +7,14 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import yaml
 
 from aibrix_extproc.adapters.envoyproxy.find import EnvoyNotFoundError, find_envoy
 from aibrix_extproc.adapters.envoyproxy.spec import SocketAddress
 from aibrix_extproc.adapters.fleetfile.parse import parse_flag, refuse_repeated
+from aibrix_extproc.adapters.keyfile.source import read_keys
 from aibrix_extproc.settings import Settings, SettingsError, Tree, load
 from aibrix_extproc.watched.errors import SourceError
 
@@ -21,6 +22,8 @@ LOOPBACK: Final = "127.0.0.1"
 DEFAULT_MODEL: Final = "sim-chat"
 DEFAULT_ENGINES: Final = 2
 DEFAULT_ENVOY_ADMIN_PORT: Final = 9901
+
+MAX_PORT: Final = 65_535
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -82,6 +85,7 @@ class Plan:
     settings: Settings
     config: Path | None
     api_keys: tuple[str, ...]  # as given by flags
+    key_file: Path | None = None  # as given by a flag
 
     @property
     def base_url(self) -> str:
@@ -92,9 +96,14 @@ class Plan:
 
     @property
     def client_key(self) -> str | None:
-        """A key that the gateway accepts, from whichever source; None if it accepts any."""
+        """A key that the gateway accepts; None if it accepts any, or if all are in a key file, which has hashes."""
         keys = self.settings.access.api_keys
         return keys[0].get_secret_value() if keys else None
+
+    @property
+    def wants_keys(self) -> bool:
+        """Whether a client without a key is refused."""
+        return bool(self.settings.access.api_keys) or self.settings.access.key_file is not None
 
 
 def make_plan(args: argparse.Namespace, run_directory: Path) -> Plan:
@@ -102,14 +111,15 @@ def make_plan(args: argparse.Namespace, run_directory: Path) -> Plan:
     refuse_contradictions(args)
     settings = _settings(args)
     existing = _existing_fleet(args, settings)
+    _check_key_file(settings.access.key_file)
     envoy = _envoy(args.envoy)
     listen = SocketAddress(_ip(args.host), args.port)
     taken: list[socket.socket] = []
     try:
         listen = SocketAddress(listen.host, _reserve(listen, "--port", taken))
-        envoy_admin = SocketAddress(LOOPBACK, _envoy_admin_port(args.admin_port, taken))
+        envoy_admin = SocketAddress(LOOPBACK, _envoy_admin_port(args.envoy_admin_port, taken))
         simulated = () if args.engine or existing else _simulated(args, taken)
-        workers = _workers(args.workers, taken)
+        workers = _workers(args.workers, _wanted_admin_port(args, settings), taken)
     finally:
         for one in taken:
             one.close()
@@ -127,6 +137,7 @@ def make_plan(args: argparse.Namespace, run_directory: Path) -> Plan:
         settings=settings,
         config=args.config.absolute() if args.config else None,
         api_keys=tuple(args.api_key or ()),
+        key_file=args.key_file.absolute() if args.key_file else None,
     )
 
 
@@ -152,8 +163,22 @@ def _existing_fleet(args: argparse.Namespace, settings: Settings) -> Path | None
     return named.absolute() if named else None
 
 
+def _check_key_file(path: Path | None) -> None:
+    """Refuse a key file that workers could not read; they would wait for a better one and never become ready."""
+    if path is None:
+        return
+    if not path.is_file():
+        raise LocalError(f"There is no key file at {path}; `aibrix-extproc keys new` makes one.", EXIT_USAGE)
+    try:
+        read_keys(path)
+    except SourceError as error:
+        raise LocalError(f"{error}.", EXIT_USAGE) from error
+
+
 def _settings(args: argparse.Namespace) -> Settings:
-    flags: Tree = {"access": {"api_keys": list(args.api_key)}} if args.api_key else {}
+    access: dict[str, Any] = {"api_keys": list(args.api_key)} if args.api_key else {}
+    access |= {"key_file": args.key_file} if args.key_file else {}
+    flags: Tree = {"access": access} if access else {}
     try:
         return load(file=args.config, flags=flags)
     except SettingsError as error:
@@ -208,9 +233,9 @@ def _free_port(taken: list[socket.socket]) -> int:
 def _envoy_admin_port(wanted: int | None, taken: list[socket.socket]) -> int:
     """A port that was asked for must be free; the default one gives way."""
     if wanted is not None:
-        return _reserve(SocketAddress(LOOPBACK, wanted), "--admin-port", taken)
+        return _reserve(SocketAddress(LOOPBACK, wanted), "--envoy-admin-port", taken)
     try:
-        return _reserve(SocketAddress(LOOPBACK, DEFAULT_ENVOY_ADMIN_PORT), "--admin-port", taken)
+        return _reserve(SocketAddress(LOOPBACK, DEFAULT_ENVOY_ADMIN_PORT), "--envoy-admin-port", taken)
     except LocalError:
         return _free_port(taken)
 
@@ -224,9 +249,22 @@ def _simulated(args: argparse.Namespace, taken: list[socket.socket]) -> tuple[Si
     )
 
 
-def _workers(count: int, taken: list[socket.socket]) -> tuple[GatewayWorker, ...]:
+def _wanted_admin_port(args: argparse.Namespace, settings: Settings) -> int | None:
+    """The admin port that an option, the settings file or the environment names."""
+    if args.admin_port is not None:
+        return int(args.admin_port)
+    return settings.admin.port if "port" in settings.admin.model_fields_set else None
+
+
+def _workers(count: int, admin_port: int | None, taken: list[socket.socket]) -> tuple[GatewayWorker, ...]:
+    if admin_port and admin_port + count - 1 > MAX_PORT:
+        raise LocalError(f"--admin-port {admin_port} leaves no ports for {count} workers.", EXIT_USAGE)
     return tuple(
-        GatewayWorker(f"gateway worker {number}", _free_port(taken), _free_port(taken))
+        GatewayWorker(
+            f"gateway worker {number}",
+            _free_port(taken),
+            _reserve(SocketAddress(LOOPBACK, admin_port + number - 1 if admin_port else 0), "--admin-port", taken),
+        )
         for number in range(1, count + 1)
     )
 

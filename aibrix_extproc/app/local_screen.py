@@ -54,12 +54,12 @@ def screen(
     tasks: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> str:
     """The one screen that says that all is ready and how to use it. `tasks`: what models do, where it is known."""
-    key = "YOUR_KEY" if plan.client_key else "any"
+    key = "YOUR_KEY" if plan.wants_keys else "any"
     example = _EXAMPLE.format(base_url=plan.base_url, key=key, call=_call(models, tasks))
     admins = [f"http://{LOOPBACK}:{worker.admin_port}" for worker in plan.workers]
     rows = [
         ("Base URL", plan.base_url),
-        ("API key", "one of those configured" if plan.client_key else "any (none is configured)"),
+        ("API key", "one of those configured" if plan.wants_keys else "any (none is configured)"),
         ("Models", ", ".join(models) or "none yet; they appear when an engine is ready"),
     ]
     places = [

@@ -68,15 +68,22 @@ def _seen(one: dict[str, Any]) -> SeenEndpoint:
     return SeenEndpoint(one["address"], one["health"], one["detail"], tuple(one["models"]), tuple(one["tasks"]))
 
 
-async def listed_models(session: aiohttp.ClientSession, plan: Plan) -> Sequence[str]:
-    """The models that a client sees, asked as a client asks: through Envoy."""
+async def listed_models(session: aiohttp.ClientSession, plan: Plan, endpoints: Sequence[SeenEndpoint]) -> Sequence[str]:
+    """The models that a client sees, asked as a client asks: through Envoy.
+
+    A key file has hashes only and may restrict any key, so there may be no key here that can list. Then the refusal
+    shows that the way through Envoy works, and the fleet names the models.
+    """
     headers = {"authorization": f"Bearer {plan.client_key}"} if plan.client_key else {}
     models: list[str] = []
 
     async def are_listed() -> bool:
-        page = await _get(session, f"{plan.base_url}/models", headers)
-        models[:] = [one["id"] for one in page["data"]] if page else []
-        return page is not None
+        status, page = await _ask(session, f"{plan.base_url}/models", headers)
+        if status in (401, 403) and plan.settings.access.key_file is not None:
+            models[:] = sorted({model for one in endpoints for model in one.models})
+            return True
+        models[:] = [one["id"] for one in page["data"]] if status == 200 and page else []
+        return status == 200 and page is not None
 
     if not await _within(SETTLE_SECONDS, are_listed):
         raise LocalError(f"{plan.base_url}/models gives no list of models {_look(plan)}.")
@@ -87,14 +94,18 @@ def _look(plan: Plan) -> str:
     return f"(look into {plan.directories.logs})"
 
 
-async def _get(
-    session: aiohttp.ClientSession, url: str, headers: dict[str, str] | None = None
-) -> dict[str, Any] | None:
+async def _get(session: aiohttp.ClientSession, url: str) -> dict[str, Any] | None:
+    status, page = await _ask(session, url, {})
+    return page if status == 200 else None
+
+
+async def _ask(session: aiohttp.ClientSession, url: str, headers: dict[str, str]) -> tuple[int, dict[str, Any] | None]:
+    """Status and JSON object of a GET; status 0 if there is no such answer."""
     try:
         async with session.get(url, headers=headers, timeout=_TIMEOUT) as response:
-            return dict(await response.json()) if response.status == 200 else None
+            return response.status, dict(await response.json())
     except (aiohttp.ClientError, TimeoutError, ValueError):
-        return None
+        return 0, None
 
 
 async def _within(seconds: float, condition: Callable[[], Awaitable[bool]]) -> bool:

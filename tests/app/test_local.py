@@ -145,6 +145,23 @@ async def test_killed_children_come_back_and_it_is_said() -> None:
         assert await running.stop(signal.SIGTERM) == 0
 
 
+async def test_key_file_alone_lets_its_keys_in_and_nobody_else(tmp_path: Path) -> None:
+    keys = tmp_path / "keys.yaml"
+    command = (sys.executable, "-m", "aibrix_extproc", "keys", "new", "--file", str(keys), "--caller", "team")
+    made = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    key = (await made.communicate())[0].decode().strip()
+    async with local("--engines", "1", "--key-file", str(keys), "--admin-port", "0") as running:
+        await running.ready()
+        assert running.value("Models") == "sim-chat"
+        assert running.value("API key") == "one of those configured"
+        assert 'api_key="YOUR_KEY"' in running.text
+        async with running.client(key) as client:
+            assert await say_hello(client)
+        async with running.client("sk-wrong") as client:
+            with pytest.raises(openai.AuthenticationError):
+                await say_hello(client)
+
+
 async def test_killed_local_takes_its_children_along() -> None:
     async with local() as running:
         await running.ready()

@@ -117,7 +117,62 @@ def test_default_admin_port_gives_way_when_it_is_taken(tmp_path: Path) -> None:
         assert plan(tmp_path).envoy_admin.port not in (0, DEFAULT_ENVOY_ADMIN_PORT)
 
 
-@pytest.mark.parametrize("option", ["--port", "--admin-port"])
+def test_admin_port_is_the_gateways_as_in_serve(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        port = one.getsockname()[1]
+    for option in ("--admin-port", "--gateway-admin-port"):
+        made = plan(tmp_path, option, str(port))
+        assert [worker.admin_port for worker in made.workers] == [port]
+        assert made.envoy_admin.port != port
+
+
+def test_admin_ports_of_further_workers_follow_the_first(tmp_path: Path) -> None:
+    first = next(port for port in range(20_000, 60_000, 7) if all(is_free(port + more) for more in range(3)))
+    made = plan(tmp_path, "--admin-port", str(first), "--workers", "3")
+    assert [worker.admin_port for worker in made.workers] == [first, first + 1, first + 2]
+    code, message = refusal(tmp_path, "--admin-port", "65535", "--workers", "2")
+    assert (code, message) == (2, "--admin-port 65535 leaves no ports for 2 workers.")
+
+
+def is_free(port: int) -> bool:
+    try:
+        with socket.create_server(("127.0.0.1", port)):
+            return True
+    except OSError:
+        return False
+
+
+def test_admin_port_may_come_from_the_settings_file(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        port = one.getsockname()[1]
+    config = tmp_path / "settings.yaml"
+    config.write_text(f"admin: {{port: {port}}}")
+    assert plan(tmp_path, "--config", str(config)).workers[0].admin_port == port
+
+
+def test_key_file_is_wanted_by_option_or_settings(tmp_path: Path) -> None:
+    keys = tmp_path / "keys.yaml"
+    keys.write_text("callers: []")
+    config = tmp_path / "settings.yaml"
+    config.write_text(f"access: {{key_file: {keys}}}")
+    for options in (("--key-file", str(keys)), ("--config", str(config))):
+        made = plan(tmp_path, *options)
+        assert (made.wants_keys, made.client_key) == (True, None)
+
+
+def test_key_file_that_cannot_be_used_is_a_usage_error(tmp_path: Path) -> None:
+    keys = tmp_path / "keys.yaml"
+    assert refusal(tmp_path, "--key-file", str(keys)) == (
+        2,
+        f"There is no key file at {keys}; `aibrix-extproc keys new` makes one.",
+    )
+    keys.write_text("callers: nonsense")
+    code, message = refusal(tmp_path, "--key-file", str(keys))
+    assert code == 2
+    assert "keys.yaml" in message
+
+
+@pytest.mark.parametrize("option", ["--port", "--admin-port", "--envoy-admin-port"])
 def test_taken_port_is_one_sentence_with_the_way_out(tmp_path: Path, busy_port: int, option: str) -> None:
     code, message = refusal(tmp_path, option, str(busy_port))
     assert code == 1
@@ -169,7 +224,7 @@ def test_numbers_out_of_range_are_a_usage_error(option: tuple[str, str], capsys:
     ("option", "value", "sentence"),
     [
         ("--port", "abc", "must be a port, 0 to 65535, not 'abc'"),
-        ("--admin-port", "65536", "must be a port, 0 to 65535, not '65536'"),
+        ("--envoy-admin-port", "65536", "must be a port, 0 to 65535, not '65536'"),
         ("--engines", "0", "must be a number from 1 to 256, not '0'"),
         ("--engines", "two", "must be a number from 1 to 256, not 'two'"),
         ("--workers", "1000000", "must be a number from 1 to 256, not '1000000'"),
