@@ -15,6 +15,7 @@ from aibrix_extproc.core.doctor.objects import Cluster, Thing, at, quantity, thi
 from aibrix_extproc.core.doctor.process import process_of
 from aibrix_extproc.core.doctor.setup import Setup, gateways_of, setup_of
 from aibrix_extproc.settings import AdminSettings, KubernetesSettings, LimitSettings
+from aibrix_extproc.watched import depth
 
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 MAX_SETTINGS_CHARS: Final = 64 * 1024
@@ -41,7 +42,7 @@ def examine_files(files: Iterable[TextIO]) -> list[Finding]:
     things: list[Thing] = []
     for file in files:
         try:
-            documents = list(yaml.safe_load_all(file.read(MAX_FILE_BYTES)))
+            documents = depth.load_all(file.read(MAX_FILE_BYTES))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise DoctorError(f"{file.name} is not valid YAML: {error}") from error
         for document in documents:
@@ -60,7 +61,7 @@ def settings_files(things: Iterable[Thing]) -> Mapping[tuple[str, str, str], Map
             if not str(key).endswith(SETTINGS_FILES) or len(str(text)) > MAX_SETTINGS_CHARS:
                 continue
             with contextlib.suppress(yaml.YAMLError):
-                content = yaml.safe_load(str(text))
+                content = depth.load(str(text))
                 if isinstance(content, dict):
                     found[thing.namespace, thing.name, str(key)] = content
     return found

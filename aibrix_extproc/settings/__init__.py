@@ -24,6 +24,7 @@ from pydantic import (
 
 from aibrix_extproc.core.routing.registry import DEFAULT_STRATEGY, NOT_HERE, STRATEGIES
 from aibrix_extproc.settings.mistakes import told
+from aibrix_extproc.watched import depth
 
 ENV_PREFIX: Final = "AIBRIX_EXTPROC_"
 ENV_NESTED_DELIMITER: Final = "__"
@@ -322,7 +323,7 @@ GROUPS: Final = tuple(Settings.model_fields)
 def read_file(path: Path) -> Tree:
     """The settings file as nested mappings, structure checked, values not yet."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = depth.load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"cannot read the settings file {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -12,10 +12,10 @@ from typing import Any, Final, NoReturn, TypeVar
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from aibrix_extproc.watched.depth import MAX_OWN_DEPTH, TooDeepError, refuse_depth
 from aibrix_extproc.watched.errors import SourceFormatError
 
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster; absent without libyaml
-_MAX_DEPTH: Final = 16  # the format needs 5; libyaml's composer overflows the C stack on deep nesting
 
 T = TypeVar("T")
 
@@ -120,8 +120,10 @@ def collector_paused() -> Iterator[None]:
 def compose(text: str, file: str) -> Place | None:
     """The root of the one document in `text`; None for an empty one."""
     try:
-        _refuse_depth(text, file)
+        refuse_depth(text, MAX_OWN_DEPTH)
         node = yaml.compose(text, Loader=_LOADER)
+    except TooDeepError as error:
+        raise SourceFormatError(f"{file}{_line(error.problem_mark)}: {error.problem}") from error
     except yaml.MarkedYAMLError as error:
         line = _line(error.problem_mark or error.context_mark)
         raise SourceFormatError(f"{file}{line}: not YAML: {error.problem or error.context}") from error
@@ -130,17 +132,6 @@ def compose(text: str, file: str) -> Place | None:
     if node is None or (isinstance(node, ScalarNode) and not str(node.value).strip()):
         return None
     return Place(file, "", node)
-
-
-def _refuse_depth(text: str, file: str) -> None:
-    depth = 0
-    for event in yaml.parse(text, Loader=_LOADER):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if depth > _MAX_DEPTH:
-            raise SourceFormatError(f"{file}{_line(event.start_mark)}: nested too deeply; nothing here needs that")
 
 
 def _line(mark: Any) -> str:

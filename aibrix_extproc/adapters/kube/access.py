@@ -11,6 +11,7 @@ from kubernetes.aio.config import ConfigException, load_incluster_config, load_k
 from kubernetes.aio.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION
 
 from aibrix_extproc.adapters.kube.errors import KubeConfigError
+from aibrix_extproc.watched import depth
 
 OWN_NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 DEFAULT_NAMESPACE: Final = "default"
@@ -75,7 +76,7 @@ def _by_file(kubeconfig: Path, context: str | None) -> ClusterAccess:
 def _namespace_of(kubeconfig: Path, context: str | None) -> str:
     """The namespace of a context; everything that is wrong with the file shows here, before anything runs."""
     try:
-        content = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
+        content = depth.load(kubeconfig.read_text(encoding="utf-8"), depth.MAX_FOREIGN_DEPTH)
         wanted = context or content["current-context"]
         contexts = {one["name"]: one["context"] for one in content["contexts"]}
         clusters = {one["name"] for one in content["clusters"]}

@@ -39,8 +39,8 @@ def test_kubeconfig_that_does_not_exist_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{", "current-context: a", "\x00", "a: b: c"],
-    ids=["empty", "list", "cut", "no-contexts", "binary", "no-yaml"],
+    "text", ["", "[]", "{", "current-context: a", "\x00", "a: b: c", "[" * 9_999],
+    ids=["empty", "list", "cut", "no-contexts", "binary", "no-yaml", "deep"],
 )  # fmt: skip
 def test_file_that_is_no_kubeconfig_is_named(tmp_path: Path, text: str) -> None:
     with pytest.raises(KubeConfigError, match="kubeconfig"):
