@@ -352,6 +352,7 @@ class Gateway:
             "tasks": sorted(endpoint.tasks),
             "health": endpoint.health.value,
             "detail": endpoint.detail,
+            "remark": endpoint.remark,
             "in_flight": self._load.in_flight(endpoint.identity),
         }
 
