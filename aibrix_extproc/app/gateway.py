@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import random
 import signal
 import socket
@@ -107,7 +108,7 @@ class Gateway:
         self._store.subscribe(self._configs.told)
         self._endpoint_sources = sources
         self._publisher = self._endpoint_publisher()
-        owners = ResponseOwners()
+        owners = ResponseOwners([os.urandom(32)])
         self._keys = KeyStore(settings.access)
         answers = Answers(
             snapshot=lambda: self._store.snapshot,
