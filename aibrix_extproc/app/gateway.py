@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import random
 import signal
 import socket
@@ -11,7 +10,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -34,20 +32,22 @@ from aibrix_extproc.adapters.telemetry.loop_delay import watch_loop
 from aibrix_extproc.app.answers import Answers
 from aibrix_extproc.app.config_log import ConfigLog
 from aibrix_extproc.app.contradictions import refuse_contradictions
+from aibrix_extproc.app.default_key import with_default_key
 from aibrix_extproc.app.desk import GatewayDesk
 from aibrix_extproc.app.fixture import fixtures
+from aibrix_extproc.app.fleet_page import fleet_page
 from aibrix_extproc.app.fleet_store import FleetStore
 from aibrix_extproc.app.health_log import HealthLog
 from aibrix_extproc.app.key_store import KeyStore
 from aibrix_extproc.app.listening import StartError, listening_at
 from aibrix_extproc.app.memory import keep_freed_memory, leave_out_of_collection
+from aibrix_extproc.app.note_seals import NoteSeals
 from aibrix_extproc.app.ports import ClusterSource, EndpointSource, Publisher
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.fleet.load import LoadBook
-from aibrix_extproc.core.fleet.model import Endpoint
 from aibrix_extproc.core.fleet.owners import ResponseOwners
-from aibrix_extproc.core.fleet.reduce import Changed, Listed, SourceChange
+from aibrix_extproc.core.fleet.reduce import SourceChange
 from aibrix_extproc.settings import Settings, Tls, Transport
 from aibrix_extproc.watched.errors import SourceError
 from aibrix_extproc.watched.file import SourceStatus
@@ -108,7 +108,7 @@ class Gateway:
         self._store.subscribe(self._configs.told)
         self._endpoint_sources = sources
         self._publisher = self._endpoint_publisher()
-        owners = ResponseOwners([os.urandom(32)])
+        owners = ResponseOwners()
         self._keys = KeyStore(settings.access)
         answers = Answers(
             snapshot=lambda: self._store.snapshot,
@@ -122,10 +122,12 @@ class Gateway:
         )
         self._desk = GatewayDesk(answers, self._load, owners, self._metrics, log_every_exchange=settings.log.exchanges)
         transport = TRANSPORTS[settings.server.transport]
+        self._seals = self._note_seals()
         access_log = AccessLogReceiver(
             self._metrics.charged,
             self._metrics.malformed_record,
             logs.log_record if settings.log.exchanges else None,
+            admit=self._seals.admit,
         )
         self._server = transport(
             self._new_session,
@@ -150,6 +152,9 @@ class Gateway:
         if self._certificate is not None:
             store = self._certificate
             self._metrics.watch_certificate(lambda: store.ok, lambda: store.wall_expires_at)
+        self._metrics.watch_names(lambda name: name in self._store.snapshot.by_model, lambda: self._keys.ring.callers)
+        if self._settings.metering.note_keys is not None:
+            self._metrics.watch_note_keys(lambda: self._seals.ok)
         if self._settings.access.key_file is not None:
             self._metrics.watch_key_file(lambda: self._keys.status is not None and self._keys.status.ok)
 
@@ -208,12 +213,19 @@ class Gateway:
         except SourceError as error:
             raise StartError(str(error)) from error
 
+    def _note_seals(self) -> NoteSeals:
+        try:
+            return NoteSeals(self._settings.metering.note_keys, time.time, self._metrics.refused_record)
+        except SourceError as error:
+            raise StartError(str(error)) from error
+
     def _remarks(self) -> Mapping[str, str]:
         return {} if self._cluster is None else self._cluster.remarks()
 
     def _new_session(self) -> Session:
         duplex = self._settings.picker.assume_duplex
-        return Session(self._desk, self._new_exchange(), time.perf_counter, _make_id, assume_duplex=duplex)
+        seal = self._seals.seal
+        return Session(self._desk, self._new_exchange(), time.perf_counter, _make_id, assume_duplex=duplex, seal=seal)
 
     async def run(self) -> None:
         """Start every part, serve, drain."""
@@ -226,6 +238,7 @@ class Gateway:
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(source.run(self._emit)) for source in self._endpoint_sources]
                 running.append(tasks.create_task(self._keys.run()))
+                running.append(tasks.create_task(self._seals.run()))
                 if self._certificate is not None:
                     running.append(tasks.create_task(self._certificate.run()))
                 running.append(tasks.create_task(self._poll()))
@@ -277,11 +290,7 @@ class Gateway:
             await self._server.set_ready(True)
 
     def _emit(self, change: SourceChange) -> None:
-        self._store.apply(_with_default_key(change, self._default_key()))
-
-    def _default_key(self) -> str | None:
-        key = self._settings.fleet.engine_api_key
-        return key.get_secret_value() if key is not None else None
+        self._store.apply(with_default_key(change, self._settings.fleet.engine_api_key))
 
     def _on_status(self, status: SourceStatus) -> None:
         self._status[status.source] = status
@@ -312,6 +321,7 @@ class Gateway:
             "streams": self._server.running,
             "degraded": not all(status.ok for status in (*self._status.values(), *self._publishing)),
             "keys": self._keys.report(),
+            "note_keys": self._seals.report(),
             "sources": {
                 name: {"ok": status.ok, "error": status.error, "since": status.wall_since}
                 for name, status in self._status.items()
@@ -333,29 +343,7 @@ class Gateway:
         return ready, report
 
     def _fleet(self) -> Mapping[str, object]:
-        snapshot = self._store.snapshot
-        return {
-            "version": snapshot.version,
-            "known": snapshot.known,
-            "endpoints": [self._described(one) for one in snapshot.endpoints],
-            "models": {name: [one.address for one in found] for name, found in snapshot.by_model.items()},
-        }
-
-    def _described(self, endpoint: Endpoint) -> dict[str, object]:
-        return {
-            "identity": endpoint.identity,
-            "address": endpoint.address,
-            "name": endpoint.name,
-            "engine": endpoint.engine,
-            "labels": dict(endpoint.labels),
-            "annotations": dict(endpoint.annotations),
-            "models": [served.id for served in endpoint.models],
-            "tasks": sorted(endpoint.tasks),
-            "health": endpoint.health.value,
-            "detail": endpoint.detail,
-            "remark": endpoint.remark,
-            "in_flight": self._load.in_flight(endpoint.identity),
-        }
+        return fleet_page(self._store.snapshot, self._load.in_flight)
 
 
 @contextmanager
@@ -382,16 +370,3 @@ def _policy(settings: Settings) -> ExchangePolicy:
 
 def _make_id() -> str:
     return str(uuid.uuid4())
-
-
-def _with_default_key(change: SourceChange, key: str | None) -> SourceChange:
-    def keyed(endpoint: Endpoint) -> Endpoint:
-        return endpoint if key is None or endpoint.api_key is not None else replace(endpoint, api_key=key)
-
-    match change:
-        case Listed(source, endpoints):
-            return Listed(source, tuple(keyed(one) for one in endpoints))
-        case Changed(source, endpoint):
-            return Changed(source, keyed(endpoint))
-        case _:
-            return change

@@ -32,7 +32,7 @@ def gateway_worker(worker: GatewayWorker, plan: Plan, session: aiohttp.ClientSes
     """A gateway worker that knows its fleet."""
     command = [*_OURSELVES, "serve", "--host", LOOPBACK, "--port", str(worker.port)]
     command += ["--admin-host", LOOPBACK, "--admin-port", str(worker.admin_port), "--fleet", str(plan.fleet)]
-    command.append("--metering")  # the Envoy beside it has all that this needs
+    command += ["--metering", "--note-keys", str(plan.note_keys)]  # the Envoy beside it has all that this needs
     command += ["--config", str(plan.config)] if plan.config else []
     for key in plan.api_keys:
         command += ["--api-key", key]

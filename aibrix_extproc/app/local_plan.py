@@ -15,6 +15,7 @@ from aibrix_extproc.adapters.envoyproxy.find import EnvoyNotFoundError, find_env
 from aibrix_extproc.adapters.envoyproxy.spec import SocketAddress
 from aibrix_extproc.adapters.fleetfile.parse import parse_flag, refuse_repeated
 from aibrix_extproc.adapters.keyfile.source import read_keys
+from aibrix_extproc.app.local_secrets import note_keys
 from aibrix_extproc.settings import Settings, SettingsError, Tree, load
 from aibrix_extproc.watched.errors import SourceError
 
@@ -81,6 +82,7 @@ class Plan:
     simulated: tuple[SimulatedEngine, ...]
     engine_addresses: tuple[str, ...]  # of engines that somebody else runs, as `host:port`
     fleet: Path
+    note_keys: Path
     directories: Directories
     settings: Settings
     config: Path | None
@@ -133,6 +135,7 @@ def make_plan(args: argparse.Namespace, run_directory: Path) -> Plan:
         simulated=simulated,
         engine_addresses=given,
         fleet=existing or _write_fleet(directories, simulated, given, args.engine_api_key),
+        note_keys=note_keys(settings, directories.run),
         directories=directories,
         settings=settings,
         config=args.config.absolute() if args.config else None,

@@ -13,31 +13,23 @@ from typing import Annotated, Any, Final
 import yaml
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
-    StringConstraints,
     ValidationError,
-    model_validator,
 )
 
 from aibrix_extproc.core.routing.registry import DEFAULT_STRATEGY, NOT_HERE, STRATEGIES
+from aibrix_extproc.settings.fields import MIB, ApiKey, Group, Name, Port, PortName, Seconds, ServiceName, flag
 from aibrix_extproc.settings.mistakes import told
+from aibrix_extproc.settings.server import ServerSettings as ServerSettings
+from aibrix_extproc.settings.server import Tls as Tls
+from aibrix_extproc.settings.server import Transport as Transport
 from aibrix_extproc.watched import depth
 
 ENV_PREFIX: Final = "AIBRIX_EXTPROC_"
 ENV_NESTED_DELIMITER: Final = "__"
 
 _SERVICE_LINK: Final = re.compile(r"(\w+_)?(SERVICE_(HOST|PORT\w*)|PORT_\d+_(TCP|UDP|SCTP)\w*)=.*|(\w+_)?PORT=\w+://.*")
-MIB: Final = 1024 * 1024
-Port = Annotated[int, Field(ge=0, le=65535)]
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
-ApiKey = Annotated[SecretStr, Field(min_length=1, max_length=512)]  # longer ones are refused unread
-Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-_LABEL: Final = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
-ServiceName = Annotated[str, StringConstraints(pattern=f"^{_LABEL}$", max_length=63)]
-PortName = Annotated[str, StringConstraints(pattern=f"^({_LABEL})?$", max_length=63)]
 
 
 class SettingsError(Exception):
@@ -67,146 +59,65 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
-class Transport(StrEnum):
-    """How gRPC is spoken with Envoy."""
-
-    GRPCIO = "grpcio"
-    LEAN = "lean"
-
-
-class Tls(StrEnum):
-    """What the ext_proc listener shows its peers."""
-
-    NONE = "none"
-    SELF_SIGNED = "self-signed"
-    FILES = "files"
-
-
-def _flag(name: str) -> dict[str, Any]:
-    return {"flag": name}
-
-
-class _Group(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ServerSettings(_Group):
-    """The ext_proc listener that Envoy talks to."""
-
-    host: str = Field("127.0.0.1", description="address to listen on", json_schema_extra=_flag("--host"))
-    port: Port = Field(
-        9002, description="port of the ext_proc and gRPC health services", json_schema_extra=_flag("--port")
-    )
-    transport: Transport = Field(
-        Transport.LEAN,
-        description="grpcio (the reference) or lean (HTTP/2 on the event loop itself, a fraction of the CPU)",
-        json_schema_extra=_flag("--transport"),
-    )
-    tls: Tls = Field(
-        Tls.NONE,
-        description="none (plaintext), self-signed (a certificate made at start), or files (tls_cert and tls_key)",
-        json_schema_extra=_flag("--tls"),
-    )
-    tls_cert: Path | None = Field(
-        None,
-        description="PEM file of the certificate and its chain, or a directory with tls.crt and tls.key; reloaded",
-        json_schema_extra=_flag("--tls-cert"),
-    )
-    tls_key: Path | None = Field(
-        None, description="PEM file of the certificate's private key, without a passphrase; reloaded",
-        json_schema_extra=_flag("--tls-key"),
-    )  # fmt: skip
-    tls_names: tuple[Name, ...] = Field(
-        (), description="further host names and addresses of the self-signed certificate, such as those of a Service",
-        json_schema_extra=_flag("--tls-name"),
-    )  # fmt: skip
-    health_port: Port | None = Field(
-        None, description="further port for the gRPC health service alone, always plaintext; none without it",
-        json_schema_extra=_flag("--health-port"),
-    )  # fmt: skip
-    max_connections: int = Field(
-        4096, ge=1, le=1_000_000,
-        description="connections at once; each worker thread of each Envoy has one, and each takes a file descriptor",
-    )  # fmt: skip
-    drain_seconds: float = Field(
-        30.0, ge=0, le=86_400, description="how long running exchanges may go on after SIGTERM",
-        json_schema_extra=_flag("--drain-seconds"),
-    )  # fmt: skip
-    drain_notice_seconds: float = Field(
-        1.0, ge=0, le=600,
-        description="how long new exchanges are still taken after SIGTERM, so that Envoy's health check sees it first",
-    )  # fmt: skip
-
-    @model_validator(mode="after")
-    def _tls_is_whole(self) -> "ServerSettings":
-        if self.tls is Tls.FILES and self.tls_cert is None:
-            raise ValueError("tls: files needs tls_cert (--tls-cert), and tls_key unless that is a directory")
-        if self.tls is not Tls.FILES and (self.tls_cert or self.tls_key):
-            raise ValueError(f"tls_cert and tls_key are not used with tls: {self.tls}; set it to files (--tls files)")
-        if self.tls is not Tls.SELF_SIGNED and self.tls_names:
-            raise ValueError(f"tls_names are not used with tls: {self.tls}; set it to self-signed")
-        return self
-
-
-class AdminSettings(_Group):
+class AdminSettings(Group):
     """The HTTP listener for operators: metrics, health and the fleet. Never reachable through Envoy."""
 
-    host: str = Field("127.0.0.1", description="address to listen on", json_schema_extra=_flag("--admin-host"))
-    port: Port = Field(9003, description="port of the admin server", json_schema_extra=_flag("--admin-port"))
+    host: str = Field("127.0.0.1", description="address to listen on", json_schema_extra=flag("--admin-host"))
+    port: Port = Field(9003, description="port of the admin server", json_schema_extra=flag("--admin-port"))
 
 
-class FleetSettings(_Group):
+class FleetSettings(Group):
     """Where endpoints come from, and how engines are asked what they serve."""
 
     file: Path | None = Field(
-        None, description="YAML file with endpoints, watched and reloaded", json_schema_extra=_flag("--fleet")
+        None, description="YAML file with endpoints, watched and reloaded", json_schema_extra=flag("--fleet")
     )
     endpoints: tuple[str, ...] = Field(
         (), description="endpoints as http://HOST:PORT, with =MODEL,MODEL to fix what one serves",
-        json_schema_extra=_flag("--endpoint"),
+        json_schema_extra=flag("--endpoint"),
     )  # fmt: skip
     engine_api_key: SecretStr | None = Field(
-        None, description="key sent to engines that have none of their own", json_schema_extra=_flag("--engine-api-key")
+        None, description="key sent to engines that have none of their own", json_schema_extra=flag("--engine-api-key")
     )
     poll_seconds: Seconds = Field(2.0, description="how often a ready engine is asked for its models and health")
     poll_timeout_seconds: Seconds = Field(2.0, description="how long an engine may take to answer that")
 
 
-class KubernetesSettings(_Group):
+class KubernetesSettings(Group):
     """The fleet from a Kubernetes API: pods by AIBrix's labels, or those of an InferencePool."""
 
     enabled: bool = Field(
-        False, description="watch pods (needs the extra `kubernetes`)", json_schema_extra=_flag("--kubernetes")
+        False, description="watch pods (needs the extra `kubernetes`)", json_schema_extra=flag("--kubernetes")
     )
     kubeconfig: Path | None = Field(
         None, description="kubeconfig file; without it the pod's service account, else the user's kubeconfig",
-        json_schema_extra=_flag("--kubeconfig"),
+        json_schema_extra=flag("--kubeconfig"),
     )  # fmt: skip
     context: Name | None = Field(
         None, description="context of the kubeconfig; its current one if none is named",
-        json_schema_extra=_flag("--kube-context"),
+        json_schema_extra=flag("--kube-context"),
     )  # fmt: skip
     namespaces: tuple[Name, ...] = Field(
         (), description="namespaces to watch, * for all; the one we run in, or the context's, if none is named",
-        json_schema_extra=_flag("--namespace"),
+        json_schema_extra=flag("--namespace"),
     )  # fmt: skip
     pod_selector: Name = Field(
         "model.aibrix.ai/name", description="which pods, as kubectl's -l takes it; the API server selects",
-        json_schema_extra=_flag("--pod-selector"),
+        json_schema_extra=flag("--pod-selector"),
     )  # fmt: skip
     inference_pool: Name | None = Field(
         None, description="take pods and ports of this InferencePool, in the first namespace, in place of the selector",
-        json_schema_extra=_flag("--inference-pool"),
+        json_schema_extra=flag("--inference-pool"),
     )  # fmt: skip
     slice_selector: Name | None = Field(
         None, description="which EndpointSlices have engines outside of pods, but for our own; none without it",
-        json_schema_extra=_flag("--slice-selector"),
+        json_schema_extra=flag("--slice-selector"),
     )  # fmt: skip
     publish_service: ServiceName | None = Field(
         None,
         description="Service without a selector, in our own namespace, whose EndpointSlices we write: every engine of"
         " the fleet becomes its endpoint, so that Envoy Gateway's routes reach it; none are written without it",
-        json_schema_extra=_flag("--publish-service"),
+        json_schema_extra=flag("--publish-service"),
     )
     publish_port_name: PortName = Field("http", description="name of that Service's port; empty if it has none")
     lease_name: ServiceName = Field(
@@ -219,22 +130,22 @@ class KubernetesSettings(_Group):
     )
 
 
-class RoutingSettings(_Group):
+class RoutingSettings(Group):
     """How an endpoint is picked."""
 
     strategy: Annotated[str, AfterValidator(_strategy_here)] = Field(
         DEFAULT_STRATEGY, description=f"strategy when the client names none: {', '.join(STRATEGIES)}",
-        json_schema_extra=_flag("--strategy"),
+        json_schema_extra=flag("--strategy"),
     )  # fmt: skip
     destinations: int = Field(
         4, ge=1, le=16,
         description="addresses in the destination header, one per attempt of Envoy, repeated where there are fewer; "
         "1 for data planes that read one address only",
-        json_schema_extra=_flag("--destinations"),
+        json_schema_extra=flag("--destinations"),
     )  # fmt: skip
 
 
-class PickerSettings(_Group):
+class PickerSettings(Group):
     """Serving as an endpoint picker of the Gateway API Inference Extension; the command `picker` sets the first."""
 
     assume_duplex: bool = Field(
@@ -245,63 +156,70 @@ class PickerSettings(_Group):
         False,
         description="be the picker of the extension's conformance tests: any request to any endpoint, or to the one "
         "that a request header names; never in production",
-        json_schema_extra=_flag("--test-mode"),
+        json_schema_extra=flag("--test-mode"),
     )
 
 
-class LimitSettings(_Group):
+class LimitSettings(Group):
     """Bounds on what a client may send."""
 
     max_body_bytes: int = Field(
         50 * MIB, ge=1024, le=1024 * MIB,
         description="largest request body; Envoy's buffer limits must be at least this",
-        json_schema_extra=_flag("--max-body-bytes"),
+        json_schema_extra=flag("--max-body-bytes"),
     )  # fmt: skip
     max_wait_seconds: Seconds = Field(
         600.0,
         description="longest wait for the head of an answer; a client may ask for less by x-stainless-read-timeout",
-        json_schema_extra=_flag("--max-wait-seconds"),
+        json_schema_extra=flag("--max-wait-seconds"),
     )
 
 
-class MeteringSettings(_Group):
+class MeteringSettings(Group):
     """Counting tokens. Needs the stream filter and the access log service in Envoy's configuration."""
 
     enabled: bool = Field(
         False,
         description="ask engines for the usage of every stream; Envoy's filter hides it from clients that did not ask",
-        json_schema_extra=_flag("--metering"),
+        json_schema_extra=flag("--metering"),
+    )
+    note_keys: Path | None = Field(
+        None,
+        description="file of secrets that all replicas share, one a line; the first seals what Envoy's access log"
+        " brings back, all are accepted; reloaded. Without it each process has a random key of its own, which is right"
+        " for one replica only",
+        json_schema_extra=flag("--note-keys"),
     )
 
 
-class AccessSettings(_Group):
+class AccessSettings(Group):
     """Who may call."""
 
     api_keys: tuple[ApiKey, ...] = Field(
         (), description="keys that are accepted; none, and no key file, means everyone is",
-        json_schema_extra=_flag("--api-key"),
+        json_schema_extra=flag("--api-key"),
     )  # fmt: skip
     key_file: Path | None = Field(
         None, description="YAML file with callers and the hashes of their keys, watched and reloaded; see `keys`",
-        json_schema_extra=_flag("--key-file"),
+        json_schema_extra=flag("--key-file"),
     )  # fmt: skip
 
 
-class LogSettings(_Group):
+class LogSettings(Group):
     """What is written to standard error. Prompts and keys never are."""
 
     level: LogLevel = Field(
-        LogLevel.INFO, description="least important line written", json_schema_extra=_flag("--log-level")
+        LogLevel.INFO, description="least important line written", json_schema_extra=flag("--log-level")
     )
     format: LogFormat = Field(LogFormat.JSON, description="one JSON object a line, or text for people",
-                              json_schema_extra=_flag("--log-format"))  # fmt: skip
+                              json_schema_extra=flag("--log-format"))  # fmt: skip
     exchanges: bool = Field(
         False, description="a line for every exchange, not only for those that failed",
-        json_schema_extra=_flag("--log-exchanges"),
+        json_schema_extra=flag("--log-exchanges"),
     )  # fmt: skip
 
 
-class Settings(_Group):
+class Settings(Group):
     """All groups."""
 
     server: ServerSettings = ServerSettings()

@@ -31,6 +31,7 @@ def a_plan(**changes: object) -> Plan:
         simulated=(SimulatedEngine("engine 1", "m", 5, ()),),
         engine_addresses=(),
         fleet=Path("/run/x/fleet.yaml"),
+        note_keys=Path("/run/x/note-keys"),
         directories=Directories(Path("/run/x"), Path("/run/x/logs"), Path("/run/x/endpoints")),
         settings=load(environment={}),
         config=None,

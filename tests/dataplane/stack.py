@@ -227,9 +227,15 @@ class Stack:
         ]
         options = ["--fleet", str(self.fleet_file), "--engine-api-key", ENGINE_KEY]
         keys = [word for key in self.api_keys for word in ("--api-key", key)]
-        pace = ["--fleet-poll-seconds", "0.5"]
+        pace = ["--fleet-poll-seconds", "0.5", "--note-keys", str(self._note_keys())]
         child = self._run(f"worker-{index}", program, [*options, *keys, *pace, *self.serve_arguments])
         return Worker(child, port, admin_port)
+
+    def _note_keys(self) -> Path:
+        """Envoy reports to any worker, so they share a key."""
+        path = self.directory / "note-keys"
+        path.write_text("note-key-of-the-tests-" + "0" * 20)
+        return path
 
     # --- Envoy
 

@@ -10,7 +10,9 @@ from tests.manifests.built import BUILDS, Thing, built, key, of_kind
 pytestmark = pytest.mark.slow  # each build takes kubectl half a second
 
 # What operators make themselves.
-BY_HAND = {("Secret", "aibrix-extproc-keys"), ("Secret", "aibrix-extproc-tls")}
+BY_HAND = {
+    ("Secret", "aibrix-extproc-keys"), ("Secret", "aibrix-extproc-tls"), ("Secret", "aibrix-extproc-note-keys"),
+}  # fmt: skip
 Pairs = Mapping[str, str]
 
 

@@ -1,8 +1,9 @@
 """Decodes what Envoy's access logger sends and hands each exchange of ours over: what it cost, or all that is told.
 
 Every look into a message costs 0.1 us, so an entry is read in full only for those who want the record. Nothing that
-arrives here raises: a message that cannot be parsed and an entry that makes no sense are counted, and an entry without
-our notes is somebody else's or one that was never placed.
+arrives here raises: a message that cannot be parsed and an entry that makes no sense are counted. An entry without our
+notes is skipped: it is somebody else's, or its request was never placed. An entry with notes is read only if `admit`
+accepts them, because whoever reaches the port may send entries.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,7 @@ from aibrix_extproc.core.openai.usage import Usage
 
 METHOD: Final = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
 REPORT: Final = "aibrix.usage"  # the stream filter's
+_KINDS: Final = frozenset({"string_value", "bool_value"})  # of notes
 _MAX_COUNT: Final = 2**53
 
 
@@ -38,7 +40,10 @@ class AccessLogReceiver:
         on_charge: Callable[[Charge], None],
         on_malformed: Callable[[], None],
         on_record: Callable[[ExchangeRecord], None] | None = None,
+        *,
+        admit: Callable[[dict[str, str | bool]], bool],
     ) -> None:
+        self._admit = admit
         self._on_charge = on_charge
         self._on_malformed = on_malformed
         self._on_record = on_record
@@ -57,6 +62,9 @@ class AccessLogReceiver:
                 self._on_malformed()
 
     def _take_entry(self, entry: HTTPAccessLogEntry) -> None:
+        notes = _notes(entry)
+        if not notes or not self._admit(notes):
+            return
         charge = read_charge(entry)
         if charge is None:
             return
@@ -65,6 +73,18 @@ class AccessLogReceiver:
             record = read_entry(entry)
             if record is not None:
                 self._on_record(record)
+
+
+def _notes(entry: HTTPAccessLogEntry) -> dict[str, str | bool]:
+    """Our notes as plain values; empty if there are none. A value of a kind that no note has becomes an empty text."""
+    metadata = entry.common_properties.metadata.filter_metadata
+    if NOTES_NAMESPACE not in metadata:
+        return {}
+    found: dict[str, str | bool] = {}
+    for name, value in metadata[NOTES_NAMESPACE].fields.items():
+        kind = value.WhichOneof("kind")
+        found[name] = getattr(value, kind) if kind in _KINDS else ""
+    return found
 
 
 def read_charge(entry: HTTPAccessLogEntry) -> Charge | None:

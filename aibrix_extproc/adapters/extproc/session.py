@@ -8,6 +8,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from aibrix_extproc.adapters.extproc import codec
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import ProcessingRequest
 from aibrix_extproc.adapters.extproc.duplex import HOLD_SECONDS, Duplex
@@ -30,6 +32,7 @@ from aibrix_extproc.core.exchange.states import ProtocolViolation
 
 logger = logging.getLogger(__name__)
 
+Notes = tuple[tuple[str, str | bool], ...]
 _ANSWERS = (events.Admitted, events.Placed, events.Answered, events.Refused)
 
 
@@ -71,6 +74,7 @@ class Session:
     """The exchange of one stream, fed with messages.
 
     `assume_duplex` is for data planes that do not say how they send bodies and are known to stream them both ways.
+    `seal` signs the notes that go to Envoy.
     """
 
     def __init__(
@@ -81,8 +85,10 @@ class Session:
         make_id: Callable[[], str],
         *,
         assume_duplex: bool = False,
+        seal: Callable[[Notes], Notes] | None = None,
     ) -> None:
         self._desk = desk
+        self._seal = seal
         self._exchange = exchange
         self._clock = clock
         self._make_id = make_id
@@ -198,6 +204,8 @@ class Session:
             outputs, next_event = self._exchange.receive(next_event), None
             for output in outputs:
                 if type(output) is Continue or type(output) is Immediate:
+                    if type(output) is Continue and output.notes and self._seal is not None:
+                        output = replace(output, notes=self._seal(output.notes))
                     if self._duplex is None:
                         replies.append(codec.encode(output))
                     else:

@@ -54,7 +54,6 @@ def _endpoint(entry: Entry, address: str, key: str | None) -> Endpoint:
         annotations=entry.annotations,
         config=entry.config,
         models=entry.models,
-        selects=bool(entry.models),
         api_key=key,
     )
 

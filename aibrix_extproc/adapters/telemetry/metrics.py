@@ -1,15 +1,19 @@
-"""Facts to Prometheus metrics. Label values are bounded: operations by the table, models and endpoints by the fleet.
+"""Facts to Prometheus metrics, with bounded label values.
 
-A model that the fleet does not serve never becomes a label value, whatever a client sends.
+Operations are bounded by the table, models and endpoints by the fleet, callers by the key ring. A model that the fleet
+does not serve and a caller without a key never become label values, whatever a peer sends. Both give their places back
+when they are gone (`slots.py`).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from typing import Final, TypeVar
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from aibrix_extproc.adapters.telemetry.slots import OTHER, LabelSlots
 from aibrix_extproc.adapters.telemetry.tallies import Distribution, Tally
 from aibrix_extproc.core.exchange.outputs import Finished, Phase
 from aibrix_extproc.core.exchange.records import Charge
@@ -19,9 +23,9 @@ from aibrix_extproc.core.openai.operation_rows import OPERATIONS
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 MAX_MODELS: Final = 500  # label values; further ones are counted together
 MAX_CALLERS: Final = 500
-OTHER: Final = "other"
 
 _OPERATION_IDS: Final = frozenset(operation.id for operation in OPERATIONS)
+_STATUSES: Final = 600  # what a peer calls a status and is none has no label of its own
 _PHASE_BUCKETS: Final = (5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 5e-2, 0.25, 1.0)
 _DELAY_BUCKETS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)
 _WAIT_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
@@ -54,6 +58,10 @@ METRICS: Final[Mapping[str, tuple[str, tuple[str, ...], str]]] = {
     "aibrix_extproc_access_log_malformed_total": (
         "counter", (), "Messages and entries of Envoy's access log that could not be read.",
     ),
+    "aibrix_extproc_access_log_refused_total": (
+        "counter", ("reason",),
+        "Entries of Envoy's access log that nobody is charged for: unsealed, forged, expired, repeated, forgotten.",
+    ),
     "aibrix_extproc_internal_errors_total": ("counter", (), "Unexpected exceptions that became an answer."),
     "aibrix_extproc_loop_delay_seconds": (
         "histogram", (), "How late the event loop was, looked at 20 times a second; all exchanges wait as long.",
@@ -77,6 +85,9 @@ METRICS: Final[Mapping[str, tuple[str, tuple[str, ...], str]]] = {
     ),
     "aibrix_extproc_publisher_errors_total": ("counter", (), "Rounds of writing EndpointSlices that have failed."),
     "aibrix_extproc_key_file_ok": ("gauge", (), "0 while the last good keys are used, or none; absent without a file."),
+    "aibrix_extproc_note_keys_ok": (
+        "gauge", (), "0 while the last good note keys are used; absent without a file.",
+    ),
     "aibrix_extproc_certificate_ok": (
         "gauge", (), "0 while the files are broken and an earlier certificate is used; absent without TLS.",
     ),
@@ -105,8 +116,9 @@ class Metrics:
         self._heads = self._distribution("aibrix_extproc_response_head_seconds", _WAIT_BUCKETS)
         self._totals = self._distribution("aibrix_extproc_exchange_seconds", _WAIT_BUCKETS)
         self.late = self._distribution("aibrix_extproc_loop_delay_seconds", _DELAY_BUCKETS).of().observe
-        self._models: set[str] = set()
-        self._callers: set[str] = set()
+        series: tuple[Tally | Distribution, ...] = (*self._counters.values(), self._heads, self._totals)
+        self._models = LabelSlots("model", MAX_MODELS, series, time.monotonic)
+        self._callers = LabelSlots("caller", MAX_CALLERS, series, time.monotonic)
 
     def _distribution(self, name: str, bounds: tuple[float, ...]) -> Distribution:
         _, labels, text = METRICS[name]
@@ -127,7 +139,8 @@ class Metrics:
     def finished(self, fact: Finished) -> None:
         """Count one exchange, once."""
         model = self._model(fact)
-        self._exchanges.add((fact.operation, model, str(fact.status), fact.outcome.value))
+        status = str(fact.status) if 0 <= fact.status < _STATUSES else OTHER
+        self._exchanges.add((fact.operation, model, status, fact.outcome.value))
         if fact.problem is not None:
             self._counters["aibrix_extproc_problems_total"].add((fact.problem,))
         if fact.placement is not None and fact.holding != fact.placement.first.identity:
@@ -143,9 +156,9 @@ class Metrics:
 
     def charged(self, charge: Charge) -> None:
         """Count what Envoy's access log tells of one exchange."""
-        model = _bounded(charge.model, self._models, MAX_MODELS)
+        model = self._models.of(charge.model)
         if charge.usage is not None:
-            caller = _bounded(charge.caller, self._callers, MAX_CALLERS)
+            caller = self._callers.of(charge.caller)
             tokens, usage = self._counters["aibrix_extproc_tokens_total"], charge.usage
             tokens.add((model, caller, "input"), usage.input_tokens)
             tokens.add((model, caller, "output"), usage.output_tokens)
@@ -162,7 +175,16 @@ class Metrics:
         self._counters["aibrix_extproc_access_log_malformed_total"].add(())
 
     def _model(self, fact: Finished) -> str:
-        return "" if fact.placement is None else _bounded(fact.placement.model, self._models, MAX_MODELS)
+        return "" if fact.placement is None else self._models.of(fact.placement.model)
+
+    def refused_record(self, reason: str) -> None:
+        """An entry of the access log that does not prove that it is ours."""
+        self._counters["aibrix_extproc_access_log_refused_total"].add((reason,))
+
+    def watch_names(self, is_model: Callable[[str], bool], callers: Callable[[], Container[str]]) -> None:
+        """Give label places only to models and callers that there are."""
+        self._models.exists = is_model
+        self._callers.exists = lambda name: name in callers()
 
     def watch_fleet(
         self,
@@ -176,6 +198,11 @@ class Metrics:
     def watch_key_file(self, ok: Callable[[], bool]) -> None:
         """Read the key file's state whenever metrics are scraped."""
         name = "aibrix_extproc_key_file_ok"
+        Gauge(name, METRICS[name][2], registry=self.registry).set_function(ok)
+
+    def watch_note_keys(self, ok: Callable[[], bool]) -> None:
+        """Read the state of the note keys whenever metrics are scraped."""
+        name = "aibrix_extproc_note_keys_ok"
         Gauge(name, METRICS[name][2], registry=self.registry).set_function(ok)
 
     def watch_certificate(self, ok: Callable[[], bool], wall_expires_at: Callable[[], float]) -> None:
@@ -212,16 +239,9 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """Prometheus text."""
+        self._models.review()
+        self._callers.review()
         return generate_latest(self.registry)
-
-
-def _bounded(value: str, known: set[str], limit: int) -> str:
-    """A label value, or OTHER for one more than the limit."""
-    if value not in known:
-        if len(known) >= limit:
-            return OTHER
-        known.add(value)
-    return value
 
 
 class _FleetCollector(Collector):

@@ -23,6 +23,12 @@ class Tally(Collector):
         """Count."""
         self._counts[labels] = self._counts.get(labels, 0.0) + amount
 
+    def forget(self, label: str, value: str) -> None:
+        """Drop the series that have this value of a label."""
+        if label in self._labels:
+            place = self._labels.index(label)
+            self._counts = {labels: count for labels, count in self._counts.items() if labels[place] != value}
+
     def collect(self) -> Iterator[Metric]:
         """The series of the moment."""
         family = CounterMetricFamily(self._name, self._text, labels=self._labels)
@@ -63,6 +69,12 @@ class Distribution(Collector):
         if found is None:
             found = self._series[labels] = Buckets(self._bounds)
         return found
+
+    def forget(self, label: str, value: str) -> None:
+        """Drop the series that have this value of a label."""
+        if label in self._labels:
+            place = self._labels.index(label)
+            self._series = {labels: series for labels, series in self._series.items() if labels[place] != value}
 
     def collect(self) -> Iterator[Metric]:
         """The series of the moment."""

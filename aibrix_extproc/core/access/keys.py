@@ -33,11 +33,15 @@ class _Slot:
 class KeyRing:
     """The keys that the gateway accepts, and who is behind them. Never changes; a new reading makes a new ring."""
 
-    __slots__ = ("_always", "_slots")
+    __slots__ = ("_always", "_slots", "callers")
 
     def __init__(self, holders: Iterable[KeyHolder], *, always: Caller | Problem | None = None) -> None:
         self._always = always
         self._slots: dict[bytes, _Slot] = {}
+        holders = tuple(holders)
+        self.callers = frozenset(holder.caller.name for holder in holders)  # switched off ones too
+        if isinstance(always, Caller):
+            self.callers |= {always.name}
         for holder in holders:
             for key in holder.keys:
                 off = holder.disabled or key.disabled

@@ -21,18 +21,21 @@ class Body(msgspec.Struct, frozen=True, gc=False):
 
     data: bytes | None
     hide_usage: bool = False
+    response_id: str | None = None
 
 
 UNCHANGED: Final = Body(None)
 
 
 def changed_body(
-    operation: Operation, facts: request.RequestFacts, data: bytes, response_id: str | None, *, metering: bool
+    operation: Operation, facts: request.RequestFacts, data: bytes, request_id: str, *, metering: bool
 ) -> Body:
-    """The body for the engine: usage asked for when it is metered, and the id that a response shall have."""
-    if response_id is not None:
-        # vLLM takes the id of a response from the request.
-        return Body(request.with_response_id(data, facts, response_id))
+    """The body for the engine: usage asked for when it is metered, the response's id fixed so that we know it."""
+    if operation.id == "response":
+        # vLLM takes the id of a response from the request. Known beforehand, its owner can be found later without
+        # reading a single answer.
+        response_id = f"resp_{request_id.replace('-', '')}"
+        return Body(request.with_response_id(data, facts, response_id), response_id=response_id)
     if metering and facts.stream and not facts.includes_usage and operation.stream is Stream.DATA_DONE:
         return Body(request.with_usage(data, facts), hide_usage=True)
     return UNCHANGED

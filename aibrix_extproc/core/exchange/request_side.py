@@ -46,7 +46,7 @@ class RequestSide(Direction[RequestPhase]):
         self._headers = _NO_HEADERS
         self._match: Match | None = None
         self._unmatched: Problem | None = None
-        self._given = b""  # the client's body; held until there is a placement
+        self._body = forwarding.UNCHANGED  # what goes on instead of the client's body; held until there is a placement
         self.path = ""  # normalised, without the query string
         self.caller: Caller = ANYONE
         self.request_id = ""
@@ -181,7 +181,10 @@ class RequestSide(Direction[RequestPhase]):
         if isinstance(facts, Problem):
             return self._refused(facts)
         self.facts = facts
-        self._given = event.data
+        self._body = forwarding.changed_body(
+            operation, facts, event.data, self.request_id, metering=self.policy.metering
+        )
+        self.response_id = self._body.response_id
         query = RouteQuery(model=facts.model, body_bytes=self.body_bytes)
         hints = hints_of(self._headers, event.data)
         return RequestPhase.PLACING, (
@@ -204,12 +207,7 @@ class RequestSide(Direction[RequestPhase]):
         self.placed_at = event.at
         self.placement = placement
         self._told = event.answer_headers
-        self.response_id = event.response_id
-        given, self._given = self._given, b""
-        body = forwarding.UNCHANGED
-        if self.facts is not None:
-            metering = self.policy.metering
-            body = forwarding.changed_body(operation, self.facts, given, event.response_id, metering=metering)
+        body, self._body = self._body, forwarding.UNCHANGED
         waited = needs_body(operation, end_of_stream=self._head.end_of_stream)
         path = operation.engine_path or self.path
         changed = forwarding.set_headers(self._headers, path, self.request_id, placement.first.api_key, body.data)

@@ -8,7 +8,7 @@ import re
 from typing import Final
 
 from aibrix_extproc.core.openai.errors import Problem
-from aibrix_extproc.core.openai.operations import shown, unknown_url
+from aibrix_extproc.core.openai.operations import unknown_url
 from aibrix_extproc.core.openai.upstream_fields import (
     joined,
     looks_like_dump,
@@ -37,8 +37,6 @@ _SPOKEN_PARAM: Final = re.compile(
 _INDEX: Final = re.compile(r"\[(\d+)\]")
 _OWN_NAMES: Final = {"audio_filesize_mb": "file"}  # an engine's names for OpenAI's fields
 _MISSING_OBJECT: Final = re.compile(r"not found|does not exist|cannot be found|no \w+ found", re.IGNORECASE)
-
-_LOST_RESPONSE: Final = re.compile(r"Response with id '([^']{0,512})' not found")
 
 # Statuses that mean the same whatever the body says. 401: the gateway's key was refused. 407 and 511: a proxy's.
 _BY_STATUS: Final = {
@@ -112,9 +110,6 @@ def _not_found(error: EngineError, request: Request) -> Problem:
         return known
     if error.param == "model":
         return unknown_model(error.message, request)
-    lost = _LOST_RESPONSE.match(error.message)
-    if lost is not None and request.path == "/v1/responses":
-        return Problem("previous_response_not_found", {"response_id": shown(lost[1], 128)})
     if error.shape in (Shape.ERROR_OBJECT, Shape.FLAT) and _MISSING_OBJECT.search(error.message):
         return Problem("not_found", {"message": _words(error)}, param=_param(error), code=error.code)
     return wrong_task(request)

@@ -13,6 +13,11 @@ from aibrix_extproc.core.openai.headers import NOTES_NAMESPACE
 from aibrix_extproc.core.openai.usage import Usage
 
 
+def everybody(_: dict[str, str | bool]) -> bool:
+    """For tests of reading; whom a receiver admits is tested in tests/app/test_note_seals.py."""
+    return True
+
+
 class Collected:
     """Where charges and records go."""
 
@@ -20,7 +25,7 @@ class Collected:
         self.charges: list[Charge] = []
         self.records: list[ExchangeRecord] = []
         self.malformed = 0
-        self.receiver = AccessLogReceiver(self.charges.append, self._count, self.records.append)
+        self.receiver = AccessLogReceiver(self.charges.append, self._count, self.records.append, admit=everybody)
 
     def _count(self) -> None:
         self.malformed += 1
@@ -98,7 +103,7 @@ def test_what_envoy_does_not_tell_stays_empty() -> None:
 
 def test_who_wants_no_records_gets_the_charges_alone() -> None:
     charges: list[Charge] = []
-    AccessLogReceiver(charges.append, lambda: None).take(message(an_entry(), an_entry()))
+    AccessLogReceiver(charges.append, lambda: None, admit=everybody).take(message(an_entry(), an_entry()))
     assert len(charges) == 2
 
 

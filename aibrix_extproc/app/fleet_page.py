@@ -1,0 +1,31 @@
+"""The fleet as the admin server shows it."""
+
+from collections.abc import Callable, Mapping
+
+from aibrix_extproc.core.fleet.model import Endpoint, Snapshot
+
+
+def fleet_page(snapshot: Snapshot, in_flight: Callable[[str], int]) -> Mapping[str, object]:
+    """Every endpoint, and the endpoints of each model."""
+    return {
+        "version": snapshot.version,
+        "known": snapshot.known,
+        "endpoints": [_described(one, in_flight(one.identity)) for one in snapshot.endpoints],
+        "models": {name: [one.address for one in found] for name, found in snapshot.by_model.items()},
+    }
+
+
+def _described(endpoint: Endpoint, in_flight: int) -> dict[str, object]:
+    return {
+        "identity": endpoint.identity,
+        "address": endpoint.address,
+        "name": endpoint.name,
+        "engine": endpoint.engine,
+        "labels": dict(endpoint.labels),
+        "annotations": dict(endpoint.annotations),
+        "models": [served.id for served in endpoint.models],
+        "tasks": sorted(endpoint.tasks),
+        "health": endpoint.health.value,
+        "detail": endpoint.detail,
+        "in_flight": in_flight,
+    }

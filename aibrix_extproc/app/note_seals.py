@@ -1,0 +1,94 @@
+"""Seals the notes that a placement leaves in Envoy, and checks those that come back in access log entries."""
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from aibrix_extproc.adapters.secretfile.source import SecretFile, read_secrets
+from aibrix_extproc.core.access.replays import Use, UsedSeals
+from aibrix_extproc.core.access.seals import MIN_KEY_BYTES, Seal, SealKey, opened, sealed
+from aibrix_extproc.watched.file import DEFAULT_PACE, Pace, SourceStatus
+
+logger = logging.getLogger(__name__)
+
+SEAL: Final = "seal"  # the note that holds it
+LIFE_SECONDS: Final = 86_400  # no exchange is longer; a stolen seal is worth nothing afterwards
+
+Notes = tuple[tuple[str, str | bool], ...]
+
+
+class NoteSeals:
+    """One per process. Keys come from the file, or one is made at random. Raises SourceError for an unusable file."""
+
+    def __init__(
+        self,
+        file: Path | None,
+        wall_clock: Callable[[], float],
+        on_refused: Callable[[str], None],
+        *,
+        pace: Pace = DEFAULT_PACE,
+    ) -> None:
+        self._wall_clock = wall_clock
+        self._on_refused = on_refused
+        self._file = None if file is None else SecretFile(file, self._on_status, pace=pace)
+        self._secrets = (os.urandom(MIN_KEY_BYTES),) if file is None else read_secrets(file)
+        self._keys = tuple(map(SealKey, self._secrets))
+        self._issuer = int.from_bytes(os.urandom(8))
+        self._number = 0
+        self._used = UsedSeals()
+
+    @property
+    def ok(self) -> bool:
+        """False while the file is broken and earlier keys stay in use."""
+        return self._file is None or self._file.status.ok
+
+    async def run(self) -> None:
+        """Follow the file, until cancelled; returns at once without one."""
+        if self._file is not None:
+            await self._file.run(self._take)
+
+    def seal(self, notes: Notes) -> Notes:
+        """The notes with their seal."""
+        self._number += 1
+        seal = Seal(int(self._wall_clock()), self._issuer, self._number)
+        return (*notes, (SEAL, sealed(self._keys[0], notes, seal)))
+
+    def admit(self, notes: dict[str, str | bool]) -> bool:
+        """Whether these notes are ours and not used yet; otherwise the reason is counted."""
+        reason = self._refusal(notes)
+        if reason is not None:
+            self._on_refused(reason)
+        return reason is None
+
+    def _refusal(self, notes: dict[str, str | bool]) -> str | None:
+        given = notes.pop(SEAL, None)
+        if given is None:
+            return "unsealed"
+        seal = opened(self._keys, notes, given) if isinstance(given, str) else None
+        if seal is None:
+            return "forged"
+        if self._wall_clock() - seal.wall_at > LIFE_SECONDS:
+            return "expired"
+        use = self._used.use(seal)
+        return None if use is Use.FIRST else use.value
+
+    def report(self) -> Mapping[str, object]:
+        """For the readiness page."""
+        found: dict[str, object] = {"keys": len(self._keys), "shared": self._file is not None}
+        if self._file is not None:
+            status = self._file.status
+            found |= {"ok": status.ok, "error": status.error, "since": status.wall_since}
+        return found
+
+    def _take(self, secrets: tuple[bytes, ...]) -> None:
+        if secrets != self._secrets:
+            self._secrets, self._keys = secrets, tuple(map(SealKey, secrets))
+            logger.info("note keys were replaced", extra={"keys": len(secrets)})
+
+    def _on_status(self, status: SourceStatus) -> None:
+        if status.ok:
+            logger.info("file of note keys is good")
+        else:
+            logger.error("file of note keys is broken, the last good keys stay in use", extra={"error": status.error})

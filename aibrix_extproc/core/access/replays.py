@@ -1,0 +1,64 @@
+"""Memory of seals that were used: one bit each, in pages, so that it reaches back for hours in a few megabytes."""
+
+from enum import StrEnum
+from typing import Final
+
+from aibrix_extproc.core.access.seals import Seal
+
+PAGE_BITS: Final = 16
+PAGE_BYTES: Final = 2**PAGE_BITS // 8
+MAX_PAGES: Final = 2048  # 16 MiB: 134 million exchanges
+
+
+class Use(StrEnum):
+    """Whether a seal may be used."""
+
+    FIRST = "first"
+    REPEATED = "repeated"
+    FORGOTTEN = "forgotten"  # the memory does not reach back to it: it may have been used
+
+
+class _Page:
+    """Seals of one issuer whose numbers follow each other."""
+
+    __slots__ = ("bits", "floor", "latest")
+
+    def __init__(self, floor: int) -> None:
+        self.bits = bytearray(PAGE_BYTES)
+        self.floor = floor  # seals up to this time may be on a page that was dropped
+        self.latest = 0  # time of the latest seal on it
+
+
+class UsedSeals:
+    """Says of each seal whether it is used for the first time. The page that was not used for longest is dropped."""
+
+    def __init__(self, max_pages: int = MAX_PAGES) -> None:
+        self._max_pages = max_pages
+        self._pages: dict[tuple[int, int], _Page] = {}
+        self._floor = -1
+
+    def use(self, seal: Seal) -> Use:
+        """Mark the seal as used."""
+        key = (seal.issuer, seal.number >> PAGE_BITS)
+        page = self._pages.pop(key, None)
+        if page is None:
+            if seal.wall_at <= self._floor:
+                return Use.FORGOTTEN
+            page = self._new_page()
+        self._pages[key] = page  # the last one is the one used last
+        if seal.wall_at <= page.floor:
+            return Use.FORGOTTEN
+        index = seal.number & (2**PAGE_BITS - 1)
+        byte, bit = index >> 3, 1 << (index & 7)
+        if page.bits[byte] & bit:
+            return Use.REPEATED
+        page.bits[byte] |= bit
+        page.latest = max(page.latest, seal.wall_at)
+        return Use.FIRST
+
+    def _new_page(self) -> _Page:
+        page = _Page(self._floor)
+        if len(self._pages) >= self._max_pages:
+            dropped = self._pages.pop(next(iter(self._pages)))
+            self._floor = max(self._floor, dropped.latest)
+        return page

@@ -1,0 +1,25 @@
+"""What the groups of settings are made of: types of values, and the base of a group."""
+
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
+
+MIB: Final = 1024 * 1024
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+ApiKey = Annotated[SecretStr, Field(min_length=1, max_length=512)]  # longer ones are refused unread
+Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+_LABEL: Final = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+ServiceName = Annotated[str, StringConstraints(pattern=f"^{_LABEL}$", max_length=63)]
+PortName = Annotated[str, StringConstraints(pattern=f"^({_LABEL})?$", max_length=63)]
+
+
+def flag(name: str) -> dict[str, Any]:
+    """The command-line option of a field."""
+    return {"flag": name}
+
+
+class Group(BaseModel):
+    """A group of settings: frozen, unknown names are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")

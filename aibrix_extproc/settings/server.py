@@ -1,0 +1,81 @@
+"""The listener that Envoy talks to."""
+
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from aibrix_extproc.settings.fields import Group, Name, Port, flag
+
+
+class Transport(StrEnum):
+    """How gRPC is spoken with Envoy."""
+
+    GRPCIO = "grpcio"
+    LEAN = "lean"
+
+
+class Tls(StrEnum):
+    """What the ext_proc listener shows its peers."""
+
+    NONE = "none"
+    SELF_SIGNED = "self-signed"
+    FILES = "files"
+
+
+class ServerSettings(Group):
+    """The ext_proc listener that Envoy talks to."""
+
+    host: str = Field("127.0.0.1", description="address to listen on", json_schema_extra=flag("--host"))
+    port: Port = Field(
+        9002, description="port of the ext_proc and gRPC health services", json_schema_extra=flag("--port")
+    )
+    transport: Transport = Field(
+        Transport.LEAN,
+        description="grpcio (the reference) or lean (HTTP/2 on the event loop itself, a fraction of the CPU)",
+        json_schema_extra=flag("--transport"),
+    )
+    tls: Tls = Field(
+        Tls.NONE,
+        description="none (plaintext), self-signed (a certificate made at start), or files (tls_cert and tls_key)",
+        json_schema_extra=flag("--tls"),
+    )
+    tls_cert: Path | None = Field(
+        None,
+        description="PEM file of the certificate and its chain, or a directory with tls.crt and tls.key; reloaded",
+        json_schema_extra=flag("--tls-cert"),
+    )
+    tls_key: Path | None = Field(
+        None, description="PEM file of the certificate's private key, without a passphrase; reloaded",
+        json_schema_extra=flag("--tls-key"),
+    )  # fmt: skip
+    tls_names: tuple[Name, ...] = Field(
+        (), description="further host names and addresses of the self-signed certificate, such as those of a Service",
+        json_schema_extra=flag("--tls-name"),
+    )  # fmt: skip
+    health_port: Port | None = Field(
+        None, description="further port for the gRPC health service alone, always plaintext; none without it",
+        json_schema_extra=flag("--health-port"),
+    )  # fmt: skip
+    max_connections: int = Field(
+        4096, ge=1, le=1_000_000,
+        description="connections at once; each worker thread of each Envoy has one, and each takes a file descriptor",
+    )  # fmt: skip
+    drain_seconds: float = Field(
+        30.0, ge=0, le=86_400, description="how long running exchanges may go on after SIGTERM",
+        json_schema_extra=flag("--drain-seconds"),
+    )  # fmt: skip
+    drain_notice_seconds: float = Field(
+        1.0, ge=0, le=600,
+        description="how long new exchanges are still taken after SIGTERM, so that Envoy's health check sees it first",
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> "ServerSettings":
+        if self.tls is Tls.FILES and self.tls_cert is None:
+            raise ValueError("tls: files needs tls_cert (--tls-cert), and tls_key unless that is a directory")
+        if self.tls is not Tls.FILES and (self.tls_cert or self.tls_key):
+            raise ValueError(f"tls_cert and tls_key are not used with tls: {self.tls}; set it to files (--tls files)")
+        if self.tls is not Tls.SELF_SIGNED and self.tls_names:
+            raise ValueError(f"tls_names are not used with tls: {self.tls}; set it to self-signed")
+        return self

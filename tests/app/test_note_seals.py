@@ -1,0 +1,184 @@
+"""Entries of the access log that prove that one of our processes has placed their exchange, and attacks on that."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aibrix_extproc.adapters.accesslog._generated.als_pb2 import HTTPAccessLogEntry, StreamAccessLogsMessage
+from aibrix_extproc.adapters.accesslog.receive import REPORT, AccessLogReceiver
+from aibrix_extproc.adapters.telemetry.metrics import Metrics
+from aibrix_extproc.app.note_seals import LIFE_SECONDS, SEAL, NoteSeals
+from aibrix_extproc.core.openai.headers import NOTES_NAMESPACE
+from aibrix_extproc.watched.errors import SourceError
+from aibrix_extproc.watched.file import Pace
+
+FAST = Pace(poll_seconds=0.01, settle_seconds=0.01, retry_seconds=0.01)
+OLD, NEW = "old-key-" + "o" * 32, "new-key-" + "n" * 32
+NOTES = (
+    ("request_id", "1f0c9a52-0000-4000-8000-000000000001"), ("operation", "chat_completion"), ("model", "m"),
+    ("caller", "me"), ("stream", ""), ("hide_usage", False),
+)  # fmt: skip
+REFUSED = "aibrix_extproc_access_log_refused_total"
+TOKENS = "aibrix_extproc_tokens_total"
+
+
+class Replica:
+    """A process that places exchanges and is told how they ended."""
+
+    def __init__(self, file: Path | None = None) -> None:
+        self.now = 1_800_000_000.0
+        self.metrics = Metrics()
+        self.metrics.watch_names(lambda name: name == "m", lambda: {"me"})
+        self.seals = NoteSeals(file, lambda: self.now, self.metrics.refused_record, pace=FAST)
+        self.receiver = AccessLogReceiver(self.metrics.charged, self.metrics.malformed_record, admit=self.seals.admit)
+
+    def tell(self, *notes: dict[str, Any], tokens: int = 10) -> None:
+        batch = StreamAccessLogsMessage()
+        batch.http_logs.log_entry.extend(an_entry(one, tokens) for one in notes)
+        self.receiver.take(batch.SerializeToString())
+
+    def count(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(name, labels) or 0.0
+
+    @property
+    def charged(self) -> float:
+        return sum(
+            sample.value for family in self.metrics.registry.collect() for sample in family.samples
+            if sample.name == TOKENS and sample.labels["kind"] == "output"
+        )  # fmt: skip
+
+
+def an_entry(notes: dict[str, Any], tokens: int) -> HTTPAccessLogEntry:
+    entry = HTTPAccessLogEntry()
+    metadata = entry.common_properties.metadata.filter_metadata
+    metadata[NOTES_NAMESPACE].update(notes)
+    metadata[REPORT].update({"output_tokens": tokens})
+    return entry
+
+
+def test_entry_of_a_placed_exchange_is_charged() -> None:
+    replica = Replica()
+    replica.tell(dict(replica.seals.seal(NOTES)))
+    assert replica.count(TOKENS, model="m", caller="me", kind="output") == 10
+
+
+def test_forged_entry_charges_nobody() -> None:
+    replica, elsewhere = Replica(), Replica()
+    replica.tell(dict(NOTES), tokens=2**53)
+    replica.tell(
+        dict(NOTES) | {SEAL: "A" * 48}, dict(NOTES) | {SEAL: 5}, dict(elsewhere.seals.seal(NOTES)), tokens=2**53
+    )
+    assert replica.charged == 0
+    assert replica.count(REFUSED, reason="unsealed") == 1
+    assert replica.count(REFUSED, reason="forged") == 3
+
+
+@pytest.mark.parametrize("name", [name for name, _ in NOTES])
+def test_altered_entry_charges_nobody(name: str) -> None:
+    replica = Replica()
+    genuine = dict(replica.seals.seal(NOTES))
+    replica.tell(genuine | {name: "other"}, {key: value for key, value in genuine.items() if key != name})
+    assert replica.charged == 0
+    assert replica.count(REFUSED, reason="forged") == 2
+
+
+def test_repeated_entry_is_charged_once() -> None:
+    replica = Replica()
+    genuine = dict(replica.seals.seal(NOTES))
+    replica.tell(*[genuine] * 50)
+    assert replica.charged == 10
+    assert replica.count(REFUSED, reason="repeated") == 49
+
+
+def test_exchanges_that_share_a_request_id_are_all_charged() -> None:
+    replica = Replica()
+    replica.tell(*(dict(replica.seals.seal(NOTES)) for _ in range(3)))
+    assert replica.charged == 30
+
+
+def test_entry_of_another_replica_is_charged_where_it_arrives(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(OLD)
+    one, other = Replica(file), Replica(file)
+    other.tell(dict(one.seals.seal(NOTES)))
+    assert other.charged == 10
+
+
+def test_seal_ends() -> None:
+    replica = Replica()
+    genuine = dict(replica.seals.seal(NOTES))
+    replica.now += LIFE_SECONDS + 1
+    replica.tell(genuine)
+    assert (replica.charged, replica.count(REFUSED, reason="expired")) == (0, 1)
+
+
+def test_forged_callers_and_models_take_no_labels() -> None:
+    """Whatever is sent: 20,000 forged callers, and honest ones are counted by name as before."""
+    replica = Replica()
+    for number in range(0, 20_000, 1000):
+        replica.tell(
+            *(dict(NOTES) | {"caller": f"c-{one}", "model": f"m-{one}"} for one in range(number, number + 1000))
+        )
+    replica.tell(dict(replica.seals.seal(NOTES)))
+    labels = {
+        sample.labels["caller"] for family in replica.metrics.registry.collect() for sample in family.samples
+        if sample.name == TOKENS
+    }  # fmt: skip
+    assert labels == {"me"}
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - what is waited for is a state, which nobody announces
+            await asyncio.sleep(0.005)
+
+
+async def test_keys_are_rotated_by_overlap_without_losing_an_entry(tmp_path: Path) -> None:
+    """As with two replicas that read the file at different times: what one seals the other one opens at every step."""
+    files = [tmp_path / "one", tmp_path / "other"]
+    for file in files:
+        file.write_text(OLD)
+    replicas = [Replica(file) for file in files]
+    running = [asyncio.ensure_future(one.seals.run()) for one in replicas]
+    told = 0
+    try:
+        for keys in (f"{OLD}\n{NEW}", f"{NEW}\n{OLD}", NEW):
+            for file, replica in zip(files, replicas, strict=True):
+                file.write_text(keys)
+                await until(lambda replica=replica: replica.seals._secrets == tuple(keys.encode().split()))  # type: ignore[misc]  # noqa: B023
+                for sender, receiver in (replicas, reversed(replicas)):
+                    receiver.tell(dict(sender.seals.seal(NOTES)))
+                    told += 10
+        assert sum(one.charged for one in replicas) == told
+        late = dict(replicas[0].seals.seal(NOTES))
+        files[1].write_text(OLD)
+        await until(lambda: replicas[1].seals._secrets == (OLD.encode(),))
+        replicas[1].tell(late)
+        assert replicas[1].count(REFUSED, reason="forged") == 1
+    finally:
+        for task in running:
+            task.cancel()
+
+
+async def test_broken_edit_keeps_the_last_good_keys(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(OLD)
+    replica = Replica(file)
+    running = asyncio.ensure_future(replica.seals.run())
+    try:
+        await until(lambda: replica.seals.ok)
+        file.write_text("short")
+        await until(lambda: not replica.seals.ok)
+        assert "line 1: not a key" in str(replica.seals.report()["error"])
+        replica.tell(dict(replica.seals.seal(NOTES)))
+        assert replica.charged == 10
+    finally:
+        running.cancel()
+
+
+def test_unusable_file_is_an_error_at_start(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="cannot be read"):
+        Replica(tmp_path / "none")
