@@ -5,7 +5,7 @@ ARGS ?=
 KUBE_TOOLS ?= $(HOME)/.cache/aibrix-extproc/kube-tools
 
 .PHONY: help run test fuzz test-kubernetes kube-tools fix lint types unit bench soak churn reference conformance \
-	test-sdks test-twins test-envoys lock image clean
+	test-sdks test-twins test-envoys test-chart chart helm lock image clean
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -30,10 +30,10 @@ types: .venv/.done
 	$(BIN)/mypy
 
 unit: .venv/.done
-	$(BIN)/pytest -n 2 -m "not slow and not envoy and not sdk and not kubernetes and not fuzz" $(ARGS)
+	$(BIN)/pytest -n 2 -m "not slow and not envoy and not sdk and not kubernetes and not fuzz and not helm" $(ARGS)
 
 test: lint types ## format, lint, import directions, types, all tests
-	$(BIN)/pytest -n 2 -m "not sdk and not kubernetes and not fuzz" $(ARGS)
+	$(BIN)/pytest -n 2 -m "not sdk and not kubernetes and not fuzz and not helm" $(ARGS)
 
 fuzz: .venv/.done ## a hundred thousand mutated requests, and as many answers of engines (`test` takes some thousands)
 	$(BIN)/pytest -n 2 -m fuzz tests/fuzz $(ARGS)
@@ -51,8 +51,20 @@ test-sdks: .venv/.done ## test older and newer OpenAI SDKs, Python and Node, eac
 test-kubernetes: .venv/.done ## discovery, manifests and a whole cluster (KUBEBUILDER_ASSETS, PATH or what kube-tools built)
 	KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(KUBE_TOOLS)}" $(BIN)/pytest -m kubernetes $(ARGS)
 
+test-chart: .venv/.done ## the Helm chart against the manifests, with the real Helm (PATH or what `make helm` built)
+	KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(KUBE_TOOLS)}" $(BIN)/pytest -m helm tests/charts $(ARGS)
+
+HELM := 4.3.1
+helm:            ## build Helm for test-chart and test-kubernetes (needs Go; some minutes)
+	@GOWORK=off GOFLAGS=-buildvcs=false CGO_ENABLED=0 GOBIN="$(KUBE_TOOLS)" \
+		go install -ldflags "-s -w" helm.sh/helm/v4/cmd/helm@v$(HELM)
+
 kube-tools:      ## build etcd, Kubernetes and Envoy Gateway for test-kubernetes (needs Go; about ten minutes)
 	@tests/adapters/kube/build_tools.sh "$(KUBE_TOOLS)"
+	@$(MAKE) --no-print-directory helm
+
+chart: .venv/.done ## write the Helm chart from manifests/ and charts/
+	$(BIN)/python -m charts
 
 fix: .venv/.done ## format and fix what ruff can fix
 	$(BIN)/ruff format .
