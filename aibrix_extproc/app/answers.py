@@ -61,7 +61,7 @@ class Answers:
                 return self._describe(ask.operation, ask.parameters, ask.caller)
 
     def _authenticate(self, ask: Authenticate) -> events.Admitted | events.Refused:
-        caller = self._keys().authenticate(ask.authorization, ask.x_api_key, self._wall_clock())
+        caller = self._keys().authenticate(ask.authorization, ask.x_api_key, self._wall_clock(), api_key=ask.api_key)
         if isinstance(caller, Problem):
             return events.Refused(caller)
         operation = ask.operation

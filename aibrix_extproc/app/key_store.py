@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from aibrix_extproc.adapters.keyfile.source import KeyFile
 from aibrix_extproc.core.access.holders import KeyHolder, static_holders
-from aibrix_extproc.core.access.keys import OPEN_RING, UNREAD_RING, KeyRing
+from aibrix_extproc.core.access.keys import OPEN_RING, STEERING_RING, UNREAD_RING, KeyRing
 from aibrix_extproc.settings import AccessSettings
 from aibrix_extproc.watched.file import DEFAULT_PACE, Pace, SourceStatus
 
@@ -20,14 +20,16 @@ class KeyStore:
     """The current key ring."""
 
     def __init__(self, access: AccessSettings, *, pace: Pace = DEFAULT_PACE) -> None:
-        self._static = static_holders(key.get_secret_value() for key in access.api_keys)
+        keys = (key.get_secret_value() for key in access.api_keys)
+        self._static = static_holders(keys, engine_controls=access.engine_controls)
         self._file = None if access.key_file is None else KeyFile(access.key_file, self._on_status, pace=pace)
         self._known = asyncio.Event()
         self._callers = len(self._static)
         if self._file is not None:
             self.ring = UNREAD_RING
         else:
-            self.ring = KeyRing(self._static) if self._static else OPEN_RING
+            everyone = STEERING_RING if access.engine_controls else OPEN_RING
+            self.ring = KeyRing(self._static) if self._static else everyone
             self._known.set()
 
     @property

@@ -12,6 +12,7 @@ from aibrix_extproc.cli.reference_tables import error_row
 from aibrix_extproc.core.access.keys import MAX_KEY_LENGTH
 from aibrix_extproc.core.exchange.admission import AUDIO_FORM_LIMIT_BYTES
 from aibrix_extproc.core.fleet.owners import KEEP_SECONDS, MAX_RESPONSES
+from aibrix_extproc.core.openai.controls import CONTROLS, Place
 from aibrix_extproc.core.openai.errors import ERRORS, Problem, shape
 from aibrix_extproc.core.openai.header_docs import (
     ALLOWED_HEADERS,
@@ -55,16 +56,23 @@ In the samples `client` is `openai.OpenAI(base_url="https://HOST/v1", api_key="K
 """
 
 _AUTHENTICATION: Final = """
-`Authorization: Bearer KEY`, as every OpenAI SDK sends it, or `x-api-key: KEY`, as Anthropic's does; either works for
-every operation, and the first counts if both are there. A gateway without keys lets everyone in. The key is checked
-before anything else, so that nothing is learnt without one, and a large body is not read for it. It never reaches an
-engine: an engine that wants a key gets the one that the gateway holds for it.
+`Authorization: Bearer KEY`, as every OpenAI SDK sends it, `x-api-key: KEY`, as Anthropic's does, or `api-key: KEY`, as
+Azure's clients do. Each works for every operation; the first that is there counts. A gateway without keys lets everyone
+in. The key is checked before anything else, so that nothing is learnt without one, and a large body is not read for it.
+It never reaches an engine: an engine that wants a key gets the one that the gateway holds for it. Neither does any
+other header, or parameter of the query, whose name says that it is a credential (`cookie`, `x-auth-token`,
+`?api-key=...`). Azure's paths (`/openai/deployments/...`) are not served: give its clients this base URL.
 
 A key may be limited to some models and operations. A model that a key does not allow does not exist for it: 404, and
 not listed. An operation that it does not allow is a 403 `permission_denied`. Keys, permissions, expiry and rotation:
 [keys.md](keys.md). `OPTIONS` needs no key.
 """
 
+_CONTROLS: Final = """
+What steers the engine instead of the answer is for callers with `engine_controls`
+([keys.md](keys.md#what-a-caller-may-do)): a header, a top-level member of a JSON body, or a field of a form. From
+others a `removed` one has no effect, and a `refused` one is a 400 `engine_control` (always a 400 in a form):
+"""
 _CORS: Final = """
 Browsers may call the API: a preflight (`OPTIONS` of any path) is answered with 204, without a key and without asking
 an engine, and every answer to a request with `origin` allows that origin.
@@ -241,7 +249,15 @@ def _request_headers() -> str:
     return (
         "What a client sends beside these is forwarded as it is, but for `x-envoy-*`, which Envoy removes.\n\n"
         + table(("header", "what happens", "meaning"), rows)
+        + f"\n\n{_CONTROLS.strip()}\n\n"
+        + table(("name", "in", "otherwise", "why"), _controls())
     )
+
+
+def _controls() -> Iterator[tuple[str, ...]]:
+    for row in CONTROLS:
+        passes = f"; {' and '.join(code(value.decode()) for value in row.harmless)} may pass"
+        yield code(row.name), row.place.value, row.otherwise.value + passes * (row.place is Place.BODY), row.reason
 
 
 def _response_headers() -> str:

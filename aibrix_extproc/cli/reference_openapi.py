@@ -50,7 +50,7 @@ def _document() -> Json:
         "info": {"title": "aibrix-extproc", "version": __version__, "description": _DESCRIPTION},
         "x-generated-by": COMMAND,
         "servers": [{"url": "/", "description": "The gateway. The base URL of an OpenAI SDK is this with /v1."}],
-        "security": [{"bearer": []}, {"x-api-key": []}],
+        "security": [{"bearer": []}, {"x-api-key": []}, {"api-key": []}],
         "tags": [{"name": action.value} for action in _SERVED],
         "paths": paths,
         "components": {
@@ -61,6 +61,12 @@ def _document() -> Json:
                     "in": "header",
                     "name": "x-api-key",
                     "description": "As Anthropic's SDK sends it.",
+                },
+                "api-key": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "api-key",
+                    "description": "As Azure's clients send it.",
                 },
             },
             "parameters": _header_parameters(),

@@ -203,6 +203,9 @@ class AccessSettings(Group):
         None, description="YAML file with callers and the hashes of their keys, watched and reloaded; see `keys`",
         json_schema_extra=flag("--key-file"),
     )  # fmt: skip
+    engine_controls: bool = Field(
+        False, description="callers that are in no key file (everyone without keys, and api_keys) may steer engines"
+    )
 
 
 class LogSettings(Group):

@@ -27,6 +27,7 @@ from aibrix_extproc.adapters.envoyproxy.clusters import PROCESSORS_CLUSTER
 from aibrix_extproc.adapters.envoyproxy.endpoints import ENGINES_CLUSTER
 from aibrix_extproc.adapters.envoyproxy.replies import THE_REQUESTS_ID, header, local_reply_config
 from aibrix_extproc.adapters.envoyproxy.spec import METADATA_NAMESPACES, EnvoySpec
+from aibrix_extproc.core.openai.credentials import PARTS as CREDENTIAL_PARTS
 from aibrix_extproc.core.openai.errors import Problem, shape
 from aibrix_extproc.core.openai.headers import (
     DESTINATION,
@@ -195,7 +196,10 @@ def _ext_proc(spec: EnvoySpec) -> ext_proc.ExternalProcessor:
         # Half of what an SDK sends is none of its business; leaving that out is cheaper for both sides.
         forward_rules=ext_proc.HeaderForwardingRules(
             allowed_headers=matcher.ListStringMatcher(
-                patterns=[matcher.StringMatcher(exact=name) for name in sorted(READ_HEADERS)]
+                patterns=[
+                    *(matcher.StringMatcher(exact=name) for name in sorted(READ_HEADERS)),
+                    *(matcher.StringMatcher(contains=part) for part in CREDENTIAL_PARTS),
+                ]
             )
         ),
         response_attributes=list(RESPONSE_ATTRIBUTES),

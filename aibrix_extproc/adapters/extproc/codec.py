@@ -21,6 +21,7 @@ from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.outputs import Continue, Immediate, Phase, Reply
 from aibrix_extproc.core.fleet.subset import Subset, subset_of
+from aibrix_extproc.core.openai.credentials import is_credential
 from aibrix_extproc.core.openai.headers import (
     DESTINATION,
     DESTINATION_SERVED,
@@ -87,7 +88,7 @@ def _headers(headers: HeaderMap) -> dict[str, str]:
     return {
         name: raw.decode("latin-1") if (raw := one.raw_value) else one.value
         for one in headers.headers
-        if (name := one.key) in READ_HEADERS
+        if (name := one.key) in READ_HEADERS or is_credential(name)
     }
 
 

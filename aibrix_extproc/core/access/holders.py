@@ -37,9 +37,11 @@ def digest_of(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
-def static_holders(keys: Iterable[str]) -> tuple[KeyHolder, ...]:
-    """Keys that come without names, from flags or the environment: each a caller that may use everything."""
+def static_holders(keys: Iterable[str], *, engine_controls: bool = False) -> tuple[KeyHolder, ...]:
+    """Keys that come without names, from flags or the environment: each a caller that may use every operation."""
     return tuple(
-        KeyHolder(Caller(f"key-{number}"), (IssuedKey(f"key-{number}", digest_of(key)),))
+        KeyHolder(
+            Caller(f"key-{number}", engine_controls=engine_controls), (IssuedKey(f"key-{number}", digest_of(key)),)
+        )
         for number, key in enumerate(keys, 1)
     )

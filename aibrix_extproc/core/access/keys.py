@@ -2,7 +2,7 @@
 
 import hmac
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from aibrix_extproc.core.access.holders import KeyHolder, digest_of
@@ -14,13 +14,14 @@ _MAX_HEADER_LENGTH: Final = 2 * MAX_KEY_LENGTH  # what is looked at: room for a 
 _NEVER: Final = float("inf")
 
 
-def presented_key(authorization: str | None, x_api_key: str | None) -> str | None:
-    """The key a client sent: a Bearer credential, or Anthropic's x-api-key. None if there is no usable one."""
+def presented_key(authorization: str | None, x_api_key: str | None, api_key: str | None = None) -> str | None:
+    """The key a client sent: a Bearer credential, Anthropic's x-api-key, or Azure's api-key. None if none is usable."""
     if authorization is not None:
         scheme, _, credential = authorization.strip().partition(" ")
         credential = credential.strip()
         return credential if scheme.lower() == "bearer" and credential else None
-    return x_api_key.strip() or None if x_api_key is not None else None
+    named = x_api_key if x_api_key is not None else api_key
+    return named.strip() or None if named is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,9 @@ class KeyRing:
     def __len__(self) -> int:
         return len(self._slots)
 
-    def authenticate(self, authorization: str | None, x_api_key: str | None, wall_now: float) -> Caller | Problem:
+    def authenticate(
+        self, authorization: str | None, x_api_key: str | None, wall_now: float, *, api_key: str | None = None
+    ) -> Caller | Problem:
         """The caller behind the credentials, or why there is none."""
         if self._always is not None:
             return self._always
@@ -60,6 +63,7 @@ class KeyRing:
         key = presented_key(
             None if authorization is None else authorization[:_MAX_HEADER_LENGTH],
             None if x_api_key is None else x_api_key[:_MAX_HEADER_LENGTH],
+            None if api_key is None else api_key[:_MAX_HEADER_LENGTH],
         )
         if key is None:
             return Problem("missing_api_key")
@@ -77,4 +81,5 @@ class KeyRing:
 
 
 OPEN_RING: Final = KeyRing((), always=ANYONE)  # the gateway asks for no keys
+STEERING_RING: Final = KeyRing((), always=replace(ANYONE, engine_controls=True))  # and lets everyone steer engines
 UNREAD_RING: Final = KeyRing((), always=Problem("keys_unknown"))  # it does, and has not read them yet: nobody

@@ -1,7 +1,7 @@
 """What a placed request looks like to the engine: headers changed, body spliced, notes left for Envoy."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -9,11 +9,17 @@ import msgspec
 from aibrix_extproc.core.exchange.outputs import Headers
 from aibrix_extproc.core.openai import headers, request
 from aibrix_extproc.core.openai.caller import Caller
-from aibrix_extproc.core.openai.operations import Operation, Stream
+from aibrix_extproc.core.openai.controls import BODY_CONTROLS, HEADER_CONTROLS, Otherwise
+from aibrix_extproc.core.openai.credentials import is_credential, without_credentials
+from aibrix_extproc.core.openai.errors import Problem
+from aibrix_extproc.core.openai.operations import ModelIn, Operation, Stream
+from aibrix_extproc.core.openai.splice import Edit, in_order, spliced
+
+REQUEST_ID_FIELD: Final = "request_id"  # vLLM's own: the id that a response will have
 
 # The destination is not removed but written over.
 _STOPPED: Final = frozenset({*headers.NOT_FORWARDED, *headers.RESERVED_REQUEST_HEADERS} - {headers.DESTINATION})
-_ALL_STOPPED: Final = _STOPPED | set(headers.ENGINE_CONTROLS)
+_ALL_STOPPED: Final = _STOPPED | set(HEADER_CONTROLS)
 
 
 class Body(msgspec.Struct, frozen=True, gc=False):
@@ -27,18 +33,53 @@ class Body(msgspec.Struct, frozen=True, gc=False):
 UNCHANGED: Final = Body(None)
 
 
+def forbidden_control(facts: request.RequestFacts, caller: Caller) -> Problem | None:
+    """The refusal of a body that steers the engine for a caller that may not."""
+    if caller.engine_controls or not facts.controls:
+        return None
+    for one in facts.controls:
+        if BODY_CONTROLS[one.name].otherwise is Otherwise.REFUSED:
+            return Problem("engine_control", {"param": one.name}, param=one.name)
+    return None
+
+
 def changed_body(
-    operation: Operation, facts: request.RequestFacts, data: bytes, request_id: str, *, metering: bool
+    operation: Operation, facts: request.RequestFacts, data: bytes, request_id: str, caller: Caller, *, metering: bool
 ) -> Body:
-    """The body for the engine: usage asked for when it is metered, the response's id fixed so that we know it."""
+    """The body for the engine: usage asked for when it is metered, the response's id fixed, controls taken out."""
+    edits: list[Edit] = []
+    response_id = None
     if operation.id == "response":
         # vLLM takes the id of a response from the request. Known beforehand, its owner can be found later without
         # reading a single answer.
         response_id = f"resp_{request_id.replace('-', '')}"
-        return Body(request.with_response_id(data, facts, response_id), response_id=response_id)
-    if metering and facts.stream and not facts.includes_usage and operation.stream is Stream.DATA_DONE:
-        return Body(request.with_usage(data, facts), hide_usage=True)
-    return UNCHANGED
+        edits.append(_named(facts, response_id))
+    hide_usage = metering and operation.stream is Stream.DATA_DONE and facts.stream and not facts.includes_usage
+    if hide_usage and facts.ask_usage is not None:
+        edits.append(facts.ask_usage)
+    if facts.controls and not caller.engine_controls and operation.model_in is ModelIn.JSON:
+        edits += _neutral(facts, None if response_id else request_id)
+    if not edits:
+        return UNCHANGED
+    return Body(spliced(data, in_order(edits)), hide_usage=hide_usage, response_id=response_id)
+
+
+def _named(facts: request.RequestFacts, response_id: str) -> Edit:
+    """Writes the id, over the client's own if there is one: engines refuse or misread a member that comes twice."""
+    value = msgspec.json.encode(response_id)
+    for one in facts.controls:
+        if one.name == REQUEST_ID_FIELD:
+            return Edit(one.start, one.end, value)
+    return Edit(facts.inside, facts.inside, b'"%b":%b,' % (REQUEST_ID_FIELD.encode(), value))
+
+
+def _neutral(facts: request.RequestFacts, request_id: str | None) -> Iterator[Edit]:
+    """Writes values without effect over controls that are to be removed."""
+    for one in facts.controls:
+        if one.name != REQUEST_ID_FIELD:
+            yield Edit(one.start, one.end, BODY_CONTROLS[one.name].neutral)
+        elif request_id is not None:
+            yield Edit(one.start, one.end, msgspec.json.encode(request_id))
 
 
 def set_headers(
@@ -50,8 +91,9 @@ def set_headers(
         changed.append((headers.REQUEST_ID, request_id))
     raw_path = given.get(":path", "")
     _, mark, query = raw_path.partition("?")
-    if raw_path != path + mark + query:
-        changed.append((":path", path + mark + query))
+    wanted = path + mark + without_credentials(query) if query else path + mark
+    if raw_path != wanted:
+        changed.append((":path", wanted))
     if api_key is not None:
         changed.append(("authorization", f"Bearer {api_key}"))
     if given.get("accept-encoding", "identity") != "identity":
@@ -65,7 +107,7 @@ def removed_headers(given: Mapping[str, str], caller: Caller, changed: Headers) 
     """Headers that stop here: the client's credentials, and what steers engines unless the caller may."""
     kept = {name for name, _ in changed}
     stopped = _STOPPED if caller.engine_controls else _ALL_STOPPED
-    return tuple(name for name in given if name in stopped and name not in kept)
+    return tuple(name for name in given if (name in stopped or is_credential(name)) and name not in kept)
 
 
 def notes(

@@ -61,6 +61,7 @@ class Authenticate(msgspec.Struct, frozen=True, gc=False):
     operation: Operation | None  # None: an unknown URL, refused after authentication
     authorization: str | None
     x_api_key: str | None
+    api_key: str | None = None
 
 
 @final

@@ -140,7 +140,12 @@ class RequestSide(Direction[RequestPhase]):
             self._unmatched = found
         # Authentication comes first: an unknown URL asked with a bad key is a 401.
         return RequestPhase.ADMITTING, (
-            Authenticate(self.operation, event.headers.get("authorization"), event.headers.get("x-api-key")),
+            Authenticate(
+                self.operation,
+                event.headers.get("authorization"),
+                event.headers.get("x-api-key"),
+                event.headers.get("api-key"),
+            ),
         )
 
     def _on_admitted(self, event: events.Admitted) -> Step:
@@ -181,15 +186,17 @@ class RequestSide(Direction[RequestPhase]):
         if isinstance(facts, Problem):
             return self._refused(facts)
         self.facts = facts
+        forbidden = forwarding.forbidden_control(facts, self.caller)
+        if forbidden is not None:
+            return self._refused(forbidden)
         self._body = forwarding.changed_body(
-            operation, facts, event.data, self.request_id, metering=self.policy.metering
+            operation, facts, event.data, self.request_id, self.caller, metering=self.policy.metering
         )
         self.response_id = self._body.response_id
         query = RouteQuery(model=facts.model, body_bytes=self.body_bytes)
         hints = hints_of(self._headers, event.data)
-        return RequestPhase.PLACING, (
-            Place(operation, query, hints, self.caller, facts.previous_response_id, self._head.subset),
-        )
+        held = facts.previous_response_id if operation.id == "response" else None  # others ignore it
+        return RequestPhase.PLACING, (Place(operation, query, hints, self.caller, held, self._head.subset),)
 
     def _read(self, operation: Operation, body: bytes) -> request.RequestFacts | Problem:
         if operation.model_in is ModelIn.JSON:

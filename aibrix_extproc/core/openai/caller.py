@@ -18,7 +18,7 @@ class Caller:
     models: tuple[str, ...] | None = None
     operations: frozenset[str] | None = None
     admin: bool = False  # kept for an interface to operate engines; the gateway refuses that to everybody
-    engine_controls: bool = False  # may send headers that engines obey, such as X-Vllm-Priority
+    engine_controls: bool = False  # may send what steers engines: the rows of CONTROLS
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def may_use_model(self, model: str) -> bool:

@@ -151,6 +151,11 @@ _ROWS: Final[dict[str, ErrorRow]] = {
         "{message}",
         "a parameter that this model or engine cannot serve",
     ),
+    "engine_control": ErrorRow(
+        400, INVALID_REQUEST, "unsupported_parameter", None,
+        "Unsupported parameter: '{param}' steers the engine, which this caller is not allowed to do.",
+        "a parameter that steers the engine, from a caller without `engine_controls`",
+    ),
     "unsupported_value": ErrorRow(
         400, INVALID_REQUEST, "unsupported_value", None,
         "{message}",

@@ -5,12 +5,13 @@ from types import MappingProxyType
 from typing import Final
 
 from aibrix_extproc.core.openai import headers
+from aibrix_extproc.core.openai.controls import CONTROLS, HEADER_CONTROLS, Place
 from aibrix_extproc.core.openai.cors import preflight_headers, response_headers
+from aibrix_extproc.core.openai.credentials import CREDENTIAL_HEADERS
 
 # name -> meaning, in the order of the page
 REQUEST_HEADERS: Final[Mapping[str, str]] = MappingProxyType({
-    "authorization": "`Bearer KEY`, the client's key; an engine with a key of its own gets that one instead",
-    "x-api-key": "the key as Anthropic's SDK sends it; looked at if there is no `authorization`",
+    **CREDENTIAL_HEADERS,
     "content-type": "`application/json`, or `multipart/form-data` with a boundary for audio",
     "content-length": "size of the body, if it is not sent in chunks; too large a body is refused before it is read",
     "content-encoding": "only `identity`; a compressed body is a 415",
@@ -32,9 +33,10 @@ REQUEST_HEADERS: Final[Mapping[str, str]] = MappingProxyType({
     "origin": "of a web page: the answer allows it to be read, see CORS",
     "openai-organization": "taken, without effect",
     "openai-project": "taken, without effect",
-    "x-vllm-priority": "engines obey it; for callers with `engine_controls` in the key file",
-    "x-data-parallel-rank": "engines obey it; for callers with `engine_controls` in the key file",
-    "endpoint-load-metrics-format": "asks engines for their load; for callers with `engine_controls` in the key file",
+    **{
+        row.name: f"{row.reason}; for callers with `engine_controls`"
+        for row in CONTROLS if row.place is Place.HEADER
+    },
     headers.DESTINATION: "the engine's address; set by the gateway alone, or a client could choose its engine",
     headers.DESTINATION_SERVED: "set by Envoy alone",
     "x-gateway-destination-endpoint-subset": "of the endpoint picker protocol; not a client's to set",
@@ -93,6 +95,6 @@ def treatment(name: str) -> str:
         return "removed"
     if name in headers.NOT_FORWARDED:
         return "read, not forwarded"
-    if name in headers.ENGINE_CONTROLS:
+    if name in HEADER_CONTROLS:
         return "removed, unless the caller may"
     return "read, replaced" if name in _REPLACED else "read, forwarded"

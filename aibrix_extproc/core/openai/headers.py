@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Final
 
+from aibrix_extproc.core.openai.controls import HEADER_CONTROLS
+from aibrix_extproc.core.openai.credentials import CREDENTIAL_HEADERS
+
 DESTINATION: Final = "x-gateway-destination-endpoint"  # ip:port list, read by Envoy's override_host
 DESTINATION_SERVED: Final = "x-gateway-destination-endpoint-served"
 DESTINATION_SUBSET: Final = "x-gateway-destination-endpoint-subset"  # in metadata only
@@ -26,16 +29,12 @@ RESERVED_REQUEST_HEADERS: Final[tuple[str, ...]] = (
     "x-gateway-model-name",
 )
 
-# What engines obey; only callers with the permission may steer it.
-ENGINE_CONTROLS: Final[tuple[str, ...]] = ("x-vllm-priority", "x-data-parallel-rank", "endpoint-load-metrics-format")
-
 # By which a client may say where its request shall go.
 ROUTING_HEADERS: Final = frozenset({ROUTING_STRATEGY, EXTERNAL_FILTER, CONFIG_PROFILE, SESSION_ID, SESSION_KEY})
 
 # What is the client's own business with the gateway.
 NOT_FORWARDED: Final[tuple[str, ...]] = (
-    "authorization",
-    "x-api-key",
+    *CREDENTIAL_HEADERS,
     "openai-organization",
     "openai-project",
     "user",
@@ -80,7 +79,7 @@ READ_HEADERS: Final = frozenset(
         TEST_SELECTION,
         *RESERVED_REQUEST_HEADERS,
         *NOT_FORWARDED,
-        *ENGINE_CONTROLS,
+        *HEADER_CONTROLS,
         *NOT_RETURNED_WITH_ERRORS,
     }
 )

@@ -36,12 +36,14 @@ CAUSES: Final[Mapping[str, Cause]] = MappingProxyType({
     "json": Cause(
         "JSON",
         "A body that must be a JSON object with a model.",
-        ("unsupported_content_type", "malformed_json", "missing_model", "empty_model", "invalid_type"),
+        ("unsupported_content_type", "malformed_json", "missing_model", "empty_model", "invalid_type", "invalid_value",
+         "engine_control"),
     ),
     "form": Cause(
         "Form",
         "A body that must be a form with a model.",
-        ("unsupported_content_type", "audio_too_large", "malformed_multipart", "missing_model", "empty_model"),
+        ("unsupported_content_type", "audio_too_large", "malformed_multipart", "missing_model", "empty_model",
+         "invalid_type", "invalid_value", "engine_control"),
     ),
     "placement": Cause(
         "Placement",

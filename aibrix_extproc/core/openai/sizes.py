@@ -1,10 +1,13 @@
 """How large a request is in tokens, as well as that can be told without a tokenizer: a token for four bytes."""
 
+import re
 from typing import Final
 
 import msgspec
 
 BYTES_PER_TOKEN: Final = 4
+_LONGEST_COUNT: Final = 24
+_COUNT: Final = re.compile(rb'("?)\+?([0-9]+)(?:\.0+)?\1')
 _ABSENT: Final = msgspec.Raw()
 
 
@@ -29,11 +32,16 @@ def read_sizes(body: bytes) -> tuple[int | None, int | None]:
     except (msgspec.DecodeError, RecursionError):
         return None, None
     parts = (sized.messages, sized.prompt, sized.input, sized.system, sized.instructions)
-    prompt = sum(len(bytes(part)) for part in parts)
-    limits = (sized.max_tokens, sized.max_completion_tokens, sized.max_output_tokens)
-    answer = next((found for raw in limits if (found := _count(bytes(raw))) is not None), None)
+    prompt = sum(memoryview(part).nbytes for part in parts)
+    # As in vLLM the newer name wins.
+    limits = (sized.max_completion_tokens, sized.max_tokens, sized.max_output_tokens)
+    answer = next((found for raw in limits if (found := _count(raw)) is not None), None)
     return prompt // BYTES_PER_TOKEN if prompt else None, answer
 
 
-def _count(raw: bytes) -> int | None:
-    return int(raw) if raw.isdigit() and len(raw) < 20 else None
+def _count(raw: msgspec.Raw) -> int | None:
+    """A number of tokens as engines take it: `16`, `16.0` and `"16"` are the same to them."""
+    if not 0 < memoryview(raw).nbytes < _LONGEST_COUNT:
+        return None
+    match = _COUNT.fullmatch(bytes(raw))
+    return int(match[2]) if match else None

@@ -8,7 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aibrix_extproc.core.openai.errors import Problem, error_object
-from aibrix_extproc.core.openai.request import RequestFacts, read_fields, read_json, with_usage
+from aibrix_extproc.core.openai.request import MAX_NAME_BYTES, RequestFacts, read_fields, read_json
+from aibrix_extproc.core.openai.splice import spliced
 
 DEEP = 10_000
 FIVE_MB = 5_000_000
@@ -120,19 +121,84 @@ def test_model_of_another_type_is_told_which(value: str, got: str) -> None:
         ('"stream":true,"stream_options":null', True, False),
         ('"stream":true,"stream_options":{"include_usage":true}', True, True),
         ('"stream":true,"stream_options":{"include_usage":true,"n":' + "9" * 500 + "}", True, True),
-        ('"stream":true,"stream_options":{"include_usage":1}', True, False),
         ('"stream":true,"stream_options":{"include_usage":true,"include_usage":false}', True, False),
-        ('"stream":true,"stream_options":["include_usage"]', True, False),
+        ('"stream":true,"stream_options":{"include_us\\u0061ge":true}', True, True),
+        ('"stream":true,"stream_options":{"include_usage":null,"continuous_usage_stats":true}', True, False),
         ('"stream":false,"stream_options":{"include_usage":true}', False, False),
-        ('"stream":1', False, False),
-        ('"stream":"true"', False, False),
         ('"stream":null', False, False),
+        ('"str\\u0065am":true', True, False),
         ('"stream":true,"stream":false', False, False),
+        ('"stream":"yes","stream":true', True, False),
     ],
 )
 def test_only_true_streams_and_only_true_includes_usage(fields: str, stream: bool, includes_usage: bool) -> None:
     found = facts(f'{{"model":"m",{fields}}}'.encode())
     assert (found.stream, found.includes_usage) == (stream, includes_usage)
+
+
+LAX = ("1", "1.0", "1e0", "0", "2", '"1"', '"true"', '"True"', '"yes"', '"on"', '"t"', '"false"', '""', "[]", "{}")
+
+
+@pytest.mark.parametrize("value", LAX)
+@pytest.mark.parametrize(
+    ("member", "param"),
+    [
+        ('"stream":%s', "stream"),
+        ('"stream":true,"str\\u0065am":%s', "stream"),
+        ('"stream_options":{"include_usage":%s}', "stream_options.include_usage"),
+        ('"stream":true,"stream_options":{"a":1,"include_usage":%s}', "stream_options.include_usage"),
+        ('"stream_options":{"continuous_usage_stats":%s}', "stream_options.continuous_usage_stats"),
+        ('"stream_options":{"include_obfuscation":%s}', "stream_options.include_obfuscation"),
+    ],
+)
+def test_what_engines_would_coerce_to_a_boolean_is_refused(member: str, param: str, value: str) -> None:
+    problem = refusal(f'{{"model":"m",{member % value}}}'.encode())
+    assert (problem.key, error_object(problem)["param"]) == ("invalid_type", param)
+    assert "expected a boolean" in str(error_object(problem)["message"])
+
+
+@pytest.mark.parametrize("value", ["true", "1", '""', "[]", '["include_usage"]'])
+def test_stream_options_that_are_no_object_are_refused(value: str) -> None:
+    problem = refusal(f'{{"model":"m","stream":true,"stream_options":{value}}}'.encode())
+    assert (problem.key, problem.param) == ("invalid_type", "stream_options")
+
+
+@pytest.mark.parametrize("value", ["5", "[]", "{}", "true"])
+def test_response_that_is_named_by_no_string_is_refused(value: str) -> None:
+    assert refusal(f'{{"model":"m","previous_response_id":{value}}}'.encode()).key == "invalid_type"
+
+
+@pytest.mark.parametrize("field", ["model", "previous_response_id"])
+@pytest.mark.parametrize("unit", ["x", "\\n", "\\u00e9", "\\ud83d\\ude00"])
+def test_name_of_any_length_costs_no_copy_and_is_not_repeated(field: str, unit: str) -> None:
+    value = unit * (FIVE_MB // len(unit))
+    problem = refusal(f'{{"model":"m","{field}":"{value}"}}'.encode())
+    assert (problem.code, problem.param) == ("string_above_max_length", field)
+    assert len(str(error_object(problem)["message"])) < 200
+    assert isinstance(read_json(f'{{"model":"m","{field}":"{"x" * (MAX_NAME_BYTES - 2)}"}}'.encode()), RequestFacts)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["9" * FIVE_MB, "-" + "9" * FIVE_MB, "1." + "0" * FIVE_MB, "[" + "1," * 99_999 + "1]"],
+    ids=["digits", "negative", "fraction", "array"],
+)
+@pytest.mark.parametrize("field", ["stream", "previous_response_id", "model", "stream_options"])
+def test_number_of_any_length_is_named_without_being_read(field: str, value: str) -> None:
+    problem = refusal(f'{{"model":"m","{field}":{value}}}'.encode())
+    assert problem.key == "invalid_type"
+    assert len(str(error_object(problem)["message"])) < 200
+
+
+@pytest.mark.parametrize(
+    "word", ["yes", "on", "t", "y", "no", "off", "", " ", " true", "truE ", "2", "null", "x" * 60_000]
+)
+@pytest.mark.parametrize("field", ["stream"])
+def test_word_that_engines_might_take_for_a_boolean_of_a_form_is_refused(field: str, word: str) -> None:
+    problem = read_fields({"model": "m", field: word})
+    assert isinstance(problem, Problem)
+    assert (problem.key, problem.param) == ("invalid_type", field)
+    assert "'true', '1', 'false', '0'" in str(error_object(problem)["message"])
 
 
 @pytest.mark.parametrize(
@@ -141,7 +207,7 @@ def test_only_true_streams_and_only_true_includes_usage(fields: str, stream: boo
         ({"model": "m"}, RequestFacts("m", stream=False, includes_usage=False)),
         ({"model": "m", "stream": "True"}, RequestFacts("m", stream=True, includes_usage=False)),
         ({"model": "m", "stream": "1"}, RequestFacts("m", stream=True, includes_usage=False)),
-        ({"model": "m", "stream": "no"}, RequestFacts("m", stream=False, includes_usage=False)),
+        ({"model": "m", "stream": "FALSE"}, RequestFacts("m", stream=False, includes_usage=False)),
         ({}, Problem("missing_model")),
         ({"model": " "}, Problem("empty_model")),
     ],
@@ -182,11 +248,27 @@ def check_against_the_book(body: bytes) -> None:
     elif isinstance(found, RequestFacts):
         assert found.model == document["model"]
         assert found.stream is (document.get("stream") is True)
+        assert document.get("stream") in (True, False, None)
+        options = document.get("stream_options") or {}
+        assert found.includes_usage is (found.stream and options.get("include_usage") is True)
+    elif found.key == "empty_model":
+        assert not document["model"].strip()
+    elif found.key == "missing_model":
+        assert "model" not in document
     else:
-        model = document.get("model")
-        expected = "missing_model" if "model" not in document else "invalid_type"
-        assert found.key == ("empty_model" if isinstance(model, str) else expected)
-        assert not isinstance(model, str) or not model.strip()
+        assert found.key == "invalid_type"
+        assert not is_plain(document)
+
+
+def is_plain(document: dict[str, Any]) -> bool:
+    """Whether no engine would have to coerce one of the members that are read."""
+    options = document.get("stream_options")
+    flags = [document.get("stream")]
+    if isinstance(options, dict):
+        flags += [options.get(name) for name in ("include_usage", "continuous_usage_stats", "include_obfuscation")]
+    elif options is not None:
+        return False
+    return isinstance(document.get("model"), str) and all(flag is None or isinstance(flag, bool) for flag in flags)
 
 
 @given(documents | bodies, st.booleans(), st.sampled_from((None, 1)))
@@ -211,23 +293,41 @@ def test_any_bytes_are_answered(body: bytes) -> None:
     assert isinstance(read_json(body), RequestFacts | Problem)
 
 
-@given(bodies, bodies | st.none() | st.integers() | st.just("absent"))
-@example({}, {"include_usage": False, "n": 10**400})
-def test_asking_for_usage_changes_nothing_else(document: dict[str, Any], options: Any) -> None:
-    sent = {**document, "model": "m", "stream": True, "stream_options": options}
-    if options == "absent":
-        del sent["stream_options"]
-    body = json.dumps(sent).encode()
-    metered = json.loads(with_usage(body, facts(body)))
-    if isinstance(options, int):
-        assert metered == sent, "the engine is to refuse what is no object"
-        return
-    given_options = options if isinstance(options, dict) else {}
-    assert metered == {**sent, "stream_options": {**given_options, "include_usage": True}}
+def asking(body: bytes) -> bytes:
+    edit = facts(body).ask_usage
+    return body if edit is None else spliced(body, (edit,))
+
+
+flags = st.dictionaries(st.sampled_from(("include_usage", "continuous_usage_stats")), st.none() | st.booleans())
+
+
+@given(bodies, st.tuples(bodies, flags) | st.none() | st.just("absent"), st.sampled_from((None, 1)))
+@example({}, ({"n": 10**400}, {"include_usage": False}), None)
+@example({}, ({}, {}), 1)
+def test_asking_for_usage_changes_nothing_else(document: dict[str, Any], options: Any, indent: int | None) -> None:
+    sent = {**document, "model": "m", "stream": True}
+    sent.pop("stream_options", None)
+    if options != "absent":
+        sent["stream_options"] = None if options is None else {**options[0], "include_usage": None, **options[1]}
+        if options is not None and not options[1]:
+            del sent["stream_options"]["include_usage"]
+    metered = asking(json.dumps(sent, indent=indent).encode())
+    names = [name for name, _ in json.loads(metered, object_pairs_hook=list)]
+    assert len(names) == len(set(names)), "the Rust frontend refuses members that come twice"
+    given_options = sent.get("stream_options") or {}
+    assert json.loads(metered) == {**sent, "stream_options": {**given_options, "include_usage": True}}
 
 
 def test_asking_for_usage_keeps_the_bytes_of_a_prompt() -> None:
     body = b' {"model": "m", "stream":true, "messages":[{"content":"\\u00e9  x"}], "n": 1.0}'
-    metered = with_usage(body, facts(body))
+    metered = asking(body)
     assert metered.endswith(body[2:])
     assert metered.startswith(b' {"stream_options":{"include_usage":true},')
+
+
+@pytest.mark.parametrize("decoy", [b'"{ \\"a\\":1 }"', b'[{ "a":1 },{ "a":1 }]', b'{"stream_options":{ "a":1 }}'])
+def test_place_of_a_value_is_not_mistaken_for_a_copy_of_it(decoy: bytes) -> None:
+    body = b'{"x":%b,"model":"m","stream":true,"stream_options":{ "a":1 },"y":%b}' % (decoy, decoy)
+    assert asking(body) == body.replace(
+        b'm","stream":true,"stream_options":{', b'm","stream":true,"stream_options":{"include_usage":true,'
+    )

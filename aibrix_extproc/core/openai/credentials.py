@@ -1,0 +1,70 @@
+"""Which headers and query parameters may carry a client's credential. None of them reaches an engine or a log."""
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Final
+from urllib.parse import unquote_plus
+
+MAX_REMEMBERED: Final = 4096  # names, which clients choose
+MAX_NAME_CHARACTERS: Final = 128  # of a name that is remembered
+
+# name -> whose credential it is. Only the first three are looked at; all of them stop here.
+CREDENTIAL_HEADERS: Final[Mapping[str, str]] = MappingProxyType({
+    "authorization": "`Bearer KEY`, the client's key; an engine with a key of its own gets that one instead",
+    "x-api-key": "the key as Anthropic's SDK sends it; looked at if there is no `authorization`",
+    "api-key": "the key as Azure's clients send it; looked at if there is neither of these",
+    "proxy-authorization": "of a proxy in front",
+    "cookie": "of a browser's session",
+    "ocp-apim-subscription-key": "of Azure API Management",
+    "x-goog-api-key": "of Google's SDKs",
+    "x-amz-security-token": "of AWS",
+    "x-auth-token": "of OpenStack and others",
+    "x-litellm-api-key": "of a LiteLLM proxy in front",
+    "x-portkey-api-key": "of a Portkey gateway in front",
+    "x-forwarded-access-token": "of an OAuth proxy in front",
+    "cf-access-client-secret": "of Cloudflare Access",
+    "cf-access-jwt-assertion": "of Cloudflare Access",
+    "x-forwarded-client-cert": "of a proxy in front that has ended the client's TLS",
+})  # fmt: skip
+
+# Words that make a name a credential's, whoever invented it; split where names are split.
+_WORDS: Final = frozenset({
+    "apikey", "auth", "authentication", "authorization", "bearer", "cookie", "cookies", "credential", "credentials",
+    "jwt", "passwd", "password", "secret", "sig", "signature", "token", "tokens",
+})  # fmt: skip
+_SEPARATOR: Final = re.compile(r"[-_.]")
+
+
+# Each of these names has one of these parts: Envoy hands us only headers that we read, and those that have one.
+PARTS: Final = ("auth", "bearer", "cookie", "credential", "jwt", "key", "passw", "secret", "sig", "token")
+
+
+def is_credential(name: str) -> bool:
+    """Whether a header, in lower case, may carry a credential: a row of the table, or a name that says so."""
+    return _remembered(name) if len(name) <= MAX_NAME_CHARACTERS else _sounds_like_one(name)
+
+
+def _sounds_like_one(name: str) -> bool:
+    if name in CREDENTIAL_HEADERS:
+        return True
+    words = _SEPARATOR.split(name)
+    return words[-1] == "key" or words[-1].endswith("apikey") or not _WORDS.isdisjoint(words)
+
+
+_remembered: Final = lru_cache(MAX_REMEMBERED)(_sounds_like_one)
+
+
+def without_credentials(query: str) -> str:
+    """A query string without the parameters that may carry a credential; all others stay as they are."""
+    if not query:
+        return query
+    parts = query.split("&")
+    kept = [part for part in parts if not is_credential(_parameter_name(part))]
+    return query if len(kept) == len(parts) else "&".join(kept)
+
+
+def _parameter_name(part: str) -> str:
+    name = part.partition("=")[0]
+    return unquote_plus(name).strip().lower() if "%" in name or "+" in name else name.lower()
