@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from aibrix_extproc.core.access.keys import KeyRing
 from aibrix_extproc.core.exchange import events
-from aibrix_extproc.core.exchange.outputs import Ask, Authenticate, Describe, Headers, Place
+from aibrix_extproc.core.exchange.outputs import Authenticate, Describe, Headers, Place, Question
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.model import Endpoint, ServedModel, Snapshot
 from aibrix_extproc.core.fleet.owners import Owner, ResponseOwners
@@ -50,7 +50,7 @@ class Answers:
         self._dice = dice
         self._ticks: dict[str, int] = {}  # placements by known model
 
-    def answer(self, ask: Ask) -> events.Answer:
+    def answer(self, ask: Question) -> events.Answer:
         """The event that the machine waits for."""
         match ask:
             case Authenticate():

@@ -1,10 +1,13 @@
 """Where sessions turn: asks go to the answers, facts to the load book, the metrics and the log."""
 
+from collections.abc import Awaitable
+
 from aibrix_extproc.adapters.telemetry.logs import log_exchange
 from aibrix_extproc.adapters.telemetry.metrics import Metrics
 from aibrix_extproc.app.answers import Answers
+from aibrix_extproc.app.slices import Slices
 from aibrix_extproc.core.exchange import events
-from aibrix_extproc.core.exchange.outputs import Ask, Fact, Finished, Held, Moved, Taken
+from aibrix_extproc.core.exchange.outputs import Ask, Fact, Finished, Held, Moved, Read, Taken
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.owners import Owner, ResponseOwners
 
@@ -25,12 +28,15 @@ class GatewayDesk:
         self._load = load
         self._owners = owners
         self._metrics = metrics
+        self._slices = Slices()
         self._log_every_exchange = log_every_exchange
         self.timed = metrics.timed
         self.bug = metrics.bug
 
-    def answer(self, ask: Ask) -> events.Answer:
-        """Everything is in memory, so every answer is at hand."""
+    def answer(self, ask: Ask) -> events.Answer | Awaitable[events.Answer]:
+        """Everything is in memory, so every answer is at hand but that of a long body."""
+        if type(ask) is Read:
+            return self._slices.run(ask.step)
         return self._answers.answer(ask)
 
     def observe(self, fact: Fact) -> None:

@@ -4,8 +4,9 @@ A transport calls `receive` for each message, sends what it returns, awaits `pen
 and calls `close` in its `finally`. This is the pump, and the one place where a bug is caught.
 """
 
+import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -24,6 +25,7 @@ from aibrix_extproc.core.exchange.outputs import (
     Output,
     Phase,
     Place,
+    Read,
     Reply,
     WaitFor,
 )
@@ -33,7 +35,7 @@ from aibrix_extproc.core.exchange.states import ProtocolViolation
 logger = logging.getLogger(__name__)
 
 Notes = tuple[tuple[str, str | bool], ...]
-_ANSWERS = (events.Admitted, events.Placed, events.Answered, events.Refused)
+_ANSWERS = (events.Admitted, events.Placed, events.Answered, events.Refused, events.BodyRead)
 
 
 class Desk(Protocol):
@@ -98,7 +100,7 @@ class Session:
         self._closed = False
         self._warned = False
         self._phase = Phase.REQUEST_HEAD  # of the message being handled
-        self.pending: Awaitable[events.Answer | None] | None = None
+        self.pending: Coroutine[None, None, events.Answer | None] | None = None
         self.wait_seconds: float | None = None  # after which `expire` shall be called; the transport takes it away
 
     def receive(self, message: ProcessingRequest) -> list[bytes]:
@@ -195,6 +197,8 @@ class Session:
         if self._closed:
             return
         self._closed = True
+        if self.pending is not None and inspect.getcoroutinestate(self.pending) == inspect.CORO_CREATED:
+            self.pending.close()  # the stream was over before anybody waited
         self._advance(events.StreamClosed(self._clock(), cause))
 
     def _advance(self, event: events.Event) -> list[bytes]:
@@ -210,7 +214,12 @@ class Session:
                         replies.append(codec.encode(output))
                     else:
                         replies += self._leave(output)
-                elif type(output) is Authenticate or type(output) is Place or type(output) is Describe:
+                elif (
+                    type(output) is Authenticate
+                    or type(output) is Place
+                    or type(output) is Describe
+                    or type(output) is Read
+                ):
                     answer = self._desk.answer(output)
                     if isinstance(answer, _ANSWERS):
                         next_event = answer  # an event brings one ask at most

@@ -9,6 +9,7 @@ from aibrix_extproc.core.fleet.placement import Placement
 from aibrix_extproc.core.fleet.subset import Subset
 from aibrix_extproc.core.openai.caller import Caller
 from aibrix_extproc.core.openai.errors import Problem
+from aibrix_extproc.core.openai.request import RequestFacts
 
 
 class RequestHead(msgspec.Struct, frozen=True, gc=False):
@@ -47,6 +48,12 @@ class Answered(msgspec.Struct, frozen=True, gc=False):
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
+
+
+class BodyRead(msgspec.Struct, frozen=True, gc=False):
+    """Answer to `Read`: what a long body says, or why it is refused."""
+
+    facts: RequestFacts | Problem
 
 
 class Placed(msgspec.Struct, frozen=True, gc=False):
@@ -113,6 +120,6 @@ class StreamClosed(msgspec.Struct, frozen=True, gc=False):
     cause: Cause
 
 
-Answer = Admitted | Answered | Placed | Refused
+Answer = Admitted | Answered | BodyRead | Placed | Refused
 EnvoyEvent = RequestHead | RequestBody | RequestTrailers | ResponseHead | ResponseBody | ResponseTrailers
 Event = EnvoyEvent | Answer | DeadlineReached | StreamClosed

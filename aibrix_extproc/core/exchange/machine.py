@@ -9,7 +9,7 @@ from aibrix_extproc.core.exchange.states import RESPONSE_EVENTS, Mode, ProtocolV
 from aibrix_extproc.core.openai.errors import Problem
 
 _NOTED = frozenset({Immediate, Taken, Moved})
-_LATE = (events.Admitted, events.Answered, events.Placed, events.Refused, events.DeadlineReached)
+_LATE = (events.Admitted, events.Answered, events.BodyRead, events.Placed, events.Refused, events.DeadlineReached)
 
 
 class Exchange:

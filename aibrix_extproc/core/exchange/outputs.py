@@ -4,13 +4,13 @@ Those that are final are told apart by `type(...) is`: an isinstance that fails 
 exchange has dozens.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import final
 
 import msgspec
 
-from aibrix_extproc.core.exchange.events import Cause
+from aibrix_extproc.core.exchange.events import BodyRead, Cause
 from aibrix_extproc.core.fleet.placement import Placement, RouteHints, RouteQuery
 from aibrix_extproc.core.fleet.subset import Subset
 from aibrix_extproc.core.openai.caller import Caller
@@ -86,6 +86,13 @@ class Place(msgspec.Struct, frozen=True, gc=False):
 
 
 @final
+class Read(msgspec.Struct, frozen=True, gc=False):
+    """Read a long body: call `step`, a few milliseconds each, and let others work between, until it gives an event."""
+
+    step: Callable[[], BodyRead | None]
+
+
+@final
 class WaitFor(msgspec.Struct, frozen=True, gc=False):
     """The shell shall come back with `DeadlineReached` after this time, unless the stream has ended."""
 
@@ -153,6 +160,7 @@ class Finished(msgspec.Struct, frozen=True, gc=False):
 
 
 Reply = Continue | Immediate
-Ask = Authenticate | Describe | Place
+Question = Authenticate | Describe | Place  # answered from what the gateway knows
+Ask = Question | Read
 Fact = Taken | Moved | Held | Finished
 Output = Reply | Ask | Fact | WaitFor

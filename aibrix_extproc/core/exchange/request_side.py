@@ -1,6 +1,7 @@
 """The request's half of an exchange: match, admit, read, place, forward."""
 
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 
@@ -18,6 +19,7 @@ from aibrix_extproc.core.exchange.outputs import (
     Output,
     Phase,
     Place,
+    Read,
     Taken,
     WaitFor,
 )
@@ -27,7 +29,7 @@ from aibrix_extproc.core.fleet.placement import Placement, RouteQuery
 from aibrix_extproc.core.openai import cors, headers, request
 from aibrix_extproc.core.openai.caller import ANYONE, Caller
 from aibrix_extproc.core.openai.errors import Problem, Shaped, shape
-from aibrix_extproc.core.openai.multipart import form_fields
+from aibrix_extproc.core.openai.multipart import FormFacts, FormReader
 from aibrix_extproc.core.openai.operation_rows import ROUTER
 from aibrix_extproc.core.openai.operations import Action, Match, ModelIn, Operation, unknown_url
 from aibrix_extproc.core.openai.paths import normalise
@@ -46,6 +48,7 @@ class RequestSide(Direction[RequestPhase]):
         self._headers = _NO_HEADERS
         self._match: Match | None = None
         self._unmatched: Problem | None = None
+        self._unread = b""  # the client's body while it is read in steps
         self._body = forwarding.UNCHANGED  # what goes on instead of the client's body; held until there is a placement
         self.path = ""  # normalised, without the query string
         self.caller: Caller = ANYONE
@@ -110,6 +113,9 @@ class RequestSide(Direction[RequestPhase]):
                 return self._phase, (Continue(Phase.REQUEST_BODY),)
             case events.RequestBody():
                 return self._on_body(event)
+            case events.BodyRead():
+                body, self._unread = self._unread, b""
+                return self._on_facts(event.facts, body)
             case events.Placed():
                 return self._on_placed(event)
             case events.Admitted():
@@ -182,7 +188,19 @@ class RequestSide(Direction[RequestPhase]):
             return self._refused(problem)
         if operation.action is Action.STICKY:
             return self._asked_holder(operation)
-        facts = self._read(operation, event.data)
+        if operation.model_in is ModelIn.JSON:
+            return self._on_facts(request.read_json(event.data), event.data)
+        reader = FormReader(self._headers.get("content-type", ""), event.data)
+        fields = reader.step()
+        if fields is None:
+            self._unread = event.data
+            return RequestPhase.READING, (Read(partial(_next_step, reader)),)
+        return self._on_facts(_form_facts(fields), event.data)
+
+    def _on_facts(self, facts: request.RequestFacts | Problem, body: bytes) -> Step:
+        assert self._match is not None
+        assert self._head is not None
+        operation = self._match.operation
         if isinstance(facts, Problem):
             return self._refused(facts)
         self.facts = facts
@@ -190,22 +208,13 @@ class RequestSide(Direction[RequestPhase]):
         if forbidden is not None:
             return self._refused(forbidden)
         self._body = forwarding.changed_body(
-            operation, facts, event.data, self.request_id, self.caller, metering=self.policy.metering
+            operation, facts, body, self.request_id, self.caller, metering=self.policy.metering
         )
         self.response_id = self._body.response_id
         query = RouteQuery(model=facts.model, body_bytes=self.body_bytes)
-        hints = hints_of(self._headers, event.data)
+        hints = hints_of(self._headers, body)
         held = facts.previous_response_id if operation.id == "response" else None  # others ignore it
         return RequestPhase.PLACING, (Place(operation, query, hints, self.caller, held, self._head.subset),)
-
-    def _read(self, operation: Operation, body: bytes) -> request.RequestFacts | Problem:
-        if operation.model_in is ModelIn.JSON:
-            return request.read_json(body)
-        fields = form_fields(self._headers.get("content-type", ""), body)
-        if isinstance(fields, Problem):
-            return fields
-        facts = request.read_fields(fields.values)
-        return facts if isinstance(facts, Problem) else request.supported_format(facts)
 
     def _on_placed(self, event: events.Placed) -> Step:
         assert self._match is not None
@@ -230,3 +239,15 @@ class RequestSide(Direction[RequestPhase]):
         )
         waits = forwarding.wait_seconds(self._headers.get(headers.READ_TIMEOUT), self.policy.max_wait_seconds)
         return RequestPhase.PLACED, (Taken(placement.first.identity), answer, WaitFor(waits))
+
+
+def _next_step(reader: FormReader) -> events.BodyRead | None:
+    fields = reader.step()
+    return None if fields is None else events.BodyRead(_form_facts(fields))
+
+
+def _form_facts(fields: FormFacts | Problem) -> request.RequestFacts | Problem:
+    if isinstance(fields, Problem):
+        return fields
+    facts = request.read_fields(fields.values)
+    return facts if isinstance(facts, Problem) else request.supported_format(facts)

@@ -23,6 +23,7 @@ class RequestPhase(StrEnum):
     IDLE = "idle"
     ADMITTING = "admitting"
     AWAITING_BODY = "awaiting body"
+    READING = "reading"
     PLACING = "placing"
     DESCRIBING = "describing"
     PLACED = "placed"
@@ -55,7 +56,9 @@ REQUEST_TABLE: Final[Mapping[tuple[RequestPhase, type], frozenset[RequestPhase]]
     (_Q.IDLE, events.RequestHead): frozenset({_Q.ADMITTING, _Q.ANSWERED}),
     (_Q.ADMITTING, events.Admitted): frozenset({_Q.AWAITING_BODY, _Q.PLACING, _Q.DESCRIBING, _Q.ANSWERED}),
     (_Q.ADMITTING, events.Refused): frozenset({_Q.ANSWERED}),
-    (_Q.AWAITING_BODY, events.RequestBody): frozenset({_Q.PLACING, _Q.ANSWERED}),
+    (_Q.AWAITING_BODY, events.RequestBody): frozenset({_Q.READING, _Q.PLACING, _Q.ANSWERED}),
+    (_Q.READING, events.BodyRead): frozenset({_Q.PLACING, _Q.ANSWERED}),
+    (_Q.READING, events.RequestTrailers): frozenset({_Q.READING}),
     (_Q.AWAITING_BODY, events.RequestTrailers): frozenset({_Q.AWAITING_BODY}),
     (_Q.PLACING, events.Placed): frozenset({_Q.PLACED}),
     (_Q.PLACING, events.Refused): frozenset({_Q.ANSWERED}),

@@ -5,7 +5,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
-from aibrix_extproc.core.openai.multipart import MAX_FIELD_BYTES, MAX_PART_HEADER_BYTES, MAX_PARTS
+from aibrix_extproc.core.openai.multipart import MAX_FIELD_BYTES, MAX_HEADERS_BYTES, MAX_PARTS
 from aibrix_extproc.core.openai.operation_doc_rows_generation import GENERATION_DOCS, MODEL
 from aibrix_extproc.core.openai.operation_docs import BYTES, JSON, TEXT, Field, OperationDoc
 
@@ -121,7 +121,10 @@ _DETOKENIZE: Final = OperationDoc(
 _FILE: Final = Field("file", "file", "the recording, with a file name", True)
 _FORM_LIMITS: Final = (
     "the whole form may have 25 MiB (26214400 bytes), as with OpenAI; above that 413 `audio_too_large`",
-    f"up to {MAX_PARTS} parts, with {MAX_PART_HEADER_BYTES} bytes of headers and {MAX_FIELD_BYTES} of text in each",
+    f"up to {MAX_PARTS} parts, with {MAX_FIELD_BYTES} bytes of text in each and {MAX_HEADERS_BYTES} of headers in all",
+    "the last of several fields with one name counts; a part with a `filename` is a file; text is UTF-8",
+    "parsers disagree about text before the first boundary, folded headers, `name*` and `filename*` without `filename`,"
+    " a `Content-Transfer-Encoding` and anything but a line break behind a boundary: 400 `malformed_multipart`",
     "`file` may stand before or after `model`",
 )
 _FORMATS: Final = Field(

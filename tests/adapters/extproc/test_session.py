@@ -1,6 +1,7 @@
 """The pump: messages in, replies out, bugs turned into answers, one closing fact whatever happens."""
 
 import asyncio
+import gc
 import json
 import logging
 from collections.abc import Awaitable, Callable
@@ -277,6 +278,15 @@ async def test_client_gone_while_an_answer_is_awaited_takes_nothing() -> None:
     assert session.resume(a_placed()) == []
     assert desk.finished.holding is None
     assert desk.facts == [desk.finished]
+
+
+async def test_client_gone_before_anybody_waited_leaves_nothing_unawaited() -> None:
+    session = a_session(FakeDesk(waits=Place))
+    session.receive(request_head())
+    session.receive(request_body())
+    session.close(events.Cause.CANCELLED)
+    del session
+    gc.collect()  # a coroutine that was never awaited warns here
 
 
 def placed_session(desk: FakeDesk) -> Session:

@@ -268,6 +268,7 @@ def test_tables_split_the_events_of_envoy_between_them() -> None:
     assert request.isdisjoint(response)
     assert request | response | {events.StreamClosed} == {
         events.RequestHead, events.RequestBody, events.RequestTrailers, events.ResponseHead, events.ResponseBody,
-        events.ResponseTrailers, events.Admitted, events.Answered, events.Placed, events.Refused, events.StreamClosed,
+        events.ResponseTrailers, events.Admitted, events.Answered, events.BodyRead, events.Placed, events.Refused,
+        events.StreamClosed,
         events.DeadlineReached,
     }  # fmt: skip

@@ -82,24 +82,20 @@ def test_form_boundary_with_odd_characters_is_understood() -> None:
     assert form_field('multipart/form-data; boundary="a b\'()+_,-./:=?"', body, "model") == "m"
 
 
-@pytest.mark.parametrize("preamble", [b"", b"\r\n", b"This is a form.\r\n", b"--b0undaryX\r\n"])
-def test_form_preamble_and_epilogue_are_skipped(preamble: bytes) -> None:
+@pytest.mark.parametrize("preamble", [b"", b"\r\n"])
+def test_form_line_break_before_it_and_epilogue_are_skipped(preamble: bytes) -> None:
     assert facts(preamble + form(field("model", b"m")) + b"--b0undary junk").values == {"model": "m"}
-
-
-def test_form_padding_after_the_boundary_is_skipped() -> None:
-    assert facts(form(field("model", b"m")).replace(b"undary\r\n", b"undary \t\r\n")).values == {"model": "m"}
 
 
 @pytest.mark.parametrize(
     "disposition",
     [
         'form-data; name="file"; filename="a%0D%0Ab.wav"',
-        'form-data; name="file"; filename="a\\"b;c\\\\.wav"',
+        'form-data; name="file"; filename="a\\"b;c\\\\d.wav"',
         "form-data; name=file; filename=a.wav",
-        "form-data; name=\"file\"; filename*=UTF-8''%e2%82%ac.wav",
+        'form-data; name="file"; filename="e.wav"; filename*=UTF-8\'\'%e2%82%ac.wav',
+        'form-data; name="file"; filename="C:\\music\\a.wav"',
         'form-data; filename="é; name=\'x\'.wav"; name="file"',
-        'form-data;\r\n name="file";\r\n\tfilename="a.wav"',
         'form-data; name="file"; filename=""',
     ],
 )
@@ -110,8 +106,8 @@ def test_form_file_with_an_odd_filename_is_one_file(disposition: str) -> None:
 
 
 def test_form_filename_escapes_are_undone() -> None:
-    (file,) = facts(form(upload(b"x", 'form-data; name="file"; filename="a\\"b\\\\c"'))).files
-    assert file.filename == 'a"b\\c'
+    (file,) = facts(form(upload(b"x", 'form-data; name="file"; filename="a\\"b"'))).files
+    assert file.filename == 'a"b'
 
 
 def test_form_field_given_twice_counts_as_the_engine_counts_it() -> None:
@@ -190,10 +186,23 @@ def test_form_without_a_usable_boundary_is_refused(content_type: str) -> None:
         pytest.param(form(b"\r\nvalue\r\n\r\n"), "header out of shape", id="no headers"),
         pytest.param(form(b"Content-Type: text/plain\r\n\r\nv"), "no name", id="no disposition"),
         pytest.param(form(b"Content-Disposition: form-data\r\n\r\nv"), "no name", id="no name"),
-        pytest.param(form(b'Content-Disposition: form-data; name="a\r\n\r\nv'), "no name", id="open quote"),
-        pytest.param(form(b'Content-Disposition: form-data; name="a"; name="model"\r\n\r\nv'), "no name", id="2 names"),
-        pytest.param(form(b"Content-Disposition: form-data; name=\"a\"; name*=UTF-8''model\r\n\r\nv"), "no name",
+        pytest.param(form(b'Content-Disposition: form-data; name="a\r\n\r\nv'), "out of shape", id="open quote"),
+        pytest.param(form(b'Content-Disposition: form-data; name="a"; name="model"\r\n\r\nv'), "out of shape",
+                     id="2 names"),
+        pytest.param(form(b"Content-Disposition: form-data; name=\"a\"; name*=UTF-8''model\r\n\r\nv"), "encoded name",
                      id="encoded name"),
+        pytest.param(form(upload(b"x", "form-data; name=\"f\"; filename*=UTF-8''a.wav")), "encoded name",
+                     id="encoded filename alone"),
+        pytest.param(form(upload(b"x", 'form-data; name="f"; filename="a\\\\"')), "out of shape", id="escaped escape"),
+        pytest.param(form(upload(b"x", 'form-data;\r\n name="f"')), "out of shape", id="folded line"),
+        pytest.param(form(b'Content-Disposition: attachment; name="a"\r\n\r\nv'), "out of shape", id="no form-data"),
+        pytest.param(form(b'Content-Disposition: form-data; name="m"\r\nContent-Transfer-Encoding: base64\r\n\r\nYQ=='),
+                     "Transfer-Encoding", id="base64"),
+        pytest.param(form(b'Content-Disposition: form-data; name="\xff"\r\n\r\nv'), "not UTF-8", id="name not UTF-8"),
+        pytest.param(form(b"X: y\r\n" * 9 + b"\r\nv"), "more than 8 headers", id="many headers"),
+        pytest.param(b"This is a form.\r\n" + form(field("model", b"m")), "does not begin", id="preamble"),
+        pytest.param(form(field("model", b"m")).replace(b"y\r\n", b"y \r\n", 1), "repeats", id="padded first boundary"),
+        pytest.param(form(field("model", b"m")).replace(b"\r\n", b"\n"), "repeats the boundary", id="bare line feeds"),
         pytest.param(form(b'Content-Disposition: x; name="a"\r\nContent-Disposition: x; name="b"\r\n\r\nv'),
                      "two Content-Disposition", id="two dispositions"),
         pytest.param(form(b'Content-Disposition: form-data; name="f"; filename="a\r\nb"\r\n\r\nv'),
@@ -279,7 +288,9 @@ def test_form_bent_anywhere_never_raises_and_reads_only_what_is_there(at: int, i
 
 
 contents = st.binary(max_size=80).filter(lambda content: b"b0undary" not in content)
-names = st.text(alphabet=st.characters(codec="utf-8", exclude_characters='"\\\r\n\x00'), min_size=1, max_size=10)
+names = st.text(
+    alphabet=st.characters(codec="utf-8", exclude_characters='"\\\x7f', min_codepoint=0x20), min_size=1, max_size=10
+)
 values = st.text(max_size=30).filter(lambda value: "b0undary" not in value)
 parts = st.lists(
     st.tuples(st.just("field"), names, values.map(lambda value: value.encode("utf-8", "ignore")))
