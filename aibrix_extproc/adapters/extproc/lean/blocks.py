@@ -13,6 +13,7 @@ from aibrix_extproc.adapters.extproc.lean.limits import Limits
 HeaderList = list[tuple[bytes, bytes]]
 MAX_REMEMBERED: Final = 64  # blocks
 MAX_REMEMBERED_BYTES: Final = 128  # of each
+BYTES_PER_WORK: Final = 16  # take as long as one field
 _UNREADABLE: Final = (hpack.HPACKError, IndexError, ValueError, RecursionError, OverflowError)
 
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
@@ -70,6 +71,7 @@ class Blocks:
         self._remembered: dict[bytes, Head] = {}
         self._pieces: list[bytes] = []
         self._seen = False  # the unfinished one was looked at
+        self.work = 0  # done since it was set to 0, in fields
         self.stream_id = 0  # whose block is unfinished; 0 if none is
         self.flags = 0  # of the HEADERS frame that began it
 
@@ -102,18 +104,22 @@ class Blocks:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "a header block does not end")
 
     def decode(self, block: bytes) -> Head:
-        """The headers of a whole block. Raises ConnectionFault: a block that cannot be read ruins the table."""
+        """The headers of a whole block. Raises ConnectionFault: a block that is not decoded ruins the table."""
         known = self._remembered.get(block)
         if known is not None:
             return known
         if len(block) > self._limits.header_block_bytes:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "a header block is too large")
+        most = self._limits.header_fields
+        if len(block) > most and has_more_fields(block, most):  # a field has one byte at least
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "a header block has too many fields")
         try:
             headers: HeaderList = [(bytes(name), bytes(value)) for name, value in self._decoder.decode(block, raw=True)]
         except hpack.OversizedHeaderListError as error:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "a header list is too large") from error
         except _UNREADABLE as error:
             raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, "a header block cannot be read") from error
+        self.work += len(headers) + len(block) // BYTES_PER_WORK
         head = Head(headers)
         self._remember(block, head)
         return head
@@ -151,6 +157,42 @@ def leaves_table(block: bytes) -> bool:
                     return False
                 at += 1 + length
     return True
+
+
+def has_more_fields(block: bytes, most: int) -> bool:
+    """Whether a block has more than so many fields and updates of the table's size; nothing is decoded or copied."""
+    at, fields, end = 0, 0, len(block)
+    while at < end:
+        fields += 1
+        if fields > most:
+            return True
+        octet = block[at]
+        if octet & 0x80:
+            at = _number(block, at, 0x7F)[1]
+        elif octet & 0x60 == 0x20:
+            at = _number(block, at, 0x1F)[1]
+        else:
+            index, at = _number(block, at, 0x3F if octet & 0x40 else 0x0F)
+            for _ in range(1 if index else 2):  # the value, and the name unless an index stands for it
+                if at >= end:
+                    return False
+                length, at = _number(block, at, 0x7F)
+                at += length
+    return False
+
+
+def _number(block: bytes, at: int, mask: int) -> tuple[int, int]:
+    """An integer of HPACK (RFC 7541, 5.1) and where it ends. Raises ConnectionFault for one without an end."""
+    number = block[at] & mask
+    at += 1
+    if number < mask:
+        return number, at
+    for shift, octet in zip(range(0, 35, 7), block[at : at + 5], strict=False):
+        at += 1
+        number += (octet & 0x7F) << shift
+        if not octet & 0x80:
+            return number, at
+    raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, "a header block cannot be read")
 
 
 def without_padding(data: bytes, start: int, end: int) -> tuple[int, int]:

@@ -5,7 +5,7 @@ error resets the stream. No exception leaves `receive`, whatever the bytes. Head
 are handed in as encoded blocks, since a gRPC server's answers are constants.
 """
 
-from typing import Final, Protocol
+from typing import Protocol
 
 from aibrix_extproc.adapters.extproc.lean import frames
 from aibrix_extproc.adapters.extproc.lean.blocks import Blocks, Head, fragment, without_padding
@@ -16,8 +16,6 @@ from aibrix_extproc.adapters.extproc.lean.limits import KIB, Budget, Limits
 from aibrix_extproc.adapters.extproc.lean.outbox import Outbox
 from aibrix_extproc.adapters.extproc.lean.reader import Reader
 from aibrix_extproc.adapters.extproc.lean.streams import Abandoned, Stream
-
-LONG_BLOCK_BYTES: Final = KIB  # of headers: they take milliseconds to decode, and Envoy's are far shorter
 
 
 class Listener(Protocol):
@@ -99,6 +97,7 @@ class Connection:
         if self.closing:
             return
         self._at = at
+        self._blocks.work = 0
         try:
             self._reader.feed(data)
         except ConnectionFault as fault:
@@ -198,7 +197,7 @@ class Connection:
 
     def _on_block(self, stream_id: int, flags: int, block: bytes) -> None:
         head = self._blocks.decode(block)  # even for a stream that is over: the table must follow
-        if len(block) > LONG_BLOCK_BYTES:
+        if self._blocks.work >= self._limits.header_work_per_turn:
             self._reader.end_turn()
         ended = bool(flags & frames.END_STREAM)
         if stream_id > self._last_id:

@@ -1,6 +1,7 @@
 """Floods: each is bounded in work and memory and ends its connection; a busy peer that means well is no flood."""
 
 import asyncio
+import itertools
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -126,7 +127,7 @@ async def test_flood_ends_the_connection_with_its_code_within_bounds(name: str) 
         (wire.block((*wire.REQUEST, *((f"x-{number}", "") for number in range(1000)))), wire.CALM),
         (hpack.Encoder().encode([(":path", "0" * 30_000)]), wire.CALM),
         (b"\x40\x01a\x7f\x80\x08" + b"b" * 1151 + b"\xbe" * 8_000, wire.CALM),
-        (wire.settings(dict.fromkeys(range(10, 200), 1))[9:], wire.COMPRESSION_ERROR),
+        (wire.settings(dict.fromkeys(range(10, 40), 1))[9:], wire.COMPRESSION_ERROR),
     ],
     ids=["a_long_value", "many_fields", "much_huffman_code", "bomb_of_indexes", "no_block"],
 )
@@ -229,6 +230,28 @@ async def test_thousands_of_messages_in_one_frame_take_many_turns() -> None:
     assert talk.answer().trailers == {"grpc-status": "0"}
 
 
+@pytest.mark.parametrize(
+    ("fields", "work"),
+    [
+        pytest.param(b"\x40\x01a\x01b" + b"\xbe" * 110, 118, id="fields of one byte"),
+        pytest.param(b"\x10\x01a\x01b" * 100, 131, id="literals"),
+        pytest.param(b"\x40\x01a\x01b" * 20, 26, id="literals that join the table"),
+        pytest.param(b"\x10\x01a\xff\xfd\x74" + bytes(15_100), 945, id="Huffman code"),
+    ],
+)
+async def test_turn_ends_by_the_work_that_header_blocks_take(fields: bytes, work: int) -> None:
+    """Blocks are small and their fields are many: a turn of 256 such frames would take 100 ms and more."""
+    talk, opened = Talk(), [0]
+    talk.connection.receive(b"".join(wire.headers(stream, wire.block() + fields) for stream in range(1, 400, 2)), 0.0)
+    while talk.connection.behind and len(opened) < 300:
+        opened.append(talk.log.opened)
+        talk.connection.receive(b"", 0.0)
+    assert (talk.connection.fault, talk.log.opened) == (None, 200)
+    assert (
+        max(after - before for before, after in itertools.pairwise(opened)) <= Limits().header_work_per_turn // work + 1
+    )
+
+
 async def test_chunk_of_thousands_of_small_frames_is_read_in_turns() -> None:
     talk = Talk().say(wire.request(1))
     talk.connection.receive(wire.data(1, HELLO) * 1000, 0.0)
@@ -268,8 +291,8 @@ async def test_frames_of_several_messages_end_the_turn_sooner() -> None:
 
 
 async def test_frames_that_take_long_end_the_turn() -> None:
-    encoded = wire.block((*wire.REQUEST, *((f"x-{number}", "") for number in range(500))))
-    talk = Talk()
+    encoded = wire.block((*wire.REQUEST, *((f"x-{number}", "") for number in range(60))))
+    talk = Talk(Limits(header_work_per_turn=60))
     talk.connection.receive(b"".join(wire.headers(stream, encoded) for stream in range(1, 21, 2)), 0.0)
     assert (talk.log.opened, talk.connection.behind) == (1, True)
     assert talk.say().log.opened == 10
