@@ -1,4 +1,4 @@
-"""A line in the log for every endpoint that comes, goes or changes its health; a sum for many at once."""
+"""A line in the log for each endpoint that comes, goes, changes its health or gets a remark; a sum for many at once."""
 
 import logging
 from collections import Counter
@@ -16,6 +16,7 @@ class HealthLog:
 
     def __init__(self) -> None:
         self._known: dict[str, Health] = {}
+        self._remarks: dict[str, str] = {}
 
     def told(self, snapshot: Snapshot) -> None:
         """Log what differs from the snapshot before."""
@@ -23,6 +24,7 @@ class HealthLog:
         changed = [one for one in snapshot.endpoints if self._known.get(one.identity) is not one.health]
         left = [identity for identity in self._known if identity not in present]
         self._known = present
+        self._remark(snapshot)
         for endpoint in changed[:MAX_LINES]:
             _say(endpoint)
         for identity in left[: MAX_LINES - len(changed)] if len(changed) < MAX_LINES else ():
@@ -31,6 +33,15 @@ class HealthLog:
         if unsaid > 0:
             counts = Counter(health.value for health in present.values())
             logger.info("more endpoints have changed", extra={"endpoints": unsaid, "now": dict(counts)})
+
+    def _remark(self, snapshot: Snapshot) -> None:
+        before = self._remarks
+        self._remarks = {one.identity: one.remark for one in snapshot.endpoints if one.remark}
+        fresh = [one for one in snapshot.endpoints if one.remark and before.get(one.identity) != one.remark]
+        for one in fresh[:MAX_LINES]:
+            logger.warning("endpoint has a remark", extra={"endpoint": one.address, "detail": one.remark})
+        if len(fresh) > MAX_LINES:
+            logger.warning("more endpoints have remarks, see /fleet", extra={"endpoints": len(fresh) - MAX_LINES})
 
 
 def _say(endpoint: Endpoint) -> None:

@@ -5,7 +5,8 @@ from typing import Final
 from aibrix_extproc.adapters.telemetry.metrics import METRICS
 from aibrix_extproc.cli.reference_markdown import NOTHING, code, page, table
 from aibrix_extproc.core.fleet.modelconfig import CONFIG_MEMBERS, MAX_CONFIG_BYTES
-from aibrix_extproc.core.fleet.podspec import ACTIVE_PORTS, CONFIG, LABELS
+from aibrix_extproc.core.fleet.podspec import ACTIVE_PORTS, CONFIG, LABELS, MODEL
+from aibrix_extproc.core.fleet.served import CHECK_NAMES
 from aibrix_extproc.core.openai.errors import ERRORS, ErrorRow
 from aibrix_extproc.core.openai.headers import (
     CHOSEN_PROFILE,
@@ -59,6 +60,13 @@ What `serve --kubernetes` reads on pods, AIBrix's names; on EndpointSlices (`--s
 TCP port where no label names one. A pod is picked when it has an address, is Ready and is not being deleted, and its
 engine is not asleep; until then its models are known, and asking for them is a 503. What cannot be understood is left
 out, and `/readyz` and the log say why.
+
+Models are served by the names that the engine lists at `/v1/models`: names, aliases, LoRA adapters. The label
+{code(MODEL)} (and a ModelAdapter) is a name until the engine was asked, for an engine without a list, and
+beside the list of any engine but {" and ".join(code(one) for one in sorted(CHECK_NAMES))}: those answer 404 to names
+that they do not list, others need not. A name that an engine refuses is not served: a remark at `/fleet` (`remark`), in
+the log and in `doctor`. Pods with one label are a group: a model whose own pods carry no {code(CONFIG)} has
+that of their group. An annotation may hold `Qwen/Qwen3-8B`, a label may not.
 
 With `--inference-pool` the pool's selector and target ports count in place of the port label, each port an endpoint;
 the annotation {code(ACTIVE_PORTS[0])} (its old name: {code(ACTIVE_PORTS[1])}) restricts a pod to some of them.

@@ -150,3 +150,20 @@ async def test_gateway_that_is_told_to_end_gives_its_lease_back_before_it_drains
             while holder(api):  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.02)
             assert process.returncode is None
+
+
+async def test_pod_whose_label_is_none_of_its_engines_models_serves_them_and_is_remarked(tmp_path: Path) -> None:
+    async with KubeApiDouble() as api, FakeEngine("Qwen/Qwen3-8B") as engine, aiohttp.ClientSession() as session:
+        base = {"id": "Qwen/Qwen3-8B", "max_model_len": 4096}
+        names = [base, {"id": "qwen"}, *({"id": lora, "parent": "Qwen/Qwen3-8B"} for lora in ("sql", "law"))]
+        engine.answers["/v1/models"] = 200, json.dumps({"data": names}).encode()
+        cluster = DoubleCluster(api)
+        labels = {MODEL_LABEL: "qwen3-8b", "model.aibrix.ai/port": str(engine.port)}
+        await cluster.put(a_pod("one", "127.0.0.1", labels=labels))
+        async with serving("--kubernetes", f"--kubeconfig={cluster.kubeconfig(tmp_path)}") as admin:
+            await until_page(session, f"{admin}/readyz", ready=True, degraded=False)
+            async with asyncio.timeout(10):
+                while not (fleet := await page(session, f"{admin}/fleet"))["endpoints"][0]["remark"]:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+            assert set(fleet["models"]) == {"Qwen/Qwen3-8B", "qwen", "sql", "law"}
+            assert "names 'qwen3-8b', which the engine does not list" in fleet["endpoints"][0]["remark"]

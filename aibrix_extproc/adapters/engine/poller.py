@@ -12,7 +12,7 @@ import aiohttp
 from aibrix_extproc.adapters.engine.client import EngineClient, engine_session
 from aibrix_extproc.adapters.engine.errors import EngineError, EngineTimeout
 from aibrix_extproc.adapters.engine.probe import EngineProbe
-from aibrix_extproc.core.fleet.model import Endpoint, Health
+from aibrix_extproc.core.fleet.model import Endpoint, Health, ServedModel
 from aibrix_extproc.core.fleet.reduce import Observed
 
 BEATS: Final = 10  # per interval, of a small fleet; more would wake the process more often
@@ -76,10 +76,11 @@ class EnginePoller:
                 for identity, endpoint in endpoints.items():
                     watcher = watchers.get(identity)
                     if watcher is not None and watcher[0].is_of(endpoint):
+                        watcher[0].give(endpoint.models)
                         continue
                     if watcher is not None:
                         watcher[1].cancel()
-                    target = _Target(identity, endpoint.address, endpoint.api_key)
+                    target = _Target(identity, endpoint.address, endpoint.api_key, endpoint.models)
                     watchers[identity] = target, group.create_task(self._watch(target, session))
                 await self._woken.wait()
 
@@ -93,7 +94,8 @@ class EnginePoller:
             was_ready = told is not None and told.health is Health.READY
             seen = await self._look(probe, may_doubt=was_ready and missed < self._pace.patience)
             missed = missed + 1 if seen is None else 0
-            if seen is not None and seen != told:
+            if seen is not None and (seen != told or (target.has_news and probe.listed)):
+                target.has_news = target.has_news and not probe.listed
                 self._emit(seen)
                 told = seen
             if seen is not None and seen.health is Health.READY:
@@ -129,13 +131,20 @@ def beats_for(endpoints: int) -> int:
     return max(BEATS, math.ceil(endpoints / LOOKS_PER_BEAT))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Target:
-    """What of an endpoint makes a difference for asking it; a change of it starts anew."""
+    """What of an endpoint makes a difference for asking it; a change of address or key starts anew."""
 
     identity: str
     address: str
     api_key: str | None = field(repr=False)
+    given: tuple[ServedModel, ...]  # the names that its source gives
+    has_news: bool = False  # whether they changed, so that the engine's next list is told even if it is the same
+
+    def give(self, models: tuple[ServedModel, ...]) -> None:
+        """Take in the names that the source gives now."""
+        if models != self.given:
+            self.given, self.has_news = models, True
 
     def is_of(self, endpoint: Endpoint) -> bool:
         """Whether the endpoint of this identity is asked as before."""

@@ -39,8 +39,8 @@ class EngineProbe:
         self._client = client
         self._identity = identity
         self._clock = clock
+        self.listed = False  # whether the last look read the list of models
         self._ready = False  # whether the last look found it so
-        self._listed_last = False
         self._has_listing = True
         self._models: tuple[ServedModel, ...] = ()
         self._tasks: frozenset[Task] | None = None
@@ -52,7 +52,7 @@ class EngineProbe:
         try:
             return await self._look()
         except EngineError as error:
-            self._ready = False
+            self._ready = self.listed = False
             if isinstance(error, EngineUnreachable):
                 # Behind the same address there may be another engine when it is back.
                 self._tasks = None
@@ -66,8 +66,8 @@ class EngineProbe:
     async def _look(self) -> Observed:
         # A ready engine is asked for its health and for its models in turn: either proves that it is there, and one
         # request less per look halves what watching a large fleet costs.
-        list_again = not self._ready or not self._listed_last
-        if not self._ready or self._listed_last:
+        list_again = not self._ready or not self.listed
+        if not self._ready or self.listed:
             await self._client.check_health()
         if list_again:
             models = await self._client.list_models()
@@ -75,7 +75,7 @@ class EngineProbe:
             self._models = models or ()
         rest = await self._rest()
         tasks = await self._find_tasks()
-        self._listed_last = list_again
+        self.listed = list_again
         self._ready = not rest
         if rest:
             return Observed(self._identity, Health.ASLEEP, self._models, tasks, rest)

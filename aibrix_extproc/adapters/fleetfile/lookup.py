@@ -54,6 +54,7 @@ def _endpoint(entry: Entry, address: str, key: str | None) -> Endpoint:
         annotations=entry.annotations,
         config=entry.config,
         models=entry.models,
+        selects=bool(entry.models),
         api_key=key,
     )
 

@@ -39,6 +39,7 @@ def pods(remarks: Mapping[str, str], endpoints: int, selector: str) -> Iterator[
 def reports(found: Iterable[Report]) -> Iterator[Finding]:
     """What the processors know and cannot reach."""
     engines: dict[tuple[str, str, str], set[str]] = {}
+    remarks: dict[tuple[str, str], None] = {}
     for report in found:
         if report.error:
             yield _silent(report)
@@ -46,6 +47,8 @@ def reports(found: Iterable[Report]) -> Iterator[Finding]:
         yield from _health(report)
         for one in listed(report.fleet, "endpoints"):
             health, detail = str(at(one, "health")), str(at(one, "detail") or "")
+            if at(one, "remark"):
+                remarks[str(at(one, "name")), str(at(one, "remark"))] = None
             if health not in ("ready", "draining"):
                 engines.setdefault((str(at(one, "name")), health, detail), set()).add(report.subject)
     for (name, health, detail), seen in sorted(engines.items())[:MAX_ENGINES]:
@@ -55,6 +58,11 @@ def reports(found: Iterable[Report]) -> Iterator[Finding]:
             f"{len(seen)} processor(s) see it {health}: {detail or 'no reason'}",
             "set the key that the engine wants: engine_api_key" if refused
             else "see the engine's log, its port label, and whether a NetworkPolicy keeps the processor out",
+        )  # fmt: skip
+    for name, remark in sorted(remarks)[:MAX_ENGINES]:
+        yield Finding(
+            Severity.WARNING, f"engine {name}", "metadata.labels", remark,
+            "start the engine with that name (vLLM: --served-model-name), or give the label a name that it lists",
         )  # fmt: skip
     if len(engines) > MAX_ENGINES:
         yield Finding(Severity.NOTE, "engines", "", f"{len(engines) - MAX_ENGINES} more are not ready", "see /fleet")

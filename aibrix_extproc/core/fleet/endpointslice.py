@@ -80,6 +80,7 @@ def _endpoint(one: EndpointSlice, endpoint: SliceEndpoint, traits: Traits, port:
         labels=MappingProxyType(dict(labels_of(one))),
         annotations=traits.annotations,
         config=traits.config,
+        group=traits.group,
         models=traits.models,
         health=health,
         detail=detail,

@@ -61,7 +61,10 @@ class Endpoint:
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # AIBrix's, those for routing
     config: ModelConfig | None = None  # what one of them says, read
-    models: tuple[ServedModel, ...] = ()
+    group: str = ""  # the model's name by label or annotation: pods of one group share their configuration
+    models: tuple[ServedModel, ...] = ()  # of a source: the names that it gives; in a snapshot: what is served
+    selects: bool = False  # whether no other model is to be served than those that the source gives
+    remark: str = ""  # in a snapshot: given names that the engine does not list
     tasks: frozenset[Task] = frozenset()  # empty: unknown, so nothing is refused because of it
     health: Health = Health.UNKNOWN
     detail: str = ""  # why it is not ready, for the operator
@@ -97,13 +100,10 @@ def snapshot_of(endpoints: tuple[Endpoint, ...], *, version: int, known: bool = 
     ordered = tuple(sorted(endpoints, key=lambda endpoint: endpoint.identity))
     by_model: dict[str, list[Endpoint]] = {}
     models: dict[str, ServedModel] = {}
-    carriers: dict[str, list[_Carrier]] = {}
     for endpoint in ordered:
         for served in endpoint.models:
             by_model.setdefault(served.id, []).append(endpoint)
-            models.setdefault(served.id, served)
-            if endpoint.config is not None and endpoint.health is not Health.DRAINING:
-                carriers.setdefault(served.id, []).append((endpoint.name, endpoint.identity, endpoint.config))
+            models[served.id] = _fuller(models.get(served.id), served)
     return Snapshot(
         version=version,
         known=known,
@@ -114,7 +114,7 @@ def snapshot_of(endpoints: tuple[Endpoint, ...], *, version: int, known: bool = 
         ),
         common_tasks=MappingProxyType({name: _common_tasks(found) for name, found in by_model.items()}),
         models=MappingProxyType(dict(sorted(models.items()))),
-        configs=MappingProxyType({name: _config_of(found) for name, found in sorted(carriers.items())}),
+        configs=MappingProxyType(_configs(ordered, by_model)),
     )
 
 
@@ -123,7 +123,36 @@ def _common_tasks(endpoints: list[Endpoint]) -> frozenset[Task]:
     return _ALL_TASKS.intersection(*(one.tasks for one in endpoints if one.tasks))
 
 
+def _fuller(one: ServedModel | None, other: ServedModel) -> ServedModel:
+    """Of two descriptions of a model the first; the other one if only that has a length, as an engine's list has."""
+    return other if one is None or (one.max_model_len is None and other.max_model_len is not None) else one
+
+
 _Carrier = tuple[str, str, ModelConfig]  # name and identity of an endpoint, and its configuration
+
+
+def _configs(endpoints: tuple[Endpoint, ...], by_model: Mapping[str, list[Endpoint]]) -> dict[str, ModelConfig]:
+    """The configuration of each model: by the endpoints that serve it, else by all of their groups."""
+    if all(endpoint.config is None for endpoint in endpoints):
+        return {}
+    by_group: dict[str, list[_Carrier]] = {}
+    for endpoint in endpoints:
+        if endpoint.group:
+            by_group.setdefault(endpoint.group, []).extend(_carried(endpoint))
+    found = {}
+    for name, serving in sorted(by_model.items()):
+        carriers = [one for endpoint in serving for one in _carried(endpoint)]
+        carriers = carriers or [one for group in {one.group for one in serving} for one in by_group.get(group, ())]
+        if carriers:
+            found[name] = _config_of(carriers)
+    return found
+
+
+def _carried(endpoint: Endpoint) -> tuple[_Carrier, ...]:
+    """The configuration of an endpoint, if it has one; that of a pod which is being deleted has no voice."""
+    if endpoint.config is None or endpoint.health is Health.DRAINING:
+        return ()
+    return ((endpoint.name, endpoint.identity, endpoint.config),)
 
 
 def _config_of(carriers: list[_Carrier]) -> ModelConfig:

@@ -29,9 +29,9 @@ DATA_PARALLEL_SIZE: Final = "data-parallel-size"
 # key: where it stands, meaning, default; for the reference page
 LABELS: Final[Mapping[str, tuple[str, str, str]]] = MappingProxyType(
     {
-        MODEL: ("label, else annotation", "the model that the pod serves", "what the engine lists"),
+        MODEL: ("label, else annotation", "a name of the model, which groups pods: see below", "none"),
         PORT: ("label", "port of the engine; of its rank 0 with data parallelism", "8000"),
-        METRIC_PORT: ("label", "port of the engine's metrics", "8000"),
+        METRIC_PORT: ("label", "port of the engine's metrics: only checked, they are not read yet", "8000"),
         ENGINE: ("label, else annotation", "vllm, sglang, trtllm, xllm, xdit or vllm-omni", "vllm"),
         CONFIG: ("annotation", "how requests for its models are routed, a JSON object: see below", "none"),
         ADAPTERS_ENABLED: ("label", "whether the pod takes LoRA adapters; only `true` does", "unset: it may"),
@@ -70,6 +70,7 @@ class Unusable(ValueError):
 class Traits:
     """What labels and annotations say, the same for pods and slices."""
 
+    group: str
     models: tuple[ServedModel, ...]
     engine: str
     config: ModelConfig | None
@@ -129,6 +130,7 @@ def traits_of(one: KubeObject) -> Traits:
         except Unusable as error:
             remarks.append(f"{error}, the engine's port is used")
     return Traits(
+        group=name or "",
         models=() if name is None else (ServedModel(model_name(MODEL, name)),),
         engine=engine,
         config=_config(annotations, remarks),
@@ -241,6 +243,7 @@ def _endpoint(pod: Pod, traits: Traits, ip: str, port: int, health: Health, deta
         labels=MappingProxyType(dict(labels_of(pod))),
         annotations=traits.annotations,
         config=traits.config,
+        group=traits.group,
         models=traits.models,
         health=health,
         detail=detail,

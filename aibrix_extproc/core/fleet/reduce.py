@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Final
 
 from aibrix_extproc.core.fleet.model import EMPTY, Endpoint, Health, ServedModel, Snapshot, Task, snapshot_of
+from aibrix_extproc.core.fleet.served import unique, with_listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ Change = SourceChange | Observed
 
 # What a source may say of an endpoint for the engine's own word to count; else the source knows what is to happen.
 ASKED: Final = frozenset({Health.UNKNOWN, Health.READY})
+_NOT_JUDGED: Final[frozenset[str]] = frozenset()
 _BEFORE_LISTING: Final[Mapping[str, Endpoint]] = MappingProxyType({})
 
 
@@ -62,6 +64,8 @@ class Fleet:
     sources: Mapping[str, Mapping[str, Endpoint]]
     unlisted: frozenset[str]  # sources that have not listed yet
     observed: Mapping[str, Observed] = field(default_factory=lambda: MappingProxyType({}))
+    # By identity: the names that were given when the engine last listed its models, so that its list speaks of them.
+    judged: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
     merged: Mapping[str, Endpoint] = field(default_factory=lambda: MappingProxyType({}))  # by identity
     snapshot: Snapshot = EMPTY
 
@@ -114,17 +118,23 @@ def _given(
     if not touched and unlisted == fleet.unlisted:
         return fleet
     sources = MappingProxyType({**fleet.sources, source: MappingProxyType(endpoints)})
-    observed = dict(fleet.observed)
+    observed, judged = dict(fleet.observed), dict(fleet.judged)
     for key in touched & observed.keys():
         given = _first(sources, key)
         if given is None:
             del observed[key]
+            judged.pop(key, None)
         elif given.health not in ASKED:
             # Kept for its models; its health is old news once the source lets the engine be asked again.
             observed[key] = replace(observed[key], health=Health.UNKNOWN, detail="")
-    return _settled(
-        replace(fleet, sources=sources, unlisted=unlisted, observed=MappingProxyType(observed)), touched=touched
+    after = replace(
+        fleet,
+        sources=sources,
+        unlisted=unlisted,
+        observed=MappingProxyType(observed),
+        judged=MappingProxyType(judged),
     )
+    return _settled(after, touched=touched)
 
 
 def _differ(one: Endpoint | None, other: Endpoint | None) -> bool:
@@ -140,17 +150,22 @@ def _observe(fleet: Fleet, seen: Observed) -> Fleet:
     """Take in what an engine has shown; an endpoint that left while it was asked is no longer of interest."""
     if seen.identity not in fleet.merged:
         return fleet
-    before = fleet.observed.get(seen.identity)
+    before, judged = fleet.observed.get(seen.identity), fleet.judged
+    given = _first(fleet.sources, seen.identity)
+    if seen.models is not None and given is not None:
+        names = frozenset(model.id for model in given.models)
+        if names != judged.get(seen.identity):
+            judged = MappingProxyType({**judged, seen.identity: names})
     if before is not None:
         seen = replace(
             seen,
             models=before.models if seen.models is None else seen.models,
             tasks=before.tasks if seen.tasks is None else seen.tasks,
         )
-    if seen == before:
+    if seen == before and judged is fleet.judged:
         return fleet
     observed = MappingProxyType({**fleet.observed, seen.identity: seen})
-    return _settled(replace(fleet, observed=observed), touched={seen.identity})
+    return _settled(replace(fleet, observed=observed, judged=judged), touched={seen.identity})
 
 
 def _settled(fleet: Fleet, touched: set[str]) -> Fleet:
@@ -160,7 +175,7 @@ def _settled(fleet: Fleet, touched: set[str]) -> Fleet:
         merged.pop(identity, None)
         given = _first(fleet.sources, identity)
         if given is not None:
-            merged[identity] = _seen(given, fleet.observed.get(identity))
+            merged[identity] = _seen(given, fleet.observed.get(identity), fleet.judged.get(identity, _NOT_JUDGED))
     before = fleet.snapshot
     # Known once is known for good: an endpoint that joins later must not make the gateway unready.
     known = before.known or (not fleet.unlisted and all(one.health is not Health.UNKNOWN for one in merged.values()))
@@ -170,33 +185,16 @@ def _settled(fleet: Fleet, touched: set[str]) -> Fleet:
     return replace(fleet, merged=MappingProxyType(merged), snapshot=after)
 
 
-def _seen(given: Endpoint, seen: Observed | None) -> Endpoint:
+def _seen(given: Endpoint, seen: Observed | None, judged: frozenset[str]) -> Endpoint:
     """An endpoint as its source gives it, with what the engine has shown."""
     if seen is None:
-        return replace(given, models=_unique(given.models))
+        return replace(given, models=unique(given.models))
     # A source that says "not ready" or "draining" knows what is about to happen; one that says nothing, or "ready" in
     # advance, gives way to what the engine answers.
     asked = given.health in ASKED and seen.health is not Health.UNKNOWN
     return replace(
-        given,
-        models=_served(given.models, seen.models or ()),
+        with_listed(given, seen.models or (), judged),
         tasks=given.tasks or seen.tasks or frozenset(),
         health=seen.health if asked else given.health,
         detail=seen.detail if asked else given.detail,
     )
-
-
-def _served(static: tuple[ServedModel, ...], found: tuple[ServedModel, ...]) -> tuple[ServedModel, ...]:
-    """Static models as they are given, plus adapters found on them; without static ones, all that was found."""
-    if not static:
-        return _unique(found)
-    names = {model.id for model in static}
-    return _unique(static + tuple(model for model in found if model.parent in names))
-
-
-def _unique(models: tuple[ServedModel, ...]) -> tuple[ServedModel, ...]:
-    """Each id once, the first one: an engine that lists an id twice must not be picked twice."""
-    first: dict[str, ServedModel] = {}
-    for model in models:
-        first.setdefault(model.id, model)
-    return tuple(first.values())

@@ -25,7 +25,7 @@ class Rig:
     def __init__(self, pace: PollPace) -> None:
         self.store = FleetStore(["test"])
         self.told: list[Observed] = []
-        self.poller = EnginePoller(lambda: self.store.snapshot.endpoints, self._tell, pace=pace, dice=lambda: 0.5)
+        self.poller = EnginePoller(lambda: self.store.askable, self._tell, pace=pace, dice=lambda: 0.5)
         self.store.subscribe(lambda _: self.poller.wake())
 
     def _tell(self, seen: Observed) -> None:
@@ -376,3 +376,15 @@ def test_adapter_that_an_engine_loads_is_known_within_five_seconds_at_the_defaul
 @pytest.mark.parametrize(("endpoints", "beats"), [(0, BEATS), (4, BEATS), (80, BEATS), (1000, 125)])
 def test_beats_grow_with_the_fleet_so_that_few_looks_fall_on_each(endpoints: int, beats: int) -> None:
     assert beats_for(endpoints) == beats
+
+
+async def test_name_that_a_source_gives_later_is_judged_by_the_next_list_even_if_that_is_the_same(
+    rig: Rig, engine: FakeEngine
+) -> None:
+    rig.add(engine)
+    await rig.becomes(engine, Health.READY)
+    late = ServedModel("late-m", parent="chat-m")
+    rig.store.apply(Changed("test", Endpoint(identity=engine.address, address=engine.address, models=(late,))))
+    assert late in rig.endpoint(engine).models
+    await until(lambda: rig.endpoint(engine).models == (ServedModel("chat-m"),))
+    assert "'late-m'" in rig.endpoint(engine).remark

@@ -31,6 +31,17 @@ def test_reports_gather_what_several_processors_say_of_one_engine() -> None:
     assert "2 processor(s)" in found[0].notice
 
 
+def test_reports_name_engines_whose_labels_give_a_name_that_they_do_not_list() -> None:
+    fleet = {"endpoints": [{"name": "llm/vllm-0", "health": "ready", "remark": "its label names 'foo'"}]}
+    (found,) = reports([Report("Pod a/1", {"ready": True}, fleet), Report("Pod a/2", {"ready": True}, fleet)])
+    assert (found.severity, found.subject, found.notice) == (
+        Severity.WARNING,
+        "engine llm/vllm-0",
+        fleet["endpoints"][0]["remark"],
+    )
+    assert "--served-model-name" in found.fix
+
+
 def test_reports_tell_of_processors_that_are_stale_or_silent() -> None:
     stale = {"ready": True, "sources": {"kubernetes": {"ok": False, "error": "pods: not allowed"}}}
     found = list(reports([Report("Pod a/1", stale, {}), Report("Pod a/2", error="forbidden")]))

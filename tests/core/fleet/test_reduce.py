@@ -1,6 +1,7 @@
 """Sources and observations folded into snapshots, in any order."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -67,11 +68,11 @@ def test_observation_without_static_models_serves_what_the_engine_lists() -> Non
     assert snapshot.endpoints[0].tasks == {Task.GENERATE}
 
 
-def test_observation_with_static_models_adds_only_adapters_on_them() -> None:
-    given_chat = ServedModel("chat-m")
+def test_observation_of_an_endpoint_that_selects_serves_the_selected_and_adapters_on_them() -> None:
+    given = replace(an_endpoint(models=[ServedModel("chat-m")]), selects=True)
     other = ServedModel("other-name")
-    snapshot = a_fleet(Listed("file", (an_endpoint(models=[given_chat]),)), ready("e1", CHAT, other, LORA, STRAY))
-    assert snapshot.snapshot.endpoints[0].models == (given_chat, LORA)
+    snapshot = a_fleet(Listed("file", (given,)), ready("e1", CHAT, other, LORA, STRAY)).snapshot
+    assert snapshot.endpoints[0].models == (CHAT, LORA)
 
 
 def test_observation_that_lists_a_model_twice_indexes_its_endpoint_once() -> None:
