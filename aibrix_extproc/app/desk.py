@@ -1,6 +1,7 @@
 """Where sessions turn: asks go to the answers, facts to the load book, the metrics and the log."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 
 from aibrix_extproc.adapters.telemetry.logs import log_exchange
 from aibrix_extproc.adapters.telemetry.metrics import Metrics
@@ -22,6 +23,7 @@ class GatewayDesk:
         owners: ResponseOwners,
         metrics: Metrics,
         *,
+        look_soon: Callable[[str], None],
         log_every_exchange: bool,
     ) -> None:
         self._answers = answers
@@ -29,6 +31,7 @@ class GatewayDesk:
         self._owners = owners
         self._metrics = metrics
         self._slices = Slices()
+        self._look_soon = look_soon
         self._log_every_exchange = log_every_exchange
         self.timed = metrics.timed
         self.bug = metrics.bug
@@ -45,6 +48,7 @@ class GatewayDesk:
             case Taken(identity):
                 self._load.acquire(identity)
             case Moved(from_identity, to_identity):
+                self._look_soon(from_identity)
                 self._load.release(from_identity)
                 self._load.acquire(to_identity)
             case Held():
@@ -52,5 +56,7 @@ class GatewayDesk:
             case Finished():
                 if fact.holding is not None:
                     self._load.release(fact.holding)
+                    if fact.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                        self._look_soon(fact.holding)
                 self._metrics.finished(fact)
                 log_exchange(fact, every=self._log_every_exchange)

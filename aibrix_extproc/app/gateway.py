@@ -19,7 +19,8 @@ import uvloop
 from aibrix_extproc import __version__
 from aibrix_extproc.adapters.accesslog.receive import METHOD as ACCESS_LOG_METHOD
 from aibrix_extproc.adapters.accesslog.receive import AccessLogReceiver
-from aibrix_extproc.adapters.engine.poller import EnginePoller, PollPace
+from aibrix_extproc.adapters.engine.poller import EnginePoller
+from aibrix_extproc.adapters.engine.watcher import PollPace
 from aibrix_extproc.adapters.extproc.grpcio_server import GrpcioServer
 from aibrix_extproc.adapters.extproc.lean.transport import LeanTransport
 from aibrix_extproc.adapters.extproc.service import ExtProcServer
@@ -43,6 +44,7 @@ from aibrix_extproc.app.listening import StartError, listening_at
 from aibrix_extproc.app.memory import keep_freed_memory, leave_out_of_collection
 from aibrix_extproc.app.note_seals import NoteSeals
 from aibrix_extproc.app.ports import ClusterSource, EndpointSource, Publisher
+from aibrix_extproc.app.traffic import EngineTraffic
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.fleet.load import LoadBook
@@ -108,19 +110,11 @@ class Gateway:
         self._store.subscribe(self._configs.told)
         self._endpoint_sources = sources
         self._publisher = self._endpoint_publisher()
-        owners = ResponseOwners()
         self._keys = KeyStore(settings.access)
-        answers = Answers(
-            snapshot=lambda: self._store.snapshot,
-            load=self._load,
-            owners=owners,
-            keys=lambda: self._keys.ring,
-            strategy=settings.routing.strategy,
-            clock=time.perf_counter,
-            wall_clock=time.time,
-            dice=random.random,
-        )
-        self._desk = GatewayDesk(answers, self._load, owners, self._metrics, log_every_exchange=settings.log.exchanges)
+        self._traffic = EngineTraffic(lambda: self._store.snapshot, time.perf_counter)
+        self._store.subscribe(self._traffic.forget)
+        self._poller = self._engine_poller()
+        self._desk = self._gateway_desk()
         transport = TRANSPORTS[settings.server.transport]
         self._seals = self._note_seals()
         access_log = AccessLogReceiver(
@@ -138,11 +132,33 @@ class Gateway:
         self._admin = AdminServer(
             metrics=lambda: (self._metrics.exposition(), metrics.CONTENT_TYPE),
             health=self._health,
-            fleet=self._fleet,
+            fleet=lambda: fleet_page(self._store.snapshot, self._load.in_flight),
             version=__version__,
         )
         self._certificate = self._certificate_store()
         self._feed_gauges()
+
+    def _gateway_desk(self) -> GatewayDesk:
+        settings = self._settings
+        owners = ResponseOwners()
+        answers = Answers(
+            snapshot=lambda: self._store.snapshot,
+            load=self._load,
+            owners=owners,
+            keys=lambda: self._keys.ring,
+            strategy=settings.routing.strategy,
+            clock=time.perf_counter,
+            wall_clock=time.time,
+            dice=random.random,
+        )
+        return GatewayDesk(
+            answers,
+            self._load,
+            owners,
+            self._metrics,
+            look_soon=self._poller.look_soon,
+            log_every_exchange=settings.log.exchanges,
+        )
 
     def _feed_gauges(self) -> None:
         """Let the metrics read what is true at each scrape."""
@@ -223,9 +239,15 @@ class Gateway:
         return {} if self._cluster is None else self._cluster.remarks()
 
     def _new_session(self) -> Session:
-        duplex = self._settings.picker.assume_duplex
-        seal = self._seals.seal
-        return Session(self._desk, self._new_exchange(), time.perf_counter, _make_id, assume_duplex=duplex, seal=seal)
+        return Session(
+            self._desk,
+            self._new_exchange(),
+            time.perf_counter,
+            _make_id,
+            assume_duplex=self._settings.picker.assume_duplex,
+            seal=self._seals.seal,
+            traffic=self._traffic,
+        )
 
     async def run(self) -> None:
         """Start every part, serve, drain."""
@@ -241,7 +263,7 @@ class Gateway:
                 running.append(tasks.create_task(self._seals.run()))
                 if self._certificate is not None:
                     running.append(tasks.create_task(self._certificate.run()))
-                running.append(tasks.create_task(self._poll()))
+                running.append(tasks.create_task(self._poller.run()))
                 running.append(tasks.create_task(watch_loop(self._metrics.late)))
                 running.append(tasks.create_task(self._become_ready()))
                 publishing = [] if self._publisher is None else [tasks.create_task(self._publisher.run())]
@@ -274,12 +296,12 @@ class Gateway:
             raise
         logger.info("listening", extra={**listening, "tls": server.tls.value})
 
-    async def _poll(self) -> None:
+    def _engine_poller(self) -> EnginePoller:
         fleet = self._settings.fleet
         pace = PollPace(interval_seconds=fleet.poll_seconds, timeout_seconds=fleet.poll_timeout_seconds)
-        poller = EnginePoller(lambda: self._store.askable, self._store.apply, pace=pace)
+        poller = EnginePoller(lambda: self._store.askable, self._store.apply, pace=pace, traffic=self._traffic)
         self._store.subscribe(lambda _: poller.wake())
-        await poller.run()
+        return poller
 
     async def _become_ready(self) -> None:
         await self._keys.wait_known()
@@ -341,9 +363,6 @@ class Gateway:
         if self._publisher is not None:
             report["publisher"] = self._publisher.report()
         return ready, report
-
-    def _fleet(self) -> Mapping[str, object]:
-        return fleet_page(self._store.snapshot, self._load.in_flight)
 
 
 @contextmanager

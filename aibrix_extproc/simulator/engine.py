@@ -189,9 +189,8 @@ class Engine:
 
     async def halt(self, mode: str, sleep_level: int | None = None) -> None:
         """Pause, or sleep if there is a level: `abort`, `wait` for or `keep` what is in flight."""
-        if sleep_level is None:
-            self.paused = True
-        else:
+        self.paused = True  # a sleep is a pause, too
+        if sleep_level is not None:
             self.sleep_level = sleep_level
         self.scheduler.frozen = True
         if mode == "abort":
@@ -205,13 +204,14 @@ class Engine:
                 await self._idle.wait()
 
     def resume(self) -> None:
-        """End the pause."""
+        """End the pause, but not a sleep."""
         self.paused = False
         self._thaw()
 
     def wake_up(self) -> None:
-        """End the sleep."""
+        """End the sleep, or the pause."""
         self.sleep_level = None
+        self.paused = False
         self._thaw()
 
     def reset_prefix_cache(self) -> bool:

@@ -34,6 +34,7 @@ class FakeEngine:
             "/health": (200, b""),
             "/v1/models": (200, models_body(*models)),
         }
+        self.delays: dict[str, float] = {}  # seconds before an answer, by path
         self._runner: web.ServerRunner | None = None
 
     @property
@@ -69,6 +70,7 @@ class FakeEngine:
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         self.asked[request.path] += 1
+        await asyncio.sleep(self.delays.get(request.path, 0.0))
         wanted = f"Bearer {self.api_key}" if self.api_key and request.path.startswith("/v1/") else None
         if wanted and request.headers.get("authorization") != wanted:
             return web.json_response({"error": "Unauthorized"}, status=401)

@@ -87,7 +87,9 @@ class Gateway:
             snapshot=lambda: fleet, load=self.load, keys=lambda: ring, owners=owners, strategy="least-request",
             clock=time.perf_counter, wall_clock=time.time, dice=random.Random(1).random,
         )  # fmt: skip
-        self.desk = GatewayDesk(answers, self.load, owners, self.metrics, log_every_exchange=False)
+        self.desk = GatewayDesk(
+            answers, self.load, owners, self.metrics, look_soon=lambda _: None, log_every_exchange=False
+        )
         self.bugs = 0
         self.desk.bug = self._bug
         self.seen: Counter[int] = Counter()

@@ -64,6 +64,7 @@ def send(
     ending: str = "end",
     metadata: bool = True,
     script: Path = STREAM_FILTER,
+    shared: Any = None,
 ) -> Passed:
     """One response through a filter; `ending` is `end`, `trailers` or `reset`."""
     runs = lua(script)
@@ -72,7 +73,11 @@ def send(
     head = {":status": status, "content-type": content_type, **(headers or {})}
     lua_headers = _table(runs, head)
     seen = runs.globals()[b"run"](
-        _table(runs, notes) if metadata else None, lua_headers, runs.table(*pieces), ending.encode()
+        _table(runs, notes) if metadata else None,
+        lua_headers,
+        runs.table(*pieces),
+        ending.encode(),
+        runs.table() if shared is None else shared,
     )
     assert not list(seen[b"errors"].values()), list(seen[b"errors"].values())
     return Passed(
@@ -80,6 +85,14 @@ def send(
         {name.decode(): _plain(value) for name, value in seen[b"metadata"].items()},
         {name.decode(): value.decode() for name, value in lua_headers.items()},
         seen[b"writes"],
+    )
+
+
+def shared_metadata(script: Path, **namespaces: Mapping[str, Any]) -> Any:
+    """The metadata of a request that its attempts share; underscores in names of namespaces stand for dots."""
+    runs = lua(script)
+    return runs.table_from(
+        {name.replace("_", ".").encode(): _table(runs, values) for name, values in namespaces.items()}
     )
 
 

@@ -25,7 +25,7 @@ function Chunk:setBytes(bytes)
   self.bytes = bytes
 end
 
-local function new_stream(notes, headers, seen)
+local function new_stream(notes, headers, seen, shared)
   local waits = 0 -- what a script got before it waited for a chunk is dead afterwards
   local function guarded(methods)
     local made = waits
@@ -41,10 +41,16 @@ local function new_stream(notes, headers, seen)
   local metadata = {}
   function metadata:get(namespace)
     if namespace == "aibrix.extproc" then return notes end
+    return shared[namespace]
   end
   function metadata:set(namespace, name, value)
-    assert(namespace == "aibrix.usage")
     assert(value ~= nil)
+    if namespace == "answer_filter" then
+      shared[namespace] = shared[namespace] or {}
+      shared[namespace][name] = value
+      return
+    end
+    assert(namespace == "aibrix.usage")
     seen.metadata[name] = value
     seen.writes = seen.writes + 1
   end
@@ -79,9 +85,10 @@ local function new_stream(notes, headers, seen)
 end
 
 -- Sends pieces through the script. The last one carries the end of the stream unless there are trailers or a reset.
-function run(notes, headers, pieces, ending)
+-- `shared` is the metadata of the request, which its attempts have in common.
+function run(notes, headers, pieces, ending, shared)
   local seen = { metadata = {}, writes = 0, errors = {}, out = {} }
-  local stream = new_stream(notes, headers, seen)
+  local stream = new_stream(notes, headers, seen, shared)
   local script = coroutine.create(envoy_on_response)
   local function resume(value)
     if coroutine.status(script) ~= "suspended" then return end

@@ -6,10 +6,23 @@ from typing import Any, Final
 import pytest
 
 from aibrix_extproc.adapters.envoyproxy.spec import ANSWER_FILTER
-from tests.lua.driver import Passed, cut, send
+from tests.lua.driver import Passed, cut, send, shared_metadata
 
 LARGEST: Final = 262_144
 WORDS: Final = 'He said "finish_reason":"abort" and {"error":{"code":500}} and "stop_reason"'
+
+
+FAULTS_OF_THE_REQUEST: Final = (
+    "Cannot connect to host img.example:80 ssl:default [Connect call failed ('127.0.0.1', 80)]",
+    "Connection timeout to host http://img.example/a.png",
+    "Server disconnected",
+    "Timeout on reading data from socket",
+    "503, message='Service Unavailable', url='http://img.example/a.png'",
+    "Cannot load local files without `--allowed-local-media-path`.",
+    "maximum recursion depth exceeded while calling a Python object",
+    "Invalid structured outputs: the grammar has no end",
+    "Internal server error",
+)
 
 
 def chat(finish: str = "stop", text: str = WORDS, **more: Any) -> dict[str, Any]:
@@ -91,3 +104,58 @@ def test_what_is_no_whole_json_of_a_success_passes(options: dict[str, Any]) -> N
 @pytest.mark.parametrize("body", [b"", b"{", b'{"error":{"code":4', b"\xff\x00" * 300], ids=repr)
 def test_what_cannot_be_read_does_no_harm(body: bytes) -> None:
     assert status(body) in ("200", "500")
+
+
+def candidates(*addresses: str) -> Any:
+    """The metadata of a request with these candidates."""
+    return shared_metadata(ANSWER_FILTER, envoy_lb={"x-gateway-destination-endpoint": ",".join(addresses)})
+
+
+def failure(message: str, kind: str = "InternalServerError") -> dict[str, Any]:
+    """A 500 as vLLM writes it."""
+    return {"error": {"message": message, "type": kind, "param": None, "code": 500}}
+
+
+@pytest.mark.parametrize(
+    "answer", [chat("abort"), completion("abort"), message()], ids=["chat", "completion", "message"]
+)
+@pytest.mark.parametrize(
+    ("addresses", "expected"),
+    [(("a:1",) * 4, "530"), (("a:1",), "530"), (("a:1", "b:1", "a:1", "b:1"), "503"), (("a:1", "a:11"), "503"),
+     (("a:1", "a:1", "b:1", "a:1"), "503"), ((), "503")],
+    ids=["alone", "once", "two", "longer-name", "one-other", "unknown"],
+)  # fmt: skip
+def test_half_an_answer_of_the_only_engine_is_not_asked_for_again(
+    answer: dict[str, Any], addresses: tuple[str, ...], expected: str
+) -> None:
+    assert status(answer, shared=candidates(*addresses) if addresses else None) == expected
+
+
+@pytest.mark.parametrize("error", FAULTS_OF_THE_REQUEST)
+def test_500_that_the_request_is_to_blame_for_is_not_tried_again(error: str) -> None:
+    assert status(failure(error), status="500") == "520"
+
+
+@pytest.mark.parametrize(
+    "error",
+    ["EngineCore encountered an issue. See stack trace (above) for the root cause.",
+     "The server had an error while processing your request.", "CUDA error: out of memory", "",
+     "Internal server error, and more"],
+    ids=["dead", "dead-033", "memory", "empty", "longer"],
+)  # fmt: skip
+def test_500_of_another_kind_is_tried_at_one_more_engine(error: str) -> None:
+    request = candidates("a:1", "b:1")
+    assert status(failure(error), status="500", shared=request) == "500"
+    assert status(failure(error), status="500", shared=request) == "520"
+    assert status(failure(error), status="500", shared=request) == "520"
+
+
+def test_500_that_is_no_json_counts_too() -> None:
+    request = candidates("a:1", "b:1")
+    assert status(b"Internal Server Error", status="500", content_type="text/plain", shared=request) == "500"
+    assert status(b"", status="500", length=LARGEST + 1, shared=request) == "520"
+
+
+def test_words_of_another_kind_of_error_are_no_fault_of_the_request() -> None:
+    assert status(failure("Cannot connect to host db:1", kind="Oops"), status="500") == "500"
+    assert status(failure("Cannot connect to host db:1"), status="502") == "502"

@@ -107,6 +107,25 @@ async def test_aborted_stream_ends_properly(sim: Simulator, http: aiohttp.Client
     assert found[-2]["choices"][0]["finish_reason"] == "abort"
 
 
+async def test_sleep_and_pause_are_one_state_that_only_wake_up_ends_for_sure(
+    sim: Simulator, http: aiohttp.ClientSession
+) -> None:
+    async def flags() -> tuple[bool, bool]:
+        paused = await control(http, sim, "GET", "/is_paused")
+        return paused["is_paused"], (await control(http, sim, "GET", "/is_sleeping"))["is_sleeping"]
+
+    await control(http, sim, "POST", "/pause")
+    assert await flags() == (True, True)
+    await control(http, sim, "POST", "/wake_up")
+    assert await flags() == (False, False)
+    await control(http, sim, "POST", "/sleep")
+    assert await flags() == (True, True)
+    await control(http, sim, "POST", "/resume")
+    assert await flags() == (False, True)
+    await control(http, sim, "POST", "/wake_up")
+    assert await flags() == (False, False)
+
+
 async def test_pause_with_wait_lets_running_requests_finish(sim: Simulator, http: aiohttp.ClientSession) -> None:
     async with asyncio.TaskGroup() as group:
         running = group.create_task(post(http, chat_url(sim), HELLO, {"x-sim-itl-ms": "3"}))

@@ -56,9 +56,13 @@ class EngineClient:
         self._address = address
         self._has_key = api_key is not None
         self._headers = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
-        self._timeout_seconds = timeout_seconds
-        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
         self._urls: dict[str, URL] = {}  # as many as there are routes in this file; parsing one costs as much as a send
+        self.allow(timeout_seconds)
+
+    def allow(self, seconds: float) -> None:
+        """How long each answer may take from now on."""
+        self._timeout_seconds = seconds
+        self._timeout = aiohttp.ClientTimeout(total=seconds)
 
     async def check_health(self) -> None:
         """Return if the engine says that it is well, or has no route to say so."""

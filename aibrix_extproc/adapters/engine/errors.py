@@ -24,7 +24,7 @@ class EngineUnreachable(EngineError):
 
 
 class EngineTimeout(EngineUnreachable):
-    """The engine takes connections and does not answer."""
+    """The engine does not answer in time, which is no refusal: it may be busy."""
 
 
 class EngineRefusal(EngineError):

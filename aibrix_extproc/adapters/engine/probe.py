@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Final
 
 from aibrix_extproc.adapters.engine.client import EngineClient
-from aibrix_extproc.adapters.engine.errors import EngineError, EngineUnreachable
+from aibrix_extproc.adapters.engine.errors import EngineError, EngineTimeout, EngineUnreachable
 from aibrix_extproc.core.fleet.model import Health, ServedModel, Task
 from aibrix_extproc.core.fleet.reduce import Observed
 
@@ -25,10 +25,13 @@ TASK_ROUTES: Final[Mapping[Task, str]] = MappingProxyType(
 )
 REST_ROUTES: Final = (
     # path, field of the answer, what to tell the operator
-    ("/is_sleeping", "is_sleeping", "sleeping; wake it with POST /wake_up"),
+    # In vLLM 0.32 and 0.33 both are one state: each route is true after a sleep and after a pause, and /wake_up ends
+    # either, while /resume leaves a sleep as it is.
+    ("/is_sleeping", "is_sleeping", "asleep or paused; POST /wake_up ends both"),
     ("/is_paused", "is_paused", "paused; let it go on with POST /resume"),
 )
 NO_LISTING: Final = "it has no /v1/models: only models that the fleet's configuration gives are served"
+ALIVE: Final = "it answers requests, but no poll in time"
 ASK_AGAIN_SECONDS: Final = 60.0  # for a route that was missing
 
 
@@ -53,15 +56,36 @@ class EngineProbe:
             return await self._look()
         except EngineError as error:
             self._ready = self.listed = False
-            if isinstance(error, EngineUnreachable):
+            if isinstance(error, EngineUnreachable) and not isinstance(error, EngineTimeout):
                 # Behind the same address there may be another engine when it is back.
                 self._tasks = None
                 self._missing_until.clear()
             raise
 
+    @property
+    def may_rest(self) -> bool:
+        """Whether the engine has a route that tells of sleep or pause."""
+        return any(self._clock() >= self._missing_until.get(path, 0.0) for path, _, _ in REST_ROUTES)
+
+    async def look_for_rest(self) -> Observed | None:
+        """Ask only whether the engine sleeps or is paused; None if it works. An EngineError says why not."""
+        rest = await self._rest()
+        if not rest:
+            return None
+        self._ready = False
+        return Observed(self._identity, Health.ASLEEP, self._models, self._tasks, rest)
+
     def failed(self, error: EngineError) -> Observed:
         """What a failed look shows: the health changes, what the engine serves stays as it was known."""
         return Observed(self._identity, error.health, detail=str(error))
+
+    def silent(self, error: EngineError) -> Observed:
+        """What the looks at an engine show that was ready and answers no poll in time any more."""
+        return Observed(self._identity, Health.SILENT, detail=str(error))
+
+    def alive(self) -> Observed:
+        """What the answers to clients show of an engine that answers no poll in time."""
+        return Observed(self._identity, Health.READY, detail=ALIVE)
 
     async def _look(self) -> Observed:
         # A ready engine is asked for its health and for its models in turn: either proves that it is there, and one

@@ -5,9 +5,10 @@
 -- Stands in the cluster of engines, so it runs once for each attempt. Streams, large answers and what is not JSON pass
 -- untouched.
 
-local find, match = string.find, string.match
+local find, match, rep = string.find, string.match, string.rep
 
 local LARGEST = 262144 -- bytes; half of such an answer is of no use to anybody, so holding it back costs no time
+local LONGEST_ERROR = 65536 -- bytes of an error that are looked at
 local HEAD = 256 -- enough to see what it is
 local ERRORS = { '^%s*{%s*"error"%s*:%s*{%s*"', '^%s*{%s*"error"%s*:%s*"[^"]', '^%s*{%s*"object"%s*:%s*"error"' }
 
@@ -18,6 +19,46 @@ local function is_error(head)
   return false
 end
 
+-- Statuses that Envoy does not try again; ext_proc knows them and tells the client something else.
+local NOT_AGAIN, NOWHERE_ELSE = "520", "530"
+local MOST_FAILURES = 2 -- 500s of one request: a request that breaks engines must not go through the fleet
+local OWN = "answer_filter" -- the metadata that the attempts of a request share
+
+-- What vLLM says with a 500 when the request is to blame: media that cannot be fetched, a schema or a grammar that
+-- cannot be compiled. Another engine would say the same.
+local FAULTS_OF_THE_REQUEST = {
+  "Cannot connect to host", "Connection timeout to host", "Server disconnected", "Timeout on reading data",
+  ", message='", "Cannot load local files", "maximum recursion depth", "Invalid structured outputs",
+  '"message":"Internal server error"',
+}
+
+-- How many attempts at this request have ended with a 500, this one included.
+local function count_failure(metadata)
+  local own = metadata:get(OWN)
+  local failures = (own and tonumber(own.failures) or 0) + 1
+  metadata:set(OWN, "failures", failures)
+  return failures
+end
+
+local function is_fault_of_request(body)
+  local length = body:length()
+  local text = body:getBytes(0, length < LONGEST_ERROR and length or LONGEST_ERROR)
+  if not find(text, '"InternalServerError"', 1, true) then return false end
+  for i = 1, #FAULTS_OF_THE_REQUEST do
+    if find(text, FAULTS_OF_THE_REQUEST[i], 1, true) then return true end
+  end
+  return false
+end
+
+-- Whether the list of candidates names one engine only.
+local function is_alone(metadata)
+  local destinations = metadata:get("envoy.lb")
+  local list = destinations and destinations["x-gateway-destination-endpoint"]
+  if not list then return false end
+  local first = match(list, "^[^,]+")
+  return first and list == first .. rep("," .. first, (#list - #first) / (#first + 1))
+end
+
 -- An engine that is paused or put to sleep ends what it works on with half of an answer. It says so in a choice's
 -- `finish_reason`; Anthropic's API has no word for it, there vLLM gives no reason at all. A model's text has its quotes
 -- escaped, so no name between two quotes can be found in it.
@@ -26,9 +67,22 @@ local function is_half(text, head)
     or find(head, '"type"%s*:%s*"message"') and not find(text, '"stop_reason"', 1, true)
 end
 
-function envoy_on_response(stream)
+-- What was got from a stream before it waited for the body is dead afterwards, hence the repeated `stream:headers()`.
+local function judge_failure(stream)
   local headers = stream:headers()
-  if headers:get(":status") ~= "200" or headers:get("content-encoding") then return end
+  local fault = false
+  local size = tonumber(headers:get("content-length") or "")
+  if size and size <= LARGEST and find(headers:get("content-type") or "", "application/json", 1, true) == 1 then
+    local body = stream:body()
+    fault = body and is_fault_of_request(body)
+  end
+  if count_failure(stream:streamInfo():dynamicMetadata()) >= MOST_FAILURES or fault then
+    stream:headers():replace(":status", NOT_AGAIN)
+  end
+end
+
+local function judge_success(stream)
+  local headers = stream:headers()
   local size = tonumber(headers:get("content-length") or "") -- no header is no value at all, which tonumber does not take
   if not size or size > LARGEST then return end
   if find(headers:get("content-type") or "", "application/json", 1, true) ~= 1 then return end
@@ -41,7 +95,19 @@ function envoy_on_response(stream)
     -- vLLM tells the status as a number; what has none is the engine's own failure.
     status = match(body:getBytes(0, length), '"code"%s*:%s*([45]%d%d)%f[%D]') or "500"
   elseif find(head, '^%s*{%s*"id"%s*:%s*"c') and is_half(body:getBytes(0, length), head) then -- chatcmpl-, cmpl-
-    status = "503"
+    -- The engine that broke it off lets whatever comes hang: to ask it again helps nobody.
+    status = is_alone(stream:streamInfo():dynamicMetadata()) and NOWHERE_ELSE or "503"
   end
   if status then stream:headers():replace(":status", status) end
+end
+
+function envoy_on_response(stream)
+  local headers = stream:headers()
+  local status = headers:get(":status")
+  if headers:get("content-encoding") then return end
+  if status == "200" then
+    judge_success(stream)
+  elseif status == "500" then
+    judge_failure(stream)
+  end
 end

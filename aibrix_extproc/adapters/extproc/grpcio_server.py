@@ -138,6 +138,7 @@ class GrpcioServer:
         cause = Cause.FAILED
         timer: asyncio.TimerHandle | None = None
         loop, expire = asyncio.get_running_loop(), functools.partial(self._expire, session, context)
+        session.expire_now = expire
         self._running += 1
         try:
             read: Callable[[], Awaitable[object]] = context.read

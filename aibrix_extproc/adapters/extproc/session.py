@@ -7,6 +7,7 @@ and calls `close` in its `finally`. This is the pump, and the one place where a 
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from http import HTTPStatus
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -27,6 +28,7 @@ from aibrix_extproc.core.exchange.outputs import (
     Place,
     Read,
     Reply,
+    Taken,
     WaitFor,
 )
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
@@ -52,6 +54,19 @@ class Desk(Protocol):
 
     def bug(self) -> None:
         """An exception that nobody expected was turned into an answer."""
+
+
+class Traffic(Protocol):
+    """Who wants to know what exchanges show of engines."""
+
+    def placed(self, identity: str, exchange: "Session", at: float) -> None:
+        """An exchange goes to an engine."""
+
+    def answered(self, address: str, at: float) -> None:
+        """An engine has begun to answer."""
+
+    def ended(self, identity: str, exchange: "Session") -> None:
+        """An exchange that went to an engine is over."""
 
 
 class Machine(Protocol):
@@ -88,9 +103,13 @@ class Session:
         *,
         assume_duplex: bool = False,
         seal: Callable[[Notes], Notes] | None = None,
+        traffic: Traffic | None = None,
     ) -> None:
         self._desk = desk
         self._seal = seal
+        self._traffic = traffic
+        self._engine: str | None = None  # the identity that the traffic knows this exchange by
+        self._rests: events.EngineRests | None = None
         self._exchange = exchange
         self._clock = clock
         self._make_id = make_id
@@ -102,6 +121,7 @@ class Session:
         self._phase = Phase.REQUEST_HEAD  # of the message being handled
         self.pending: Coroutine[None, None, events.Answer | None] | None = None
         self.wait_seconds: float | None = None  # after which `expire` shall be called; the transport takes it away
+        self.expire_now: Callable[[], None] | None = None  # the transport's: calls `expire` and sends the replies
 
     def receive(self, message: ProcessingRequest) -> list[bytes]:
         """Replies to one message of Envoy, serialised, in order."""
@@ -127,10 +147,16 @@ class Session:
         if self._closed:
             return []
         if self._exchange.answerable:
-            return self._guarded(self._advance, events.DeadlineReached(self._clock()))
+            return self._guarded(self._advance, self._rests or events.DeadlineReached(self._clock()))
         if self._duplex is not None and self._duplex.holds_response:
             return self._guarded(self._advance, self._duplex.cut_short(self._clock()))
         return []
+
+    def engine_rests(self, *, elsewhere: bool) -> None:
+        """The engine was found asleep or paused: end the wait for its answer, if none has begun."""
+        if self._exchange.answerable and self.expire_now is not None and not self._closed:
+            self._rests = events.EngineRests(self._clock(), elsewhere)
+            self.expire_now()
 
     def _begin(self, message: ProcessingRequest) -> None:
         self._begun = True
@@ -142,10 +168,16 @@ class Session:
 
     def _take(self, message: ProcessingRequest, phase: Phase, at: float) -> list[bytes]:
         event = codec.decode(message, phase, at, self._make_id)
+        if type(event) is events.ResponseHead and self._traffic is not None:
+            self._note_answer(event, self._traffic)
         if self._duplex is None:
             return self._advance(event)
         joined, replies = self._duplex.arrive(event, phase)
         return replies if joined is None else self._advance(joined)
+
+    def _note_answer(self, head: events.ResponseHead, traffic: Traffic) -> None:
+        if self._engine is not None and head.upstream_address and head.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            traffic.answered(head.upstream_address, head.at)
 
     def _leave(self, reply: Reply) -> list[bytes]:
         if self._duplex is None:
@@ -199,6 +231,8 @@ class Session:
         self._closed = True
         if self.pending is not None and inspect.getcoroutinestate(self.pending) == inspect.CORO_CREATED:
             self.pending.close()  # the stream was over before anybody waited
+        if self._engine is not None and self._traffic is not None:
+            self._traffic.ended(self._engine, self)
         self._advance(events.StreamClosed(self._clock(), cause))
 
     def _advance(self, event: events.Event) -> list[bytes]:
@@ -228,5 +262,8 @@ class Session:
                 elif type(output) is WaitFor:
                     self.wait_seconds = output.seconds
                 else:
+                    if type(output) is Taken and self._traffic is not None:
+                        self._engine = output.identity
+                        self._traffic.placed(output.identity, self, self._clock())
                     self._desk.observe(output)
         return replies

@@ -90,6 +90,13 @@ class DeadlineReached(msgspec.Struct, frozen=True, gc=False):
     at: float
 
 
+class EngineRests(msgspec.Struct, frozen=True, gc=False):
+    """The engine that has the request was found asleep or paused. `elsewhere`: another one could take it now."""
+
+    at: float
+    elsewhere: bool
+
+
 class ResponseBody(msgspec.Struct, frozen=True, gc=False):
     """The whole body of an answer that we asked for (BUFFERED by mode override)."""
 
@@ -122,4 +129,4 @@ class StreamClosed(msgspec.Struct, frozen=True, gc=False):
 
 Answer = Admitted | Answered | BodyRead | Placed | Refused
 EnvoyEvent = RequestHead | RequestBody | RequestTrailers | ResponseHead | ResponseBody | ResponseTrailers
-Event = EnvoyEvent | Answer | DeadlineReached | StreamClosed
+Event = EnvoyEvent | Answer | DeadlineReached | EngineRests | StreamClosed

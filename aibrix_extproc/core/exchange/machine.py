@@ -8,8 +8,17 @@ from aibrix_extproc.core.exchange.response_side import ResponseSide
 from aibrix_extproc.core.exchange.states import RESPONSE_EVENTS, Mode, ProtocolViolation
 from aibrix_extproc.core.openai.errors import Problem
 
+_OF_THE_WAIT = frozenset({events.DeadlineReached, events.EngineRests})
 _NOTED = frozenset({Immediate, Taken, Moved})
-_LATE = (events.Admitted, events.Answered, events.BodyRead, events.Placed, events.Refused, events.DeadlineReached)
+_LATE = (
+    events.Admitted,
+    events.Answered,
+    events.BodyRead,
+    events.Placed,
+    events.Refused,
+    events.DeadlineReached,
+    events.EngineRests,
+)
 
 
 class Exchange:
@@ -42,8 +51,8 @@ class Exchange:
         if self._mode is not Mode.SERVING:
             return self._receive_late(event)
         if type(event) in RESPONSE_EVENTS:
-            if type(event) is events.DeadlineReached and self._response.began_at is not None:
-                return ()  # the answer was quicker than the shell's timer
+            if type(event) in _OF_THE_WAIT and self._response.began_at is not None:
+                return ()  # the answer was quicker than the shell
             outputs = self._response.receive(event)
         elif type(event) is events.StreamClosed:
             return self._close(event)

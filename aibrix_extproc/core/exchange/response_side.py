@@ -13,6 +13,7 @@ from aibrix_extproc.core.exchange.states import RESPONSE_TABLE, ResponsePhase
 from aibrix_extproc.core.openai import headers
 from aibrix_extproc.core.openai.errors import Problem
 from aibrix_extproc.core.openai.local_replies import problem_from_local_reply
+from aibrix_extproc.core.openai.operations import shown
 from aibrix_extproc.core.openai.transcripts import transcript_text
 from aibrix_extproc.core.openai.upstream import problem_from_upstream
 from aibrix_extproc.core.openai.upstream_shapes import is_error
@@ -20,6 +21,7 @@ from aibrix_extproc.core.openai.upstream_shapes import is_error
 VIA_UPSTREAM = "via_upstream"  # response.code_details of an answer that an engine gave
 MAX_ERROR_BODY_BYTES = 4 * MIB  # a larger error body is not asked for; its status tells enough
 READ_ERROR_BYTES = 65_536  # of the body; an engine may repeat a long prompt in it
+RETRY_ELSEWHERE_MS: Final = 50
 # No completion is so short, an error is. One that comes as a success is looked at; good answers pay nothing for it.
 MAX_SHORT_BYTES = 384
 _MUST_BE_LONG: Final = frozenset({"chat_completion", "completion", "response"})
@@ -60,6 +62,9 @@ class ResponseSide(Direction[ResponsePhase]):
             case events.DeadlineReached():
                 self.began_at = event.at
                 return ResponsePhase.ANSWERED, (self._instead(Problem("timeout"), Outcome.ENVOY_ERROR),)
+            case events.EngineRests():
+                self.began_at = event.at
+                return ResponsePhase.ANSWERED, (self._instead(self._resting(event), Outcome.ENVOY_ERROR),)
             case _:
                 return _AFTER_TRAILERS.get(self._phase, self._phase), (Continue(Phase.RESPONSE_TRAILERS),)
 
@@ -80,6 +85,12 @@ class ResponseSide(Direction[ResponsePhase]):
         if event.end_of_stream or headers.content_length(event.headers) > MAX_ERROR_BODY_BYTES:
             return ResponsePhase.ANSWERED, (*moved, self._instead(self._problem(b""), Outcome.ENGINE_ERROR))
         return ResponsePhase.AWAITING_ERROR, (*moved, Continue(Phase.RESPONSE_HEAD, buffer_response=True))
+
+    def _resting(self, event: events.EngineRests) -> Problem:
+        """The engine lets the request hang; a client that asks again at once reaches another one, if there is any."""
+        placement = self._request.placement
+        soon = (("retry-after", "1"), ("retry-after-ms", str(RETRY_ELSEWHERE_MS))) if event.elsewhere else ()
+        return Problem("model_not_ready", {"model": shown(placement.model if placement else "")}, headers=soon)
 
     def _on_success(
         self, event: events.ResponseHead, moved: tuple[Moved, ...]

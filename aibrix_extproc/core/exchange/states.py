@@ -74,6 +74,7 @@ RESPONSE_TABLE: Final[Mapping[tuple[ResponsePhase, type], frozenset[ResponsePhas
         {_P.PASSED, _P.AWAITING_ERROR, _P.AWAITING_TEXT, _P.AWAITING_SHORT, _P.ANSWERED}
     ),
     (_P.IDLE, events.DeadlineReached): frozenset({_P.ANSWERED}),
+    (_P.IDLE, events.EngineRests): frozenset({_P.ANSWERED}),
     (_P.AWAITING_ERROR, events.ResponseBody): frozenset({_P.ANSWERED}),
     (_P.AWAITING_ERROR, events.ResponseTrailers): frozenset({_P.ANSWERED}),
     (_P.AWAITING_TEXT, events.ResponseBody): frozenset({_P.PASSED}),
@@ -86,5 +87,5 @@ RESPONSE_TABLE: Final[Mapping[tuple[ResponsePhase, type], frozenset[ResponsePhas
 })  # fmt: skip
 
 RESPONSE_EVENTS: Final = frozenset(
-    {events.ResponseHead, events.ResponseBody, events.ResponseTrailers, events.DeadlineReached}
+    {events.ResponseHead, events.ResponseBody, events.ResponseTrailers, events.DeadlineReached, events.EngineRests}
 )

@@ -30,6 +30,7 @@ class Health(StrEnum):
     READY = "ready"
     UNKNOWN = "unknown"  # not asked yet
     UNREACHABLE = "unreachable"
+    SILENT = "silent"  # was ready, and polls only time out since: picked where no endpoint of the model is ready
     NOT_READY = "not_ready"  # its own health check or its readiness says no
     ASLEEP = "asleep"  # paused or sleeping: it would accept requests and let them hang
     DRAINING = "draining"  # leaves soon: finishes what it has, gets nothing new
@@ -76,9 +77,9 @@ class Snapshot:
     """All endpoints with what they serve, at one moment.
 
     `by_model` holds every endpoint of a model in stable order, ready or not: a model with no ready endpoint is a 503,
-    one without any is a 404. `ready_by_model` holds those that may be picked. `common_tasks` holds what all of a
-    model's endpoints can do, so that hardly any request has to ask them one by one. `configs` holds the configuration
-    of each model that has one.
+    one without any is a 404. `ready_by_model` holds those that may be picked: the ready ones, or where there is none,
+    those whose polls only time out. `common_tasks` holds what all of a model's endpoints can do, so that hardly any
+    request has to ask them one by one. `configs` holds the configuration of each model that has one.
     """
 
     version: int = 0
@@ -109,13 +110,17 @@ def snapshot_of(endpoints: tuple[Endpoint, ...], *, version: int, known: bool = 
         known=known,
         endpoints=ordered,
         by_model=MappingProxyType({name: tuple(found) for name, found in sorted(by_model.items())}),
-        ready_by_model=MappingProxyType(
-            {name: tuple(one for one in found if one.health is Health.READY) for name, found in by_model.items()}
-        ),
+        ready_by_model=MappingProxyType({name: _pickable(found) for name, found in by_model.items()}),
         common_tasks=MappingProxyType({name: _common_tasks(found) for name, found in by_model.items()}),
         models=MappingProxyType(dict(sorted(models.items()))),
         configs=MappingProxyType(_configs(ordered, by_model)),
     )
+
+
+def _pickable(endpoints: list[Endpoint]) -> tuple[Endpoint, ...]:
+    """A poll that times out is no refusal, so silent endpoints are better than none."""
+    ready = tuple(one for one in endpoints if one.health is Health.READY)
+    return ready or tuple(one for one in endpoints if one.health is Health.SILENT)
 
 
 def _common_tasks(endpoints: list[Endpoint]) -> frozenset[Task]:

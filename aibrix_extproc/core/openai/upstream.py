@@ -9,6 +9,7 @@ from typing import Final
 
 from aibrix_extproc.core.openai.errors import Problem
 from aibrix_extproc.core.openai.operations import unknown_url
+from aibrix_extproc.core.openai.upstream_faults import problem_of_failure
 from aibrix_extproc.core.openai.upstream_fields import (
     joined,
     looks_like_dump,
@@ -37,6 +38,10 @@ _SPOKEN_PARAM: Final = re.compile(
 _INDEX: Final = re.compile(r"\[(\d+)\]")
 _OWN_NAMES: Final = {"audio_filesize_mb": "file"}  # an engine's names for OpenAI's fields
 _MISSING_OBJECT: Final = re.compile(r"not found|does not exist|cannot be found|no \w+ found", re.IGNORECASE)
+
+# Statuses that the answer filter gives an attempt so that Envoy does not try another one.
+_NOT_AGAIN: Final = 520  # a 500 that other engines would repeat
+_NOWHERE_ELSE: Final = 530  # the only engine has gone to rest in the middle of its answer
 
 # Statuses that mean the same whatever the body says. 401: the gateway's key was refused. 407 and 511: a proxy's.
 _BY_STATUS: Final = {
@@ -77,10 +82,12 @@ def _problem(status: int, error: EngineError, request: Request) -> Problem:
     key = _BY_STATUS.get(status)
     if key is not None:
         return Problem(key)
+    if status == _NOWHERE_ELSE:
+        return Problem("model_not_ready", {"model": request.model or ""})
     if status in (405, 501):  # the gateway knows the methods of a route: an engine's 405 is a route that it lacks
         return wrong_task(request)
     if status >= 500:
-        return Problem("upstream_error")
+        return problem_of_failure(error, request) or _failed(status)
     match status:
         case 403:
             return _forbidden(error, request)
@@ -95,6 +102,11 @@ def _problem(status: int, error: EngineError, request: Request) -> Problem:
         case 429:
             return Problem("rate_limited", {"message": _words(error, "Rate limit reached. Please try again in 1s.")})
     return _refused(error, request)
+
+
+def _failed(status: int) -> Problem:
+    # Several engines have failed with the request, or would: a client that repeats it only makes it worse.
+    return Problem("upstream_error", headers=(("x-should-retry", "false"),) if status == _NOT_AGAIN else ())
 
 
 def _forbidden(error: EngineError, request: Request) -> Problem:

@@ -78,7 +78,7 @@ async def resume(call: Call) -> Answer:
 
 
 async def is_paused(call: Call) -> Answer:
-    """Whether it is paused."""
+    """Whether it is paused, which a sleep is until /resume."""
     return json_reply({"is_paused": call.engine.paused})
 
 
@@ -102,8 +102,8 @@ async def wake_up(call: Call) -> Answer:
 
 
 async def is_sleeping(call: Call) -> Answer:
-    """Whether it is asleep."""
-    return json_reply({"is_sleeping": call.engine.sleep_level is not None})
+    """Whether it is asleep or paused: vLLM has one state for both."""
+    return json_reply({"is_sleeping": call.engine.halted})
 
 
 async def reset_prefix_cache(call: Call) -> Answer:

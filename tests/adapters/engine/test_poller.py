@@ -2,64 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 
 import pytest
 
-from aibrix_extproc.adapters.engine.poller import BEATS, EnginePoller, PollPace, beats_for
+from aibrix_extproc.adapters.engine.poller import beats_for
 from aibrix_extproc.adapters.engine.probe import ASK_AGAIN_SECONDS, TASK_ROUTES
-from aibrix_extproc.app.fleet_store import FleetStore
+from aibrix_extproc.adapters.engine.watcher import BEATS, PollPace
 from aibrix_extproc.core.fleet.model import Endpoint, Health, ServedModel, Task
-from aibrix_extproc.core.fleet.reduce import Changed, Gone, Listed, Observed
+from aibrix_extproc.core.fleet.reduce import Changed, Gone
 from aibrix_extproc.settings import FleetSettings
+from tests.adapters.engine.rig import KEY, Rig, polling, until
 from tests.fakes.engine import FakeEngine
-
-PACE = PollPace(interval_seconds=0.04, retry_seconds=0.01, timeout_seconds=0.15)
-KEY = "sk-engine-secret"
-
-
-class Rig:
-    """A store, the poller on it, and everything that the poller told."""
-
-    def __init__(self, pace: PollPace) -> None:
-        self.store = FleetStore(["test"])
-        self.told: list[Observed] = []
-        self.poller = EnginePoller(lambda: self.store.askable, self._tell, pace=pace, dice=lambda: 0.5)
-        self.store.subscribe(lambda _: self.poller.wake())
-
-    def _tell(self, seen: Observed) -> None:
-        self.told.append(seen)
-        self.store.apply(seen)
-
-    def add(self, engine: FakeEngine, api_key: str | None = None) -> None:
-        self.store.apply(Changed("test", Endpoint(identity=engine.address, address=engine.address, api_key=api_key)))
-
-    def endpoint(self, engine: FakeEngine) -> Endpoint:
-        return next(one for one in self.store.snapshot.endpoints if one.identity == engine.address)
-
-    async def becomes(self, engine: FakeEngine, health: Health) -> Endpoint:
-        await until(lambda: self.endpoint(engine).health is health)
-        return self.endpoint(engine)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - what is waited for is a state, which nobody announces
-            await asyncio.sleep(0.003)
-
-
-@asynccontextmanager
-async def polling(pace: PollPace = PACE) -> AsyncIterator[Rig]:
-    rig = Rig(pace)
-    rig.store.apply(Listed("test", ()))
-    task = asyncio.ensure_future(rig.poller.run())
-    try:
-        yield rig
-    finally:
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
 
 
 @pytest.fixture
@@ -138,7 +92,7 @@ async def test_engine_that_stops_keeps_its_models_and_is_ready_soon_after_it_is_
         "the connection was closed before an answer",
         "connection reset by peer",
     }
-    assert rig.store.snapshot.ready_by_model["chat-m"] == ()
+    assert not rig.store.snapshot.ready_by_model["chat-m"]
     await engine.start()
     await rig.becomes(engine, Health.READY)
 
@@ -236,63 +190,6 @@ async def test_engine_that_refuses_the_key_is_not_ready_until_the_key_is_right(
         assert (await rig.becomes(engine, Health.NOT_READY)).detail == detail
         rig.add(engine, api_key=KEY)
         assert (await rig.becomes(engine, Health.READY)).tasks == {Task.GENERATE}
-
-
-@pytest.mark.parametrize(
-    ("path", "field", "word"), [("/is_sleeping", "is_sleeping", "sleeping"), ("/is_paused", "is_paused", "paused")]
-)
-async def test_engine_at_rest_is_asleep_until_it_goes_on(
-    rig: Rig, engine: FakeEngine, path: str, field: str, word: str
-) -> None:
-    engine.answers[path] = (200, f'{{"{field}": false}}'.encode())
-    rig.add(engine)
-    await rig.becomes(engine, Health.READY)
-    engine.answers[path] = (200, f'{{"{field}": true}}'.encode())
-    endpoint = await rig.becomes(engine, Health.ASLEEP)
-    assert endpoint.detail.startswith(f"{word};")
-    assert endpoint.models == (ServedModel("chat-m"),)
-    engine.answers[path] = (200, f'{{"{field}": false}}'.encode())
-    await rig.becomes(engine, Health.READY)
-
-
-@pytest.mark.slow
-async def test_ready_engine_that_misses_every_look_is_given_up_after_some(rig: Rig, engine: FakeEngine) -> None:
-    rig.add(engine)
-    await rig.becomes(engine, Health.READY)
-    before = engine.asked["/health"] + engine.asked["/v1/models"]
-    engine.answers["/health"] = engine.answers["/v1/models"] = None
-    await rig.becomes(engine, Health.UNREACHABLE)
-    assert engine.asked["/health"] + engine.asked["/v1/models"] - before > PACE.patience
-
-
-async def test_ready_engine_that_misses_one_look_stays_ready(rig: Rig, engine: FakeEngine) -> None:
-    rig.add(engine)
-    await rig.becomes(engine, Health.READY)
-    good = engine.answers["/health"]
-    before = engine.asked["/health"]
-    engine.answers["/health"] = None
-    await until(lambda: engine.asked["/health"] > before)
-    engine.answers["/health"] = good
-    await until(lambda: engine.asked["/health"] > before + 3)
-    assert [seen.health for seen in rig.told] == [Health.READY]
-
-
-@pytest.mark.slow
-async def test_engine_that_stays_silent_is_unreachable(rig: Rig, engine: FakeEngine) -> None:
-    rig.add(engine)
-    await rig.becomes(engine, Health.READY)
-    engine.answers["/health"] = engine.answers["/v1/models"] = None
-    assert (await rig.becomes(engine, Health.UNREACHABLE)).detail == "no answer within 0.15 s"
-
-
-async def test_silent_engine_does_not_hold_up_the_others(engine: FakeEngine) -> None:
-    async with polling(PollPace(interval_seconds=0.04, timeout_seconds=5, concurrency=2)) as rig, FakeEngine() as mute:
-        mute.answers["/health"] = None
-        rig.add(mute)
-        await until(lambda: mute.asked["/health"] == 1)
-        rig.add(engine)
-        await rig.becomes(engine, Health.READY)
-        assert rig.endpoint(mute).health is Health.UNKNOWN
 
 
 async def test_removed_endpoint_is_asked_no_more(rig: Rig, engine: FakeEngine) -> None:

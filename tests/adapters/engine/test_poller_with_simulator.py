@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from aibrix_extproc.adapters.engine.poller import EnginePoller, PollPace
+from aibrix_extproc.adapters.engine.poller import EnginePoller
+from aibrix_extproc.adapters.engine.watcher import PollPace
 from aibrix_extproc.app.fleet_store import FleetStore
 from aibrix_extproc.core.fleet.model import Endpoint, Health, Task
 from aibrix_extproc.core.fleet.reduce import Listed

@@ -317,3 +317,58 @@ def test_deadline_after_the_response_or_after_the_end_says_nothing() -> None:
     session.close(events.Cause.HALF_CLOSED)
     assert session.expire() == []
     assert (desk.finished.status, desk.finished.outcome) == (200, Outcome.SERVED)
+
+
+class FakeTraffic:
+    """Remembers who was placed and who answered."""
+
+    def __init__(self) -> None:
+        self.here: dict[str, Session] = {}
+        self.answers: list[str] = []
+
+    def placed(self, identity: str, exchange: Session, at: float) -> None:
+        self.here[identity] = exchange
+
+    def answered(self, address: str, at: float) -> None:
+        self.answers.append(address)
+
+    def ended(self, identity: str, exchange: Session) -> None:
+        assert self.here.pop(identity) is exchange
+
+
+def session_in_traffic(traffic: FakeTraffic) -> tuple[Session, list[bytes]]:
+    """A placed session, and what its transport sends when it is told to."""
+    session = Session(FakeDesk(), an_exchange(), ticking(), lambda: MADE_ID, traffic=traffic)
+    session.receive(request_head())
+    session.receive(request_body())
+    sent: list[bytes] = []
+    session.expire_now = lambda: sent.extend(session.expire())
+    return session, sent
+
+
+@pytest.mark.parametrize(("elsewhere", "after"), [(True, {"1"}), (False, {"5"})], ids=["elsewhere", "nowhere"])
+def test_engine_that_falls_asleep_ends_the_wait_with_a_503(elsewhere: bool, after: set[str]) -> None:
+    traffic = FakeTraffic()
+    session, sent = session_in_traffic(traffic)
+    (waiting,) = traffic.here.values()
+    waiting.engine_rests(elsewhere=elsewhere)
+    immediate = only(sent).immediate_response
+    assert immediate.status.code == 503
+    assert json.loads(immediate.body)["error"]["code"] == "model_not_ready"
+    told = {one.header.key: one.header.raw_value.decode() for one in immediate.headers.set_headers}
+    assert {told["retry-after"]} == after
+    assert ("retry-after-ms" in told) is elsewhere
+    waiting.engine_rests(elsewhere=elsewhere)
+    session.close(events.Cause.HALF_CLOSED)
+    assert len(sent) == 1
+    assert not traffic.here
+
+
+def test_engine_that_falls_asleep_leaves_an_answer_that_has_begun() -> None:
+    traffic = FakeTraffic()
+    session, sent = session_in_traffic(traffic)
+    session.receive(response_head())
+    session.engine_rests(elsewhere=True)
+    session.close(events.Cause.HALF_CLOSED)
+    session.engine_rests(elsewhere=True)
+    assert sent == []

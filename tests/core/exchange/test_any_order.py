@@ -270,5 +270,5 @@ def test_tables_split_the_events_of_envoy_between_them() -> None:
         events.RequestHead, events.RequestBody, events.RequestTrailers, events.ResponseHead, events.ResponseBody,
         events.ResponseTrailers, events.Admitted, events.Answered, events.BodyRead, events.Placed, events.Refused,
         events.StreamClosed,
-        events.DeadlineReached,
+        events.DeadlineReached, events.EngineRests,
     }  # fmt: skip

@@ -479,3 +479,16 @@ def test_too_long_prompt_told_in_internals_alone_gets_our_words() -> None:
 def test_unknown_model_in_other_words_is_known_by_its_param() -> None:
     _, fields = told(404, shape_a(404, "NotFoundError", "No such adapter", "model"))
     assert fields["code"] == "model_not_found"
+
+
+def test_answer_that_the_only_engine_broke_off_is_no_ready_model() -> None:
+    problem, _ = told(530, {"id": "chatcmpl-1", "choices": [{"finish_reason": "abort"}]})
+    assert (problem.key, problem.http_status) == ("model_not_ready", 503)
+
+
+def test_failure_that_other_engines_would_repeat_is_not_repeated_by_clients() -> None:
+    problem, _ = told(520, shape_a(500, "InternalServerError", "list index out of range"))
+    assert ("x-should-retry", "false") in shape(problem).headers
+    assert problem.http_status == 500
+    problem, _ = told(500, shape_a(500, "InternalServerError", "list index out of range"))
+    assert "x-should-retry" not in dict(shape(problem).headers)

@@ -28,6 +28,7 @@ class ProcessCall:
         self._reply = reply
         self._loop = loop
         self._timer: asyncio.TimerHandle | None = None
+        session.expire_now = self._expire
 
     def message(self, payload: bytes) -> Iterable[bytes]:
         """Answer one message of Envoy."""

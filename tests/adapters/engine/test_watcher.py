@@ -1,0 +1,163 @@
+"""The watch over one engine: silence, signs of life, rest, and looks that cannot wait."""
+
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from aibrix_extproc.adapters.engine.probe import ALIVE
+from aibrix_extproc.adapters.engine.watcher import PollPace
+from aibrix_extproc.core.fleet.model import Health, ServedModel
+from tests.adapters.engine.rig import PACE, FakeTraffic, Rig, polling, until
+from tests.fakes.engine import FakeEngine
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[Rig]:
+    async with polling() as rig:
+        yield rig
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[FakeEngine]:
+    async with FakeEngine("chat-m") as engine:
+        yield engine
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "word"),
+    [("/is_sleeping", "is_sleeping", "asleep or paused"), ("/is_paused", "is_paused", "paused")],
+)
+async def test_engine_at_rest_is_asleep_until_it_goes_on(
+    rig: Rig, engine: FakeEngine, path: str, field: str, word: str
+) -> None:
+    engine.answers[path] = (200, f'{{"{field}": false}}'.encode())
+    rig.add(engine)
+    await rig.becomes(engine, Health.READY)
+    engine.answers[path] = (200, f'{{"{field}": true}}'.encode())
+    endpoint = await rig.becomes(engine, Health.ASLEEP)
+    assert endpoint.detail.startswith(f"{word};")
+    assert endpoint.models == (ServedModel("chat-m"),)
+    engine.answers[path] = (200, f'{{"{field}": false}}'.encode())
+    await rig.becomes(engine, Health.READY)
+
+
+@pytest.mark.slow
+async def test_ready_engine_that_misses_every_look_is_given_up_after_some(rig: Rig, engine: FakeEngine) -> None:
+    rig.add(engine)
+    await rig.becomes(engine, Health.READY)
+    before = engine.asked["/health"] + engine.asked["/v1/models"]
+    engine.answers["/health"] = engine.answers["/v1/models"] = None
+    endpoint = await rig.becomes(engine, Health.SILENT)
+    assert engine.asked["/health"] + engine.asked["/v1/models"] - before > PACE.patience
+    assert endpoint.detail == "no answer within 0.15 s"
+    # Nobody else serves the model, and a poll that times out is no refusal.
+    assert rig.store.snapshot.ready_by_model["chat-m"] == (endpoint,)
+
+
+async def test_ready_engine_that_misses_one_look_stays_ready(rig: Rig, engine: FakeEngine) -> None:
+    rig.add(engine)
+    await rig.becomes(engine, Health.READY)
+    good = engine.answers["/health"]
+    before = engine.asked["/health"]
+    engine.answers["/health"] = None
+    await until(lambda: engine.asked["/health"] > before)
+    engine.answers["/health"] = good
+    await until(lambda: engine.asked["/health"] > before + 3)
+    assert [seen.health for seen in rig.told] == [Health.READY]
+
+
+async def test_engine_that_was_silent_from_the_start_is_unreachable(rig: Rig, engine: FakeEngine) -> None:
+    engine.answers["/health"] = engine.answers["/v1/models"] = None
+    rig.add(engine)
+    assert (await rig.becomes(engine, Health.UNREACHABLE)).detail == "no answer within 0.15 s"
+
+
+@pytest.mark.slow
+async def test_silent_engine_gives_way_to_a_ready_one_and_is_out_when_it_refuses(rig: Rig, engine: FakeEngine) -> None:
+    async with FakeEngine("chat-m") as other:
+        rig.add(engine)
+        rig.add(other)
+        await rig.becomes(engine, Health.READY)
+        ready = await rig.becomes(other, Health.READY)
+        engine.answers["/health"] = engine.answers["/v1/models"] = None
+        await rig.becomes(engine, Health.SILENT)
+        assert rig.store.snapshot.ready_by_model["chat-m"] == (ready,)
+        await engine.stop()
+        await rig.becomes(engine, Health.UNREACHABLE)
+    await rig.becomes(other, Health.UNREACHABLE)
+    assert not rig.store.snapshot.ready_by_model["chat-m"]
+
+
+async def test_engine_that_answers_clients_stays_ready_whatever_its_polls_say(engine: FakeEngine) -> None:
+    traffic = FakeTraffic()
+    async with polling(traffic=traffic) as rig:
+        rig.add(engine)
+        await rig.becomes(engine, Health.READY)
+        traffic.silence = 0.5
+        engine.answers["/health"] = engine.answers["/v1/models"] = None
+        await until(lambda: engine.asked["/health"] + engine.asked["/v1/models"] > PACE.patience + 4)
+        assert [seen.health for seen in rig.told] == [Health.READY]
+
+
+@pytest.mark.slow
+async def test_silent_engine_that_answers_a_client_is_ready_again(engine: FakeEngine) -> None:
+    traffic = FakeTraffic()
+    async with polling(traffic=traffic) as rig:
+        rig.add(engine)
+        await rig.becomes(engine, Health.READY)
+        engine.answers["/health"] = engine.answers["/v1/models"] = None
+        await rig.becomes(engine, Health.SILENT)
+        traffic.silence = 0.5
+        endpoint = await rig.becomes(engine, Health.READY)
+        assert endpoint.detail == ALIVE
+        assert endpoint.models == (ServedModel("chat-m"),)
+
+
+@pytest.mark.slow
+async def test_engine_whose_polls_are_slow_from_the_start_gets_the_time_that_it_needs(engine: FakeEngine) -> None:
+    engine.delays["/health"] = engine.delays["/v1/models"] = 3 * PACE.timeout_seconds
+    async with polling() as rig:
+        rig.add(engine)
+        await rig.becomes(engine, Health.READY)
+        told = len(rig.told)
+        before = engine.asked["/health"]
+        await until(lambda: engine.asked["/health"] > before + 1)
+        assert len(rig.told) == told  # once known to be slow, it is not taken for silent again and again
+
+
+async def test_engine_that_may_rest_is_asked_for_that_between_its_looks(engine: FakeEngine) -> None:
+    engine.answers["/is_sleeping"] = (200, b'{"is_sleeping": false}')
+    traffic = FakeTraffic()
+    pace = PollPace(interval_seconds=60, rest_seconds=0.02, timeout_seconds=1)
+    async with polling(pace, traffic) as rig:
+        rig.add(engine)
+        await rig.becomes(engine, Health.READY)
+        await until(lambda: engine.asked["/is_sleeping"] > 3)
+        assert engine.asked["/health"] == 1
+        engine.answers["/is_sleeping"] = (200, b'{"is_sleeping": true}')
+        asleep_at = time.perf_counter()
+        await rig.becomes(engine, Health.ASLEEP)
+        identity, awake_at = traffic.rested[0]
+        assert identity == engine.address
+        assert asleep_at - 1 < awake_at < asleep_at + 0.02
+
+
+async def test_engine_that_something_is_wrong_with_is_looked_at_at_once(engine: FakeEngine) -> None:
+    async with polling(PollPace(interval_seconds=60, soon_seconds=0.01)) as rig:
+        rig.add(engine)
+        await rig.becomes(engine, Health.READY)
+        await engine.stop()
+        rig.poller.look_soon("nobody")
+        rig.poller.look_soon(engine.address)
+        await rig.becomes(engine, Health.UNREACHABLE)
+
+
+async def test_silent_engine_does_not_hold_up_the_others(engine: FakeEngine) -> None:
+    async with polling(PollPace(interval_seconds=0.04, timeout_seconds=5, concurrency=2)) as rig, FakeEngine() as mute:
+        mute.answers["/health"] = None
+        rig.add(mute)
+        await until(lambda: mute.asked["/health"] == 1)
+        rig.add(engine)
+        await rig.becomes(engine, Health.READY)
+        assert rig.endpoint(mute).health is Health.UNKNOWN
