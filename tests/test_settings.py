@@ -173,7 +173,12 @@ def test_value_that_cannot_be_used_is_refused(group: str, field: str, value: obj
         ("server", "port", 1.5, "server.port: must be a whole number"),
         ("server", "port", None, "server.port: must be a whole number"),
         ("server", "port", "70000", "server.port: must be at most 65535"),
-        ("server", "prot", "1", "server.prot: there is no such setting (see `aibrix-extproc config --help`)"),
+        (
+            "server",
+            "prot",
+            "1",
+            "server.prot: there is no such setting (see `aibrix-extproc config --help`); did you mean server.port?",
+        ),
     ],
 )
 def test_mistake_is_told_in_plain_words(group: str, field: str, value: object, sentence: str) -> None:

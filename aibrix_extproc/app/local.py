@@ -6,6 +6,8 @@ if this process itself is killed, its children die with it.
 
 import argparse
 import asyncio
+import contextlib
+import json
 import os
 import shlex
 import shutil
@@ -15,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import aiohttp
 
@@ -30,6 +32,7 @@ from aibrix_extproc.app.local_plan import (
     DEFAULT_MODEL,
     EXIT_USAGE,
     LOOPBACK,
+    TASKS,
     LocalError,
     Plan,
     make_plan,
@@ -47,8 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `local`; without any, two simulated engines serve one model on port 8080."""
     parser.formatter_class = argparse.HelpFormatter  # the texts below say what happens without an option
     add = parser.add_argument_group("engines (simulated ones, or --engine, or --fleet)").add_argument
-    add("--model", action="append", type=_name, metavar="NAME", default=None,
-        help=f"model served by simulated engines, repeatable ({DEFAULT_MODEL} if not given)")  # fmt: skip
+    add("--model", action="append", type=_name, metavar="NAME[=TASK]", default=None,
+        help=f"model served by simulated engines, repeatable ({DEFAULT_MODEL} if not given); a task is one of "
+        f"{', '.join(TASKS)} (chat if not given), as in --model vectors=embed")  # fmt: skip
     add("--engines", type=_positive, metavar="N", default=None,
         help=f"simulated engines for each model ({DEFAULT_ENGINES} if not given)")  # fmt: skip
     add("--simulate", type=_options, metavar="OPTIONS", default=None,
@@ -82,6 +86,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--envoy", metavar="PATH", default=None, help="Envoy to use instead of the installed one")
     add("--run-dir", type=Path, metavar="DIR", default=None,
         help="keep configuration and logs here (a temporary directory)")  # fmt: skip
+    add("--json", action="store_true",
+        help="when all is ready, print addresses as one line of JSON; all else goes to standard error")  # fmt: skip
     add("--log-dir", type=Path, metavar="DIR", default=None, help="keep logs here (RUN_DIR/logs)")
 
 
@@ -90,7 +96,9 @@ def run(args: argparse.Namespace) -> int:
     directory = args.run_dir.absolute() if args.run_dir else Path(tempfile.mkdtemp(prefix="aibrix-extproc-"))
     is_worth_keeping = args.run_dir is not None
     try:
-        asyncio.run(_run(args, directory))
+        # Whoever reads JSON wants nothing else on standard output.
+        with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
+            asyncio.run(_run(args, directory))
     except LocalError as error:
         print(f"aibrix-extproc: {error}", file=sys.stderr, flush=True)
         is_worth_keeping |= any((directory / "logs").glob("*"))
@@ -107,14 +115,18 @@ async def _run(args: argparse.Namespace, directory: Path) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     plan = make_plan(args, directory)
     async with aiohttp.ClientSession() as session:
-        await Local(plan, session, stop).run()
+        await Local(plan, session, stop, as_json=args.json).run()
 
 
 class Local:
     """Everything that runs, from the first start to the last stop."""
 
-    def __init__(self, plan: Plan, session: aiohttp.ClientSession, stop: asyncio.Event) -> None:
+    def __init__(
+        self, plan: Plan, session: aiohttp.ClientSession, stop: asyncio.Event, *, as_json: bool = False
+    ) -> None:
         self._plan = plan
+        self._json = as_json
+        self._out = sys.__stdout__ or sys.stdout
         self._session = session
         self._stop = stop
         self._started_at = time.monotonic()
@@ -201,6 +213,9 @@ class Local:
             for one in endpoints
             if one.health != Health.READY
         ]
+        if self._json:
+            _say(json.dumps(local_screen.addresses(plan, models)), self._out)
+            return
         _say("")
         tasks = {model: one.tasks for one in endpoints for model in one.models}
         _say(local_screen.screen(plan, models, complaints, time.monotonic() - self._started_at, tasks))
@@ -228,11 +243,11 @@ class Local:
             self._fleet_read.set()
 
 
-def _say(text: str) -> None:
+def _say(text: str, file: TextIO | None = None) -> None:
     try:
-        print(text, flush=True)
+        print(text, file=file, flush=True)
     except OSError:  # nobody reads any more: a closed terminal, a pipe that Ctrl-C ended too; it must not end us badly
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), (file or sys.stdout).fileno())
 
 
 def _name(text: str) -> str:

@@ -18,7 +18,10 @@ _OURSELVES: Final = (sys.executable, "-m", "aibrix_extproc")
 
 def simulated_engine(engine: SimulatedEngine, plan: Plan, session: aiohttp.ClientSession) -> ChildSpec:
     """A simulated engine that answers its health check."""
-    command = (*_OURSELVES, "simulate", "--port", str(engine.port), "--model", engine.model, *engine.extra)
+    task = ("--task", engine.task) if engine.task else ()
+    command = (
+        *_OURSELVES, "simulate", "--port", str(engine.port), "--model", engine.model, *task, *engine.extra,
+    )  # fmt: skip
     return ChildSpec(
         f"{engine.name} ({engine.model})",
         command,

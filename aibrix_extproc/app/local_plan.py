@@ -4,9 +4,10 @@ import argparse
 import importlib.util
 import ipaddress
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import yaml
@@ -16,6 +17,7 @@ from aibrix_extproc.adapters.envoyproxy.spec import SocketAddress
 from aibrix_extproc.adapters.fleetfile.parse import parse_flag, refuse_repeated
 from aibrix_extproc.adapters.keyfile.source import read_keys
 from aibrix_extproc.app.local_secrets import note_keys
+from aibrix_extproc.core.nearest import did_you_mean
 from aibrix_extproc.settings import Settings, SettingsError, Tree, load
 from aibrix_extproc.watched.errors import SourceError
 
@@ -24,6 +26,17 @@ DEFAULT_MODEL: Final = "sim-chat"
 DEFAULT_ENGINES: Final = 2
 DEFAULT_ENVOY_ADMIN_PORT: Final = 9901
 
+# What a simulated model may do -> as `simulate --task` names it.
+TASKS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "chat": "generate",
+        "embed": "embed",
+        "rerank": "rerank",
+        "score": "score",
+        "classify": "classify",
+        "audio": "transcription",
+    }
+)
 MAX_PORT: Final = 65_535
 
 EXIT_FAILED: Final = 1
@@ -44,6 +57,7 @@ class SimulatedEngine:
 
     name: str
     model: str
+    task: str
     port: int
     extra: tuple[str, ...]  # more options of `aibrix-extproc simulate`
 
@@ -245,11 +259,22 @@ def _envoy_admin_port(wanted: int | None, taken: list[socket.socket]) -> int:
 
 def _simulated(args: argparse.Namespace, taken: list[socket.socket]) -> tuple[SimulatedEngine, ...]:
     each = DEFAULT_ENGINES if args.engines is None else args.engines
-    models = list(dict.fromkeys(args.model or [DEFAULT_MODEL]))
+    models = dict(task_of(text) for text in args.model or [DEFAULT_MODEL])
     return tuple(
-        SimulatedEngine(f"engine {number}", model, _free_port(taken), tuple(args.simulate or ()))
-        for number, model in enumerate((model for model in models for _ in range(each)), 1)
+        SimulatedEngine(f"engine {number}", model, task, _free_port(taken), tuple(args.simulate or ()))
+        for number, (model, task) in enumerate((one for one in models.items() for _ in range(each)), 1)
     )
+
+
+def task_of(text: str) -> tuple[str, str]:
+    """`NAME=TASK`: the model and the task as `simulate --task` takes it, "" without one."""
+    model, equals, task = text.partition("=")
+    if not model.strip():
+        raise LocalError(f"--model {text!r} has no name; write NAME or NAME=TASK.", EXIT_USAGE)
+    if equals and task not in TASKS:
+        sentence = f"--model {text}: a task is one of {', '.join(TASKS)}"
+        raise LocalError(sentence + (did_you_mean(task, TASKS) or "."), EXIT_USAGE)
+    return model.strip(), TASKS[task] if equals else ""
 
 
 def _wanted_admin_port(args: argparse.Namespace, settings: Settings) -> int | None:

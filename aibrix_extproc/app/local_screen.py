@@ -61,6 +61,7 @@ def screen(
         ("Base URL", plan.base_url),
         ("API key", "one of those configured" if plan.wants_keys else "any (none is configured)"),
         ("Models", ", ".join(models) or "none yet; they appear when an engine is ready"),
+        ("Chat", _chat(plan)),
     ]
     places = [
         ("Envoy admin", f"http://{plan.envoy_admin}"),
@@ -71,6 +72,25 @@ def screen(
     lines = [f"Ready after {seconds:.1f} s.", "", *_table(rows), ""]
     lines += [*(f"  ! {complaint}" for complaint in complaints), *([""] if complaints else [])]
     return "\n".join([*lines, example, *_table(places), "", "Stop with Ctrl-C."])
+
+
+def addresses(plan: Plan, models: Sequence[str]) -> dict[str, object]:
+    """The same for scripts."""
+    return {
+        "base_url": plan.base_url,
+        "wants_key": plan.wants_keys,
+        "models": list(models),
+        "envoy_admin": f"http://{plan.envoy_admin}",
+        "gateway_admins": [f"http://{LOOPBACK}:{worker.admin_port}" for worker in plan.workers],
+        "fleet": str(plan.fleet),
+        "logs": str(plan.directories.logs),
+    }
+
+
+def _chat(plan: Plan) -> str:
+    """The command of ours that talks to it, in a second terminal."""
+    is_default = plan.base_url == f"http://{LOOPBACK}:8080/v1"
+    return "aibrix-extproc chat" + ("" if is_default else f" --base-url {plan.base_url}")
 
 
 def _call(models: Sequence[str], tasks: Mapping[str, Collection[str]]) -> str:

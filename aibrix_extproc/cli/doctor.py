@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Final
 
 from aibrix_extproc.app.doctor import DoctorError, Wanted, examine_cluster, examine_files
+from aibrix_extproc.cli.colours import console
 from aibrix_extproc.core.doctor.finding import Finding, Severity
 
 EXIT_FOUND: Final = 1
 EXIT_CANNOT: Final = 2
 STDIN: Final = "-"
 _WIDTH: Final = 110
+_STYLES: Final = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "dim"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"ok": not bad, "findings": [asdict(one) for one in findings]}, indent=2))
     else:
-        print(shown(findings))
+        _show(findings)
     return EXIT_FOUND if bad else 0
 
 
@@ -66,19 +68,25 @@ def _examine(args: argparse.Namespace) -> list[Finding]:
     return asyncio.run(examine_cluster(wanted, lambda text: print(text, file=sys.stderr)))
 
 
-def shown(findings: Sequence[Finding]) -> str:
+def _show(findings: Sequence[Finding]) -> None:
     """For people: the worst first, each with what it means and what to do."""
-    order = list(Severity)
-    blocks = [_block(one) for one in sorted(findings, key=lambda one: (order.index(one.severity), one.subject))]
+    out, order = console(sys.stdout), list(Severity)
+    for one in sorted(findings, key=lambda one: (order.index(one.severity), one.subject)):
+        out.write(f"{one.severity.upper():8}", _STYLES[one.severity])
+        out.write(_block(one) + "\n\n")
+    out.write(_total(findings) + "\n", "" if findings else "green")
+
+
+def _total(findings: Sequence[Finding]) -> str:
     counts = {severity: sum(1 for one in findings if one.severity is severity) for severity in Severity}
     total = ", ".join(f"{number} {severity}{'' if number == 1 else 's'}" for severity, number in counts.items())
-    return "\n\n".join([*blocks, f"{total}." if findings else "Nothing is wrong that can be seen from here."])
+    return f"{total}." if findings else "Nothing is wrong that can be seen from here."
 
 
 def _block(one: Finding) -> str:
     place = f"{one.subject}  {one.field}".rstrip()
     return "\n".join([
-        f"{one.severity.upper():8}{place}",
+        place,
         *textwrap.wrap(one.notice, _WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 8),
         *textwrap.wrap(f"fix: {one.fix}", _WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 13),
     ])  # fmt: skip

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final, TextIO
 
 from aibrix_extproc import __version__
+from aibrix_extproc.cli.parser import Parser
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +31,12 @@ COMMANDS: Final = (
     Command("health", "aibrix_extproc.cli.health", "ask the admin server beside us whether the gateway is ready"),
     Command("picker", "aibrix_extproc.cli.picker", "run the ext_proc server as an endpoint picker of an InferencePool"),
     Command("simulate", "aibrix_extproc.simulator.cli", "run a vLLM-compatible engine that needs no GPU"),
+    Command("chat", "aibrix_extproc.cli.chat", "chat in the terminal with a model of any OpenAI base URL"),
     Command("keys", "aibrix_extproc.cli.keys", "make, list, revoke and check API keys"),
     Command("conformance", "aibrix_extproc.conformance.cli", "ask any base URL what an OpenAI endpoint must answer"),
     Command("doctor", "aibrix_extproc.cli.doctor", "look for what is wrong with an installation on Kubernetes"),
     Command("config", "aibrix_extproc.cli.config", "print the effective settings and where each came from"),
+    Command("completion", "aibrix_extproc.cli.completion", "print a script that completes commands in your shell"),
     Command("reference", "aibrix_extproc.cli.reference", "write or check the generated reference pages"),
 )
 
@@ -43,9 +46,9 @@ EXIT_INTERRUPTED: Final = 130
 _OUTPUT_LOST: Final = (errno.ENOSPC, errno.EIO)
 
 
-def parser_for(wanted: str | None) -> argparse.ArgumentParser:
-    """The parser; only the wanted subcommand's module is imported for its arguments."""
-    parser = argparse.ArgumentParser(
+def parser_for(wanted: str | None, *, whole: bool = False) -> argparse.ArgumentParser:
+    """The parser; only the wanted subcommand's module is imported for its arguments, all of them for the `whole`."""
+    parser = Parser(
         prog="aibrix-extproc",
         description="Makes a fleet of vLLM engines behind Envoy look exactly like the OpenAI API.",
         epilog="Start here: aibrix-extproc local",
@@ -59,7 +62,7 @@ def parser_for(wanted: str | None) -> argparse.ArgumentParser:
             description=command.summary[0].upper() + command.summary[1:] + ".",
             formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         )
-        if command.name == wanted:
+        if whole or command.name == wanted:
             importlib.import_module(command.module).add_arguments(sub)
     return parser
 

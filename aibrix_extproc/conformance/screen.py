@@ -1,5 +1,6 @@
 """What the user sees: a line for each result as it comes, then a table. Plain text unless a terminal reads it."""
 
+import os
 import shutil
 import textwrap
 from collections import Counter
@@ -26,6 +27,7 @@ class Screen:
     def __init__(self, out: TextIO, *, total: int = 0) -> None:
         self._out = out
         self._is_terminal = out.isatty()
+        self._has_colours = self._is_terminal and not os.environ.get("NO_COLOR")  # noqa: TID251 - asks from outside
         self._total = total
         self._count = 0
 
@@ -98,7 +100,7 @@ class Screen:
             self.say(f"{case.id:<8}  {GROUP_OF[case.id]:<11}  {case.title}: {case.expected} (needs {needs})")
 
     def _verdict(self, verdict: Verdict) -> str:
-        return f"\x1b[{_COLOURS[verdict]}m{verdict:<4}\x1b[0m" if self._is_terminal else f"{verdict:<4}"
+        return f"\x1b[{_COLOURS[verdict]}m{verdict:<4}\x1b[0m" if self._has_colours else f"{verdict:<4}"
 
 
 def needs_of(case: Case) -> list[str]:

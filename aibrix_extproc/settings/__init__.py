@@ -18,6 +18,7 @@ from pydantic import (
     ValidationError,
 )
 
+from aibrix_extproc.core.nearest import did_you_mean
 from aibrix_extproc.core.routing.registry import DEFAULT_STRATEGY, NOT_HERE, STRATEGIES
 from aibrix_extproc.settings.fields import MIB, ApiKey, Group, Name, Port, PortName, Seconds, ServiceName, flag
 from aibrix_extproc.settings.mistakes import told
@@ -39,6 +40,7 @@ class SettingsError(Exception):
 def _strategy_here(name: str) -> str:
     if name not in STRATEGIES:
         nearest = f"; {NOT_HERE[name]} comes nearest to AIBrix's {name}" if name in NOT_HERE else ""
+        nearest = nearest or did_you_mean(name, STRATEGIES)
         raise ValueError(f"must be one of {', '.join(STRATEGIES)}{nearest}")
     return name
 
@@ -306,5 +308,6 @@ def build(by_source: dict[str, Tree]) -> Settings:
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
-        lines = [told(one["loc"], one["type"], one["msg"], one.get("ctx", {})) for one in error.errors()]
+        known = {name: one.annotation.model_fields for name, one in Settings.model_fields.items() if one.annotation}
+        lines = [told(one["loc"], one["type"], one["msg"], one.get("ctx", {}), known) for one in error.errors()]
         raise SettingsError("the settings are not valid:\n  " + "\n  ".join(lines)) from error

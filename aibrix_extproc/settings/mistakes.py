@@ -1,6 +1,9 @@
 """What is wrong with a value, in an operator's words in place of the library's."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
+
+from aibrix_extproc.core.nearest import did_you_mean
 
 # kind of mistake, as pydantic names it -> what is wrong, in an operator's words
 _MISTAKES: Final = {
@@ -31,8 +34,22 @@ _MISTAKES: Final = {
 }
 
 
-def told(place: tuple[int | str, ...], kind: str, message: str, bounds: dict[str, Any]) -> str:
-    """A mistake in one line: the setting, which of several values, and what is wrong with it."""
+def told(
+    place: tuple[int | str, ...], kind: str, message: str, bounds: dict[str, Any], known: Mapping[str, Iterable[str]]
+) -> str:
+    """A mistake in one line: the setting, which of several values, and what is wrong with it.
+
+    `known`: the settings of each group.
+    """
     names = ".".join(str(part) for part in place[:2])
     which = f"value {place[2] + 1} " if len(place) > 2 and isinstance(place[2], int) else ""
+    if kind == "extra_forbidden":
+        return f"{names}: {_MISTAKES[kind]}{_nearest_setting(place, known)}"
     return f"{names}: {which}{_MISTAKES[kind].format_map(bounds) if kind in _MISTAKES else message}"
+
+
+def _nearest_setting(place: tuple[int | str, ...], known: Mapping[str, Iterable[str]]) -> str:
+    group = str(place[0])
+    if len(place) < 2:
+        return did_you_mean(group, known)
+    return did_you_mean(f"{group}.{place[1]}", [f"{group}.{name}" for name in known.get(group, ())])

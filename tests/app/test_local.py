@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ import pytest
 
 from aibrix_extproc.adapters.envoyproxy.endpoints import write_atomically
 from tests.adapters.envoyproxy.rig import eventually
+from tests.simulator.test_openai_sdk import wav
 
 pytestmark = [pytest.mark.envoy, pytest.mark.slow]
 DEADLINE = 60.0  # generous: the machine may be busy with other tests
@@ -289,3 +291,44 @@ async def test_broken_fleet_file_is_a_usage_error_that_names_the_place(tmp_path:
         output, _ = await running.process.communicate()
         assert running.process.returncode == 2
         assert "fleet.yaml, line 2" in output.decode()
+
+
+async def test_one_command_mixes_tasks_and_prints_its_addresses_for_scripts() -> None:
+    models = ("--model", "vectors=embed", "--model", "talk", "--model", "ranks=rerank", "--model", "speech=audio")
+    async with local("--json", "--engines", "1", *models) as running:
+        line = await running.read_until(lambda line: line.startswith("{"))
+        found = json.loads(line)
+        assert sorted(found["models"]) == ["ranks", "speech", "talk", "vectors"]
+        assert found["wants_key"] is False
+        assert len(found["gateway_admins"]) == 1
+        async with openai.AsyncOpenAI(base_url=found["base_url"], api_key="any", max_retries=0) as client:
+            assert await say_hello(client, "talk")
+            assert (await client.embeddings.create(model="vectors", input="x")).data[0].embedding
+            body = {"model": "ranks", "query": "x", "documents": ["a", "b"]}
+            ranked = await client.post("/rerank", body=body, cast_to=dict[str, object])
+            assert len(ranked["results"]) == 2
+            heard = await client.audio.transcriptions.create(model="speech", file=("a.wav", wav(1), "audio/wav"))
+            assert heard.text
+        chat = (sys.executable, "-m", "aibrix_extproc", "chat", "--base-url", found["base_url"], "Hello")
+        asked = await asyncio.create_subprocess_exec(
+            *chat, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        out, notes = await asked.communicate()  # ranks comes first in the list, and cannot chat
+        assert asked.returncode == 0
+        assert out.strip()
+        assert "Trying" in notes.decode()
+
+
+async def test_nothing_but_json_goes_to_standard_output() -> None:
+    command = (sys.executable, "-m", "aibrix_extproc", "local", "--port", "0", "--engines", "1", "--json")
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(DEADLINE):
+        first = await process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    rest, said = await process.communicate()
+    assert json.loads(first)["base_url"].startswith("http://127.0.0.1:")
+    assert rest == b""
+    assert b"Starting" in said

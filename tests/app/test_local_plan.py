@@ -1,6 +1,7 @@
 """Options to a plan, and what is refused before anything starts."""
 
 import argparse
+import re
 import socket
 import stat
 import sys
@@ -244,3 +245,25 @@ def test_own_envoy_without_the_extra_is_one_sentence(tmp_path: Path, monkeypatch
     monkeypatch.setitem(sys.modules, "envoy_data_plane", None)  # how Python says that there is no such module
     expected = "Envoy's configuration cannot be built: in the clone run pip install -e '.[local]'."
     assert refusal(tmp_path, "--envoy", sys.executable) == (1, expected)
+
+
+def test_models_of_several_tasks_are_simulated_together(tmp_path: Path) -> None:
+    made = plan(
+        tmp_path, "--model", "a", "--model", "b=embed", "--model", "c=rerank", "--model", "d=audio", "--engines", "1"
+    )
+    assert [(one.model, one.task) for one in made.simulated] == [
+        ("a", ""), ("b", "embed"), ("c", "rerank"), ("d", "transcription"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        ("x=embd", "--model x=embd: a task is one of chat, embed, rerank, score, classify, audio; did you mean embed?"),
+        ("x=7", "--model x=7: a task is one of chat, embed, rerank, score, classify, audio."),
+        ("=embed", "--model '=embed' has no name; write NAME or NAME=TASK."),
+    ],
+)
+def test_model_with_a_wrong_task_is_refused(tmp_path: Path, model: str, sentence: str) -> None:
+    with pytest.raises(LocalError, match=re.escape(sentence)):
+        plan(tmp_path, "--model", model)

@@ -28,7 +28,7 @@ def a_plan(**changes: object) -> Plan:
         listen=SocketAddress("127.0.0.1", 8080),
         envoy_admin=SocketAddress("127.0.0.1", 9901),
         workers=(GatewayWorker("gateway worker 1", 1, 2), GatewayWorker("gateway worker 2", 3, 4)),
-        simulated=(SimulatedEngine("engine 1", "m", 5, ()),),
+        simulated=(SimulatedEngine("engine 1", "m", "", 5, ()),),
         engine_addresses=(),
         fleet=Path("/run/x/fleet.yaml"),
         note_keys=Path("/run/x/note-keys"),
