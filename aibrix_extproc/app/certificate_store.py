@@ -1,10 +1,12 @@
-"""The certificate that the ext_proc listener shows: made at start, or followed in its files."""
+"""What the ext_proc listener shows, made at start or followed in its files, and the authorities that it trusts."""
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from aibrix_extproc.adapters.extproc.tls.client_ca import FILE_NAME, ClientCaFile, read_authorities
 from aibrix_extproc.adapters.extproc.tls.credentials import KeyPair, ServerCredentials
 from aibrix_extproc.adapters.extproc.tls.files import PairFiles, read_pair
 from aibrix_extproc.adapters.extproc.tls.pair import describe
@@ -26,14 +28,20 @@ class CertificateStore:
             certificate, key = _paths(server.tls_cert, server.tls_key)
             pair = read_pair(certificate, key)
             self._files = PairFiles(certificate, key, self._on_status, pace=pace)
-        self.credentials = ServerCredentials(pair)
+        self._clients: ClientCaFile | None = None
+        client_ca = None
+        if server.tls_client_ca is not None:
+            path = server.tls_client_ca / FILE_NAME if server.tls_client_ca.is_dir() else server.tls_client_ca
+            client_ca = read_authorities(path)
+            self._clients = ClientCaFile(path, self._on_clients_status, pace=pace)
+        self.credentials = ServerCredentials(pair, client_ca, server.tls_client_names)
         self._described = describe(pair)
         self._say("certificate in use")
 
     @property
     def ok(self) -> bool:
         """False while files are broken and an earlier pair stays in use."""
-        return self._files is None or self._files.status.ok
+        return all(one is None or one.status.ok for one in (self._files, self._clients))
 
     @property
     def wall_expires_at(self) -> float:
@@ -42,8 +50,11 @@ class CertificateStore:
 
     async def run(self) -> None:
         """Follow the files, until cancelled; returns at once without them."""
-        if self._files is not None:
-            await self._files.run(self._take)
+        async with asyncio.TaskGroup() as following:
+            if self._files is not None:
+                following.create_task(self._files.run(self._take))
+            if self._clients is not None:
+                following.create_task(self._clients.run(self._trust))
 
     def report(self) -> Mapping[str, object]:
         """For the readiness page."""
@@ -51,6 +62,10 @@ class CertificateStore:
         if self._files is not None:
             status = self._files.status
             found |= {"ok": status.ok, "error": status.error, "since": status.wall_since}
+        if self._clients is not None:
+            status = self._clients.status
+            clients = {"ok": status.ok, "error": status.error, "since": status.wall_since}
+            found["clients"] = clients | {"names": list(self.credentials.names)}
         return found
 
     def _take(self, pair: KeyPair) -> None:
@@ -58,6 +73,11 @@ class CertificateStore:
             self.credentials.replace(pair)
             self._described = describe(pair)
             self._say("certificate was replaced")
+
+    def _trust(self, client_ca: bytes) -> None:
+        if client_ca != self.credentials.client_ca:
+            self.credentials.trust(client_ca)
+            logger.info("authorities of clients were replaced")
 
     def _say(self, what: str) -> None:
         expired = self.wall_expires_at <= datetime.now(UTC).timestamp()
@@ -72,6 +92,13 @@ class CertificateStore:
             logger.info("certificate files are good")
         else:
             logger.error("certificate files are broken, the last good pair stays in use", extra={"error": status.error})
+
+    def _on_clients_status(self, status: SourceStatus) -> None:
+        if status.ok:
+            logger.info("file of client authorities is good")
+        else:
+            extra = {"error": status.error}
+            logger.error("file of client authorities is broken, the last good ones stay in use", extra=extra)
 
 
 def _paths(certificate: Path, key: Path | None) -> tuple[Path, Path]:

@@ -40,7 +40,7 @@ from aibrix_extproc.app.fleet_page import fleet_page
 from aibrix_extproc.app.fleet_store import FleetStore
 from aibrix_extproc.app.health_log import HealthLog
 from aibrix_extproc.app.key_store import KeyStore
-from aibrix_extproc.app.listening import StartError, listening_at
+from aibrix_extproc.app.listening import StartError, bounds_of, listening_at
 from aibrix_extproc.app.memory import keep_freed_memory, leave_out_of_collection
 from aibrix_extproc.app.note_seals import NoteSeals
 from aibrix_extproc.app.ports import ClusterSource, EndpointSource, Publisher
@@ -126,8 +126,9 @@ class Gateway:
         self._server = transport(
             self._new_session,
             max_body_bytes=settings.limits.max_body_bytes,
-            max_connections=settings.server.max_connections,
+            bounds=bounds_of(settings.server),
             inlets={ACCESS_LOG_METHOD: access_log.take},
+            on_refusal=lambda refusal: self._metrics.refused_peer(refusal.value),
         )
         self._admin = AdminServer(
             metrics=lambda: (self._metrics.exposition(), metrics.CONTENT_TYPE),
@@ -168,6 +169,7 @@ class Gateway:
         if self._certificate is not None:
             store = self._certificate
             self._metrics.watch_certificate(lambda: store.ok, lambda: store.wall_expires_at)
+        self._metrics.watch_port(lambda: self._server.connections, lambda: self._server.running)
         self._metrics.watch_names(lambda name: name in self._store.snapshot.by_model, lambda: self._keys.ring.callers)
         if self._settings.metering.note_keys is not None:
             self._metrics.watch_note_keys(lambda: self._seals.ok)

@@ -3,6 +3,9 @@
 import os
 from collections.abc import Awaitable, Callable
 
+from aibrix_extproc.adapters.extproc.bounds import Bounds
+from aibrix_extproc.settings import ServerSettings
+
 
 class StartError(Exception):
     """The gateway cannot start as it is configured; one sentence that says what to do."""
@@ -24,3 +27,14 @@ def _cannot_listen(host: str, port: int, purpose: str, error: OSError) -> str:
 
 def _shown(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def bounds_of(server: ServerSettings) -> Bounds:
+    """What peers may take of the ext_proc listener."""
+    return Bounds(
+        connections=server.max_connections,
+        connections_of_peer=server.max_connections_of_peer,
+        idle_seconds=server.idle_seconds,
+        streams=server.max_streams,
+        streams_of_peer=server.max_streams_of_peer,
+    )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from aibrix_extproc.settings.fields import Group, Name, Port, flag
+from aibrix_extproc.settings.fields import Group, Name, Port, Seconds, flag
 
 
 class Transport(StrEnum):
@@ -53,6 +53,18 @@ class ServerSettings(Group):
         (), description="further host names and addresses of the self-signed certificate, such as those of a Service",
         json_schema_extra=flag("--tls-name"),
     )  # fmt: skip
+    tls_client_ca: Path | None = Field(
+        None,
+        description="PEM file of the authorities whose clients are let in, or a directory with ca.crt; reloaded."
+        " Without it everybody who reaches the port is let in",
+        json_schema_extra=flag("--tls-client-ca"),
+    )
+    tls_client_names: tuple[Name, ...] = Field(
+        (),
+        description="names of which a client's certificate must have one: alternative names (DNS, URI, IP, email), or"
+        " the common name if it has none of them; one that ends with * is a beginning. Any name is good without them",
+        json_schema_extra=flag("--tls-client-name"),
+    )
     health_port: Port | None = Field(
         None, description="further port for the gRPC health service alone, always plaintext; none without it",
         json_schema_extra=flag("--health-port"),
@@ -60,6 +72,20 @@ class ServerSettings(Group):
     max_connections: int = Field(
         4096, ge=1, le=1_000_000,
         description="connections at once; each worker thread of each Envoy has one, and each takes a file descriptor",
+    )  # fmt: skip
+    max_connections_of_peer: int = Field(
+        1024, ge=1, le=1_000_000, description="of one address (lean transport); with IPv6 of one /64 network"
+    )
+    idle_seconds: Seconds = Field(
+        600.0, description="a connection that has no streams for so long is closed; Envoy makes a new one when needed"
+    )
+    max_streams: int = Field(
+        20_000, ge=1, le=1_000_000,
+        description="exchanges and other streams at once; one that is open takes up to 60 KB",
+    )  # fmt: skip
+    max_streams_of_peer: int = Field(
+        10_000, ge=1, le=1_000_000,
+        description="of one address (lean transport), and of one connection (both); more are refused",
     )  # fmt: skip
     drain_seconds: float = Field(
         30.0, ge=0, le=86_400, description="how long running exchanges may go on after SIGTERM",
@@ -78,4 +104,8 @@ class ServerSettings(Group):
             raise ValueError(f"tls_cert and tls_key are not used with tls: {self.tls}; set it to files (--tls files)")
         if self.tls is not Tls.SELF_SIGNED and self.tls_names:
             raise ValueError(f"tls_names are not used with tls: {self.tls}; set it to self-signed")
+        if self.tls is Tls.NONE and self.tls_client_ca:
+            raise ValueError("tls_client_ca is not used with tls: none; set it to files or self-signed (--tls)")
+        if self.tls_client_names and not self.tls_client_ca:
+            raise ValueError("tls_client_names are not used without tls_client_ca (--tls-client-ca)")
         return self

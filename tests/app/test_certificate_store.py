@@ -6,6 +6,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
+from aibrix_extproc.adapters.extproc.tls.authority import make_authority
 from aibrix_extproc.adapters.extproc.tls.credentials import KeyPair
 from aibrix_extproc.adapters.extproc.tls.self_signed import make_pair
 from aibrix_extproc.app.certificate_store import CertificateStore
@@ -168,3 +170,51 @@ async def test_swapped_directory_of_a_mounted_secret_is_followed(tmp_path: Path)
 def test_context_takes_tls_1_2_and_newer() -> None:
     store = CertificateStore(ServerSettings(tls=Tls.SELF_SIGNED))
     assert store.credentials.context.minimum_version is ssl.TLSVersion.TLSv1_2
+
+
+AUTHORITY, NEXT = make_authority("one", timedelta(days=1)), make_authority("next", timedelta(days=1))
+
+
+def asking(folder: Path, ca: Path) -> ServerSettings:
+    return ServerSettings(tls=Tls.FILES, tls_cert=folder, tls_client_ca=ca, tls_client_names=("envoy",))
+
+
+async def test_authorities_of_clients_are_followed_and_a_broken_edit_keeps_the_last_good_ones(tmp_path: Path) -> None:
+    write(tmp_path, PAIR)
+    ca = tmp_path / "ca.crt"
+    ca.write_bytes(AUTHORITY.certificate)
+    store = CertificateStore(asking(tmp_path, tmp_path), pace=FAST)
+    running = asyncio.ensure_future(store.run())
+    try:
+        await until(lambda: store.ok)
+        assert store.credentials.client_ca == AUTHORITY.certificate
+        assert store.credentials.context.verify_mode is ssl.CERT_REQUIRED
+        ca.write_bytes(b"nothing")
+        await until(lambda: not store.ok)
+        assert "no certificate in PEM form" in str(store.report()["clients"])
+        assert store.credentials.client_ca == AUTHORITY.certificate
+        ca.write_bytes(AUTHORITY.certificate + NEXT.certificate)
+        await until(lambda: store.credentials.client_ca != AUTHORITY.certificate)
+        write(tmp_path, OTHER)
+        await until(lambda: store.credentials.pair == OTHER)
+        assert store.credentials.context.verify_mode is ssl.CERT_REQUIRED  # a new certificate does not open the door
+        assert store.ok
+    finally:
+        running.cancel()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "no certificate in PEM form"),
+        (PAIR.key, "no certificate in PEM form"),
+        (PAIR.certificate, "is no authority"),
+        (AUTHORITY.certificate + PAIR.certificate, "is no authority"),
+    ],
+)
+def test_file_without_authorities_is_refused_at_start(tmp_path: Path, content: bytes, said: str) -> None:
+    write(tmp_path, PAIR)
+    ca = tmp_path / "clients.pem"
+    ca.write_bytes(content)
+    with pytest.raises(SourceError, match=said):
+        CertificateStore(asking(tmp_path, ca))

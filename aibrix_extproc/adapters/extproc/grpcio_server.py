@@ -10,12 +10,14 @@ from typing import Any, Final
 import grpc
 
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import ProcessingRequest
+from aibrix_extproc.adapters.extproc.bounds import Bounds, Refusal
 from aibrix_extproc.adapters.extproc.grpcio_health import health_handlers
+from aibrix_extproc.adapters.extproc.grpcio_peers import Guard, peer_credentials
 from aibrix_extproc.adapters.extproc.health import Health
-from aibrix_extproc.adapters.extproc.service import MAX_CONNECTIONS, MESSAGE_OVERHEAD_BYTES, SERVICE, Inlet, armed
+from aibrix_extproc.adapters.extproc.service import MESSAGE_OVERHEAD_BYTES, SERVICE, Inlet, armed
 from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.adapters.extproc.sockets import listening_socket
-from aibrix_extproc.adapters.extproc.tls.credentials import KeyPair, ServerCredentials
+from aibrix_extproc.adapters.extproc.tls.credentials import ServerCredentials
 from aibrix_extproc.core.exchange.events import Cause
 
 logger = logging.getLogger(__name__)
@@ -33,8 +35,9 @@ class GrpcioServer:
         new_session: Callable[[], Session],
         *,
         max_body_bytes: int,
-        max_connections: int = MAX_CONNECTIONS,
+        bounds: Bounds | None = None,
         inlets: Mapping[str, Inlet] = MappingProxyType({}),
+        on_refusal: Callable[[Refusal], None] = lambda _: None,
         silence_seconds: float = SILENCE_SECONDS,
     ) -> None:
         self._new_session = new_session
@@ -43,18 +46,22 @@ class GrpcioServer:
         self._running = 0
         self._writing: set[asyncio.Task[None]] = set()
         self._draining = asyncio.Event()
+        self._guard = Guard(on_refusal)
+        bounds = bounds or Bounds()
         limit = max_body_bytes + MESSAGE_OVERHEAD_BYTES
         self._options = [
             ("grpc.max_receive_message_length", limit),
             ("grpc.max_send_message_length", limit),
-            ("grpc.max_allowed_incoming_connections", max_connections),
+            ("grpc.max_allowed_incoming_connections", bounds.connections),
+            ("grpc.max_concurrent_streams", min(bounds.streams_of_peer, bounds.streams)),
+            ("grpc.max_connection_idle_ms", int(bounds.idle_seconds * 1000)),
             ("grpc.so_reuseport", 0),  # a busy port is an error, not a shared one
             ("grpc.keepalive_time_ms", int(silence_seconds * 500)),
             ("grpc.http2.ping_timeout_ms", int(silence_seconds * 500)),  # keepalive_timeout_ms does not end them
             ("grpc.http2.min_ping_interval_without_data_ms", 1000),
             ("grpc.keepalive_permit_without_calls", 1),
         ]
-        self._server = grpc.aio.server(options=self._options)
+        self._server = grpc.aio.server(options=self._options, maximum_concurrent_rpcs=bounds.streams)
         handler = grpc.stream_stream_rpc_method_handler(
             self._process, request_deserializer=ProcessingRequest.FromString, response_serializer=None
         )
@@ -63,15 +70,21 @@ class GrpcioServer:
             service, _, method = path.removeprefix("/").partition("/")
             listener = grpc.stream_unary_rpc_method_handler(self._listener(inlet))
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: listener}),))
-        self._server.add_generic_rpc_handlers((health_handlers(self._health),))
+        self._server.add_generic_rpc_handlers((health_handlers(self._health, self._guard),))
 
     @property
     def running(self) -> int:
         """Streams that are open now."""
         return self._running
 
+    @property
+    def connections(self) -> int | None:
+        """Nobody is told."""
+        return None
+
     async def start(self, host: str, port: int, credentials: ServerCredentials | None = None) -> int:
         """Listen, live but not ready; returns the port. Raises OSError if that is impossible."""
+        self._guard.credentials = credentials
         bound = _bind(self._server, host, port, credentials)
         await self._server.start()
         return bound
@@ -103,6 +116,7 @@ class GrpcioServer:
 
     def _listener(self, inlet: Inlet) -> Callable[[object, _Context], Awaitable[bytes]]:
         async def listen(_: object, context: _Context) -> bytes:
+            await self._guard.check(context)
             # Such a stream has no end of its own, so the drain ends it; Envoy goes on with another replica.
             draining = asyncio.ensure_future(self._draining.wait())
             reading = asyncio.ensure_future(context.read())
@@ -134,6 +148,7 @@ class GrpcioServer:
             task.add_done_callback(self._writing.discard)
 
     async def _process(self, _: object, context: _Context) -> None:
+        await self._guard.check(context)
         session = self._new_session()
         cause = Cause.FAILED
         timer: asyncio.TimerHandle | None = None
@@ -169,27 +184,9 @@ def _bind(server: Any, host: str, port: int, credentials: ServerCredentials | No
     try:
         if credentials is None:
             return int(server.add_insecure_port(address))
-        return int(server.add_secure_port(address, _always_present(credentials)))
+        return int(server.add_secure_port(address, peer_credentials(credentials)))
     except RuntimeError as error:
         raise OSError(f"cannot listen on {host}:{port}") from error
-
-
-def _always_present(credentials: ServerCredentials) -> Any:
-    """Server credentials of grpc that show the pair of the moment at each handshake, as TLS 1.2 or newer."""
-
-    def configuration(pair: KeyPair) -> Any:
-        return grpc.ssl_server_certificate_configuration([(pair.key, pair.certificate)])
-
-    shown = credentials.pair
-
-    def changed() -> Any:
-        nonlocal shown
-        if credentials.pair is shown:
-            return None
-        shown = credentials.pair
-        return configuration(shown)
-
-    return grpc.dynamic_ssl_server_credentials(configuration(shown), changed)
 
 
 def _try_to_listen(host: str, port: int) -> None:

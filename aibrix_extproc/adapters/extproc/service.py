@@ -11,8 +11,6 @@ SERVICE: Final = "envoy.service.ext_proc.v3.ExternalProcessor"
 LIVENESS: Final = "liveness"
 READINESS: Final = ("", "readiness", SERVICE, "inference-extension", "gateway-plugin")  # the last two: names of others
 MESSAGE_OVERHEAD_BYTES: Final = 1024 * 1024  # headers and attributes beside a body of the largest size
-MAX_CONNECTIONS: Final = 4096  # each worker thread of each Envoy has one: a hundred Envoys of sixteen, twice over
-
 
 Inlet = Callable[[bytes], None]
 """Takes each message of a method that only listens (the access log, say), until Envoy or the drain ends the stream."""
@@ -36,6 +34,11 @@ class ExtProcServer(Protocol):
     @property
     def running(self) -> int:
         """Streams that are open now."""
+        ...
+
+    @property
+    def connections(self) -> int | None:
+        """Connections that are open now; None if the transport does not tell."""
         ...
 
     async def start(self, host: str, port: int, credentials: ServerCredentials | None = None) -> int:

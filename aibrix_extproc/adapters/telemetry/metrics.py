@@ -62,6 +62,14 @@ METRICS: Final[Mapping[str, tuple[str, tuple[str, ...], str]]] = {
         "counter", ("reason",),
         "Entries of Envoy's access log that nobody is charged for: unsealed, forged, expired, repeated, forgotten.",
     ),
+    "aibrix_extproc_port_refusals_total": (
+        "counter", ("reason",),
+        "Connections and streams of peers that were refused or ended: bounds, handshakes, client certificates.",
+    ),
+    "aibrix_extproc_port_connections": (
+        "gauge", (), "Connections at the ext_proc port; absent with the grpcio transport, which does not tell.",
+    ),
+    "aibrix_extproc_port_streams": ("gauge", (), "Exchanges that are open at the ext_proc port."),
     "aibrix_extproc_internal_errors_total": ("counter", (), "Unexpected exceptions that became an answer."),
     "aibrix_extproc_loop_delay_seconds": (
         "histogram", (), "How late the event loop was, looked at 20 times a second; all exchanges wait as long.",
@@ -181,6 +189,19 @@ class Metrics:
         """An entry of the access log that does not prove that it is ours."""
         self._counters["aibrix_extproc_access_log_refused_total"].add((reason,))
 
+    def refused_peer(self, reason: str) -> None:
+        """A connection or a stream of a peer."""
+        self._counters["aibrix_extproc_port_refusals_total"].add((reason,))
+
+    def watch_port(self, connections: Callable[[], int | None], streams: Callable[[], int]) -> None:
+        """Read what peers hold whenever metrics are scraped."""
+        self._set("aibrix_extproc_port_streams", streams)
+        if connections() is not None:
+            self._set("aibrix_extproc_port_connections", lambda: connections() or 0)
+
+    def _set(self, name: str, value: Callable[[], float]) -> None:
+        Gauge(name, METRICS[name][2], registry=self.registry).set_function(value)
+
     def watch_names(self, is_model: Callable[[str], bool], callers: Callable[[], Container[str]]) -> None:
         """Give label places only to models and callers that there are."""
         self._models.exists = is_model
@@ -197,21 +218,16 @@ class Metrics:
 
     def watch_key_file(self, ok: Callable[[], bool]) -> None:
         """Read the key file's state whenever metrics are scraped."""
-        name = "aibrix_extproc_key_file_ok"
-        Gauge(name, METRICS[name][2], registry=self.registry).set_function(ok)
+        self._set("aibrix_extproc_key_file_ok", ok)
 
     def watch_note_keys(self, ok: Callable[[], bool]) -> None:
         """Read the state of the note keys whenever metrics are scraped."""
-        name = "aibrix_extproc_note_keys_ok"
-        Gauge(name, METRICS[name][2], registry=self.registry).set_function(ok)
+        self._set("aibrix_extproc_note_keys_ok", ok)
 
     def watch_certificate(self, ok: Callable[[], bool], wall_expires_at: Callable[[], float]) -> None:
         """Read the state of the listener's certificate whenever metrics are scraped."""
-        for name, value in (
-            ("aibrix_extproc_certificate_ok", ok),
-            ("aibrix_extproc_certificate_expiry_timestamp_seconds", wall_expires_at),
-        ):
-            Gauge(name, METRICS[name][2], registry=self.registry).set_function(value)
+        self._set("aibrix_extproc_certificate_ok", ok)
+        self._set("aibrix_extproc_certificate_expiry_timestamp_seconds", wall_expires_at)
 
     def watch_cluster(self, source: str, age_seconds: Callable[[], float], unusable: Callable[[], int]) -> None:
         """Read a cluster's state whenever metrics are scraped."""
@@ -226,12 +242,9 @@ class Metrics:
         self, leads: Callable[[], bool], published: Callable[[], int], age_seconds: Callable[[], float]
     ) -> None:
         """Read the publisher's state whenever metrics are scraped."""
-        for name, value in (
-            ("aibrix_extproc_publisher_leads", leads),
-            ("aibrix_extproc_published_endpoints", published),
-            ("aibrix_extproc_publisher_age_seconds", age_seconds),
-        ):
-            Gauge(name, METRICS[name][2], registry=self.registry).set_function(value)
+        self._set("aibrix_extproc_publisher_leads", leads)
+        self._set("aibrix_extproc_published_endpoints", published)
+        self._set("aibrix_extproc_publisher_age_seconds", age_seconds)
 
     def publishing_failed(self) -> None:
         """A round of writing EndpointSlices."""

@@ -8,6 +8,7 @@ import grpc
 import grpc.aio
 import pytest
 
+from aibrix_extproc.adapters.extproc.bounds import Bounds
 from aibrix_extproc.adapters.extproc.grpcio_server import GrpcioServer
 from tests.adapters.extproc.lean import wire
 from tests.adapters.extproc.transports import (
@@ -25,7 +26,7 @@ from tests.adapters.extproc.transports import (
 
 @each_transport
 async def test_connection_over_the_bound_is_refused_and_room_comes_back(transport: Transport) -> None:
-    async with running(transport, max_connections=2) as it, AsyncExitStack() as channels:
+    async with running(transport, bounds=Bounds(connections=2)) as it, AsyncExitStack() as channels:
         first, second = [await channels.enter_async_context(plain(it.port)) for _ in range(2)]
         assert [await check(first), await check(second)] == [SERVING, SERVING]
         async with plain(it.port) as third:

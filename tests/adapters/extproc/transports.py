@@ -14,7 +14,7 @@ from aibrix_extproc.adapters.extproc.grpcio_server import GrpcioServer
 from aibrix_extproc.adapters.extproc.lean.transport import LeanTransport
 from aibrix_extproc.adapters.extproc.service import ExtProcServer
 from aibrix_extproc.adapters.extproc.session import Session
-from aibrix_extproc.adapters.extproc.tls.credentials import ServerCredentials
+from aibrix_extproc.adapters.extproc.tls.credentials import KeyPair, ServerCredentials
 
 DEADLINE_SECONDS = 10.0
 Transport = Callable[..., ExtProcServer]
@@ -59,6 +59,14 @@ def plain(port: int, host: str = "127.0.0.1") -> Any:
 def secure(port: int, certificate: bytes) -> Any:
     """The same with TLS; the server must show what this certificate stands for."""
     credentials = grpc.ssl_channel_credentials(root_certificates=certificate)
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    return grpc.aio.secure_channel(f"localhost:{port}", credentials, options=options)
+
+
+def mutual(port: int, authority: bytes, pair: KeyPair | None) -> Any:
+    """The same with a client's certificate, if there is one."""
+    key, chain = (None, None) if pair is None else (pair.key, pair.certificate)
+    credentials = grpc.ssl_channel_credentials(authority, key, chain)
     options = [("grpc.use_local_subchannel_pool", 1)]
     return grpc.aio.secure_channel(f"localhost:{port}", credentials, options=options)
 

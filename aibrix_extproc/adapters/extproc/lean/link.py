@@ -2,10 +2,12 @@
 
 import asyncio
 import socket
+import ssl
 from typing import Final, Protocol, cast
 
 from aibrix_extproc.adapters.extproc.lean.calls import Calls
 from aibrix_extproc.adapters.extproc.lean.limits import Account
+from aibrix_extproc.adapters.extproc.lean.shares import Share
 from aibrix_extproc.adapters.extproc.lean.status import Status
 
 WRITE_HIGH_WATER_BYTES: Final = 4 * 1024 * 1024
@@ -30,6 +32,10 @@ class _Patience(Protocol):
     def goodbye_seconds(self) -> float:
         """For a peer to take our last words."""
 
+    @property
+    def notice_seconds(self) -> float:
+        """Between the two steps of an orderly end."""
+
 
 class Host(Protocol):
     """The server, as its links see it."""
@@ -41,6 +47,9 @@ class Host(Protocol):
     @property
     def patience(self) -> _Patience:
         """How long to wait for peers."""
+
+    def stranger(self, tls: ssl.SSLObject) -> str | None:
+        """Why the client at the other end is not let in; None if it is."""
 
     def accept(self, link: "Link") -> Calls:
         """The calls of a new connection."""
@@ -61,8 +70,11 @@ class Host(Protocol):
 class Link(asyncio.Protocol):
     """One TCP connection."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, share: Share) -> None:
         self._host = host
+        self.share = share
+        self.retired = False
+        self.used_at = host.loop.time()  # when it last had a stream, as far as was looked
         self._transport: asyncio.Transport | None = None
         self._calls: Calls | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -77,8 +89,9 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A peer has connected."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by class
-        if not _speaks_h2(self._transport):
-            self._host.closed("TLS without the protocol h2")
+        fault = self._strange(self._transport.get_extra_info("ssl_object"))
+        if fault is not None:
+            self._host.closed(fault)
             self._transport.abort()
             return
         _set_options(self._transport)
@@ -88,6 +101,12 @@ class Link(asyncio.Protocol):
         if self._host.draining:  # it was accepted just before the listener closed
             self._calls.connection.refuse_new()
         self.flush()
+
+    def _strange(self, tls: ssl.SSLObject | None) -> str | None:
+        """Why nothing is said to this peer, not even SETTINGS."""
+        if tls is None:
+            return None
+        return "TLS without the protocol h2" if tls.selected_alpn_protocol() != "h2" else self._host.stranger(tls)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; a long chunk of small frames in several turns of the loop."""
@@ -216,6 +235,11 @@ class Link(asyncio.Protocol):
         """Called now and then: end what does not get on. Of a peer that we do not read from nothing is expected."""
         if self._calls is None or self._parting:
             return
+        if self.running or self._calls.used:
+            self.used_at, self._calls.used = self._host.loop.time(), False
+        if self.retired:
+            self._leave_if_over()
+            return
         if not self._blocked:
             self._calls.look()
             self.flush()
@@ -244,6 +268,23 @@ class Link(asyncio.Protocol):
             self._calls.connection.refuse_new()
             self.flush()
 
+    def retire(self) -> None:
+        """Both steps, for a connection that is not needed; it closes when what it still had to say is answered."""
+        self.retired = True
+        self.announce_end()
+        self._host.loop.call_later(self._host.patience.notice_seconds, self._leave)
+
+    def _leave(self) -> None:
+        self.refuse_new()
+        self._leave_if_over()
+
+    def _leave_if_over(self) -> None:
+        calls, transport = self._calls, self._transport
+        if calls is None or transport is None or self._parting or self.running:
+            return
+        calls.connection.lost()
+        self._part(transport, calls)
+
     def cut(self, status: Status, message: str) -> None:
         """The time to drain is up."""
         if self._calls is not None:
@@ -261,11 +302,6 @@ class Link(asyncio.Protocol):
     def running(self) -> int:
         """Streams that are open on this connection."""
         return self._calls.connection.streams if self._calls is not None else 0
-
-
-def _speaks_h2(transport: asyncio.Transport) -> bool:
-    tls = transport.get_extra_info("ssl_object")
-    return tls is None or tls.selected_alpn_protocol() == "h2"
 
 
 def _set_options(transport: asyncio.Transport) -> None:

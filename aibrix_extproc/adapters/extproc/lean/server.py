@@ -4,19 +4,24 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from aibrix_extproc.adapters.extproc.bounds import Bounds, Refusal
 from aibrix_extproc.adapters.extproc.lean.calls import Calls
 from aibrix_extproc.adapters.extproc.lean.door import Door
+from aibrix_extproc.adapters.extproc.lean.guests import Guests
 from aibrix_extproc.adapters.extproc.lean.handler import Method
 from aibrix_extproc.adapters.extproc.lean.limits import Account, Limits
 from aibrix_extproc.adapters.extproc.lean.link import Link
 from aibrix_extproc.adapters.extproc.lean.seldom import Seldom
+from aibrix_extproc.adapters.extproc.lean.shares import Share
 from aibrix_extproc.adapters.extproc.lean.status import Status
-from aibrix_extproc.adapters.extproc.service import MAX_CONNECTIONS
 from aibrix_extproc.adapters.extproc.sockets import listening_sockets
+from aibrix_extproc.adapters.extproc.tls.credentials import ServerCredentials
+from aibrix_extproc.adapters.extproc.tls.peers import refusal
 
 logger = logging.getLogger(__name__)
 
@@ -43,20 +48,23 @@ class LeanServer:
         methods: Mapping[bytes, Method],
         *,
         max_message_bytes: int,
-        max_connections: int = MAX_CONNECTIONS,
+        bounds: Bounds | None = None,
         limits: Limits | None = None,
         patience: Patience | None = None,
+        on_refusal: Callable[[Refusal], None] = lambda _: None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.patience = patience or Patience()
         self._methods = methods
         self._limits = limits or Limits()
         self._max_message_bytes = max_message_bytes
-        self._max_connections = max_connections
+        self._on_refusal = on_refusal
+        self._tls: ServerCredentials | None = None
         self._say_full = Seldom(logger, self.loop.time, 1)
         self._say_closed = Seldom(logger, self.loop.time, CLOSED_LINES)
         self.account = Account()
         self._links: set[Link] = set()
+        self._guests = Guests(bounds or Bounds(), self._links, on_refusal)
         self._door: Door | None = None
         self._looking: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()  # while draining: a connection wrote something or is gone
@@ -82,10 +90,12 @@ class LeanServer:
         """Bytes of messages that are not complete or that wait."""
         return self.account.held
 
-    async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
-        """Listen; returns the port. With TLS the context must offer `h2` by ALPN. Raises OSError."""
+    async def start(self, host: str, port: int, tls: ServerCredentials | None = None) -> int:
+        """Listen, with TLS if there are credentials; returns the port. Raises OSError."""
         listeners = listening_sockets(host, port, BACKLOG)
-        self._door = Door(lambda: Link(self), self._full, self.patience, tls)
+        self._tls = tls
+        context = None if tls is None else lambda: tls.context
+        self._door = Door(lambda share: Link(self, share), self._admit, self._on_refusal, self.patience, context)
         self._door.open(listeners)
         self._looking = self.loop.call_later(self.patience.progress_seconds, self._look)
         return int(listeners[0].getsockname()[1])
@@ -95,6 +105,7 @@ class LeanServer:
         self._looking = self.loop.call_later(self.patience.progress_seconds, self._look)
         for link in tuple(self._links):
             link.look()
+        self._guests.retire_idle(self.loop.time())
 
     # ---- for links
 
@@ -107,13 +118,26 @@ class LeanServer:
             *(self._methods, self.loop, link.flush_soon, self._limits),
             max_message_bytes=self._max_message_bytes,
             account=self.account,
+            share=link.share,
+            refuse=self._on_refusal,
         )
 
-    def _full(self) -> bool:
-        if self.connections + self.arriving < self._max_connections:
-            return False
-        self._say_full.warn("too many connections, new ones are closed", limit=self._max_connections)
-        return True
+    def stranger(self, tls: ssl.SSLObject) -> str | None:
+        """Why the client at the other end is not let in; None if it is."""
+        if self._tls is None or self._tls.client_ca is None:
+            return None
+        reason = refusal(tls, self._tls.names, time.time())
+        if reason is not None:
+            self._on_refusal(Refusal.CLIENT_CERTIFICATE)
+        return reason
+
+    def _admit(self, peer: str) -> Share | None:
+        share = self._guests.admit(peer, self.loop.time())
+        if share is None:
+            bounds = self._guests.shares.bounds
+            limits = {"limit": bounds.connections, "limit_of_peer": bounds.connections_of_peer}
+            self._say_full.warn("too many connections, new ones are closed", peer=peer, **limits)
+        return share
 
     def more_waits(self) -> None:
         """Hold the server to its bound on answers that are not taken: the connection that most waits for has to go."""
@@ -136,7 +160,9 @@ class LeanServer:
 
     def forget(self, link: Link) -> None:
         """A connection is gone."""
-        self._links.discard(link)
+        if link in self._links:
+            self._links.discard(link)
+            link.share.leave()
         self.changed()
 
     # ---- the end

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
+from aibrix_extproc.adapters.extproc.bounds import Bounds, Refusal
 from aibrix_extproc.adapters.extproc.health import Health
 from aibrix_extproc.adapters.extproc.lean.handler import Method
+from aibrix_extproc.adapters.extproc.lean.limits import Limits
 from aibrix_extproc.adapters.extproc.lean.methods import (
     PROCESS_PATH,
     InletCall,
@@ -17,7 +19,7 @@ from aibrix_extproc.adapters.extproc.lean.methods import (
     process_method,
 )
 from aibrix_extproc.adapters.extproc.lean.server import LeanServer
-from aibrix_extproc.adapters.extproc.service import MAX_CONNECTIONS, MESSAGE_OVERHEAD_BYTES, Inlet
+from aibrix_extproc.adapters.extproc.service import MESSAGE_OVERHEAD_BYTES, Inlet
 from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.adapters.extproc.tls.credentials import ServerCredentials
 
@@ -34,13 +36,15 @@ class LeanTransport:
         new_session: Callable[[], Session],
         *,
         max_body_bytes: int,
-        max_connections: int = MAX_CONNECTIONS,
+        bounds: Bounds | None = None,
         inlets: Mapping[str, Inlet] = MappingProxyType({}),
+        on_refusal: Callable[[Refusal], None] = lambda _: None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._health = Health()
         self._health_server: LeanServer | None = None
-        self._max_connections = max_connections
+        self._bounds = bounds
+        self._on_refusal = on_refusal
         self._listening: set[InletCall] = set()
         self._watching: set[WatchCall] = set()
         methods: dict[bytes, Method] = {
@@ -49,8 +53,17 @@ class LeanTransport:
         methods |= health_methods(self._health, self._watching)
         methods[PROCESS_PATH] = process_method(new_session, loop)
         self._server = LeanServer(
-            methods, max_message_bytes=max_body_bytes + MESSAGE_OVERHEAD_BYTES, max_connections=max_connections
+            methods,
+            max_message_bytes=max_body_bytes + MESSAGE_OVERHEAD_BYTES,
+            bounds=bounds,
+            limits=_limits(bounds),
+            on_refusal=on_refusal,
         )
+
+    @property
+    def connections(self) -> int:
+        """Connections that are open now."""
+        return self._server.connections
 
     @property
     def running(self) -> int:
@@ -59,14 +72,15 @@ class LeanTransport:
 
     async def start(self, host: str, port: int, credentials: ServerCredentials | None = None) -> int:
         """Listen, live but not ready; returns the port."""
-        return await self._server.start(host, port, None if credentials is None else credentials.context)
+        return await self._server.start(host, port, credentials)
 
     async def start_health(self, host: str, port: int) -> int:
         """Answer grpc.health.v1 on a port of its own, in plaintext; returns the port."""
         server = LeanServer(
             health_methods(self._health, set()),
             max_message_bytes=MAX_QUESTION_BYTES,
-            max_connections=self._max_connections,
+            bounds=self._bounds,
+            on_refusal=self._on_refusal,
         )
         bound = await server.start(host, port)
         self._health_server = server
@@ -87,3 +101,8 @@ class LeanTransport:
         await self._server.drain(drain_seconds)
         if self._health_server is not None:
             await self._health_server.drain(0.0)
+
+
+def _limits(bounds: Bounds | None) -> Limits | None:
+    """Those of a connection: one may have all streams that its peer may have."""
+    return None if bounds is None else Limits(concurrent_streams=min(bounds.streams_of_peer, bounds.streams))

@@ -1,5 +1,5 @@
-"""TLS of the listener that Envoy talks to: a certificate with its key, from files or made at start, and who shows it.
+"""TLS of the listener that Envoy talks to: the certificate that it shows, and the clients that it lets in.
 
-`credentials` is what the transports know; `pair`, `files` and `self_signed` are imported only where TLS is on, because
+`credentials` and `peers` are what the transports know. The other modules are imported only where TLS is on, because
 the library `cryptography` takes 11 MB and 30 ms.
 """

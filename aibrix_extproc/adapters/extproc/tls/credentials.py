@@ -1,6 +1,6 @@
-"""What a TLS listener shows its peers: one cell that both transports read at each handshake.
+"""What a TLS listener shows its peers and asks of them: one cell that both transports read at each handshake.
 
-Replacing the pair touches no connection that is there.
+Replacing any of it touches no connection that is there.
 """
 
 import contextlib
@@ -9,7 +9,7 @@ import ssl
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, NoReturn
+from typing import BinaryIO, NoReturn
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,32 +21,43 @@ class KeyPair:
 
 
 class ServerCredentials:
-    """The pair in use, and an `ssl` context that always shows it."""
+    """The pair in use, and the authorities whose clients are let in (None: anybody).
 
-    def __init__(self, pair: KeyPair) -> None:
+    `names` are those of which a client's certificate must have one; any is good if there are none.
+    """
+
+    def __init__(self, pair: KeyPair, client_ca: bytes | None = None, names: tuple[str, ...] = ()) -> None:
         self.pair = pair
-        self.context = self._present = server_context(pair)
-        self.context.sni_callback = self._choose
+        self.client_ca = client_ca
+        self.names = names
+        # A new context for each change: loaded into the old one, a pair of another kind (RSA, EC) would only be added,
+        # and sessions of clients whose authority is gone could be resumed.
+        self.context = server_context(pair, client_ca)
 
     def replace(self, pair: KeyPair) -> None:
         """Show this one from the next handshake on. Raises ssl.SSLError if OpenSSL does not take it."""
-        # A context of its own: loaded into the old one, a pair of another kind (RSA, EC) would only be added to it.
-        self._present = server_context(pair)
+        self.context = server_context(pair, self.client_ca)
         self.pair = pair
 
-    def _choose(self, peer: Any, _: str | None, context: ssl.SSLContext) -> None:
-        """Called at every handshake, whether the client names a server or not."""
-        if self._present is not context:
-            peer.context = self._present
+    def trust(self, client_ca: bytes) -> None:
+        """Let clients of these authorities in from the next handshake on. Raises ssl.SSLError."""
+        self.context = server_context(self.pair, client_ca)
+        self.client_ca = client_ca
 
 
-def server_context(pair: KeyPair) -> ssl.SSLContext:
-    """TLS 1.2 or newer, HTTP/2 by ALPN, no client certificates. Raises ssl.SSLError for a pair that is not one."""
+def server_context(pair: KeyPair, client_ca: bytes | None = None) -> ssl.SSLContext:
+    """TLS 1.2 or newer, HTTP/2 by ALPN. Raises ssl.SSLError for a pair or an authority that is none."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["h2"])
     with _as_file(pair.certificate) as certificate, _as_file(pair.key) as key:
         context.load_cert_chain(certificate, key, password=_no_password)
+    if client_ca is not None:
+        context.load_verify_locations(cadata=client_ca.decode("ascii", "replace"))
+        context.verify_mode = ssl.CERT_REQUIRED
+        # A resumed session is not verified again, and would outlive the client's certificate.
+        context.options |= ssl.OP_NO_TICKET
+        context.num_tickets = 0
     return context
 
 

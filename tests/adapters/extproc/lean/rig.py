@@ -12,13 +12,14 @@ from typing import Any, Final
 import pytest
 import uvloop
 
+from aibrix_extproc.adapters.extproc.bounds import Bounds, Refusal
 from aibrix_extproc.adapters.extproc.lean.calls import Calls
 from aibrix_extproc.adapters.extproc.lean.connection import Connection
 from aibrix_extproc.adapters.extproc.lean.handler import Method, Reply
 from aibrix_extproc.adapters.extproc.lean.limits import Limits
 from aibrix_extproc.adapters.extproc.lean.server import LeanServer, Patience
 from aibrix_extproc.adapters.extproc.lean.status import CallError, Status
-from aibrix_extproc.adapters.extproc.service import MAX_CONNECTIONS
+from aibrix_extproc.adapters.extproc.tls.credentials import ServerCredentials
 from aibrix_extproc.core.exchange.events import Cause
 from tests.adapters.extproc.lean import wire
 
@@ -38,6 +39,7 @@ class Log:
     messages: list[bytes] = field(default_factory=list)
     causes: list[Cause] = field(default_factory=list)
     opened: int = 0
+    refusals: list[Refusal] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -171,9 +173,9 @@ class Served:
 async def serving(
     limits: Limits | None = None,
     *,
-    tls: ssl.SSLContext | None = None,
+    tls: ServerCredentials | None = None,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
-    max_connections: int = MAX_CONNECTIONS,
+    bounds: Bounds | None = None,
     patience: Patience = QUICK,
 ) -> AsyncIterator[Served]:
     """An echo server on a port of its own."""
@@ -181,9 +183,10 @@ async def serving(
     server = LeanServer(
         echo_methods(log),
         max_message_bytes=max_message_bytes,
-        max_connections=max_connections,
+        bounds=bounds,
         limits=limits,
         patience=patience,
+        on_refusal=log.refusals.append,
     )
     port = await server.start("127.0.0.1", 0, tls)
     try:
@@ -222,9 +225,11 @@ class Peer:
 
 
 @contextlib.asynccontextmanager
-async def connected(port: int, tls: ssl.SSLContext | None = None, *, greet: bool = True) -> AsyncIterator[Peer]:
-    """A client of its own connection."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
+async def connected(
+    port: int, tls: ssl.SSLContext | None = None, *, greet: bool = True, host: str = "127.0.0.1"
+) -> AsyncIterator[Peer]:
+    """A client of its own connection, which comes from the address `host`."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls, local_addr=(host, 0))
     peer = Peer(reader, writer)
     if greet:
         peer.say(wire.GREETING)

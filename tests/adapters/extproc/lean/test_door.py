@@ -12,10 +12,21 @@ from pathlib import Path
 
 import pytest
 
+from aibrix_extproc.adapters.extproc.bounds import Bounds
 from aibrix_extproc.adapters.extproc.lean import door
 from aibrix_extproc.adapters.extproc.lean.server import Patience
+from aibrix_extproc.adapters.extproc.lean.shares import Share, Shares
+from aibrix_extproc.adapters.extproc.tls.credentials import KeyPair, ServerCredentials
 from tests.adapters.extproc.lean import wire
 from tests.adapters.extproc.lean.rig import QUICK, connected, on_both_loops, serving, until
+
+
+def a_share(peer: str) -> Share:
+    shares = Shares(Bounds())
+    share = shares.of(peer)
+    shares.enter(share)
+    return share
+
 
 HELLO = wire.message(b"hello")
 SLOW = Patience(greeting_seconds=30.0, goodbye_seconds=0.1, notice_seconds=0.02)
@@ -25,7 +36,7 @@ SLOW = Patience(greeting_seconds=30.0, goodbye_seconds=0.1, notice_seconds=0.02)
 async def test_connections_over_the_bound_are_closed_unheard_and_that_is_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with serving(max_connections=1) as served, connected(served.port) as first:
+    async with serving(bounds=Bounds(connections=1)) as served, connected(served.port) as first:
         await until(lambda: served.server.connections == 1)
         for _ in range(3):
             async with connected(served.port, greet=False) as peer:
@@ -40,7 +51,7 @@ async def test_connections_over_the_bound_are_closed_unheard_and_that_is_logged_
 
 @on_both_loops
 async def test_as_many_connections_as_may_be_come_in_even_if_all_come_at_once() -> None:
-    async with serving(max_connections=50) as served, contextlib.AsyncExitStack() as stack:
+    async with serving(bounds=Bounds(connections=50)) as served, contextlib.AsyncExitStack() as stack:
         comings = (stack.enter_async_context(connected(served.port)) for _ in range(50))
         peers = await asyncio.gather(*comings)
         for peer in peers:
@@ -74,7 +85,10 @@ async def test_lack_of_descriptors_holds_connections_up_and_ends_nothing(caplog:
 async def test_handshakes_that_are_not_finished_count_as_connections(certificate: tuple[Path, Path]) -> None:
     client = client_side(certificate, "h2")
     tls = server_side(certificate)
-    async with serving(tls=tls, max_connections=3, patience=SLOW) as served, contextlib.AsyncExitStack() as stack:
+    async with (
+        serving(tls=tls, bounds=Bounds(connections=3), patience=SLOW) as served,
+        contextlib.AsyncExitStack() as stack,
+    ):
         address = ("127.0.0.1", served.port)
         silent = [stack.enter_context(socket.create_connection(address)) for _ in range(3)]
         with pytest.raises((ConnectionError, ssl.SSLError)):
@@ -111,17 +125,17 @@ async def test_mistake_while_a_connection_comes_in_is_logged_and_the_next_one_co
     mistakes = [MemoryError(), ValueError()]
     guests: list[asyncio.Protocol] = []
 
-    def full() -> bool:
+    def admit(peer: str) -> Share:
         if mistakes:
             raise mistakes.pop()
-        return False
+        return a_share(peer)
 
-    def new_guest() -> asyncio.Protocol:
+    def new_guest(_: Share) -> asyncio.Protocol:
         guests.append(asyncio.Protocol())
         return guests[-1]
 
     listener = socket.create_server(("127.0.0.1", 0))
-    entrance = door.Door(new_guest, full, QUICK, None)
+    entrance = door.Door(new_guest, admit, lambda _: None, QUICK, None)
     entrance.open([listener])
     with contextlib.ExitStack() as stack:
         for _ in range(3):
@@ -135,12 +149,12 @@ async def test_mistake_while_a_connection_comes_in_is_logged_and_the_next_one_co
 async def test_peer_that_comes_as_the_door_is_abandoned_is_closed() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
 
-    def last_guest() -> asyncio.Protocol:
+    def last_guest(_: Share) -> asyncio.Protocol:
         asyncio.get_running_loop().call_soon(entrance.abandon)
         entrance.close()
         return asyncio.Protocol()
 
-    entrance = door.Door(last_guest, lambda: False, QUICK, None)
+    entrance = door.Door(last_guest, a_share, lambda _: None, QUICK, None)
     with socket.create_connection(listener.getsockname()) as peer:
         peer.setblocking(False)
         entrance.open([listener])
@@ -155,16 +169,15 @@ async def test_crowd_at_the_door_leaves_the_loop_its_turns() -> None:
     turns: list[int] = []
     asked = 0
 
-    def full() -> bool:
+    def admit(_: str) -> None:
         nonlocal asked
         asked += 1
         asyncio.get_running_loop().call_soon(lambda: turns.append(asked))
-        return True
 
     with contextlib.ExitStack() as stack:
         for _ in range(50):
             stack.enter_context(socket.create_connection(listener.getsockname()))
-        entrance = door.Door(asyncio.Protocol, full, QUICK, None)
+        entrance = door.Door(lambda _: asyncio.Protocol(), admit, lambda _: None, QUICK, None)
         entrance.open([listener])
         await until(lambda: len(turns) == 50)
     assert turns == list(range(1, 51))
@@ -194,12 +207,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return key, crt
 
 
-def server_side(certificate: tuple[Path, Path]) -> ssl.SSLContext:
+def server_side(certificate: tuple[Path, Path]) -> ServerCredentials:
     key, crt = certificate
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(crt, key)
-    context.set_alpn_protocols(["h2"])
-    return context
+    return ServerCredentials(KeyPair(crt.read_bytes(), key.read_bytes()))
 
 
 def client_side(certificate: tuple[Path, Path], *protocols: str) -> ssl.SSLContext:

@@ -87,7 +87,7 @@ async def _vanish() -> None:
     try:
         network.make()
         port = await servers[0].start(network.address, 0)
-        tls_port = await servers[1].start(network.address, 0, credentials.context)
+        tls_port = await servers[1].start(network.address, 0, credentials)
         async with clients(network, port, tls_port) as kinds:
             await until(lambda: log.messages.count(b"wait") == 2 and sum(one.running for one in servers) == 5)
             network.lose()

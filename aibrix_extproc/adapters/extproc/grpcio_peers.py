@@ -1,0 +1,53 @@
+"""TLS on the grpcio transport: what it shows its peers, and which of them are let in."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import grpc
+
+from aibrix_extproc.adapters.extproc.bounds import Refusal
+from aibrix_extproc.adapters.extproc.tls.credentials import ServerCredentials
+from aibrix_extproc.adapters.extproc.tls.peers import allowed
+
+_Context = Any  # grpc.aio.ServicerContext; grpcio ships no types
+
+
+def peer_credentials(credentials: ServerCredentials) -> Any:
+    """Server credentials of grpc that are those of the moment at each handshake, as TLS 1.2 or newer."""
+
+    def configuration() -> Any:
+        pair = credentials.pair
+        return grpc.ssl_server_certificate_configuration([(pair.key, pair.certificate)], credentials.client_ca)
+
+    shown = credentials.context
+
+    def changed() -> Any:
+        nonlocal shown
+        if credentials.context is shown:
+            return None
+        shown = credentials.context
+        return configuration()
+
+    asks = credentials.client_ca is not None
+    return grpc.dynamic_ssl_server_credentials(configuration(), changed, require_client_authentication=asks)
+
+
+class Guard:
+    """Refuses calls of clients whose certificate has no name that is allowed; grpc has checked the rest of it."""
+
+    def __init__(self, on_refusal: Callable[[Refusal], None]) -> None:
+        self._on_refusal = on_refusal
+        self.credentials: ServerCredentials | None = None
+
+    async def check(self, context: _Context) -> None:
+        """End the call with PERMISSION_DENIED, or do nothing."""
+        if self.credentials is None or self.credentials.client_ca is None or not self.credentials.names:
+            return
+        if not allowed(_names(context.auth_context()), self.credentials.names):
+            self._on_refusal(Refusal.CLIENT_CERTIFICATE)
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, "no name of the certificate is allowed")
+
+
+def _names(told: Mapping[str, Sequence[bytes]]) -> list[str]:
+    found = told.get("x509_subject_alternative_name") or told.get("x509_common_name") or ()
+    return [one.decode("utf-8", "replace") for one in found]
