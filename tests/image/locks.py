@@ -12,6 +12,8 @@ from packaging.utils import canonicalize_name
 from tests.architecture.sources import ROOT
 
 RUNTIME = ROOT / "requirements.lock"
+RUN = ROOT / "requirements-run.lock"
+DEV = ROOT / "requirements-dev.lock"
 BUILD = ROOT / "requirements-build.lock"
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 OURSELVES = "aibrix-extproc"
@@ -33,7 +35,8 @@ class Pin:
 def read(path: Path) -> dict[str, Pin]:
     """The pins by name."""
     pins: dict[str, Pin] = {}
-    for block in re.split(r"\n(?=\w)", path.read_text(encoding="utf-8")):
+    text, _, _ = path.read_text(encoding="utf-8").partition("\n# The following packages were excluded")
+    for block in re.split(r"\n(?=\w)", text):
         head, *rest = [line.strip(" \\") for line in block.splitlines() if line.strip(" \\")]
         if head.startswith("#"):
             continue
