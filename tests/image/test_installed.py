@@ -18,7 +18,7 @@ from tests.image.dockerfile import Rehearsal
 
 _, STAGES = dockerfile.read(dockerfile.DOCKERFILE.read_text(encoding="utf-8"))
 SERVE = dockerfile.whole(STAGES, "serve")
-OTHER_EXTRAS = ["betterproto2", "envoy_data_plane"]
+OTHER_EXTRAS = ["betterproto2", "envoy_data_plane", "openai"]
 # Imports every module and names the packages that were missed.
 IMPORT_ALL = """
 import importlib, pkgutil, aibrix_extproc
