@@ -9,6 +9,7 @@ from urllib.parse import unquote_plus
 
 MAX_REMEMBERED: Final = 4096  # names, which clients choose
 MAX_NAME_CHARACTERS: Final = 128  # of a name that is remembered
+MAX_PARAMETERS: Final = 64  # of a query whose names are read one by one
 
 # name -> whose credential it is. Only the first three are looked at; all of them stop here.
 CREDENTIAL_HEADERS: Final[Mapping[str, str]] = MappingProxyType({
@@ -57,14 +58,25 @@ _remembered: Final = lru_cache(MAX_REMEMBERED)(_sounds_like_one)
 
 
 def without_credentials(query: str) -> str:
-    """A query string without the parameters that may carry a credential; all others stay as they are."""
-    if not query:
+    """A query string without the parameters that may carry a credential; all others stay as they are.
+
+    Nothing is left of one with too many parameters to look at each, unless no part of a credential's name is in it.
+    """
+    if "%" not in query and not _may_have_one(query.lower()):
         return query
-    parts = query.split("&")
-    kept = [part for part in parts if not is_credential(_parameter_name(part))]
+    parts = query.split("&", MAX_PARAMETERS)
+    if len(parts) > MAX_PARAMETERS:
+        return ""
+    kept = [part for part in parts if not _carries_one(part)]
     return query if len(kept) == len(parts) else "&".join(kept)
 
 
-def _parameter_name(part: str) -> str:
-    name = part.partition("=")[0]
-    return unquote_plus(name).strip().lower() if "%" in name or "+" in name else name.lower()
+def _may_have_one(lowered: str) -> bool:
+    return any(part in lowered for part in PARTS)
+
+
+def _carries_one(parameter: str) -> bool:
+    name = parameter.partition("=")[0]
+    if len(name) > MAX_NAME_CHARACTERS:
+        return True  # no parameter is called so
+    return is_credential(unquote_plus(name).strip().lower() if "%" in name or "+" in name else name.lower())

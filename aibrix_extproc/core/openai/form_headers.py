@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+MAX_TYPE_CHARS: Final = 1024  # of a Content-Type
 MAX_BOUNDARY_CHARS: Final = 200
 MAX_HEADERS: Final = 8  # of a part; the engines' parser takes no more
 MAX_HEADER_BYTES: Final = 4096  # of one line
@@ -51,7 +52,8 @@ def is_form(content_type: str) -> bool:
 
 def boundary_of(content_type: str) -> bytes:
     """The boundary that the Content-Type of a form names. Raises MalformedForm."""
-    parameters = _parameters(content_type, _FORM, _OF_TYPE) or {}
+    usable = len(content_type) <= MAX_TYPE_CHARS
+    parameters = (_parameters(content_type, _FORM, _OF_TYPE) or {}) if usable else {}
     boundary = parameters.get("boundary", "")
     if len(boundary) > MAX_BOUNDARY_CHARS or "\\" in boundary or not _BOUNDARY.fullmatch(boundary):
         raise MalformedForm("the Content-Type header has no usable boundary")

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from aibrix_extproc.core.openai.errors import Problem
-from aibrix_extproc.core.openai.paths import has_dot_segments
+from aibrix_extproc.core.openai.paths import MAX_PATH_CHARACTERS, has_dot_segments
 
 
 class Action(StrEnum):
@@ -114,7 +114,7 @@ class Router:
         if methods is not None:
             found = methods.get(method)
             return found if found is not None else _refusal(method, path, (row.operation for row in methods.values()))
-        if has_dot_segments(path):
+        if len(path) > MAX_PATH_CHARACTERS or has_dot_segments(path):
             return unknown_url(method, path)  # an engine might resolve what we only match
         for pattern, rows in self._patterns.values():
             parts = pattern.fullmatch(path)

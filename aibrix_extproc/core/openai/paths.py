@@ -8,19 +8,21 @@ import re
 from typing import Final
 
 MAX_MODEL_ID_BYTES: Final = 1024
+MAX_PATH_CHARACTERS: Final = 8192  # no operation has a longer path: such a one is not looked at
 
 _SLASHES: Final = re.compile(r"/{2,}")
 _ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 _STRAY_PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_ESCAPED_DOT: Final = re.compile(r"%2e", re.IGNORECASE)
-_ANY_SLASH: Final = re.compile(r"/|\\|%2f|%5c", re.IGNORECASE)
 
 
 def normalise(raw_path: str) -> str:
     """The path to match: without query and fragment, slashes merged, no trailing slash."""
-    path = re.split(r"[?#]", raw_path, maxsplit=1)[0]
-    path = _SLASHES.sub("/", path)
+    path = raw_path.partition("?")[0].partition("#")[0]
+    if len(path) > MAX_PATH_CHARACTERS:
+        return path
+    if "//" in path:
+        path = _SLASHES.sub("/", path)
     if len(path) > 1 and path.endswith("/"):
         path = path[:-1]
     return path or "/"
@@ -28,7 +30,10 @@ def normalise(raw_path: str) -> str:
 
 def has_dot_segments(path: str) -> bool:
     """Whether a `.` or `..` segment hides in the path, plain or escaped; such a path belongs to no template."""
-    return any(_ESCAPED_DOT.sub(".", part) in (".", "..") for part in _ANY_SLASH.split(path))
+    if "." not in path and "%" not in path:
+        return False
+    plain = path.lower().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/").replace("\\", "/")
+    return "/./" in (wrapped := f"/{plain}/") or "/../" in wrapped
 
 
 def decode_model_id(segment: str) -> str | None:

@@ -7,6 +7,7 @@ beginning is looked at, to tell its type.
 
 import re
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from aibrix_extproc.core.openai.errors import Problem
@@ -31,6 +32,9 @@ _MODEL_ENTRY: Final = re.compile(
 _LOOKS_LIKE_DUMP: Final = re.compile(r"\b\d+ validation errors?\b|\{'type': '")
 _PREFIX: Final = re.compile(r"^(?:Value error|Assertion failed), ")
 _PARAM: Final = re.compile(r"[A-Za-z_][\w.\[\]-]{0,127}")
+_MAX_ENTRIES: Final = 32  # of a list or dump; the first one counts, and what else its field may be
+_MAX_PARTS: Final = 32  # of a location
+_MAX_TEXT: Final = 2048
 _PLACES: Final = ("body", "query", "path", "header")
 
 # What pydantic puts between field names for its own bookkeeping: branches of unions, wrappers, model classes.
@@ -81,11 +85,11 @@ def looks_like_dump(message: str) -> bool:
 
 def read_dump(message: str) -> tuple[RefusedField, ...]:
     """The entries of a dump that can be read, in its order."""
-    found = [_entry(match) for match in _ENTRY.finditer(message)]
+    found = [_entry(match) for match in islice(_ENTRY.finditer(message), _MAX_ENTRIES)]
     if not found:
         found = [
             RefusedField(match["kind"], joined(match["loc"].split(".")), match["msg"], match["given"] or "")
-            for match in _MODEL_ENTRY.finditer(message)
+            for match in islice(_MODEL_ENTRY.finditer(message), _MAX_ENTRIES)
         ]
     return tuple(found)
 
@@ -94,17 +98,17 @@ def read_list(entries: tuple[Any, ...]) -> tuple[RefusedField, ...]:
     """The entries of FastAPI's own JSON list that have a type and a location."""
     return tuple(
         RefusedField(entry["type"], joined(_location(entry["loc"])), _text(entry.get("msg")), _beginning(entry))
-        for entry in entries
+        for entry in entries[:_MAX_ENTRIES]
         if isinstance(entry, dict) and isinstance(entry.get("type"), str) and isinstance(entry.get("loc"), list)
     )
 
 
 def _location(loc: list[Any]) -> list[str]:
-    return [str(part) for part in loc if isinstance(part, str | int)]
+    return [str(part)[:_MAX_TEXT] for part in loc[:_MAX_PARTS] if isinstance(part, str | int)]
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+    return value[:_MAX_TEXT] if isinstance(value, str) else ""
 
 
 def _beginning(entry: dict[str, Any]) -> str:

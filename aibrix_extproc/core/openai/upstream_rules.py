@@ -39,6 +39,7 @@ class Rule:
     code: str | None = None
 
 
+MATCHED_CHARS: Final = 2048  # of a message; what matters stands at the beginning, and each pattern passes all of it
 PROMPT: Final = "*prompt*"  # stands for the field that holds the prompt of this operation
 
 
@@ -111,6 +112,7 @@ _BROKEN_BODY: Final = re.compile(r"^JSON decode error|error parsing the body|^in
 
 def problem_by_words(message: str, param: str | None, request: Request) -> Problem | None:
     """The problem that a message is known for. `param` is the engine's, without its prefix."""
+    message = message[:MATCHED_CHARS]
     if _BROKEN_BODY.search(message):
         return unreadable(request)
     if _CONTEXT.search(message) or param in _LENGTH_PARAMS:

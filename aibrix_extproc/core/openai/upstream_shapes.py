@@ -13,7 +13,7 @@ from typing import Any, Final
 MAX_BODY_BYTES: Final = 65_536
 MAX_MESSAGE_CHARS: Final = 8192  # what matters stands at the beginning; the rest is the repeated prompt
 
-_MESSAGE_IN_CUT_JSON: Final = re.compile(r'"(?:message|detail|error)"\s*:\s*"((?:[^"\\]|\\.)*+)', re.DOTALL)
+_MESSAGE_IN_CUT_JSON: Final = re.compile(r'"(?:message|detail|error)"\s*:\s*"((?:[^"\\]|\\.){0,8192}+)', re.DOTALL)
 _PARAM_IN_CUT_JSON: Final = re.compile(r'"param"\s*:\s*"([^"\\]{1,128})"')
 _HTML: Final = re.compile(r"\s*<(?:!doctype|html|head|body|\?xml|h1|center|title)\b", re.IGNORECASE)
 _STRING_CODE: Final = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")

@@ -9,7 +9,7 @@ from typing import Final
 
 MAX_MESSAGE_CHARS: Final = 512
 
-_MAX_INPUT_CHARS: Final = 4 * MAX_MESSAGE_CHARS
+_MAX_INPUT_CHARS: Final = 2 * MAX_MESSAGE_CHARS
 
 # From one of these on, nothing is for the client. (Spaces are single by then.)
 _CUT: Final = re.compile(
