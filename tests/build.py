@@ -89,9 +89,9 @@ def a_request_body(data: bytes | None = None, **fields: object) -> events.Reques
     return events.RequestBody(HEAD_AT, data, end_of_stream=True)
 
 
-def a_placed(placement: Placement | None = None) -> events.Placed:
+def a_placed(placement: Placement | None = None, response_id: str | None = None) -> events.Placed:
     """The answer to `Place`."""
-    return events.Placed(PLACED_AT, placement or a_placement())
+    return events.Placed(PLACED_AT, placement or a_placement(), response_id=response_id)
 
 
 def a_response_head(

@@ -10,7 +10,7 @@ from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.outputs import Authenticate, Describe, Headers, Place, Question
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.model import Endpoint, ServedModel, Snapshot
-from aibrix_extproc.core.fleet.owners import Owner, ResponseOwners
+from aibrix_extproc.core.fleet.owners import ResponseOwners
 from aibrix_extproc.core.fleet.placement import Placement, RouteQuery
 from aibrix_extproc.core.openai.caller import Caller
 from aibrix_extproc.core.openai.errors import Problem
@@ -73,6 +73,13 @@ class Answers:
         return events.Admitted(caller)
 
     def _place(self, ask: Place) -> events.Placed | events.Refused:
+        placed = self._placed(ask)
+        if ask.operation.id != "response" or not isinstance(placed, events.Placed):
+            return placed
+        made = self._owners.issue(ask.caller.name, placed.placement, self._wall_clock(), self._dice())
+        return replace(placed, response_id=made)
+
+    def _placed(self, ask: Place) -> events.Placed | events.Refused:
         snapshot = self._snapshot()
         if not snapshot.known:
             return _refused("fleet_unknown")
@@ -98,18 +105,23 @@ class Answers:
 
     def _place_with_owner(self, ask: Place, response_id: str, snapshot: Snapshot) -> events.Placed | events.Refused:
         """The engine that holds the response; nothing that the client says of others counts."""
-        owner = self._owner(response_id, ask.caller, snapshot)
-        if owner is None:
+        owner = self._owners.find(response_id, ask.caller.name, self._wall_clock())
+        holder = owner.holder(snapshot.endpoints) if owner is not None else None
+        if owner is None or holder is None:
             return _unknown_response(ask)
         # Where the path names no model, the response does.
-        query = ask.query if ask.query.model else replace(ask.query, model=owner.model)
-        ready = _ready(snapshot, query.model, ask)
+        model = ask.query.model or owner.model(one.id for one in holder.models)
+        if model is None:
+            return _unknown_response(ask)
+        ready = _ready(snapshot, model, ask)
         if isinstance(ready, Problem):
             return events.Refused(ready)
-        ready = tuple(one for one in ready if one.identity == owner.identity)
+        if all(one.id != model for one in holder.models):
+            return _unknown_response(ask)  # the engines of this model have another memory
+        ready = tuple(one for one in ready if one.identity == holder.identity)
         if not ready:
-            return _refused("model_not_ready", model=shown(query.model))
-        return self._choose(self._strategy, query, ready)
+            return _refused("model_not_ready", model=shown(model))
+        return self._choose(self._strategy, replace(ask.query, model=model), ready)
 
     def _choose(
         self, strategy: str, query: RouteQuery, ready: tuple[Endpoint, ...], answer_headers: Headers = ()
@@ -117,13 +129,6 @@ class Answers:
         tick = self._ticks[query.model] = self._ticks.get(query.model, -1) + 1
         placement = choose(strategy, query, ready, self._load.view, tick=tick, dice=self._dice())
         return events.Placed(self._clock(), _one_key(placement), answer_headers)
-
-    def _owner(self, response_id: str, caller: Caller, snapshot: Snapshot) -> Owner | None:
-        """The owner of a response that its caller may see and whose engine still lives."""
-        owner = self._owners.find(response_id, caller.name, self._clock())
-        if owner is None or all(one.identity != owner.identity for one in snapshot.endpoints):
-            return None
-        return owner
 
     def _describe(
         self, operation: Operation, parameters: Mapping[str, str], caller: Caller
@@ -149,9 +154,11 @@ def _refused(key: str, **values: str) -> events.Refused:
 
 
 def _unknown_response(ask: Place) -> events.Refused:
-    message = f"Response with id '{shown(ask.held_response or '', 128)}' not found."
-    param = "previous_response_id" if ask.query.model else "response_id"
-    return events.Refused(Problem("not_found", {"message": message}, param=param))
+    response_id = shown(ask.held_response or "", 128)
+    if ask.query.model:
+        return _refused("previous_response_not_found", response_id=response_id)
+    message = f"Response with id '{response_id}' not found."
+    return events.Refused(Problem("not_found", {"message": message}, param="response_id"))
 
 
 def _ready(snapshot: Snapshot, model: str, ask: Place) -> tuple[Endpoint, ...] | Problem:

@@ -10,7 +10,7 @@ from aibrix_extproc.app.slices import Slices
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.outputs import Ask, Fact, Finished, Held, Moved, Read, Taken
 from aibrix_extproc.core.fleet.load import LoadBook
-from aibrix_extproc.core.fleet.owners import Owner, ResponseOwners
+from aibrix_extproc.core.fleet.owners import ResponseOwners
 
 
 class GatewayDesk:
@@ -52,7 +52,7 @@ class GatewayDesk:
                 self._load.release(from_identity)
                 self._load.acquire(to_identity)
             case Held():
-                self._owners.record(fact.response_id, Owner(fact.identity, fact.model, fact.caller, fact.at))
+                self._owners.record_move(fact.response_id, fact.identity, fact.at)
             case Finished():
                 if fact.holding is not None:
                     self._load.release(fact.holding)

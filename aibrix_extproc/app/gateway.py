@@ -114,9 +114,9 @@ class Gateway:
         self._traffic = EngineTraffic(lambda: self._store.snapshot, time.perf_counter)
         self._store.subscribe(self._traffic.forget)
         self._poller = self._engine_poller()
+        self._seals = self._note_seals()
         self._desk = self._gateway_desk()
         transport = TRANSPORTS[settings.server.transport]
-        self._seals = self._note_seals()
         access_log = AccessLogReceiver(
             self._metrics.charged,
             self._metrics.malformed_record,
@@ -141,7 +141,8 @@ class Gateway:
 
     def _gateway_desk(self) -> GatewayDesk:
         settings = self._settings
-        owners = ResponseOwners()
+        owners = ResponseOwners(self._seals.secrets)
+        self._seals.subscribe(owners.use_secrets)
         answers = Answers(
             snapshot=lambda: self._store.snapshot,
             load=self._load,

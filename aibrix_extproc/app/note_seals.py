@@ -38,6 +38,16 @@ class NoteSeals:
         self._issuer = int.from_bytes(os.urandom(8))
         self._number = 0
         self._used = UsedSeals()
+        self._subscribers: list[Callable[[tuple[bytes, ...]], None]] = []
+
+    @property
+    def secrets(self) -> tuple[bytes, ...]:
+        """The secrets in force, the one that signs first. Each use derives keys of its own from them."""
+        return self._secrets
+
+    def subscribe(self, use: Callable[[tuple[bytes, ...]], None]) -> None:
+        """Hand over the secrets whenever they are replaced."""
+        self._subscribers.append(use)
 
     @property
     def ok(self) -> bool:
@@ -85,6 +95,8 @@ class NoteSeals:
     def _take(self, secrets: tuple[bytes, ...]) -> None:
         if secrets != self._secrets:
             self._secrets, self._keys = secrets, tuple(map(SealKey, secrets))
+            for use in self._subscribers:
+                use(secrets)
             logger.info("note keys were replaced", extra={"keys": len(secrets)})
 
     def _on_status(self, status: SourceStatus) -> None:

@@ -11,7 +11,8 @@ from aibrix_extproc.cli.reference_operation import EVERYWHERE, alias_section, op
 from aibrix_extproc.cli.reference_tables import error_row
 from aibrix_extproc.core.access.keys import MAX_KEY_LENGTH
 from aibrix_extproc.core.exchange.admission import AUDIO_FORM_LIMIT_BYTES
-from aibrix_extproc.core.fleet.owners import KEEP_SECONDS, MAX_RESPONSES
+from aibrix_extproc.core.fleet.owners import KEEP_MOVED_SECONDS, MAX_MOVED
+from aibrix_extproc.core.fleet.response_ids import KEEP_SECONDS, MAX_LENGTH
 from aibrix_extproc.core.openai.controls import CONTROLS, Place
 from aibrix_extproc.core.openai.errors import ERRORS, Problem, shape
 from aibrix_extproc.core.openai.header_docs import (
@@ -167,10 +168,16 @@ def _limits() -> str:
         ("key", f"{MAX_KEY_LENGTH} characters", "", "401 `invalid_api_key`"),
         ("id of a model in a path", f"{MAX_MODEL_ID_BYTES} bytes", "", "404 `model_not_found_retrieve`"),
         (
-            "responses whose engine is remembered",
-            f"{MAX_RESPONSES} for {KEEP_SECONDS:g} s, each by the process that placed it",
+            "age of a response that can be named; its id has the engine in it",
+            f"{KEEP_SECONDS // 86_400} days, while its engine runs; the id has up to {MAX_LENGTH} characters",
             "",
-            "404 `not_found`",
+            "404 `not_found`, 400 `previous_response_not_found`",
+        ),
+        (
+            "responses that a retry took to another engine, and that only the process that saw it finds",
+            f"{MAX_MOVED} for {KEEP_MOVED_SECONDS:g} s",
+            "",
+            "404 `not_found`, 400 `previous_response_not_found`",
         ),
     )
     return table(("what", "limit", "setting", "beyond it"), rows)

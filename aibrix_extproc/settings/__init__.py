@@ -188,8 +188,8 @@ class MeteringSettings(Group):
     note_keys: Path | None = Field(
         None,
         description="file of secrets that all replicas share, one a line; the first seals what Envoy's access log"
-        " brings back, all are accepted; reloaded. Without it each process has a random key of its own, which is right"
-        " for one replica only",
+        " brings back, and the ids of responses, by which every replica finds their engine; all are accepted; reloaded."
+        " Without it each process has a random key of its own, which is right for one replica only",
         json_schema_extra=flag("--note-keys"),
     )
 

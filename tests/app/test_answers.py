@@ -11,34 +11,48 @@ from aibrix_extproc.core.exchange.outputs import Place
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.model import Endpoint, Health, Snapshot, Task
 from aibrix_extproc.core.fleet.modelconfig import parse_config
-from aibrix_extproc.core.fleet.owners import Owner, ResponseOwners
+from aibrix_extproc.core.fleet.owners import ResponseOwners
 from aibrix_extproc.core.fleet.placement import RouteHints, RouteQuery
-from aibrix_extproc.core.openai.errors import Problem
+from aibrix_extproc.core.fleet.response_ids import KEEP_SECONDS
+from aibrix_extproc.core.openai.caller import Caller
+from aibrix_extproc.core.openai.errors import Problem, error_object
 from tests.build import CALLER, MODEL, a_snapshot, an_endpoint, an_operation
 
 FAST, SLOW = {"tier": "fast"}, {"tier": "slow"}
 LOCKED = parse_config('{"lockedRoutingStrategy": "session-affinity"}')
 
 
-def asked(snapshot: Snapshot, *, default: str = "least-request", held: str | None = None, **hints: Any) -> Any:
+SECRET = b"what the ids of responses are made with"
+
+
+def asked(
+    snapshot: Snapshot,
+    *,
+    default: str = "least-request",
+    held: str | None = None,
+    operation: str = "chat_completion",
+    model: str = MODEL,
+    caller: Caller = CALLER,
+    owners: ResponseOwners | None = None,
+    at: float = 1.0,
+    **hints: Any,
+) -> Any:
     """The answer to one request for MODEL."""
-    owners = ResponseOwners()
-    owners.record("resp_1", Owner("engine-1", MODEL, CALLER.name, 0.0))
     answers = Answers(
         snapshot=lambda: snapshot,
         load=LoadBook(),
         keys=lambda: KeyRing([]),
-        owners=owners,
+        owners=ResponseOwners([SECRET]) if owners is None else owners,
         strategy=default,
         clock=lambda: 1.0,
-        wall_clock=lambda: 1.0,
+        wall_clock=lambda: at,
         dice=lambda: 0.5,
     )
     ask = Place(
-        an_operation("chat_completion"),
-        RouteQuery(MODEL),
+        an_operation(operation),
+        RouteQuery(model),
         RouteHints(**hints) if hints else None,
-        CALLER,
+        caller,
         held_response=held,
     )
     return answers.answer(ask)
@@ -131,10 +145,18 @@ def test_gateway_whose_own_strategy_keeps_sessions_tells_them_to_everybody() -> 
     assert [name for name, _ in answer.answer_headers] == ["x-session-id"]
 
 
+def made_by(identity: str, *, model: str = MODEL, caller: Caller = CALLER) -> str:
+    """The id of a response that another gateway process has placed at one engine."""
+    engine = an_endpoint(1, identity=identity, models=(model,))
+    answer = placed(a_snapshot(engine), operation="response", model=model, caller=caller)
+    assert answer.response_id is not None
+    return answer.response_id
+
+
 @pytest.mark.parametrize("hints", [{"external_filter": "tier=slow"}, {"external_filter": "(("}, {"strategy": "x"}])
 def test_request_that_continues_a_response_goes_to_its_engine_whatever_else_it_says(hints: dict[str, str]) -> None:
     fleet = a_snapshot(labelled(1, FAST, config=LOCKED), labelled(2, SLOW))
-    answer = placed(fleet, held="resp_1", **hints)
+    answer = placed(fleet, held=made_by("engine-1"), **hints)
     assert [one.identity for one in answer.placement.candidates] == ["engine-1"]
     assert answer.answer_headers == ()
 
@@ -152,3 +174,89 @@ def test_request_whose_task_no_endpoint_of_its_model_does_is_refused() -> None:
 def test_request_whose_task_only_an_endpoint_that_is_not_ready_does_is_told_to_wait() -> None:
     able = an_endpoint(1, tasks=frozenset({Task.GENERATE}), health=Health.NOT_READY)
     assert problem(a_snapshot(able, an_endpoint(2, tasks=frozenset({Task.EMBED})))).key == "model_not_ready"
+
+
+def test_only_an_operation_that_makes_responses_gets_an_id_for_one() -> None:
+    assert placed(a_snapshot()).response_id is None
+    assert placed(a_snapshot(), operation="embedding").response_id is None
+
+
+def test_response_is_found_by_its_id_in_a_process_that_never_saw_it() -> None:
+    fleet = a_snapshot(*(an_endpoint(number) for number in (1, 2, 3)))
+    for number in (1, 2, 3):
+        held = made_by(f"engine-{number}")
+        assert placed(fleet, held=held, operation="response").placement.first.identity == f"engine-{number}"
+        read = placed(fleet, held=held, operation="retrieve_response", model="")
+        assert (read.placement.first.identity, read.placement.model) == (f"engine-{number}", MODEL)
+
+
+def test_response_that_a_retry_moved_is_found_where_it_went() -> None:
+    fleet = a_snapshot(an_endpoint(1), an_endpoint(2))
+    owners = ResponseOwners([SECRET])
+    made = placed(fleet, operation="response", owners=owners)
+    assert made.response_id is not None
+    first, second = made.placement.candidates
+    owners.record_move(made.response_id, second.identity, 1.0)
+    for seen_by, identity in ((owners, second.identity), (None, first.identity)):
+        found = placed(fleet, held=made.response_id, operation="response", owners=seen_by)
+        assert [one.identity for one in found.placement.candidates] == [identity]
+    without_first = a_snapshot(second)
+    assert placed(without_first, held=made.response_id, operation="response").placement.first == second
+    assert problem(a_snapshot(first), held=made.response_id, owners=owners).key == "previous_response_not_found"
+
+
+OTHER = Caller("somebody-else")
+LOST: dict[str, dict[str, Any]] = {
+    "invented": {"held": "resp_nope"},
+    "none": {"held": ""},
+    "of another secret": {"owners": ResponseOwners([b"another"])},
+    "of another caller": {"caller": OTHER},
+    "too old": {"at": 2.0 + KEEP_SECONDS},
+    "of an engine that left": {"snapshot": a_snapshot(an_endpoint(2))},
+}
+
+
+@pytest.mark.parametrize("change", list(LOST.values()), ids=list(LOST))
+def test_response_that_is_not_the_callers_or_is_gone_is_not_found(change: dict[str, Any]) -> None:
+    asking: dict[str, Any] = {"snapshot": a_snapshot(), "held": made_by("engine-1")} | change
+    going_on = problem(**asking, operation="response")
+    assert (going_on.key, going_on.http_status) == ("previous_response_not_found", 400)
+    assert error_object(going_on) == {
+        "message": f"Previous response with id '{asking['held']}' not found.",
+        "type": "invalid_request_error",
+        "param": "previous_response_id",
+        "code": "previous_response_not_found",
+    }
+    read = problem(**asking, operation="retrieve_response", model="")
+    assert (read.key, read.http_status, read.param) == ("not_found", 404, "response_id")
+
+
+def test_response_of_an_engine_that_is_not_ready_is_worth_waiting_for() -> None:
+    fleet = a_snapshot(an_endpoint(1, health=Health.ASLEEP), an_endpoint(2))
+    for operation, model in (("response", MODEL), ("retrieve_response", "")):
+        assert problem(fleet, held=made_by("engine-1"), operation=operation, model=model).key == "model_not_ready"
+
+
+def test_response_cannot_be_continued_with_a_model_of_other_engines() -> None:
+    fleet = a_snapshot(an_endpoint(1), an_endpoint(2, models=("other",)))
+    assert problem(fleet, held=made_by("engine-1"), operation="response", model="other").key == (
+        "previous_response_not_found"
+    )
+    assert problem(fleet, held=made_by("engine-1"), operation="response", model="nope").key == "model_not_found"
+
+
+def test_response_whose_model_the_caller_may_no_longer_use_does_not_exist() -> None:
+    narrow = Caller(CALLER.name, models=("other",))
+    held = made_by("engine-1")
+    found = problem(a_snapshot(), held=held, caller=narrow, operation="retrieve_response", model="")
+    assert found.http_status == 404
+
+
+def test_rotated_secret_still_reads_what_the_old_one_made() -> None:
+    held = made_by("engine-1")
+    both = ResponseOwners([b"new", SECRET])
+    assert placed(a_snapshot(), held=held, owners=both).placement.first.identity == "engine-1"
+    made = placed(a_snapshot(), operation="response", owners=both)
+    assert problem(a_snapshot(), held=made.response_id).key == "previous_response_not_found"
+    both.use_secrets([b"new"])
+    assert problem(a_snapshot(), held=held, owners=both).key == "previous_response_not_found"

@@ -128,7 +128,7 @@ def admitted(caller: Caller, operation: Operation | None) -> events.Answer:
         snapshot=a_snapshot,
         load=LoadBook(),
         keys=lambda: KeyRing([holder]),
-        owners=ResponseOwners(),
+        owners=ResponseOwners([b"secret"]),
         strategy="random",
         clock=lambda: 0.0,
         wall_clock=lambda: NOW,

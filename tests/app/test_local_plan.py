@@ -151,6 +151,16 @@ def test_admin_port_may_come_from_the_settings_file(tmp_path: Path) -> None:
     assert plan(tmp_path, "--config", str(config)).workers[0].admin_port == port
 
 
+def test_keys_of_notes_and_response_ids_outlive_a_run_in_the_same_directory(tmp_path: Path) -> None:
+    first = plan(tmp_path).note_keys
+    secret = first.read_text()
+    assert plan(tmp_path).note_keys == first
+    assert first.read_text() == secret
+    first.chmod(0o644)
+    assert plan(tmp_path).note_keys.read_text() != secret, "others may have read it"
+    assert stat.S_IMODE(first.stat().st_mode) == 0o600
+
+
 def test_key_file_is_wanted_by_option_or_settings(tmp_path: Path) -> None:
     keys = tmp_path / "keys.yaml"
     keys.write_text("callers: []")

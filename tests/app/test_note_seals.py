@@ -76,6 +76,22 @@ def test_forged_entry_charges_nobody() -> None:
     assert replica.count(REFUSED, reason="forged") == 3
 
 
+async def test_replaced_keys_are_handed_to_those_who_use_them(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(OLD)
+    seals = NoteSeals(file, lambda: 0.0, lambda _: None, pace=FAST)
+    assert list(seals.secrets) == [OLD.encode()]
+    handed: asyncio.Queue[tuple[bytes, ...]] = asyncio.Queue()
+    seals.subscribe(handed.put_nowait)
+    following = asyncio.ensure_future(seals.run())
+    try:
+        file.write_text(f"{NEW}\n{OLD}\n")
+        assert await asyncio.wait_for(handed.get(), 10) == (NEW.encode(), OLD.encode())
+        assert list(seals.secrets) == [NEW.encode(), OLD.encode()]
+    finally:
+        following.cancel()
+
+
 @pytest.mark.parametrize("name", [name for name, _ in NOTES])
 def test_altered_entry_charges_nobody(name: str) -> None:
     replica = Replica()

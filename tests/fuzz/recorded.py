@@ -4,8 +4,13 @@ import json
 from dataclasses import dataclass, field
 from typing import Final
 
+from aibrix_extproc.core.fleet.response_ids import IdKey
 from aibrix_extproc.simulator.errors import shaped
+from tests.build import an_endpoint
 
+SECRET: Final = b"what the ids of responses are made with"
+# A response that the rig's first engine holds for its caller; it does not age, and is the same in every run.
+HELD: Final = IdKey(SECRET).issue("team-a", "chat-m", [an_endpoint(1)], wall_at=2**32 - 1, random=0.5)
 JSON: Final = {"content-type": "application/json"}
 FORM: Final = {"content-type": "multipart/form-data; boundary=cut"}
 PAIRS: Final = [{"role": "user", "content": "Hello, what is 2+2?"}]
@@ -61,7 +66,7 @@ REQUESTS: Final = (
     _post("/v1/completions", prompt=["a", "b"], stream=True, stream_options=None),
     _post("/v1/responses", input="Hello", metadata={"a": "b"}),
     _post("/v1/responses", input=[{"role": "user", "content": "x"}], request_id="mine", stream=True),
-    _post("/v1/responses", input="more", previous_response_id="resp_held"),
+    _post("/v1/responses", input="more", previous_response_id=HELD),
     _post("/v1/messages", messages=PAIRS, max_tokens=8, stream=True),
     _post("/v1/messages/count_tokens", messages=PAIRS),
     _post("/v1/embeddings", input=["a", "b"], encoding_format="base64"),
@@ -77,10 +82,10 @@ REQUESTS: Final = (
     _get("/v1/models"),
     _get("/v1/models/org%2Fmodel"),
     _get("/v1/models/chat-m", "DELETE"),
-    _get("/v1/responses/resp_held"),
-    _get("/v1/responses/resp_held", "DELETE"),
-    Request("POST", "/v1/responses/resp_held/cancel", {"authorization": "Bearer good"}),
-    _get("/v1/responses/resp_held/input_items?limit=2"),
+    _get(f"/v1/responses/{HELD}"),
+    _get(f"/v1/responses/{HELD}", "DELETE"),
+    Request("POST", f"/v1/responses/{HELD}/cancel", {"authorization": "Bearer good"}),
+    _get(f"/v1/responses/{HELD}/input_items?limit=2"),
     _post("/v1/moderations", input="x"),
     _get("/v1/files"),
     _get("/metrics"),

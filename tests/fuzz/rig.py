@@ -33,12 +33,12 @@ from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.model import Health, Task
-from aibrix_extproc.core.fleet.owners import Owner, ResponseOwners
+from aibrix_extproc.core.fleet.owners import ResponseOwners
 from aibrix_extproc.core.openai.caller import Caller
 from aibrix_extproc.core.openai.errors import ERRORS
 from aibrix_extproc.core.openai.paths import normalise
 from tests.build import a_snapshot, an_endpoint
-from tests.fuzz.recorded import Answer, Request
+from tests.fuzz.recorded import SECRET, Answer, Request
 
 MAX_CPU_SECONDS: Final = 0.5  # for one message; they take well under a millisecond
 HANGS_AFTER_SECONDS: Final = 20
@@ -81,8 +81,7 @@ class Gateway:
         ring = KeyRing(KeyHolder(caller, (IssuedKey(f"k_{key}", digest_of(key)),)) for key, caller in callers.items())
         self.load = LoadBook()
         self.metrics = Metrics()
-        owners = ResponseOwners()
-        owners.record("resp_held", Owner("engine-1", "chat-m", "team-a", time.perf_counter()))
+        owners = ResponseOwners([SECRET])
         answers = Answers(
             snapshot=lambda: fleet, load=self.load, keys=lambda: ring, owners=owners, strategy="least-request",
             clock=time.perf_counter, wall_clock=time.time, dice=random.Random(1).random,

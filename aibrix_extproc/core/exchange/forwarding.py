@@ -27,7 +27,6 @@ class Body(msgspec.Struct, frozen=True, gc=False):
 
     data: bytes | None
     hide_usage: bool = False
-    response_id: str | None = None
 
 
 UNCHANGED: Final = Body(None)
@@ -44,16 +43,19 @@ def forbidden_control(facts: request.RequestFacts, caller: Caller) -> Problem | 
 
 
 def changed_body(
-    operation: Operation, facts: request.RequestFacts, data: bytes, request_id: str, caller: Caller, *, metering: bool
+    operation: Operation,
+    facts: request.RequestFacts,
+    data: bytes,
+    caller: Caller,
+    *,
+    request_id: str,
+    response_id: str | None,
+    metering: bool,
 ) -> Body:
-    """The body for the engine: usage asked for when it is metered, the response's id fixed, controls taken out."""
+    """The body for the engine: usage asked for when it is metered, the response's id written, controls taken out."""
     edits: list[Edit] = []
-    response_id = None
-    if operation.id == "response":
-        # vLLM takes the id of a response from the request. Known beforehand, its owner can be found later without
-        # reading a single answer.
-        response_id = f"resp_{request_id.replace('-', '')}"
-        edits.append(_named(facts, response_id))
+    if response_id is not None:
+        edits.append(_named(facts, response_id))  # vLLM takes the id of a response from the request
     hide_usage = metering and operation.stream is Stream.DATA_DONE and facts.stream and not facts.includes_usage
     if hide_usage and facts.ask_usage is not None:
         edits.append(facts.ask_usage)
@@ -61,7 +63,7 @@ def changed_body(
         edits += _neutral(facts, None if response_id else request_id)
     if not edits:
         return UNCHANGED
-    return Body(spliced(data, in_order(edits)), hide_usage=hide_usage, response_id=response_id)
+    return Body(spliced(data, in_order(edits)), hide_usage=hide_usage)
 
 
 def _named(facts: request.RequestFacts, response_id: str) -> Edit:

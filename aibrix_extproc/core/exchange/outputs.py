@@ -125,13 +125,11 @@ class Moved(msgspec.Struct, frozen=True, gc=False):
 
 
 class Held(msgspec.Struct, frozen=True, gc=False):
-    """Fact: an engine has made a response that later requests may name."""
+    """Fact: another engine than the first candidate has made a response, so that its id alone does not find it."""
 
     at: float
     response_id: str
     identity: str
-    model: str
-    caller: str
 
 
 class Finished(msgspec.Struct, frozen=True, gc=False):

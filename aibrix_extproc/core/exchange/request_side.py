@@ -49,7 +49,7 @@ class RequestSide(Direction[RequestPhase]):
         self._match: Match | None = None
         self._unmatched: Problem | None = None
         self._unread = b""  # the client's body while it is read in steps
-        self._body = forwarding.UNCHANGED  # what goes on instead of the client's body; held until there is a placement
+        self._given = b""  # the client's body, read; held until there is a placement
         self.path = ""  # normalised, without the query string
         self.caller: Caller = ANYONE
         self.request_id = ""
@@ -207,10 +207,7 @@ class RequestSide(Direction[RequestPhase]):
         forbidden = forwarding.forbidden_control(facts, self.caller)
         if forbidden is not None:
             return self._refused(forbidden)
-        self._body = forwarding.changed_body(
-            operation, facts, body, self.request_id, self.caller, metering=self.policy.metering
-        )
-        self.response_id = self._body.response_id
+        self._given = body
         query = RouteQuery(model=facts.model, body_bytes=self.body_bytes)
         hints = hints_of(self._headers, body)
         held = facts.previous_response_id if operation.id == "response" else None  # others ignore it
@@ -223,7 +220,19 @@ class RequestSide(Direction[RequestPhase]):
         self.placed_at = event.at
         self.placement = placement
         self._told = event.answer_headers
-        body, self._body = self._body, forwarding.UNCHANGED
+        self.response_id = event.response_id
+        given, self._given = self._given, b""
+        body = forwarding.UNCHANGED
+        if self.facts is not None:
+            body = forwarding.changed_body(
+                operation,
+                self.facts,
+                given,
+                self.caller,
+                request_id=self.request_id,
+                response_id=event.response_id,
+                metering=self.policy.metering,
+            )
         waited = needs_body(operation, end_of_stream=self._head.end_of_stream)
         path = operation.engine_path or self.path
         changed = forwarding.set_headers(self._headers, path, self.request_id, placement.first.api_key, body.data)

@@ -130,12 +130,9 @@ class ResponseSide(Direction[ResponsePhase]):
         return ResponsePhase.ANSWERED, (self._rewritten(body),)
 
     def _held(self, event: events.ResponseHead, moved: tuple[Moved, ...]) -> tuple[Output, ...]:
-        """The engine that answered keeps the response; later requests that name it must go there."""
-        request, placement = self._request, self._request.placement
-        if request.response_id is None or placement is None:
-            return ()
-        identity = moved[0].to_identity if moved else placement.first.identity
-        return (Held(event.at, request.response_id, identity, placement.model, request.caller.name),)
+        """The engine that answered keeps the response; the id finds it, unless a retry has moved the request."""
+        response_id = self._request.response_id
+        return tuple(Held(event.at, response_id, one.to_identity) for one in moved) if response_id else ()
 
     def _wants_text(self) -> bool:
         facts = self._request.facts

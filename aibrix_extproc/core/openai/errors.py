@@ -261,6 +261,11 @@ _ROWS: Final[dict[str, ErrorRow]] = {
         "{message}",
         "the engine does not know the object that the path names",
     ),
+    "previous_response_not_found": ErrorRow(
+        400, INVALID_REQUEST, "previous_response_not_found", "previous_response_id",
+        "Previous response with id '{response_id}' not found.",
+        "previous_response_id names no response of this caller, or its engine has lost it; send the history again",
+    ),
     "conflict": ErrorRow(
         409, INVALID_REQUEST, None, None, "{message}", "the engine's state refuses the request", should_retry=False,
     ),

@@ -50,7 +50,7 @@ CAUSES: Final[Mapping[str, Cause]] = MappingProxyType({
         "No engine may take the request.",
         (
             "fleet_unknown", "model_not_found", "model_wrong_task", "model_not_ready", "unknown_strategy",
-            "unsupported_strategy", "invalid_external_filter", "no_matching_engine",
+            "unsupported_strategy", "invalid_external_filter", "no_matching_engine", "previous_response_not_found",
         ),
     ),
     "owner": Cause(
@@ -64,7 +64,8 @@ CAUSES: Final[Mapping[str, Cause]] = MappingProxyType({
         (
             "bad_request", "invalid_value", "invalid_type", "missing_required_parameter", "unknown_parameter",
             "unsupported_parameter", "unsupported_value", "invalid_image_url", "stream_options_without_stream",
-            "context_length_exceeded", "not_found", "conflict", "rate_limited", "unknown_url", "unknown_url_outside",
+            "context_length_exceeded", "previous_response_not_found", "not_found", "conflict", "rate_limited",
+            "unknown_url", "unknown_url_outside",
         ),
     ),
     "failure": Cause(
@@ -127,6 +128,8 @@ def _is_possible(key: str, operation: Operation) -> bool:
             return operation.stream is Stream.DATA_DONE
         case "context_length_exceeded":
             return operation.action is Action.ROUTE
+        case "previous_response_not_found":
+            return operation.id == "response"
         case "unknown_url":
             return operation.path.startswith("/v1/")
         case "unknown_url_outside":

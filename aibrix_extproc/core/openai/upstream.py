@@ -8,7 +8,7 @@ import re
 from typing import Final
 
 from aibrix_extproc.core.openai.errors import Problem
-from aibrix_extproc.core.openai.operations import unknown_url
+from aibrix_extproc.core.openai.operations import shown, unknown_url
 from aibrix_extproc.core.openai.upstream_faults import problem_of_failure
 from aibrix_extproc.core.openai.upstream_fields import (
     joined,
@@ -42,6 +42,7 @@ _MISSING_OBJECT: Final = re.compile(r"not found|does not exist|cannot be found|n
 # Statuses that the answer filter gives an attempt so that Envoy does not try another one.
 _NOT_AGAIN: Final = 520  # a 500 that other engines would repeat
 _NOWHERE_ELSE: Final = 530  # the only engine has gone to rest in the middle of its answer
+_LOST_RESPONSE: Final = re.compile(r"Response with id '([^']{0,512})' not found")
 
 # Statuses that mean the same whatever the body says. 401: the gateway's key was refused. 407 and 511: a proxy's.
 _BY_STATUS: Final = {
@@ -122,6 +123,9 @@ def _not_found(error: EngineError, request: Request) -> Problem:
         return known
     if error.param == "model":
         return unknown_model(error.message, request)
+    lost = _LOST_RESPONSE.match(error.message)
+    if lost is not None and request.path == "/v1/responses":
+        return Problem("previous_response_not_found", {"response_id": shown(lost[1], 128)})
     if error.shape in (Shape.ERROR_OBJECT, Shape.FLAT) and _MISSING_OBJECT.search(error.message):
         return Problem("not_found", {"message": _words(error)}, param=_param(error), code=error.code)
     return wrong_task(request)

@@ -214,7 +214,7 @@ def answers() -> Iterator[tuple[tuple[str, str], ...]]:
     """Headers of answers of all kinds, as they are set."""
     for key, row in ERRORS.items():
         values = dict.fromkeys(("method", "path", "model", "message", "param", "expected", "got", "given"), "x")
-        values |= dict.fromkeys(("supported", "reason", "limit", "size", "key", "what", "accepted"), "x")
+        values |= dict.fromkeys(("supported", "reason", "limit", "size", "key", "what", "accepted", "response_id"), "x")
         assert row
         yield shape(Problem(key, {**values, "request_id": "x"})).headers
     for head in (

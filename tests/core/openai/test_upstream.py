@@ -308,6 +308,18 @@ def test_undecodable_form_is_told_as_a_form() -> None:
     assert problem.key == "malformed_multipart"
 
 
+@pytest.mark.parametrize("response_id", ["resp_1", "resp_" + "x" * 300, ""])
+def test_response_that_an_engine_has_lost_is_what_clients_resend_their_history_on(response_id: str) -> None:
+    said = f"Response with id '{response_id}' not found."
+    body = {"error": {"message": said, "type": "invalid_request_error", "param": "response_id", "code": 404}}
+    problem, fields = told(404, body, path="/v1/responses")
+    assert (problem.http_status, fields["code"]) == (400, "previous_response_not_found")
+    assert fields["param"] == "previous_response_id"
+    assert str(fields["message"]).startswith(f"Previous response with id '{response_id[:128]}")
+    problem, _ = told(404, body, path=f"/v1/responses/{response_id}", method="GET")
+    assert problem.http_status == 404
+
+
 @pytest.mark.parametrize(("path", "param"), [("/v1/completions", "prompt"), ("/v1/responses", "input")])
 def test_too_long_prompt_names_the_field_of_its_operation(path: str, param: str) -> None:
     body = shape_a(400, "BadRequestError", "This model's maximum context length is 8 tokens.", "input_tokens")
