@@ -387,6 +387,7 @@ def _policy(settings: Settings) -> ExchangePolicy:
         metering=settings.metering.enabled,
         max_wait_seconds=settings.limits.max_wait_seconds,
         destinations=settings.routing.destinations,
+        is_picker=settings.picker.assume_duplex,
     )
 
 

@@ -46,13 +46,20 @@ def _print(settings: Settings, by_source: dict[str, Tree], *, as_json: bool) -> 
         values = getattr(settings, group)
         for name in type(values).model_fields:
             origin = next((s for s in reversed(by_source) if name in by_source[s].get(group, {})), "default")
-            rows.append((f"{group}.{name}", shown(getattr(values, name)), origin))
+            rows.append((f"{group}.{name}", getattr(values, name), origin))
     if as_json:
-        print(json.dumps({key: {"value": value, "from": origin} for key, value, origin in rows}, indent=2))
+        print(json.dumps({key: {"value": plain(value), "from": origin} for key, value, origin in rows}, indent=2))
         return
     width = max(len(key) for key, _, _ in rows)
     for key, value, origin in rows:
-        print(f"{key:<{width}}  {value}  ({origin})")
+        print(f"{key:<{width}}  {shown(value)}  ({origin})")
+
+
+def plain(value: object) -> object:
+    """A value as JSON has it: numbers as numbers, lists as lists, null for none; secrets are never shown."""
+    if isinstance(value, tuple):
+        return [plain(one) for one in value]
+    return value if value is None or type(value) in (bool, int, float) else shown(value)
 
 
 def shown(value: object) -> str:

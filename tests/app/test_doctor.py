@@ -14,6 +14,8 @@ from aiohttp import web
 
 from aibrix_extproc.app.doctor import DoctorError, Wanted, examine_cluster, examine_files
 from aibrix_extproc.cli.main import main
+from aibrix_extproc.core.doctor.finding import Finding, Severity
+from charts.builds import MANIFESTS, rendered
 from tests.core.doctor.test_doctor import controller, manifests, of_live
 
 OWN = "aibrix-extproc-system"
@@ -195,6 +197,32 @@ async def test_doctor_without_an_api_server_says_that_it_cannot_be_reached(tmp_p
         pass
     with pytest.raises(DoctorError, match="cannot be reached"):
         await examine_cluster(Wanted(kubeconfig, None, OWN, "envoy-gateway-system"), lambda _: None)
+
+
+def test_doctor_tells_an_empty_cluster_apart_from_a_missing_policy(tmp_path: Path) -> None:
+    empty, bare = Api(), Api()
+    empty.objects = []
+    (found,) = asyncio.run(errors_of(empty, tmp_path))
+    assert found.subject == "Gateway"
+    assert "nothing of ours is installed" in found.notice
+    assert "--gateway-namespace" in found.fix
+    bare.objects = [one for one in bare.objects if one["kind"] != "EnvoyExtensionPolicy"]
+    (found,) = asyncio.run(errors_of(bare, tmp_path))
+    assert found.subject == "EnvoyExtensionPolicy"
+    assert "no extension policy" in found.notice
+
+
+async def errors_of(api: Api, tmp_path: Path) -> list[Finding]:
+    async with api.serving(tmp_path) as kubeconfig:
+        found = await examine_cluster(Wanted(kubeconfig, None, OWN, "envoy-gateway-system"), lambda _: None)
+    return [one for one in found if one.severity is Severity.ERROR]
+
+
+def test_doctor_over_manifests_with_metering_names_the_switch_that_they_need() -> None:
+    text = rendered(MANIFESTS / "overlays" / "production")
+    (found,) = [one for one in examine_files([io.StringIO(text)]) if one.check == "lua_switch"]
+    assert found.severity is Severity.NOTE
+    assert "extensionApis.enableLua" in found.fix
 
 
 def test_doctor_over_files_that_hold_no_object_says_what_to_give() -> None:

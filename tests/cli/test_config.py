@@ -76,9 +76,13 @@ def test_config_prints_every_value_and_where_it_came_from(
     printed = json.loads(capsys.readouterr().out)
     assert list(printed) == [f"{group}.{name}" for group, name, _ in FIELDS]
     assert printed["server.host"] == {"value": "0.0.0.0", "from": "file"}
-    assert printed["server.port"] == {"value": "2", "from": "environment"}
+    assert printed["server.port"] == {"value": 2, "from": "environment"}
     assert printed["log.format"] == {"value": "json", "from": "flag"}
-    assert printed["admin.port"]["from"] == "default"
+    assert printed["admin.port"] == {"value": 9003, "from": "default"}
+    assert printed["fleet.endpoints"] == {"value": ["http://127.0.0.1:1"], "from": "flag"}
+    assert printed["fleet.file"]["value"] is None
+    assert printed["kubernetes.enabled"]["value"] is False
+    assert printed["fleet.poll_seconds"]["value"] == 2.0
 
 
 def test_config_prints_a_line_for_each_setting(capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,6 +98,10 @@ def test_config_never_shows_a_key(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     assert "secret" not in printed
     assert "***,***" in printed
+    assert main(["config", "--json", *ENGINE, *keys]) == 0
+    printed = capsys.readouterr().out
+    assert "secret" not in printed
+    assert json.loads(printed)["access.api_keys"]["value"] == ["***", "***"]
 
 
 REFUSED = {

@@ -27,6 +27,7 @@ from aibrix_extproc.core.openai.headers import (
     DESTINATION_SERVED,
     DESTINATION_SUBSET,
     NOTES_NAMESPACE,
+    ORIGINAL_PATHS,
     READ_HEADERS,
     REQUEST_ID,
 )
@@ -37,6 +38,8 @@ SUBSET_NAMESPACE: Final = "envoy.lb.subset_hint"
 
 _DUPLEX: Final = ProcessingMode.BodySendMode.FULL_DUPLEX_STREAMED
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_ANY_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+_READ: Final = READ_HEADERS | frozenset(ORIGINAL_PATHS)  # the latter of an endpoint picker's gateways
 _UUID_CHARACTERS: Final = 36
 PHASES: Final = {
     "request_headers": Phase.REQUEST_HEAD,
@@ -62,13 +65,20 @@ def duplex_directions(message: ProcessingRequest, *, unless_told: bool) -> tuple
     return told.request_body_mode == _DUPLEX, told.response_body_mode == _DUPLEX
 
 
-def decode(message: ProcessingRequest, phase: Phase, at: float, make_id: Callable[[], str]) -> events.EnvoyEvent:
-    """The event behind a message. `make_id` names the exchange when Envoy sent no usable x-request-id."""
+def decode(
+    message: ProcessingRequest, phase: Phase, at: float, make_id: Callable[[], str], *, keep_id: bool = False
+) -> events.EnvoyEvent:
+    """The event behind a message. `make_id` names the exchange when Envoy sent no usable x-request-id.
+
+    `keep_id`: any id of reasonable form is usable, as that of a gateway which is not ours.
+    """
     match phase:
         case Phase.REQUEST_HEAD:
             headers = _headers(message.request_headers.headers)
-            request_id = _request_id(headers.get(REQUEST_ID, "")) or make_id()
-            return events.RequestHead(at, request_id, headers, message.request_headers.end_of_stream, _subset(message))
+            given = headers.get(REQUEST_ID, "")
+            kept = given if keep_id and _ANY_ID.fullmatch(given) else _request_id(given)
+            ended, subset = message.request_headers.end_of_stream, _subset(message)
+            return events.RequestHead(at, kept or make_id(), headers, ended, subset)
         case Phase.REQUEST_BODY:
             return events.RequestBody(at, message.request_body.body, message.request_body.end_of_stream)
         case Phase.REQUEST_TRAILERS:
@@ -88,7 +98,7 @@ def _headers(headers: HeaderMap) -> dict[str, str]:
     return {
         name: raw.decode("latin-1") if (raw := one.raw_value) else one.value
         for one in headers.headers
-        if (name := one.key) in READ_HEADERS or is_credential(name)
+        if (name := one.key) in _READ or is_credential(name)
     }
 
 

@@ -167,7 +167,7 @@ class Session:
             self.wait_seconds = policy.max_wait_seconds  # Envoy waits for ever in this mode
 
     def _take(self, message: ProcessingRequest, phase: Phase, at: float) -> list[bytes]:
-        event = codec.decode(message, phase, at, self._make_id)
+        event = codec.decode(message, phase, at, self._make_id, keep_id=self._exchange.policy.is_picker)
         if type(event) is events.ResponseHead and self._traffic is not None:
             self._note_answer(event, self._traffic)
         if self._duplex is None:

@@ -55,6 +55,14 @@ def _without_gateway(cluster: Cluster) -> Iterator[Finding]:
             "give them together with the gateway's, or look at a cluster",
         )  # fmt: skip
         return
+    if cluster.live and not ours and not any(one.kind in OF_A_GATEWAY for one in cluster.things):
+        yield Finding(
+            Severity.ERROR, "Gateway", "",
+            "nothing of ours is installed where doctor looked: no Gateway, no route, no policy, no processor"
+            + (", or it may not be read" if cluster.unread else ""),
+            "install it, as by `kubectl apply -k manifests/overlays/try`, or name its namespace by --gateway-namespace",
+        )  # fmt: skip
+        return
     yield Finding(
         Severity.ERROR, "EnvoyExtensionPolicy", "spec.targetRefs",
         "no extension policy with an external processor targets a Gateway that was read: nothing of ours is in the"

@@ -93,10 +93,10 @@ def _unmet(thing: Thing, found: list[object], kind: str, field: str) -> Iterator
     one = condition(found, kind)
     if one is None or one.get("status") != "True":
         why = f"{one.get('reason')}: {one.get('message')}" if one is not None else "no controller has said so yet"
-        yield Finding(
-            Severity.ERROR, thing.subject, field, f"it is not {kind} ({why})",
-            "correct what the message names; until then Envoy answers 404 or 500, or ignores the policy",
-        )  # fmt: skip
+        fix = "set extensionApis.enableLua: true in Envoy Gateway's configuration, or drop the component metering"
+        if "lua" not in why.lower():
+            fix = "correct what the message names; until then Envoy answers 404 or 500, or ignores the policy"
+        yield Finding(Severity.ERROR, thing.subject, field, f"it is not {kind} ({why})", fix)
 
 
 def version(setup: Setup) -> Iterator[Finding]:
@@ -138,6 +138,13 @@ def lua_switch(setup: Setup) -> Iterator[Finding]:
     """A Lua policy needs Envoy Gateway's switch."""
     scripted = [one for one in setup.on_gateway("EnvoyExtensionPolicy") if one.items("spec.lua")]
     configs = [one for one in setup.cluster.all("ConfigMap") if one.name == "envoy-gateway-config"]
+    for policy in scripted if not configs else ():
+        yield Finding(
+            Severity.NOTE, policy.subject, "spec.lua",
+            "it needs Lua in Envoy Gateway, and that one's configuration could not be read: without it the whole policy"
+            " is invalid",
+            "see that extensionApis.enableLua is true in the ConfigMap envoy-gateway-config, before you apply it",
+        )  # fmt: skip
     for policy in scripted:
         for config in configs:
             if not _LUA_ON.search("\n".join(str(text) for text in config.mapping("data").values())):

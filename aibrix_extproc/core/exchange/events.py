@@ -13,7 +13,10 @@ from aibrix_extproc.core.openai.request import RequestFacts
 
 
 class RequestHead(msgspec.Struct, frozen=True, gc=False):
-    """The request's headers, names in lower case. `request_id` is unique per exchange."""
+    """The request's headers, names in lower case.
+
+    `request_id` is unique per exchange, unless a picker's gateway chose it otherwise.
+    """
 
     at: float
     request_id: str

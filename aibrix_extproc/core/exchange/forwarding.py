@@ -94,7 +94,7 @@ def set_headers(
     raw_path = given.get(":path", "")
     _, mark, query = raw_path.partition("?")
     wanted = path + mark + without_credentials(query) if query else path + mark
-    if raw_path != wanted:
+    if raw_path != wanted and raw_path:  # what a picker's gateway keeps to itself is not ours to set
         changed.append((":path", wanted))
     if api_key is not None:
         changed.append(("authorization", f"Bearer {api_key}"))

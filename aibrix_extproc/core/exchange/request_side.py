@@ -23,6 +23,7 @@ from aibrix_extproc.core.exchange.outputs import (
     Taken,
     WaitFor,
 )
+from aibrix_extproc.core.exchange.picking import DROPPED_REASON, REASONS, assumed
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.exchange.states import REQUEST_TABLE, RequestPhase
 from aibrix_extproc.core.fleet.placement import Placement, RouteQuery
@@ -50,6 +51,7 @@ class RequestSide(Direction[RequestPhase]):
         self._unmatched: Problem | None = None
         self._unread = b""  # the client's body while it is read in steps
         self._given = b""  # the client's body, read; held until there is a placement
+        self._method = ""
         self.path = ""  # normalised, without the query string
         self.caller: Caller = ANYONE
         self.request_id = ""
@@ -72,8 +74,8 @@ class RequestSide(Direction[RequestPhase]):
 
     @property
     def method(self) -> str:
-        """The HTTP method as sent."""
-        return self._headers.get(":method", "")
+        """The HTTP method as sent, or as it is assumed."""
+        return self._method
 
     @property
     def anthropic(self) -> bool:
@@ -84,7 +86,10 @@ class RequestSide(Direction[RequestPhase]):
         """The final answer for a problem, remembered for the closing fact."""
         shaped = self.shaped(problem)
         self.problem, self.outcome = problem.key, outcome
-        return self._finish(shaped.status, shaped.headers, shaped.body, problem.key)
+        extra = shaped.headers
+        if self.policy.is_picker and self.placement is None and problem.key in REASONS:
+            extra += ((DROPPED_REASON, REASONS[problem.key]),)
+        return self._finish(shaped.status, extra, shaped.body, problem.key)
 
     def shaped(self, problem: Problem) -> Shaped:
         """A problem as the clients of this operation expect it."""
@@ -134,7 +139,11 @@ class RequestSide(Direction[RequestPhase]):
         self.started_at = event.at
         self.request_id = event.request_id
         self._headers = event.headers
-        self.path = normalise(event.headers.get(":path", ""))
+        if self.policy.is_picker:
+            self._method, path = assumed(event.headers)
+        else:
+            self._method, path = event.headers.get(":method", ""), event.headers.get(":path", "")
+        self.path = normalise(path)
         if self.method == "OPTIONS":
             self.outcome = Outcome.ANSWERED
             return RequestPhase.ANSWERED, (self._finish(204, cors.preflight_headers(event.headers), b"", "preflight"),)

@@ -19,6 +19,9 @@ REQUEST_ID: Final = "x-request-id"
 OPENAI_VERSION: Final = "2020-10-01"
 NOTES_NAMESPACE: Final = "aibrix.extproc"  # dynamic metadata: what the stream filter and the access log are told
 
+# Where gateways that ask an endpoint picker may leave the path that a client asked for.
+ORIGINAL_PATHS: Final[tuple[str, ...]] = ("x-original-path", "x-forwarded-path")
+
 # What only we may set: removed from client requests before routing (Envoy's early header mutation) and again by us.
 RESERVED_REQUEST_HEADERS: Final[tuple[str, ...]] = (
     DESTINATION,

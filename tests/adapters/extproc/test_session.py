@@ -18,7 +18,9 @@ from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
 )
 from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.core.exchange import events
+from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.outputs import Ask, Authenticate, Fact, Finished, Outcome, Phase, Place, Taken
+from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.openai.errors import Problem
 from tests.build import CALLER, a_placed, a_request_body, a_request_head, a_response_head, an_exchange
 
@@ -151,6 +153,24 @@ def test_exchange_without_an_id_of_envoy_gets_one_of_ours(given: str) -> None:
     session.receive(request_head(x_request_id=given))
     session.close(events.Cause.CANCELLED)
     assert desk.finished.request_id == MADE_ID
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("gateway-7", True), (ENVOY_ID, True), (ENVOY_ID.upper(), True), ("a" * 128, True), ("", False),
+     ("a" * 129, False), ("a b", False), ("-a", False), ("a\r\nb: c", False), ("\xe9", False)],
+)  # fmt: skip
+def test_picker_keeps_the_id_of_its_gateway(given: str, kept: bool) -> None:
+    desk = FakeDesk()
+    session = Session(desk, Exchange(ExchangePolicy(is_picker=True)), ticking(), lambda: MADE_ID)
+    session.receive(request_head(x_request_id=given))
+    reply = only(session.receive(request_body())).request_body.response
+    changed = {one.header.key: one.header.raw_value for one in reply.header_mutation.set_headers}
+    assert changed.get("x-request-id", given.encode("latin-1")) == (
+        given.encode("latin-1") if kept else MADE_ID.encode()
+    )
+    session.close(events.Cause.CANCELLED)
+    assert desk.finished.request_id == (given if kept else MADE_ID)
 
 
 @pytest.mark.parametrize(("given", "told"), [(ENVOY_ID, ENVOY_ID), (f"{ENVOY_ID}-2", ENVOY_ID), ("mine", MADE_ID)])
