@@ -5,7 +5,7 @@ ARGS ?=
 KUBE_TOOLS ?= $(HOME)/.cache/aibrix-extproc/kube-tools
 
 .PHONY: help run test test-newest fuzz test-kubernetes kube-tools fix lint types unit bench soak churn reference \
-	conformance test-sdks test-twins test-envoys test-chart chart helm lock image clean install for-run for-test
+	conformance test-sdks test-twins test-envoys test-chart chart helm release lock image clean install for-run for-test
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -55,7 +55,12 @@ test-sdks: for-test ## test older and newer OpenAI SDKs, Python and Node, each i
 test-kubernetes: for-test ## discovery, manifests and a whole cluster (KUBEBUILDER_ASSETS, PATH or what kube-tools built)
 	KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(KUBE_TOOLS)}" $(BIN)/pytest -m kubernetes $(ARGS)
 
-test-chart: for-test ## the Helm chart against the manifests, with the real Helm (PATH or what `make helm` built)
+test-release: for-test ## packages, an install.yaml for each overlay and the chart into dist/ (IMAGE=REGISTRY/aibrix-extproc:TAG)
+	$(BIN)/python -m charts.release dist $(if $(IMAGE),--image $(IMAGE))
+	$(BIN)/python tools/distributions.py dist
+	PATH="$(KUBE_TOOLS):$$PATH" helm package charts/aibrix-extproc --destination dist
+
+chart: for-test ## the Helm chart against the manifests, with the real Helm (PATH or what `make helm` built)
 	KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(KUBE_TOOLS)}" $(BIN)/pytest -m helm tests/charts $(ARGS)
 
 HELM := 4.3.1
