@@ -32,6 +32,17 @@ class Body(msgspec.Struct, frozen=True, gc=False):
 UNCHANGED: Final = Body(None)
 
 
+def unsupported(operation: Operation, facts: request.RequestFacts) -> Problem | None:
+    """The refusal of a parameter that engines ignore, though the answer without it is another one."""
+    if operation.id != "response" or not facts.names_conversation:
+        return None
+    message = (
+        "Unsupported parameter: 'conversation' is not supported with this model. Send the earlier turns in 'input', or "
+        "name the last response in 'previous_response_id'."
+    )
+    return Problem("unsupported_parameter", {"message": message}, param="conversation")
+
+
 def forbidden_control(facts: request.RequestFacts, caller: Caller) -> Problem | None:
     """The refusal of a body that steers the engine for a caller that may not."""
     if caller.engine_controls or not facts.controls:

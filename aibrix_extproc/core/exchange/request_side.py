@@ -213,7 +213,7 @@ class RequestSide(Direction[RequestPhase]):
         if isinstance(facts, Problem):
             return self._refused(facts)
         self.facts = facts
-        forbidden = forwarding.forbidden_control(facts, self.caller)
+        forbidden = forwarding.unsupported(operation, facts) or forwarding.forbidden_control(facts, self.caller)
         if forbidden is not None:
             return self._refused(forbidden)
         self._given = body

@@ -191,6 +191,7 @@ class ResponseSide(Direction[ResponsePhase]):
             model=facts.model if facts else None,
             method=self._request.method,
             path=self._request.path,
+            constrained_by=facts.constrained_by if facts else None,
         )
 
     def _instead(self, problem: Problem, outcome: Outcome) -> Immediate:

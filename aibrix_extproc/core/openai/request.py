@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from aibrix_extproc.core.openai.constraints import constrained_by
 from aibrix_extproc.core.openai.controls import BODY_CONTROLS
 from aibrix_extproc.core.openai.errors import Problem
 from aibrix_extproc.core.openai.splice import Edit, offset
@@ -32,6 +33,10 @@ class _Envelope(msgspec.Struct):
     stream: msgspec.Raw = _ABSENT
     stream_options: msgspec.Raw = _ABSENT
     previous_response_id: msgspec.Raw = _ABSENT
+    conversation: msgspec.Raw = _ABSENT
+    response_format: msgspec.Raw = _ABSENT
+    structured_outputs: msgspec.Raw = _ABSENT
+    text: msgspec.Raw = _ABSENT
 
 
 _CONTROL_NAMES: Final = tuple(BODY_CONTROLS)
@@ -66,6 +71,8 @@ class RequestFacts(msgspec.Struct, frozen=True, gc=False):
     inside: int = 0  # where a member may be inserted: behind the brace that opens the body
     ask_usage: Edit | None = None  # makes the engine tell the usage of a stream that does not include it
     controls: tuple[ControlFound, ...] = ()
+    names_conversation: bool = False
+    constrained_by: str | None = None  # the member with a schema or a grammar
 
 
 _DECODER: Final[msgspec.json.Decoder[_Envelope]] = msgspec.json.Decoder(_WITH_CONTROLS)
@@ -89,6 +96,9 @@ def read_json(body: bytes) -> RequestFacts | Problem:
     previous = _optional_name("previous_response_id", envelope.previous_response_id)
     if isinstance(previous, Problem):
         return previous
+    constrained = _constrained_by(envelope)
+    if isinstance(constrained, Problem):
+        return constrained
     inside = body.index(b"{") + 1
     includes_usage, ask_usage = False, None
     if envelope.stream_options is not _ABSENT:
@@ -99,8 +109,33 @@ def read_json(body: bytes) -> RequestFacts | Problem:
     elif stream:
         ask_usage = Edit(inside, inside, b'"stream_options":{"include_usage":true},')
     return RequestFacts(
-        model, stream, stream and includes_usage, previous, None, inside, ask_usage, _controls(body, envelope)
+        model,
+        stream,
+        stream and includes_usage,
+        previous,
+        None,
+        inside,
+        ask_usage,
+        _controls(body, envelope),
+        names_conversation=not _is_absent(envelope.conversation),
+        constrained_by=constrained,
     )
+
+
+def _constrained_by(envelope: _Envelope) -> str | Problem | None:
+    """The member that constrains the text, or the refusal of one that no text satisfies."""
+    if envelope.response_format is _ABSENT and envelope.structured_outputs is _ABSENT and envelope.text is _ABSENT:
+        return None
+    members = {
+        "response_format": envelope.response_format,
+        "structured_outputs": envelope.structured_outputs,
+        "text": envelope.text,
+    }
+    return constrained_by({name: raw for name, raw in members.items() if raw is not _ABSENT})
+
+
+def _is_absent(raw: msgspec.Raw) -> bool:
+    return raw is _ABSENT or bytes(memoryview(raw)[:1]) == b"n"
 
 
 def _read_options(body: bytes, raw: msgspec.Raw) -> tuple[bool, Edit | None] | Problem:
@@ -155,7 +190,7 @@ def _flag(param: str, raw: msgspec.Raw) -> bool | Problem:
 
 
 def _optional_name(param: str, raw: msgspec.Raw) -> str | Problem | None:
-    if raw is _ABSENT or bytes(memoryview(raw)[:1]) == b"n":
+    if _is_absent(raw):
         return None
     return _name(param, raw)
 

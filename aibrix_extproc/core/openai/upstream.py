@@ -67,10 +67,11 @@ def problem_from_upstream(
     model: str | None,
     method: str,
     path: str,
+    constrained_by: str | None = None,
 ) -> Problem:
     """What the client is told when an engine answered with an error (or with an error at status 200)."""
     error = read_engine_error(content_type, body)
-    return _problem(_meant_status(status, error), error, Request(method, path, model, prompt_param))
+    return _problem(_meant_status(status, error), error, Request(method, path, model, prompt_param, constrained_by))
 
 
 def _meant_status(status: int, error: EngineError) -> int:

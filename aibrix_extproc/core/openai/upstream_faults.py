@@ -16,6 +16,8 @@ _MEDIA: Final = re.compile(
     r"Cannot connect to host|Connection timeout to host|^Server disconnected|^Timeout on reading data"
     r"|^\d{3}, message='|^Cannot load local files"
 )
+# vLLM's word for a text that the compiled schema or grammar does not let go on.
+_CONSTRAINT: Final = re.compile(r"^Internal server error$|^Invalid structured outputs|^maximum recursion depth")
 
 
 def problem_of_failure(error: EngineError, request: Request) -> Problem | None:
@@ -24,4 +26,8 @@ def problem_of_failure(error: EngineError, request: Request) -> Problem | None:
         return None
     if _MEDIA.search(error.message):
         return Problem("invalid_image_url")
+    if request.constrained_by is not None and _CONSTRAINT.search(error.message):
+        param = request.constrained_by
+        message = f"Invalid '{param}': the engine cannot generate text that matches it."
+        return Problem("invalid_value", {"message": message}, param=param)
     return None

@@ -21,6 +21,7 @@ class Request:
     path: str
     model: str | None
     prompt_param: str | None
+    constrained_by: str | None = None  # the member with a schema or a grammar
 
     @property
     def is_form(self) -> bool:
