@@ -29,7 +29,7 @@ local OWN = "answer_filter" -- the metadata that the attempts of a request share
 local FAULTS_OF_THE_REQUEST = {
   "Cannot connect to host", "Connection timeout to host", "Server disconnected", "Timeout on reading data",
   ", message='", "Cannot load local files", "maximum recursion depth", "Invalid structured outputs",
-  '"message":"Internal server error"',
+  '"message":"Internal server error"', "tool parsing is disabled", "chat template error: ",
 }
 
 -- How many attempts at this request have ended with a 500, this one included.

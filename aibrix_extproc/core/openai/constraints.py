@@ -14,6 +14,17 @@ from aibrix_extproc.core.openai.schemas import MAX_SCHEMA_BYTES, is_endless_gram
 
 # What a recursive schema must have, and a grammar; an escape may hide either.
 _SIGNS: Final = (b"$ref", b"::=", b"\\u")
+_ABSENT: Final = msgspec.Raw()
+_SCHEMA_PATHS: Final = {"response_format": ("json_schema", "schema"), "text": ("format", "schema")}
+# Decoders that pick one member out of an object, however large it is, and keep nothing of the others.
+_MEMBERS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
+    name: msgspec.json.Decoder(msgspec.defstruct(f"_{name}", [("value", msgspec.Raw, _ABSENT)], rename={"value": name}))
+    for name in ("json_schema", "schema", "format")
+}
+_WRONG_TYPES: Final = {
+    b"t": "a boolean", b"f": "a boolean", b'"': "a string", b"[": "an array",
+    **{str(digit).encode(): "a number" for digit in range(10)}, b"-": "a number",
+}  # fmt: skip
 _SCHEMA_REASON: Final = "it refers only to itself, so nothing can match it"
 
 
@@ -23,6 +34,9 @@ def constrained_by(members: dict[str, msgspec.Raw]) -> str | Problem | None:
     for name, raw in members.items():
         if bytes(memoryview(raw)[:1]) != b"{":
             continue
+        wrong = _wrong_schema(name, raw)
+        if wrong is not None:
+            return wrong
         if memoryview(raw).nbytes > left:
             constraining = name
             continue
@@ -34,6 +48,24 @@ def constrained_by(members: dict[str, msgspec.Raw]) -> str | Problem | None:
             if problem is not None:
                 return problem
     return constraining
+
+
+def _wrong_schema(name: str, raw: msgspec.Raw) -> Problem | None:
+    """The refusal of a schema that is no object: of `false`, behind vLLM's Rust frontend, the engine dies."""
+    path = _SCHEMA_PATHS.get(name, ())
+    value = raw
+    for member in path:
+        try:
+            value = _MEMBERS[member].decode(value).value
+        except (msgspec.DecodeError, RecursionError):
+            return None  # what is around it is no object, or broken: the engine tells
+        if value is _ABSENT:
+            return None
+    got = _WRONG_TYPES.get(bytes(memoryview(value)[:1])) if path else None
+    if got is None:
+        return None
+    param = ".".join((name, *path))
+    return Problem("invalid_type", {"param": param, "expected": "an object", "got": got}, param=param)
 
 
 def _objection(name: str, value: bytes) -> Problem | None:

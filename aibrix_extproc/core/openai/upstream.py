@@ -18,23 +18,31 @@ from aibrix_extproc.core.openai.upstream_fields import (
     read_dump,
     read_list,
 )
+from aibrix_extproc.core.openai.upstream_python import problem_of_exception
 from aibrix_extproc.core.openai.upstream_rules import (
     Request,
+    named_here,
     problem_by_words,
     unknown_model,
     unreadable,
     wrong_task,
 )
+from aibrix_extproc.core.openai.upstream_serde import problem_of_serde
 from aibrix_extproc.core.openai.upstream_shapes import EngineError, Shape, read_engine_error
 from aibrix_extproc.core.openai.upstream_text import for_client
+from aibrix_extproc.core.openai.upstream_unions import decisive
 
 _REFUSED: Final = "The engine refused the request."
 _PARAM_SUFFIX: Final = re.compile(r" \(parameter=([\w.\[\]-]{1,128})(?=[,)])")
 # The engine's sampling checks name their field only in words.
 _SPOKEN_PARAM: Final = re.compile(
-    r"(n|temperature|top_p|top_k|min_p|seed|logprobs|(?:min|max)_tokens"
-    r"|(?:presence|frequency|repetition)_penalty) must be "
+    r"(n|temperature|top_p|top_k|min_p|seed|stop|best_of|bad_words|(?:top_|prompt_)?logprobs|(?:min|max)_tokens"
+    r"|(?:presence|frequency|repetition|length)_penalty|logit_bias|(?:allowed|stop)_token_ids|truncate_prompt_tokens"
+    r"|structured_outputs(?:\.\w{1,32})?|tool_choice)"
+    r" (?:must |cannot |can only |is only |should |requires |function |contains )"
 )
+# The same for its vocabulary checks.
+_NAMED_LATER: Final = re.compile(r"^token_id\(s\) \[[\d, -]{0,2048}\] in (\w{1,64}) ")
 _INDEX: Final = re.compile(r"\[(\d+)\]")
 _OWN_NAMES: Final = {"audio_filesize_mb": "file"}  # an engine's names for OpenAI's fields
 _MISSING_OBJECT: Final = re.compile(r"not found|does not exist|cannot be found|no \w+ found", re.IGNORECASE)
@@ -86,10 +94,10 @@ def _problem(status: int, error: EngineError, request: Request) -> Problem:
         return Problem(key)
     if status == _NOWHERE_ELSE:
         return Problem("model_not_ready", {"model": request.model or ""})
-    if status in (405, 501):  # the gateway knows the methods of a route: an engine's 405 is a route that it lacks
+    if status == 405:  # the gateway knows the methods of a route: an engine's 405 is a route that it lacks
         return wrong_task(request)
     if status >= 500:
-        return problem_of_failure(error, request) or _failed(status)
+        return _failed(status, error, request)
     match status:
         case 403:
             return _forbidden(error, request)
@@ -106,7 +114,12 @@ def _problem(status: int, error: EngineError, request: Request) -> Problem:
     return _refused(error, request)
 
 
-def _failed(status: int) -> Problem:
+def _failed(status: int, error: EngineError, request: Request) -> Problem:
+    if status == 501:
+        return problem_by_words(error.message, None, request) or wrong_task(request)
+    blamed = problem_of_failure(error, request)
+    if blamed is not None:
+        return blamed
     # Several engines have failed with the request, or would: a client that repeats it only makes it worse.
     return Problem("upstream_error", headers=(("x-should-retry", "false"),) if status == _NOT_AGAIN else ())
 
@@ -141,13 +154,14 @@ def _refused(error: EngineError, request: Request) -> Problem:
     if said is not None:
         named = error.param if error.param != "body" else None
         return _by_message(EngineError(Shape.TEXT, said, _suffix_param(said) or fields[0].param or named), request)
-    problem = problem_from_fields(fields)
+    problem = problem_from_fields(decisive(fields), request.prompt_param)
     return unreadable(request) if problem.key == "malformed_json" else problem
 
 
 def _by_message(error: EngineError, request: Request) -> Problem:
-    param = _param(error)
+    param = named_here(_param(error), error.message, request)
     known = problem_by_words(error.message, param, request)
+    known = known or problem_of_serde(error.message) or problem_of_exception(error.message, param, request.prompt_param)
     if known is not None:
         return known
     if error.param == "body":
@@ -181,5 +195,5 @@ def _param(error: EngineError) -> str | None:
 
 
 def _suffix_param(message: str) -> str | None:
-    found = _PARAM_SUFFIX.search(message) or _SPOKEN_PARAM.match(message)
+    found = _PARAM_SUFFIX.search(message) or _SPOKEN_PARAM.match(message) or _NAMED_LATER.match(message)
     return found[1] if found else None

@@ -8,8 +8,9 @@ import re
 from typing import Final
 
 from aibrix_extproc.core.openai.errors import Problem
-from aibrix_extproc.core.openai.upstream_rules import Request
+from aibrix_extproc.core.openai.upstream_rules import Request, problem_by_words
 from aibrix_extproc.core.openai.upstream_shapes import EngineError
+from aibrix_extproc.core.openai.upstream_text import for_client
 
 _KIND: Final = "InternalServerError"
 _MEDIA: Final = re.compile(
@@ -20,14 +21,32 @@ _MEDIA: Final = re.compile(
 _CONSTRAINT: Final = re.compile(r"^Internal server error$|^Invalid structured outputs|^maximum recursion depth")
 
 
+_POSITION: Final = re.compile(r" at line \d+ column \d+")
+# The Rust frontend's frame around what it found wrong with a request before any engine saw it.
+_BEFORE_ENGINE: Final = re.compile(
+    r"^failed to submit \w+ request: (?P<said>tool parsing is disabled.*|chat template error: .*)", re.DOTALL
+)
+
+
 def problem_of_failure(error: EngineError, request: Request) -> Problem | None:
     """The refusal for a failure that the request has caused; None for a failure of the engine."""
     if error.type != _KIND:
         return None
     if _MEDIA.search(error.message):
         return Problem("invalid_image_url")
+    before = _BEFORE_ENGINE.match(error.message)
+    if before is not None:
+        return problem_by_words(before["said"], None, request) or _template_error(before["said"], request)
     if request.constrained_by is not None and _CONSTRAINT.search(error.message):
         param = request.constrained_by
         message = f"Invalid '{param}': the engine cannot generate text that matches it."
         return Problem("invalid_value", {"message": message}, param=param)
     return None
+
+
+def _template_error(said: str, request: Request) -> Problem:
+    """The model's chat template does not take these messages."""
+    reason = for_client(_POSITION.sub("", said.removeprefix("chat template error: ")))
+    param = request.prompt_param
+    message = f"Invalid '{param}': {reason}" if reason else f"Invalid '{param}'."
+    return Problem("invalid_value", {"message": message}, param=param)

@@ -6,7 +6,7 @@ beginning is looked at, to tell its type.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Final
 
@@ -58,6 +58,7 @@ _GIVEN: Final = (
     (re.compile(r"\["), "an array"),
     (re.compile(r"\{"), "an object"),
 )
+_INDEX_FIRST: Final = re.compile(r"^\[\d+\]")
 _NUMBER: Final = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 _WHOLE_STRING: Final = re.compile(r"'([^'\\]{0,64})'")
 _BOUNDS: Final = {
@@ -70,12 +71,24 @@ _BOUNDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class RefusedField:
-    """One entry of a dump. `given` is the beginning of the refused value as Python text."""
+    """One entry of a dump. `given` is the beginning of the refused value as Python text.
+
+    `path` is the location without bookkeeping, also where it names no field: some validators see a part of the body
+    only, so that theirs begins with an index. `branch` is what a union's branch is called, and `place` where it is.
+    """
 
     kind: str
     param: str | None
     message: str
     given: str
+    path: str = ""
+    place: str = ""
+    branch: str = ""
+
+    @property
+    def is_type_mismatch(self) -> bool:
+        """Whether the value is of a type that this branch does not take at all."""
+        return _expected(self.kind) is not None
 
 
 def looks_like_dump(message: str) -> bool:
@@ -88,7 +101,7 @@ def read_dump(message: str) -> tuple[RefusedField, ...]:
     found = [_entry(match) for match in islice(_ENTRY.finditer(message), _MAX_ENTRIES)]
     if not found:
         found = [
-            RefusedField(match["kind"], joined(match["loc"].split(".")), match["msg"], match["given"] or "")
+            _refused(match["kind"], match["loc"].split("."), match["msg"], match["given"] or "")
             for match in islice(_MODEL_ENTRY.finditer(message), _MAX_ENTRIES)
         ]
     return tuple(found)
@@ -97,7 +110,7 @@ def read_dump(message: str) -> tuple[RefusedField, ...]:
 def read_list(entries: tuple[Any, ...]) -> tuple[RefusedField, ...]:
     """The entries of FastAPI's own JSON list that have a type and a location."""
     return tuple(
-        RefusedField(entry["type"], joined(_location(entry["loc"])), _text(entry.get("msg")), _beginning(entry))
+        _refused(entry["type"], _location(entry["loc"]), _text(entry.get("msg")), _beginning(entry))
         for entry in entries[:_MAX_ENTRIES]
         if isinstance(entry, dict) and isinstance(entry.get("type"), str) and isinstance(entry.get("loc"), list)
     )
@@ -121,13 +134,25 @@ def _beginning(entry: dict[str, Any]) -> str:
 
 def joined(parts: list[str]) -> str | None:
     """A location as OpenAI writes it (`messages[0].role`), or None if it names no field."""
+    path = _path(parts)
+    return path if _PARAM.fullmatch(path) else None
+
+
+def _path(parts: list[str]) -> str:
     path = ""
     for part in parts:
         if part.isdigit():
-            path += f"[{part}]" if path else ""
+            path += f"[{part}]"
         elif not _BRANCH.fullmatch(part) and (path or part not in _PLACES):
             path += f".{part}" if path else part
-    return path if _PARAM.fullmatch(path) else None
+    return path
+
+
+def _refused(kind: str, parts: list[str], message: str, given: str) -> RefusedField:
+    at = next((number for number, part in enumerate(parts) if part[:1].isupper()), len(parts))
+    branch = parts[at] if at < len(parts) else ""
+    place = _path(parts[:at]) if branch else ""
+    return RefusedField(kind, joined(parts), message, given, path=_path(parts), place=place, branch=branch)
 
 
 def own_words(refused: RefusedField) -> str | None:
@@ -135,27 +160,41 @@ def own_words(refused: RefusedField) -> str | None:
     return _PREFIX.sub("", refused.message) if refused.kind in ("value_error", "assertion_error") else None
 
 
-def problem_from_fields(entries: tuple[RefusedField, ...]) -> Problem:
-    """One problem for a list of refused fields: the first one counts."""
+def problem_from_fields(entries: tuple[RefusedField, ...], prompt_param: str | None) -> Problem:
+    """One problem for a list of refused fields: the first one counts.
+
+    `prompt_param` is named where the location begins in the middle of something, which only prompts are.
+    """
     first = entries[0]
-    if first.kind == "json_invalid" or first.param is None:
+    if first.kind == "json_invalid" or not first.path:
         return Problem("malformed_json")
+    param = first.param or prompt_param
+    entries = tuple(_placed(entry, prompt_param) for entry in entries)
+    first = entries[0]
     if first.kind == "missing":
-        return Problem("missing_required_parameter", {"param": first.param}, param=first.param)
+        return Problem("missing_required_parameter", {"param": first.path}, param=param)
     if first.kind == "extra_forbidden":
-        return Problem("unknown_parameter", {"param": first.param}, param=first.param)
-    expected = _expected(first.kind)
-    if expected is not None:
-        return _wrong_type(first.param, entries)
-    return Problem("invalid_value", {"message": _invalid_value(first)}, param=first.param)
+        return Problem("unknown_parameter", {"param": first.path}, param=param)
+    if first.is_type_mismatch:
+        return _wrong_type(param, entries)
+    length = _wrong_length(first)
+    if length is not None:
+        return Problem("invalid_value", {"message": length[0]}, param=param, code=length[1])
+    return Problem("invalid_value", {"message": _invalid_value(first)}, param=param)
+
+
+def _placed(refused: RefusedField, prompt_param: str | None) -> RefusedField:
+    """The entry with a path that begins with a field: in some element of the prompt, if it begins with an index."""
+    within = _INDEX_FIRST.sub("[]", refused.path)
+    return refused if within == refused.path else replace(refused, path=f"{prompt_param or 'input'}{within}")
 
 
 def _entry(match: re.Match[str]) -> RefusedField:
     message, given, dotted = match["msg"] or "", match["given"] or "", match["dotted"]
     if dotted is not None:
-        return RefusedField(match["kind"], joined(dotted.split(".")), _literal(message), _meant(match["kind"], given))
+        return _refused(match["kind"], dotted.split("."), _literal(message), _meant(match["kind"], given))
     location = [part.strip("'\"") for part in _LOC_PART.findall(match["loc"])]
-    return RefusedField(match["kind"], joined(location), _literal(message), given)
+    return _refused(match["kind"], location, _literal(message), given)
 
 
 def _meant(kind: str, given: str) -> str:
@@ -176,13 +215,29 @@ def _expected(kind: str) -> str | None:
     return next((noun for prefix, noun in _EXPECTED if kind.startswith(prefix)), None)
 
 
-def _wrong_type(param: str, entries: tuple[RefusedField, ...]) -> Problem:
+def _wrong_type(param: str | None, entries: tuple[RefusedField, ...]) -> Problem:
     # A union gives an entry per branch, with the same location.
-    branches = [_expected(entry.kind) for entry in entries if entry.param == param]
+    branches = [_expected(entry.kind) for entry in entries if entry.path == entries[0].path]
     expected = " or ".join(dict.fromkeys(noun for noun in branches if noun is not None))
     given = entries[0].given
     got = next((noun for pattern, noun in _GIVEN if pattern.match(given)), "another type")
-    return Problem("invalid_type", {"param": param, "expected": expected, "got": got}, param=param)
+    return Problem("invalid_type", {"param": entries[0].path, "expected": expected, "got": got}, param=param)
+
+
+def _wrong_length(refused: RefusedField) -> tuple[str, str] | None:
+    """OpenAI's words and code for an array or a text that is too long or too short."""
+    kind = refused.kind.removeprefix("string_")
+    if kind not in ("too_long", "too_short"):
+        return None
+    noun = "string" if refused.kind.startswith("string_") else "array"
+    bound, word = ("maximum", "above_max") if kind == "too_long" else ("minimum", "below_min")
+    numbers = _NUMBER.findall(refused.message)
+    text = f"Invalid '{refused.path}': {noun} {kind.replace('_', ' ')}."
+    if numbers:
+        article = "an array" if noun == "array" else "a string"
+        got = f", but got {article} with length {numbers[1]} instead" if len(numbers) > 1 else ""
+        text = f"{text} Expected {article} with {bound} length {numbers[0]}{got}."
+    return text, f"{noun}_{word}_length"
 
 
 def _invalid_value(refused: RefusedField) -> str:
@@ -191,9 +246,9 @@ def _invalid_value(refused: RefusedField) -> str:
     said = for_client(refused.message).removeprefix("Input should be ").rstrip(".")
     if refused.kind in ("literal_error", "enum") and said:
         given = _WHOLE_STRING.match(refused.given)
-        named = f"Invalid value: '{redacted(given[1])}'." if given else f"Invalid value for '{refused.param}'."
+        named = f"Invalid value: '{redacted(given[1])}'." if given else f"Invalid value for '{refused.path}'."
         return f"{named} Supported values are: {said}."
-    return f"Invalid '{refused.param}': {said[:1].lower()}{said[1:]}." if said else f"Invalid '{refused.param}'."
+    return f"Invalid '{refused.path}': {said[:1].lower()}{said[1:]}." if said else f"Invalid '{refused.path}'."
 
 
 def _out_of_range(refused: RefusedField) -> str:
@@ -201,7 +256,7 @@ def _out_of_range(refused: RefusedField) -> str:
     limit = _NUMBER.search(refused.message)
     given = _NUMBER.match(refused.given)
     if limit is None:
-        return f"Invalid '{refused.param}': {words}."
+        return f"Invalid '{refused.path}': {words}."
     number = "decimal" if (given and "." in given[0]) or "." in limit[0] else "integer"
     got = f", but got {given[0]} instead" if given else ""
-    return f"Invalid '{refused.param}': {number} {words}. Expected a value {sign} {limit[0]}{got}."
+    return f"Invalid '{refused.path}': {number} {words}. Expected a value {sign} {limit[0]}{got}."

@@ -42,6 +42,7 @@ class Rule:
 
 MATCHED_CHARS: Final = 2048  # of a message; what matters stands at the beginning, and each pattern passes all of it
 PROMPT: Final = "*prompt*"  # stands for the field that holds the prompt of this operation
+CONSTRAINT: Final = "*constraint*"  # stands for the field that constrains the text
 
 
 def _rule(
@@ -57,22 +58,44 @@ RULES: Final = (
         "stream_options",
     ),
     _rule(
-        r"unsupported media type", "bad_request", None,
+        r"unsupported media type|^expected request with .content-type", "bad_request", None,
         "Unsupported content type. This API method only accepts 'application/json' requests.",
         "unsupported_content_type",
     ),
     _rule(
-        r"empty conversation", "invalid_value", "messages",
-        "Invalid 'messages': empty array. Expected an array with at least one message.",
+        r"empty conversation", "invalid_value", PROMPT,
+        "Invalid '{param}': empty array. Expected an array with at least one message.",
     ),
     _rule(
-        r"enable-auto-tool-choice|tool-call-parser", "unsupported_parameter", "tool_choice",
+        r"enable-auto-tool-choice|tool-call-parser|tool parsing is disabled", "unsupported_parameter", "tool_choice",
         "Unsupported parameter: 'tool_choice' is not supported with this model; it cannot choose tools by itself.",
     ),
     _rule(
-        r"not a multimodal model|at most 0 (?:image|audio|video)", "unsupported_value", PROMPT,
+        r"not a multimodal model", "unsupported_value", PROMPT,
         "Unsupported value: the model '{model}' does not take images, audio or video.",
     ),
+    _rule(r"at most 0 (?P<what>image|audio|video)|unsupported multimodal content: (?P<other>image|audio|video)",
+          "unsupported_value", PROMPT, "Unsupported value: the model '{model}' does not take {what} input."),
+    _rule(
+        r"pass at least one prompt|at least one prompt token ID|has an empty prompt_token_ids", "invalid_value", PROMPT,
+        "Invalid '{param}': it is empty.",
+    ),
+    _rule(r"^only n=1 is supported", "unsupported_value", "n",
+          "Unsupported value: 'n' does not support other values than 1 with this model."),
+    _rule(r"^(?P<what>[a-z_]{1,64}) is not supported\.?(?: \(parameter=|$)", "unsupported_parameter", None,
+          "Unsupported parameter: '{what}' is not supported with this model."),
+    _rule(r"^token id \S+ is out of vocabulary", "invalid_value", PROMPT),
+    _rule(
+        r"^chat template is passed with request", "unsupported_parameter", "chat_template",
+        "Unsupported parameter: 'chat_template' is not supported with this model.",
+    ),
+    _rule(
+        r"^grammar error|^invalid (?:json )?grammar|^invalid structured outputs|JSON schema is nested"
+        r"|(?:one kind of|use one kind of) (?:structured outputs|constraints)|^choice '",
+        "invalid_value", CONSTRAINT,
+    ),
+    _rule(r"only base64 data URLs|URL must be (?:either|an? )|invalid data URL|must be from one of the allowed domains"
+          r"|local files without|(?:cannot|can't) identify image", "invalid_image_url"),
     _rule(r"^at most \d+ (?:image|audio|video)", "invalid_value", PROMPT),
     _rule(
         r"RESPONSES_API_STORE", "unsupported_parameter", "background",
@@ -107,8 +130,11 @@ _CONTEXT_NUMBERS: Final = re.compile(
 )
 _LENGTH_PARAMS: Final = frozenset({"input_tokens", "input_text"})
 _OUTPUT_PARAMS: Final = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"})
+_TOO_MANY_LOGPROBS: Final = re.compile(r"requested (?:sample )?logprobs of ", re.IGNORECASE)
 _UNKNOWN_MODEL: Final = re.compile(r"\bmodel [`'\"](?P<name>[^`'\"]{1,256})[`'\"] does not exist", re.IGNORECASE)
-_BROKEN_BODY: Final = re.compile(r"^JSON decode error|error parsing the body|^invalid JSON\b", re.IGNORECASE)
+_BROKEN_BODY: Final = re.compile(
+    r"^JSON decode error|error parsing the body|^invalid JSON\b(?! (?:grammar|schema))", re.IGNORECASE
+)
 
 
 def problem_by_words(message: str, param: str | None, request: Request) -> Problem | None:
@@ -146,6 +172,37 @@ def wrong_task(request: Request) -> Problem:
     return unknown_url(request.method, request.path)
 
 
+def named_here(param: str | None, message: str, request: Request) -> str | None:
+    """A field as this operation calls it: engines use one name for what OpenAI's operations call differently."""
+    if request.path == "/v1/responses" and param in ("max_tokens", "max_completion_tokens"):
+        return "max_output_tokens"
+    if _TOO_MANY_LOGPROBS.match(message):
+        return "logprobs" if request.path == "/v1/completions" else "top_logprobs"
+    return param
+
+
+def _named(rule: Rule, param: str | None, request: Request) -> str | None:
+    match rule.param:
+        case "*prompt*":
+            return request.prompt_param
+        case "*constraint*":
+            return param or ("text.format" if request.constrained_by == "text" else request.constrained_by)
+        case _:
+            return rule.param or param
+
+
+def _filled(rule: Rule, message: str, param: str | None, request: Request) -> str:
+    """The rule's own words, with the model, the field and what of the engine's words is for the client."""
+    found = rule.pattern.search(message)
+    what = next((word for word in (found.groupdict().values() if found else ()) if word), "")
+    return (
+        (rule.message or "")
+        .replace("{model}", request.model or "")
+        .replace("{param}", param or "")
+        .replace("{what}", what.lower())
+    )
+
+
 def _context_text(message: str) -> str:
     text = for_client(message)
     numbers = _CONTEXT_NUMBERS.search(message)
@@ -162,6 +219,6 @@ def _context_text(message: str) -> str:
 def _applied(rule: Rule, message: str, param: str | None, request: Request) -> Problem:
     if rule.key == "model_wrong_task":
         return wrong_task(request)
-    text = for_client(message) if rule.message is None else rule.message.replace("{model}", request.model or "")
-    named = request.prompt_param if rule.param == PROMPT else rule.param or param
+    named = _named(rule, param, request)
+    text = for_client(message) if rule.message is None else _filled(rule, message, named, request)
     return Problem(rule.key, {"message": text or "The request was refused."}, param=named, code=rule.code)

@@ -44,6 +44,23 @@ def test_constraint_that_nothing_can_match_is_refused(members: dict[str, Any], p
     assert (fields["param"], fields["code"]) == (param, code)
 
 
+@pytest.mark.parametrize("schema", [True, False, 5, -1.5, "x", [1]], ids=str)
+def test_schema_that_is_no_object_is_refused_whatever_surrounds_it(schema: object) -> None:
+    around = {"title": "x" * MAX_SCHEMA_BYTES}
+    for members, param in (
+        ({"response_format": {**around, **named(schema)}}, "response_format.json_schema.schema"),
+        ({"text": {"format": {**around, "type": "json_schema", "schema": schema}}}, "text.format.schema"),
+    ):
+        problem = read(**members)
+        assert isinstance(problem, Problem)
+        assert (problem.key, problem.param) == ("invalid_type", param)
+
+
+@pytest.mark.parametrize("schema", [None, {}])
+def test_schema_that_is_null_or_empty_is_left_to_the_engine(schema: object) -> None:
+    assert isinstance(read(response_format=named(schema)), RequestFacts)
+
+
 def test_escapes_hide_nothing() -> None:
     raw = json.dumps({"model": "m", "response_format": named(SELF)}).replace("$", "\\u0024").encode()
     assert isinstance(read_json(raw), Problem)
@@ -63,7 +80,6 @@ def test_escapes_hide_nothing() -> None:
         ({"text": {"verbosity": "low"}}, None),
         ({"text": {"format": {"type": "json_schema", "name": "x", "schema": {}}}}, "text"),
         ({"response_format": {"json_schema": 5, "x": "\\u"}}, "response_format"),
-        ({"response_format": {"json_schema": {"schema": "$ref"}}}, "response_format"),
         ({"structured_outputs": {"json": "$ref {", "grammar": 5}}, "structured_outputs"),
         ({"response_format": {"structures": ["$ref", {"schema": None}]}}, "response_format"),
     ],
