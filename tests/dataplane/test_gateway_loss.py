@@ -186,3 +186,15 @@ def test_any_key_is_accepted_when_none_is_configured(new_stack: Callable[..., St
     assert stack.send("GET", "/v1/models").status == 200
     with stack.client(api_key="whatever") as client:
         assert [card.id for card in client.models.list()] == ["chat-m"]
+
+
+def test_without_a_worker_anthropic_s_paths_answer_in_anthropic_s_shape(new_stack: Callable[..., Stack]) -> None:
+    stack = new_stack(ONE)
+    stack.worker.child.kill()
+    for path in ("/v1/messages", "/v1/messages/count_tokens"):
+        answer = stack.send("POST", path, json.dumps(CHAT | {"max_tokens": 5}).encode(), JSON)
+        error = json.loads(answer.body)
+        assert (answer.status, error["type"], error["error"]["type"]) == (503, "error", "overloaded_error")
+        assert set(error["error"]) == {"type", "message"}
+        assert {("retry-after", "1"), ("content-type", "application/json")} <= set(answer.headers)
+    assert_openai_error(stack.send("POST", "/v1/messagesx", b"{}", JSON), 503, code="gateway_unavailable")

@@ -73,12 +73,18 @@ def test_filter_fails_open_and_the_only_route_to_engines_needs_our_header(build:
     ]
 
 
-def test_catch_all_answers_what_envoy_of_local_answers() -> None:
-    said = shape(Problem("gateway_unavailable"))
-    direct = only(built("base"), "HTTPRouteFilter", "aibrix-extproc-unavailable")["spec"]["directResponse"]
+@pytest.mark.parametrize(
+    ("suffix", "path", "anthropic"),
+    [("", "/", False), ("-anthropic", listener.ANTHROPIC, True)],
+    ids=["openai", "anthropic"],
+)
+def test_catch_all_answers_what_envoy_of_local_answers(suffix: str, path: str, anthropic: bool) -> None:
+    said = shape(Problem("gateway_unavailable"), anthropic=anthropic)
+    direct = only(built("base"), "HTTPRouteFilter", f"aibrix-extproc-unavailable{suffix}")["spec"]["directResponse"]
     assert direct["statusCode"] == said.status
     assert direct["body"]["inline"] == said.body.decode()
-    catch_all = spec("HTTPRoute")["rules"][1]
+    (catch_all,) = [rule for rule in spec("HTTPRoute")["rules"] if rule["name"] == f"not-placed{suffix}"]
+    assert catch_all["matches"] == [{"path": {"type": "PathPrefix", "value": path}}]
     (modifier,) = [one["responseHeaderModifier"] for one in catch_all["filters"] if "responseHeaderModifier" in one]
     headers = {one["name"]: one["value"] for one in modifier["set"]} | {"content-type": direct["contentType"]}
     assert headers == {**dict(said.headers), REQUEST_ID: THE_REQUESTS_ID}

@@ -44,6 +44,7 @@ RESPONSE_ATTRIBUTES: Final = ("request.id", "response.code_details", "response.f
 RETRY_ON: Final = "connect-failure,reset,retriable-status-codes"
 # vLLM says 500 when its engine core has died under it, and 503 when its queue is full.
 RETRIED_STATUSES: Final = (500, 502, 503)
+ANTHROPIC: Final = "/v1/messages"  # and what is below: its clients read errors in Anthropic's words
 ACCESS_LOG_NAME: Final = "aibrix-extproc"
 _MAX_HEADERS_KIB: Final = 60
 
@@ -132,7 +133,11 @@ def _routes(spec: EnvoySpec) -> route.RouteConfiguration:
     host = route.VirtualHost(
         name="everything",
         domains=["*"],
-        routes=[_placed(spec), _not_placed()],
+        routes=[
+            _placed(spec),
+            _not_placed("not_placed_anthropic", route.RouteMatch(path_separated_prefix=ANTHROPIC), anthropic=True),
+            _not_placed("not_placed", route.RouteMatch(prefix="/")),
+        ],
         typed_per_filter_config={EXT_PROC_FILTER: protobuf.Any.pack(_switch_on())},
     )
     return route.RouteConfiguration(
@@ -164,11 +169,11 @@ def _placed(spec: EnvoySpec) -> route.Route:
     )
 
 
-def _not_placed() -> route.Route:
-    shaped = shape(Problem("gateway_unavailable"))
+def _not_placed(name: str, match: route.RouteMatch, *, anthropic: bool = False) -> route.Route:
+    shaped = shape(Problem("gateway_unavailable"), anthropic=anthropic)
     return route.Route(
-        name="not_placed",
-        match=route.RouteMatch(prefix="/"),
+        name=name,
+        match=match,
         direct_response=route.DirectResponseAction(
             status=shaped.status, body=core.DataSource(inline_string=shaped.body.decode())
         ),

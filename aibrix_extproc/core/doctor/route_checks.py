@@ -33,7 +33,7 @@ def catch_all(setup: Setup) -> Iterator[Finding]:
     """What was not placed gets OpenAI's JSON."""
     for rule in setup.rules():
         found = _direct_response(setup, rule)
-        if found is None or rule.placed:
+        if found is None or rule.placed or not rule.catches_all:
             continue
         filter_, thing = found
         if at(filter_, "statusCode") != 503 or at(filter_, "contentType") != "application/json":

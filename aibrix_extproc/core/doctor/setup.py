@@ -29,6 +29,15 @@ class Rule:
         return bool(self.content.get("backendRefs"))
 
     @property
+    def catches_all(self) -> bool:
+        """Whether a match of it takes every path, whatever else the request has."""
+        return any(
+            set(match) <= {"path"} and at(match, "path.value") in (None, "/") and at(match, "path.type") != "Exact"
+            for match in listed(self.content, "matches") or [{}]
+            if isinstance(match, Mapping)
+        )
+
+    @property
     def placed(self) -> bool:
         """Whether every match of it needs the header that only our processor sets."""
         matches = listed(self.content, "matches") or [{}]

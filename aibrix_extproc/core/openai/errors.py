@@ -362,7 +362,8 @@ def _anthropic(problem: Problem, request_id: str) -> dict[str, object]:
     status = problem.http_status
     kind = _ANTHROPIC_TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
     message = error_object(problem)["message"]
-    return {"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id}
+    named = {"request_id": request_id} if request_id else {}  # Envoy's own answer is written before there is one
+    return {"type": "error", "error": {"type": kind, "message": message}, **named}
 
 
 def masked(key: str) -> str:
