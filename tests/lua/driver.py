@@ -14,6 +14,8 @@ from aibrix_extproc.adapters.envoyproxy.spec import STREAM_FILTER
 from aibrix_extproc.core.openai.sse import SseEvent, SseParser
 
 SSE = "text/event-stream; charset=utf-8"
+_WORDS = ("terminal", "error", "unmetered")
+_REPORTED: Mapping[str, Any] = {"true": True, "false": False}
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def send(
     assert not list(seen[b"errors"].values()), list(seen[b"errors"].values())
     return Passed(
         tuple(seen[b"out"].values()),
-        {name.decode(): _plain(value) for name, value in seen[b"metadata"].items()},
+        _report(seen[b"metadata"][b"report"] or b""),
         {name.decode(): value.decode() for name, value in lua_headers.items()},
         seen[b"writes"],
     )
@@ -102,8 +104,9 @@ def _table(runs: Any, values: Mapping[str, Any]) -> Any:
     })  # fmt: skip
 
 
-def _plain(value: Any) -> Any:
-    return value.decode() if isinstance(value, bytes) else value
+def _report(text: bytes) -> dict[str, Any]:
+    pairs = (word.split("=") for word in text.decode().split())
+    return {name: _REPORTED.get(value, value) if name in _WORDS else float(value) for name, value in pairs}
 
 
 def cut(body: bytes, size: int) -> list[bytes]:

@@ -34,20 +34,27 @@ def test_rerankers_tell_it_first() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "usage", [{"type": "duration", "seconds": 3}, None, 5, [], {"prompt_tokens": "3"}, {"prompt_tokens": -1}], ids=str
-)
+@pytest.mark.parametrize("usage", [None, 5, [], {"prompt_tokens": "3"}, {"prompt_tokens": -1}, {"seconds": "3"}], ids=str)
 def test_what_is_no_count_gives_none(usage: object) -> None:
-    assert send([body(usage=usage)], content_type=JSON).metadata == {}
+    assert send([body(usage=usage)], content_type=JSON).metadata == {"unmetered": "no_usage"}
+
+
+@pytest.mark.parametrize("seconds", [3, 0.5, 86_400])
+def test_audio_is_told_in_seconds(seconds: float) -> None:
+    sent = body(usage={"type": "duration", "seconds": seconds})
+    assert send([sent], content_type=JSON).metadata == {"audio_seconds": seconds}
 
 
 @pytest.mark.parametrize(
-    "sent", [b"", b"{", b'{"usage":', b'{"usage":{"prompt_tokens":1', b"[]", b"\xff\x00"], ids=repr
-)
-def test_what_cannot_be_read_gives_none(sent: bytes) -> None:
+    ("sent", "reason"),
+    [(b"", "not_json"), (b"{", "no_usage"), (b'{"usage":', "no_usage"), (b'{"usage":{"prompt_tokens":1', "no_usage"),
+     (b"[]", "not_json"), (b"\xff\x00", "not_json"), (b'{"usage":{"prompt_tokens":1}', "no_usage")],
+    ids=repr,
+)  # fmt: skip
+def test_what_cannot_be_read_gives_none(sent: bytes, reason: str) -> None:
     passed = send([sent], content_type=JSON)
     assert passed.body == sent
-    assert passed.metadata == {}
+    assert passed.metadata == {"unmetered": reason}
 
 
 def test_a_clients_words_are_no_usage() -> None:

@@ -63,24 +63,24 @@ def test_whole_events_are_never_held_back(places: list[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "report"),
     [
-        {"metadata": False},
-        {"stream": ""},
-        {"stream": "none"},
-        {"notes": {}},
-        {"status": "404"},
-        {"headers": {"content-encoding": "gzip"}},
-        {"content_type": "text/plain"},
-        {"content_type": "application/octet-stream"},
+        ({"metadata": False}, {}),
+        ({"stream": ""}, {"unmetered": "not_json"}),
+        ({"stream": "none"}, {"unmetered": "not_json"}),
+        ({"notes": {}}, {"unmetered": "not_json"}),
+        ({"status": "404"}, {}),
+        ({"headers": {"content-encoding": "gzip"}}, {"unmetered": "encoded"}),
+        ({"content_type": "text/plain"}, {"unmetered": "not_json"}),
+        ({"content_type": "application/octet-stream"}, {"unmetered": "not_json"}),
     ],
     ids=str,
 )
-def test_what_is_no_stream_of_ours_is_not_looked_at(changes: dict[str, Any]) -> None:
+def test_what_is_no_stream_of_ours_is_not_looked_at(changes: dict[str, Any], report: dict[str, Any]) -> None:
     body = b'data: {"error": {"code": 500}}\r\n\r\nretry: 1\n\nno more'
     passed = send(cut(body, 9), headers={"content-length": "1", **changes.pop("headers", {})}, **changes)
     assert passed.body == body
-    assert passed.metadata == {}
+    assert passed.metadata == report
     assert passed.headers["content-length"] == "1"
 
 
@@ -112,6 +112,42 @@ def test_memory_for_an_event_that_never_ends_is_bounded() -> None:
     for piece, out in zip([b"data: ", *pieces], passed.pieces, strict=True):
         held += len(piece) - len(out)
         assert held <= 65_536
+
+
+@pytest.mark.parametrize("line_end", ENDINGS.values(), ids=ENDINGS)
+@pytest.mark.parametrize(("kind", "body", "report"), GOOD.values(), ids=GOOD)
+def test_lines_that_break_sdks_are_taken_out_of_events(
+    kind: str, body: bytes, report: dict[str, Any], line_end: bytes
+) -> None:
+    """An `id:` or `retry:` before the data, or behind it; comments stay."""
+    whole = [one + b"\n\n" for one in body.split(b"\n\n") if b"data:" in one]
+    before = b"".join(b"id: 7\nretry: 3000\n: note\n" + one for one in whole)
+    behind = b"".join(one[:-1] + b"id: 7\nretry:3000\nfoo\n: note\n\n" for one in whole)
+    for sent, clean in (
+        (before, b"".join(b": note\n" + one for one in whole)),
+        (behind, b"".join(one[:-1] + b": note\n\n" for one in whole)),
+    ):
+        for size in (1, 7, 100_000):
+            passed = send(cut(sent.replace(b"\n", line_end), size), stream=kind)
+            assert passed.body == clean.replace(b"\n", line_end)
+            assert passed.metadata == report
+
+
+@pytest.mark.parametrize("order", ["type first", "type last", "number first", "number last"])
+@pytest.mark.parametrize("size", [100, 16_384, 1_000_000])
+def test_a_large_last_event_without_its_name_is_recognised(order: str, size: int) -> None:
+    large = {"output": [{"content": [{"text": "x" * 200_000, "usage": {"input_tokens": 999}}]}], "usage": {
+        "input_tokens": 11, "input_tokens_details": {"cached_tokens": 8}, "output_tokens": 3, "total_tokens": 14,
+    }}  # fmt: skip
+    name, number = {"type": "response.completed"}, {"sequence_number": 8}
+    event = {
+        "type first": name | number | {"response": large}, "number first": number | name | {"response": large},
+        "type last": {"response": large} | number | name, "number last": {"response": large} | name | number,
+    }[order]  # fmt: skip
+    body = TYPED.replace(typed_end(), data(event))
+    passed = send(cut(body, size), stream="typed")
+    assert passed.body == body
+    assert passed.metadata == COUNTED | {"terminal": True}
 
 
 @pytest.mark.parametrize("block", [b"retry: 3000\n\n", b"event: ping\n\n", b"id: 1\n\n", b"data: \n\n", b"data\n\n"])
@@ -147,7 +183,7 @@ def test_what_cannot_be_read_passes_or_is_no_event(line: bytes) -> None:
 def test_trailers_and_resets_do_not_disturb() -> None:
     assert send(cut(CHAT, 100), ending="trailers").metadata == {"terminal": True}
     passed = send([CHAT_WITH_USAGE[:-8]], ending="reset")
-    assert passed.metadata == COUNTED
+    assert passed.metadata == COUNTED | {"terminal": False}
     assert CHAT_WITH_USAGE.startswith(passed.body)
 
 
@@ -275,7 +311,7 @@ def test_usage_is_counted_as_the_gateway_counts_it(names: dict[str, int], cached
     ours = send([json.dumps({"data": "x" * 5000, "usage": usage}).encode()], content_type="application/json").metadata
     python = usage_from_json(json.dumps({"usage": usage}))
     if python is None:
-        assert ours == {}
+        assert ours == {"unmetered": "no_usage"}
     else:
         found = {name: ours.get(name, 0) for name in ("input_tokens", "output_tokens", "total_tokens", "cached_tokens")}
         assert found == {name: getattr(python, name) for name in found}

@@ -6,30 +6,23 @@ notes is skipped: it is somebody else's, or its request was never placed. An ent
 accepts them, because whoever reaches the port may send entries.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
-from google.protobuf.struct_pb2 import Value
 
 from aibrix_extproc.adapters.accesslog._generated.als_pb2 import (
     AccessLogCommon,
     HTTPAccessLogEntry,
     StreamAccessLogsMessage,
 )
-from aibrix_extproc.core.exchange.records import Charge, ExchangeRecord, StreamEnd, stream_end
+from aibrix_extproc.adapters.accesslog.report import REPORT_KEY, REPORT_NAMESPACE, Report, ReportError, read_report
+from aibrix_extproc.core.exchange.records import Charge, ExchangeRecord, StreamEnd, stream_end, unmetered
 from aibrix_extproc.core.openai.headers import NOTES_NAMESPACE
-from aibrix_extproc.core.openai.usage import Usage
 
 METHOD: Final = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
-REPORT: Final = "aibrix.usage"  # the stream filter's
 _KINDS: Final = frozenset({"string_value", "bool_value"})  # of notes
-_MAX_COUNT: Final = 2**53
-
-
-class EntryError(ValueError):
-    """An entry that makes no sense."""
 
 
 class AccessLogReceiver:
@@ -58,7 +51,7 @@ class AccessLogReceiver:
         for entry in message.http_logs.log_entry:
             try:
                 self._take_entry(entry)
-            except EntryError:
+            except ReportError:
                 self._on_malformed()
 
     def _take_entry(self, entry: HTTPAccessLogEntry) -> None:
@@ -95,15 +88,19 @@ def read_charge(entry: HTTPAccessLogEntry) -> Charge | None:
     notes = metadata[NOTES_NAMESPACE].fields
     if not notes["request_id"].string_value:
         return None
-    report = metadata[REPORT].fields
+    report = read_report(metadata[REPORT_NAMESPACE].fields[REPORT_KEY].string_value)
+    operation, end = notes["operation"].string_value, _stream_end(entry, report)
+    is_metered = report.usage is not None or report.audio_seconds > 0
     return Charge(
-        notes["operation"].string_value,
+        operation,
         notes["model"].string_value,
         notes["caller"].string_value,
         entry.request.request_body_bytes,
         entry.response.response_body_bytes,
-        _usage(report),
-        _stream_end(entry, report) if notes["stream"].string_value else None,
+        report.usage,
+        end,
+        report.audio_seconds,
+        "" if is_metered else unmetered(operation, entry.response.response_code.value, report.unmetered, end),
     )
 
 
@@ -114,7 +111,7 @@ def read_entry(entry: HTTPAccessLogEntry) -> ExchangeRecord | None:
     request_id = notes["request_id"].string_value
     if not request_id:
         return None
-    report = common.metadata.filter_metadata[REPORT].fields
+    report = read_report(common.metadata.filter_metadata[REPORT_NAMESPACE].fields[REPORT_KEY].string_value)
     address = common.upstream_remote_address.socket_address
     host = f"[{address.address}]" if ":" in address.address else address.address
     return ExchangeRecord(
@@ -122,7 +119,7 @@ def read_entry(entry: HTTPAccessLogEntry) -> ExchangeRecord | None:
         operation=notes["operation"].string_value,
         model=notes["model"].string_value,
         caller=notes["caller"].string_value,
-        stream=notes["stream"].string_value,
+        stream=notes["stream"].string_value if report.terminal is not None else "",
         status=entry.response.response_code.value,
         details=entry.response.response_code_details,
         flags=tuple(_flags(common)),
@@ -133,24 +130,21 @@ def read_entry(entry: HTTPAccessLogEntry) -> ExchangeRecord | None:
         total_seconds=_seconds(common, "duration", "time_to_last_downstream_tx_byte"),
         upstream_address=f"{host}:{address.port_value}" if host else "",
         attempts=common.upstream_request_attempt_count,
-        usage=_usage(report),
-        terminal=_terminal(report),
-        error=report["error"].string_value,
+        usage=report.usage,
+        audio_seconds=report.audio_seconds,
+        terminal=report.terminal,
+        error=report.error,
     )
-
-
-def _terminal(report: Mapping[str, Value]) -> bool | None:
-    return report["terminal"].bool_value if "terminal" in report else None
 
 
 def _flags(common: AccessLogCommon) -> Iterator[str]:
     return (field.name for field, value in common.response_flags.ListFields() if value is True)
 
 
-def _stream_end(entry: HTTPAccessLogEntry, report: Mapping[str, Value]) -> StreamEnd | None:
-    if not 200 <= entry.response.response_code.value < 300:
+def _stream_end(entry: HTTPAccessLogEntry, report: Report) -> StreamEnd | None:
+    if report.terminal is None or not 200 <= entry.response.response_code.value < 300:
         return None
-    return stream_end(_flags(entry.common_properties), terminal=_terminal(report), error=report["error"].string_value)
+    return stream_end(_flags(entry.common_properties), terminal=report.terminal, error=report.error)
 
 
 def _wall(common: AccessLogCommon) -> float | None:
@@ -166,14 +160,3 @@ def _seconds(common: AccessLogCommon, *names: str) -> float | None:
             return float(span.seconds) + span.nanos / 1e9
     return None
 
-
-def _usage(report: Mapping[str, Value]) -> Usage | None:
-    counts = [_count(report[name]) if name in report else 0 for name in Usage.__struct_fields__]
-    return Usage(*counts) if any(counts) or any(name in report for name in Usage.__struct_fields__) else None
-
-
-def _count(value: Value) -> int:
-    number = value.number_value
-    if not 0 <= number <= _MAX_COUNT or (number == 0 and value.WhichOneof("kind") != "number_value"):
-        raise EntryError("a count that is none")
-    return int(number)

@@ -63,7 +63,8 @@ end
 -- `finish_reason`; Anthropic's API has no word for it, there vLLM gives no reason at all. A model's text has its quotes
 -- escaped, so no name between two quotes can be found in it.
 local function is_half(text, head)
-  return find(text, '"finish_reason"%s*:%s*"abort"')
+  -- The pattern is tried at every byte, which costs 5 us a KB; the plain search in front of it costs next to nothing.
+  return find(text, '"abort"', 1, true) and find(text, '"finish_reason"%s*:%s*"abort"')
     or find(head, '"type"%s*:%s*"message"') and not find(text, '"stop_reason"', 1, true)
 end
 

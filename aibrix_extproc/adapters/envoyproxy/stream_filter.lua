@@ -14,30 +14,36 @@
 -- accepts it, with the call of the entry point written behind the last line.
 
 local byte, find, gmatch, gsub = string.byte, string.find, string.gmatch, string.gsub
-local lower, match, sub, concat = string.lower, string.match, string.sub, table.concat
+local format, lower, match, sub = string.format, string.lower, string.match, string.sub
+local concat = table.concat
 
-local MAX_EVENT = 65536 -- an event that is larger passes unread but for its beginning and its end
-local TAIL = 4096 -- of a large event or of a JSON body: usage stands near the end
-local HEAD = 2048 -- but rerankers tell it first
+local MAX_EVENT = 65536 -- an event that is larger passes unread but for its beginning, its end and its usage
+local TAIL = 4096 -- bytes of a large event's end
+local MAX_USAGE = 4096 -- bytes of a usage object; engines write some hundred
+local MAX_WORK = 16777216 -- bytes of one answer that are read for its usage one by one
 local NOTES, REPORT = "aibrix.extproc", "aibrix.usage"
 local BOM = "\239\187\191"
 
 -- ---------------------------------------------------------------------------------------------------------- JSON
 -- Positions in a text, nothing is built. A text that is not JSON gives nil.
 
-local function string_end(text, at)
-  local pos = at + 1
+-- The quote that ends a string whose text begins at `from`. Looks for quotes only, which is many times faster than a
+-- pattern; backslashes are counted where one stands before a quote.
+local function closing_quote(text, from)
+  local pos = from
   while true do
-    pos = find(text, '["\\]', pos)
-    if not pos then return nil end
-    if byte(text, pos) == 34 then return pos end
-    pos = pos + 2
+    local quote = find(text, '"', pos, true)
+    if not quote then return nil end
+    local at = quote - 1
+    while at >= pos and byte(text, at) == 92 do at = at - 1 end
+    if (quote - at) % 2 == 1 then return quote end
+    pos = quote + 1
   end
 end
 
 local function value_end(text, at)
   local first = byte(text, at)
-  if first == 34 then return string_end(text, at) end
+  if first == 34 then return closing_quote(text, at + 1) end
   if first ~= 123 and first ~= 91 then
     local stop = match(text, "^[%w.+-]+()", at)
     return stop and stop - 1
@@ -48,7 +54,7 @@ local function value_end(text, at)
     if not pos then return nil end
     local char = byte(text, pos)
     if char == 34 then
-      pos = string_end(text, pos)
+      pos = closing_quote(text, pos + 1)
       if not pos then return nil end
     elseif char == 123 or char == 91 then
       depth = depth + 1
@@ -88,43 +94,153 @@ end
 
 -- ---------------------------------------------------------------------------------------------------------- usage
 
-local function count(text, name)
-  local digits = match(text, '"' .. name .. '"%s*:%s*(%d+)%s*[,}]')
-  return digits and #digits < 16 and tonumber(digits) or nil
+-- The whole numbers of a usage object and of the objects inside, the first of each name.
+local function counts_in(text)
+  local found = {}
+  for name, digits in gmatch(text, '"([%a_]+)"%s*:%s*(%d+)%f[%s,}]') do
+    if not found[name] and #digits < 16 then found[name] = tonumber(digits) end
+  end
+  return found
 end
 
--- The counts in a usage object, by the names of our report; nil if it has none (seconds of audio, say).
-local function tokens(text)
-  local input, output = count(text, "prompt_tokens"), count(text, "completion_tokens") or count(text, "output_tokens")
-  local total, read = count(text, "total_tokens"), count(text, "cache_read_input_tokens")
+-- The counts of a usage object by the names of our report; nil if it has none. Audio may be told in seconds.
+local function usage_of(text)
+  if #text > MAX_USAGE then return nil end
+  local told = counts_in(text)
+  local input, output = told.prompt_tokens, told.completion_tokens or told.output_tokens
+  local total, read = told.total_tokens, told.cache_read_input_tokens
   if not input then
-    input = count(text, "input_tokens")
+    input = told.input_tokens
     -- Anthropic counts what the cache gave or took apart.
-    if input then input = input + (read or 0) + (count(text, "cache_creation_input_tokens") or 0) end
+    if input then input = input + (read or 0) + (told.cache_creation_input_tokens or 0) end
   end
-  if not (input or output or total) then return nil end
+  if not (input or output or total) then
+    local seconds = match(text, '"seconds"%s*:%s*(%d+%.?%d*)%f[%s,}]')
+    return seconds and #seconds < 16 and { audio_seconds = tonumber(seconds) } or nil
+  end
   output = output or 0
   input = input or (total and total > output and total - output or 0) -- rerankers of old tell the sum alone
   return {
     input_tokens = input, output_tokens = output, total_tokens = total or input + output,
-    cached_tokens = count(text, "cached_tokens") or read,
+    cached_tokens = told.cached_tokens or read,
   }
 end
 
--- The last usage object in a text that may begin anywhere, or the first one in the body's beginning.
-local function usage_in(tail, head)
-  local found, pos = nil, 1
-  while true do
-    local _, brace = find(tail, '"usage"%s*:%s*{', pos)
-    if not brace then break end
-    local stop = value_end(tail, brace)
-    found = stop and tokens(sub(tail, brace, stop)) or found
-    pos = brace
+-- The meter finds the outermost usage object of a JSON text that comes in pieces, wherever it stands, in one pass and
+-- in little memory. The model's own words cannot pass for it: inside of a string the quotes of a key have backslashes
+-- before them, and in an object (a tool's arguments, a schema that is repeated) it stands deeper.
+--
+-- Up to the first such key there is only a plain search. Behind it brackets are counted, relative to that key: the text
+-- ends at depth nought, and that tells how deep each key stood.
+local function new_meter()
+  return {
+    rest = "", -- the end of what was read, which the next piece may complete
+    depth = nil, -- now, relative to the first key; nil before it
+    level = nil, found = nil, -- where the outermost key so far stands, and what it tells
+    in_string = false, escaped = false,
+    work = 0, -- bytes that were read one by one
+  }
+end
+
+-- Remembers that `text` breaks off at `stop` inside of a string that goes on since `from`.
+local function break_string(meter, text, from, stop)
+  local at = stop - 1
+  while at >= from and byte(text, at) == 92 do at = at - 1 end
+  meter.in_string, meter.escaped = true, (stop - 1 - at) % 2 == 1
+end
+
+-- Counts the brackets from `pos` to before `stop`.
+local function walk(meter, text, pos, stop)
+  if pos >= stop then return end
+  meter.work = meter.work + stop - pos
+  if meter.in_string then
+    local from = meter.escaped and pos + 1 or pos
+    local quote = closing_quote(text, from)
+    if not quote or quote >= stop then return break_string(meter, text, from, stop) end
+    meter.in_string, pos = false, quote + 1
   end
-  if found or not head then return found end
-  local _, brace = find(head, '"usage"%s*:%s*{')
-  local stop = brace and value_end(head, brace)
-  return stop and tokens(sub(head, brace, stop)) or nil
+  local depth = meter.depth
+  while true do
+    pos = find(text, '["%[%]{}]', pos)
+    if not pos or pos >= stop then break end
+    local char = byte(text, pos)
+    if char == 34 then
+      local quote = closing_quote(text, pos + 1)
+      if not quote or quote >= stop then
+        break_string(meter, text, pos + 1, stop)
+        break
+      end
+      pos = quote
+    else
+      depth = depth + ((char == 123 or char == 91) and 1 or -1)
+    end
+    pos = pos + 1
+  end
+  meter.depth = depth
+end
+
+-- The object behind a key that ends before `from`: where it begins and ends. The end is nil if it is not complete, both
+-- are if there is no object.
+local function object_behind(text, from)
+  local colon, brace = match(text, "^%s*():?%s*()", from)
+  if brace > #text then return brace, nil end
+  if byte(text, colon) ~= 58 or byte(text, brace) ~= 123 then return nil, nil end
+  return brace, value_end(sub(text, brace, brace + MAX_USAGE), 1)
+end
+
+-- Takes the next piece of the text.
+local function measure(meter, bytes)
+  if meter.work > MAX_WORK then return end
+  local text, pos, seen = bytes, 1, 1
+  if meter.rest ~= "" then text = meter.rest .. bytes end
+  while true do
+    local key, key_end = find(text, '"usage"', seen, true)
+    if not key then break end
+    seen = key_end + 1
+    local brace, length = object_behind(text, seen)
+    if brace then
+      local is_key
+      if meter.depth then
+        walk(meter, text, pos, key)
+        pos, is_key = key, not meter.in_string
+      else -- what stands before a key never stands before a quote inside of a string: that is a backslash
+        is_key = match(text, "^[%s{,]", key - 1)
+      end
+      if is_key and not length and #text - key < MAX_USAGE then
+        meter.rest = sub(text, meter.depth and key or key - 1)
+        return
+      elseif is_key and length then
+        local level = meter.depth or 0
+        if not meter.level or level <= meter.level then
+          meter.level, meter.found = level, usage_of(sub(text, brace, brace + length - 1))
+        end
+        meter.depth, pos = level, brace + length
+        seen = pos
+      elseif is_key then
+        meter.work = meter.work + 8 * MAX_USAGE -- a search for an end that was not there
+        if meter.work > MAX_WORK then return end
+      end
+    end
+  end
+  local stop = #text + 1 - #match(sub(text, -6), '"?u?s?a?g?e?$') -- perhaps the beginning of a key
+  if stop < pos then stop = pos end
+  if meter.depth then
+    walk(meter, text, pos, stop)
+    meter.rest = sub(text, stop)
+  else
+    meter.rest = sub(text, stop > 1 and stop - 1 or 1)
+  end
+end
+
+-- What the outermost usage object tells, once the text is over; else nil, and why. One that stands deeper than
+-- `deepest` is none of the answer's own.
+local function measured(meter, deepest)
+  if meter.work > MAX_WORK then return nil, "too_large" end
+  if not meter.level then return nil, "no_usage" end
+  walk(meter, meter.rest, 1, #meter.rest + 1)
+  local depth = meter.level - meter.depth
+  if meter.in_string or depth < 1 or depth > deepest then return nil, "no_usage" end
+  return meter.found, "no_usage"
 end
 
 -- Counts only grow, and Anthropic's come in two halves. Engines that count in every chunk are reported now and then.
@@ -134,14 +250,14 @@ local function take(state, found)
   for name, value in pairs(found) do
     if value > (report[name] or -1) then report[name] = value end
   end
-  local sum = report.input_tokens + report.output_tokens
-  if sum > report.total_tokens then report.total_tokens = sum end
+  local sum = (report.input_tokens or 0) + (report.output_tokens or 0)
+  if report.total_tokens and sum > report.total_tokens then report.total_tokens = sum end
   if state.counts % 16 == 0 then state.news = true end
   state.counts = state.counts + 1
 end
 
 local function take_usage(state, text)
-  if is_set(text) then take(state, tokens(text)) end
+  if is_set(text) then take(state, usage_of(text)) end
 end
 
 -- --------------------------------------------------------------------------------------------------------- errors
@@ -173,7 +289,8 @@ local INTERNAL = {
 }
 
 local function for_client(message)
-  message = message and match(message, "^(.-)%s*%(parameter=") or message
+  local about = message and find(message, "(parameter=", 1, true)
+  if about then message = match(sub(message, 1, about - 1), "^.*%S") end
   if not message or message == "" or #message > 512 then return REFUSED end
   for i = 1, #INTERNAL do
     if find(message, INTERNAL[i]) then return REFUSED end
@@ -198,7 +315,7 @@ local function json(text)
 end
 
 local function last_sequence(state)
-  return tonumber(match(state.last or "", '.*"sequence_number"%s*:%s*(%d+)')) or -1
+  return tonumber(match(state.last or "", '^.*"sequence_number"%s*:%s*(%d+)')) or -1
 end
 
 -- The error as an event of this stream's API. In the Responses API SDKs raise because of the envelope beside the typed
@@ -239,6 +356,19 @@ end
 -- Each takes an event's text, name, data and members and gives what goes on in its place. `data: [DONE]` comes without
 -- members.
 
+-- Whether a choice was broken off. In their list the member stands at depth two; deeper there may be a tool's.
+local function is_aborted(choices)
+  local meter = { depth = 0, in_string = false, escaped = false, work = 0 }
+  local pos, seen = 1, 1
+  while true do
+    local key, stop = find(choices, '"finish_reason"%s*:%s*"abort"', seen)
+    if not key then return false end
+    walk(meter, choices, pos, key)
+    if meter.depth == 2 and not meter.in_string then return true end
+    pos, seen = key, stop + 1
+  end
+end
+
 local function ends(state)
   state.report.terminal = true
   state.news = true
@@ -260,7 +390,7 @@ local function on_chunk(state, event, _, data, top)
   if not top then return event end
   local fields = error_in(top)
   if fields then return told(state, fields) end
-  if top.choices and find(top.choices, '"finish_reason"%s*:%s*"abort"') then
+  if top.choices and find(top.choices, '"abort"', 1, true) and is_aborted(top.choices) then
     return error_event(state, SERVER_ERROR) -- the engine was paused or put to sleep: no success, however short
   end
   if top.usage then
@@ -342,34 +472,35 @@ local function on_transcript(state, event, _, data, top)
   return 'data: {"type":"transcript.text.delta","delta":"' .. content .. '"}\n\n'
 end
 
--- Kinds of streams: what nearly every event begins with, what must not stand in such an event if it is to pass unread
--- (each needle begins with a letter that is rare in JSON: the search hops from one to the next), who reads the others.
+-- Kinds of streams: what nearly every event begins with and how many lines it has, what must not stand in such an event
+-- if it is to pass unread (each needle begins with a letter that is rare in JSON: the search hops from one to the next),
+-- who reads the others.
 local CHUNKS = {
-  width = 10, needles = { 'usage"', 'rror"', 'bort"' }, read = on_chunk,
+  width = 10, lines = 1, needles = { 'usage"', 'rror"', 'bort"' }, read = on_chunk,
   starts = { ['data: {"id'] = true },
 }
 local KINDS = {
   data_done = CHUNKS,
-  transcript = { width = 10, needles = {}, read = on_transcript, starts = {} },
+  transcript = { width = 10, lines = 1, needles = {}, read = on_transcript, starts = {} },
   typed = {
-    width = 18, needles = {}, read = on_typed,
+    width = 18, lines = 2, needles = {}, read = on_typed,
     starts = { ["event: response.ou"] = true, ["event: response.re"] = true, ["event: response.fu"] = true },
   },
-  anthropic = { width = 14, starts = { ["event: content"] = true }, needles = {}, read = on_message },
+  anthropic = { width = 14, lines = 2, starts = { ["event: content"] = true }, needles = {}, read = on_message },
 }
 
 -- ------------------------------------------------------------------------------------------------------- the stream
 
-local function new(kind, hide)
+local function new(kind, hide, report)
   return {
     kind = kind, hide = hide, rule = KINDS[kind],
-    pieces = {}, size = 0, -- of the event that has not ended
+    pieces = {}, size = 0, edge = "", -- of the event that has not ended; its last byte
     spilt = nil, -- of one that grew too large: its beginning and its last bytes
     skip_lf = false, -- the rest of a CRLF behind an event that was taken out
     last = nil, -- text with the latest sequence number
     first = true,
     text = {}, -- of a transcript
-    report = {}, news = false, counts = 0,
+    report = report or {}, news = false, counts = 0,
   }
 end
 
@@ -380,13 +511,23 @@ local function is_plain(rule, text)
   return true
 end
 
+-- Where the event at `pos` ends if it has the lines that its rule expects; nil if it has others or is not whole.
+local function usual_end(text, pos, lines)
+  for _ = 1, lines do
+    local stop = find(text, "\n", pos, true)
+    if not stop then return nil end
+    pos = stop + 1
+  end
+  return byte(text, pos) == 10 and pos
+end
+
 -- Whether a chunk is made of whole events that all pass unread. Most are, so this is what a token costs.
 local function passes(state, bytes)
   local rule, pos, size = state.rule, 1, #bytes
-  local starts, width = rule.starts, rule.width - 1
+  local starts, width, lines = rule.starts, rule.width - 1, rule.lines
   while pos <= size do
     if not starts[sub(bytes, pos, pos + width)] then return false end
-    local _, stop = find(bytes, "\n\n", pos, true)
+    local stop = usual_end(bytes, pos, lines)
     if not stop then return false end
     pos = stop + 1
   end
@@ -411,18 +552,24 @@ local function event_end(text, from, seen, has_cr)
   end
 end
 
--- An event's name and data; data is nil if it has no line of that name.
+-- An event's name and data, and the event without the lines that are neither of these nor a comment. Data is nil if it
+-- has no line of that name.
 local function parse(event)
-  local name, data = "", nil
-  for line in gmatch(event, "[^\r\n]+") do
+  local name, data, kept, is_odd = "", {}, {}, false
+  for line, newline in gmatch(event, "([^\r\n]*)(\r?\n?)") do
     local field, value = match(line, "^([^:]*):? ?(.*)$")
     if field == "data" then
-      data = data and data .. "\n" .. value or value
+      data[#data + 1] = value
     elseif field == "event" then
       name = value
     end
+    if field == "data" or field == "event" or field == "" then
+      kept[#kept + 1] = line .. newline
+    else
+      is_odd = true -- `id:` and `retry:` make some SDKs fail, and what nobody knows is skipped by all
+    end
   end
-  return name, data
+  return name, data[1] and concat(data, "\n"), is_odd and concat(kept) or event
 end
 
 local function is_comment(event)
@@ -436,25 +583,39 @@ local function handle(state, event)
     if sub(event, 1, 3) == BOM then event = sub(event, 4) end -- SDKs lose the first event behind it
   end
   local rule = state.rule
-  if rule.starts[sub(event, 1, rule.width)] and is_plain(rule, event) then
+  if rule.starts[sub(event, 1, rule.width)] and usual_end(event, 1, rule.lines) == #event and is_plain(rule, event) then
     state.last = event
     return event
   end
   if is_comment(event) then return event end
-  local name, data = parse(event)
+  local name, data, clean = parse(event)
   if not data or not find(data, "%S") then return "" end -- `retry:` or `event: ping` alone: no SDK can read it
-  local passed = rule.read(state, event, name, data, members(data))
+  local passed = rule.read(state, clean, name, data, members(data))
   if passed == event then state.last = event end
   return passed
 end
 
--- The end of an event that was too large to be held: only its name and its tail are known.
+-- The name of an event that was too large to be held: of its line, or of its data's first or last members.
+local NAMES = {
+  { "head", "^event: ?([^\r\n]+)" },
+  { "head", '^data: ?{%s*"type"%s*:%s*"([%w._]+)"' },
+  { "head", '^data: ?{%s*"sequence_number"%s*:%s*%d+%s*,%s*"type"%s*:%s*"([%w._]+)"' },
+  { "tail", '}%s*,%s*"type"%s*:%s*"([%w._]+)"%s*}%s*$' },
+  { "tail", '}%s*,%s*"type"%s*:%s*"([%w._]+)"%s*,%s*"sequence_number"%s*:%s*%d+%s*}%s*$' },
+  { "tail", '}%s*,%s*"sequence_number"%s*:%s*%d+%s*,%s*"type"%s*:%s*"([%w._]+)"%s*}%s*$' },
+}
+
 local function end_spilt(state)
   local spilt = state.spilt
   state.spilt = nil
-  if FINAL[match(spilt.head, "^event: ?([^\r\n]+)")] then
-    ends(state)
-    take(state, usage_in(spilt.tail))
+  take(state, (measured(spilt.meter, 2))) -- in the Responses API inside of the response
+  if state.kind ~= "typed" then return end
+  for i = 1, #NAMES do
+    local name = match(spilt[NAMES[i][1]], NAMES[i][2])
+    if name then
+      if FINAL[name] then ends(state) end
+      return
+    end
   end
 end
 
@@ -465,10 +626,16 @@ local function spill(state, text, from)
   local offset = #window - (#text - from + 1)
   local stop = event_end(window, 1, offset > 3 and offset - 2 or 1, find(window, "\r", 1, true))
   local last = stop or #window
+  measure(spilt.meter, sub(window, offset + 1, last))
   spilt.tail = sub(window, last > TAIL and last - TAIL + 1 or 1, last)
   if not stop then return #text + 1 end
   end_spilt(state)
   return from + stop - offset
+end
+
+-- Whether an event may end there: CRLF alone is no end.
+local function has_end(text)
+  return find(text, "\n\n", 1, true) or find(text, "\r\r", 1, true) or find(text, "\n\r", 1, true)
 end
 
 -- Takes the next bytes; gives what goes on in their place, nil if that is the same.
@@ -480,9 +647,9 @@ local function feed(state, bytes)
       state.last, state.first = bytes, false
       return nil
     end
-  elseif is_between and state.size + #bytes <= MAX_EVENT and not find(bytes, "[\r\n]") then
+  elseif is_between and state.size + #bytes <= MAX_EVENT and not has_end(state.edge .. bytes) then
     state.pieces[#state.pieces + 1] = bytes
-    state.size = state.size + #bytes
+    state.size, state.edge = state.size + #bytes, sub(bytes, -1)
     return ""
   end
   local text, out, pos, seen = concat(state.pieces) .. bytes, {}, 1, state.size - 2
@@ -507,17 +674,18 @@ local function feed(state, bytes)
       local event = sub(text, pos, stop)
       local passed = handle(state, event)
       out[#out + 1] = passed
-      state.skip_lf = passed ~= event and stop == #text and byte(text, stop) == 13
+      state.skip_lf = stop == #text and byte(text, stop) == 13 and byte(passed, -1) ~= 13
       pos = stop + 1
     end
   end
   local rest = sub(text, pos)
   if #rest > MAX_EVENT then
-    state.spilt = { head = sub(rest, 1, 256), tail = sub(rest, -TAIL) }
+    state.spilt = { head = sub(rest, 1, 256), tail = sub(rest, -TAIL), meter = new_meter() }
+    measure(state.spilt.meter, rest)
     out[#out + 1] = rest
     rest = ""
   end
-  state.pieces, state.size = { rest ~= "" and rest or nil }, #rest
+  state.pieces, state.size, state.edge = { rest ~= "" and rest or nil }, #rest, sub(rest, -1)
   local passed = concat(out)
   return passed ~= bytes and passed or nil
 end
@@ -530,10 +698,11 @@ local function finish(state)
     -- Without its blank line: SDKs would drop it. Completed if that is all it lacks, else dropped here.
     local _, data = parse(rest)
     if data == "[DONE]" or members(data) then
-      out[1] = handle(state, match(rest, "^(.-)[\r\n]*$") .. "\n\n")
+      out[1] = handle(state, match(rest, "^.*[^\r\n]") .. "\n\n")
     end
   elseif state.spilt then
     out[1] = "\n\n"
+    end_spilt(state)
   end
   if not report.terminal then
     if not report.error then out[#out + 1] = error_event(state, SERVER_ERROR) end
@@ -546,11 +715,23 @@ end
 
 -- ------------------------------------------------------------------------------------------------------ Envoy's side
 
--- Envoy's objects do not outlive the wait for a chunk, so they are asked for anew.
-local function publish(state, stream)
-  local metadata = stream:streamInfo():dynamicMetadata()
-  state.news = false
-  for name, value in pairs(state.report) do metadata:set(REPORT, name, value) end
+local FIELDS = {
+  "input_tokens", "output_tokens", "total_tokens", "cached_tokens", "audio_seconds", "terminal", "error", "unmetered",
+}
+
+-- One text for all of the report: each value that is set apart costs several microseconds. Envoy's objects do not
+-- outlive the wait for a chunk, so they are asked for anew.
+local function publish(report, stream)
+  local words = {}
+  for i = 1, #FIELDS do
+    local name = FIELDS[i]
+    local value = report[name]
+    if value ~= nil then
+      if type(value) == "number" then value = format("%.15g", value) end
+      words[#words + 1] = name .. "=" .. tostring(value)
+    end
+  end
+  stream:streamInfo():dynamicMetadata():set(REPORT, "report", concat(words, " "))
 end
 
 local function watch_stream(stream, state)
@@ -569,44 +750,52 @@ local function watch_stream(stream, state)
         chunk:setBytes(passed)
         sent = passed
       end
-      if state.news then publish(state, stream) end
+      if state.news then
+        state.news = false
+        publish(state.report, stream)
+      end
     end
   end
   if state.broken or not last then return end
   -- The last chunk is still at hand: the loop ended without Envoy in between, unless trailers ended the stream.
   local good, rest = pcall(finish, state)
   if good and rest ~= "" then pcall(last.setBytes, last, sent .. rest) end
-  if state.news then publish(state, stream) end
+  if state.news then publish(state.report, stream) end
 end
 
 local function watch_json(stream)
-  local head, tail = nil, ""
+  local meter, is_json = new_meter(), nil
   for chunk in stream:bodyChunks() do
     local size = chunk:length()
-    head = head or chunk:getBytes(0, size < HEAD and size or HEAD)
-    if size >= TAIL then
-      tail = chunk:getBytes(size - TAIL, TAIL)
-    elseif size > 0 then
-      tail = sub(tail .. chunk:getBytes(0, size), -TAIL)
+    if size > 0 then
+      local bytes = chunk:getBytes(0, size)
+      if is_json == nil then is_json = find(bytes, "^%s*{") ~= nil end
+      if is_json then measure(meter, bytes) end
     end
   end
-  local found = head and usage_in(tail, head)
-  if found then publish({ report = found }, stream) end
+  local found, why = measured(meter, 1)
+  publish(found or { unmetered = is_json and why or "not_json" }, stream)
 end
 
+-- What an answer is, is told by its head alone, whatever the request seemed to ask for.
 function envoy_on_response(stream)
   local notes = stream:streamInfo():dynamicMetadata():get(NOTES)
   if type(notes) ~= "table" then return end
   local headers = stream:headers()
   local status = headers:get(":status")
-  if not status or byte(status) ~= 50 or headers:get("content-encoding") then return end
+  if not status or byte(status) ~= 50 then return end
+  if headers:get("content-encoding") then return publish({ unmetered = "encoded" }, stream) end
   local media = lower(headers:get("content-type") or "")
   if find(media, "text/event-stream", 1, true) == 1 then
-    if not KINDS[notes.stream] then return end
+    if not KINDS[notes.stream] then return publish({ unmetered = "not_json" }, stream) end
+    local report = { terminal = false } -- unless it comes to its end
+    publish(report, stream)
     headers:remove("content-length") -- an event may come or go
-    watch_stream(stream, new(notes.stream, notes.hide_usage == true))
+    watch_stream(stream, new(notes.stream, notes.hide_usage == true, report))
   elseif find(media, "application/json", 1, true) == 1 then
     watch_json(stream)
+  else
+    publish({ unmetered = "not_json" }, stream)
   end
 end
 

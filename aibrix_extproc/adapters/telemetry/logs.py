@@ -99,6 +99,7 @@ def log_record(record: ExchangeRecord) -> None:
             "input_tokens": usage.input_tokens if usage else None,
             "output_tokens": usage.output_tokens if usage else None,
             "cached_tokens": usage.cached_tokens if usage else None,
+            "audio_seconds": record.audio_seconds or None,
             "bytes_in": record.bytes_in,
             "bytes_out": record.bytes_out,
             "upstream": record.upstream_address or None,

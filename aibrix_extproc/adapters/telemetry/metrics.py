@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from aibrix_extproc.adapters.telemetry.slots import OTHER, LabelSlots
 from aibrix_extproc.adapters.telemetry.tallies import Distribution, Tally
 from aibrix_extproc.core.exchange.outputs import Finished, Phase
-from aibrix_extproc.core.exchange.records import Charge
+from aibrix_extproc.core.exchange.records import UNMETERED, Charge
 from aibrix_extproc.core.fleet.model import Health, Snapshot
 from aibrix_extproc.core.openai.operation_rows import OPERATIONS
 
@@ -48,6 +48,11 @@ METRICS: Final[Mapping[str, tuple[str, tuple[str, ...], str]]] = {
     ),
     "aibrix_extproc_tokens_total": (
         "counter", ("model", "caller", "kind"), "Tokens by Envoy's access log; cached is a part of input.",
+    ),
+    "aibrix_extproc_audio_seconds_total": ("counter", ("model", "caller"), "Seconds of audio by Envoy's access log."),
+    "aibrix_extproc_unmetered_total": (
+        "counter", ("operation", "reason"),
+        f"Successes of which no usage is known, by reason: {', '.join(UNMETERED)}.",
     ),
     "aibrix_extproc_body_bytes_total": (
         "counter", ("model", "direction"), "Bytes of bodies by Envoy's access log: in is from clients, out is to them.",
@@ -165,18 +170,25 @@ class Metrics:
     def charged(self, charge: Charge) -> None:
         """Count what Envoy's access log tells of one exchange."""
         model = self._models.of(charge.model)
-        if charge.usage is not None:
-            caller = self._callers.of(charge.caller)
-            tokens, usage = self._counters["aibrix_extproc_tokens_total"], charge.usage
-            tokens.add((model, caller, "input"), usage.input_tokens)
-            tokens.add((model, caller, "output"), usage.output_tokens)
-            tokens.add((model, caller, "cached"), usage.cached_tokens)
+        self._count_usage(charge, model)
         volume = self._counters["aibrix_extproc_body_bytes_total"]
         volume.add((model, "in"), charge.bytes_in)
         volume.add((model, "out"), charge.bytes_out)
         if charge.end is not None:
-            operation = charge.operation if charge.operation in _OPERATION_IDS else OTHER
-            self._counters["aibrix_extproc_streams_total"].add((operation, model, charge.end.value))
+            self._counters["aibrix_extproc_streams_total"].add((_operation(charge), model, charge.end.value))
+
+    def _count_usage(self, charge: Charge, model: str) -> None:
+        if charge.unmetered:
+            self._counters["aibrix_extproc_unmetered_total"].add((_operation(charge), charge.unmetered))
+            return
+        caller = self._callers.of(charge.caller)
+        if charge.usage is not None:
+            tokens, usage = self._counters["aibrix_extproc_tokens_total"], charge.usage
+            tokens.add((model, caller, "input"), usage.input_tokens)
+            tokens.add((model, caller, "output"), usage.output_tokens)
+            tokens.add((model, caller, "cached"), usage.cached_tokens)
+        if charge.audio_seconds:
+            self._counters["aibrix_extproc_audio_seconds_total"].add((model, caller), charge.audio_seconds)
 
     def malformed_record(self) -> None:
         """Something in the access log could not be read."""
@@ -255,6 +267,10 @@ class Metrics:
         self._models.review()
         self._callers.review()
         return generate_latest(self.registry)
+
+
+def _operation(charge: Charge) -> str:
+    return charge.operation if charge.operation in _OPERATION_IDS else OTHER
 
 
 class _FleetCollector(Collector):

@@ -125,20 +125,21 @@ def removed_headers(given: Mapping[str, str], caller: Caller, changed: Headers) 
 
 def notes(
     operation: Operation,
-    facts: request.RequestFacts | None,
     request_id: str,
     model: str,
     caller: Caller,
     body: Body,
 ) -> tuple[tuple[str, str | bool], ...]:
-    """What Envoy's stream filter must know, and what makes its access log entry tell the whole story."""
-    stream = operation.stream.name.lower() if facts is None or facts.stream else ""
+    """What Envoy's stream filter must know, and what makes its access log entry tell the whole story.
+
+    `stream` is how the operation streams if it does: whether this answer does, its content type tells.
+    """
     return (
         ("request_id", request_id),
         ("operation", operation.id),
         ("model", model),
         ("caller", caller.name),
-        ("stream", stream),
+        ("stream", operation.stream.name.lower()),
         ("hide_usage", body.hide_usage),
     )
 

@@ -4,12 +4,16 @@ Beside the closing fact of the machine, which knows the beginning best. A record
 later and to any replica, so it survives the replica that placed the exchange.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
 
 import msgspec
 
+from aibrix_extproc.core.openai.operation_rows import OPERATIONS
+from aibrix_extproc.core.openai.operations import UsageIn
 from aibrix_extproc.core.openai.usage import Usage
 
 
@@ -32,12 +36,11 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
     bytes_out: int
     usage: Usage | None
     end: StreamEnd | None  # None if there was no stream
+    audio_seconds: float = 0.0
+    unmetered: str = ""  # one of UNMETERED if a success told no usage; an estimate has only the bytes then
 
 
 _CLIENT_LEFT = frozenset({"downstream_connection_termination", "downstream_remote_reset"})
-# Flags of an answer that is whole all the same.
-_HARMLESS = frozenset({"upstream_retry_limit_exceeded", "delay_injected", "fault_injected"})
-
 
 @dataclass(frozen=True, slots=True)
 class ExchangeRecord:
@@ -47,7 +50,7 @@ class ExchangeRecord:
     operation: str = ""
     model: str = ""
     caller: str = ""
-    stream: str = ""  # kind of stream, empty for a whole answer
+    stream: str = ""  # kind of stream; empty for a whole answer
     status: int = 0  # that the client saw; 0 if it saw none
     details: str = ""
     flags: tuple[str, ...] = ()  # Envoy's response flags that are set
@@ -59,24 +62,48 @@ class ExchangeRecord:
     upstream_address: str = ""
     attempts: int = 0
     usage: Usage | None = None
-    terminal: bool | None = None  # whether the stream's last event was seen; None without a stream filter
+    audio_seconds: float = 0.0
+    terminal: bool | None = None  # whether the stream's last event was seen; None if no filter saw a stream
     error: str = ""  # code of an error inside of the stream
 
     @property
     def stream_end(self) -> StreamEnd | None:
         """How the stream ended; None if there was none."""
-        if not self.stream or not 200 <= self.status < 300:
+        if self.terminal is None or not 200 <= self.status < 300:
             return None
         return stream_end(self.flags, terminal=self.terminal, error=self.error)
 
 
-def stream_end(flags: Iterable[str], *, terminal: bool | None, error: str) -> StreamEnd:
+def stream_end(flags: Iterable[str], *, terminal: bool, error: str) -> StreamEnd:
     """How a streamed answer ended, from what the stream filter saw and Envoy's response flags."""
     if error:
         return StreamEnd.ERROR
     if terminal:
         return StreamEnd.COMPLETE
-    told = set(flags)
-    if told & _CLIENT_LEFT:
-        return StreamEnd.LEFT
-    return StreamEnd.CUT if terminal is False or told - _HARMLESS else StreamEnd.COMPLETE
+    return StreamEnd.CUT if _CLIENT_LEFT.isdisjoint(flags) else StreamEnd.LEFT
+
+
+# Why the usage of a success is not known; values of a metric's label.
+UNMETERED: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "no_usage": "the engine told none",
+        "not_json": "the answer is neither JSON nor a stream of events",
+        "too_large": "the usage stands in front of more than the filter reads",
+        "encoded": "the answer is compressed",
+        "cut": "the stream was cut before its usage",
+        "left": "the client left before it",
+        "error": "the stream ended with an error before it",
+        "unseen": "no filter told anything, or a broken answer did not end",
+    }
+)
+_TELLING: Final = frozenset({UsageIn.USAGE, UsageIn.RESPONSE_USAGE, UsageIn.MESSAGE_USAGE})
+_METERED_OPERATIONS: Final = frozenset(row.id for row in OPERATIONS if row.usage_in in _TELLING)
+
+
+def unmetered(operation: str, status: int, reason: str, end: StreamEnd | None) -> str:
+    """Why a success has no usage, one of UNMETERED; empty where none is expected."""
+    if operation not in _METERED_OPERATIONS or not 200 <= status < 300:
+        return ""
+    if end is not None:
+        return "no_usage" if end is StreamEnd.COMPLETE else end.value
+    return reason if reason in UNMETERED else "unseen"

@@ -251,7 +251,7 @@ class RequestSide(Direction[RequestPhase]):
             remove_headers=forwarding.removed_headers(self._headers, self.caller, changed),
             body=body.data,
             destination=placement.destination(self.policy.destinations),
-            notes=forwarding.notes(operation, self.facts, self.request_id, placement.model, self.caller, body)
+            notes=forwarding.notes(operation, self.request_id, placement.model, self.caller, body)
             if self.policy.metering
             else (),
         )

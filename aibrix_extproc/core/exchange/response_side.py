@@ -99,7 +99,7 @@ class ResponseSide(Direction[ResponsePhase]):
             return ResponsePhase.ANSWERED, (*moved, self._instead(Problem("bad_gateway"), Outcome.ENGINE_ERROR))
         self.outcome = Outcome.SERVED
         facts = (*moved, *self._held(event, moved))
-        if self._wants_text() and not event.end_of_stream:
+        if self._wants_text(event) and not event.end_of_stream:
             return ResponsePhase.AWAITING_TEXT, (*facts, Continue(Phase.RESPONSE_HEAD, buffer_response=True))
         if self._is_too_short(event):
             return ResponsePhase.AWAITING_SHORT, (*facts, Continue(Phase.RESPONSE_HEAD, buffer_response=True))
@@ -134,9 +134,11 @@ class ResponseSide(Direction[ResponsePhase]):
         response_id = self._request.response_id
         return tuple(Held(event.at, response_id, one.to_identity) for one in moved) if response_id else ()
 
-    def _wants_text(self) -> bool:
+    def _wants_text(self, event: events.ResponseHead) -> bool:
         facts = self._request.facts
-        return facts is not None and facts.response_format == "text" and not facts.stream
+        if facts is None or facts.response_format != "text":
+            return False
+        return event.headers.get("content-type", "").lower().startswith("application/json")
 
     def _as_text(self, body: bytes) -> Continue:
         """A transcript as OpenAI's response_format=text gives it; an answer that is no transcript passes as it is."""

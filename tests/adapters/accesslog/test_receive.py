@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aibrix_extproc.adapters.accesslog._generated.als_pb2 import HTTPAccessLogEntry, StreamAccessLogsMessage
-from aibrix_extproc.adapters.accesslog.receive import REPORT, AccessLogReceiver
+from aibrix_extproc.adapters.accesslog.receive import AccessLogReceiver
+from aibrix_extproc.adapters.accesslog.report import REPORT_KEY, REPORT_NAMESPACE
 from aibrix_extproc.core.exchange.records import Charge, ExchangeRecord, StreamEnd
 from aibrix_extproc.core.openai.headers import NOTES_NAMESPACE
 from aibrix_extproc.core.openai.usage import Usage
@@ -46,14 +47,15 @@ def an_entry(notes: dict[str, Any] | None = None, report: dict[str, Any] | None 
     metadata = entry.common_properties.metadata.filter_metadata
     metadata[NOTES_NAMESPACE].update({"request_id": "r-1"} if notes is None else notes)
     if report is not None:
-        metadata[REPORT].update(report)
+        words = (f"{name}={str(value).lower()}" for name, value in report.items())
+        metadata[REPORT_NAMESPACE].update({REPORT_KEY: " ".join(words)})
     return entry
 
 
 def test_entry_becomes_a_record_with_all_that_it_tells() -> None:
     notes = {"request_id": "r-1", "operation": "chat_completion", "model": "m", "caller": "me", "stream": "data_done"}
-    report = {"input_tokens": 11, "output_tokens": 3, "total_tokens": 14, "cached_tokens": 8, "terminal": True,
-              "error": "upstream_error"}  # fmt: skip
+    report = {"input_tokens": 11, "output_tokens": 3, "total_tokens": 14, "cached_tokens": 8, "audio_seconds": 2.5,
+              "terminal": True, "error": "upstream_error"}  # fmt: skip
     entry = an_entry({**notes, "hide_usage": False}, report)
     common = entry.common_properties
     common.start_time.FromMilliseconds(1_700_000_000_250)
@@ -69,7 +71,7 @@ def test_entry_becomes_a_record_with_all_that_it_tells() -> None:
     entry.response.response_code_details = "via_upstream"
     found = Collected().take(entry)
     assert found.charges == [
-        Charge("chat_completion", "m", "me", 96, 1010, Usage(11, 3, 14, 8), StreamEnd.ERROR),
+        Charge("chat_completion", "m", "me", 96, 1010, Usage(11, 3, 14, 8), StreamEnd.ERROR, 2.5),
     ]
     assert found.records == [
         ExchangeRecord(
@@ -89,6 +91,7 @@ def test_entry_becomes_a_record_with_all_that_it_tells() -> None:
             upstream_address="10.0.0.1:8000",
             attempts=2,
             usage=Usage(11, 3, 14, 8),
+            audio_seconds=2.5,
             terminal=True,
             error="upstream_error",
         )
@@ -141,11 +144,43 @@ def test_an_entry_that_we_did_not_place_is_not_ours() -> None:
     assert (len(found.charges), found.malformed) == (1, 0)
 
 
-@pytest.mark.parametrize("count", [-1, float("nan"), float("inf"), 2.0**60, "3", True, None])
+@pytest.mark.parametrize("count", [-1, float("nan"), float("inf"), 2**60, 1.5, "\u0663", "", "3=", True, None])
 def test_a_count_that_is_none_spoils_its_entry_only(count: object) -> None:
     found = Collected().take(an_entry(report={"input_tokens": count}), an_entry({"request_id": "r-2"}))
     assert [record.request_id for record in found.records] == ["r-2"]
     assert (len(found.charges), found.malformed) == (1, 1)
+
+
+@pytest.mark.parametrize("seconds", ["-1", "nan", "inf", "1e99", "", "x"])
+def test_seconds_that_are_none_spoil_their_entry_only(seconds: str) -> None:
+    found = Collected().take(an_entry(report={"audio_seconds": seconds}), an_entry())
+    assert (len(found.charges), found.malformed) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("report", "status", "reason"),
+    [({}, 200, "unseen"), ({"unmetered": "too_large"}, 200, "too_large"), ({"unmetered": "x" * 99}, 200, "unseen"),
+     ({"terminal": True}, 200, "no_usage"), ({"terminal": False}, 200, "cut"), ({"error": "e"}, 404, ""),
+     ({"terminal": False, "error": "e"}, 200, "error"), ({"input_tokens": 0}, 200, ""),
+     ({"audio_seconds": 1}, 200, ""), ({"terminal": False, "output_tokens": 3}, 200, "")],
+    ids=str,
+)  # fmt: skip
+def test_a_success_without_usage_says_why_and_how_large_it_was(
+    report: dict[str, Any], status: int, reason: str
+) -> None:
+    notes = {"request_id": "r-1", "operation": "chat_completion", "model": "m", "caller": "me"}
+    entry = an_entry(notes, report)
+    entry.response.response_code.value = status
+    entry.request.request_body_bytes, entry.response.response_body_bytes = 96, 1010
+    charge = Collected().take(entry).charges[0]
+    assert (charge.unmetered, charge.bytes_in, charge.bytes_out) == (reason, 96, 1010)
+
+
+@pytest.mark.parametrize("operation", ["tokenize", "detokenize", "", "nonsense", "cancel_response"])
+def test_where_no_usage_is_expected_none_is_missed(operation: str) -> None:
+    entry = an_entry({"request_id": "r-1", "operation": operation}, {"unmetered": "no_usage"})
+    entry.response.response_code.value = 200
+    assert Collected().take(entry).charges[0].unmetered == ""
 
 
 def test_usage_may_be_told_in_part() -> None:

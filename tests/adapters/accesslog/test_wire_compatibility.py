@@ -65,7 +65,7 @@ def test_no_flag_of_envoys_is_unknown() -> None:
 def test_envoys_entry_is_read() -> None:
     text = protobuf.Value
     notes = protobuf.Struct(fields={"request_id": text(string_value="r"), "model": text(string_value="m")})
-    report = protobuf.Struct(fields={"input_tokens": text(number_value=11.0), "terminal": text(bool_value=True)})
+    report = protobuf.Struct(fields={"report": text(string_value="input_tokens=11 terminal=true")})
     entry = data.HttpAccessLogEntry(
         protocol_version=data.HttpAccessLogEntryHttpVersion.HTTP11,
         common_properties=data.AccessLogCommon(

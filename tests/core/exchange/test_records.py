@@ -5,7 +5,7 @@ import pytest
 from aibrix_extproc.core.exchange.records import ExchangeRecord, StreamEnd
 
 
-def record(terminal: bool | None, *flags: str, error: str = "") -> ExchangeRecord:
+def record(terminal: bool, *flags: str, error: str = "") -> ExchangeRecord:
     return ExchangeRecord("r", stream="data_done", status=200, flags=flags, terminal=terminal, error=error)
 
 
@@ -17,13 +17,11 @@ def record(terminal: bool | None, *flags: str, error: str = "") -> ExchangeRecor
         (record(True, error="upstream_error"), StreamEnd.ERROR),
         (record(False, error="upstream_error"), StreamEnd.ERROR),
         (record(False), StreamEnd.CUT),
-        (record(None, "upstream_remote_reset"), StreamEnd.CUT),
-        (record(None, "upstream_protocol_error"), StreamEnd.CUT),
-        (record(None, "stream_idle_timeout"), StreamEnd.CUT),
-        (record(None, "downstream_connection_termination"), StreamEnd.LEFT),
-        (record(None, "downstream_remote_reset"), StreamEnd.LEFT),
-        (record(None), StreamEnd.COMPLETE),
-        (record(None, "upstream_retry_limit_exceeded"), StreamEnd.COMPLETE),
+        (record(False, "upstream_remote_reset"), StreamEnd.CUT),
+        (record(False, "upstream_protocol_error"), StreamEnd.CUT),
+        (record(False, "stream_idle_timeout"), StreamEnd.CUT),
+        (record(False, "downstream_connection_termination"), StreamEnd.LEFT),
+        (record(False, "downstream_remote_reset"), StreamEnd.LEFT),
     ],
 )
 def test_stream_end_is_what_the_report_and_the_flags_tell(told: ExchangeRecord, end: StreamEnd) -> None:
