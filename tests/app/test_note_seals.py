@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from aibrix_extproc.adapters.accesslog._generated.als_pb2 import HTTPAccessLogEntry, StreamAccessLogsMessage
-from aibrix_extproc.adapters.accesslog.receive import REPORT, AccessLogReceiver
+from aibrix_extproc.adapters.accesslog.receive import AccessLogReceiver
+from aibrix_extproc.adapters.accesslog.report import REPORT_KEY, REPORT_NAMESPACE
 from aibrix_extproc.adapters.telemetry.metrics import Metrics
 from aibrix_extproc.app.note_seals import LIFE_SECONDS, SEAL, NoteSeals
 from aibrix_extproc.core.openai.headers import NOTES_NAMESPACE
@@ -55,7 +56,7 @@ def an_entry(notes: dict[str, Any], tokens: int) -> HTTPAccessLogEntry:
     entry = HTTPAccessLogEntry()
     metadata = entry.common_properties.metadata.filter_metadata
     metadata[NOTES_NAMESPACE].update(notes)
-    metadata[REPORT].update({"output_tokens": tokens})
+    metadata[REPORT_NAMESPACE].update({REPORT_KEY: f"output_tokens={tokens}"})
     return entry
 
 

@@ -34,7 +34,9 @@ def test_rerankers_tell_it_first() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("usage", [None, 5, [], {"prompt_tokens": "3"}, {"prompt_tokens": -1}, {"seconds": "3"}], ids=str)
+@pytest.mark.parametrize(
+    "usage", [None, 5, [], {"prompt_tokens": "3"}, {"prompt_tokens": -1}, {"seconds": "3"}], ids=str
+)
 def test_what_is_no_count_gives_none(usage: object) -> None:
     assert send([body(usage=usage)], content_type=JSON).metadata == {"unmetered": "no_usage"}
 

@@ -76,7 +76,9 @@ _VALUES: Final = st.recursive(
     places=st.lists(st.integers(0, 2000), max_size=30),
     indent=st.none() | st.integers(0, 2),
 )
-def test_the_meter_reads_what_a_json_parser_reads(answer: dict[str, Any], places: list[int], indent: int | None) -> None:
+def test_the_meter_reads_what_a_json_parser_reads(
+    answer: dict[str, Any], places: list[int], indent: int | None
+) -> None:
     sent = json.dumps(answer, indent=indent).encode()
     passed = send(cut_at(sent, places), content_type=JSON)
     usage = answer.get("usage")

@@ -36,7 +36,9 @@ EVENTS: dict[str, Shape] = {
         b'data: {"error":{"code":400,"message":"' + b" " * (size - 99) + b'x (parameter=x)"}}\n\n'
     ),
     "keys": lambda size: b'data: {"choices":[],' + b'"usage":1,' * (size // 10) + b'"a":1}\n\n',
-    "aborts": lambda size: b'data: {"choices":[{' + b'"finish_reason" :"abort ",' * (size // 26) + b'"a":"abort"}]}\n\n',
+    "aborts": lambda size: (
+        b'data: {"choices":[{' + b'"finish_reason" :"abort ",' * (size // 26) + b'"a":"abort"}]}\n\n'
+    ),
     "spaces in keys": lambda size: b'data: {"choices":' + b" " * size + b'"usage"}\n\n',
     "numbers": lambda size: b'event: error\ndata: {"a":"' + b'\\"sequence_number\\"' * (size // 19) + b'"}\n\n',
 }

@@ -159,4 +159,3 @@ def _seconds(common: AccessLogCommon, *names: str) -> float | None:
             span: Duration = getattr(common, name)
             return float(span.seconds) + span.nanos / 1e9
     return None
-

@@ -42,6 +42,7 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
 
 _CLIENT_LEFT = frozenset({"downstream_connection_termination", "downstream_remote_reset"})
 
+
 @dataclass(frozen=True, slots=True)
 class ExchangeRecord:
     """One entry. Texts are empty and numbers None when Envoy did not tell them; times are in seconds."""
