@@ -159,7 +159,7 @@ def _limits() -> str:
         ("form with audio", f"{AUDIO_FORM_LIMIT_BYTES} bytes, as with OpenAI", "", "413 `audio_too_large`"),
         (
             "wait for the head of an answer",
-            f"{limits.max_wait_seconds:g} s, or what `x-stainless-read-timeout` asks for if that is less",
+            f"{limits.max_wait_seconds:g} s, or a second more than `x-stainless-read-timeout` asks for if that is less",
             "`limits.max_wait_seconds`",
             "504 `timeout`",
         ),

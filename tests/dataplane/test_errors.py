@@ -1,5 +1,6 @@
 """Acceptance 7.7 with engines that fail on demand: what clients see is OpenAI's, and as little of it as possible."""
 
+import asyncio
 import json
 import time
 from collections.abc import Callable
@@ -156,11 +157,23 @@ def test_err_07_a_client_that_gives_up_frees_the_engine(stack: Stack, fault: str
 
 
 @pytest.mark.slow
-def test_err_07_the_sdks_read_timeout_is_the_engines_deadline(stack: Stack) -> None:
+def test_err_07_the_engines_deadline_is_a_second_behind_the_sdks(stack: Stack) -> None:
     started = time.monotonic()
-    answer = stack.post(PATH, CHAT, x_sim_fault="stall", x_stainless_read_timeout="1")
+    answer = stack.post(PATH, CHAT, x_sim_fault="stall", x_stainless_read_timeout="0.5")
     assert_openai_error(answer, 504, code="timeout")
-    assert time.monotonic() - started < 2.5
+    assert 1.4 < time.monotonic() - started < 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_err_07_an_sdk_whose_time_is_over_raises_its_own_exception(stack: Stack, stream: bool) -> None:
+    async with stack.async_client(timeout=0.4) as client:
+        calls = (
+            client.chat.completions.create(**CHAT, stream=stream, extra_headers={"x-sim-fault": "stall"})
+            for _ in range(20)
+        )
+        failures = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(one) for one in failures] == [openai.APITimeoutError] * 20
 
 
 @pytest.mark.slow

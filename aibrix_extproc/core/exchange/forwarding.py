@@ -17,6 +17,7 @@ from aibrix_extproc.core.openai.splice import Edit, in_order, spliced
 
 REQUEST_ID_FIELD: Final = "request_id"  # vLLM's own: the id that a response will have
 
+CLIENTS_HEAD_START: Final = 1.0  # seconds between an SDK's own time-out and our answer to the same
 # The destination is not removed but written over.
 _STOPPED: Final = frozenset({*headers.NOT_FORWARDED, *headers.RESERVED_REQUEST_HEADERS} - {headers.DESTINATION})
 _ALL_STOPPED: Final = _STOPPED | set(HEADER_CONTROLS)
@@ -145,9 +146,13 @@ def notes(
 
 
 def wait_seconds(asked: str | None, longest: float) -> float:
-    """How long to wait for the response's head: as long as the SDK would, within the gateway's bound."""
+    """How long to wait for the response's head: a little longer than the SDK does, within the gateway's bound.
+
+    An SDK whose own time is over raises its time-out exception. Our 504 at the same moment would win the race at random
+    and become another exception.
+    """
     try:
-        seconds = float(asked) if asked else longest
+        seconds = float(asked) if asked else math.inf
     except ValueError:
         return longest
-    return min(seconds, longest) if math.isfinite(seconds) and seconds > 0 else longest
+    return seconds + CLIENTS_HEAD_START if 0 < seconds <= longest else longest

@@ -255,7 +255,8 @@ class RequestSide(Direction[RequestPhase]):
             if self.policy.metering
             else (),
         )
-        waits = forwarding.wait_seconds(self._headers.get(headers.READ_TIMEOUT), self.policy.max_wait_seconds)
+        asked = self._headers.get(headers.READ_TIMEOUT) or self._headers.get(headers.HEAD_TIMEOUT)
+        waits = forwarding.wait_seconds(asked, self.policy.max_wait_seconds)
         return RequestPhase.PLACED, (Taken(placement.first.identity), answer, WaitFor(waits))
 
 

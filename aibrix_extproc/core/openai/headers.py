@@ -45,6 +45,7 @@ NOT_FORWARDED: Final[tuple[str, ...]] = (
 )
 TEST_SELECTION: Final = "test-epp-endpoint-selection"  # of conformance tests; nobody else looks at it
 READ_TIMEOUT: Final = "x-stainless-read-timeout"  # seconds; how long the SDK waits for bytes
+HEAD_TIMEOUT: Final = "x-stainless-timeout"  # the same of SDKs in JavaScript, which wait for the head alone
 
 # What engines say that is none of the client's business.
 NOT_RETURNED: Final[tuple[str, ...]] = (
@@ -79,6 +80,7 @@ READ_HEADERS: Final = frozenset(
         "origin",
         REQUEST_ID,
         READ_TIMEOUT,
+        HEAD_TIMEOUT,
         TEST_SELECTION,
         *RESERVED_REQUEST_HEADERS,
         *NOT_FORWARDED,
