@@ -15,6 +15,7 @@ from aibrix_extproc.core.fleet.placement import Placement, RouteQuery
 from aibrix_extproc.core.openai.caller import Caller
 from aibrix_extproc.core.openai.errors import Problem
 from aibrix_extproc.core.openai.listing import ModelCard, model_list, one_model
+from aibrix_extproc.core.openai.operation_rows import GATEWAY_HEALTH
 from aibrix_extproc.core.openai.operations import Action, Operation, shown
 from aibrix_extproc.core.openai.paths import decode_model_id
 from aibrix_extproc.core.routing.choose import choose
@@ -136,6 +137,9 @@ class Answers:
         snapshot = self._snapshot()
         if not snapshot.known:
             return events.Refused(Problem("fleet_unknown"))
+        if operation is GATEWAY_HEALTH:
+            serves = any(snapshot.ready_by_model.values())
+            return events.Answered(200, _JSON, b'{"status":"ok"}') if serves else _refused("no_engine_ready")
         if operation.id == "list_models":
             cards = (_card(served) for served in snapshot.models.values() if caller.may_use_model(served.id))
             return events.Answered(200, _JSON, model_list(cards))

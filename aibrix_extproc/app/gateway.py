@@ -386,6 +386,7 @@ def _policy(settings: Settings) -> ExchangePolicy:
         max_body_bytes=settings.limits.max_body_bytes,
         metering=settings.metering.enabled,
         max_wait_seconds=settings.limits.max_wait_seconds,
+        health_path=settings.health.path,
         destinations=settings.routing.destinations,
         is_picker=settings.picker.assume_duplex,
     )

@@ -20,7 +20,18 @@ from pydantic import (
 
 from aibrix_extproc.core.nearest import did_you_mean
 from aibrix_extproc.core.routing.registry import DEFAULT_STRATEGY, NOT_HERE, STRATEGIES
-from aibrix_extproc.settings.fields import MIB, ApiKey, Group, Name, Port, PortName, Seconds, ServiceName, flag
+from aibrix_extproc.settings.fields import (
+    MIB,
+    ApiKey,
+    Group,
+    HealthPath,
+    Name,
+    Port,
+    PortName,
+    Seconds,
+    ServiceName,
+    flag,
+)
 from aibrix_extproc.settings.mistakes import told
 from aibrix_extproc.settings.server import ServerSettings as ServerSettings
 from aibrix_extproc.settings.server import Tls as Tls
@@ -177,6 +188,16 @@ class LimitSettings(Group):
     )
 
 
+class HealthSettings(Group):
+    """What load balancers in front of Envoy may ask."""
+
+    path: HealthPath = Field(
+        "/healthz",
+        description="path that Envoy answers without a key: 200 while requests can be served, else 503; empty for none",
+        json_schema_extra=flag("--health-path"),
+    )
+
+
 class MeteringSettings(Group):
     """Counting tokens. Needs the stream filter and the access log service in Envoy's configuration."""
 
@@ -233,6 +254,7 @@ class Settings(Group):
     kubernetes: KubernetesSettings = KubernetesSettings()
     routing: RoutingSettings = RoutingSettings()
     limits: LimitSettings = LimitSettings()
+    health: HealthSettings = HealthSettings()
     picker: PickerSettings = PickerSettings()
     access: AccessSettings = AccessSettings()
     metering: MeteringSettings = MeteringSettings()

@@ -2,7 +2,19 @@
 
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
+
+from aibrix_extproc.core.openai.operation_rows import ROUTER
+from aibrix_extproc.core.openai.operations import unknown_url
+from aibrix_extproc.core.openai.paths import normalise
+
+
+def _not_of_the_api(path: str) -> str:
+    """A path that no operation has, whatever its method: unknown to the router, so never an engine's."""
+    if path and (normalise(path) != path or ROUTER.match("GET", path) != unknown_url("GET", path)):
+        raise ValueError("is a path of the API or of engines")
+    return path
+
 
 MIB: Final = 1024 * 1024
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -12,6 +24,9 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 _LABEL: Final = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 ServiceName = Annotated[str, StringConstraints(pattern=f"^{_LABEL}$", max_length=63)]
 PortName = Annotated[str, StringConstraints(pattern=f"^({_LABEL})?$", max_length=63)]
+HealthPath = Annotated[
+    str, StringConstraints(pattern=r"^(/[A-Za-z0-9._~/-]{1,127})?$"), AfterValidator(_not_of_the_api)
+]
 
 
 def flag(name: str) -> dict[str, Any]:

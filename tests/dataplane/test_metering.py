@@ -1,4 +1,4 @@
-"""What engines answer is metered by what the answer is: wherever usage stands, and whatever the request seemed to ask."""
+"""Answers are metered by what they are: wherever usage stands, and whatever the request seemed to ask for."""
 
 import json
 from collections.abc import Iterator
@@ -44,8 +44,7 @@ ANSWERS: Final[dict[str, tuple[str, bytes]]] = {
     "long user": (RESPONSES, answer({"id": "resp_1", "tools": [FORGED], "usage": TYPED_USAGE, "user": "u" * 5000})),
     "tool": (MESSAGES, answer(message(FORGED))),
     "a stream that nobody asked for": (
-        CHAT, chunked(SSE, chunk("hi"), chunk(None), b'data: {"choices":[],"usage":%b}\n\n' % json.dumps(USAGE).encode(),
-                      b"data: [DONE]\n\n"),
+        CHAT, chunked(SSE, chunk("hi"), chunk(None, usage=USAGE), b"data: [DONE]\n\n"),
     ),
 }  # fmt: skip
 NOT_METERED: Final[dict[str, tuple[str, bytes, str]]] = {

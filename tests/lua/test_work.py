@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,7 @@ EVENTS: dict[str, Shape] = {
 }
 
 
-def cpu(body: bytes, size: int, **options: str) -> float:
+def cpu(body: bytes, size: int, **options: Any) -> float:
     """Seconds of this thread, the least of three."""
     pieces = cut(body, size)
 

@@ -39,7 +39,9 @@ from aibrix_extproc.core.openai.headers import (
 
 EXT_PROC_FILTER: Final = "envoy.filters.http.ext_proc"
 # Only what the processor reads: each one costs both sides on every exchange.
-RESPONSE_ATTRIBUTES: Final = ("request.id", "response.code_details", "response.flags", "upstream.address")
+RESPONSE_ATTRIBUTES: Final = (
+    "request.id", "request.protocol", "response.code_details", "response.flags", "upstream.address",
+)  # fmt: skip
 # `reset` and not `reset-before-request`: an engine that dies after it has read the request is retried elsewhere too.
 RETRY_ON: Final = "connect-failure,reset,retriable-status-codes"
 # vLLM says 500 when its engine core has died under it, and 503 when its queue is full.

@@ -44,7 +44,7 @@ def _rules(max_body_bytes: int) -> Sequence[_Rule]:
         _Rule("request_too_large", Problem("request_too_large", {"limit": str(max_body_bytes)}), 413),
         _Rule("headers_too_large", Problem("headers_too_large"), 431),
         _Rule("bad_http", Problem("bad_request", _says("The request is not valid HTTP.")), 400),
-        _Rule("upgrade", Problem("bad_request", _says("This endpoint does not switch protocols."), status=403), 403),
+        _Rule("upgrade", Problem("upgrade_refused"), 403),
         _Rule("no_route", Problem("not_found", _says("Invalid URL")), 404),
         _Rule("upgrade_required", Problem("bad_request", _says("This HTTP version is not supported."), status=426),
               426),
@@ -62,7 +62,7 @@ def _rules(max_body_bytes: int) -> Sequence[_Rule]:
 
 
 def local_reply_config(max_body_bytes: int) -> hcm.LocalReplyConfig:
-    """The rules as Envoy takes them. No rule changes the status; the last one changes nothing but a missing id."""
+    """The rules as Envoy takes them. Only `upgrade` changes the status; the last one changes but a missing id."""
     return hcm.LocalReplyConfig(mappers=[*(_mapper(rule) for rule in _rules(max_body_bytes)), _named()])
 
 
@@ -81,6 +81,7 @@ def _mapper(rule: _Rule) -> hcm.ResponseMapper:
     shaped = shape(rule.problem)
     return hcm.ResponseMapper(
         filter=accesslog.AccessLogFilter(and_filter=accesslog.AndFilter(filters=_conditions(rule))),
+        status_code=rule.problem.http_status if rule.status not in (None, rule.problem.http_status) else None,
         body_format_override=core.SubstitutionFormatString(
             text_format_source=core.DataSource(inline_string=_literal(shaped)),
             content_type="application/json",

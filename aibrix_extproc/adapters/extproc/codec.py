@@ -110,13 +110,14 @@ def _request_id(given: str) -> str:
 def _response_head(message: ProcessingRequest, at: float, make_id: Callable[[], str]) -> events.ResponseHead:
     headers = _headers(message.response_headers.headers)
     status = headers.get(":status", "")
-    details, flags, address, request_id = "", 0, "", ""
+    details, flags, address, request_id, protocol = "", 0, "", "", ""
     served = _served(message)
     if ATTRIBUTES in message.attributes:
         fields = message.attributes[ATTRIBUTES].fields
         details = fields["response.code_details"].string_value
         flags = int(fields["response.flags"].number_value)
         address = fields["upstream.address"].string_value
+        protocol = fields["request.protocol"].string_value
         # It has become that of the last attempt: UUID-1 and so on.
         request_id = _request_id(fields["request.id"].string_value[:_UUID_CHARACTERS])
     return events.ResponseHead(
@@ -129,6 +130,7 @@ def _response_head(message: ProcessingRequest, at: float, make_id: Callable[[], 
         address or served or "",
         request_id or make_id(),
         served,
+        protocol,
     )
 
 

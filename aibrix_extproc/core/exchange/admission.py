@@ -27,6 +27,11 @@ def objection(
     return too_large(operation, headers.content_length(request), policy)
 
 
+def asks_for_upgrade(request: Mapping[str, str]) -> bool:
+    """Whether the request asks to switch protocols. Envoy speaks HTTP/1.1's way to us whatever the client speaks."""
+    return "upgrade" in request and "upgrade" in request.get("connection", "").lower()
+
+
 def needs_body(operation: Operation, *, end_of_stream: bool) -> bool:
     """Whether the placement waits for the body; what names its engine in the path does not."""
     return operation.action is Action.ROUTE or not (end_of_stream or operation.method in _BODILESS)

@@ -86,6 +86,7 @@ class ResponseHead(msgspec.Struct, frozen=True, gc=False):
     upstream_address: str = ""
     request_id: str = ""  # for a stream that begins here
     served: str | None = None  # which endpoint a gateway says has answered; `upstream_address` has it as well
+    protocol: str = ""  # that the client speaks; empty if Envoy was not asked for it
 
 
 class DeadlineReached(msgspec.Struct, frozen=True, gc=False):

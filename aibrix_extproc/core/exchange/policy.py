@@ -15,4 +15,5 @@ class ExchangePolicy:
     metering: bool = False  # ask engines for the usage of every stream, leave notes for filter and access log
     max_wait_seconds: float = 600.0  # longest time to the response's head; a client may ask for less
     is_picker: bool = False  # asked by a gateway of the Inference Extension: its assumptions and headers hold
+    health_path: str = ""  # answered without a key, for load balancers; empty for none
     destinations: int = ATTEMPTS  # addresses in the destination header

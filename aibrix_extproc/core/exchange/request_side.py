@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Final
 
 from aibrix_extproc.core.exchange import events, forwarding
-from aibrix_extproc.core.exchange.admission import needs_body, objection, too_large
+from aibrix_extproc.core.exchange.admission import asks_for_upgrade, needs_body, objection, too_large
 from aibrix_extproc.core.exchange.direction import Direction
 from aibrix_extproc.core.exchange.hints import hints_of
 from aibrix_extproc.core.exchange.outputs import (
@@ -31,7 +31,7 @@ from aibrix_extproc.core.openai import cors, headers, request
 from aibrix_extproc.core.openai.caller import ANYONE, Caller
 from aibrix_extproc.core.openai.errors import Problem, Shaped, shape
 from aibrix_extproc.core.openai.multipart import FormFacts, FormReader
-from aibrix_extproc.core.openai.operation_rows import ROUTER
+from aibrix_extproc.core.openai.operation_rows import GATEWAY_HEALTH, ROUTER
 from aibrix_extproc.core.openai.operations import Action, Match, ModelIn, Operation, unknown_url
 from aibrix_extproc.core.openai.paths import normalise
 
@@ -147,6 +147,9 @@ class RequestSide(Direction[RequestPhase]):
         if self.method == "OPTIONS":
             self.outcome = Outcome.ANSWERED
             return RequestPhase.ANSWERED, (self._finish(204, cors.preflight_headers(event.headers), b"", "preflight"),)
+        if self.path == self.policy.health_path and self.method in ("GET", "HEAD"):
+            self._match = Match(GATEWAY_HEALTH, _NO_HEADERS)
+            return RequestPhase.DESCRIBING, (Describe(GATEWAY_HEALTH, _NO_HEADERS, ANYONE),)
         self.origin = event.headers.get("origin")
         found = ROUTER.match(self.method, self.path)
         if isinstance(found, Match):
@@ -166,6 +169,8 @@ class RequestSide(Direction[RequestPhase]):
     def _on_admitted(self, event: events.Admitted) -> Step:
         assert self._head is not None
         self.caller = event.caller
+        if asks_for_upgrade(self._headers):
+            return self._refused(Problem("upgrade_refused"))
         if self._match is None:
             return self._refused(self._unmatched or unknown_url(self.method, self.path))
         operation = self._match.operation

@@ -97,6 +97,8 @@ class ResponseSide(Direction[ResponsePhase]):
     ) -> tuple[ResponsePhase, tuple[Output, ...]]:
         if self._is_no_answer(event):
             return ResponsePhase.ANSWERED, (*moved, self._instead(Problem("bad_gateway"), Outcome.ENGINE_ERROR))
+        if event.protocol == "HTTP/1.0" and _is_stream(event):
+            return ResponsePhase.ANSWERED, (*moved, self._instead(Problem("stream_over_http_1_0"), Outcome.REFUSED))
         self.outcome = Outcome.SERVED
         facts = (*moved, *self._held(event, moved))
         if self._wants_text(event) and not event.end_of_stream:
@@ -169,7 +171,7 @@ class ResponseSide(Direction[ResponsePhase]):
     def _passed(self, event: events.ResponseHead) -> Continue:
         started = self._request.started_at
         spent = [] if started is None else [("openai-processing-ms", str(int((event.at - started) * 1000)))]
-        if event.headers.get("content-type", "").startswith("text/event-stream"):
+        if _is_stream(event):
             spent += [("cache-control", "no-cache"), ("x-accel-buffering", "no")]
         return Continue(
             Phase.RESPONSE_HEAD,
@@ -221,3 +223,7 @@ class ResponseSide(Direction[ResponsePhase]):
             remove_headers=tuple(name for name in theirs if name not in ours),
             body=shaped.body,
         )
+
+
+def _is_stream(event: events.ResponseHead) -> bool:
+    return event.headers.get("content-type", "").lower().startswith("text/event-stream")

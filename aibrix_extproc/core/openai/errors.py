@@ -231,6 +231,23 @@ _ROWS: Final[dict[str, ErrorRow]] = {
         "Not allowed to {method} on {path}. (HINT: Perhaps you meant to use a different HTTP method?)",
         "a known path with another method; the Allow header lists the right ones",
     ),
+    "upgrade_refused": ErrorRow(
+        426, INVALID_REQUEST, "upgrade_refused", None,
+        "This API does not speak WebSocket or any other protocol on top of HTTP. Send the same request as plain HTTP, "
+        "and 'stream': true for events.",
+        "a request that asks to switch protocols; clients that can fall back to HTTP do so at once",
+    ),
+    "stream_over_http_1_0": ErrorRow(
+        426, INVALID_REQUEST, "stream_over_http_1_0", "stream",
+        "Streams need HTTP/1.1 or HTTP/2: over HTTP/1.0 one that breaks off looks complete. A proxy in front of the "
+        "gateway must speak HTTP/1.1 to it (nginx: proxy_http_version 1.1).",
+        "an answer that streams to a client or proxy that speaks HTTP/1.0",
+    ),
+    "no_engine_ready": ErrorRow(
+        503, SERVER_ERROR, "no_engine_ready", None,
+        "The gateway is up, but none of its engines is ready.",
+        "the health path, while no engine of any model is ready", 5,
+    ),
     "bad_request": ErrorRow(
         400, INVALID_REQUEST, None, None,
         "{message}",

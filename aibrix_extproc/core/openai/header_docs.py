@@ -26,11 +26,13 @@ REQUEST_HEADERS: Final[Mapping[str, str]] = MappingProxyType({
     "a longer one counts as none",
     headers.SESSION_KEY: "the same, for a name of the client's own; looked at if there is no `x-session-id`",
     "user": "AIBrix's name of the user; taken, without effect: who calls is told by the key",
-    headers.READ_TIMEOUT: "seconds that the SDK waits for bytes, sent by itself: if the head of the answer does not come "
-    "in this time and one second, it is a 504; never later than by the gateway's own limit if that is less",
+    headers.READ_TIMEOUT: "seconds that the SDK waits for bytes, sent by itself: if the head of the answer does not "
+    "come in this time and one second, it is a 504; never later than by the gateway's own limit if that is less",
     headers.HEAD_TIMEOUT: "the same of SDKs in JavaScript; looked at if there is no `x-stainless-read-timeout`",
     headers.REQUEST_ID: "a value of the client's is replaced: Envoy makes one UUID for each request at the edge, and "
     "client and logs see the same; to the engine it adds the number of the attempt (`-1`)",
+    "upgrade": "refused with a 426 if `connection` names it: there is plain HTTP only",
+    "connection": "looked at for `upgrade`",
     "origin": "of a web page: the answer allows it to be read, see CORS",
     "openai-organization": "taken, without effect",
     "openai-project": "taken, without effect",

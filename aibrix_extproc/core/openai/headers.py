@@ -81,6 +81,8 @@ READ_HEADERS: Final = frozenset(
         REQUEST_ID,
         READ_TIMEOUT,
         HEAD_TIMEOUT,
+        "connection",
+        "upgrade",
         TEST_SELECTION,
         *RESERVED_REQUEST_HEADERS,
         *NOT_FORWARDED,

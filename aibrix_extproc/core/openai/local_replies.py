@@ -30,6 +30,7 @@ _BY_DETAILS: Final = tuple(
         (r"rbac_access_denied|ext_authz_denied|csrf_|unauthorized", "permission_denied"),
         (r"ext_authz_error|rate_limiter_error|ext_proc|direct_response", "gateway_unavailable"),
         (r"route_not_found", "not_found"),
+        (r"upgrade_failed", "upgrade_refused"),
     )
 )
 

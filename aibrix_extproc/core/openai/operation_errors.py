@@ -28,6 +28,16 @@ CAUSES: Final[Mapping[str, Cause]] = MappingProxyType({
         "No operation has the method and path.",
         ("unknown_url", "unknown_url_outside", "method_not_allowed"),
     ),
+    "protocol": Cause(
+        "Protocol",
+        "What is asked of HTTP itself.",
+        ("upgrade_refused", "stream_over_http_1_0"),
+    ),
+    "health": Cause(
+        "Health",
+        "The health path, which no operation has.",
+        ("fleet_unknown", "no_engine_ready"),
+    ),
     "body": Cause(
         "Body",
         "Looked at before an engine is chosen.",
@@ -94,7 +104,7 @@ _MODEL_ERRORS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({
 
 def errors_by_cause(operation: Operation) -> Mapping[str, tuple[str, ...]]:
     """The errors of a served operation, by the ids of their causes. An operation that is not served is an address."""
-    causes = ["key", *_own_causes(operation), "gateway"]
+    causes = ["key", "protocol", *_own_causes(operation), "gateway"]
     return MappingProxyType({cause: _errors(cause, operation) for cause in causes})
 
 
@@ -136,6 +146,8 @@ def _is_possible(key: str, operation: Operation) -> bool:
             return not operation.path.startswith("/v1/")
         case "method_not_allowed":
             return False
+        case "stream_over_http_1_0":
+            return operation.stream is not Stream.NONE
     return True
 
 
@@ -149,6 +161,7 @@ SDK_EXCEPTIONS: Final[Mapping[int, tuple[str, bool]]] = MappingProxyType({
     409: ("ConflictError", True),
     413: ("APIStatusError", False),
     415: ("APIStatusError", False),
+    426: ("APIStatusError", False),
     429: ("RateLimitError", True),
     431: ("APIStatusError", False),
     500: ("InternalServerError", True),

@@ -153,5 +153,7 @@ _VLLM_OTHER: Final = (
     Operation("openapi", "GET", "/openapi.json", _X),
 )  # fmt: skip
 
+# Not of the API: its path is a setting, and it takes no key.
+GATEWAY_HEALTH: Final = Operation("gateway_health", "GET", "/healthz", _L)
 OPERATIONS: Final[tuple[Operation, ...]] = (*_INFERENCE, *_OPENAI_OTHER, *_VLLM_OTHER)
 ROUTER: Final = Router(OPERATIONS)

@@ -114,8 +114,8 @@ def test_chat_body_is_not_sent_back() -> None:
 
 @pytest.mark.parametrize(
     ("asked", "waits"),
-    [("5", 6.0), ("0.5", 1.5), ("29.5", 30.5), ("30", 31.0), ("30.1", 30.0), ("600", 30.0), ("nan", 30.0), ("inf", 30.0),
-     ("-1", 30.0), ("0", 30.0), ("x", 30.0), ("", 30.0)],
+    [("5", 6.0), ("0.5", 1.5), ("29.5", 30.5), ("30", 31.0), ("30.1", 30.0), ("600", 30.0), ("nan", 30.0),
+     ("inf", 30.0), ("-1", 30.0), ("0", 30.0), ("x", 30.0), ("", 30.0)],
 )  # fmt: skip
 def test_client_may_wait_less_than_the_gateway_and_gives_up_before_it(asked: str, waits: float) -> None:
     exchange = Exchange(ExchangePolicy(max_wait_seconds=30.0))
@@ -125,10 +125,10 @@ def test_client_may_wait_less_than_the_gateway_and_gives_up_before_it(asked: str
     assert only(exchange.receive(a_placed()), WaitFor) == WaitFor(waits)
 
 
-@pytest.mark.parametrize(("more", "waits"), [({}, 6.0), ({"x_stainless_read_timeout": "2"}, 3.0)], ids=["own", "both"])
-def test_sdks_in_javascript_say_it_by_another_name(more: dict[str, str], waits: float) -> None:
+@pytest.mark.parametrize(("other", "waits"), [("", 6.0), ("2", 3.0)], ids=["own", "both"])
+def test_sdks_in_javascript_say_it_by_another_name(other: str, waits: float) -> None:
     exchange = Exchange(ExchangePolicy(max_wait_seconds=30.0))
-    exchange.receive(a_request_head(x_stainless_timeout="5", **more))
+    exchange.receive(a_request_head(x_stainless_timeout="5", x_stainless_read_timeout=other))
     exchange.receive(Admitted(CALLER))
     exchange.receive(a_request_body())
     assert only(exchange.receive(a_placed()), WaitFor) == WaitFor(waits)
