@@ -28,10 +28,10 @@ types: for-test
 	$(BIN)/mypy
 
 unit: for-test   ## the quick tests: nothing slow, no real Envoy, no older SDKs
-	$(BIN)/pytest -n 2 -m "not slow and not envoy and not sdk and not kubernetes and not fuzz and not helm" $(ARGS)
+	$(BIN)/pytest -n 2 -m "not slow and not envoy and not sdk and not sdk_suite and not browser and not kubernetes and not fuzz and not helm" $(ARGS)
 
 test: for-test lint types ## format, lint, import directions, types, all tests
-	$(BIN)/pytest -n 2 -m "not sdk and not kubernetes and not fuzz and not helm" $(ARGS)
+	$(BIN)/pytest -n 2 -m "not sdk and not sdk_suite and not browser and not kubernetes and not fuzz and not helm" $(ARGS)
 
 test-newest:     ## all tests on the newest versions of everything, in an environment of its own; .venv stays as it is
 	@$(PYTHON) -m venv --clear .venvs/newest
@@ -51,6 +51,10 @@ test-envoys: for-test ## the data-plane suite on every Envoy from 1.37 on that i
 test-sdks: for-test ## test older and newer OpenAI SDKs, Python and Node, each in an environment of its own
 	$(BIN)/python -m tests.sdks.install
 	$(BIN)/pytest -m sdk tests/sdks $(ARGS)
+
+test-sdk-suite: .venv/.done ## run openai-python's own tests directly and through the gateway (downloads its sources)
+	$(BIN)/python -m tests.sdk_suite.install
+	$(BIN)/pytest -m sdk_suite tests/sdk_suite $(ARGS)
 
 test-kubernetes: for-test ## discovery, manifests and a whole cluster (KUBEBUILDER_ASSETS, PATH or what kube-tools built)
 	KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(KUBE_TOOLS)}" $(BIN)/pytest -m kubernetes $(ARGS)
