@@ -5,7 +5,8 @@ ARGS ?=
 KUBE_TOOLS ?= $(HOME)/.cache/aibrix-extproc/kube-tools
 
 .PHONY: help run test test-newest fuzz test-kubernetes kube-tools fix lint types unit bench soak churn reference \
-	conformance test-sdks test-twins test-envoys test-chart chart helm release lock image clean install for-run for-test
+	conformance test-sdks test-sdk-suite test-browser test-twins test-envoys test-chart chart helm release lock image \
+	clean install for-run for-test
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -52,9 +53,13 @@ test-sdks: for-test ## test older and newer OpenAI SDKs, Python and Node, each i
 	$(BIN)/python -m tests.sdks.install
 	$(BIN)/pytest -m sdk tests/sdks $(ARGS)
 
-test-sdk-suite: .venv/.done ## run openai-python's own tests directly and through the gateway (downloads its sources)
+test-sdk-suite: for-test ## run openai-python's own tests directly and through the gateway (downloads its sources)
 	$(BIN)/python -m tests.sdk_suite.install
 	$(BIN)/pytest -m sdk_suite tests/sdk_suite $(ARGS)
+
+test-browser: for-test ## the SDKs' browser builds in a real headless Chromium (CHROMIUM=/path; downloads the SDKs)
+	$(BIN)/python -m tests.browser.install
+	$(BIN)/pytest -m browser tests/browser $(ARGS)
 
 test-kubernetes: for-test ## discovery, manifests and a whole cluster (KUBEBUILDER_ASSETS, PATH or what kube-tools built)
 	KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(KUBE_TOOLS)}" $(BIN)/pytest -m kubernetes $(ARGS)

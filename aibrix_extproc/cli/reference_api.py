@@ -280,7 +280,7 @@ def _response_headers() -> str:
 def _cors() -> str:
     rows = (
         ("methods", ALLOWED_METHODS),
-        ("headers that a page may send", ALLOWED_HEADERS),
+        ("headers that a page may send, if it does not ask for others", ALLOWED_HEADERS),
         ("headers that a page may read", EXPOSED_HEADERS),
     )
     return f"{_CORS.strip()}\n\n" + table(

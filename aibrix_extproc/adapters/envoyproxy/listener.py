@@ -25,7 +25,13 @@ from envoy_data_plane.google import protobuf
 
 from aibrix_extproc.adapters.envoyproxy.clusters import PROCESSORS_CLUSTER
 from aibrix_extproc.adapters.envoyproxy.endpoints import ENGINES_CLUSTER
-from aibrix_extproc.adapters.envoyproxy.replies import THE_REQUESTS_ID, header, local_reply_config
+from aibrix_extproc.adapters.envoyproxy.replies import (
+    THE_REQUESTS_ID,
+    header,
+    local_reply_config,
+    preflight,
+    readable,
+)
 from aibrix_extproc.adapters.envoyproxy.spec import METADATA_NAMESPACES, EnvoySpec
 from aibrix_extproc.core.openai.credentials import PARTS as CREDENTIAL_PARTS
 from aibrix_extproc.core.openai.errors import Problem, shape
@@ -137,6 +143,7 @@ def _routes(spec: EnvoySpec) -> route.RouteConfiguration:
         domains=["*"],
         routes=[
             _placed(spec),
+            _preflight(),
             _not_placed("not_placed_anthropic", route.RouteMatch(path_separated_prefix=ANTHROPIC), anthropic=True),
             _not_placed("not_placed", route.RouteMatch(prefix="/")),
         ],
@@ -171,6 +178,18 @@ def _placed(spec: EnvoySpec) -> route.Route:
     )
 
 
+def _preflight() -> route.Route:
+    """Answers preflights while the processor is away, so that a page can read the 503 that follows."""
+    method = route.HeaderMatcher(name=":method", string_match=matcher.StringMatcher(exact="OPTIONS"))
+    asking = route.HeaderMatcher(name="access-control-request-method", present_match=True)
+    return route.Route(
+        name="preflight",
+        match=route.RouteMatch(prefix="/", headers=[method, asking]),
+        direct_response=route.DirectResponseAction(status=204),
+        response_headers_to_add=preflight(),
+    )
+
+
 def _not_placed(name: str, match: route.RouteMatch, *, anthropic: bool = False) -> route.Route:
     shaped = shape(Problem("gateway_unavailable"), anthropic=anthropic)
     return route.Route(
@@ -179,7 +198,7 @@ def _not_placed(name: str, match: route.RouteMatch, *, anthropic: bool = False) 
         direct_response=route.DirectResponseAction(
             status=shaped.status, body=core.DataSource(inline_string=shaped.body.decode())
         ),
-        response_headers_to_add=[header(name, value) for name, value in shaped.headers],
+        response_headers_to_add=[*(header(name, value) for name, value in shaped.headers), *readable()],
     )
 
 

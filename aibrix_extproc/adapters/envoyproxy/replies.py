@@ -15,6 +15,7 @@ from envoy_data_plane.envoy.extensions.access_loggers.filters.cel import v3 as c
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager import v3 as hcm
 from envoy_data_plane.google import protobuf
 
+from aibrix_extproc.core.openai.cors import ASKED, preflight_headers, response_headers
 from aibrix_extproc.core.openai.errors import Problem, Shaped, shape
 from aibrix_extproc.core.openai.headers import REQUEST_ID
 
@@ -22,6 +23,10 @@ from aibrix_extproc.core.openai.headers import REQUEST_ID
 NOT_JSON_YET: Final = "!('content-type' in response.headers && response.headers['content-type'] == 'application/json')"
 # Envoy's UUID has 36 characters; towards engines the number of the attempt follows (clusters.py).
 THE_REQUESTS_ID: Final = "%REQ(X-REQUEST-ID):36%"
+_THE_ORIGIN: Final = "%REQ(ORIGIN)%"
+_ALLOWED: Final = "access-control-allow-headers"
+# Rules for what was never read as a request, so that its origin is unknown.
+_WITHOUT_A_REQUEST: Final = ("headers_too_large", "bad_http")
 _OVERWRITE: Final = core.HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
 _IF_ABSENT: Final = core.HeaderValueOptionHeaderAppendAction.ADD_IF_ABSENT
 
@@ -89,8 +94,21 @@ def _mapper(rule: _Rule) -> hcm.ResponseMapper:
         headers_to_add=[
             *(header(name, value) for name, value in shaped.headers if name != "content-type"),
             *_ids(),
+            *readable("*" if rule.name in _WITHOUT_A_REQUEST else _THE_ORIGIN),
         ],
     )
+
+
+def readable(origin: str = _THE_ORIGIN) -> list[core.HeaderValueOption]:
+    """Headers that let a page read an answer of Envoy's own. Without an origin the first one is empty and left out."""
+    return [header(name, value, _IF_ABSENT) for name, value in response_headers(origin)]
+
+
+def preflight() -> list[core.HeaderValueOption]:
+    """Headers of the answer to a preflight that the processor does not give; without them no error can be read."""
+    return [header(name, value) for name, value in preflight_headers({"origin": _THE_ORIGIN}) if name != _ALLOWED] + [
+        header(_ALLOWED, f"%REQ({ASKED.upper()})%")
+    ]
 
 
 def _named() -> hcm.ResponseMapper:

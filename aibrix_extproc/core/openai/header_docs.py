@@ -34,6 +34,7 @@ REQUEST_HEADERS: Final[Mapping[str, str]] = MappingProxyType({
     "upgrade": "refused with a 426 if `connection` names it: there is plain HTTP only",
     "connection": "looked at for `upgrade`",
     "origin": "of a web page: the answer allows it to be read, see CORS",
+    "access-control-request-headers": "of a browser's preflight: these headers are allowed, see CORS",
     "openai-organization": "taken, without effect",
     "openai-project": "taken, without effect",
     **{
@@ -71,9 +72,12 @@ RESPONSE_HEADERS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
     "access-control-allow-origin": ("requests with `origin`", "the origin that asked"),
     "access-control-expose-headers": ("requests with `origin`", "what a page may read besides the body"),
     "access-control-allow-methods": ("preflights", "the methods that there are"),
-    "access-control-allow-headers": ("preflights", "what a page may send, with all that SDKs send"),
+    "access-control-allow-headers": ("preflights", "what a page may send: what the preflight asks for"),
     "access-control-max-age": ("preflights", "seconds that the browser may remember this"),
-    "vary": ("requests with `origin`, preflights", "`Origin`"),
+    "vary": (
+        "requests with `origin`, preflights",
+        "`Origin`; for preflights `Access-Control-Request-Headers` too",
+    ),
 })  # fmt: skip
 
 # name -> why it never reaches a client

@@ -78,6 +78,7 @@ READ_HEADERS: Final = frozenset(
         "content-length",
         "accept-encoding",
         "origin",
+        "access-control-request-headers",
         REQUEST_ID,
         READ_TIMEOUT,
         HEAD_TIMEOUT,

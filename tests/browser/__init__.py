@@ -1,0 +1,1 @@
+"""The SDKs' browser builds in a real headless Chromium (make test-browser)."""
