@@ -64,12 +64,12 @@ test-browser: for-test ## the SDKs' browser builds in a real headless Chromium (
 test-kubernetes: for-test ## discovery, manifests and a whole cluster (KUBEBUILDER_ASSETS, PATH or what kube-tools built)
 	KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(KUBE_TOOLS)}" $(BIN)/pytest -m kubernetes $(ARGS)
 
-test-release: for-test ## packages, an install.yaml for each overlay and the chart into dist/ (IMAGE=REGISTRY/aibrix-extproc:TAG)
+release: for-test ## packages, an install.yaml for each overlay and the chart into dist/ (IMAGE=REGISTRY/aibrix-extproc:TAG)
 	$(BIN)/python -m charts.release dist $(if $(IMAGE),--image $(IMAGE))
 	$(BIN)/python tools/distributions.py dist
 	PATH="$(KUBE_TOOLS):$$PATH" helm package charts/aibrix-extproc --destination dist
 
-chart: for-test ## the Helm chart against the manifests, with the real Helm (PATH or what `make helm` built)
+test-chart: for-test ## the Helm chart against the manifests, with the real Helm (PATH or what `make helm` built)
 	KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(KUBE_TOOLS)}" $(BIN)/pytest -m helm tests/charts $(ARGS)
 
 HELM := 4.3.1

@@ -8,6 +8,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from aibrix_extproc.cli.flags import flag_name, is_list
+from aibrix_extproc.cli.reference_fleetfile import fleet_file_section
 from aibrix_extproc.cli.reference_markdown import NOTHING, code, page, table
 from aibrix_extproc.settings import ENV_NESTED_DELIMITER, ENV_PREFIX, Settings
 
@@ -34,7 +35,8 @@ reason; it tries no port and asks no engine, name server or cluster.
 ```
 
 In the environment lists are separated by commas (`{ENV_PREFIX}FLEET{ENV_NESTED_DELIMITER}ENDPOINTS=http://a:8000,http://b:8000`);
-an empty variable counts as none. On the command line the option of a list is repeated.
+an empty variable counts as none. On the command line the option of a list is repeated. Engines may be named in a file
+of their own: [the fleet file](#the-fleet-file).
 """
 
 _TYPE_NAMES: Final = {int: "integer", float: "number", bool: "true or false", SecretStr: "text, secret"}
@@ -42,7 +44,8 @@ _TYPE_NAMES: Final = {int: "integer", float: "number", bool: "true or false", Se
 
 def configuration_page() -> str:
     """The page."""
-    return page("Configuration", _HEAD, *(_group(name, info) for name, info in Settings.model_fields.items()))
+    groups = (_group(name, info) for name, info in Settings.model_fields.items())
+    return page("Configuration", _HEAD, *groups, fleet_file_section())
 
 
 def _group(group: str, info: FieldInfo) -> str:

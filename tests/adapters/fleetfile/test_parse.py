@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aibrix_extproc.adapters.fleetfile.entry import HostPort, parse_address
-from aibrix_extproc.adapters.fleetfile.parse import parse_file, parse_flag
+from aibrix_extproc.adapters.fleetfile.parse import ENDPOINT_FIELDS, parse_file, parse_flag
+from aibrix_extproc.cli.reference_fleetfile import EXAMPLE, FIELDS
 from aibrix_extproc.core.fleet.model import ServedModel
 from aibrix_extproc.watched.errors import SourceFormatError
 
@@ -176,3 +177,14 @@ def test_flag_with_models_gives_static_models_and_the_common_key() -> None:
 def test_flag_with_an_empty_model_name_is_refused(value: str) -> None:
     with pytest.raises(SourceFormatError, match="empty model name"):
         parse_flag(value)
+
+
+def test_reference_documents_every_field_and_its_example_is_read() -> None:
+    assert tuple(FIELDS) == (
+        "address", "name", "engine", "models", "labels", "annotations", "api_key", "api_key_file",
+    )  # fmt: skip
+    assert set(FIELDS) == set(ENDPOINT_FIELDS)
+    entries = parse_file(EXAMPLE, "fleet.yaml")
+    assert [str(one.at) for one in entries] == ["10.0.0.5:8000", "engine-2.example.com:8000", "[fd00::7]:8000"]
+    assert [model.id for model in entries[2].models] == ["Qwen/Qwen3-8B", "sql-lora"]
+    assert entries[2].config is not None
