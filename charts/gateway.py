@@ -30,6 +30,7 @@ OTHERWISE: Final = ("components/existing-namespace", "components/all-namespaces"
 MEANINGS: Final[Mapping[str, str]] = {
     "keys": "only callers with a key are let in",
     "tls": "HTTPS in place of HTTP",
+    "mutualTls": "the processor takes connections of the Gateway's Envoys only, by certificates",
     "metering": "tokens and ends of streams; needs extensionApis.enableLua in Envoy Gateway",
     "monitoring": "ServiceMonitor, alerts and dashboard; needs the Prometheus operator's kinds",
     "simulators": "engines without GPUs: the models sim-chat and sim-embed",

@@ -33,6 +33,9 @@ COMMANDS: Final = (
     Command("simulate", "aibrix_extproc.simulator.cli", "run a vLLM-compatible engine that needs no GPU"),
     Command("chat", "aibrix_extproc.cli.chat", "chat in the terminal with a model of any OpenAI base URL"),
     Command("keys", "aibrix_extproc.cli.keys", "make, list, revoke and check API keys"),
+    Command(
+        "certificates", "aibrix_extproc.cli.certificates", "make the certificates of the processors and their Envoys"
+    ),
     Command("conformance", "aibrix_extproc.conformance.cli", "ask any base URL what an OpenAI endpoint must answer"),
     Command("doctor", "aibrix_extproc.cli.doctor", "look for what is wrong with an installation on Kubernetes"),
     Command("config", "aibrix_extproc.cli.config", "print the effective settings and where each came from"),

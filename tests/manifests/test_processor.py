@@ -9,10 +9,11 @@ from aibrix_extproc.adapters.extproc.service import LIVENESS, READINESS
 from aibrix_extproc.adapters.kube.lease import LEASE_VERBS
 from aibrix_extproc.adapters.kube.own_slices import SLICE_VERBS
 from aibrix_extproc.adapters.kube.resources import ADAPTERS, LEASES, PODS, SERVICES, SLICES, WATCHING, Resource
+from aibrix_extproc.cli.certificates import CLIENT_NAMES
 from aibrix_extproc.cli.flags import given_settings
 from aibrix_extproc.cli.main import parser_for
 from aibrix_extproc.core.fleet.podspec import LABELS
-from aibrix_extproc.settings import Settings, build, read_environment
+from aibrix_extproc.settings import Settings, Tls, build, read_environment
 from tests.manifests.built import BUILDS, Thing, built, of_kind, only
 
 pytestmark = pytest.mark.slow  # each build takes kubectl half a second
@@ -53,11 +54,13 @@ def test_container_listens_where_its_ports_and_probes_are(name: str) -> None:
         if container["args"][0] == "serve":
             settings = settings_of(container)
             ports = {one["name"]: one["containerPort"] for one in container["ports"]}
-            assert ports == {"grpc": settings.server.port, "admin": settings.admin.port}
+            health = {} if settings.server.health_port is None else {"health": settings.server.health_port}
+            assert ports == {"grpc": settings.server.port, "admin": settings.admin.port, **health}
+            asked = settings.server.health_port or settings.server.port
             assert {settings.server.host, settings.admin.host} == {"::" if name == "components/ipv6" else "0.0.0.0"}
-            assert container["readinessProbe"]["grpc"] == {"port": settings.server.port, "service": "readiness"}
+            assert container["readinessProbe"]["grpc"] == {"port": asked, "service": "readiness"}
             for probe in ("startupProbe", "livenessProbe"):
-                assert container[probe]["grpc"] == {"port": settings.server.port, "service": LIVENESS}
+                assert container[probe]["grpc"] == {"port": asked, "service": LIVENESS}
             assert "readiness" in READINESS
 
 
@@ -160,6 +163,11 @@ def test_components_switch_on_what_they_are_for() -> None:
     wanted: dict[str, Callable[[Settings], bool]] = {
         "metering": lambda settings: settings.metering.enabled,
         "keys": lambda settings: str(settings.access.key_file) == "/etc/aibrix-extproc/keys/keys.yaml",
+        "mutual-tls": lambda settings: (
+            settings.server.tls is Tls.FILES
+            and settings.server.tls_client_ca == settings.server.tls_cert
+            and settings.server.tls_client_names == CLIENT_NAMES
+        ),
         "all-namespaces": lambda settings: settings.kubernetes.namespaces == ("*",),
     }
     for name, switched_on in wanted.items():

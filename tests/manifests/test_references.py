@@ -12,6 +12,7 @@ pytestmark = pytest.mark.slow  # each build takes kubectl half a second
 # What operators make themselves.
 BY_HAND = {
     ("Secret", "aibrix-extproc-keys"), ("Secret", "aibrix-extproc-tls"), ("Secret", "aibrix-extproc-note-keys"),
+    ("Secret", "aibrix-extproc-server-tls"), ("Secret", "aibrix-extproc-envoy-tls"),
 }  # fmt: skip
 Pairs = Mapping[str, str]
 

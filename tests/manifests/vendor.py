@@ -86,7 +86,7 @@ class BuiltIn:
 EG_KINDS: Final = (
     "EnvoyProxy", "EnvoyExtensionPolicy", "BackendTrafficPolicy", "ClientTrafficPolicy", "HTTPRouteFilter",
 )  # fmt: skip
-ROUTE_KINDS: Final = ("GatewayClass", "Gateway", "HTTPRoute", "ReferenceGrant")
+ROUTE_KINDS: Final = ("GatewayClass", "Gateway", "HTTPRoute", "ReferenceGrant", "BackendTLSPolicy")
 _EG: Final = "github.com/envoyproxy/gateway"
 SOURCES: Final = (
     # The oldest Envoy Gateway that the manifests are for, with the Gateway API of its go.mod; below, what they are

@@ -19,6 +19,7 @@ from envoy_data_plane.envoy.type import v3 as envoy_type
 from envoy_data_plane.google import protobuf
 
 from aibrix_extproc.adapters.envoyproxy.endpoints import ENGINES_CLUSTER
+from aibrix_extproc.adapters.envoyproxy.processor_tls import mutual_tls
 from aibrix_extproc.adapters.envoyproxy.replies import THE_REQUESTS_ID, header
 from aibrix_extproc.adapters.envoyproxy.spec import MIB, READINESS_SERVICE, EnvoySpec, SocketAddress
 from aibrix_extproc.core.openai.headers import DESTINATION, REQUEST_ID
@@ -79,7 +80,8 @@ def processors(spec: EnvoySpec) -> cluster.Cluster:
         load_balancing_policy=_policy("least_request", least_request.LeastRequest()),
         common_lb_config=_no_panic(),
         circuit_breakers=_no_limits(),
-        health_checks=[_readiness()],
+        health_checks=[_readiness(spec)],
+        transport_socket=None if spec.processor_tls is None else mutual_tls(spec.processor_tls),
         outlier_detection=_first_failures(),
         typed_extension_protocol_options=_http(
             upstreams.HttpProtocolOptions(
@@ -172,8 +174,11 @@ def _http(options: upstreams.HttpProtocolOptions) -> dict[str, protobuf.Any]:
     return {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": protobuf.Any.pack(options)}
 
 
-def _readiness() -> core.HealthCheck:
+def _readiness(spec: EnvoySpec) -> core.HealthCheck:
+    # Health checks offer no protocol by themselves, and the processors take nothing but HTTP/2.
+    options = None if spec.processor_tls is None else core.HealthCheckTlsOptions(alpn_protocols=["h2"])
     return core.HealthCheck(
+        tls_options=options,
         # Refused connections fail at once; the time-out is for a worker that is stuck, and must outlast a busy one.
         timeout=timedelta(seconds=2),
         interval=_HEALTH_INTERVAL,

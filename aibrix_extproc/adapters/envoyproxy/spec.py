@@ -28,6 +28,16 @@ class SocketAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessorTls:
+    """How Envoy and the processors prove themselves to each other: PEM files that Envoy reads at its start."""
+
+    ca: Path  # that has certified the processors
+    server_name: str  # that their certificate must have
+    certificate: Path  # Envoy's own
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
 class EnvoySpec:
     """Everything that the configuration depends on; times are in seconds, sizes in bytes."""
 
@@ -35,6 +45,7 @@ class EnvoySpec:
     admin: SocketAddress
     processors: tuple[SocketAddress, ...]  # gRPC addresses of the ext_proc workers
     endpoints_directory: Path  # holds ENDPOINTS_FILE, which is replaced by rename
+    processor_tls: ProcessorTls | None = None  # plaintext without it
     access_log: Path | None = None
     answer_filter: Path = ANSWER_FILTER  # the Lua files, where Envoy reads them
     stream_filter: Path | None = None
