@@ -25,6 +25,7 @@ PLURALS = {
     "clienttrafficpolicies": "ClientTrafficPolicy", "backendtrafficpolicies": "BackendTrafficPolicy",
     "services": "Service", "endpointslices": "EndpointSlice", "deployments": "Deployment", "configmaps": "ConfigMap",
     "horizontalpodautoscalers": "HorizontalPodAutoscaler", "networkpolicies": "NetworkPolicy",
+    "backendtlspolicies": "BackendTLSPolicy",
     "pods": "Pod", "modeladapters": "ModelAdapter",
 }  # fmt: skip
 

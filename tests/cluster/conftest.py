@@ -96,6 +96,16 @@ async def until_serving(cluster: Cluster, living: "asyncio.Future[None]") -> Non
         raise AssertionError(f"the Gateway does not serve: {said}; see {cluster.plane.folder}") from error
 
 
+async def an_answer(cluster: Cluster) -> int:
+    """The status of one chat; 0 without one."""
+    body = {"model": "sim-chat", "messages": [{"role": "user", "content": "hi"}]}
+    with contextlib.suppress(aiohttp.ClientError):
+        async with cluster.session.post(f"{GATEWAY}/v1/chat/completions", json=body) as answer:
+            await answer.read()
+            return answer.status
+    return 0
+
+
 def _processors_are_ready(node: Node) -> bool:
     found = [life.ready for life in node.lives.values() if life.name.startswith("aibrix-extproc-")]
     return found == [True, True]

@@ -65,7 +65,10 @@ def test_picker_is_reached_by_gateways_at_its_service_and_by_prometheus_at_its_m
     assert policy["policyTypes"] == ["Ingress"]
     opened = {rule["ports"][0]["port"]: rule.get("from") for rule in policy["ingress"]}
     monitoring = only(built("components/monitoring"), "NetworkPolicy", "aibrix-extproc-monitoring")["spec"]["ingress"]
-    assert opened == {"grpc": None, "admin": monitoring[0]["from"]}
+    (gateways,) = opened.pop("grpc")
+    (rule,) = gateways["podSelector"]["matchExpressions"]
+    assert rule == {"key": "gateway.networking.k8s.io/gateway-name", "operator": "Exists"}
+    assert opened == {"admin": monitoring[0]["from"]}
 
 
 def alike(build: str, name: str) -> Any:

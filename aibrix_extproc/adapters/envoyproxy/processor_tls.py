@@ -14,7 +14,7 @@ def mutual_tls(files: ProcessorTls) -> core.TransportSocket:
         san_type=tls.SubjectAltNameMatcherSanType.DNS, matcher=matcher.StringMatcher(exact=files.server_name)
     )
     common = tls.CommonTlsContext(
-        tls_params=tls.TlsParameters(tls_maximum_protocol_version=tls.TlsParametersTlsProtocol.TLSV1_3),
+        tls_params=tls.TlsParameters(tls_maximum_protocol_version=tls.TlsParametersTlsProtocol.TLSv1_3),
         tls_certificates=[
             tls.TlsCertificate(
                 certificate_chain=core.DataSource(filename=str(files.certificate)),

@@ -46,6 +46,7 @@ KINDS: Final = (
     DEPLOYMENTS,
     CONFIG_MAPS,
     Resource("HorizontalPodAutoscaler", "autoscaling", "v2", "horizontalpodautoscalers"),
+    Resource("BackendTLSPolicy", "gateway.networking.k8s.io", "v1", "backendtlspolicies"),
     Resource("NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies"),
 )
 OF_CONTROLLER: Final = (DEPLOYMENTS, CONFIG_MAPS)

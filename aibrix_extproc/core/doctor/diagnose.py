@@ -4,7 +4,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
-from aibrix_extproc.core.doctor import gateway_checks, network_checks, policy_checks, route_checks, workload_checks
+from aibrix_extproc.core.doctor import (
+    gateway_checks,
+    network_checks,
+    policy_checks,
+    port_checks,
+    route_checks,
+    workload_checks,
+)
 from aibrix_extproc.core.doctor.finding import Finding, Severity
 from aibrix_extproc.core.doctor.objects import Cluster, quantity
 from aibrix_extproc.core.doctor.process import process_of, runs_us
@@ -14,7 +21,7 @@ OF_A_GATEWAY: Final = ("Gateway", "HTTPRoute", "EnvoyExtensionPolicy")
 Check = Callable[[Setup], Iterator[Finding]]
 CHECKS: Final[tuple[Check, ...]] = (
     *gateway_checks.CHECKS, *route_checks.CHECKS, *policy_checks.CHECKS, *workload_checks.CHECKS,
-    *network_checks.CHECKS,
+    *network_checks.CHECKS, *port_checks.CHECKS,
 )  # fmt: skip
 
 
@@ -26,6 +33,7 @@ def diagnose(cluster: Cluster, max_body_bytes: int) -> list[Finding]:
         found += named("gateway", _without_gateway(cluster))
         for deployment in filter(runs_us, cluster.all("Deployment")):
             found += named("deployed", workload_checks.of_deployment(cluster, deployment))
+            found += named("guarded", port_checks.of_port(cluster, process_of(cluster, deployment)))
     for gateway in gateways:
         setup = setup_of(cluster, gateway, max_body_bytes)
         setup = replace(setup, max_body_bytes=_taken(setup, max_body_bytes))

@@ -14,7 +14,7 @@ OWNING_NAMESPACE: Final = "gateway.envoyproxy.io/owning-gateway-namespace"
 def envoys_may_pass(setup: Setup) -> Iterator[Finding]:
     """Some policy that closes the processor's pods opens their port to pods with this Gateway's labels."""
     for deployment in setup.deployments():
-        closing = [one for one in setup.cluster.all("NetworkPolicy") if _closes(one, deployment)]
+        closing = [one for one in setup.cluster.all("NetworkPolicy") if closes(one, deployment)]
         ports = _ports(setup, deployment)
         if ports and closing and not any(_opens(setup.gateway, one, ports) for one in closing):
             named = sorted({label for one in closing for label in _owners(one)})
@@ -27,7 +27,8 @@ def envoys_may_pass(setup: Setup) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _closes(policy: Thing, deployment: Thing) -> bool:
+def closes(policy: Thing, deployment: Thing) -> bool:
+    """Whether a NetworkPolicy says who may reach a Deployment's pods."""
     kinds = policy.items("spec.policyTypes")
     if policy.namespace != deployment.namespace or (kinds and "Ingress" not in kinds):
         return False
