@@ -25,6 +25,7 @@ class Need(enum.StrEnum):
     KEY = "API keys"
     CHAT = "chat model"
     SECOND = "second chat model"
+    RESPONSES = "chat model with the Responses API"
     EMBEDDING = "embedding model"
     RERANK = "rerank model"
     TRANSCRIPTION = "transcription model"

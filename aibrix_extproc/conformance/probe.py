@@ -3,6 +3,7 @@
 import http.client
 import ssl
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final
 
@@ -98,8 +99,29 @@ def served(target: Target, model: str) -> frozenset[Need]:
         if answer.status == 200:
             kinds.add(need)
             if need is Need.CHAT:
+                kinds |= _beside_chat(target, model)
                 break
     return frozenset(kinds)
+
+
+def _beside_chat(target: Target, model: str) -> set[Need]:
+    """Whether the Responses API is there; one that is there and fails is for its cases to judge."""
+    body = {"model": model, "input": "Say hello.", "max_output_tokens": 16}
+    try:
+        answer = _ask(target, lambda bench: bench.post("/v1/responses", body))
+    except UsageError:
+        return {Need.RESPONSES}
+    return set() if is_missing(answer) else {Need.RESPONSES}
+
+
+def is_missing(answer: Answer) -> bool:
+    """Whether an answer says that the route, or the model on this route, is not served."""
+    if answer.status in _MISSING:
+        return True
+    try:
+        return answer.status == HTTPStatus.BAD_REQUEST and answer.json()["error"]["param"] == "model"
+    except (Mismatch, KeyError, TypeError):
+        return False
 
 
 def _ask_chat(bench: Bench, model: str) -> Answer:
@@ -119,6 +141,7 @@ def _ask_transcription(bench: Bench, model: str) -> Answer:
     return bench.send("POST", "/v1/audio/transcriptions", body, samples.form_type())
 
 
+_MISSING: Final = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED)
 _QUESTIONS: Final[Mapping[Need, Callable[[Bench, str], Answer]]] = MappingProxyType(
     {
         Need.CHAT: _ask_chat,
@@ -146,6 +169,8 @@ def _chosen(target: Target, cards: tuple[Card, ...], serves: Mapping[str, frozen
         able = chats if need is Need.CHAT else [model for model, kinds in serves.items() if need in kinds]
         if able:
             models.setdefault(need, able[0])
+    if Need.RESPONSES in serves.get(models.get(Need.CHAT, ""), ()):
+        models.setdefault(Need.RESPONSES, models[Need.CHAT])
     others = [model for model in chats if model != models.get(Need.CHAT)]
     if others:
         models.setdefault(Need.SECOND, others[0])

@@ -78,11 +78,12 @@ def a_deployment(**fields: Any) -> Deployment:
     """One that has everything."""
     kinds = (Need.CHAT, Need.SECOND, Need.EMBEDDING, Need.RERANK, Need.TRANSCRIPTION, Need.LORA)
     models = {need: f"org/{need.name.lower()}" for need in kinds}
+    models[Need.RESPONSES] = models[Need.CHAT]
     defaults: dict[str, Any] = {
         "wants_key": True,
         "cards": tuple(Card(model) for model in models.values()),
         "models": MappingProxyType(models),
-        "serves": MappingProxyType({models[Need.CHAT]: frozenset({Need.CHAT})}),
+        "serves": MappingProxyType({models[Need.CHAT]: frozenset({Need.CHAT, Need.RESPONSES})}),
         "contexts": MappingProxyType({models[Need.CHAT]: 100}),
     }
     return Deployment(**defaults | fields)

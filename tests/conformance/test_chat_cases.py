@@ -46,9 +46,21 @@ def test_completion_may_name_any_listed_model(model: str, verdict: Verdict) -> N
     assert outcome("CHAT-01", 200, a_completion(model=model)).verdict is verdict
 
 
-@pytest.mark.parametrize(("param", "verdict"), [("tool_choice", Verdict.SKIP), ("model", Verdict.FAIL)])
-def test_model_that_calls_no_tools_is_passed_over_if_it_says_so(param: str, verdict: Verdict) -> None:
-    assert outcome("CHAT-15", 400, refusal(param)).verdict is verdict
+@pytest.mark.parametrize(
+    ("status", "value", "verdict"),
+    [
+        (400, refusal("tool_choice"), Verdict.SKIP),
+        (400, {"detail": "in words that are nobody's"}, Verdict.SKIP),
+        (501, {}, Verdict.SKIP),
+        (404, {}, Verdict.FAIL),
+        (500, refusal("tool_choice"), Verdict.FAIL),
+    ],
+)
+@pytest.mark.parametrize("case", ["CHAT-14", "CHAT-15"])
+def test_model_without_images_or_tools_is_passed_over_whatever_its_words(
+    case: str, status: int, value: object, verdict: Verdict
+) -> None:
+    assert outcome(case, status, value).verdict is verdict
 
 
 def test_features_that_are_all_refused_are_a_failure() -> None:

@@ -57,9 +57,9 @@ def test_constraint_that_an_engine_fails_on_is_the_clients_fault(stack: Stack) -
 
 
 def test_request_that_breaks_engines_meets_two_of_them_whatever_the_sdk_repeats(stack: Stack) -> None:
+    dead = {"x-sim-fault": failing("The server had an error while processing your request.")}
     with stack.client(max_retries=2) as client, pytest.raises(openai.InternalServerError):
-        fault = failing("The server had an error while processing your request.")
-        client.chat.completions.create(**CHAT, extra_headers={"x-sim-fault": fault})
+        client.chat.completions.create(**CHAT, extra_headers=dead)
     assert asked(stack) == 2
 
 
