@@ -2,6 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+# Three on two cores: many tests wait for a process or a clock, so that two leave a third of the time unused.
+WORKERS ?= 3
+PYTEST = $(BIN)/pytest -n $(WORKERS) --dist worksteal
 KUBE_TOOLS ?= $(HOME)/.cache/aibrix-extproc/kube-tools
 
 .PHONY: help run test test-newest fuzz test-kubernetes kube-tools fix lint types unit bench soak churn reference \
@@ -29,10 +32,10 @@ types: for-test
 	$(BIN)/mypy
 
 unit: for-test   ## the quick tests: nothing slow, no real Envoy, no older SDKs
-	$(BIN)/pytest -n 2 -m "not slow and not envoy and not sdk and not sdk_suite and not browser and not kubernetes and not fuzz and not helm" $(ARGS)
+	$(PYTEST) -m "not slow and not envoy and not sdk and not sdk_suite and not browser and not kubernetes and not fuzz and not helm" $(ARGS)
 
 test: for-test lint types ## format, lint, import directions, types, all tests
-	$(BIN)/pytest -n 2 -m "not sdk and not sdk_suite and not browser and not kubernetes and not fuzz and not helm" $(ARGS)
+	$(PYTEST) -m "not sdk and not sdk_suite and not browser and not kubernetes and not fuzz and not helm" $(ARGS)
 
 test-newest:     ## all tests on the newest versions of everything, in an environment of its own; .venv stays as it is
 	@$(PYTHON) -m venv --clear .venvs/newest
@@ -41,10 +44,10 @@ test-newest:     ## all tests on the newest versions of everything, in an enviro
 	$(MAKE) test BIN=.venvs/newest/bin
 
 fuzz: for-test ## a hundred thousand mutated requests, and as many answers of engines (`test` takes some thousands)
-	$(BIN)/pytest -n 2 -m fuzz tests/fuzz $(ARGS)
+	$(PYTEST) -m fuzz tests/fuzz $(ARGS)
 
 test-twins: for-test ## the data-plane suite on the other transport, grpcio (`test` runs it on lean)
-	AIBRIX_EXTPROC_SERVER__TRANSPORT=grpcio $(BIN)/pytest -n 2 -m envoy tests/dataplane $(ARGS)
+	AIBRIX_EXTPROC_SERVER__TRANSPORT=grpcio $(PYTEST) -m envoy tests/dataplane $(ARGS)
 
 test-envoys: for-test ## the data-plane suite on every Envoy from 1.37 on that is to be had (ARGS="1.38.3 1.39.0")
 	$(BIN)/python -m tests.envoys.run $(ARGS)

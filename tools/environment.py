@@ -74,7 +74,7 @@ class Environment:
             return
         began = time.monotonic()
         lock, megabytes = PURPOSES[purpose]
-        if not self._usable():
+        if not self.is_usable():
             self._create()
         count = len(_PIN.findall((self.root / lock).read_text(encoding="utf-8")))
         print(f"Installing {count} packages into .venv for `make {purpose}`", flush=True)
@@ -99,7 +99,7 @@ class Environment:
             digest.update(path.read_bytes())
         return digest.hexdigest()
 
-    def _usable(self) -> bool:
+    def is_usable(self) -> bool:
         """Whether a Python that is new enough stands there, with a pip that starts."""
         probe = f"import sys, pip; sys.exit(sys.version_info < {NEEDED!r})"
         try:
