@@ -7,12 +7,14 @@ links that Kubernetes swaps, NFS), where change notices do not.
 import asyncio
 import math
 import os
+import stat
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
+from aibrix_extproc.watched.deadline import within_deadline
 from aibrix_extproc.watched.errors import SourceError, SourceFormatError, SourceLookupError
 
 T = TypeVar("T")
@@ -77,7 +79,11 @@ class WatchedFile:
         await self._read(read, emit)
         while True:
             await asyncio.sleep(self._pace.poll_seconds)
-            changed = await asyncio.to_thread(_stamps, tuple(self._seen)) != self._seen
+            try:
+                changed = await asyncio.to_thread(_stamps, tuple(self._seen)) != self._seen
+            except SourceError as error:
+                self._fail(error)
+                continue
             if changed:
                 await asyncio.sleep(self._pace.settle_seconds)
             if changed or time.monotonic() >= self._retry_at:
@@ -85,23 +91,31 @@ class WatchedFile:
 
     async def _read(self, read: Callable[[], Awaitable[T]], emit: Callable[[T], None]) -> None:
         self._retry_at = math.inf
-        self._seen = await asyncio.to_thread(_stamps, (self.path,))
         try:
+            self._seen = {self.path: None}  # in case that looking at it fails
+            self._seen = await asyncio.to_thread(_stamps, (self.path,))
             found = await read()
         except SourceError as error:
-            if error.transient:
-                self._retry_at = time.monotonic() + self._pace.retry_seconds
-            self._reporter.report(str(error))
+            self._fail(error)
             return
         self._reporter.report()
         emit(found)
 
+    def _fail(self, error: SourceError) -> None:
+        if error.transient:
+            self._retry_at = time.monotonic() + self._pace.retry_seconds
+        self._reporter.report(str(error))
+
 
 def read_bytes(path: Path, max_bytes: int, *, what: str, too_large: str) -> bytes:
-    """A small file's content. `what` names the file in messages, `too_large` says what to do."""
+    """A small file's content. `what` names the file in messages, `too_large` says what to do.
+
+    Blocks for some seconds at most. Pipes, devices and the like are refused: their readers wait without an end.
+    """
     try:
-        with path.open("rb") as file:
-            content = file.read(max_bytes + 1)
+        content = within_deadline(str(path), "read", lambda: _read_regular(path, max_bytes + 1))
+    except _NotRegularError as error:
+        raise SourceFormatError(f"{what} is {error}; give a regular file") from error
     except OSError as error:
         reason = os.strerror(error.errno or 0)
         raise SourceLookupError(f"{what} cannot be read: {reason}; create it or correct its path") from error
@@ -120,13 +134,39 @@ def read_text(path: Path, max_bytes: int, *, kind: str, too_large: str) -> str:
         raise SourceFormatError(f"{path}, line {line}: not UTF-8; save the file as UTF-8") from error
 
 
+class _NotRegularError(Exception):
+    """The path leads to something that is no file of bytes; the text says what."""
+
+
+_KINDS: Final = (
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def _read_regular(path: Path, most: int) -> bytes:
+    with open(path, "rb", opener=_open_at_once) as file:
+        mode = os.fstat(file.fileno()).st_mode
+        if not stat.S_ISREG(mode):
+            raise _NotRegularError(next((name for is_kind, name in _KINDS if is_kind(mode)), "no file"))
+        return file.read(most)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting for somebody at the other end, which is how the opening of a pipe begins."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def _stamps(paths: Sequence[Path]) -> dict[Path, Stamp]:
-    return {path: _stamp(path) for path in paths}
+    return within_deadline(str(paths[0]), "look at", lambda: {path: _stamp(path) for path in paths}) if paths else {}
 
 
 def _stamp(path: Path) -> Stamp:
     try:
-        stat = path.stat()
+        found = path.stat()
     except OSError:
         return None
-    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+    return found.st_mtime_ns, found.st_size, found.st_ino
