@@ -42,6 +42,7 @@ The defaults install manifests/base, values-try.yaml and values-production.yaml 
 
 _NAMESPACE: Final = """Whether the release's namespace is an object of the chart: `helm uninstall` removes it then,
 with all that is in it. Without it make the namespace by hand, or by --create-namespace."""
+_SERVICE: Final = "What clients reach. If it is empty: LoadBalancer with keys, ClusterIP without."
 _DRAIN: Final = "How long old listeners live. What streams longer is cut by a change of filters."
 _CONTAINER: Final = ("spec", "template", "spec", "containers", "extproc")
 _ENVOY: Final = ("spec", "provider", "kubernetes")
@@ -122,9 +123,14 @@ _PLACES: Final[Mapping[tuple[str, str], Places]] = {
     ("EnvoyProxy", "aibrix-extproc"): Places(
         scalars=_scalars(
             envoy__replicas=(*_ENVOY, "envoyDeployment", "replicas"),
-            envoy__service__type=(*_ENVOY, "envoyService", "type"),
             envoy__drainTimeout=("spec", "shutdown", "drainTimeout"),
-        ),
+        )
+        | {
+            (*_ENVOY, "envoyService", "type"): (
+                "{{ .Values.envoy.service.type"
+                ' | default (ternary "LoadBalancer" "ClusterIP" .Values.keys.enabled) | toYaml }}'
+            )
+        },
         trees={(*_ENVOY, "envoyDeployment", "container", "resources"): ".Values.envoy.resources"},
         additions={(*_ENVOY, "envoyService"): _optional("envoy.service.annotations", "annotations")},
     ),
@@ -133,7 +139,7 @@ _PLACES: Final[Mapping[tuple[str, str], Places]] = {
 
 def rows() -> list[Value]:
     """All values. Defaults that the manifests have are theirs."""
-    scaling, service = ("HorizontalPodAutoscaler", "spec"), (*_ENVOY, "envoyService")
+    scaling = ("HorizontalPodAutoscaler", "spec")
     envoys = ("EnvoyProxy", *_ENVOY, "envoyDeployment")
     of_pods = "Of the processors' pods."
     return [
@@ -155,7 +161,7 @@ def rows() -> list[Value]:
         Value("serviceAccount.annotations", {}, PAIRS, "Of the processors' account."),
         Value("envoy.replicas", _default(*envoys, "replicas"), COUNT, "Envoys."),
         Value("envoy.resources", _default(*envoys, "container", "resources"), RESOURCES, "Of an Envoy."),
-        Value("envoy.service.type", _default("EnvoyProxy", *service, "type"), SERVICE_TYPE, "What clients reach."),
+        Value("envoy.service.type", "", SERVICE_TYPE, _SERVICE),
         Value("envoy.service.annotations", {}, PAIRS, "For the cloud's load balancer."),
         Value("envoy.drainTimeout", _default("EnvoyProxy", "spec", "shutdown", "drainTimeout"), TEXT, _DRAIN),
         Value("envoyGateway.namespace", "envoy-gateway-system", NAME, "Where Envoy Gateway runs its Envoys."),

@@ -14,6 +14,7 @@ from aibrix_extproc.settings import (
     Settings,
     SettingsError,
     build,
+    environment_with,
     load,
     read_environment,
     read_file,
@@ -314,3 +315,12 @@ def test_tls_settings_that_contradict_one_another_are_refused(server: dict[str, 
     with pytest.raises(SettingsError, match=r"\n  server: tls") as refusal:
         build({"file": {"server": server}})
     assert said in str(refusal.value)
+
+
+def test_lists_in_the_environment_are_comma_separated_or_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "AIBRIX_EXTPROC_ACCESS__API_KEYS"
+    for value, keys in {"a,b": ["a", "b"], '["a,b", "c"]': ["a,b", "c"], "[a,b": ["[a", "b"], "[1]": ["[1]"]}.items():
+        assert read_environment({name: value}) == {"access": {"api_keys": keys}}
+    monkeypatch.setenv(name, "other")
+    for keys in (["a,b", '["c"]', "[d"], ["é"]):
+        assert read_environment(environment_with({"access": {"api_keys": keys}}))["access"] == {"api_keys": keys}

@@ -6,6 +6,7 @@ It fails closed: as long as a key file is configured and was never read, nobody 
 import asyncio
 import logging
 from collections.abc import Mapping
+from enum import StrEnum
 
 from aibrix_extproc.adapters.keyfile.source import KeyFile
 from aibrix_extproc.core.access.holders import KeyHolder, static_holders
@@ -14,6 +15,14 @@ from aibrix_extproc.settings import AccessSettings
 from aibrix_extproc.watched.file import DEFAULT_PACE, Pace, SourceStatus
 
 logger = logging.getLogger(__name__)
+
+
+class Who(StrEnum):
+    """Whom a gateway lets in."""
+
+    EVERYONE = "everyone"  # it is configured without keys
+    HOLDERS = "holders of keys"
+    NOBODY = "nobody"  # a key file is configured, and is empty or was never read
 
 
 class KeyStore:
@@ -31,6 +40,11 @@ class KeyStore:
             everyone = STEERING_RING if access.engine_controls else OPEN_RING
             self.ring = KeyRing(self._static) if self._static else everyone
             self._known.set()
+        if self.who is Who.EVERYONE:
+            logger.warning(
+                "no keys are configured: everyone who reaches this gateway may use every model;"
+                " set access.key_file (--key-file) or access.api_keys"
+            )
 
     @property
     def known(self) -> bool:
@@ -41,6 +55,13 @@ class KeyStore:
     def status(self) -> SourceStatus | None:
         """The key file's; None without one."""
         return None if self._file is None else self._file.status
+
+    @property
+    def who(self) -> Who:
+        """Who is let in at this moment."""
+        if self._file is None and not self._static:
+            return Who.EVERYONE
+        return Who.HOLDERS if len(self.ring) else Who.NOBODY
 
     async def wait_known(self) -> None:
         """Return once the keys were read."""
@@ -53,7 +74,9 @@ class KeyStore:
 
     def report(self) -> Mapping[str, object]:
         """For the readiness page."""
-        found: dict[str, object] = {"known": self.known, "callers": self._callers, "keys": len(self.ring)}
+        found: dict[str, object] = {
+            "who": self.who.value, "known": self.known, "callers": self._callers, "keys": len(self.ring)
+        }  # fmt: skip
         if self.status is not None:
             found |= {"ok": self.status.ok, "error": self.status.error, "since": self.status.wall_since}
         return found
@@ -65,6 +88,8 @@ class KeyStore:
         self._callers = len(everyone)
         self._known.set()
         logger.info("keys read", extra={"callers": self._callers, "keys": len(self.ring)})
+        if self.who is Who.NOBODY:
+            logger.warning("the key file holds no key: nobody is let in; make one with `aibrix-extproc keys new`")
 
     def _on_status(self, status: SourceStatus) -> None:
         if status.ok:

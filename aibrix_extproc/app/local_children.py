@@ -1,5 +1,6 @@
 """The processes of `aibrix-extproc local`: their command lines, and how one sees that each is ready."""
 
+import json
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -10,6 +11,8 @@ import aiohttp
 from aibrix_extproc.adapters.envoyproxy.spec import STREAM_FILTER, EnvoySpec, SocketAddress
 from aibrix_extproc.adapters.envoyproxy.supervise import ChildSpec
 from aibrix_extproc.app.local_plan import LOOPBACK, GatewayWorker, Plan, SimulatedEngine
+from aibrix_extproc.app.local_secrets import write_secret
+from aibrix_extproc.settings import environment_with
 
 STOP_GRACE: Final = 5.0
 _PROBE_TIMEOUT: Final = aiohttp.ClientTimeout(total=2)
@@ -19,9 +22,11 @@ _OURSELVES: Final = (sys.executable, "-m", "aibrix_extproc")
 def simulated_engine(engine: SimulatedEngine, plan: Plan, session: aiohttp.ClientSession) -> ChildSpec:
     """A simulated engine that answers its health check."""
     task = ("--task", engine.task) if engine.task else ()
-    command = (
-        *_OURSELVES, "simulate", "--port", str(engine.port), "--model", engine.model, *task, *engine.extra,
-    )  # fmt: skip
+    command = (*_OURSELVES, "simulate", "--port", str(engine.port), "--model", engine.model, *task)
+    if engine.extra:  # by a file, because a key may be among them
+        path = plan.directories.run / f"{engine.name.replace(' ', '-')}-options.json"
+        write_secret(path, json.dumps(engine.extra).encode())
+        command = (*command, "--options-file", str(path))
     return ChildSpec(
         f"{engine.name} ({engine.model})",
         command,
@@ -37,11 +42,11 @@ def gateway_worker(worker: GatewayWorker, plan: Plan, session: aiohttp.ClientSes
     command += ["--admin-host", LOOPBACK, "--admin-port", str(worker.admin_port), "--fleet", str(plan.fleet)]
     command += ["--metering", "--note-keys", str(plan.note_keys)]  # the Envoy beside it has all that this needs
     command += ["--config", str(plan.config)] if plan.config else []
-    for key in plan.api_keys:
-        command += ["--api-key", key]
     command += ["--key-file", str(plan.key_file)] if plan.key_file else []
     is_ready = answers(session, f"http://{LOOPBACK}:{worker.admin_port}/readyz")
-    return ChildSpec(worker.name, tuple(command), _log(plan, worker.name), is_ready, STOP_GRACE)
+    # Not by arguments, which every user of the machine can read.
+    environment = environment_with({"access": {"api_keys": list(plan.api_keys)}}) if plan.api_keys else None
+    return ChildSpec(worker.name, tuple(command), _log(plan, worker.name), is_ready, STOP_GRACE, environment)
 
 
 def envoy_spec(plan: Plan) -> EnvoySpec:

@@ -4,6 +4,7 @@ Each group is frozen; unknown keys are errors. A field's description is its docu
 and the help texts are made of it. `flag` names a command-line option other than `--<group>-<field>`.
 """
 
+import json
 import os
 import re
 from enum import StrEnum
@@ -285,7 +286,7 @@ def read_file(path: Path) -> Tree:
 
 
 def read_environment(environment: dict[str, str] | None = None) -> Tree:
-    """Settings from variables such as AIBRIX_EXTPROC_SERVER__PORT; lists are comma-separated."""
+    """Settings from variables such as AIBRIX_EXTPROC_SERVER__PORT; lists are comma-separated, or JSON."""
     tree: Tree = {}
     for name, value in (dict(os.environ) if environment is None else environment).items():  # noqa: TID251 (the one reader)
         if not name.startswith(ENV_PREFIX) or not value:
@@ -295,8 +296,29 @@ def read_environment(environment: dict[str, str] | None = None) -> Tree:
             continue  # Kubernetes describes a Service of our name to every pod beside it
         if not delimiter:
             raise SettingsError(f"{name}: expected {ENV_PREFIX}<GROUP>{ENV_NESTED_DELIMITER}<FIELD>")
-        tree.setdefault(group, {})[field] = value.split(",") if _is_list(group, field) else value
+        tree.setdefault(group, {})[field] = _items(value) if _is_list(group, field) else value
     return tree
+
+
+def environment_with(tree: Tree) -> dict[str, str]:
+    """The environment of a process that we start, with settings added: its arguments are open to other users."""
+    found = dict(os.environ)  # noqa: TID251 (the one reader)
+    for group, fields in tree.items():
+        for field, value in fields.items():
+            name = f"{ENV_PREFIX}{group}{ENV_NESTED_DELIMITER}{field}".upper()
+            found[name] = json.dumps(value) if _is_list(group, field) else str(value)
+    return found
+
+
+def _items(value: str) -> list[str]:
+    """A list as JSON, which may hold commas, or as texts between commas."""
+    try:
+        found = json.loads(value) if value.startswith("[") else None
+    except ValueError:
+        found = None
+    if isinstance(found, list) and all(isinstance(one, str) for one in found):
+        return found
+    return value.split(",")
 
 
 def _is_list(group: str, field: str) -> bool:

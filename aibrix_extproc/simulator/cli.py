@@ -1,8 +1,10 @@
 """The command `aibrix-extproc simulate`: an engine from the command line."""
 
 import argparse
+import json
 import os
 import sys
+from pathlib import Path
 
 from aibrix_extproc.simulator.options import LoraModule, SimulatorOptions, Task
 
@@ -59,11 +61,27 @@ def options_from(args: argparse.Namespace) -> SimulatorOptions:
     )
 
 
+def with_options_file(args: argparse.Namespace) -> argparse.Namespace:
+    """The flags with those of --options-file; a usage error for a file that holds none."""
+    if args.options_file is None:
+        return args
+    parser = argparse.ArgumentParser("aibrix-extproc simulate")
+    add_arguments(parser)
+    try:
+        words = json.loads(args.options_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        parser.error(f"--options-file {args.options_file}: {error}")
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        parser.error(f"--options-file {args.options_file}: expected a list of texts")
+    return parser.parse_args(words, args)
+
+
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
     # Only here: the parser must stay cheap for all the other commands.
     from aibrix_extproc.simulator.process import serve
 
+    args = with_options_file(args)
     try:
         return serve(options_from(args))
     except OSError as error:
@@ -186,6 +204,8 @@ def _add_server_arguments(parser: argparse.ArgumentParser, defaults: SimulatorOp
     add("--host", default=defaults.host, help="address to listen on (default: %(default)s)")
     add("--port", type=_port, default=8000, help="port to listen on, 0 for a free one (default: %(default)s)")
     add("--api-key", action="append", metavar="KEY", help="require this bearer key below /v1; repeat for several")
+    add("--options-file", type=Path, metavar="FILE", default=None,
+        help="more of these options, as a JSON list of texts; other users of the machine do not see them")  # fmt: skip
     add(
         "--keep-alive",
         type=_amount,

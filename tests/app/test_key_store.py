@@ -158,3 +158,28 @@ def test_operation_that_is_not_allowed_is_a_403_that_names_it(operation: str) ->
 @pytest.mark.parametrize("row", [row for row in OPERATIONS if row.action in (Action.ADMIN, Action.REFUSE)])
 def test_permission_does_not_tell_that_an_unserved_url_exists(row: Operation) -> None:
     assert admitted(ONLY_CHAT, row) == events.Admitted(ONLY_CHAT)
+
+
+async def test_everyone_nobody_and_holders_are_told_apart_at_start_and_on_the_page(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = KeyStore(AccessSettings())
+    assert store.report()["who"] == "everyone"
+    assert "no keys are configured: everyone" in caplog.text
+    caplog.clear()
+    assert KeyStore(AccessSettings(api_keys=(SecretStr(STATIC_KEY),))).report()["who"] == "holders of keys"
+    assert caplog.text == ""
+
+    path = tmp_path / "keys.yaml"
+    path.write_text("callers: []\n")
+    store = KeyStore(AccessSettings(key_file=path), pace=FAST)
+    assert store.report()["who"] == "nobody"
+    task = asyncio.ensure_future(store.run())
+    try:
+        await until(lambda: store.known)
+        assert store.report()["who"] == "nobody"
+        assert "the key file holds no key: nobody is let in" in caplog.text
+        path.write_text(content())
+        await until(lambda: store.report()["who"] == "holders of keys")
+    finally:
+        task.cancel()

@@ -63,7 +63,9 @@ class RunningLocal:
 
 @contextlib.asynccontextmanager
 async def local(*options: str) -> AsyncIterator[RunningLocal]:
-    command = [sys.executable, "-m", "aibrix_extproc", "local", "--port", "0", *options]
+    # Not the default port: others who test at the same time would take each other's Envoy for theirs.
+    ports = ("--port", "0", "--envoy-admin-port", "0")
+    command = [sys.executable, "-m", "aibrix_extproc", "local", *ports, *options]
     output = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, stdout=output, stderr=asyncio.subprocess.STDOUT)
     try:
@@ -221,6 +223,26 @@ async def test_running_engines_are_used_and_their_models_discovered() -> None:
     finally:
         engine.terminate()
         await engine.communicate()
+
+
+async def test_no_key_stands_in_the_arguments_of_any_child_and_each_is_taken_as_it_is(tmp_path: Path) -> None:
+    config = tmp_path / "settings.yaml"
+    config.write_text("fleet:\n  engine_api_key: sk-engine,1\n")
+    keys = ("sk-a,b", "[sk-2", '["sk-3"]')
+    options = [word for key in keys for word in ("--api-key", key)]
+    simulate = "--simulate=--api-key 'sk-engine,1' --itl-ms 1"
+    async with local("--config", str(config), "--engines", "1", simulate, *options) as running:
+        await running.ready()
+        commands = list(children_of(running.process.pid).values())
+        assert len(commands) == 3
+        assert [command for command in commands if "sk-" in command] == []
+        for key in keys:
+            async with running.client(key) as client:
+                assert await say_hello(client, "sim-chat")
+        for key in ("sk-a", "b", "sk-3"):
+            async with running.client(key) as client:
+                with pytest.raises(openai.AuthenticationError):
+                    await say_hello(client, "sim-chat")
 
 
 async def announced_url(engine: asyncio.subprocess.Process) -> str:

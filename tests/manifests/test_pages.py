@@ -103,5 +103,15 @@ def test_doctor_only_notes_of_what_we_ship_what_files_cannot_show(build: str) ->
     without_gateway = build.startswith("examples/") or build == "overlays/picker"
     scripted = build in ("overlays/production", "components/metering")  # wants a switch of Envoy Gateway's
     checks = [one.check for one in found if not one.field.endswith(".image")]
-    assert checks == ["gateway"] * without_gateway + ["lua_switch"] * scripted
+    keyless = not without_gateway and build not in ("components/keys", "overlays/production")
+    assert checks == ["gateway"] * without_gateway + ["lua_switch"] * scripted + ["keyless"] * keyless
     assert len([one for one in found if one.field.endswith(".image")]) == (not build.startswith("examples/"))
+
+
+def test_gateway_is_reached_from_outside_of_the_cluster_only_with_keys() -> None:
+    for build in BUILDS:
+        of_kind = {one["kind"]: one for one in built(build)}
+        if {"EnvoyProxy", "Deployment"} <= of_kind.keys():
+            has_keys = "AIBRIX_EXTPROC_ACCESS__KEY_FILE" in yaml.safe_dump(list(built(build)))
+            kind = of_kind["EnvoyProxy"]["spec"]["provider"]["kubernetes"]["envoyService"]["type"]
+            assert kind == ("LoadBalancer" if has_keys else "ClusterIP"), build

@@ -9,7 +9,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -48,6 +48,7 @@ class ChildSpec:
     log: Path
     is_ready: Callable[[], Awaitable[bool]] | None = None
     stop_grace: float = 10.0  # seconds between SIGTERM and SIGKILL
+    environment: Mapping[str, str] | None = None  # None: ours
 
 
 class ChildFailedError(Exception):
@@ -158,6 +159,7 @@ class Child:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                env=self._spec.environment,
             )
         return self._process
 

@@ -98,6 +98,11 @@ def _health(report: Report) -> Iterator[Finding]:
         yield Finding(
             Severity.WARNING, report.subject, "/readyz", f"it is not ready: {why}", "see its log for what it waits for"
         )
+    if at(report.health, "keys.who") == "nobody":
+        yield Finding(
+            Severity.WARNING, report.subject, "/readyz", "its key file holds no key: every request is refused",
+            "make one: aibrix-extproc keys new",
+        )  # fmt: skip
     for name, source in (report.health.get("sources") or {}).items():
         if not at(source, "ok"):
             yield Finding(

@@ -130,7 +130,7 @@ def version(setup: Setup) -> Iterator[Finding]:
 
 
 def _bootstrap(setup: Setup) -> str:
-    proxy = _proxy_of(setup)
+    proxy = setup.proxy()
     return str(proxy.at("spec.bootstrap")) if proxy is not None else ""
 
 
@@ -158,7 +158,7 @@ def lua_switch(setup: Setup) -> Iterator[Finding]:
 
 def envoy_proxy(setup: Setup) -> Iterator[Finding]:
     """Old listeners live long enough for generations."""
-    proxy = _proxy_of(setup)
+    proxy = setup.proxy()
     if proxy is None:
         yield Finding(
             Severity.WARNING, setup.gateway.subject, "spec.infrastructure.parametersRef",
@@ -179,17 +179,6 @@ def envoy_proxy(setup: Setup) -> Iterator[Finding]:
             "Envoy knows Services only, so no picked engine is known to it: every request is 503",
             "remove it, or set Endpoint",
         )  # fmt: skip
-
-
-def _proxy_of(setup: Setup) -> Thing | None:
-    own = setup.gateway.at("spec.infrastructure.parametersRef")
-    if own is not None:
-        return setup.cluster.find("EnvoyProxy", setup.gateway.namespace, str(at(own, "name")))
-    parent = setup.cluster.find("GatewayClass", "", str(setup.gateway.at("spec.gatewayClassName")))
-    ref = parent.at("spec.parametersRef") if parent is not None else None
-    if ref is None:
-        return None
-    return setup.cluster.find("EnvoyProxy", str(at(ref, "namespace") or ""), str(at(ref, "name")))
 
 
 CHECKS: Final = (gateway_class, conditions, version, lua_switch, envoy_proxy)

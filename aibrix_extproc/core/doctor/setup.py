@@ -102,6 +102,17 @@ class Setup:
                     found.append(service)
         return found
 
+    def proxy(self) -> Thing | None:
+        """The EnvoyProxy of the Gateway, or of its class."""
+        own = self.gateway.at("spec.infrastructure.parametersRef")
+        if own is not None:
+            return self.cluster.find("EnvoyProxy", self.gateway.namespace, str(at(own, "name")))
+        parent = self.cluster.find("GatewayClass", "", str(self.gateway.at("spec.gatewayClassName")))
+        ref = parent.at("spec.parametersRef") if parent is not None else None
+        if ref is None:
+            return None
+        return self.cluster.find("EnvoyProxy", str(at(ref, "namespace") or ""), str(at(ref, "name")))
+
     def deployments(self) -> list[Thing]:
         """The Deployments whose pods those Services select."""
         found = []

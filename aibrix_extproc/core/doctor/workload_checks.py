@@ -12,6 +12,7 @@ from aibrix_extproc.core.fleet.placement import ATTEMPTS
 
 DRAIN_SECONDS: Final = 30.0  # settings' defaults
 NOTICE_SECONDS: Final = 1.0
+DEFAULT_SERVICE: Final = "LoadBalancer"  # Envoy Gateway's own
 _LOOPBACK: Final = re.compile(r"localhost|127\..*|::1")
 
 
@@ -144,4 +145,26 @@ def metering(setup: Setup) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-CHECKS: Final = (deployed, metering)
+def keyless(setup: Setup) -> Iterator[Finding]:
+    """Who may call a gateway without keys is decided by who reaches it."""
+    proxy = setup.proxy()
+    kind = (None if proxy is None else proxy.at("spec.provider.kubernetes.envoyService.type")) or DEFAULT_SERVICE
+    for deployment in setup.deployments():
+        process = process_of(setup.cluster, deployment)
+        has_keys = (
+            process.setting("access", "api_keys", "--api-key") is not None
+            or process.setting("access", "key_file", "--key-file") is not None
+        )
+        if process.is_picker or has_keys or process.unseen:
+            continue
+        inside = kind == "ClusterIP"
+        yield Finding(
+            Severity.NOTE if inside else Severity.WARNING, deployment.subject, process.field,
+            "it asks for no keys: everyone who reaches the Gateway may use every model, and its Service "
+            + ("is of type ClusterIP, so that is everyone in the cluster" if inside
+               else f"is of type {kind}, which may be open to the world"),
+            "add the component keys" + ("" if inside else ", or make envoyService.type of the EnvoyProxy ClusterIP"),
+        )  # fmt: skip
+
+
+CHECKS: Final = (deployed, metering, keyless)

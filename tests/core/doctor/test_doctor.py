@@ -26,11 +26,13 @@ def read() -> list[dict[str, Any]]:
 
 
 def manifests() -> list[dict[str, Any]]:
-    """With the image that an operator has pushed."""
+    """With the image that an operator has pushed, and keys."""
     objects = copy.deepcopy(read())
     for one in objects:
         if one["kind"] == "Deployment":
-            one["spec"]["template"]["spec"]["containers"][0]["image"] = "registry.example.com/aibrix-extproc:1"
+            container = one["spec"]["template"]["spec"]["containers"][0]
+            container["image"] = "registry.example.com/aibrix-extproc:1"
+            container.setdefault("env", []).append({"name": "AIBRIX_EXTPROC_ACCESS__KEY_FILE", "value": "/keys.yaml"})
     return objects
 
 
@@ -55,6 +57,30 @@ def changed(kind: str, path: str, value: object) -> list[dict[str, Any]]:
 
 def test_doctor_finds_nothing_in_the_shipped_manifests() -> None:
     assert examined(manifests()) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "severity"),
+    [
+        ("ClusterIP", Severity.NOTE),
+        ("LoadBalancer", Severity.WARNING),
+        ("NodePort", Severity.WARNING),
+        (GONE, Severity.WARNING),
+    ],
+    ids=["cluster", "balancer", "node", "default"],
+)
+def test_doctor_says_that_there_are_no_keys_and_louder_where_the_world_may_come_in(
+    kind: object, severity: Severity
+) -> None:
+    objects = changed("EnvoyProxy", "spec.provider.kubernetes.envoyService.type", kind)
+    assert examined(objects) == [], "with keys"
+    for one in objects:
+        if one["kind"] == "Deployment":
+            env = one["spec"]["template"]["spec"]["containers"][0]["env"]
+            env[:] = [variable for variable in env if "KEY_FILE" not in variable["name"]]
+    (found,) = examined(objects)
+    assert (found.check, found.severity) == ("keyless", severity)
+    assert "everyone who reaches the Gateway" in found.notice
 
 
 EXT = "spec.extProc.0"
