@@ -9,7 +9,7 @@ from aibrix_extproc.core.access.keys import KeyRing
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.outputs import Authenticate, Describe, Headers, Place, Question
 from aibrix_extproc.core.fleet.load import LoadBook
-from aibrix_extproc.core.fleet.model import Endpoint, ServedModel, Snapshot
+from aibrix_extproc.core.fleet.model import LACKS, Endpoint, ServedModel, Snapshot
 from aibrix_extproc.core.fleet.owners import ResponseOwners
 from aibrix_extproc.core.fleet.placement import Placement, RouteQuery
 from aibrix_extproc.core.openai.caller import Caller
@@ -171,7 +171,8 @@ def _ready(snapshot: Snapshot, model: str, ask: Place) -> tuple[Endpoint, ...] |
     if known is None or not ask.caller.may_use_model(model):
         return Problem("model_not_found", {"model": shown(model)})
     ready = snapshot.ready_by_model[model]
-    if snapshot.common_tasks[model].isdisjoint(ask.operation.tasks):  # not all of them do it
+    # Not all of them do it.
+    if snapshot.common_tasks[model].isdisjoint(ask.operation.tasks) or model in snapshot.partial:
         if not any(_does(one, ask.operation) for one in known):
             return Problem("model_wrong_task", {"model": shown(model)})
         ready = tuple(one for one in ready if _does(one, ask.operation))
@@ -192,6 +193,8 @@ def _card(served: ServedModel) -> ModelCard:
 
 def _does(endpoint: Endpoint, operation: Operation) -> bool:
     """An engine whose tasks are unknown is never refused because of them."""
+    if operation.id in LACKS.get(endpoint.frontend, ()):
+        return False
     return not operation.tasks or not endpoint.tasks or not operation.tasks.isdisjoint(endpoint.tasks)
 
 

@@ -21,6 +21,7 @@ def _described(endpoint: Endpoint, in_flight: int) -> dict[str, object]:
         "address": endpoint.address,
         "name": endpoint.name,
         "engine": endpoint.engine,
+        "frontend": endpoint.frontend,
         "labels": dict(endpoint.labels),
         "annotations": dict(endpoint.annotations),
         "models": [served.id for served in endpoint.models],

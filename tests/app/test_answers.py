@@ -260,3 +260,14 @@ def test_rotated_secret_still_reads_what_the_old_one_made() -> None:
     assert problem(a_snapshot(), held=made.response_id).key == "previous_response_not_found"
     both.use_secrets([b"new"])
     assert problem(a_snapshot(), held=held, owners=both).key == "previous_response_not_found"
+
+
+def test_operation_that_a_frontend_lacks_goes_to_another_engine_or_is_refused() -> None:
+    rust, python = an_endpoint(1, frontend="rust"), an_endpoint(2)
+
+    both = a_snapshot(rust, python)
+    assert {one.identity for one in asked(both, operation="response").placement.candidates} == {python.identity}
+    assert len(asked(both).placement.candidates) == 2
+    alone = a_snapshot(rust)
+    assert asked(alone, operation="message").problem.key == "model_wrong_task"
+    assert asked(alone).placement.first.identity == rust.identity

@@ -2,15 +2,16 @@
 
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 import msgspec
 from yarl import URL
 
 from aibrix_extproc.adapters.engine.errors import EngineAnswerInvalid, EngineRefusal, translated
-from aibrix_extproc.core.fleet.model import ServedModel
+from aibrix_extproc.core.fleet.model import RUST_FRONTEND, ServedModel
 
+_RUST_OWNER: Final = "vllm-frontend-rs"
 MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
 
 
@@ -18,6 +19,7 @@ class _Card(msgspec.Struct):
     id: str
     parent: str | None = None
     max_model_len: int | None = None
+    owned_by: Any = ""  # whatever it is, it must not make the list unreadable
 
 
 class _Cards(msgspec.Struct):
@@ -57,6 +59,7 @@ class EngineClient:
         self._has_key = api_key is not None
         self._headers = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
         self._urls: dict[str, URL] = {}  # as many as there are routes in this file; parsing one costs as much as a send
+        self.frontend = ""  # as the list of models told last
         self.allow(timeout_seconds)
 
     def allow(self, seconds: float) -> None:
@@ -87,6 +90,7 @@ class EngineClient:
             cards = _CARDS.decode(answer.body).data
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise EngineAnswerInvalid("its list of models cannot be understood") from error
+        self.frontend = RUST_FRONTEND if any(card.owned_by == _RUST_OWNER for card in cards) else ""
         return tuple(ServedModel(card.id, card.parent, card.max_model_len) for card in cards if card.id)
 
     async def ask_flag(self, path: str, field: str) -> bool | None:

@@ -101,9 +101,8 @@ class EngineProbe:
         tasks = await self._find_tasks()
         self.listed = list_again
         self._ready = not rest
-        if rest:
-            return Observed(self._identity, Health.ASLEEP, self._models, tasks, rest)
-        return Observed(self._identity, Health.READY, self._models, tasks, "" if self._has_listing else NO_LISTING)
+        health, detail = (Health.ASLEEP, rest) if rest else (Health.READY, "" if self._has_listing else NO_LISTING)
+        return Observed(self._identity, health, self._models, tasks, detail, self._client.frontend)
 
     async def _rest(self) -> str:
         """Why the engine is at rest; empty while it works."""

@@ -36,6 +36,13 @@ class Health(StrEnum):
     DRAINING = "draining"  # leaves soon: finishes what it has, gets nothing new
 
 
+RUST_FRONTEND: Final = "rust"
+# By frontend, the operations that engines with it do not have, though their task is right.
+LACKS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {RUST_FRONTEND: frozenset({"response", "message", "count_tokens", "generative_scoring"})}
+)
+
+
 @dataclass(frozen=True, slots=True)
 class ServedModel:
     """One id that an engine answers to: its base model, an alias of it, or a LoRA adapter (which has a parent)."""
@@ -66,6 +73,7 @@ class Endpoint:
     models: tuple[ServedModel, ...] = ()  # of a source: the names that it gives; in a snapshot: what is served
     selects: bool = False  # whether no other model is to be served than those that the source gives
     remark: str = ""  # in a snapshot: given names that the engine does not list
+    frontend: str = ""  # a key of LACKS; empty for one that has everything
     tasks: frozenset[Task] = frozenset()  # empty: unknown, so nothing is refused because of it
     health: Health = Health.UNKNOWN
     detail: str = ""  # why it is not ready, for the operator
@@ -79,7 +87,8 @@ class Snapshot:
     `by_model` holds every endpoint of a model in stable order, ready or not: a model with no ready endpoint is a 503,
     one without any is a 404. `ready_by_model` holds those that may be picked: the ready ones, or where there is none,
     those whose polls only time out. `common_tasks` holds what all of a model's endpoints can do, so that hardly any
-    request has to ask them one by one. `configs` holds the configuration of each model that has one.
+    request has to ask them one by one. `configs` holds the configuration of each model that has one, `partial` the
+    models with an endpoint whose frontend lacks operations.
     """
 
     version: int = 0
@@ -90,6 +99,7 @@ class Snapshot:
     common_tasks: Mapping[str, frozenset[Task]] = field(default_factory=lambda: MappingProxyType({}))
     models: Mapping[str, ServedModel] = field(default_factory=lambda: MappingProxyType({}))
     configs: Mapping[str, ModelConfig] = field(default_factory=lambda: MappingProxyType({}))
+    partial: frozenset[str] = frozenset()
 
 
 EMPTY: Final = Snapshot()
@@ -114,6 +124,7 @@ def snapshot_of(endpoints: tuple[Endpoint, ...], *, version: int, known: bool = 
         common_tasks=MappingProxyType({name: _common_tasks(found) for name, found in by_model.items()}),
         models=MappingProxyType(dict(sorted(models.items()))),
         configs=MappingProxyType(_configs(ordered, by_model)),
+        partial=frozenset(name for name, found in by_model.items() if any(one.frontend in LACKS for one in found)),
     )
 
 

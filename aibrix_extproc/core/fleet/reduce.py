@@ -39,13 +39,14 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What asking an engine has shown. None for models or tasks: not learnt this time, what was known stays."""
+    """What asking an engine has shown. None: not learnt this time, what was known stays."""
 
     identity: str
     health: Health
     models: tuple[ServedModel, ...] | None = None
     tasks: frozenset[Task] | None = None
     detail: str = ""
+    frontend: str | None = None
 
 
 SourceChange = Listed | Changed | Gone
@@ -161,6 +162,7 @@ def _observe(fleet: Fleet, seen: Observed) -> Fleet:
             seen,
             models=before.models if seen.models is None else seen.models,
             tasks=before.tasks if seen.tasks is None else seen.tasks,
+            frontend=before.frontend if seen.frontend is None else seen.frontend,
         )
     if seen == before and judged is fleet.judged:
         return fleet
@@ -194,6 +196,7 @@ def _seen(given: Endpoint, seen: Observed | None, judged: frozenset[str]) -> End
     asked = given.health in ASKED and seen.health is not Health.UNKNOWN
     return replace(
         with_listed(given, seen.models or (), judged),
+        frontend=seen.frontend or "",
         tasks=given.tasks or seen.tasks or frozenset(),
         health=seen.health if asked else given.health,
         detail=seen.detail if asked else given.detail,

@@ -161,3 +161,11 @@ async def test_silent_engine_does_not_hold_up_the_others(engine: FakeEngine) -> 
         rig.add(engine)
         await rig.becomes(engine, Health.READY)
         assert rig.endpoint(mute).health is Health.UNKNOWN
+
+
+async def test_engine_with_the_rust_frontend_is_known_by_its_list(rig: Rig, engine: FakeEngine) -> None:
+    engine.serve({"id": "chat-m", "owned_by": "vllm-frontend-rs"})
+    rig.add(engine)
+    assert (await rig.becomes(engine, Health.READY)).frontend == "rust"
+    engine.serve({"id": "chat-m", "owned_by": "vllm"})
+    await until(lambda: rig.endpoint(engine).frontend == "")
