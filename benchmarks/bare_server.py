@@ -30,6 +30,7 @@ from aibrix_extproc.adapters.extproc.lean.server import LeanServer
 from aibrix_extproc.app.memory import keep_freed_memory
 from aibrix_extproc.core.exchange.events import Cause
 from aibrix_extproc.core.openai.headers import DESTINATION
+from aibrix_extproc.core.openai.rope import Rope
 from benchmarks.h2_server import H2Server
 from benchmarks.processes import LOOPBACK
 
@@ -61,8 +62,9 @@ class ConstantCall:
         self._answers: Iterator[bytes] = iter(answers)
         self._parse = parse
 
-    def message(self, payload: bytes) -> Iterable[bytes]:
+    def message(self, given: bytes | Rope) -> Iterable[bytes]:
         """The next of the answers."""
+        payload = given.joined() if isinstance(given, Rope) else given
         if self._parse:
             ProcessingRequest.FromString(payload)
         return (next(self._answers),)

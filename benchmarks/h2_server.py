@@ -18,6 +18,7 @@ from h2.settings import SettingCodes, Settings
 
 from aibrix_extproc.adapters.extproc.lean.handler import Handler, Method
 from aibrix_extproc.core.exchange.events import Cause
+from aibrix_extproc.core.openai.rope import Piece
 
 _PREFIX: Final = struct.Struct(">BL")
 _HEAD: Final = ((":status", "200"), ("content-type", "application/grpc"))
@@ -46,6 +47,13 @@ class _Call:
 
     def send(self, messages: Iterable[bytes]) -> None:
         raise NotImplementedError("answers later")
+
+    def send_raw(self, data: Iterable[Piece]) -> None:
+        raise NotImplementedError("answers later")
+
+    @property
+    def congested(self) -> bool:
+        return False
 
     def start(self, waiting: Coroutine[Any, Any, None]) -> None:
         raise NotImplementedError("waits")

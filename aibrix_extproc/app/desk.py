@@ -3,12 +3,13 @@
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
+from aibrix_extproc.adapters.bodyreader.reader import BodyReader
 from aibrix_extproc.adapters.telemetry.logs import log_exchange
 from aibrix_extproc.adapters.telemetry.metrics import Metrics
 from aibrix_extproc.app.answers import Answers
 from aibrix_extproc.app.slices import Slices
 from aibrix_extproc.core.exchange import events
-from aibrix_extproc.core.exchange.outputs import Ask, Fact, Finished, Held, Moved, Read, Taken
+from aibrix_extproc.core.exchange.outputs import Ask, Fact, Finished, Held, Moved, Read, ReadLarge, Taken
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.owners import ResponseOwners
 
@@ -25,6 +26,7 @@ class GatewayDesk:
         *,
         look_soon: Callable[[str], None],
         log_every_exchange: bool,
+        reader: BodyReader | None = None,
     ) -> None:
         self._answers = answers
         self._load = load
@@ -32,6 +34,7 @@ class GatewayDesk:
         self._metrics = metrics
         self._slices = Slices()
         self._look_soon = look_soon
+        self._reader = reader or BodyReader()
         self._log_every_exchange = log_every_exchange
         self.timed = metrics.timed
         self.bug = metrics.bug
@@ -40,6 +43,8 @@ class GatewayDesk:
         """Everything is in memory, so every answer is at hand but that of a long body."""
         if type(ask) is Read:
             return self._slices.run(ask.step)
+        if type(ask) is ReadLarge:
+            return self._reader.read(ask.body, sizes=ask.sizes)
         return self._answers.answer(ask)
 
     def observe(self, fact: Fact) -> None:

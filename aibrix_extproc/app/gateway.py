@@ -19,6 +19,7 @@ import uvloop
 from aibrix_extproc import __version__
 from aibrix_extproc.adapters.accesslog.receive import METHOD as ACCESS_LOG_METHOD
 from aibrix_extproc.adapters.accesslog.receive import AccessLogReceiver
+from aibrix_extproc.adapters.bodyreader.reader import BodyReader
 from aibrix_extproc.adapters.engine.poller import EnginePoller
 from aibrix_extproc.adapters.engine.watcher import PollPace
 from aibrix_extproc.adapters.extproc.grpcio_server import GrpcioServer
@@ -115,6 +116,7 @@ class Gateway:
         self._store.subscribe(self._traffic.forget)
         self._poller = self._engine_poller()
         self._seals = self._note_seals()
+        self._body_reader = BodyReader()
         self._desk = self._gateway_desk()
         transport = TRANSPORTS[settings.server.transport]
         access_log = AccessLogReceiver(
@@ -160,6 +162,7 @@ class Gateway:
             self._metrics,
             look_soon=self._poller.look_soon,
             log_every_exchange=settings.log.exchanges,
+            reader=self._body_reader,
         )
 
     def _feed_gauges(self) -> None:
@@ -279,6 +282,7 @@ class Gateway:
                 for task in running:
                     task.cancel()
         finally:
+            self._body_reader.stop()
             await self._admin.stop()
         logger.info("stopped")
 

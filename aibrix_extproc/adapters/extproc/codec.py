@@ -11,6 +11,9 @@ from typing import Final, assert_never
 from msgspec.structs import replace
 
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
+    BodyMutation,
+    BodyResponse,
+    CommonResponse,
     HeaderMap,
     HeaderMutation,
     HeaderValueOption,
@@ -18,6 +21,7 @@ from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
     ProcessingRequest,
     ProcessingResponse,
 )
+from aibrix_extproc.adapters.extproc.peeling import field_head
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.outputs import Continue, Immediate, Phase, Reply
 from aibrix_extproc.core.fleet.subset import Subset, subset_of
@@ -31,6 +35,7 @@ from aibrix_extproc.core.openai.headers import (
     READ_HEADERS,
     REQUEST_ID,
 )
+from aibrix_extproc.core.openai.rope import LARGE_BYTES, Rope, rope_of
 
 ATTRIBUTES: Final = "envoy.filters.http.ext_proc"
 LB_NAMESPACE: Final = "envoy.lb"  # where endpoint pickers leave the destination as dynamic metadata
@@ -50,6 +55,16 @@ PHASES: Final = {
     "response_trailers": Phase.RESPONSE_TRAILERS,
 }
 _FIELDS: Final = {phase: field for field, phase in PHASES.items()}
+# Where a body that replaces another stands in an answer: numbers of the fields from the message down to the bytes.
+_BODY_PATHS: Final = {
+    phase: (
+        ProcessingResponse.DESCRIPTOR.fields_by_name[_FIELDS[phase]].number,
+        BodyResponse.DESCRIPTOR.fields_by_name["response"].number,
+        CommonResponse.DESCRIPTOR.fields_by_name["body_mutation"].number,
+        BodyMutation.DESCRIPTOR.fields_by_name["body"].number,
+    )
+    for phase in (Phase.REQUEST_BODY, Phase.RESPONSE_BODY)
+}
 
 
 def phase_of(message: ProcessingRequest) -> Phase | None:
@@ -66,11 +81,18 @@ def duplex_directions(message: ProcessingRequest, *, unless_told: bool) -> tuple
 
 
 def decode(
-    message: ProcessingRequest, phase: Phase, at: float, make_id: Callable[[], str], *, keep_id: bool = False
+    message: ProcessingRequest,
+    phase: Phase,
+    at: float,
+    make_id: Callable[[], str],
+    body: Rope | None = None,
+    *,
+    keep_id: bool = False,
 ) -> events.EnvoyEvent:
-    """The event behind a message. `make_id` names the exchange when Envoy sent no usable x-request-id.
+    """The event behind a message, of which a large body was taken out before it was parsed.
 
-    `keep_id`: any id of reasonable form is usable, as that of a gateway which is not ours.
+    `make_id` names the exchange when Envoy sent no usable x-request-id. `keep_id`: any id of reasonable form is usable,
+    as that of a gateway which is not ours.
     """
     match phase:
         case Phase.REQUEST_HEAD:
@@ -80,13 +102,17 @@ def decode(
             ended, subset = message.request_headers.end_of_stream, _subset(message)
             return events.RequestHead(at, kept or make_id(), headers, ended, subset)
         case Phase.REQUEST_BODY:
+            if body is not None:
+                return events.LargeRequestBody(at, body, message.request_body.end_of_stream)
             return events.RequestBody(at, message.request_body.body, message.request_body.end_of_stream)
         case Phase.REQUEST_TRAILERS:
             return events.RequestTrailers(at)
         case Phase.RESPONSE_HEAD:
             return _response_head(message, at, make_id)
         case Phase.RESPONSE_BODY:
-            return events.ResponseBody(at, message.response_body.body, message.response_body.end_of_stream)
+            # Of a large answer that we asked for, an error at most, the beginning tells enough.
+            answer = message.response_body.body if body is None else body.head(LARGE_BYTES)
+            return events.ResponseBody(at, answer, message.response_body.end_of_stream)
         case Phase.RESPONSE_TRAILERS:
             return events.ResponseTrailers(at)
         case _:
@@ -173,7 +199,7 @@ _OVERWRITE: Final = HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_
 
 
 def encode(reply: Reply) -> bytes:
-    """The serialised ProcessingResponse."""
+    """The serialised ProcessingResponse, of one with a large body all but the body."""
     if type(reply) is Immediate:
         return _immediate(reply)
     if reply.phase in _TRAILERS or not _changes(reply):
@@ -215,6 +241,17 @@ def _continue(reply: Continue) -> bytes:
 
 
 _placed = lru_cache(MAX_REMEMBERED)(_continue)
+
+
+def encode_large(reply: Continue, body: Rope) -> Rope:
+    """The serialised answer with a large body, in pieces.
+
+    Messages that follow each other are read as one, so the body follows in a message of its own.
+    """
+    head = b""
+    for number in reversed(_BODY_PATHS[reply.phase]):
+        head = field_head(number, body.size + len(head)) + head
+    return rope_of((_continue(reply), head, *body.pieces))
 
 
 def _notes(notes: Notes) -> bytes:

@@ -14,19 +14,21 @@ from typing import Final
 from msgspec.structs import replace
 
 from aibrix_extproc.adapters.extproc import codec
+from aibrix_extproc.adapters.extproc.outgoing import PIECE_BYTES, BodyStream, Outgoing
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.outputs import Continue, Immediate, Phase, Reply
 from aibrix_extproc.core.openai.headers import DESTINATION
+from aibrix_extproc.core.openai.rope import LARGE_BYTES, Piece, Rope, rope_of
 
 logger = logging.getLogger(__name__)
 
-LOOSE_PIECES: Final = 1_000  # that are kept one by one: a piece of a byte costs many times that
-PIECE_BYTES: Final = 62_000  # of a body in one message: below gRPC's and other data planes' limits of 64 KiB
+SMALL_PIECE_BYTES: Final = 1_024  # a piece of a byte, kept by itself, costs many times that
+JOINED_BYTES: Final = 65_536  # so small pieces are joined up to this size
 MAX_HELD_RESPONSE_BYTES: Final = 4 * 1024 * 1024  # of an answer that may have to be changed; what is longer goes on
 HOLD_SECONDS: Final = 30.0  # for such an answer to come; Envoy has no timeout for messages in this mode
 
 Head = events.RequestHead | events.ResponseHead
-Body = events.RequestBody | events.ResponseBody
+Body = events.RequestBody | events.LargeRequestBody | events.ResponseBody
 Trailers = events.RequestTrailers | events.ResponseTrailers
 _REQUEST: Final = (Phase.REQUEST_HEAD, Phase.REQUEST_BODY, Phase.REQUEST_TRAILERS)
 _RESPONSE: Final = (Phase.RESPONSE_HEAD, Phase.RESPONSE_BODY, Phase.RESPONSE_TRAILERS)
@@ -51,41 +53,47 @@ class Lane:
         self.streams = streams  # whether the direction is in this mode
         self.stage = _Stage.FRESH
         self.head: Continue | None = None
-        self.pieces: list[bytes] = []
-        self.loose = 0  # pieces since some were joined
+        self.pieces: list[Piece] = []
         self.size = 0
         self.ended = False  # the body is whole
         self.trailers = False  # and it was trailers that ended it
 
-    def keep(self, data: bytes) -> bool:
+    def keep(self, data: bytes | Rope) -> bool:
         """Keep a piece; False if that is too much."""
-        self.pieces.append(data)
-        self.loose += 1
-        if self.loose >= LOOSE_PIECES:  # only these, so that no byte is copied time and again
-            self.pieces[-LOOSE_PIECES:] = [b"".join(self.pieces[-LOOSE_PIECES:])]
-            self.loose = 0
         self.size += len(data)
+        if isinstance(data, Rope):
+            self.pieces += data.pieces
+            return self.size <= self.limit
+        last = self.pieces[-1] if self.pieces else None
+        if len(data) >= SMALL_PIECE_BYTES:
+            self.pieces.append(data)
+        elif isinstance(last, bytearray) and len(last) < JOINED_BYTES:
+            last += data
+        else:
+            self.pieces.append(bytearray(data))
         return self.size <= self.limit
 
     def end(self, *, trailers: bool = False) -> None:
         """Nothing of the body comes any more."""
         self.ended, self.trailers = True, trailers
 
-    def joined(self) -> bytes:
-        """The body as far as it has come; it is kept, for it may have to go on as it is."""
-        if len(self.pieces) > 1:
-            self.pieces = [b"".join(self.pieces)]
-        return self.pieces[0] if self.pieces else b""
+    def whole(self) -> bytes | Rope:
+        """The body as far as it has come, a large one in pieces; it is kept, for it may have to go on as it is."""
+        if self.size > LARGE_BYTES:
+            return rope_of(self.pieces)
+        joined = b"".join(self.pieces)
+        self.pieces = [joined]
+        return joined
 
-    def release(self, change: Continue | None = None) -> list[bytes]:
+    def release(self, change: Continue | None = None) -> list[Outgoing]:
         """Send on what is held: the head with all changes, the body or what replaces it, trailers if they came."""
         head_phase, body_phase, trailers_phase = self.phases
-        sent = [codec.encode(_merged(head_phase, self.head, change))]
-        changed = None if change is None else change.body
-        body = self.joined() if changed is None else changed
+        sent: list[Outgoing] = [codec.encode(_merged(head_phase, self.head, change))]
+        changed = None if change is None else change.large_body or change.body
+        body = self.whole() if changed is None else changed
         whole = self.ended and not self.trailers
         if body or whole:
-            sent += _pieces(body_phase, body, end=whole)
+            sent += _body(body_phase, body, end=whole)
         if self.trailers:
             sent.append(codec.EMPTY_CONTINUE[trailers_phase])
         self.stage = _Stage.DONE if self.ended else _Stage.OPEN
@@ -113,7 +121,7 @@ class Duplex:
 
     # ---- from Envoy
 
-    def arrive(self, event: events.EnvoyEvent, phase: Phase) -> tuple[events.Event | None, list[bytes]]:
+    def arrive(self, event: events.EnvoyEvent, phase: Phase) -> tuple[events.Event | None, list[Outgoing]]:
         """What the machine must hear of it, and what is answered without asking."""
         if self._over:
             return None, []
@@ -133,7 +141,7 @@ class Duplex:
         lane.stage = _Stage.DONE if event.end_of_stream else _Stage.HELD
         return event
 
-    def _on_body(self, lane: Lane, event: Body, phase: Phase) -> tuple[events.Event | None, list[bytes]]:
+    def _on_body(self, lane: Lane, event: Body, phase: Phase) -> tuple[events.Event | None, list[Outgoing]]:
         match lane.stage:
             case _Stage.HELD:
                 fits = lane.keep(event.data)
@@ -145,11 +153,11 @@ class Duplex:
             case _Stage.OPEN | _Stage.FRESH:
                 if event.end_of_stream:
                     lane.stage = _Stage.DONE
-                return None, list(_pieces(phase, event.data, end=event.end_of_stream))
+                return None, _body(phase, event.data, end=event.end_of_stream)
             case _:
                 return None, []  # Envoy is known to say twice that a large body has ended
 
-    def _on_trailers(self, lane: Lane, event: Trailers, phase: Phase) -> tuple[events.Event | None, list[bytes]]:
+    def _on_trailers(self, lane: Lane, event: Trailers, phase: Phase) -> tuple[events.Event | None, list[Outgoing]]:
         if lane.stage is _Stage.HELD:
             lane.end(trailers=True)
             return self._judged(lane, event.at), []
@@ -162,12 +170,16 @@ class Duplex:
 
     def _judged(self, lane: Lane, at: float) -> events.Event:
         lane.stage = _Stage.JUDGED
-        made = events.RequestBody if lane is self._request else events.ResponseBody
-        return made(at, lane.joined(), lane.ended)
+        body = lane.whole()
+        if lane is self._response:  # the bound on answers that are held is a few megabytes
+            return events.ResponseBody(at, body.joined() if isinstance(body, Rope) else body, lane.ended)
+        if isinstance(body, Rope):
+            return events.LargeRequestBody(at, body, lane.ended)
+        return events.RequestBody(at, body, lane.ended)
 
     # ---- to Envoy
 
-    def leave(self, reply: Reply) -> list[bytes]:
+    def leave(self, reply: Reply) -> list[Outgoing]:
         """What Envoy gets of a reply now."""
         if self._over:
             return []
@@ -181,11 +193,11 @@ class Duplex:
         if lane.stage is not _Stage.JUDGED:
             logger.warning("a reply to nothing was dropped", extra={"phase": reply.phase.value})
             return []
-        if reply.body is not None and not lane.ended:
+        if (reply.body is not None or reply.large_body is not None) and not lane.ended:
             return self._final(_as_immediate(reply))  # the rest of what is replaced would have nowhere to go
         return lane.release(reply)
 
-    def _on_head_reply(self, lane: Lane, reply: Continue) -> list[bytes]:
+    def _on_head_reply(self, lane: Lane, reply: Continue) -> list[Outgoing]:
         waits = reply.buffer_response if lane is self._response else reply.destination is None
         reply = replace(reply, buffer_response=False)  # the mode cannot be changed, nor need it be
         if lane.stage is not _Stage.HELD:
@@ -193,7 +205,7 @@ class Duplex:
         lane.head = reply
         return [] if waits else lane.release()
 
-    def go_on(self, phase: Phase) -> list[bytes]:
+    def go_on(self, phase: Phase) -> list[Outgoing]:
         """After a bug, when it is too late for an answer of ours: let Envoy have everything as it came."""
         if self._over:
             return []
@@ -202,11 +214,15 @@ class Duplex:
             return [codec.EMPTY_CONTINUE[phase]]
         return lane.release()
 
-    def _final(self, reply: Immediate) -> list[bytes]:
+    def _final(self, reply: Immediate) -> list[Outgoing]:
         self._over = True
         for lane in (self._request, self._response):
             lane.pieces = []
         return [codec.encode(reply)]
+
+
+def _body(phase: Phase, data: bytes | Rope, *, end: bool) -> list[Outgoing]:
+    return [BodyStream(phase, data, end=end)] if isinstance(data, Rope) else list(_pieces(phase, data, end=end))
 
 
 def _pieces(phase: Phase, data: bytes, *, end: bool) -> Iterator[bytes]:
@@ -220,7 +236,7 @@ def _pieces(phase: Phase, data: bytes, *, end: bool) -> Iterator[bytes]:
 def _merged(phase: Phase, head: Continue | None, change: Continue | None) -> Continue:
     """One answer to the head out of what was said of it, and later of its body."""
     if head is None or change is None:
-        return replace(head or change or Continue(phase), phase=phase, body=None)
+        return replace(head or change or Continue(phase), phase=phase, body=None, large_body=None)
     set_headers = (*head.set_headers, *change.set_headers)
     kept = {DESTINATION, *(name for name, _ in set_headers)} if change.destination else dict(set_headers)
     removed = dict.fromkeys((*head.remove_headers, *change.remove_headers))
@@ -228,6 +244,7 @@ def _merged(phase: Phase, head: Continue | None, change: Continue | None) -> Con
         change,
         phase=phase,
         body=None,
+        large_body=None,
         set_headers=set_headers,
         remove_headers=tuple(name for name in removed if name not in kept),
     )

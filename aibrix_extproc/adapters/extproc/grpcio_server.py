@@ -14,11 +14,14 @@ from aibrix_extproc.adapters.extproc.bounds import Bounds, Refusal
 from aibrix_extproc.adapters.extproc.grpcio_health import health_handlers
 from aibrix_extproc.adapters.extproc.grpcio_peers import Guard, peer_credentials
 from aibrix_extproc.adapters.extproc.health import Health
+from aibrix_extproc.adapters.extproc.outgoing import Outgoing, at_once
+from aibrix_extproc.adapters.extproc.peeling import Peeled, peel
 from aibrix_extproc.adapters.extproc.service import MESSAGE_OVERHEAD_BYTES, SERVICE, Inlet, armed
 from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.adapters.extproc.sockets import listening_socket
 from aibrix_extproc.adapters.extproc.tls.credentials import ServerCredentials
 from aibrix_extproc.core.exchange.events import Cause
+from aibrix_extproc.core.openai.rope import LARGE_BYTES, rope_of
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +66,7 @@ class GrpcioServer:
         ]
         self._server = grpc.aio.server(options=self._options, maximum_concurrent_rpcs=bounds.streams)
         handler = grpc.stream_stream_rpc_method_handler(
-            self._process, request_deserializer=ProcessingRequest.FromString, response_serializer=None
+            self._process, request_deserializer=_parsed, response_serializer=None
         )
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Process": handler}),))
         for path, inlet in inlets.items():
@@ -138,8 +141,8 @@ class GrpcioServer:
     def _expire(self, session: Session, context: _Context) -> None:
         """Write what a passed deadline brings, beside the coroutine that waits for Envoy's next message."""
 
-        async def write(replies: list[bytes]) -> None:
-            for reply in replies:
+        async def write(replies: list[Outgoing]) -> None:
+            for reply in at_once(replies):
                 await context.write(reply)
 
         if replies := session.expire():
@@ -157,14 +160,14 @@ class GrpcioServer:
         self._running += 1
         try:
             read: Callable[[], Awaitable[object]] = context.read
-            while isinstance(message := await read(), ProcessingRequest):
-                replies = session.receive(message)
+            while isinstance(message := await read(), ProcessingRequest | Peeled):
+                replies = session.receive_peeled(message) if isinstance(message, Peeled) else session.receive(message)
                 del message  # a large body must not live until the next message comes
                 timer = armed(timer, session, loop, expire)
-                for reply in replies:
+                for reply in at_once(replies):
                     await context.write(reply)
                 while session.pending is not None:
-                    for reply in session.resume(await session.pending):
+                    for reply in at_once(session.resume(await session.pending)):
                         await context.write(reply)
                     timer = armed(timer, session, loop, expire)
             cause = Cause.HALF_CLOSED
@@ -176,6 +179,11 @@ class GrpcioServer:
                 timer.cancel()
             self._running -= 1
             session.close(cause)
+
+
+def _parsed(payload: bytes) -> ProcessingRequest | Peeled:
+    """A message of Envoy; grpc calls this with the whole of it."""
+    return peel(rope_of((payload,))) if len(payload) > LARGE_BYTES else ProcessingRequest.FromString(payload)
 
 
 def _bind(server: Any, host: str, port: int, credentials: ServerCredentials | None) -> int:

@@ -15,6 +15,8 @@ from msgspec.structs import replace
 from aibrix_extproc.adapters.extproc import codec
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import ProcessingRequest
 from aibrix_extproc.adapters.extproc.duplex import HOLD_SECONDS, Duplex
+from aibrix_extproc.adapters.extproc.outgoing import Outgoing
+from aibrix_extproc.adapters.extproc.peeling import Peeled
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.outputs import (
     Ask,
@@ -27,12 +29,14 @@ from aibrix_extproc.core.exchange.outputs import (
     Phase,
     Place,
     Read,
+    ReadLarge,
     Reply,
     Taken,
     WaitFor,
 )
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.exchange.states import ProtocolViolation
+from aibrix_extproc.core.openai.rope import Rope
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +127,11 @@ class Session:
         self.wait_seconds: float | None = None  # after which `expire` shall be called; the transport takes it away
         self.expire_now: Callable[[], None] | None = None  # the transport's: calls `expire` and sends the replies
 
-    def receive(self, message: ProcessingRequest) -> list[bytes]:
+    def receive_peeled(self, peeled: Peeled) -> list[Outgoing]:
+        """Replies to a message whose large body was taken out before it was parsed."""
+        return self.receive(peeled.message, peeled.body)
+
+    def receive(self, message: ProcessingRequest, body: Rope | None = None) -> list[Outgoing]:
         """Replies to one message of Envoy, serialised, in order."""
         started = self._clock()
         phase = codec.phase_of(message)
@@ -133,16 +141,16 @@ class Session:
         self._phase = phase
         if not self._begun:
             self._begin(message)
-        replies = self._guarded(self._take, message, phase, started)
+        replies = self._guarded(self._take, message, phase, started, body)
         self._desk.timed(phase, self._clock() - started)
         return replies
 
-    def resume(self, answer: events.Answer | None) -> list[bytes]:
+    def resume(self, answer: events.Answer | None) -> list[Outgoing]:
         """Replies once `pending` has come true; None stands for one that failed."""
         self.pending = None
         return self._after_bug() if answer is None else self._guarded(self._advance, answer)
 
-    def expire(self) -> list[bytes]:
+    def expire(self) -> list[Outgoing]:
         """Replies now that the deadline has passed; none if the answer was quicker."""
         if self._closed:
             return []
@@ -166,8 +174,9 @@ class Session:
             self._duplex = Duplex(request=request, response=response, max_body_bytes=policy.max_body_bytes)
             self.wait_seconds = policy.max_wait_seconds  # Envoy waits for ever in this mode
 
-    def _take(self, message: ProcessingRequest, phase: Phase, at: float) -> list[bytes]:
-        event = codec.decode(message, phase, at, self._make_id, keep_id=self._exchange.policy.is_picker)
+    def _take(self, message: ProcessingRequest, phase: Phase, at: float, body: Rope | None) -> list[Outgoing]:
+        keep_id = self._exchange.policy.is_picker
+        event = codec.decode(message, phase, at, self._make_id, body, keep_id=keep_id)
         if type(event) is events.ResponseHead and self._traffic is not None:
             self._note_answer(event, self._traffic)
         if self._duplex is None:
@@ -179,15 +188,15 @@ class Session:
         if self._engine is not None and head.upstream_address and head.status < HTTPStatus.INTERNAL_SERVER_ERROR:
             traffic.answered(head.upstream_address, head.at)
 
-    def _leave(self, reply: Reply) -> list[bytes]:
+    def _leave(self, reply: Reply) -> list[Outgoing]:
         if self._duplex is None:
-            return [codec.encode(reply)]
-        replies = self._duplex.leave(reply)
+            return [_encoded(reply)]
+        replies: list[Outgoing] = self._duplex.leave(reply)
         if self._duplex.holds_response:
             self.wait_seconds = HOLD_SECONDS
         return replies
 
-    def _guarded(self, step: Callable[..., list[bytes]], *arguments: object) -> list[bytes]:
+    def _guarded(self, step: Callable[..., list[Outgoing]], *arguments: object) -> list[Outgoing]:
         """Run one step; whatever goes wrong, Envoy gets an answer to the message it waits for."""
         try:
             return step(*arguments)
@@ -206,13 +215,13 @@ class Session:
             self._warned = True
             logger.warning(what, *details)
 
-    def _after_bug(self) -> list[bytes]:
+    def _after_bug(self) -> list[Outgoing]:
         """The JSON 500 while that is possible, else the answer that lets Envoy go on."""
         self._desk.bug()
         answers = [one for one in self._exchange.internal_error() if isinstance(one, Immediate)]
         return [reply for one in answers for reply in self._leave(one)] or self._go_on()
 
-    def _go_on(self) -> list[bytes]:
+    def _go_on(self) -> list[Outgoing]:
         """The answer that changes nothing."""
         return [codec.EMPTY_CONTINUE[self._phase]] if self._duplex is None else self._duplex.go_on(self._phase)
 
@@ -235,8 +244,8 @@ class Session:
             self._traffic.ended(self._engine, self)
         self._advance(events.StreamClosed(self._clock(), cause))
 
-    def _advance(self, event: events.Event) -> list[bytes]:
-        replies: list[bytes] = []
+    def _advance(self, event: events.Event) -> list[Outgoing]:
+        replies: list[Outgoing] = []
         next_event: events.Event | None = event
         while next_event is not None:
             outputs, next_event = self._exchange.receive(next_event), None
@@ -245,7 +254,7 @@ class Session:
                     if type(output) is Continue and output.notes and self._seal is not None:
                         output = replace(output, notes=self._seal(output.notes))
                     if self._duplex is None:
-                        replies.append(codec.encode(output))
+                        replies.append(_encoded(output))
                     else:
                         replies += self._leave(output)
                 elif (
@@ -253,6 +262,7 @@ class Session:
                     or type(output) is Place
                     or type(output) is Describe
                     or type(output) is Read
+                    or type(output) is ReadLarge
                 ):
                     answer = self._desk.answer(output)
                     if isinstance(answer, _ANSWERS):
@@ -267,3 +277,9 @@ class Session:
                         self._traffic.placed(output.identity, self, self._clock())
                     self._desk.observe(output)
         return replies
+
+
+def _encoded(reply: Reply) -> Outgoing:
+    if type(reply) is Continue and reply.large_body is not None:
+        return codec.encode_large(reply, reply.large_body)
+    return codec.encode(reply)

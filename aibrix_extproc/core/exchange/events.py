@@ -10,6 +10,8 @@ from aibrix_extproc.core.fleet.subset import Subset
 from aibrix_extproc.core.openai.caller import Caller
 from aibrix_extproc.core.openai.errors import Problem
 from aibrix_extproc.core.openai.request import RequestFacts
+from aibrix_extproc.core.openai.rope import Rope
+from aibrix_extproc.core.openai.sizes import UNKNOWN, Sizes
 
 
 class RequestHead(msgspec.Struct, frozen=True, gc=False):
@@ -30,6 +32,14 @@ class RequestBody(msgspec.Struct, frozen=True, gc=False):
 
     at: float
     data: bytes
+    end_of_stream: bool
+
+
+class LargeRequestBody(msgspec.Struct, frozen=True, gc=False):
+    """The whole body, too large to be joined or read in one turn of the loop."""
+
+    at: float
+    data: Rope
     end_of_stream: bool
 
 
@@ -57,6 +67,7 @@ class BodyRead(msgspec.Struct, frozen=True, gc=False):
     """Answer to `Read`: what a long body says, or why it is refused."""
 
     facts: RequestFacts | Problem
+    sizes: Sizes = UNKNOWN
 
 
 class Placed(msgspec.Struct, frozen=True, gc=False):
@@ -133,5 +144,7 @@ class StreamClosed(msgspec.Struct, frozen=True, gc=False):
 
 
 Answer = Admitted | Answered | BodyRead | Placed | Refused
-EnvoyEvent = RequestHead | RequestBody | RequestTrailers | ResponseHead | ResponseBody | ResponseTrailers
+EnvoyEvent = (
+    RequestHead | RequestBody | LargeRequestBody | RequestTrailers | ResponseHead | ResponseBody | ResponseTrailers
+)
 Event = EnvoyEvent | Answer | DeadlineReached | EngineRests | StreamClosed

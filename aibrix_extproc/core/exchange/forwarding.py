@@ -13,6 +13,7 @@ from aibrix_extproc.core.openai.controls import BODY_CONTROLS, HEADER_CONTROLS, 
 from aibrix_extproc.core.openai.credentials import is_credential, without_credentials
 from aibrix_extproc.core.openai.errors import Problem
 from aibrix_extproc.core.openai.operations import ModelIn, Operation, Stream
+from aibrix_extproc.core.openai.rope import Rope
 from aibrix_extproc.core.openai.splice import Edit, in_order, spliced
 
 REQUEST_ID_FIELD: Final = "request_id"  # vLLM's own: the id that a response will have
@@ -26,7 +27,7 @@ _ALL_STOPPED: Final = _STOPPED | set(HEADER_CONTROLS)
 class Body(msgspec.Struct, frozen=True, gc=False):
     """A body that replaces the client's (None: the client's goes on untouched) and what was done to it."""
 
-    data: bytes | None
+    data: bytes | Rope | None
     hide_usage: bool = False
 
 
@@ -57,7 +58,7 @@ def forbidden_control(facts: request.RequestFacts, caller: Caller) -> Problem | 
 def changed_body(
     operation: Operation,
     facts: request.RequestFacts,
-    data: bytes,
+    data: bytes | Rope,
     caller: Caller,
     *,
     request_id: str,
@@ -97,7 +98,7 @@ def _neutral(facts: request.RequestFacts, request_id: str | None) -> Iterator[Ed
 
 
 def set_headers(
-    given: Mapping[str, str], path: str, request_id: str, api_key: str | None, body: bytes | None
+    given: Mapping[str, str], path: str, request_id: str, api_key: str | None, body: bytes | Rope | None
 ) -> Headers:
     """Headers that change on the way to the engine; none that already has its value."""
     changed: list[tuple[str, str]] = []

@@ -6,17 +6,21 @@ from typing import Final
 from aibrix_extproc.core.fleet.modelconfig import AUTO
 from aibrix_extproc.core.fleet.placement import RouteHints
 from aibrix_extproc.core.openai import headers
-from aibrix_extproc.core.openai.sizes import read_sizes
+from aibrix_extproc.core.openai.sizes import UNKNOWN, Sizes
 
 MAX_SESSION_CHARACTERS: Final = 256
 
 
-def hints_of(given: Mapping[str, str], body: bytes) -> RouteHints | None:
-    """What the headers say; None if there are none of them."""
+def wants_sizes(given: Mapping[str, str]) -> bool:
+    """Whether the headers make the choice depend on the sizes of prompt and answer."""
+    return given.get(headers.CONFIG_PROFILE, "").strip().lower() == AUTO
+
+
+def hints_of(given: Mapping[str, str], sizes: Sizes = UNKNOWN) -> RouteHints | None:
+    """What the headers say, with the sizes if they are wanted; None if there are none of them."""
     if headers.ROUTING_HEADERS.isdisjoint(given):
         return None
     profile = given.get(headers.CONFIG_PROFILE)
-    sizes = read_sizes(body) if profile is not None and profile.strip().lower() == AUTO else (None, None)
     return RouteHints(
         given.get(headers.ROUTING_STRATEGY),
         given.get(headers.EXTERNAL_FILTER),

@@ -15,6 +15,7 @@ from aibrix_extproc.core.fleet.placement import Placement, RouteHints, RouteQuer
 from aibrix_extproc.core.fleet.subset import Subset
 from aibrix_extproc.core.openai.caller import Caller
 from aibrix_extproc.core.openai.operations import Operation
+from aibrix_extproc.core.openai.rope import Rope
 
 
 class Phase(StrEnum):
@@ -39,6 +40,7 @@ class Continue(msgspec.Struct, frozen=True, gc=False):
     set_headers: Headers = ()
     remove_headers: tuple[str, ...] = ()
     body: bytes | None = None  # replaces the body; content-length is the machine's to set
+    large_body: Rope | None = None  # in place of `body`
     destination: str | None = None  # also as dynamic metadata envoy.lb; clears the route cache
     notes: tuple[tuple[str, str | bool], ...] = ()  # dynamic metadata for the stream filter and the access log
     buffer_response: bool = False  # mode override: send us the whole response body
@@ -90,6 +92,14 @@ class Read(msgspec.Struct, frozen=True, gc=False):
     """Read a long body: call `step`, a few milliseconds each, and let others work between, until it gives an event."""
 
     step: Callable[[], BodyRead | None]
+
+
+@final
+class ReadLarge(msgspec.Struct, frozen=True, gc=False):
+    """Read a large JSON body, which is too much for one turn; the answer is `BodyRead` or `Refused`."""
+
+    body: Rope
+    sizes: bool  # whether the sizes of prompt and answer are asked for
 
 
 @final
@@ -159,6 +169,6 @@ class Finished(msgspec.Struct, frozen=True, gc=False):
 
 Reply = Continue | Immediate
 Question = Authenticate | Describe | Place  # answered from what the gateway knows
-Ask = Question | Read
+Ask = Question | Read | ReadLarge
 Fact = Taken | Moved | Held | Finished
 Output = Reply | Ask | Fact | WaitFor

@@ -8,7 +8,7 @@ from typing import Final
 from aibrix_extproc.core.exchange import events, forwarding
 from aibrix_extproc.core.exchange.admission import asks_for_upgrade, needs_body, objection, too_large
 from aibrix_extproc.core.exchange.direction import Direction
-from aibrix_extproc.core.exchange.hints import hints_of
+from aibrix_extproc.core.exchange.hints import hints_of, wants_sizes
 from aibrix_extproc.core.exchange.outputs import (
     Authenticate,
     Continue,
@@ -20,6 +20,7 @@ from aibrix_extproc.core.exchange.outputs import (
     Phase,
     Place,
     Read,
+    ReadLarge,
     Taken,
     WaitFor,
 )
@@ -34,6 +35,8 @@ from aibrix_extproc.core.openai.multipart import FormFacts, FormReader
 from aibrix_extproc.core.openai.operation_rows import GATEWAY_HEALTH, ROUTER
 from aibrix_extproc.core.openai.operations import Action, Match, ModelIn, Operation, unknown_url
 from aibrix_extproc.core.openai.paths import normalise
+from aibrix_extproc.core.openai.rope import Rope
+from aibrix_extproc.core.openai.sizes import UNKNOWN, Sizes, read_sizes
 
 Step = tuple[RequestPhase, tuple[Output, ...]]
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
@@ -49,8 +52,8 @@ class RequestSide(Direction[RequestPhase]):
         self._headers = _NO_HEADERS
         self._match: Match | None = None
         self._unmatched: Problem | None = None
-        self._unread = b""  # the client's body while it is read in steps
-        self._given = b""  # the client's body, read; held until there is a placement
+        self._unread: bytes | Rope = b""  # the client's body while it is read elsewhere, or in steps
+        self._given: bytes | Rope = b""  # the client's body, read; held until there is a placement
         self._method = ""
         self.path = ""  # normalised, without the query string
         self.caller: Caller = ANYONE
@@ -113,14 +116,14 @@ class RequestSide(Direction[RequestPhase]):
         match event:
             case events.RequestHead():
                 return self._on_head(event)
-            case events.RequestBody() if self._phase is RequestPhase.PLACED:
+            case events.RequestBody() | events.LargeRequestBody() if self._phase is RequestPhase.PLACED:
                 self.body_bytes = len(event.data)
                 return self._phase, (Continue(Phase.REQUEST_BODY),)
-            case events.RequestBody():
+            case events.RequestBody() | events.LargeRequestBody():
                 return self._on_body(event)
             case events.BodyRead():
                 body, self._unread = self._unread, b""
-                return self._on_facts(event.facts, body)
+                return self._on_facts(event.facts, body, event.sizes)
             case events.Placed():
                 return self._on_placed(event)
             case events.Admitted():
@@ -130,6 +133,7 @@ class RequestSide(Direction[RequestPhase]):
                 answer = self._finish(event.status, event.headers, event.body, "answered")
                 return RequestPhase.ANSWERED, (answer,)
             case events.Refused():
+                self._unread = b""
                 return self._refused(event.problem)
             case _:
                 return self._phase, (Continue(Phase.REQUEST_TRAILERS),)
@@ -192,7 +196,7 @@ class RequestSide(Direction[RequestPhase]):
         held, subset = self._match.parameters.get("response_id", ""), self._head.subset
         return RequestPhase.PLACING, (Place(operation, RouteQuery(model=""), None, self.caller, held, subset),)
 
-    def _on_body(self, event: events.RequestBody) -> Step:
+    def _on_body(self, event: events.RequestBody | events.LargeRequestBody) -> Step:
         assert self._match is not None
         assert self._head is not None
         operation = self._match.operation
@@ -202,16 +206,25 @@ class RequestSide(Direction[RequestPhase]):
             return self._refused(problem)
         if operation.action is Action.STICKY:
             return self._asked_holder(operation)
-        if operation.model_in is ModelIn.JSON:
-            return self._on_facts(request.read_json(event.data), event.data)
-        reader = FormReader(self._headers.get("content-type", ""), event.data)
+        return self._read_json(event.data) if operation.model_in is ModelIn.JSON else self._read_form(event.data)
+
+    def _read_json(self, body: bytes | Rope) -> Step:
+        sized = wants_sizes(self._headers)
+        if isinstance(body, Rope):
+            self._unread = body
+            return RequestPhase.READING, (ReadLarge(body, sized),)
+        return self._on_facts(request.read_json(body), body, read_sizes(body) if sized else UNKNOWN)
+
+    def _read_form(self, body: bytes | Rope) -> Step:
+        whole = body.joined() if isinstance(body, Rope) else body  # the bound on forms allows that
+        reader = FormReader(self._headers.get("content-type", ""), whole)
         fields = reader.step()
         if fields is None:
-            self._unread = event.data
+            self._unread = body
             return RequestPhase.READING, (Read(partial(_next_step, reader)),)
-        return self._on_facts(_form_facts(fields), event.data)
+        return self._on_facts(_form_facts(fields), body)
 
-    def _on_facts(self, facts: request.RequestFacts | Problem, body: bytes) -> Step:
+    def _on_facts(self, facts: request.RequestFacts | Problem, body: bytes | Rope, sizes: Sizes = UNKNOWN) -> Step:
         assert self._match is not None
         assert self._head is not None
         operation = self._match.operation
@@ -223,7 +236,7 @@ class RequestSide(Direction[RequestPhase]):
             return self._refused(forbidden)
         self._given = body
         query = RouteQuery(model=facts.model, body_bytes=self.body_bytes)
-        hints = hints_of(self._headers, body)
+        hints = hints_of(self._headers, sizes)
         held = facts.previous_response_id if operation.id == "response" else None  # others ignore it
         return RequestPhase.PLACING, (Place(operation, query, hints, self.caller, held, self._head.subset),)
 
@@ -254,7 +267,8 @@ class RequestSide(Direction[RequestPhase]):
             Phase.REQUEST_BODY if waited else Phase.REQUEST_HEAD,
             set_headers=changed,
             remove_headers=forwarding.removed_headers(self._headers, self.caller, changed),
-            body=body.data,
+            body=body.data if isinstance(body.data, bytes) else None,
+            large_body=body.data if isinstance(body.data, Rope) else None,
             destination=placement.destination(self.policy.destinations),
             notes=forwarding.notes(operation, self.request_id, placement.model, self.caller, body)
             if self.policy.metering

@@ -306,6 +306,11 @@ _ROWS: Final[dict[str, ErrorRow]] = {
         "The engine gave an answer that is not valid HTTP. Please retry your request.",
         "the engine broke the protocol or answered 502", 1,
     ),
+    "gateway_busy": ErrorRow(
+        503, SERVER_ERROR, "gateway_busy", None,
+        "The gateway has too many large requests to read at the moment. Please retry shortly.",
+        "a large body that the reader of large bodies could not read in time", 2,
+    ),
     "overloaded": ErrorRow(
         503, SERVER_ERROR, "overloaded", None,
         "That model is currently overloaded with other requests. Please retry your request shortly.",

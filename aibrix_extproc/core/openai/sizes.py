@@ -25,12 +25,18 @@ class _Sized(msgspec.Struct):
 _DECODER: Final = msgspec.json.Decoder(_Sized)
 
 
-def read_sizes(body: bytes) -> tuple[int | None, int | None]:
-    """Tokens of the prompt (estimated) and tokens that the answer may have; None for what the body does not say."""
+Sizes = tuple[int | None, int | None]
+"""Tokens of the prompt (estimated) and tokens that the answer may have; None for what the body does not say."""
+
+UNKNOWN: Final[Sizes] = (None, None)
+
+
+def read_sizes(body: bytes) -> Sizes:
+    """The sizes that a JSON body tells."""
     try:
         sized = _DECODER.decode(body)
     except (msgspec.DecodeError, RecursionError):
-        return None, None
+        return UNKNOWN
     parts = (sized.messages, sized.prompt, sized.input, sized.system, sized.instructions)
     prompt = sum(memoryview(part).nbytes for part in parts)
     # As in vLLM the newer name wins.

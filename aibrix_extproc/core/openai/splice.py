@@ -2,9 +2,11 @@
 
 import ctypes
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, overload
 
 import msgspec
+
+from aibrix_extproc.core.openai.rope import Piece, Rope, cut, rope_of
 
 
 class Edit(msgspec.Struct, frozen=True, gc=False):
@@ -55,8 +57,28 @@ def in_order(edits: Iterable[Edit]) -> tuple[Edit, ...]:
     return tuple(sorted(edits, key=lambda edit: edit.start))
 
 
-def spliced(body: bytes, edits: tuple[Edit, ...]) -> bytes:
+@overload
+def spliced(body: bytes, edits: tuple[Edit, ...]) -> bytes: ...
+@overload
+def spliced(body: Rope, edits: tuple[Edit, ...]) -> Rope: ...
+def spliced(body: bytes | Rope, edits: tuple[Edit, ...]) -> bytes | Rope:
     """The body after edits that are in order and do not overlap."""
+    return _spliced_rope(body, edits) if isinstance(body, Rope) else _spliced_bytes(body, edits)
+
+
+def _spliced_rope(body: Rope, edits: tuple[Edit, ...]) -> Rope:
+    bounds = [0]
+    for edit in edits:
+        bounds += (edit.start, edit.end)
+    # Every other part is what an edit replaces.
+    kept = cut(body, *bounds, body.size)[::2]
+    pieces: list[Piece] = [*kept[0]]
+    for edit, part in zip(edits, kept[1:], strict=True):
+        pieces += (edit.text, *part)
+    return rope_of(pieces)
+
+
+def _spliced_bytes(body: bytes, edits: tuple[Edit, ...]) -> bytes:
     pieces: list[bytes] = []
     at = 0
     for edit in edits:

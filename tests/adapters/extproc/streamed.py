@@ -1,6 +1,6 @@
 """A session in FULL_DUPLEX_STREAMED, driven as a data plane drives it, and what came out of it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
     ProcessingRequest,
     ProcessingResponse,
 )
+from aibrix_extproc.adapters.extproc.outgoing import Outgoing, at_once
 from aibrix_extproc.adapters.extproc.session import Machine, Session
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.outputs import Ask, Authenticate, Fact, Finished, Phase, Place
@@ -78,8 +79,8 @@ class Conversation:
         self.begun = True
         return self.heard(self.session.receive(ProcessingRequest.FromString(message.SerializeToString())))
 
-    def heard(self, replies: Iterable[bytes]) -> list[ProcessingResponse]:
-        new = [ProcessingResponse.FromString(one) for one in replies]
+    def heard(self, replies: list[Outgoing]) -> list[ProcessingResponse]:
+        new = [ProcessingResponse.FromString(one) for one in at_once(replies)]
         self.said += new
         return new
 

@@ -16,6 +16,7 @@ from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
     ProcessingRequest,
     ProcessingResponse,
 )
+from aibrix_extproc.adapters.extproc.outgoing import Outgoing, at_once
 from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.machine import Exchange
@@ -105,17 +106,17 @@ def response_head(status: int = 200) -> ProcessingRequest:
     return ProcessingRequest(response_headers=http_headers(dict(a_response_head(status).headers)))
 
 
-def only(replies: list[bytes]) -> ProcessingResponse:
-    (reply,) = replies
+def only(replies: list[Outgoing]) -> ProcessingResponse:
+    (reply,) = at_once(replies)
     return ProcessingResponse.FromString(reply)
 
 
-def kind(replies: list[bytes]) -> str | None:
+def kind(replies: list[Outgoing]) -> str | None:
     name: str | None = only(replies).WhichOneof("response")
     return name
 
 
-def is_internal_error(replies: list[bytes]) -> bool:
+def is_internal_error(replies: list[Outgoing]) -> bool:
     """Whether Envoy is told to send the JSON 500 that names the exchange."""
     immediate = only(replies).immediate_response
     error = json.loads(immediate.body)["error"]

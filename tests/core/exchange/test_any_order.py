@@ -267,7 +267,8 @@ def test_tables_split_the_events_of_envoy_between_them() -> None:
     assert response == RESPONSE_EVENTS
     assert request.isdisjoint(response)
     assert request | response | {events.StreamClosed} == {
-        events.RequestHead, events.RequestBody, events.RequestTrailers, events.ResponseHead, events.ResponseBody,
+        events.RequestHead, events.RequestBody, events.LargeRequestBody, events.RequestTrailers,
+        events.ResponseHead, events.ResponseBody,
         events.ResponseTrailers, events.Admitted, events.Answered, events.BodyRead, events.Placed, events.Refused,
         events.StreamClosed,
         events.DeadlineReached, events.EngineRests,

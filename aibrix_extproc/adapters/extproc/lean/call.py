@@ -10,6 +10,7 @@ from aibrix_extproc.adapters.extproc.lean.cutter import PREFIX, Cutter, check_pr
 from aibrix_extproc.adapters.extproc.lean.deadlines import timeout_seconds
 from aibrix_extproc.adapters.extproc.lean.frames import ErrorCode
 from aibrix_extproc.adapters.extproc.lean.handler import Handler, Method
+from aibrix_extproc.adapters.extproc.lean.limits import MESSAGES_PER_TURN
 from aibrix_extproc.adapters.extproc.lean.status import (
     HEAD_BLOCK,
     OK_BLOCK,
@@ -19,13 +20,13 @@ from aibrix_extproc.adapters.extproc.lean.status import (
 )
 from aibrix_extproc.adapters.extproc.lean.streams import Stream
 from aibrix_extproc.core.exchange.events import Cause
+from aibrix_extproc.core.openai.rope import Piece, Rope
 
 if TYPE_CHECKING:
     from aibrix_extproc.adapters.extproc.lean.calls import Calls
 
 logger = logging.getLogger(__name__)
 
-MESSAGES_PER_TURN: Final = 64  # of those that share a frame; tiny ones fit into one by the hundred thousand
 _PREFIX_BYTES: Final = PREFIX.size
 _unpack_prefix = PREFIX.unpack_from
 # How peers end a call that is not needed any more. Envoy names INTERNAL_ERROR for every stream that it resets itself,
@@ -86,9 +87,18 @@ class Call:
 
     def send(self, messages: Iterable[bytes]) -> None:
         """Send messages and let the loop write them."""
+        self.send_raw(map(framed, messages))
+
+    def send_raw(self, data: Iterable[Piece]) -> None:
+        """Send pieces of messages that are framed already."""
         if not self._over:
-            self._write(messages)
+            self._write(data)
             self._calls.flush()
+
+    @property
+    def congested(self) -> bool:
+        """Whether the peer does not take what was sent."""
+        return self._calls.paused
 
     def start(self, waiting: Coroutine[Any, Any, None]) -> None:
         """Run something that waits on behalf of this call."""
@@ -183,7 +193,7 @@ class Call:
             message, start = self._cutter.next(data, start, end)
             if message is None:
                 break
-            self._calls.count()
+            self._calls.count_one_of_many()
             self._deliver(message)
             if self._over:
                 return
@@ -223,14 +233,15 @@ class Call:
         if self._calls.account.held > self._calls.limits.held_bytes:
             raise CallError(Status.RESOURCE_EXHAUSTED, "too much is waiting")
 
-    def _deliver(self, message: bytes) -> None:
+    def _deliver(self, message: bytes | Rope) -> None:
         assert self._handler is not None
+        self._calls.count(len(message))
         if self._silent is not None:
             self._silent = None
             self._calls.silent -= 1
         replies = self._handler.message(message)
         if replies:
-            self._write(replies)
+            self._write(map(framed, replies))
 
     def _settle(self) -> None:
         """Answer the end of the request, once everything before it is answered."""
@@ -243,7 +254,7 @@ class Call:
 
     def _on_half_close(self, *_: object) -> None:
         assert self._handler is not None
-        self._write(self._handler.half_closed())
+        self._write(map(framed, self._handler.half_closed()))
         if self._task is None and not self._over:
             self._finish()
 
@@ -264,13 +275,13 @@ class Call:
 
     # ---- answers and ends
 
-    def _write(self, messages: Iterable[bytes]) -> None:
+    def _write(self, data: Iterable[Piece]) -> None:
         connection, stream = self._calls.connection, self._stream
-        for message in messages:
+        for piece in data:
             if not self._head_sent:
                 self._head_sent = True
                 connection.send_headers(stream, HEAD_BLOCK)
-            connection.send_data(stream, framed(message))
+            connection.send_data(stream, piece)
 
     def _finish(self) -> None:
         connection = self._calls.connection

@@ -8,10 +8,10 @@ from typing import Final
 
 from aibrix_extproc.adapters.extproc.bounds import Bounds, Refusal
 from aibrix_extproc.adapters.extproc.lean.blocks import Head
-from aibrix_extproc.adapters.extproc.lean.call import MESSAGES_PER_TURN, Call
+from aibrix_extproc.adapters.extproc.lean.call import Call
 from aibrix_extproc.adapters.extproc.lean.connection import Connection
 from aibrix_extproc.adapters.extproc.lean.handler import Method
-from aibrix_extproc.adapters.extproc.lean.limits import Account, Limits
+from aibrix_extproc.adapters.extproc.lean.limits import Account, Limits, Turn
 from aibrix_extproc.adapters.extproc.lean.shares import Share, Shares
 from aibrix_extproc.adapters.extproc.lean.status import (
     HEAD_BLOCK,
@@ -54,7 +54,7 @@ class Calls:
         self._queue: deque[Call] = deque()  # calls that have more messages than fit into one turn
         self._turn_waits = False
         self.paused = False  # the peer does not take the answers that there are: no call goes on
-        self._counted = 0
+        self._turn = Turn()
 
     def opened(self, stream: Stream, head: Head, *, ended: bool) -> None:
         """A new stream: find its method, or say what is wrong."""
@@ -91,11 +91,14 @@ class Calls:
 
     # ---- turns: a connection may do so much until others have theirs, however many calls it has
 
-    def count(self) -> None:
+    def count(self, size: int) -> None:
+        """A message was handled: reading it may have taken milliseconds for each megabyte."""
+        if self._turn.counts_bytes(size):
+            self.connection.end_turn()
+
+    def count_one_of_many(self) -> None:
         """A message that shared its frame with others, so that the number of frames tells nothing of the work."""
-        self._counted += 1
-        if self._counted >= MESSAGES_PER_TURN:
-            self._counted = 0
+        if self._turn.counts_message():
             self.connection.end_turn()
 
     def queue(self, call: Call) -> None:

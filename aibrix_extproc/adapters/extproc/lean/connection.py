@@ -16,6 +16,7 @@ from aibrix_extproc.adapters.extproc.lean.limits import KIB, Budget, Limits
 from aibrix_extproc.adapters.extproc.lean.outbox import Outbox
 from aibrix_extproc.adapters.extproc.lean.reader import Reader
 from aibrix_extproc.adapters.extproc.lean.streams import Abandoned, Stream
+from aibrix_extproc.core.openai.rope import Piece
 
 
 class Listener(Protocol):
@@ -312,7 +313,7 @@ class Connection:
         """An encoded header block that does not end the stream."""
         self._outbox.headers(stream, block)
 
-    def send_data(self, stream: Stream, data: bytes) -> None:
+    def send_data(self, stream: Stream, data: Piece) -> None:
         """A piece of the answer; waits for room in the windows if it must."""
         self._outbox.data(stream, data)
         if self._outbox.unsent > self._limits.unsent_bytes:

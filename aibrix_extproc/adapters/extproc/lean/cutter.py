@@ -4,6 +4,7 @@ import struct
 from typing import Final
 
 from aibrix_extproc.adapters.extproc.lean.status import CallError, Status
+from aibrix_extproc.core.openai.rope import LARGE_BYTES, Rope, rope_of
 
 NO_MESSAGE: Final = -1
 SMALL_PIECE_BYTES: Final = 1024
@@ -62,8 +63,11 @@ class Cutter:
         self._seen = self.unfinished
         return stale
 
-    def next(self, data: bytes | bytearray, start: int, end: int) -> tuple[bytes | None, int]:
-        """The next message that `data[start:end]` completes, if any, and where to go on. Raises CallError."""
+    def next(self, data: bytes | bytearray, start: int, end: int) -> tuple[bytes | Rope | None, int]:
+        """The next message that `data[start:end]` completes, if any, and where to go on. Raises CallError.
+
+        A large one stays in pieces: to join 50 MB takes 20 ms.
+        """
         while start < end:
             if self._size == NO_MESSAGE:
                 piece = data[start : min(end, start + PREFIX.size - len(self._prefix))]
@@ -77,7 +81,7 @@ class Cutter:
                 self.add(data[start:after])
                 start = after
             if self._have == self._size:
-                whole = b"".join(self._pieces)
+                whole = rope_of(self._pieces) if self._size > LARGE_BYTES else b"".join(self._pieces)
                 self._pieces, self._size, self._have = [], NO_MESSAGE, 0
                 return whole, start
         return None, start

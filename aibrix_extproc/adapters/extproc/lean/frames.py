@@ -4,6 +4,8 @@ import struct
 from enum import IntEnum
 from typing import Final
 
+from aibrix_extproc.core.openai.rope import Piece
+
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEADER_BYTES: Final = 9
 PRIORITY_BYTES: Final = 5
@@ -63,7 +65,7 @@ unpack_pair = _PAIR.unpack_from
 iter_settings = _SETTING.iter_unpack
 
 
-def frame(kind: int, flags: int, stream_id: int, payload: bytes | memoryview = b"") -> bytes:
+def frame(kind: int, flags: int, stream_id: int, payload: Piece = b"") -> bytes:
     """One frame."""
     size = len(payload)
     return _HEAD.pack(size >> 16, size & 0xFFFF, kind, flags, stream_id) + payload

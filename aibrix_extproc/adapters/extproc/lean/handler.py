@@ -4,6 +4,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Protocol
 
 from aibrix_extproc.core.exchange.events import Cause
+from aibrix_extproc.core.openai.rope import Piece, Rope
 
 
 class Reply(Protocol):
@@ -11,6 +12,13 @@ class Reply(Protocol):
 
     def send(self, messages: Iterable[bytes]) -> None:
         """Send messages; nothing happens if the call is over."""
+
+    def send_raw(self, data: Iterable[Piece]) -> None:
+        """Send a piece of a message that is framed already; nothing happens if the call is over."""
+
+    @property
+    def congested(self) -> bool:
+        """Whether the peer does not take what was sent."""
 
     def start(self, waiting: Coroutine[Any, Any, None]) -> None:
         """Run something that really waits; cancelled when the call ends. Further messages wait for it."""
@@ -22,8 +30,8 @@ class Reply(Protocol):
 class Handler(Protocol):
     """One call of one method. An exception ends the call with INTERNAL, a CallError with its status."""
 
-    def message(self, payload: bytes) -> Iterable[bytes]:
-        """A request message; the answers that are at hand."""
+    def message(self, payload: bytes | Rope) -> Iterable[bytes]:
+        """A request message, a large one in pieces; the answers that are at hand."""
 
     def half_closed(self) -> Iterable[bytes]:
         """The client has said everything; the last answers."""

@@ -55,6 +55,35 @@ class Account:
         self.unsent = 0  # answers that wait for peers, as last counted
 
 
+MESSAGES_PER_TURN = 64  # of those that share a frame; tiny ones fit into one by the hundred thousand
+BYTES_PER_TURN = MIB  # of messages handled; the worst JSON takes 3 ms for it
+
+
+class Turn:
+    """What a connection has done since its last turn of the loop ended."""
+
+    __slots__ = ("_bytes", "_messages")
+
+    def __init__(self) -> None:
+        self._messages = 0
+        self._bytes = 0
+
+    def counts_message(self) -> bool:
+        """Count a message that shared its frame with others; whether others shall have their turn now."""
+        self._messages += 1
+        return self._is_over(self._messages >= MESSAGES_PER_TURN)
+
+    def counts_bytes(self, size: int) -> bool:
+        """Count a message's bytes; whether others shall have their turn now."""
+        self._bytes += size
+        return self._is_over(self._bytes >= BYTES_PER_TURN)
+
+    def _is_over(self, over: bool) -> bool:
+        if over:
+            self._messages = self._bytes = 0
+        return over
+
+
 class Budget:
     """A token bucket on a clock that is handed in. What is earned on top of the rate may be saved up to `saved`."""
 

@@ -10,10 +10,14 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import ProcessingRequest
 from aibrix_extproc.adapters.extproc.health import Health, TooManyWatchers, answer
 from aibrix_extproc.adapters.extproc.lean.handler import Handler, Reply
+from aibrix_extproc.adapters.extproc.lean.large import CONGESTED_SECONDS, steps
 from aibrix_extproc.adapters.extproc.lean.status import CallError, Status
+from aibrix_extproc.adapters.extproc.outgoing import Outgoing, are_small, at_once
+from aibrix_extproc.adapters.extproc.peeling import peel
 from aibrix_extproc.adapters.extproc.service import Inlet, armed
 from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.core.exchange.events import Cause
+from aibrix_extproc.core.openai.rope import Rope
 
 PROCESS_PATH: Final = b"/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 CHECK_PATH: Final = b"/grpc.health.v1.Health/Check"
@@ -29,32 +33,53 @@ class ProcessCall:
         self._loop = loop
         self._timer: asyncio.TimerHandle | None = None
         session.expire_now = self._expire
+        self._sending = False  # a large answer, piece by piece
 
-    def message(self, payload: bytes) -> Iterable[bytes]:
+    def message(self, payload: bytes | Rope) -> Iterable[bytes]:
         """Answer one message of Envoy."""
+        session = self._session
         try:
-            request = ProcessingRequest.FromString(payload)
+            if isinstance(payload, Rope):
+                replies = session.receive_peeled(peel(payload))
+            else:
+                replies = session.receive(ProcessingRequest.FromString(payload))
         except DecodeError as error:
             raise CallError(Status.INTERNAL, "a message cannot be parsed") from error
-        session = self._session
-        replies = session.receive(request)
-        if session.pending is not None:
-            self._reply.start(self._wait())
+        if session.pending is not None or not are_small(replies):
+            self._reply.start(self._wait(replies))
+            return ()
         if session.wait_seconds is not None:
             self._arm()
         return replies
 
-    async def _wait(self) -> None:
+    async def _wait(self, replies: list[Outgoing]) -> None:
         session = self._session
+        self._arm()
+        await self._send(replies)
         while session.pending is not None:
-            self._reply.send(session.resume(await session.pending))
+            await self._send(session.resume(await session.pending))
             self._arm()
+
+    async def _send(self, replies: list[Outgoing]) -> None:
+        """Send what is at hand at once, and large answers in as many turns of the loop as they have megabytes."""
+        for reply in replies:
+            if isinstance(reply, bytes):
+                self._reply.send((reply,))
+                continue
+            self._sending = True
+            for step in steps(reply):
+                self._reply.send_raw(step)
+                await asyncio.sleep(CONGESTED_SECONDS if self._reply.congested else 0)
+            self._sending = False
 
     def _arm(self) -> None:
         self._timer = armed(self._timer, self._session, self._loop, self._expire)
 
     def _expire(self) -> None:
-        self._reply.send(self._session.expire())
+        if self._sending:  # nothing fits into the middle of a message
+            self._timer = self._loop.call_later(CONGESTED_SECONDS, self._expire)
+            return
+        self._reply.send(at_once(self._session.expire()))
 
     def half_closed(self) -> Iterable[bytes]:
         """Envoy has nothing more to say."""
@@ -73,7 +98,7 @@ class CheckCall:
     def __init__(self, health: Health) -> None:
         self._health = health
 
-    def message(self, payload: bytes) -> Iterable[bytes]:
+    def message(self, payload: bytes | Rope) -> Iterable[bytes]:
         """Whether a service takes work; an unknown name is NOT_FOUND."""
         status = self._health.status(_service(payload))
         if status is None:
@@ -97,7 +122,7 @@ class WatchCall:
         self._watching = watching
         watching.add(self)
 
-    def message(self, payload: bytes) -> Iterable[bytes]:
+    def message(self, payload: bytes | Rope) -> Iterable[bytes]:
         """Tell the status of a service, and each change of it."""
         self._reply.start(self._watch(_service(payload)))
         return ()
@@ -119,7 +144,9 @@ class WatchCall:
         self._watching.discard(self)
 
 
-def _service(payload: bytes) -> str:
+def _service(payload: bytes | Rope) -> str:
+    if isinstance(payload, Rope):
+        raise CallError(Status.RESOURCE_EXHAUSTED, "a name of a megabyte")
     try:
         return str(HealthCheckRequest.FromString(payload).service)
     except DecodeError as error:
@@ -135,9 +162,9 @@ class InletCall:
         self._listening = listening
         listening.add(self)
 
-    def message(self, payload: bytes) -> Iterable[bytes]:
+    def message(self, payload: bytes | Rope) -> Iterable[bytes]:
         """Take it; there is nothing to say."""
-        self._inlet(payload)
+        self._inlet(payload.joined() if isinstance(payload, Rope) else payload)
         return ()
 
     def half_closed(self) -> Iterable[bytes]:

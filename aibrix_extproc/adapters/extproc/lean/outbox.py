@@ -7,6 +7,7 @@ from typing import Final
 from aibrix_extproc.adapters.extproc.lean import frames
 from aibrix_extproc.adapters.extproc.lean.limits import KIB
 from aibrix_extproc.adapters.extproc.lean.streams import Stream
+from aibrix_extproc.core.openai.rope import Piece
 
 LEAST_PROGRESS_BYTES: Final = KIB
 _END: Final = frames.END_HEADERS | frames.END_STREAM
@@ -44,7 +45,7 @@ class Outbox:
             stream.answered = True
             self._out.append(frames.frame(frames.HEADERS, frames.END_HEADERS, stream.id, block))
 
-    def data(self, stream: Stream, data: bytes) -> None:
+    def data(self, stream: Stream, data: Piece) -> None:
         """A piece of the answer."""
         if not stream.is_open:
             return

@@ -21,6 +21,7 @@ from aibrix_extproc.adapters.extproc.lean.server import LeanServer, Patience
 from aibrix_extproc.adapters.extproc.lean.status import CallError, Status
 from aibrix_extproc.adapters.extproc.tls.credentials import ServerCredentials
 from aibrix_extproc.core.exchange.events import Cause
+from aibrix_extproc.core.openai.rope import Rope
 from tests.adapters.extproc.lean import wire
 
 MAX_MESSAGE_BYTES: Final = 1_000_000
@@ -51,7 +52,8 @@ class Echo:
         self._reply = reply
         log.opened += 1
 
-    def message(self, payload: bytes) -> Iterable[bytes]:
+    def message(self, given: bytes | Rope) -> Iterable[bytes]:
+        payload = given.joined() if isinstance(given, Rope) else given
         self._log.messages.append(payload)
         match payload:
             case b"break":

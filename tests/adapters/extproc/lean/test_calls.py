@@ -9,6 +9,7 @@ import pytest
 from aibrix_extproc.adapters.extproc.lean.handler import Reply
 from aibrix_extproc.adapters.extproc.lean.status import Status
 from aibrix_extproc.core.exchange.events import Cause
+from aibrix_extproc.core.openai.rope import Rope
 from tests.adapters.extproc.lean import wire
 from tests.adapters.extproc.lean.rig import MAX_MESSAGE_BYTES, HandlerBug, Log, Talk, on_both_loops, until
 
@@ -222,7 +223,8 @@ class BreaksEverywhere:
         if where == "begin":
             raise HandlerBug
 
-    def message(self, payload: bytes) -> Iterable[bytes]:
+    def message(self, given: bytes | Rope) -> Iterable[bytes]:
+        payload = given.joined() if isinstance(given, Rope) else given
         if self._where == "iterate":
             return (self._broken() for _ in range(2))
         return (payload,)

@@ -18,7 +18,7 @@ def cut(pieces: list[bytes], most: int = MOST) -> tuple[list[bytes], Cutter]:
         start = 0
         while start < len(piece):
             message, start = cutter.next(piece, start, len(piece))
-            if message is not None:
+            if isinstance(message, bytes):
                 found.append(message)
     return found, cutter
 

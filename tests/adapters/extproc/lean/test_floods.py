@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator
 import hpack
 import pytest
 
-from aibrix_extproc.adapters.extproc.lean.call import MESSAGES_PER_TURN
-from aibrix_extproc.adapters.extproc.lean.limits import KIB, MIB, Limits
+from aibrix_extproc.adapters.extproc.lean.limits import KIB, MESSAGES_PER_TURN, MIB, Limits
 from tests.adapters.extproc.lean import wire
 from tests.adapters.extproc.lean.rig import Talk, until
 

@@ -1,0 +1,46 @@
+"""The reader process: `python -m aibrix_extproc.adapters.bodyreader.child FD`, asked on stdin, answering on stdout.
+
+It runs the very function that reads small bodies in the gateway. It ends when its stdin does, so never outlives the
+gateway.
+"""
+
+import gc
+import os
+import signal
+import sys
+
+from aibrix_extproc.adapters.bodyreader.wire import LENGTH, QUESTION, Report, encode
+from aibrix_extproc.core.openai.errors import Problem
+from aibrix_extproc.core.openai.request import read_json
+from aibrix_extproc.core.openai.sizes import UNKNOWN, read_sizes
+
+
+def main(file: int) -> None:
+    """Read one body after the other."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal; the gateway decides
+    gc.disable()  # nothing here is a cycle
+    questions, answers = sys.stdin.buffer, sys.stdout.buffer
+    while len(question := questions.read(QUESTION.size)) == QUESTION.size:
+        size, sized = QUESTION.unpack(question)
+        answer = encode(_report(_body(file, size), sized=sized))
+        os.ftruncate(file, 0)  # gives the memory back, here rather than in the gateway
+        answers.write(LENGTH.pack(len(answer)) + answer)
+        answers.flush()
+
+
+def _body(file: int, size: int) -> bytes:
+    body = os.pread(file, size, 0)
+    if len(body) != size:
+        raise OSError(f"{len(body)} bytes of a body of {size}")
+    return body
+
+
+def _report(body: bytes, *, sized: bool) -> Report:
+    facts = read_json(body)
+    if isinstance(facts, Problem):
+        return Report(problem=facts)
+    return Report(facts, None, *(read_sizes(body) if sized else UNKNOWN))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

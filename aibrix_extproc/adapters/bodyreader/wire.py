@@ -1,0 +1,26 @@
+"""What gateway and reader process say to each other. The body itself lies in memory that both have, as a file."""
+
+import struct
+from typing import Final
+
+import msgspec
+
+from aibrix_extproc.core.openai.errors import Problem
+from aibrix_extproc.core.openai.request import RequestFacts
+
+QUESTION: Final = struct.Struct(">Q?")  # bytes of the body, whether its sizes are asked for
+LENGTH: Final = struct.Struct(">I")  # of the answer that follows
+MAX_ANSWER_BYTES: Final = 1024 * 1024
+
+
+class Report(msgspec.Struct, frozen=True, gc=False):
+    """What a body says: facts, or a problem."""
+
+    facts: RequestFacts | None = None
+    problem: Problem | None = None
+    prompt_tokens: int | None = None
+    answer_tokens: int | None = None
+
+
+encode: Final = msgspec.msgpack.Encoder().encode
+decode: Final = msgspec.msgpack.Decoder(Report).decode

@@ -1,0 +1,143 @@
+"""A large message of Envoy without its body, and the body in the pieces in which it came.
+
+The protobuf library copies a body three times before anybody sees it. Here the few bytes around it are taken out and
+parsed as always; the body is never touched.
+"""
+
+from typing import Final
+
+from google.protobuf.message import DecodeError
+
+from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import HttpBody, ProcessingRequest
+from aibrix_extproc.core.openai.rope import Piece, Rope, rope_of
+
+MAX_AROUND_BYTES: Final = 1024 * 1024  # of a message beside its body; what is more is not Envoy's
+MAX_FIELDS: Final = 256  # each of them costs time
+_BODIES: Final = frozenset(
+    ProcessingRequest.DESCRIPTOR.fields_by_name[name].number for name in ("request_body", "response_body")
+)
+_BODY: Final = HttpBody.DESCRIPTOR.fields_by_name["body"].number
+_MAX_VARINT_BYTES: Final = 10
+_FIXED: Final = {1: 8, 5: 4}  # wire type -> size
+
+
+class Peeled:
+    """A message and the body that was taken out of it."""
+
+    __slots__ = ("body", "message")
+
+    def __init__(self, message: ProcessingRequest, body: Rope) -> None:
+        self.message = message
+        self.body = body
+
+
+def peel(message: Rope) -> Peeled:
+    """Take the body out. Raises DecodeError for what is no message of Envoy's with a large body."""
+    cursor = _Cursor(message)
+    around = bytearray()
+    body: Rope | None = None
+    while cursor.at < message.size:
+        field, tag, length = cursor.field()
+        if field in _BODIES and length is not None:
+            if body is not None:
+                raise DecodeError("two bodies")
+            inner, body = _peel_body(cursor, cursor.at + length)
+            around += tag + _varint(len(inner)) + inner
+        else:
+            around += tag + cursor.value(tag, length)
+        if len(around) > MAX_AROUND_BYTES:
+            raise DecodeError("too much beside the body")
+    return Peeled(ProcessingRequest.FromString(bytes(around)), body or rope_of(()))
+
+
+def _peel_body(cursor: "_Cursor", end: int) -> tuple[bytes, Rope]:
+    inner = bytearray()
+    body = rope_of(())
+    if end > cursor.size:
+        raise DecodeError("the message is cut short")
+    while cursor.at < end:
+        field, tag, length = cursor.field()
+        if field == _BODY and length is not None:
+            body = cursor.take(length)
+        else:
+            inner += tag + cursor.value(tag, length)
+        if len(inner) > MAX_AROUND_BYTES:
+            raise DecodeError("too much beside the body")
+    if cursor.at != end:
+        raise DecodeError("the body is cut short")
+    return bytes(inner), body
+
+
+class _Cursor:
+    """Reads a rope from front to back."""
+
+    def __init__(self, rope: Rope) -> None:
+        self._pieces = rope.pieces
+        self._index = 0
+        self._inside = 0  # the piece
+        self._fields = 0
+        self.at = 0
+        self.size = rope.size
+
+    def field(self) -> tuple[int, bytes, int | None]:
+        """Number, tag as it was encoded, and length of the next field; None for one that has no length."""
+        self._fields += 1
+        if self._fields > MAX_FIELDS:
+            raise DecodeError("too many fields beside the body")
+        tag, encoded = self._varint()
+        length = self._varint()[0] if tag & 7 == 2 else None
+        return tag >> 3, encoded, length
+
+    def value(self, tag: bytes, length: int | None) -> bytes:
+        """The rest of a field that is kept, as it was encoded."""
+        if length is not None:
+            if length > MAX_AROUND_BYTES:
+                raise DecodeError("too much beside the body")
+            return _varint(length) + self.take(length).joined()
+        kind = tag[0] & 7
+        if kind == 0:
+            return self._varint()[1]
+        if kind not in _FIXED:
+            raise DecodeError("unknown wire type")
+        return self.take(_FIXED[kind]).joined()
+
+    def take(self, length: int) -> Rope:
+        """The next bytes."""
+        if length > self.size - self.at:
+            raise DecodeError("the message is cut short")
+        self.at += length
+        taken: list[Piece] = []
+        while length:
+            piece = self._pieces[self._index]
+            stop = min(len(piece), self._inside + length)
+            whole = self._inside == 0 and stop == len(piece)
+            taken.append(piece if whole else memoryview(piece)[self._inside : stop])
+            length -= stop - self._inside
+            self._inside = stop
+            if stop == len(piece):
+                self._index, self._inside = self._index + 1, 0
+        return rope_of(taken)
+
+    def _varint(self) -> tuple[int, bytes]:
+        value, encoded = 0, bytearray()
+        while len(encoded) < _MAX_VARINT_BYTES:
+            byte = self.take(1).joined()[0]
+            encoded.append(byte)
+            value |= (byte & 0x7F) << (7 * (len(encoded) - 1))
+            if byte < 0x80:
+                return value, bytes(encoded)
+        raise DecodeError("a number is too long")
+
+
+def _varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
+
+
+def field_head(number: int, length: int) -> bytes:
+    """What stands before the content of a field with a length."""
+    return _varint(number << 3 | 2) + _varint(length)
