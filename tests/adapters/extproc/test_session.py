@@ -357,12 +357,12 @@ class FakeTraffic:
         assert self.here.pop(identity) is exchange
 
 
-def session_in_traffic(traffic: FakeTraffic) -> tuple[Session, list[bytes]]:
+def session_in_traffic(traffic: FakeTraffic) -> tuple[Session, list[Outgoing]]:
     """A placed session, and what its transport sends when it is told to."""
     session = Session(FakeDesk(), an_exchange(), ticking(), lambda: MADE_ID, traffic=traffic)
     session.receive(request_head())
     session.receive(request_body())
-    sent: list[bytes] = []
+    sent: list[Outgoing] = []
     session.expire_now = lambda: sent.extend(session.expire())
     return session, sent
 

@@ -87,6 +87,11 @@ class Connection:
         """Read no further in this turn: the frame at hand took as long as many others."""
         self._reader.end_turn()
 
+    @property
+    def has_more(self) -> bool:
+        """Whether more is to be written, in another turn."""
+        return self._outbox.has_more
+
     def take(self) -> bytes:
         """What is to be written now."""
         return self._outbox.take()

@@ -7,7 +7,7 @@ from aibrix_extproc.adapters.extproc.lean.cutter import PREFIX, framed
 from aibrix_extproc.adapters.extproc.outgoing import BodyStream
 from aibrix_extproc.core.openai.rope import Piece, Rope
 
-STEP_BYTES: Final = 1024 * 1024
+STEP_BYTES: Final = 256 * 1024
 CONGESTED_SECONDS: Final = 0.01  # until the peer is looked at again
 
 

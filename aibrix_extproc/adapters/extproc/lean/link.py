@@ -141,6 +141,7 @@ class Link(asyncio.Protocol):
         self._seen_blocked = False
         if self._calls is not None:
             self._calls.resume()
+            self.flush_soon()
             if self._calls.connection.behind:
                 self._wait_for_turn()
             self._update_reading()
@@ -185,6 +186,8 @@ class Link(asyncio.Protocol):
         out = calls.connection.take()
         if out:
             transport.write(out)
+        if calls.connection.has_more and not calls.paused:
+            self.flush_soon()
         if self.count() > 0:
             self._host.more_waits()
         self._host.changed()

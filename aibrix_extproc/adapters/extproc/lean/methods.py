@@ -61,7 +61,7 @@ class ProcessCall:
             self._arm()
 
     async def _send(self, replies: list[Outgoing]) -> None:
-        """Send what is at hand at once, and large answers in as many turns of the loop as they have megabytes."""
+        """Send what is at hand at once, and a large answer in as many turns of the loop as it has steps."""
         for reply in replies:
             if isinstance(reply, bytes):
                 self._reply.send((reply,))

@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from aibrix_extproc.adapters.extproc.lean import frames
-from aibrix_extproc.adapters.extproc.lean.limits import KIB
+from aibrix_extproc.adapters.extproc.lean.limits import KIB, MIB
 from aibrix_extproc.adapters.extproc.lean.streams import Stream
 from aibrix_extproc.core.openai.rope import Piece
 
 LEAST_PROGRESS_BYTES: Final = KIB
+RELEASED_PER_TURN: Final = 2 * MIB  # of what waited for room; a peer may make room for 50 MB at once
 _END: Final = frames.END_HEADERS | frames.END_STREAM
 
 
@@ -26,14 +27,23 @@ class Outbox:
         self.unsent = 0  # bytes that wait for room
         self._released = 0  # bytes that waited and were sent since the last look
         self._due = 0  # how many had to be by then
+        self._left = RELEASED_PER_TURN  # of this turn
 
     def take(self) -> bytes:
-        """Everything that may be written now."""
+        """Everything that may be written in this turn."""
+        if self.has_more:
+            self.flush()
+        self._left = RELEASED_PER_TURN
         out = self._out
         if not out:
             return b""
         self._out = []
         return out[0] if len(out) == 1 else b"".join(out)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether something waits that has room in the windows: take it in another turn."""
+        return bool(self._ready) and self._window > 0
 
     def control(self, frame: bytes) -> None:
         """A frame that no window holds back."""
@@ -93,8 +103,11 @@ class Outbox:
             self._ready[stream] = None
 
     def flush(self) -> None:
-        """Send what has room now; costs no more than what is sent, however many streams wait for their own window."""
-        while self._ready and self._window > 0:
+        """Send what has room, as much as fits into this turn.
+
+        Costs no more than what is sent, however many streams wait for their own window.
+        """
+        while self._ready and self._window > 0 and self._left > 0:
             stream = next(iter(self._ready))
             self._send_pieces(stream)
             if not stream.unsent:
@@ -108,7 +121,7 @@ class Outbox:
         pieces = stream.unsent
         while pieces:
             room = min(stream.send_window, self._window, self._max_frame)
-            if room <= 0:
+            if room <= 0 or self._left <= 0:
                 return
             piece = pieces[0]
             if len(piece) > room:
@@ -121,6 +134,7 @@ class Outbox:
             self._window -= len(piece)
             self.unsent -= len(piece)
             self._released += len(piece)
+            self._left -= len(piece)
 
     def _finish(self, stream: Stream) -> None:
         assert stream.trailers is not None

@@ -1,0 +1,230 @@
+"""Large bodies through both transports: unharmed, changed where they must be, and in short turns of the event loop."""
+
+import asyncio
+import selectors
+import threading
+import time
+from collections.abc import Awaitable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import pytest
+
+from aibrix_extproc.adapters.bodyreader.reader import BodyReader
+from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
+    HttpBody,
+    HttpHeaders,
+    ProcessingMode,
+    ProcessingRequest,
+    ProcessingResponse,
+    ProtocolConfiguration,
+)
+from aibrix_extproc.adapters.extproc.session import Session
+from aibrix_extproc.app.memory import leave_out_of_collection
+from aibrix_extproc.core.exchange import events
+from aibrix_extproc.core.exchange.machine import Exchange
+from aibrix_extproc.core.exchange.outputs import Ask, Authenticate, Fact, Phase, Place, ReadLarge
+from aibrix_extproc.core.exchange.policy import ExchangePolicy
+from aibrix_extproc.core.openai.request import RequestFacts, read_json
+from aibrix_extproc.core.openai.splice import spliced
+from tests.adapters.extproc.transports import DEADLINE_SECONDS, Transport, each_transport
+from tests.build import CALLER, a_placed
+from tests.core.openai.shapes import SHAPES
+
+MIB = 1024 * 1024
+LONGEST_TURN_SECONDS = 0.020
+PROCESS = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
+TRANSPORTS = each_transport.args[1]
+each_transport_served = pytest.mark.parametrize("served", TRANSPORTS, ids=["grpcio", "lean"], indirect=True)
+DUPLEX = ProcessingMode.BodySendMode.FULL_DUPLEX_STREAMED
+
+
+class Turns(selectors.DefaultSelector):
+    """Measures the turns of the loop that waits here, in CPU time of its thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.began: float | None = None
+        self.longest = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if self.began is not None:
+            self.longest = max(self.longest, time.thread_time() - self.began)
+        found = super().select(timeout)
+        self.began = time.thread_time()
+        return found
+
+
+@dataclass
+class Desk:
+    """Lets everyone in, places everything, and has large bodies read."""
+
+    reader: BodyReader
+    bugs: int = 0
+    facts: list[Fact] = field(default_factory=list)
+
+    def answer(self, ask: Ask) -> events.Answer | Awaitable[events.Answer]:
+        match ask:
+            case Authenticate():
+                return events.Admitted(CALLER)
+            case Place():
+                return a_placed()
+            case ReadLarge():
+                return self.reader.read(ask.body, sizes=ask.sizes)
+        raise AssertionError(ask)
+
+    def observe(self, fact: Fact) -> None:
+        self.facts.append(fact)
+
+    def timed(self, phase: Phase, seconds: float) -> None:
+        pass
+
+    def bug(self) -> None:
+        self.bugs += 1
+
+
+@dataclass
+class Served:
+    """A server on a loop and in a thread of its own."""
+
+    port: int
+    turns: Turns
+    desk: Desk
+    loop: asyncio.AbstractEventLoop
+
+
+@pytest.fixture
+def served(request: pytest.FixtureRequest) -> Iterator[Served]:
+    transport: Transport = request.param
+    started: Future[Served] = Future()
+    stop: Future[asyncio.Event] = Future()
+    turns = Turns()
+
+    async def serve() -> None:
+        desk = Desk(BodyReader())
+        policy = ExchangePolicy(metering=True)
+        loop = asyncio.get_running_loop()
+        server = transport(
+            lambda: Session(desk, Exchange(policy), time.perf_counter, lambda: "id"), max_body_bytes=50 * MIB
+        )
+        port = await server.start("127.0.0.1", 0)
+        stopping = asyncio.Event()
+        stop.set_result(stopping)
+        started.set_result(Served(port, turns, desk, loop))
+        await stopping.wait()
+        await server.drain(notice_seconds=0, drain_seconds=0)
+        desk.reader.stop()
+
+    def run() -> None:
+        with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(turns)) as runner:
+            runner.run(serve())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    one = started.result(DEADLINE_SECONDS)
+    yield one
+    one.loop.call_soon_threadsafe(stop.result().set)
+    thread.join()
+
+
+def head() -> HttpHeaders:
+    found = HttpHeaders()
+    for name, value in {":method": "POST", ":path": "/v1/chat/completions", "content-type": "application/json"}.items():
+        found.headers.headers.add(key=name, raw_value=value.encode())
+    return found
+
+
+def conversation(served: Served, messages: list[ProcessingRequest]) -> list[ProcessingResponse]:
+    """What the server says, to the end of the stream."""
+    big = [("grpc.max_receive_message_length", 64 * MIB), ("grpc.max_send_message_length", 64 * MIB)]
+    with grpc.insecure_channel(f"127.0.0.1:{served.port}", options=big) as channel:
+        call: Any = channel.stream_stream(
+            PROCESS,
+            request_serializer=ProcessingRequest.SerializeToString,
+            response_deserializer=ProcessingResponse.FromString,
+        )
+        return list(call(iter(messages), timeout=6 * DEADLINE_SECONDS))
+
+
+def buffered(body: bytes) -> list[ProcessingRequest]:
+    return [
+        ProcessingRequest(request_headers=head()),
+        ProcessingRequest(request_body=HttpBody(body=body, end_of_stream=True)),
+    ]
+
+
+def streamed(body: bytes, piece: int) -> list[ProcessingRequest]:
+    first = ProcessingRequest(
+        request_headers=head(),
+        protocol_config=ProtocolConfiguration(request_body_mode=DUPLEX, response_body_mode=DUPLEX),
+    )
+    pieces = [body[at : at + piece] for at in range(0, len(body), piece)]
+    return [
+        first,
+        *(ProcessingRequest(request_body=HttpBody(body=one)) for one in pieces[:-1]),
+        ProcessingRequest(request_body=HttpBody(body=pieces[-1], end_of_stream=True)),
+    ]
+
+
+def body_of(said: list[ProcessingResponse]) -> bytes:
+    """The body that Envoy would send on."""
+    mutations = [
+        one.request_body.response.body_mutation for one in said if one.WhichOneof("response") == "request_body"
+    ]
+    ends = [one.streamed_response.end_of_stream for one in mutations]
+    assert not any(ends[:-1])
+    return b"".join(one.body or one.streamed_response.body for one in mutations)
+
+
+def asking_for_usage(body: bytes) -> bytes:
+    facts = read_json(body)
+    assert isinstance(facts, RequestFacts)
+    assert facts.ask_usage is not None
+    return spliced(body, (facts.ask_usage,))
+
+
+@each_transport_served
+@pytest.mark.parametrize("size", [MIB - 100, MIB + 100, 7 * MIB])
+def test_large_body_is_changed_and_nothing_of_it_lost(served: Served, size: int) -> None:
+    body = SHAPES["keys of options"](size)
+    said = conversation(served, buffered(body))
+    assert [one.WhichOneof("response") for one in said] == ["request_headers", "request_body"]
+    assert said[1].request_body.response.clear_route_cache
+    assert body_of(said) == asking_for_usage(body)
+    assert served.desk.bugs == 0
+
+
+@each_transport_served
+@pytest.mark.parametrize("piece", [700, 16_384, 2 * MIB])
+def test_large_body_in_pieces_goes_on_in_pieces(served: Served, piece: int) -> None:
+    body = SHAPES["mixed characters"](3 * MIB)
+    said = conversation(served, streamed(body, piece))
+    assert said[0].WhichOneof("response") == "request_headers"
+    assert body_of(said) == asking_for_usage(body)
+    assert said[-1].request_body.response.body_mutation.streamed_response.end_of_stream
+    assert served.desk.bugs == 0
+
+
+@each_transport_served
+def test_large_body_that_is_no_json_is_refused(served: Served) -> None:
+    for messages in (buffered(b"[" * 3 * MIB), streamed(b"{" + b" " * 3 * MIB, 60_000)):
+        said = conversation(served, messages)
+        assert said[-1].immediate_response.status.code == 400
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("served", TRANSPORTS[1:], ids=["lean"], indirect=True)
+@pytest.mark.parametrize("mode", ["buffered", "streamed"])
+@pytest.mark.parametrize("shape", ["ordinary", "keys of options", "nested arrays", "mixed characters", "escaped keys"])
+def test_fifty_megabytes_take_no_long_turn(served: Served, shape: str, mode: str) -> None:
+    body = SHAPES[shape](50_000_000 - 60)
+    messages = buffered(body) if mode == "buffered" else streamed(body, 62_000)
+    conversation(served, buffered(b'{"model":"m"}'))
+    leave_out_of_collection()  # as the gateway does; pytest has more to look at
+    served.turns.longest = 0.0
+    said = conversation(served, messages)
+    longest = served.turns.longest
+    assert said[-1].WhichOneof("response") == "request_body", said[-1]
+    assert longest < LONGEST_TURN_SECONDS
