@@ -168,6 +168,7 @@ class Gateway:
     def _feed_gauges(self) -> None:
         """Let the metrics read what is true at each scrape."""
         self._metrics.watch_fleet(lambda: self._store.snapshot, self._load.in_flight, self._sources_ok)
+        self._metrics.watch_large_bodies(lambda: self._body_reader.waiting)
         if self._cluster is not None:
             self._metrics.watch_cluster(self._cluster.name, self._cluster.age_seconds, lambda: len(self._remarks()))
         if self._certificate is not None:

@@ -97,6 +97,9 @@ METRICS: Final[Mapping[str, tuple[str, tuple[str, ...], str]]] = {
         "gauge", (), "Since the EndpointSlices were last known to be as the fleet is, or another replica to see to it.",
     ),
     "aibrix_extproc_publisher_errors_total": ("counter", (), "Rounds of writing EndpointSlices that have failed."),
+    "aibrix_extproc_large_bodies": (
+        "gauge", (), "Large JSON bodies that are read or wait for the reader process; 256 at most.",
+    ),
     "aibrix_extproc_key_file_ok": ("gauge", (), "0 while the last good keys are used, or none; absent without a file."),
     "aibrix_extproc_note_keys_ok": (
         "gauge", (), "0 while the last good note keys are used; absent without a file.",
@@ -227,6 +230,10 @@ class Metrics:
     ) -> None:
         """Read the fleet's state whenever metrics are scraped."""
         self.registry.register(_FleetCollector(snapshot, in_flight, sources_ok))
+
+    def watch_large_bodies(self, waiting: Callable[[], int]) -> None:
+        """Read how many large bodies wait whenever metrics are scraped."""
+        self._set("aibrix_extproc_large_bodies", waiting)
 
     def watch_key_file(self, ok: Callable[[], bool]) -> None:
         """Read the key file's state whenever metrics are scraped."""
