@@ -138,7 +138,10 @@ def assert_read_alike(facts: RequestFacts, read: Request) -> None:
 def assert_sent_on_alike(body: bytes, facts: RequestFacts) -> None:
     """What an engine gets, read by it: usage asked for, controls without effect, everything else as it was."""
     for operation in (CHAT, RESPONSE):
-        sent = changed_body(operation, facts, body, "id-1", ANYONE, metering=True).data
+        response_id = "resp_id1" if operation is RESPONSE else None
+        sent = changed_body(
+            operation, facts, body, ANYONE, request_id="id-1", response_id=response_id, metering=True
+        ).data
         assert operation.model_in is ModelIn.JSON
         assert not isinstance(sent, Rope)
         before, after = json.loads(body), json.loads(sent or body)
