@@ -78,13 +78,13 @@ async def served(cluster: Cluster, life: PodLife) -> int:
 
 @asynccontextmanager
 async def engine(
-    cluster: Cluster, name: str, model: str, *arguments: str, ready: bool = True
+    cluster: Cluster, name: str, model: str, *arguments: str, ready: bool = True, label: str = ""
 ) -> AsyncIterator[PodLife]:
     """A pod with an engine, answering through the Gateway unless it is kept from being ready."""
     if not ready:
         cluster.node.held.add(name)
     path = f"/api/v1/namespaces/{NAMESPACE}/pods"
-    await cluster.admin.ask("POST", path, an_engine(name, model, *arguments))
+    await cluster.admin.ask("POST", path, an_engine(name, model, *arguments, label=label))
     try:
         await until(lambda: any(life.name == name for life in cluster.node.lives.values()))
         life = cluster.node.life(name)

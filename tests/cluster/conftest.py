@@ -120,9 +120,9 @@ async def _warm(cluster: Cluster) -> None:
         await asyncio.sleep(0.1)
 
 
-def an_engine(name: str, model: str, *arguments: str) -> Tree:
-    """A pod with a simulated engine."""
-    labels = {"model.aibrix.ai/name": model, "model.aibrix.ai/port": "8000"}
+def an_engine(name: str, model: str, *arguments: str, label: str = "") -> Tree:
+    """A pod with a simulated engine; its label is the model's name unless another one is given."""
+    labels = {"model.aibrix.ai/name": label or model, "model.aibrix.ai/port": "8000"}
     container = {
         "name": "engine",
         "image": "aibrix-extproc:test",

@@ -11,6 +11,7 @@ import pytest
 from tests.cluster.asking import ask, engine, known_to_envoy, served, until, until_answered
 from tests.cluster.conftest import NAMESPACE, Cluster
 from tests.cluster.node import PodLife
+from tests.cluster.test_doctor import doctored
 from tests.cluster.test_replicas import until_checked, until_two_are_used
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
@@ -150,6 +151,26 @@ async def test_pod_that_envoy_does_not_know_is_a_503_and_no_other_pod(cluster: C
                 await until_answered(cluster, "model-unknown", 30)
         finally:
             gateway.send_signal(signal.SIGCONT)
+
+
+async def test_pod_with_any_label_serves_the_names_the_alias_and_the_adapters_that_its_engine_lists(
+    cluster: Cluster,
+) -> None:
+    names = {"Qwen/Qwen3-8B", "qwen", "sql-lora", "law-lora"}
+    options = ("--model=qwen", "--lora=sql-lora=/x", "--lora=law-lora=/y")
+    async with engine(cluster, "qwen", "Qwen/Qwen3-8B", *options, label="anything"):
+
+        async def label_is_no_name() -> bool:
+            return (await ask(cluster, "anything")).status == 404
+
+        await until(label_is_no_name)
+        assert [(await ask(cluster, name)).status for name in sorted(names)] == [200] * 4
+        listed = {one.id async for one in await cluster.openai.models.list()}
+        assert names <= listed
+        assert "anything" not in listed
+        found = await asyncio.to_thread(doctored, cluster.plane.kubeconfig)
+        remarks = [one for one in found[1]["findings"] if one["subject"] == f"engine {NAMESPACE}/qwen"]
+        assert "'anything', which the engine does not list" in remarks[0]["notice"]
 
 
 async def test_header_that_names_an_engine_is_the_processors_alone(cluster: Cluster) -> None:

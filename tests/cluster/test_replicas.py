@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from tests.cluster.asking import ask, engine, until
-from tests.cluster.conftest import NAMESPACE, Cluster
+from tests.cluster.conftest import GATEWAY, NAMESPACE, Cluster
 from tests.cluster.node import PodLife
 from tests.dataplane.load import Load, begin_streams, one_answer, under_load
 from tests.dataplane.openai_error import assert_openai_error
@@ -153,6 +153,9 @@ async def test_without_any_processor_clients_are_refused_at_once_and_streams_go_
             assert (answer.status, answer.code) == (503, "gateway_unavailable")
             assert answer.headers["retry-after"] == "1"
             seconds.append(answer.seconds)
+        body = {"model": MODEL, "messages": [], "max_tokens": 2}
+        async with cluster.session.post(f"{GATEWAY}/v1/messages", json=body) as refusal:
+            assert (refusal.status, (await refusal.json())["error"]["type"]) == (503, "overloaded_error")
         refused = await one_answer(client)
         assert isinstance(refused.error, openai.APIStatusError)
         assert_openai_error(refused.error, 503, code="gateway_unavailable")
