@@ -218,7 +218,8 @@ class Local:
             return
         _say("")
         tasks = {model: one.tasks for one in endpoints for model in one.models}
-        _say(local_screen.screen(plan, models, complaints, time.monotonic() - self._started_at, tasks))
+        seconds = time.monotonic() - self._started_at
+        _say(local_screen.screen(plan, models, complaints, seconds, tasks, _program()))
 
     def _on_child(self, event: ChildEvent) -> None:
         was_ready = event.name in self._ready
@@ -241,6 +242,16 @@ class Local:
             _say(f"{time.strftime('%H:%M:%S')} {status.error}; the last good fleet stays in use")
         if not status.ok:
             self._fleet_read.set()
+
+
+def _program() -> str:
+    """Our command as the user can type it: by its name if the shell finds this one, else by its place."""
+    name = "aibrix-extproc"
+    beside = Path(sys.executable).parent / name
+    found = shutil.which(name)
+    if not beside.exists() or (found is not None and os.path.samefile(found, beside)):
+        return name
+    return os.path.relpath(beside) if beside.is_relative_to(Path.cwd()) else str(beside)
 
 
 def _say(text: str, file: TextIO | None = None) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import yaml
 
@@ -19,6 +19,7 @@ from aibrix_extproc.adapters.keyfile.source import read_keys
 from aibrix_extproc.app.local_secrets import note_keys
 from aibrix_extproc.core.nearest import did_you_mean
 from aibrix_extproc.settings import Settings, SettingsError, Tree, load
+from aibrix_extproc.simulator.cli import add_arguments as add_simulator_arguments
 from aibrix_extproc.watched.errors import SourceError
 
 LOOPBACK: Final = "127.0.0.1"
@@ -165,8 +166,24 @@ def refuse_contradictions(args: argparse.Namespace) -> None:
     given = [name for name, is_given in kinds.items() if is_given]
     if len(given) > 1:
         raise LocalError(f"{' and '.join(given)} exclude each other: choose one kind of engines.", EXIT_USAGE)
+    check_simulate(args.simulate or ())
     if args.engine_api_key and not args.engine:
         raise LocalError("--engine-api-key is for engines named with --engine.", EXIT_USAGE)
+
+
+def check_simulate(options: Sequence[str]) -> None:
+    """Refuse --simulate options that the engines would refuse, before anything is started."""
+    parser = _SimulateParser(add_help=False)
+    add_simulator_arguments(parser)
+    parser.parse_args(list(options))
+
+
+class _SimulateParser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        known = self._option_string_actions
+        unknown = next((word for word in message.split() if word.startswith("--") and word not in known), "")
+        hint = did_you_mean(unknown, known) if "unrecognized" in message else ""
+        raise LocalError(f"--simulate: {message}{hint or '.'} `aibrix-extproc simulate --help` lists them.", EXIT_USAGE)
 
 
 def _existing_fleet(args: argparse.Namespace, settings: Settings) -> Path | None:

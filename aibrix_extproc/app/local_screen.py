@@ -52,8 +52,12 @@ def screen(
     complaints: Sequence[str],
     seconds: float,
     tasks: Mapping[str, Collection[str]] = MappingProxyType({}),
+    program: str = "aibrix-extproc",
 ) -> str:
-    """The one screen that says that all is ready and how to use it. `tasks`: what models do, where it is known."""
+    """The one screen that says that all is ready and how to use it.
+
+    `tasks`: what models do, where it is known; `program`: our command as the user's shell finds it.
+    """
     key = "YOUR_KEY" if plan.wants_keys else "any"
     example = _EXAMPLE.format(base_url=plan.base_url, key=key, call=_call(models, tasks))
     admins = [f"http://{LOOPBACK}:{worker.admin_port}" for worker in plan.workers]
@@ -61,7 +65,7 @@ def screen(
         ("Base URL", plan.base_url),
         ("API key", "one of those configured" if plan.wants_keys else "any (none is configured)"),
         ("Models", ", ".join(models) or "none yet; they appear when an engine is ready"),
-        ("Chat", _chat(plan)),
+        ("Chat", _chat(plan, program)),
     ]
     places = [
         ("Envoy admin", f"http://{plan.envoy_admin}"),
@@ -87,10 +91,10 @@ def addresses(plan: Plan, models: Sequence[str]) -> dict[str, object]:
     }
 
 
-def _chat(plan: Plan) -> str:
+def _chat(plan: Plan, program: str) -> str:
     """The command of ours that talks to it, in a second terminal."""
     is_default = plan.base_url == f"http://{LOOPBACK}:8080/v1"
-    return "aibrix-extproc chat" + ("" if is_default else f" --base-url {plan.base_url}")
+    return f"{program} chat" + ("" if is_default else f" --base-url {plan.base_url}")
 
 
 def _call(models: Sequence[str], tasks: Mapping[str, Collection[str]]) -> str:

@@ -10,5 +10,6 @@ MAX_CHARACTERS: Final = 64  # of what was written; comparing costs its square
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`; did you mean X?`, or nothing if no known word is alike."""
-    found = get_close_matches(word[:MAX_CHARACTERS], list(known), n=1, cutoff=LIKENESS)
-    return f"; did you mean {found[0]}?" if found else ""
+    plain = {one.lstrip("-/"): one for one in known}  # what all options begin with makes none of them alike
+    found = get_close_matches(word[:MAX_CHARACTERS].lstrip("-/"), plain, n=1, cutoff=LIKENESS)
+    return f"; did you mean {plain[found[0]]}?" if found else ""

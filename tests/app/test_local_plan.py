@@ -277,3 +277,20 @@ def test_models_of_several_tasks_are_simulated_together(tmp_path: Path) -> None:
 def test_model_with_a_wrong_task_is_refused(tmp_path: Path, model: str, sentence: str) -> None:
     with pytest.raises(LocalError, match=re.escape(sentence)):
         plan(tmp_path, "--model", model)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ("--itl-m 20 --nonsense", "--simulate: unrecognized arguments: --nonsense. `aibrix-extproc simulate --help`"),
+        ("--outptu-tokens 3", "--simulate: unrecognized arguments: --outptu-tokens 3; did you mean --output-tokens?"),
+        ("--itl-ms abc", "--simulate: argument --itl-ms: must be a number, 0 or more, not 'abc'."),
+    ],
+)
+def test_simulate_options_that_engines_would_refuse_are_refused_at_once(
+    tmp_path: Path, options: str, sentence: str
+) -> None:
+    code, said = refusal(tmp_path, f"--simulate={options}")
+    assert code == 2
+    assert said.startswith(sentence)
+    assert said.endswith("lists them.")

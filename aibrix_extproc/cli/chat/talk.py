@@ -100,7 +100,8 @@ class Talk:
             case openai.APITimeoutError():
                 return TalkError(f"{self.base_url} did not answer in time; --timeout gives it longer.")
             case openai.AuthenticationError():
-                return TalkError(f"{error.message} Set OPENAI_API_KEY, or give --api-key-file.", error.code)
+                said = _told(error.body, error.message)
+                return TalkError(f"{said} Set OPENAI_API_KEY, or give --api-key-file.", error.code)
             case openai.APIStatusError():
                 return TalkError(_told(error.body, error.message), error.code)
             case openai.APIConnectionError():
