@@ -40,6 +40,7 @@ def gateway_worker(worker: GatewayWorker, plan: Plan, session: aiohttp.ClientSes
     """A gateway worker that knows its fleet."""
     command = [*_OURSELVES, "serve", "--host", LOOPBACK, "--port", str(worker.port)]
     command += ["--admin-host", LOOPBACK, "--admin-port", str(worker.admin_port), "--fleet", str(plan.fleet)]
+    command += plan.tls.flags
     command += ["--metering", "--note-keys", str(plan.note_keys)]  # the Envoy beside it has all that this needs
     command += ["--config", str(plan.config)] if plan.config else []
     command += ["--key-file", str(plan.key_file)] if plan.key_file else []
@@ -55,6 +56,7 @@ def envoy_spec(plan: Plan) -> EnvoySpec:
         listen=plan.listen,
         admin=plan.envoy_admin,
         processors=tuple(SocketAddress(LOOPBACK, worker.port) for worker in plan.workers),
+        processor_tls=plan.tls.envoy,
         endpoints_directory=plan.directories.endpoints,
         access_log=plan.directories.logs / "access.log",
         stream_filter=STREAM_FILTER,

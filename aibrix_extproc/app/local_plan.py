@@ -17,6 +17,7 @@ from aibrix_extproc.adapters.envoyproxy.spec import SocketAddress
 from aibrix_extproc.adapters.fleetfile.parse import parse_flag, refuse_repeated
 from aibrix_extproc.adapters.keyfile.source import read_keys
 from aibrix_extproc.app.local_secrets import note_keys
+from aibrix_extproc.app.local_tls import LocalTls, mutual_tls
 from aibrix_extproc.core.nearest import did_you_mean
 from aibrix_extproc.settings import Settings, SettingsError, Tree, load
 from aibrix_extproc.simulator.cli import add_arguments as add_simulator_arguments
@@ -98,6 +99,7 @@ class Plan:
     engine_addresses: tuple[str, ...]  # of engines that somebody else runs, as `host:port`
     fleet: Path
     note_keys: Path
+    tls: LocalTls
     directories: Directories
     settings: Settings
     config: Path | None
@@ -151,6 +153,7 @@ def make_plan(args: argparse.Namespace, run_directory: Path) -> Plan:
         engine_addresses=given,
         fleet=existing or _write_fleet(directories, simulated, given, args.engine_api_key),
         note_keys=note_keys(settings, directories.run),
+        tls=mutual_tls(directories.run),
         directories=directories,
         settings=settings,
         config=args.config.absolute() if args.config else None,

@@ -354,3 +354,27 @@ async def test_nothing_but_json_goes_to_standard_output() -> None:
     assert json.loads(first)["base_url"].startswith("http://127.0.0.1:")
     assert rest == b""
     assert b"Starting" in said
+
+
+async def test_workers_take_connections_of_their_envoy_only(tmp_path: Path) -> None:
+    async with local("--run-dir", str(tmp_path), "--workers", "2") as running:
+        await running.ready()
+        async with running.client() as client:
+            answer = await client.chat.completions.create(
+                model="sim-chat", messages=[{"role": "user", "content": "hello"}]
+            )
+            assert answer.choices[0].message.content
+        for number in (1, 2):
+            log = (tmp_path / "logs" / f"gateway-worker-{number}.log").read_text()
+            listening = next(json.loads(line) for line in log.splitlines() if '"listening"' in line)
+            host, _, port = listening["ext_proc"].rpartition(":")
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)))
+            with contextlib.suppress(ConnectionError):
+                async with asyncio.timeout(DEADLINE):
+                    assert b"\x00\x00\x00\x04\x01" not in await reader.read()  # no answer to SETTINGS in plaintext
+            writer.close()
+        secrets = [path for path in (tmp_path / "tls").rglob("*") if path.is_file()]
+        assert len(secrets) == 6
+        assert all(path.stat().st_mode & 0o077 == 0 for path in (*secrets, tmp_path / "note-keys"))
+        assert await running.stop() == 0

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from aibrix_extproc.adapters.envoyproxy.spec import SocketAddress
+from aibrix_extproc.adapters.envoyproxy.spec import ProcessorTls, SocketAddress
 from aibrix_extproc.adapters.envoyproxy.supervise import ChildEvent, ChildState
 from aibrix_extproc.app import local_screen
 from aibrix_extproc.app.local_plan import Directories, GatewayWorker, Plan, SimulatedEngine
+from aibrix_extproc.app.local_tls import LocalTls
 from aibrix_extproc.core.fleet.model import Task
 from aibrix_extproc.settings import load
 from aibrix_extproc.simulator.options import SimulatorOptions
@@ -32,6 +33,7 @@ def a_plan(**changes: object) -> Plan:
         engine_addresses=(),
         fleet=Path("/run/x/fleet.yaml"),
         note_keys=Path("/run/x/note-keys"),
+        tls=LocalTls(Path("/run/x/tls"), ProcessorTls(Path("ca"), "workers", Path("crt"), Path("key"))),
         directories=Directories(Path("/run/x"), Path("/run/x/logs"), Path("/run/x/endpoints")),
         settings=load(environment={}),
         config=None,
