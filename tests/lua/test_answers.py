@@ -7,22 +7,10 @@ import pytest
 
 from aibrix_extproc.adapters.envoyproxy.spec import ANSWER_FILTER
 from tests.lua.driver import Passed, cut, send, shared_metadata
+from tests.recorded.faults import FAULTS_OF_THE_REQUEST
 
 LARGEST: Final = 262_144
 WORDS: Final = 'He said "finish_reason":"abort" and {"error":{"code":500}} and "stop_reason"'
-
-
-FAULTS_OF_THE_REQUEST: Final = (
-    "Cannot connect to host img.example:80 ssl:default [Connect call failed ('127.0.0.1', 80)]",
-    "Connection timeout to host http://img.example/a.png",
-    "Server disconnected",
-    "Timeout on reading data from socket",
-    "503, message='Service Unavailable', url='http://img.example/a.png'",
-    "Cannot load local files without `--allowed-local-media-path`.",
-    "maximum recursion depth exceeded while calling a Python object",
-    "Invalid structured outputs: the grammar has no end",
-    "Internal server error",
-)
 
 
 def chat(finish: str = "stop", text: str = WORDS, **more: Any) -> dict[str, Any]:

@@ -28,7 +28,8 @@ local OWN = "answer_filter" -- the metadata that the attempts of a request share
 -- cannot be compiled. Another engine would say the same.
 local FAULTS_OF_THE_REQUEST = {
   "Cannot connect to host", "Connection timeout to host", "Server disconnected", "Timeout on reading data",
-  ", message='", "Cannot load local files", "maximum recursion depth", "Invalid structured outputs",
+  "Response payload is not completed", "Max retries exceeded with url", ", message='", "Cannot load local files",
+  "image file is truncated", "data stream", "cannot identify image file", "maximum recursion depth", "Invalid structured outputs",
   '"message":"Internal server error"', "tool parsing is disabled", "chat template error: ",
 }
 

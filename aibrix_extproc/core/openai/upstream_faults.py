@@ -15,7 +15,8 @@ from aibrix_extproc.core.openai.upstream_text import for_client
 _KIND: Final = "InternalServerError"
 _MEDIA: Final = re.compile(
     r"Cannot connect to host|Connection timeout to host|^Server disconnected|^Timeout on reading data"
-    r"|^\d{3}, message='|^Cannot load local files"
+    r"|^Response payload is not completed|Max retries exceeded with url|^\d{1,3}, message='|^Cannot load local files"
+    r"|^image file is truncated|^(?:broken|unrecognized) data stream|^cannot identify image file"
 )
 # vLLM's word for a text that the compiled schema or grammar does not let go on.
 _CONSTRAINT: Final = re.compile(r"^Internal server error$|^Invalid structured outputs|^maximum recursion depth")

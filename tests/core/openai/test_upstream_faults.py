@@ -1,0 +1,42 @@
+"""500s of engines that the request is to blame for."""
+
+import pytest
+
+from aibrix_extproc.core.openai.errors import Problem
+from aibrix_extproc.core.openai.upstream import problem_from_upstream
+from aibrix_extproc.simulator.errors import shape_a
+from tests.recorded.faults import CONSTRAINTS, FRONTEND, MEDIA
+
+
+def told(status: int, message: str, *, constrained_by: str | None = None, kind: str = "InternalServerError") -> Problem:
+    return problem_from_upstream(
+        status, "application/json", shape_a(500, kind, message).body, prompt_param="messages", model="m",
+        method="POST", path="/v1/chat/completions", constrained_by=constrained_by,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("status", [500, 520])
+@pytest.mark.parametrize("message", MEDIA)
+def test_media_that_cannot_be_had_is_an_invalid_url(status: int, message: str) -> None:
+    problem = told(status, message)
+    assert (problem.key, problem.http_status) == ("invalid_image_url", 400)
+
+
+@pytest.mark.parametrize("status", [500, 520])
+@pytest.mark.parametrize("message", CONSTRAINTS)
+def test_constraint_that_fails_is_invalid_and_named(status: int, message: str) -> None:
+    problem = told(status, message, constrained_by="response_format")
+    assert (problem.http_status, problem.param) == (400, "response_format")
+    assert told(status, message).key == "upstream_error"
+
+
+@pytest.mark.parametrize(("message", "param"), FRONTEND.items())
+def test_failure_of_the_rust_frontend_names_its_field(message: str, param: str) -> None:
+    problem = told(500, message)
+    assert (problem.http_status, problem.param) == (400, param)
+
+
+def test_other_kinds_of_500_stay_failures() -> None:
+    for message in (*MEDIA, *FRONTEND):
+        assert told(500, message, kind="Oops").key == "upstream_error"
+    assert told(500, "The server had an error while processing your request.").key == "upstream_error"
