@@ -112,7 +112,7 @@ def test_an_error_is_told_as_one_whatever_its_status_and_framing(odd: Stack, scr
 
 
 def test_err_16_an_answer_that_every_candidate_broke_off_is_a_503(odd: Stack) -> None:
-    assert_openai_error(ask(odd, "half-an-answer"), 503, code="overloaded")
+    assert_openai_error(ask(odd, "half-an-answer"), 503, code="model_not_ready")
 
 
 def test_a_long_answer_passes_whole(odd: Stack) -> None:
