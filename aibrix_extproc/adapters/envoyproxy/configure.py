@@ -74,11 +74,24 @@ def _overload_manager(spec: EnvoySpec) -> overload.OverloadManager:
                 typed_config=protobuf.Any.pack(clients),
             ),
         ],
+        # Streams over HTTP/2 that hold more than a MiB count. Over HTTP/1 the connection holds what is not read, which
+        # belongs to no stream: there the listener's socket option helps.
+        buffer_factory_config=overload.BufferFactoryConfig(minimum_account_to_track_power_of_two=20),
         actions=[
+            _reset_the_largest_streams(),
             _at_heap("envoy.overload_actions.shrink_heap", 0.9),
             _at_heap("envoy.overload_actions.stop_accepting_requests", 0.95),
         ],
     )
+
+
+def _reset_the_largest_streams() -> overload.OverloadAction:
+    """Before anything else is given up: those that hold most are cut first, more of them the fuller the heap is."""
+    trigger = overload.Trigger(
+        name="envoy.resource_monitors.fixed_heap",
+        scaled=overload.ScaledTrigger(scaling_threshold=0.8, saturation_threshold=0.95),
+    )
+    return overload.OverloadAction(name="envoy.overload_actions.reset_high_memory_stream", triggers=[trigger])
 
 
 def _at_heap(action: str, share: float) -> overload.OverloadAction:

@@ -55,6 +55,8 @@ RETRIED_STATUSES: Final = (500, 502, 503)
 ANTHROPIC: Final = "/v1/messages"  # and what is below: its clients read errors in Anthropic's words
 ACCESS_LOG_NAME: Final = "aibrix-extproc"
 _MAX_HEADERS_KIB: Final = 60
+_IPPROTO_TCP: Final = 6
+_TCP_USER_TIMEOUT: Final = 18  # Linux's number; the platform that builds a configuration may be another
 
 _ACCESS_LOG_FIELDS: Final = {
     "time": "%START_TIME%",
@@ -88,9 +90,26 @@ def http_listener(spec: EnvoySpec) -> listener.Listener:
         name="openai",
         address=core.Address(socket_address=socket_address),
         # What a request body may need: the processor gets it whole. A route's own limit is read too late for that.
+        # It is the limit of an answer that the client does not read, too, hence the socket option.
         per_connection_buffer_limit_bytes=spec.max_body_bytes,
+        socket_options=_stalled_readers(spec),
         filter_chains=[listener.FilterChain(filters=[manager])],
     )
+
+
+def _stalled_readers(spec: EnvoySpec) -> list[core.SocketOption]:
+    """The kernel ends a connection whose peer takes nothing for this long; connections inherit it from the listener."""
+    if spec.stalled_reader_timeout is None:
+        return []
+    return [
+        core.SocketOption(
+            description="TCP_USER_TIMEOUT in ms",
+            level=_IPPROTO_TCP,
+            name=_TCP_USER_TIMEOUT,
+            int_value=1000 * spec.stalled_reader_timeout,
+            state=core.SocketOptionSocketState.STATE_LISTENING,
+        )
+    ]
 
 
 def _connection_manager(spec: EnvoySpec) -> hcm.HttpConnectionManager:

@@ -1,5 +1,6 @@
 """What an Envoy of ours is told: the few values that differ from one installation to the next."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -58,6 +59,9 @@ class EnvoySpec:
     request_timeout: float = 300.0  # for the client to send its whole request
     headers_timeout: float = 30.0
     stream_idle_timeout: float = 3600.0  # a queued prompt is silent for long; only lost clients reach this
+    # How long a client may take nothing while something waits for it; whole seconds, None to wait for ever. Linux only.
+    # A client that reads slowly takes something now and then.
+    stalled_reader_timeout: int | None = 30 if sys.platform == "linux" else None
     max_heap_bytes: int = 4096 * MIB
 
     @property

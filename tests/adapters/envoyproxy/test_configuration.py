@@ -30,6 +30,7 @@ REFERENCE_SPEC = EnvoySpec(
     answer_filter=Path("/etc/envoy/answer_filter.lua"),
     stream_filter=Path("/etc/envoy/stream_filter.lua"),
     access_log_service=True,
+    stalled_reader_timeout=30,
 )
 
 
