@@ -1,6 +1,7 @@
 """What the gateway knows, asked by the machine: who may pass, what is listed, which endpoint takes the request."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from msgspec.structs import replace
@@ -11,7 +12,7 @@ from aibrix_extproc.core.exchange.outputs import Authenticate, Describe, Headers
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.model import LACKS, Endpoint, ServedModel, Snapshot
 from aibrix_extproc.core.fleet.owners import ResponseOwners
-from aibrix_extproc.core.fleet.placement import Placement, RouteQuery
+from aibrix_extproc.core.fleet.placement import ATTEMPTS, Placement, RouteQuery
 from aibrix_extproc.core.openai.caller import Caller
 from aibrix_extproc.core.openai.errors import Problem
 from aibrix_extproc.core.openai.listing import ModelCard, model_list, one_model
@@ -25,6 +26,14 @@ from aibrix_extproc.core.routing.registry import STRATEGIES
 _JSON: Final = (("content-type", "application/json"),)
 
 
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """How placements are made: the strategy when nobody names one, and how many candidates there are at most."""
+
+    strategy: str
+    candidates: int = ATTEMPTS
+
+
 class Answers:
     """Answers every ask from memory, at once."""
 
@@ -35,7 +44,7 @@ class Answers:
         load: LoadBook,
         keys: Callable[[], KeyRing],
         owners: ResponseOwners,
-        strategy: str,
+        ranking: Ranking,
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
         dice: Callable[[], float],
@@ -44,8 +53,9 @@ class Answers:
         self._load = load
         self._keys = keys
         self._owners = owners
-        self._strategy = strategy
-        self._keeps_sessions = STRATEGIES[strategy].spec.keeps_sessions
+        self._strategy = ranking.strategy
+        self._candidates = ranking.candidates
+        self._keeps_sessions = STRATEGIES[ranking.strategy].spec.keeps_sessions
         self._clock = clock
         self._wall_clock = wall_clock
         self._dice = dice
@@ -128,7 +138,9 @@ class Answers:
         self, strategy: str, query: RouteQuery, ready: tuple[Endpoint, ...], answer_headers: Headers = ()
     ) -> events.Placed:
         tick = self._ticks[query.model] = self._ticks.get(query.model, -1) + 1
-        placement = choose(strategy, query, ready, self._load.view, tick=tick, dice=self._dice())
+        placement = choose(
+            strategy, query, ready, self._load.view, tick=tick, dice=self._dice(), limit=self._candidates
+        )
         return events.Placed(self._clock(), _one_key(placement), answer_headers)
 
     def _describe(

@@ -31,7 +31,7 @@ from aibrix_extproc.adapters.fleetfile.source import FlagSource, FleetFile
 from aibrix_extproc.adapters.http.admin import AdminServer
 from aibrix_extproc.adapters.telemetry import logs, metrics
 from aibrix_extproc.adapters.telemetry.loop_delay import watch_loop
-from aibrix_extproc.app.answers import Answers
+from aibrix_extproc.app.answers import Answers, Ranking
 from aibrix_extproc.app.config_log import ConfigLog
 from aibrix_extproc.app.contradictions import refuse_contradictions
 from aibrix_extproc.app.default_key import with_default_key
@@ -150,7 +150,7 @@ class Gateway:
             load=self._load,
             owners=owners,
             keys=lambda: self._keys.ring,
-            strategy=settings.routing.strategy,
+            ranking=Ranking(settings.routing.strategy, settings.routing.destinations),
             clock=time.perf_counter,
             wall_clock=time.time,
             dice=random.random,
@@ -389,6 +389,7 @@ def _kubernetes(flag: str) -> Iterator[None]:
 def _policy(settings: Settings) -> ExchangePolicy:
     return ExchangePolicy(
         max_body_bytes=settings.limits.max_body_bytes,
+        max_audio_bytes=settings.limits.max_audio_bytes,
         metering=settings.metering.enabled,
         max_wait_seconds=settings.limits.max_wait_seconds,
         health_path=settings.health.path,

@@ -62,6 +62,7 @@ def envoy_spec(plan: Plan) -> EnvoySpec:
         stream_filter=STREAM_FILTER,
         access_log_service=True,
         max_body_bytes=plan.settings.limits.max_body_bytes,
+        retries=plan.settings.routing.destinations - 1,
     )
 
 

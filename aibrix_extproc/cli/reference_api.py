@@ -10,7 +10,6 @@ from aibrix_extproc.cli.reference_markdown import code, page, table
 from aibrix_extproc.cli.reference_operation import EVERYWHERE, alias_section, operation_section
 from aibrix_extproc.cli.reference_tables import error_row
 from aibrix_extproc.core.access.keys import MAX_KEY_LENGTH
-from aibrix_extproc.core.exchange.admission import AUDIO_FORM_LIMIT_BYTES
 from aibrix_extproc.core.fleet.owners import KEEP_MOVED_SECONDS, MAX_MOVED
 from aibrix_extproc.core.fleet.response_ids import KEEP_SECONDS, MAX_LENGTH
 from aibrix_extproc.core.openai.controls import CONTROLS, Place
@@ -156,7 +155,12 @@ def _limits() -> str:
     limits = Settings().limits
     rows = (
         ("body of a request", f"{limits.max_body_bytes} bytes", "`limits.max_body_bytes`", "413 `request_too_large`"),
-        ("form with audio", f"{AUDIO_FORM_LIMIT_BYTES} bytes, as with OpenAI", "", "413 `audio_too_large`"),
+        (
+            "form with audio",
+            f"{limits.max_audio_bytes} bytes, as with OpenAI",
+            "`limits.max_audio_bytes`",
+            "413 `audio_too_large`",
+        ),
         (
             "wait for the head of an answer",
             f"{limits.max_wait_seconds:g} s, or a second more than `x-stainless-read-timeout` asks for if that is less",

@@ -19,6 +19,7 @@ from pydantic import (
     ValidationError,
 )
 
+from aibrix_extproc.core.fleet.placement import ATTEMPTS
 from aibrix_extproc.core.nearest import did_you_mean
 from aibrix_extproc.core.routing.registry import DEFAULT_STRATEGY, NOT_HERE, STRATEGIES
 from aibrix_extproc.settings.fields import (
@@ -152,7 +153,7 @@ class RoutingSettings(Group):
         json_schema_extra=flag("--strategy"),
     )  # fmt: skip
     destinations: int = Field(
-        4, ge=1, le=16,
+        ATTEMPTS, ge=1, le=16,
         description="addresses in the destination header, one per attempt of Envoy, repeated where there are fewer; "
         "1 for data planes that read one address only",
         json_schema_extra=flag("--destinations"),
@@ -181,6 +182,10 @@ class LimitSettings(Group):
         50 * MIB, ge=1024, le=1024 * MIB,
         description="largest request body; Envoy's buffer limits must be at least this",
         json_schema_extra=flag("--max-body-bytes"),
+    )  # fmt: skip
+    max_audio_bytes: int = Field(
+        25 * MIB, ge=1024, le=1024 * MIB,
+        description="largest form with audio, all of it counted, within max_body_bytes; OpenAI takes 25 MiB",
     )  # fmt: skip
     max_wait_seconds: Seconds = Field(
         600.0,

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from aibrix_extproc.app.answers import Answers
+from aibrix_extproc.app.answers import Answers, Ranking
 from aibrix_extproc.core.access.keys import KeyRing
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.outputs import Place
@@ -43,7 +43,7 @@ def asked(
         load=LoadBook(),
         keys=lambda: KeyRing([]),
         owners=ResponseOwners([SECRET]) if owners is None else owners,
-        strategy=default,
+        ranking=Ranking(default),
         clock=lambda: 1.0,
         wall_clock=lambda: at,
         dice=lambda: 0.5,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from aibrix_extproc.app.answers import Answers
+from aibrix_extproc.app.answers import Answers, Ranking
 from aibrix_extproc.app.key_store import KeyStore
 from aibrix_extproc.core.access.holders import IssuedKey, KeyHolder, digest_of
 from aibrix_extproc.core.access.keys import KeyRing
@@ -129,7 +129,7 @@ def admitted(caller: Caller, operation: Operation | None) -> events.Answer:
         load=LoadBook(),
         keys=lambda: KeyRing([holder]),
         owners=ResponseOwners([b"secret"]),
-        strategy="random",
+        ranking=Ranking("random"),
         clock=lambda: 0.0,
         wall_clock=lambda: NOW,
         dice=lambda: 0.0,

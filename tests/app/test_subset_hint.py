@@ -2,7 +2,7 @@
 
 import pytest
 
-from aibrix_extproc.app.answers import Answers
+from aibrix_extproc.app.answers import Answers, Ranking
 from aibrix_extproc.core.access.keys import KeyRing
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.outputs import Place
@@ -20,7 +20,7 @@ def place(subset: Subset | None, model: str = MODEL) -> object:
         load=LoadBook(),
         keys=lambda: KeyRing([]),
         owners=ResponseOwners([b"secret"]),
-        strategy="random",
+        ranking=Ranking("random"),
         clock=lambda: 0.0,
         wall_clock=lambda: 0.0,
         dice=lambda: 0.0,

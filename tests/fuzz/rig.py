@@ -25,7 +25,7 @@ from aibrix_extproc.adapters.extproc.codec import ATTRIBUTES
 from aibrix_extproc.adapters.extproc.outgoing import at_once
 from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.adapters.telemetry.metrics import Metrics
-from aibrix_extproc.app.answers import Answers
+from aibrix_extproc.app.answers import Answers, Ranking
 from aibrix_extproc.app.desk import GatewayDesk
 from aibrix_extproc.core.access.holders import IssuedKey, KeyHolder, digest_of
 from aibrix_extproc.core.access.keys import KeyRing
@@ -84,7 +84,7 @@ class Gateway:
         self.metrics = Metrics()
         owners = ResponseOwners([SECRET])
         answers = Answers(
-            snapshot=lambda: fleet, load=self.load, keys=lambda: ring, owners=owners, strategy="least-request",
+            snapshot=lambda: fleet, load=self.load, keys=lambda: ring, owners=owners, ranking=Ranking("least-request"),
             clock=time.perf_counter, wall_clock=time.time, dice=random.Random(1).random,
         )  # fmt: skip
         self.desk = GatewayDesk(

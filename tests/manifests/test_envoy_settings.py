@@ -13,6 +13,7 @@ from aibrix_extproc.adapters.envoyproxy.spec import METADATA_NAMESPACES, MIB, ST
 from aibrix_extproc.core.fleet.placement import RETRIES
 from aibrix_extproc.core.openai.errors import Problem, shape
 from aibrix_extproc.core.openai.headers import DESTINATION, NOTES_NAMESPACE, REQUEST_ID, RESERVED_REQUEST_HEADERS
+from aibrix_extproc.core.openai.operations import ANTHROPIC_PATH
 from aibrix_extproc.settings import Settings
 from tests.manifests.built import BUILDS, MANIFESTS, built, of_kind, only
 
@@ -70,12 +71,15 @@ def test_filter_fails_open_and_the_only_route_to_engines_needs_our_header(build:
     placed = [rule for rule in route["spec"]["rules"] if rule.get("backendRefs")]
     assert [match["headers"] for rule in placed for match in rule["matches"]] == [
         [{"name": DESTINATION, "type": "RegularExpression", "value": ".+"}]
-    ]
+    ] * 2
+    prefixes = [match["path"]["value"] for rule in route["spec"]["rules"] for match in rule["matches"]]
+    # The longest prefix wins; of equal ones that with a header.
+    assert sorted(prefixes) == ["/", "/", ANTHROPIC_PATH, ANTHROPIC_PATH]
 
 
 @pytest.mark.parametrize(
     ("suffix", "path", "anthropic"),
-    [("", "/", False), ("-anthropic", listener.ANTHROPIC, True)],
+    [("", "/", False), ("-anthropic", ANTHROPIC_PATH, True)],
     ids=["openai", "anthropic"],
 )
 def test_catch_all_answers_what_envoy_of_local_answers(suffix: str, path: str, anthropic: bool) -> None:

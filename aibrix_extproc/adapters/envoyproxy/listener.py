@@ -42,6 +42,7 @@ from aibrix_extproc.core.openai.headers import (
     REQUEST_ID,
     RESERVED_REQUEST_HEADERS,
 )
+from aibrix_extproc.core.openai.operations import ANTHROPIC_PATH
 
 EXT_PROC_FILTER: Final = "envoy.filters.http.ext_proc"
 # Only what the processor reads: each one costs both sides on every exchange.
@@ -52,7 +53,6 @@ RESPONSE_ATTRIBUTES: Final = (
 RETRY_ON: Final = "connect-failure,reset,retriable-status-codes"
 # vLLM says 500 when its engine core has died under it, and 503 when its queue is full.
 RETRIED_STATUSES: Final = (500, 502, 503)
-ANTHROPIC: Final = "/v1/messages"  # and what is below: its clients read errors in Anthropic's words
 ACCESS_LOG_NAME: Final = "aibrix-extproc"
 _MAX_HEADERS_KIB: Final = 60
 _IPPROTO_TCP: Final = 6
@@ -163,7 +163,7 @@ def _routes(spec: EnvoySpec) -> route.RouteConfiguration:
         routes=[
             _placed(spec),
             _preflight(),
-            _not_placed("not_placed_anthropic", route.RouteMatch(path_separated_prefix=ANTHROPIC), anthropic=True),
+            _not_placed("not_placed_anthropic", route.RouteMatch(path_separated_prefix=ANTHROPIC_PATH), anthropic=True),
             _not_placed("not_placed", route.RouteMatch(prefix="/")),
         ],
         typed_per_filter_config={EXT_PROC_FILTER: protobuf.Any.pack(_switch_on())},

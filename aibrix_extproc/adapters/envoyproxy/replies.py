@@ -18,6 +18,7 @@ from envoy_data_plane.google import protobuf
 from aibrix_extproc.core.openai.cors import ASKED, preflight_headers, response_headers
 from aibrix_extproc.core.openai.errors import Problem, Shaped, shape
 from aibrix_extproc.core.openai.headers import REQUEST_ID
+from aibrix_extproc.core.openai.operations import ANTHROPIC_PATH
 
 # Local replies carry no content-type until after these rules, unless their maker chose one.
 NOT_JSON_YET: Final = "!('content-type' in response.headers && response.headers['content-type'] == 'application/json')"
@@ -27,6 +28,9 @@ _THE_ORIGIN: Final = "%REQ(ORIGIN)%"
 _ALLOWED: Final = "access-control-allow-headers"
 # Rules for what was never read as a request, so that its origin is unknown.
 _WITHOUT_A_REQUEST: Final = ("headers_too_large", "bad_http")
+_ID_HERE: Final = "THE-ID"
+# What never became a request has no path: the expression fails, and its rule does not match.
+_ANTHROPIC: Final = f"(request.url_path == '{ANTHROPIC_PATH}' || request.url_path.startsWith('{ANTHROPIC_PATH}/'))"
 _OVERWRITE: Final = core.HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
 _IF_ABSENT: Final = core.HeaderValueOptionHeaderAppendAction.ADD_IF_ABSENT
 
@@ -68,7 +72,8 @@ def _rules(max_body_bytes: int) -> Sequence[_Rule]:
 
 def local_reply_config(max_body_bytes: int) -> hcm.LocalReplyConfig:
     """The rules as Envoy takes them. Only `upgrade` changes the status; the last one changes but a missing id."""
-    return hcm.LocalReplyConfig(mappers=[*(_mapper(rule) for rule in _rules(max_body_bytes)), _named()])
+    mappers = [_mapper(rule, anthropic=flag) for flag in (True, False) for rule in _rules(max_body_bytes)]
+    return hcm.LocalReplyConfig(mappers=[*mappers, _named()])
 
 
 def header(
@@ -82,10 +87,12 @@ def _says(message: str) -> dict[str, str]:
     return {"message": message}
 
 
-def _mapper(rule: _Rule) -> hcm.ResponseMapper:
-    shaped = shape(rule.problem)
+def _mapper(rule: _Rule, *, anthropic: bool) -> hcm.ResponseMapper:
+    shaped = shape(rule.problem, anthropic=anthropic, request_id=_ID_HERE)
     return hcm.ResponseMapper(
-        filter=accesslog.AccessLogFilter(and_filter=accesslog.AndFilter(filters=_conditions(rule))),
+        filter=accesslog.AccessLogFilter(
+            and_filter=accesslog.AndFilter(filters=_conditions(rule, anthropic=anthropic))
+        ),
         status_code=rule.problem.http_status if rule.status not in (None, rule.problem.http_status) else None,
         body_format_override=core.SubstitutionFormatString(
             text_format_source=core.DataSource(inline_string=_literal(shaped)),
@@ -130,17 +137,22 @@ def _literal(shaped: Shaped) -> str:
     """The body with Envoy's command character escaped; checked to be JSON while a mistake is cheap."""
     text = shaped.body.decode()
     json.loads(text)
-    return text.replace("%", "%%")
+    return text.replace("%", "%%").replace(_ID_HERE, THE_REQUESTS_ID)
 
 
-def _conditions(rule: _Rule) -> list[accesslog.AccessLogFilter]:
+def _conditions(rule: _Rule, *, anthropic: bool) -> list[accesslog.AccessLogFilter]:
     conditions = [_status(rule)]
     if rule.flags:
         flags = accesslog.ResponseFlagFilter(flags=list(rule.flags))
         conditions.append(accesslog.AccessLogFilter(response_flag_filter=flags))
-    expression = protobuf.Any.pack(cel.ExpressionFilter(expression=NOT_JSON_YET))
+    expressions = [NOT_JSON_YET, _ANTHROPIC] if anthropic else [NOT_JSON_YET]
+    return [*conditions, *(_expression(one) for one in expressions)]
+
+
+def _expression(text: str) -> accesslog.AccessLogFilter:
+    expression = protobuf.Any.pack(cel.ExpressionFilter(expression=text))
     extension = accesslog.ExtensionFilter(name="envoy.access_loggers.extension_filters.cel", typed_config=expression)
-    return [*conditions, accesslog.AccessLogFilter(extension_filter=extension)]
+    return accesslog.AccessLogFilter(extension_filter=extension)
 
 
 def _status(rule: _Rule) -> accesslog.AccessLogFilter:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from aibrix_extproc.core.fleet.placement import RETRIES
 from aibrix_extproc.core.openai.headers import NOTES_NAMESPACE
 
 # Where our processor may leave values: `envoy.lb` is the endpoint picker protocol's, the other one is ours.
@@ -54,7 +55,7 @@ class EnvoySpec:
     access_log_flush: float = 1.0  # how late they hear of it
     max_body_bytes: int = 50 * MIB
     message_timeout: float = 5.0  # per ext_proc message; running out of it in a request phase gives the JSON 503
-    retries: int = 3  # so four candidates at most are tried
+    retries: int = RETRIES  # after the first attempt, each at the next candidate
     connect_timeout: float = 1.0  # to an engine
     request_timeout: float = 300.0  # for the client to send its whole request
     headers_timeout: float = 30.0

@@ -7,7 +7,6 @@ from aibrix_extproc.core.openai import headers
 from aibrix_extproc.core.openai.errors import Problem
 from aibrix_extproc.core.openai.operations import Action, ModelIn, Operation, shown, unknown_url
 
-AUDIO_FORM_LIMIT_BYTES = 26_214_400  # OpenAI counts the whole form
 _BODILESS = frozenset({"GET", "DELETE"})
 
 
@@ -49,8 +48,8 @@ def _unusable_type(operation: Operation, given: str, *, end_of_stream: bool) -> 
 
 def too_large(operation: Operation, size: int, policy: ExchangePolicy) -> Problem | None:
     """The 413 for a body of this size, as OpenAI words it for audio."""
-    if operation.model_in is ModelIn.FORM and size > AUDIO_FORM_LIMIT_BYTES:
-        return Problem("audio_too_large", {"limit": str(AUDIO_FORM_LIMIT_BYTES), "size": str(size)})
+    if operation.model_in is ModelIn.FORM and size > policy.max_audio_bytes:
+        return Problem("audio_too_large", {"limit": str(policy.max_audio_bytes), "size": str(size)})
     if size > policy.max_body_bytes:
         return Problem("request_too_large", {"limit": str(policy.max_body_bytes)})
     return None

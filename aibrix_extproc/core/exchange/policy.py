@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from aibrix_extproc.core.fleet.placement import ATTEMPTS
 
 MIB = 1024 * 1024
+AUDIO_FORM_BYTES = 25 * MIB  # as with OpenAI, which counts the whole form
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +13,7 @@ class ExchangePolicy:
     """Bounds and switches of one gateway, the same for every exchange."""
 
     max_body_bytes: int = 50 * MIB
+    max_audio_bytes: int = AUDIO_FORM_BYTES
     metering: bool = False  # ask engines for the usage of every stream, leave notes for filter and access log
     max_wait_seconds: float = 600.0  # longest time to the response's head; a client may ask for less
     is_picker: bool = False  # asked by a gateway of the Inference Extension: its assumptions and headers hold

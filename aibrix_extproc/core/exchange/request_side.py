@@ -33,7 +33,7 @@ from aibrix_extproc.core.openai.caller import ANYONE, Caller
 from aibrix_extproc.core.openai.errors import Problem, Shaped, shape
 from aibrix_extproc.core.openai.multipart import FormFacts, FormReader
 from aibrix_extproc.core.openai.operation_rows import GATEWAY_HEALTH, ROUTER
-from aibrix_extproc.core.openai.operations import Action, Match, ModelIn, Operation, unknown_url
+from aibrix_extproc.core.openai.operations import Action, Match, ModelIn, Operation, is_anthropic, unknown_url
 from aibrix_extproc.core.openai.paths import normalise
 from aibrix_extproc.core.openai.rope import Rope
 from aibrix_extproc.core.openai.sizes import UNKNOWN, Sizes, read_sizes
@@ -83,7 +83,7 @@ class RequestSide(Direction[RequestPhase]):
     @property
     def anthropic(self) -> bool:
         """Whether errors take Anthropic's shape."""
-        return self._match is not None and self._match.operation.anthropic
+        return is_anthropic(self.path)
 
     def refuse(self, problem: Problem, outcome: Outcome = Outcome.REFUSED) -> Immediate:
         """The final answer for a problem, remembered for the closing fact."""

@@ -1,5 +1,6 @@
 """The response's half of an exchange: pass what is good, make every failure OpenAI's."""
 
+import dataclasses
 from typing import Final
 
 from msgspec.structs import replace
@@ -16,6 +17,7 @@ from aibrix_extproc.core.openai.local_replies import problem_from_local_reply
 from aibrix_extproc.core.openai.operations import shown
 from aibrix_extproc.core.openai.transcripts import transcript_text
 from aibrix_extproc.core.openai.upstream import problem_from_upstream
+from aibrix_extproc.core.openai.upstream_packing import retry_after, unpacked
 from aibrix_extproc.core.openai.upstream_shapes import is_error
 
 VIA_UPSTREAM = "via_upstream"  # response.code_details of an answer that an engine gave
@@ -126,7 +128,7 @@ class ResponseSide(Direction[ResponsePhase]):
 
     def _on_short(self, body: bytes) -> tuple[ResponsePhase, tuple[Output, ...]]:
         assert self._head is not None
-        if not is_error(body):
+        if not is_error(self._unpacked(body)):
             return ResponsePhase.PASSED, (replace(self._passed(self._head), phase=Phase.RESPONSE_BODY),)
         self.outcome = Outcome.ENGINE_ERROR
         return ResponsePhase.ANSWERED, (self._rewritten(body),)
@@ -187,16 +189,25 @@ class ResponseSide(Direction[ResponsePhase]):
     def _problem(self, body: bytes) -> Problem:
         assert self._head is not None
         operation, facts = self._request.operation, self._request.facts
-        return problem_from_upstream(
+        problem = problem_from_upstream(
             self._head.status,
             self._head.headers.get("content-type", ""),
-            body,
+            self._unpacked(body),
             prompt_param=operation.prompt_param if operation else None,
             model=facts.model if facts else None,
             method=self._request.method,
             path=self._request.path,
             constrained_by=facts.constrained_by if facts else None,
         )
+        after = retry_after(self._head.headers)  # the engine knows better than a row of ERRORS
+        if after is None:
+            return problem
+        return dataclasses.replace(problem, headers=(*problem.headers, ("retry-after", after)))
+
+    def _unpacked(self, body: bytes) -> bytes:
+        """The beginning of a body that engines, or proxies before them, may have packed although nobody asked."""
+        assert self._head is not None
+        return unpacked(self._head.headers.get("content-encoding", ""), body, READ_ERROR_BYTES)
 
     def _instead(self, problem: Problem, outcome: Outcome) -> Immediate:
         shaped = self._request.shaped(problem)
@@ -206,7 +217,7 @@ class ResponseSide(Direction[ResponsePhase]):
     def _rewritten(self, body: bytes) -> Continue:
         """An engine's error body in OpenAI's shape; Envoy takes a changed status here and wants the exact length."""
         assert self._head is not None
-        problem = self._problem(body[:READ_ERROR_BYTES])
+        problem = self._problem(body)
         shaped = self._request.shaped(problem)
         self.problem, self.status = problem.key, shaped.status
         changed = (

@@ -209,7 +209,7 @@ _ROWS: Final[dict[str, ErrorRow]] = {
     "audio_too_large": ErrorRow(
         413, SERVER_ERROR, None, None,
         "413: Maximum content size limit ({limit}) exceeded ({size} bytes read)",
-        "an audio form over OpenAI's 25 MiB",
+        "an audio form over `limits.max_audio_bytes`, OpenAI's 25 MiB",
     ),
     "headers_too_large": ErrorRow(
         431, INVALID_REQUEST, "headers_too_large", None,

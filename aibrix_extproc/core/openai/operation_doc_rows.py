@@ -120,7 +120,8 @@ _DETOKENIZE: Final = OperationDoc(
 
 _FILE: Final = Field("file", "file", "the recording, with a file name", True)
 _FORM_LIMITS: Final = (
-    "the whole form may have 25 MiB (26214400 bytes), as with OpenAI; above that 413 `audio_too_large`",
+    "the whole form may have `limits.max_audio_bytes`, 25 MiB (26214400 bytes) as with OpenAI; above that 413"
+    " `audio_too_large`",
     f"up to {MAX_PARTS} parts, with {MAX_FIELD_BYTES} bytes of text in each and {MAX_HEADERS_BYTES} of headers in all",
     "the last of several fields with one name counts; a part with a `filename` is a file; text is UTF-8",
     "parsers disagree about text before the first boundary, folded headers, `name*` and `filename*` without `filename`,"

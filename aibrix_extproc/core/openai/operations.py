@@ -75,7 +75,7 @@ class Operation:
     @property
     def anthropic(self) -> bool:
         """Whether errors take Anthropic's shape."""
-        return self.path.startswith("/v1/messages")
+        return is_anthropic(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,7 @@ class Match:
     parameters: Mapping[str, str]
 
 
+ANTHROPIC_PATH: Final = "/v1/messages"
 _NO_PARAMETERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -133,6 +134,11 @@ def _refusal(method: str, path: str, rows: Iterable[Operation]) -> Problem:
     return Problem(
         "method_not_allowed", {"method": shown(method), "path": shown(path)}, headers=(("allow", ", ".join(allowed)),)
     )
+
+
+def is_anthropic(path: str) -> bool:
+    """Whether a path is Anthropic's, even one that no row has: its SDK reads errors in one shape only."""
+    return path == ANTHROPIC_PATH or path.startswith(f"{ANTHROPIC_PATH}/")
 
 
 def unknown_url(method: str, path: str) -> Problem:

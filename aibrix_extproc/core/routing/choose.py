@@ -1,12 +1,8 @@
 """One request and the endpoints that could take it in, the ranked placement out. Runs once per request."""
 
-from typing import Final
-
 from aibrix_extproc.core.fleet.model import Endpoint
-from aibrix_extproc.core.fleet.placement import Load, Placement, RouteQuery
+from aibrix_extproc.core.fleet.placement import ATTEMPTS, Load, Placement, RouteQuery
 from aibrix_extproc.core.routing.registry import STRATEGIES
-
-DEFAULT_CANDIDATES: Final = 4  # the first try and three retries of Envoy, each with another endpoint
 
 
 def choose(
@@ -17,7 +13,7 @@ def choose(
     *,
     tick: int,
     dice: float,
-    limit: int = DEFAULT_CANDIDATES,
+    limit: int = ATTEMPTS,
 ) -> Placement:
     """Rank at most `limit` different addresses, best first.
 

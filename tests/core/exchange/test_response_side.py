@@ -115,18 +115,6 @@ def test_body_and_trailers_of_an_answer_pass_untouched() -> None:
     assert exchange.receive(ResponseTrailers(RESPONSE_AT)) == (Continue(Phase.RESPONSE_TRAILERS),)
 
 
-@pytest.mark.parametrize(("status", "after"), [(500, None), (503, "2"), (429, "1")])
-def test_engine_that_tells_clients_when_to_come_back_is_not_obeyed(status: int, after: str | None) -> None:
-    exchange = placed()
-    told = {"retry-after": "86400", "retry-after-ms": "1", "x-should-retry": "true"}
-    exchange.receive(a_response_head(status, headers=told))
-    (answer,) = exchange.receive(a_response_body(b"no"))
-    assert isinstance(answer, Continue)
-    changed = dict(answer.set_headers)
-    assert changed.get("retry-after") == after
-    assert {name for name in told if name not in changed} == set(answer.remove_headers)
-
-
 def test_engine_error_is_buffered_and_rewritten_with_its_status_and_exact_length() -> None:
     exchange = placed()
     head = a_response_head(

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.model import Endpoint
-from aibrix_extproc.core.fleet.placement import Placement, RouteQuery
-from aibrix_extproc.core.routing.choose import DEFAULT_CANDIDATES, choose
+from aibrix_extproc.core.fleet.placement import ATTEMPTS, Placement, RouteQuery
+from aibrix_extproc.core.routing.choose import choose
 from aibrix_extproc.core.routing.registry import DEFAULT_STRATEGY, STRATEGIES
 
 QUERY = RouteQuery(model="chat-m")
@@ -157,7 +157,7 @@ def test_session_affinity_only_hashes_what_a_client_calls_its_session(forged: st
 
 
 def test_choose_without_a_limit_offers_four_candidates() -> None:
-    assert DEFAULT_CANDIDATES == 4
+    assert ATTEMPTS == 4
     assert len(choose(DEFAULT_STRATEGY, QUERY, endpoints(9), {}, tick=0, dice=0.0).candidates) == 4
 
 
