@@ -9,7 +9,7 @@ import yaml
 
 from aibrix_extproc import __version__
 from charts import gateway
-from charts.builds import COMPONENTS
+from charts.builds import COMPONENTS, MANIFESTS
 from charts.template import Places, Writer
 from charts.values import defaults
 from charts.write import CHARTS, files, stale
@@ -31,6 +31,14 @@ def test_chart_has_the_version_of_the_package() -> None:
 def test_every_component_is_a_switch_with_a_meaning() -> None:
     switches = {gateway.switch(name) for name in COMPONENTS if name not in gateway.OTHERWISE}
     assert switches == set(gateway.MEANINGS)
+
+
+@pytest.mark.parametrize("overlay", ["try", "production"])
+def test_values_of_an_overlay_switch_on_its_components(overlay: str) -> None:
+    values = yaml.safe_load((CHARTS / gateway.CHART / f"values-{overlay}.yaml").read_text(encoding="utf-8"))
+    kustomization = (MANIFESTS / "overlays" / overlay / "kustomization.yaml").read_text(encoding="utf-8")
+    components = {gateway.switch(name.removeprefix("../../")) for name in yaml.safe_load(kustomization)["components"]}
+    assert {name for name, value in values.items() if isinstance(value, dict) and value.get("enabled")} == components
 
 
 def schema_of(chart: str) -> Any:
