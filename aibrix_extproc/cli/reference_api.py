@@ -267,7 +267,7 @@ def _request_headers() -> str:
 
 def _controls() -> Iterator[tuple[str, ...]]:
     for row in CONTROLS:
-        passes = f"; {' and '.join(code(value.decode()) for value in row.harmless)} may pass"
+        passes = f"; {' and '.join(code(bytes(value).decode()) for value in row.harmless)} may pass"
         yield code(row.name), row.place.value, row.otherwise.value + passes * (row.place is Place.BODY), row.reason
 
 

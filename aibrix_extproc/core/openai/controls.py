@@ -10,6 +10,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
+from msgspec import Raw
+
 
 class Place(StrEnum):
     """Where a control stands."""
@@ -34,7 +36,7 @@ class Control:
     otherwise: Otherwise
     reason: str
     neutral: bytes = b"null"  # the JSON value that has no effect, written in the place of a removed one
-    harmless: tuple[bytes, ...] = (b"null",)  # JSON values that steer nothing and always pass
+    harmless: tuple[Raw, ...] = (Raw(b"null"),)  # JSON values that steer nothing and always pass
 
 
 _HEADER, _BODY, _REMOVED, _REFUSED = Place.HEADER, Place.BODY, Otherwise.REMOVED, Otherwise.REFUSED
@@ -43,7 +45,7 @@ CONTROLS: Final[tuple[Control, ...]] = (
     Control("x-vllm-priority", _HEADER, _REMOVED, "the request overtakes those of others"),
     Control("x-data-parallel-rank", _HEADER, _REMOVED, "picks the rank, past the engine's own balancing"),
     Control("endpoint-load-metrics-format", _HEADER, _REMOVED, "makes the engine tell its load"),
-    Control("priority", _BODY, _REFUSED, "the request overtakes those of others", harmless=(b"null", b"0")),
+    Control("priority", _BODY, _REFUSED, "the request overtakes those of others", harmless=(Raw(b"null"), Raw(b"0"))),
     Control("kv_transfer_params", _BODY, _REFUSED, "moves blocks of the KV cache between engines"),
     Control("ec_transfer_params", _BODY, _REFUSED, "moves encoder caches between engines"),
     Control("vllm_xargs", _BODY, _REFUSED, "arguments for the operator's own extensions of the engine"),

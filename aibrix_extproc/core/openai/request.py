@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Final
 
 import msgspec
+from msgspec.structs import astuple
 
 from aibrix_extproc.core.openai.constraints import constrained_by
 from aibrix_extproc.core.openai.controls import BODY_CONTROLS
@@ -76,6 +77,9 @@ class RequestFacts(msgspec.Struct, frozen=True, gc=False):
 
 
 _DECODER: Final[msgspec.json.Decoder[_Envelope]] = msgspec.json.Decoder(_WITH_CONTROLS)
+_STRING: Final = msgspec.json.Decoder(str)
+_NO_CONTROLS: Final = (_ABSENT,) * len(_CONTROL_NAMES)
+_TRUE, _FALSE, _NULL = (msgspec.Raw(text) for text in (b"true", b"false", b"null"))
 _OPTIONS: Final = msgspec.json.Decoder(_StreamOptions)
 _MALFORMED: Final = Problem("malformed_json")
 _JSON_NAMES: Final = {"{": "an object", "[": "an array", "t": "a boolean", "f": "a boolean", "n": "null"}
@@ -135,13 +139,13 @@ def _constrained_by(envelope: _Envelope) -> str | Problem | None:
 
 
 def _is_absent(raw: msgspec.Raw) -> bool:
-    return raw is _ABSENT or bytes(memoryview(raw)[:1]) == b"n"
+    return raw is _ABSENT or raw == _NULL
 
 
 def _read_options(body: bytes, raw: msgspec.Raw) -> tuple[bool, Edit | None] | Problem:
     """Whether usage is asked for, else the change that asks for it."""
     start = offset(body, raw)
-    size = memoryview(raw).nbytes
+    size = len(raw)
     if body.startswith(b"n", start):
         return False, Edit(start, start + size, b'{"include_usage":true}')
     if not body.startswith(b"{", start):
@@ -161,32 +165,28 @@ def _read_options(body: bytes, raw: msgspec.Raw) -> tuple[bool, Edit | None] | P
         return True, None
     if options.include_usage is not _ABSENT:
         at = offset(body, options.include_usage)
-        return False, Edit(at, at + memoryview(options.include_usage).nbytes, b"true")
+        return False, Edit(at, at + len(options.include_usage), b"true")
     only = _EMPTY_OBJECT.match(body, start) is not None
     return False, Edit(start + 1, start + 1, b'"include_usage":true' if only else b'"include_usage":true,')
 
 
 def _controls(body: bytes, envelope: _Envelope) -> tuple[ControlFound, ...]:
+    values = astuple(envelope)[-len(_CONTROL_NAMES) :]
+    if values == _NO_CONTROLS:  # nearly all bodies
+        return ()
     found: list[ControlFound] = []
-    for name in _CONTROL_NAMES:
-        raw = getattr(envelope, name)
-        if raw is not _ABSENT:
-            size = memoryview(raw).nbytes
-            if size > 4 or bytes(raw) not in BODY_CONTROLS[name].harmless:
-                start = offset(body, raw)
-                found.append(ControlFound(name, start, start + size))
+    for name, raw in zip(_CONTROL_NAMES, values, strict=True):
+        if raw is not _ABSENT and raw not in BODY_CONTROLS[name].harmless:
+            start = offset(body, raw)
+            found.append(ControlFound(name, start, start + len(raw)))
     return tuple(found)
 
 
 def _flag(param: str, raw: msgspec.Raw) -> bool | Problem:
     """A boolean that may be null or absent."""
-    if raw is _ABSENT:
-        return False
-    size = memoryview(raw).nbytes
-    value = bytes(raw) if size <= len(b"false") else b""
-    if value == b"true":
+    if raw == _TRUE:
         return True
-    return False if value in (b"false", b"null") else wrong_type(param, "a boolean", raw)
+    return False if _is_absent(raw) or raw == _FALSE else wrong_type(param, "a boolean", raw)
 
 
 def _optional_name(param: str, raw: msgspec.Raw) -> str | Problem | None:
@@ -196,17 +196,15 @@ def _optional_name(param: str, raw: msgspec.Raw) -> str | Problem | None:
 
 
 def _name(param: str, raw: msgspec.Raw) -> str | Problem:
-    view = memoryview(raw)
-    if view[:1].tobytes() != b'"':
+    value = bytes(raw if len(raw) <= MAX_NAME_BYTES else memoryview(raw)[:1])
+    if not value.startswith(b'"'):
         return wrong_type(param, "a string", raw)
-    if view.nbytes > MAX_NAME_BYTES:
+    if len(raw) > MAX_NAME_BYTES:
         return too_long(param, MAX_NAME_BYTES)
     try:
-        name = msgspec.json.decode(raw, type=str)
-        name.encode("utf-8")  # a lone surrogate cannot name anything
-    except (msgspec.DecodeError, UnicodeEncodeError):
+        return _STRING.decode(value)
+    except msgspec.DecodeError:  # a lone surrogate, which cannot name anything
         return _MALFORMED
-    return name
 
 
 def read_fields(fields: Mapping[str, str]) -> RequestFacts | Problem:

@@ -47,7 +47,7 @@ def offset(body: bytes, raw: msgspec.Raw) -> int:
     would find copies of them in other members.
     """
     at = _address(raw) - _address(body)
-    if not 0 <= at <= len(body) - memoryview(raw).nbytes:
+    if not 0 <= at <= len(body) - len(raw):
         raise AssertionError("the value is not part of the body")
     return at
 

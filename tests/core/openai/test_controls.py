@@ -64,7 +64,7 @@ def test_control_of_a_caller_that_may_not_steer_is_refused(name: str, value: str
 @pytest.mark.parametrize("name", REFUSED)
 def test_control_without_effect_passes_as_it_is(name: str) -> None:
     for value in BODY_CONTROLS[name].harmless:
-        assert forwarded(b'{"model":"m","%b":-1,"%b":%b}' % (name.encode(), name.encode(), value)).data is None
+        assert forwarded(b'{"model":"m","%b":-1,"%b":%b}' % (name.encode(), name.encode(), bytes(value))).data is None
 
 
 def test_nested_members_of_the_same_name_are_no_controls() -> None:
