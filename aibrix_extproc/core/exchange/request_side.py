@@ -216,8 +216,7 @@ class RequestSide(Direction[RequestPhase]):
         return self._on_facts(request.read_json(body), body, read_sizes(body) if sized else UNKNOWN)
 
     def _read_form(self, body: bytes | Rope) -> Step:
-        whole = body.joined() if isinstance(body, Rope) else body  # the bound on forms allows that
-        reader = FormReader(self._headers.get("content-type", ""), whole)
+        reader = FormReader(self._headers.get("content-type", ""), body)
         fields = reader.step()
         if fields is None:
             self._unread = body

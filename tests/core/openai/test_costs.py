@@ -16,9 +16,10 @@ import pytest
 from aibrix_extproc.core.openai.credentials import without_credentials
 from aibrix_extproc.core.openai.headers import content_length
 from aibrix_extproc.core.openai.local_replies import problem_from_local_reply
-from aibrix_extproc.core.openai.multipart import STEP_BYTES, FormReader, form_fields
+from aibrix_extproc.core.openai.multipart import STEP_BYTES, FormFacts, FormReader, form_fields
 from aibrix_extproc.core.openai.operation_rows import ROUTER
 from aibrix_extproc.core.openai.paths import decode_model_id, normalise
+from aibrix_extproc.core.openai.rope import rope_of
 from aibrix_extproc.core.openai.transcripts import transcript_text
 from aibrix_extproc.core.openai.upstream import problem_from_upstream
 from aibrix_extproc.core.openai.upstream_shapes import is_error
@@ -147,3 +148,19 @@ def test_step_of_a_long_form_costs_a_few_scans_of_its_bytes(scan: float, boundar
         most = 50 if len(boundary) == 1 else 25  # of the two megabytes; far below 20 ms
         spent = _scans(scan, partial(_step, kind), body, most)
         assert spent <= most, shape
+
+
+@pytest.mark.parametrize("content", ["\x00", "\r\n--cu?", "--cut", "\r"])
+@pytest.mark.parametrize("size", [1024, 16_384, 1_048_576])
+def test_no_step_of_fifty_megabytes_in_pieces_is_long(scan: float, content: str, size: int) -> None:
+    body = (OPENING + filled(content, 52_000_000) + "\r\n--cut--").encode()
+    reader = FormReader(FORM, rope_of(body[at : at + size] for at in range(0, len(body), size)))
+    slow, steps, found = 0, 0, None
+    while found is None:
+        started = time.process_time()
+        found = reader.step()
+        slow += (time.process_time() - started) / scan > 40  # of the two megabytes
+        steps += 1
+    assert isinstance(found, FormFacts)
+    assert slow <= 1  # a machine that is busy with others may spoil one
+    assert steps < 40
