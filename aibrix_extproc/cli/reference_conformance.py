@@ -29,6 +29,10 @@ exactly was expected and what came; keys are masked. `--json` and `--junit` writ
 | 1 | a case failed |
 | 2 | no case could be asked: wrong options, nobody at the base URL, a key that is refused |
 
+A fault that several cases meet (no request id, say) is told with the first of them and once more in a list at the end,
+with all cases that met it. Cases judge what programs depend on: statuses, the shape of errors, codes that programs
+compare with. Wording is free, and so is a null where OpenAI names a code or param.
+
 A case is skipped, with the reason, where the deployment lacks what it asks about. `--select` takes groups, `--only`
 and `--skip` take IDs, `--quick` leaves out what moves tens of megabytes or opens hundreds of streams, and `--list`
 shows what is left. Large cases load the deployment: 200 streams at a time (`--streams`), bodies over its limit

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,16 +35,24 @@ class Need(enum.StrEnum):
 
 
 class Mismatch(Exception):
-    """What came is not what was expected."""
+    """What came is not what was expected.
 
-    def __init__(self, expected: str, came: str) -> None:
+    `root` is a fault that many cases would meet, such as errors without a request id; the report tells it once.
+    """
+
+    def __init__(self, expected: str, came: str, root: str = "") -> None:
         super().__init__(expected, came)
         self.expected = expected
         self.came = came
+        self.root = root
 
 
 class Inapplicable(Exception):
     """The deployment turned out to lack what the case asks for; its text is the reason."""
+
+
+class Limited(Exception):
+    """The deployment wants fewer requests; its text is its answer. That says nothing about what the case asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +79,14 @@ class Result:
     expected: str
     came: str = ""
     reason: str = ""  # of a skip
+    root: str = ""  # of a failure: the fault that it shares with other cases
+
+
+def by_root(results: Iterable[Result]) -> dict[str, list[Result]]:
+    """The failures of several cases with the same root, the most common root first."""
+    found: dict[str, list[Result]] = {}
+    for result in results:
+        if result.root:
+            found.setdefault(result.root, []).append(result)
+    shared = ((root, failures) for root, failures in found.items() if len(failures) > 1)
+    return dict(sorted(shared, key=lambda one: -len(one[1])))

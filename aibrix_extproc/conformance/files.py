@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aibrix_extproc import __version__
-from aibrix_extproc.conformance.case import Result, Verdict
+from aibrix_extproc.conformance.case import Result, Verdict, by_root
 from aibrix_extproc.conformance.target import Deployment, Target, UsageError
 
 
@@ -48,6 +48,7 @@ def write_json(path: Path, report: Report) -> None:
             "used": {need.name.lower(): model for need, model in report.deployment.models.items()},
         },
         "counts": {verdict.lower(): counts[verdict] for verdict in Verdict},
+        "roots": {root: [one.case.id for one in found] for root, found in by_root(report.results).items()},
         "cases": [_case(result) for result in report.results],
     }
     path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -63,6 +64,7 @@ def _case(result: Result) -> dict[str, Any]:
         "expected": result.expected,
         "came": result.came or None,
         "reason": result.reason or None,
+        "root": result.root or None,
     }
 
 
@@ -100,7 +102,8 @@ def _testcase(suite: ElementTree.Element, result: Result) -> None:
     }
     case = ElementTree.SubElement(suite, "testcase", attributes)
     if result.verdict is Verdict.FAIL:
-        failure = ElementTree.SubElement(case, "failure", {"message": f"expected {result.expected}"})
+        message = result.root or f"expected {result.expected}"
+        failure = ElementTree.SubElement(case, "failure", {"message": message})
         failure.text = f"expected: {result.expected}\ncame: {result.came}"
     elif result.verdict is Verdict.SKIP:
         ElementTree.SubElement(case, "skipped", {"message": result.reason})

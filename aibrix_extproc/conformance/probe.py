@@ -35,12 +35,23 @@ def look(target: Target) -> Deployment:
     _check_named(target, cards, serves)
     models = _chosen(target, cards, serves)
     return Deployment(
-        wants_key=without_key.status in (401, 403),
+        wants_key=_wants_key(listed, without_key),
         cards=cards,
         models=MappingProxyType(models),
         serves=MappingProxyType(serves),
         contexts=MappingProxyType(_contexts(target, cards, serves, models)),
     )
+
+
+def _wants_key(listed: Answer, without_key: Answer) -> bool:
+    """Whether the list is refused without a key, with whatever status."""
+    if _is_success(listed):
+        return not _is_success(without_key)
+    return without_key.status in (401, 403)
+
+
+def _is_success(answer: Answer) -> bool:
+    return 200 <= answer.status < 300
 
 
 def _ask(target: Target, question: Callable[[Bench], Answer]) -> Answer:
@@ -62,7 +73,8 @@ def _ask(target: Target, question: Callable[[Bench], Answer]) -> Answer:
 
 
 def _check_key(target: Target, listed: Answer) -> None:
-    if listed.status not in (401, 403):
+    refused = listed.status in (401, 403)
+    if not refused and not (target.api_key is None and not target.named and listed.status in (400, 422, 500)):
         return
     if target.api_key is None:
         raise UsageError(

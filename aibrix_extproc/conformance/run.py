@@ -6,13 +6,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from aibrix_extproc.conformance import sdk
 from aibrix_extproc.conformance.bench import Bench
-from aibrix_extproc.conformance.case import Case, Inapplicable, Mismatch, Result, Verdict
+from aibrix_extproc.conformance.case import Case, Inapplicable, Limited, Mismatch, Result, Verdict
 from aibrix_extproc.conformance.masking import Mask
 from aibrix_extproc.conformance.table import GROUP_OF
 from aibrix_extproc.conformance.target import Deployment, Target
+
+TOO_MANY: Final = "the deployment limits requests; ask again with --concurrency 1, or lift its limits: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +67,25 @@ class Run:
         return next((why for need in case.needs if (why := self._deployment.lacks(need, self._target))), "")
 
     def _judge(self, case: Case, running: _Running) -> None:
-        expected, came, reason, verdict = case.expected, "", "", Verdict.FAIL
+        expected, came, reason, root, verdict = case.expected, "", "", "", Verdict.FAIL
         try:
             case.check(running.bench)
             verdict = Verdict.PASS
         except Mismatch as mismatch:
-            expected, came = mismatch.expected, mismatch.came
+            expected, came, root = mismatch.expected, mismatch.came, mismatch.root
+        except Limited as found:
+            reason, verdict = f"{TOO_MANY}{found}", Verdict.SKIP
         except Inapplicable as found:
             reason, verdict = str(found), Verdict.SKIP
         except Exception as error:  # noqa: BLE001 - whatever a stranger's answer makes of a case is its result
             came = sdk.described(error)
+            if sdk.is_limit(error):
+                came, reason, verdict = "", f"{TOO_MANY}{came}", Verdict.SKIP
         finally:
             running.bench.close()
         spent = round((time.monotonic() - running.started_at) * 1000)
-        self._ended.put(
-            Result(case, GROUP_OF[case.id], verdict, spent, self._mask(expected), self._mask(came), self._mask(reason))
-        )
+        texts = (self._mask(expected), self._mask(came), self._mask(reason), root)
+        self._ended.put(Result(case, GROUP_OF[case.id], verdict, spent, *texts))
 
     def _collect(self) -> None:
         """Take one result, or end the cases whose time is over."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, TextIO
 
-from aibrix_extproc.conformance.case import Case, Need, Result, Verdict
+from aibrix_extproc.conformance.case import Case, Need, Result, Verdict, by_root
 from aibrix_extproc.conformance.masking import Mask, bounded
 from aibrix_extproc.conformance.table import GROUP_OF
 from aibrix_extproc.conformance.target import OPTION, Deployment, Target
@@ -61,18 +61,33 @@ class Screen:
     def table(self, results: Sequence[Result]) -> None:
         """All results, with what was expected and what came where that differs."""
         title_width = max(len(result.case.title) for result in results)
+        roots = by_root(results)
         head = f"{'id':<8}  {'result':<6}  {'case':<{title_width}}  expected"
         self.say()
         self.say(head)
         self.say("-" * min(self.width, len(head) + 40))
         for result in results:
-            self._row(result, title_width)
+            first = roots[result.root][0] if result.root in roots else result
+            self._row(result, first, title_width)
+        self._roots(roots)
 
-    def _row(self, result: Result, title_width: int) -> None:
+    def _roots(self, roots: Mapping[str, Sequence[Result]]) -> None:
+        """Faults that several cases met, each once."""
+        if roots:
+            self.say()
+            self.say("Faults that several cases have met:")
+        for root, failures in roots.items():
+            names = ", ".join(one.case.id for one in failures)
+            for number, line in enumerate(textwrap.wrap(f"{root}: {len(failures)} cases ({names})", self.width - 4)):
+                self.say(f"{'    ' if number else '  - '}{line}")
+
+    def _row(self, result: Result, first: Result, title_width: int) -> None:
         head = f"{result.case.id:<8}  {self._verdict(result.verdict)}    {result.case.title:<{title_width}}  "
         plain = len(f"{result.case.id:<8}  pass    ") + title_width + 2
         self.say(head + bounded(result.case.expected, max(self.width - plain, 24)))
-        if result.verdict is Verdict.FAIL:
+        if first is not result:
+            self._detail("as in", f"{first.case.id}: {result.root}")
+        elif result.verdict is Verdict.FAIL:
             self._detail("expected", result.expected)
             self._detail("came", result.came)
         elif result.verdict is Verdict.SKIP:
@@ -90,6 +105,10 @@ class Screen:
         counts = Counter(result.verdict for result in results)
         words = {Verdict.PASS: "passed", Verdict.FAIL: "failed", Verdict.SKIP: "skipped"}
         said = ", ".join(f"{counts[verdict]} {word}" for verdict, word in words.items())
+        shared = by_root(results)
+        if shared:
+            apart = counts[Verdict.FAIL] - sum(map(len, shared.values()))
+            said += f" ({len(shared) + apart} different faults)"
         self.say()
         self.say(f"{said} in {seconds:.1f} s")
 

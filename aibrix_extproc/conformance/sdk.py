@@ -51,8 +51,8 @@ def _given(origin: Origin, options: dict[str, Any]) -> dict[str, Any]:
     return {"base_url": origin.base_url, "max_retries": 0} | options
 
 
-def refused(call: Callable[[], object], class_name: str) -> tuple[Any, Answer]:
-    """The exception of an SDK call that must raise it, and the answer behind it."""
+def refused(call: Callable[[], object], class_name: str, root: str = "") -> tuple[Any, Answer]:
+    """The exception of an SDK call that must raise it, and the answer behind it. `root`: of what else it does."""
     import openai
 
     wanted = getattr(openai, class_name)
@@ -60,9 +60,16 @@ def refused(call: Callable[[], object], class_name: str) -> tuple[Any, Answer]:
         value = call()
     except openai.APIStatusError as error:
         if not isinstance(error, wanted):
-            raise Mismatch(f"openai.{class_name}", described(error)) from error
+            raise Mismatch(f"openai.{class_name}", described(error), root) from error
         return error, answer_of(error.response)
-    raise Mismatch(f"openai.{class_name}", f"no exception, but {value!r}")
+    raise Mismatch(f"openai.{class_name}", f"no exception, but {value!r}", root)
+
+
+def is_limit(error: Exception) -> bool:
+    """Whether the SDK raised this because the deployment wants fewer requests."""
+    import openai
+
+    return isinstance(error, openai.RateLimitError)
 
 
 def status_error(call: Callable[[], object]) -> Answer | None:

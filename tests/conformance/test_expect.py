@@ -1,12 +1,22 @@
 """What counts as OpenAI's error."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from aibrix_extproc.conformance.case import Mismatch
-from aibrix_extproc.conformance.expect import expect_completion, expect_error, expect_json
+from aibrix_extproc.conformance.case import Limited, Mismatch
+from aibrix_extproc.conformance.expect import (
+    COMPARED,
+    NO_401,
+    NO_404,
+    NO_REQUEST_ID,
+    NOT_OPENAI,
+    expect_completion,
+    expect_error,
+    expect_json,
+)
 from aibrix_extproc.conformance.wire import Answer
 
 ERROR: dict[str, Any] = {"message": "No.", "type": "invalid_request_error", "param": None, "code": None}
@@ -36,7 +46,7 @@ def test_a_good_error_is_given_back() -> None:
      (an_answer(document={"error": ERROR | {"param": 5}}), "param as text or null"),
      (an_answer(content_type="text/plain"), "content-type application/json"),
      (an_answer(x_request_id=""), "an x-request-id header"),
-     (an_answer(server="uvicorn"), "no 'server: uvicorn'"),
+     (an_answer(document={"error": ERROR | {"code": "400"}}), "a word as code"),
      (an_answer(retry_after="0"), "retry-after of 1 to 60 seconds"),
      (an_answer(retry_after="120"), "retry-after of 1 to 60 seconds"),
      (an_answer(retry_after="soon"), "retry-after of 1 to 60 seconds"),
@@ -55,13 +65,47 @@ def test_what_is_wrong_with_an_error_is_named(answer: Answer, expected: str) -> 
 @pytest.mark.parametrize(
     ("wanted", "expected"),
     [({"code": "invalid_type"}, "code 'invalid_type'"), ({"param": "model"}, "param 'model'"),
+     ({"code": None}, "code null"), ({"param": None}, "param null"),
      ({"contains": "does not exist"}, "a message that matches 'does not exist'")],
 )  # fmt: skip
 def test_what_the_case_wants_beyond_the_shape_is_named(wanted: dict[str, str], expected: str) -> None:
+    other = an_answer(document={"error": ERROR | {"code": "other", "param": "other"}})
     with pytest.raises(Mismatch) as caught:
-        expect_error(an_answer(), 400, **wanted)
+        expect_error(other, 400, **wanted)
     assert caught.value.expected == expected
     assert caught.value.came.startswith("400 application/json: {")
+
+
+@pytest.mark.parametrize("wanted", [{"code": "invalid_type"}, {"param": "model"}])
+def test_an_error_may_leave_open_what_programs_can_do_without(wanted: dict[str, str]) -> None:
+    expect_error(an_answer(), 400, **wanted)
+
+
+@pytest.mark.parametrize("code", COMPARED)
+def test_codes_that_programs_compare_with_must_be_there(code: str) -> None:
+    with pytest.raises(Mismatch, match=code):
+        expect_error(an_answer(), 400, code=code)
+
+
+def test_a_deployment_that_limits_requests_is_not_judged_by_that() -> None:
+    with pytest.raises(Limited):
+        expect_error(an_answer(429), 400)
+    expect_error(an_answer(429), 429)
+
+
+@pytest.mark.parametrize(
+    ("call", "root"),
+    [(lambda: expect_error(an_answer(x_request_id=""), 400), NO_REQUEST_ID),
+     (lambda: expect_error(an_answer(document={"detail": "x"}), 400), NOT_OPENAI),
+     (lambda: expect_error(Answer(400, (), b"<html>"), 400), NOT_OPENAI),
+     (lambda: expect_error(an_answer(500), 401), NO_401),
+     (lambda: expect_error(an_answer(400), 404, code="model_not_found"), NO_404)],
+    ids=["request id", "detail", "html", "no 401", "no 404"],
+)  # fmt: skip
+def test_faults_that_many_cases_meet_have_one_root(call: Callable[[], object], root: str) -> None:
+    with pytest.raises(Mismatch) as caught:
+        call()
+    assert caught.value.root == root
 
 
 def test_a_repeated_header_is_a_mismatch() -> None:

@@ -102,3 +102,19 @@ def test_nobody_at_the_base_url_ends_the_run() -> None:
 def test_no_tls_at_an_https_url_ends_the_run() -> None:
     with deployment(serving(listing())) as url, pytest.raises(UsageError, match="cannot be reached over TLS"):
         look(a_target(url.replace("http:", "https:")))
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 422, 500])
+def test_a_list_that_is_refused_without_a_key_wants_one(status: int) -> None:
+    def script(method: str, path: str) -> Reply:
+        return reply(status, {}) if path == "/v1/models" and not asked.pop(0) else listing({"id": "a"})
+
+    asked = [True, False, *[True] * 50]  # the second question comes without a key
+    with deployment(script) as url:
+        assert look(a_target(url, api_key="sk-0123456789")).wants_key
+
+
+@pytest.mark.parametrize("status", [400, 500])
+def test_a_list_that_is_refused_with_an_odd_status_asks_for_the_key(status: int) -> None:
+    with deployment(lambda method, path: reply(status, {})) as url, pytest.raises(UsageError, match="wants an API key"):
+        look(a_target(url))

@@ -55,7 +55,7 @@ def test_the_table_shows_what_was_expected_and_what_came() -> None:
     assert [line.split() for line in lines[1:2]] == [["id", "result", "case", "expected"]]
     assert lines[3].startswith("AUTH-01   skip    no key       401")
     assert lines[4] == "                because   no key <required>"
-    assert lines[5] == "URL-01    pass    unknown URL  404 Invalid URL (POST /v1/nope)"
+    assert lines[5] == "URL-01    pass    unknown URL  404 in shape"
     assert lines[6].startswith("MOD-01    FAIL    list         required fields")
     assert lines[7] == "                expected  no root"
     assert lines[8].startswith("                came      root & \\x00 long long")

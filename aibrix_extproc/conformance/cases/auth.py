@@ -6,7 +6,7 @@ from typing import Final
 from aibrix_extproc.conformance import samples, sdk
 from aibrix_extproc.conformance.bench import JSON, Bench
 from aibrix_extproc.conformance.case import Case, Need
-from aibrix_extproc.conformance.expect import check, expect_error, expect_json, expect_status
+from aibrix_extproc.conformance.expect import NO_401, check, expect_error, expect_json, expect_status
 
 # Of engines. Asked in ways that do nothing where they are served: no body that any of them could obey.
 ADMINISTRATION: Final = (
@@ -17,16 +17,14 @@ ADMINISTRATION: Final = (
 
 
 def _no_key(bench: Bench) -> None:
-    error = expect_error(
-        bench.send("GET", "/v1/models", key=False), 401, code=None, contains=r"^You didn't provide an API key"
-    )
+    error = expect_error(bench.send("GET", "/v1/models", key=False), 401)
     check(error["type"] == "invalid_request_error", "type invalid_request_error", error)
 
 
 def _wrong_key(bench: Bench) -> None:
     client, calls = bench.counted_client(api_key=samples.WRONG_KEY, max_retries=2)
-    raised, answer = sdk.refused(client.models.list, "AuthenticationError")
-    error = expect_error(answer, 401, code="invalid_api_key", contains="Incorrect API key")
+    raised, answer = sdk.refused(client.models.list, "AuthenticationError", NO_401)
+    error = expect_error(answer, 401, code="invalid_api_key")
     check(raised.code == "invalid_api_key", "e.code == 'invalid_api_key'", raised.code)
     check(samples.WRONG_KEY not in error["message"], "the key masked in the message", error)
     check(len(calls) == 1, "one call, no retries", f"{len(calls)} calls")
@@ -78,7 +76,7 @@ def _administration(bench: Bench) -> None:
 
 CASES: Final = (
     # id, title, expected, check, needs
-    Case("AUTH-01", "no key", "401 that asks for a key, code null", _no_key, (Need.KEY,)),
+    Case("AUTH-01", "no key", "401 in shape", _no_key, (Need.KEY,)),
     Case("AUTH-02", "wrong key through the SDK", "AuthenticationError invalid_api_key after one call, key masked",
          _wrong_key, (Need.KEY,)),
     Case("AUTH-03", "forms of the Authorization header", "bearer in any case and spacing 200, others 401", _forms,

@@ -62,8 +62,18 @@ def _streamed(bench: Bench) -> None:
 def _usage_last(bench: Bench) -> None:
     chunks = list(_create(bench, stream=True, stream_options={"include_usage": True}))
     empty = [at for at, chunk in enumerate(chunks) if not chunk.choices]
-    check(empty == [len(chunks) - 1], "one chunk without choices, the last", f"at {empty} of {len(chunks)}")
+    check(empty == [len(chunks) - 1], "one chunk without choices, the last", _without_choices(empty, chunks))
     check(chunks[-1].usage and chunks[-1].usage.total_tokens > 0, "usage in it", chunks[-1])
+
+
+def _without_choices(empty: list[int], chunks: list[Any]) -> str:
+    """Which chunks of a stream had no choices, as a sentence."""
+    count = len(chunks)
+    if empty:
+        return f"of {count} chunks, {', '.join(f'number {at + 1}' for at in empty)} had no choices"
+    with_usage = [at for at, chunk in enumerate(chunks, 1) if chunk.usage]
+    usage = f"the usage is in number {with_usage[-1]}" if with_usage else "none has the usage"
+    return f"each of the {count} chunks has choices; {usage}"
 
 
 def _no_usage(bench: Bench) -> None:

@@ -5,7 +5,7 @@ from typing import Any, Final
 from aibrix_extproc.conformance import samples, sdk
 from aibrix_extproc.conformance.bench import Bench
 from aibrix_extproc.conformance.case import Case, Inapplicable, Need
-from aibrix_extproc.conformance.expect import check, expect_error, expect_json, expect_status
+from aibrix_extproc.conformance.expect import NO_404, check, expect_error, expect_json
 
 PATH: Final = "/v1/responses"
 IN_ORDER: Final = (
@@ -35,8 +35,6 @@ def _streamed(bench: Bench) -> None:
     check(numbers == list(range(len(events))), "sequence_number 0, 1, 2 and so on", numbers)
     text = "".join(event.delta for event in events if event.type == "response.output_text.delta")
     check(events[-1].response.output_text == text, f"final text {text!r}", events[-1].response.output_text)
-    raw = expect_status(bench.post(PATH, _body(bench, stream=True, max_output_tokens=8)), 200)
-    check(b"[DONE]" not in raw.body, "no [DONE]", raw.body[-100:])
 
 
 def _incomplete(bench: Bench) -> None:
@@ -48,14 +46,14 @@ def _incomplete(bench: Bench) -> None:
 
 def _retrieve(bench: Bench) -> None:
     unknown = bench.send("GET", f"{PATH}/resp_conformance_unknown")
-    expect_error(unknown, 404, code=None, contains=r"Response with id .*resp_conformance_unknown.* not found")
+    expect_error(unknown, 404)
     expect_error(bench.post(PATH, _body(bench, previous_response_id="resp_conformance_unknown")), 400, 404)
     name = expect_json(bench.post(PATH, _body(bench, max_output_tokens=4)))["id"]
     answers = [bench.send("GET", f"{PATH}/{name}") for _ in range(RETRIEVALS)]
     statuses = {answer.status for answer in answers}
     check(len(statuses) == 1, "the same answer each time that a response is retrieved", statuses)
     if statuses != {200}:
-        expect_error(answers[0], 404, code=None, contains=r"Response with id .* not found")
+        expect_error(answers[0], 404)
 
 
 def _background(bench: Bench) -> None:
@@ -71,8 +69,9 @@ def _unknown_model(bench: Bench) -> None:
         _, answer = sdk.refused(
             lambda stream=stream: _create(bench, model=samples.UNKNOWN_MODEL, stream=stream),  # type: ignore[misc]
             "NotFoundError",
+            NO_404,
         )
-        expect_error(answer, 404, code="model_not_found", contains="does not exist")
+        expect_error(answer, 404, code="model_not_found")
 
 
 def _helper(bench: Bench) -> None:
@@ -94,9 +93,9 @@ _SERVED: Final = (Need.CHAT, Need.RESPONSES)
 CASES: Final = (
     # id, title, expected, check, needs
     Case("RESP-01", "create", "response with text and usage", _whole, _SERVED),
-    Case("RESP-02", "stream", "all events in order, numbered, no [DONE]", _streamed, _SERVED),
+    Case("RESP-02", "stream", "all events in order, numbered", _streamed, _SERVED),
     Case("RESP-03", "out of tokens in a stream", "status incomplete at the end", _incomplete, _SERVED),
-    Case("RESP-04", "retrieve, previous_response_id", "found each time, or 404 Response with id ... not found",
+    Case("RESP-04", "retrieve, previous_response_id", "found each time, or 404 each time",
          _retrieve, _SERVED),
     Case("RESP-05", "background without a store", "400 param background", _background, _SERVED),
     Case("RESP-07", "unknown model, whole and streamed", "NotFoundError model_not_found", _unknown_model, _SERVED),
