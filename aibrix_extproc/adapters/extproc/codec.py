@@ -46,6 +46,8 @@ _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ANY_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _READ: Final = READ_HEADERS | frozenset(ORIGINAL_PATHS)  # the latter of an endpoint picker's gateways
 _UUID_CHARACTERS: Final = 36
+_STATUS: Final = re.compile(r"[1-9][0-9]{2}")  # isdigit() would take other scripts' digits, which int() refuses
+_MOST_FLAGS: Final = 2.0**53  # what a double tells exactly
 PHASES: Final = {
     "request_headers": Phase.REQUEST_HEAD,
     "request_body": Phase.REQUEST_BODY,
@@ -141,14 +143,14 @@ def _response_head(message: ProcessingRequest, at: float, make_id: Callable[[], 
     if ATTRIBUTES in message.attributes:
         fields = message.attributes[ATTRIBUTES].fields
         details = fields["response.code_details"].string_value
-        flags = int(fields["response.flags"].number_value)
+        flags = _flags(fields["response.flags"].number_value)
         address = fields["upstream.address"].string_value
         protocol = fields["request.protocol"].string_value
         # It has become that of the last attempt: UUID-1 and so on.
         request_id = _request_id(fields["request.id"].string_value[:_UUID_CHARACTERS])
     return events.ResponseHead(
         at,
-        int(status) if status.isdigit() else 0,
+        int(status) if _STATUS.fullmatch(status) else 0,
         headers,
         message.response_headers.end_of_stream,
         details,
@@ -158,6 +160,11 @@ def _response_head(message: ProcessingRequest, at: float, make_id: Callable[[], 
         served,
         protocol,
     )
+
+
+def _flags(told: float) -> int:
+    """Envoy's response flags; none for what is no set of bits, such as NaN."""
+    return int(told) if 0 <= told < _MOST_FLAGS else 0
 
 
 def _subset(message: ProcessingRequest) -> Subset | None:
