@@ -35,6 +35,7 @@ from aibrix_extproc.app.answers import Answers, Ranking
 from aibrix_extproc.app.config_log import ConfigLog
 from aibrix_extproc.app.contradictions import refuse_contradictions
 from aibrix_extproc.app.default_key import with_default_key
+from aibrix_extproc.app.descriptors import raise_descriptor_limit
 from aibrix_extproc.app.desk import GatewayDesk
 from aibrix_extproc.app.fixture import fixtures
 from aibrix_extproc.app.fleet_page import fleet_page
@@ -128,7 +129,7 @@ class Gateway:
         self._server = transport(
             self._new_session,
             max_body_bytes=settings.limits.max_body_bytes,
-            bounds=bounds_of(settings.server),
+            bounds=bounds_of(settings.server, raise_descriptor_limit()),
             inlets={ACCESS_LOG_METHOD: access_log.take},
             on_refusal=lambda refusal: self._metrics.refused_peer(refusal.value),
         )

@@ -4,6 +4,7 @@ import os
 from collections.abc import Awaitable, Callable
 
 from aibrix_extproc.adapters.extproc.bounds import Bounds
+from aibrix_extproc.app.descriptors import connections_that_fit
 from aibrix_extproc.settings import ServerSettings
 
 
@@ -29,10 +30,10 @@ def _shown(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def bounds_of(server: ServerSettings) -> Bounds:
-    """What peers may take of the ext_proc listener."""
+def bounds_of(server: ServerSettings, descriptors: int) -> Bounds:
+    """What peers may take of the ext_proc listener, in a process that may have so many file descriptors."""
     return Bounds(
-        connections=server.max_connections,
+        connections=connections_that_fit(server.max_connections, descriptors),
         connections_of_peer=server.max_connections_of_peer,
         idle_seconds=server.idle_seconds,
         streams=server.max_streams,

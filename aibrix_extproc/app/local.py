@@ -26,6 +26,7 @@ from aibrix_extproc.adapters.envoyproxy.spec import ENDPOINTS_FILE
 from aibrix_extproc.adapters.envoyproxy.supervise import Child, ChildEvent, ChildFailedError, ChildSpec, ChildState
 from aibrix_extproc.adapters.fleetfile.source import FleetFile
 from aibrix_extproc.app import local_children, local_screen, local_view
+from aibrix_extproc.app.descriptors import raise_descriptor_limit
 from aibrix_extproc.app.local_plan import (
     DEFAULT_ENGINES,
     DEFAULT_ENVOY_ADMIN_PORT,
@@ -110,6 +111,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _run(args: argparse.Namespace, directory: Path) -> None:
+    raise_descriptor_limit()  # Envoy takes it over: it has a descriptor for each client and each request
     stop = asyncio.Event()
     for number in STOP_SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

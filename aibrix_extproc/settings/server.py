@@ -71,7 +71,8 @@ class ServerSettings(Group):
     )  # fmt: skip
     max_connections: int = Field(
         4096, ge=1, le=1_000_000,
-        description="connections at once; each worker thread of each Envoy has one, and each takes a file descriptor",
+        description="connections at once; each worker thread of each Envoy has one. Each takes a file descriptor: they"
+        " get three quarters of `ulimit -n` at most, so that the admin port answers and engines are polled",
     )  # fmt: skip
     max_connections_of_peer: int = Field(
         1024, ge=1, le=1_000_000, description="of one address (lean transport); with IPv6 of one /64 network"

@@ -56,6 +56,7 @@ class Garbage:
                 setattr(message, field.name, self._value(field))
 
     def _fill_map(self, found: Any, field: FieldDescriptor, depth: int) -> None:
+        assert field.message_type is not None
         value = field.message_type.fields_by_name["value"]
         for _ in range(self._dice.randrange(5)):
             key = self._dice.choice(self._keys)
