@@ -22,9 +22,6 @@ from aibrix_extproc.adapters.accesslog.receive import AccessLogReceiver
 from aibrix_extproc.adapters.bodyreader.reader import BodyReader
 from aibrix_extproc.adapters.engine.poller import EnginePoller
 from aibrix_extproc.adapters.engine.watcher import PollPace
-from aibrix_extproc.adapters.extproc.grpcio_server import GrpcioServer
-from aibrix_extproc.adapters.extproc.lean.transport import LeanTransport
-from aibrix_extproc.adapters.extproc.service import ExtProcServer
 from aibrix_extproc.adapters.extproc.session import Machine, Session
 from aibrix_extproc.adapters.fleetfile.parse import parse_flag
 from aibrix_extproc.adapters.fleetfile.source import FlagSource, FleetFile
@@ -47,12 +44,13 @@ from aibrix_extproc.app.memory import keep_freed_memory, leave_out_of_collection
 from aibrix_extproc.app.note_seals import NoteSeals
 from aibrix_extproc.app.ports import ClusterSource, EndpointSource, Publisher
 from aibrix_extproc.app.traffic import EngineTraffic
+from aibrix_extproc.app.transports import TRANSPORTS
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.owners import ResponseOwners
 from aibrix_extproc.core.fleet.reduce import SourceChange
-from aibrix_extproc.settings import Settings, Tls, Transport
+from aibrix_extproc.settings import Settings, Tls
 from aibrix_extproc.watched.errors import SourceError
 from aibrix_extproc.watched.file import SourceStatus
 
@@ -61,10 +59,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-TRANSPORTS: Mapping[Transport, Callable[..., ExtProcServer]] = {
-    Transport.GRPCIO: GrpcioServer,
-    Transport.LEAN: LeanTransport,
-}
 EXIT_SETTINGS = 2
 MAX_REMARKS = 100  # on the health page; the log has them all
 

@@ -1,6 +1,7 @@
 """`aibrix-extproc serve`: the ext_proc server, until SIGTERM."""
 
 import argparse
+import gc
 import sys
 
 from aibrix_extproc.cli.flags import add_settings_arguments, given_settings
@@ -21,6 +22,8 @@ def run(args: argparse.Namespace) -> int:
     except SettingsError as error:
         print(f"aibrix-extproc: {error}", file=sys.stderr)
         return EXIT_SETTINGS
+    gc.disable()  # what is imported stays: looking for garbage in it takes a sixth of the time until we serve
     from aibrix_extproc.app.gateway import run_gateway
 
+    gc.enable()
     return run_gateway(settings)

@@ -78,7 +78,8 @@ def test_garbage_in_an_exchange_is_no_internal_error(seed: int, duplex: bool, ca
             for message in messages:
                 heard = ProcessingRequest.FromString(message.SerializeToString())
                 for reply in session.receive(heard):
-                    ProcessingResponse.FromString(reply)
+                    if isinstance(reply, bytes):  # and no large body in pieces
+                        ProcessingResponse.FromString(reply)
                     answered += 1
             session.expire()
             session.close(events.Cause.HALF_CLOSED)
