@@ -40,11 +40,6 @@ class KeyStore:
             everyone = STEERING_RING if access.engine_controls else OPEN_RING
             self.ring = KeyRing(self._static) if self._static else everyone
             self._known.set()
-        if self.who is Who.EVERYONE:
-            logger.warning(
-                "no keys are configured: everyone who reaches this gateway may use every model;"
-                " set access.key_file (--key-file) or access.api_keys"
-            )
 
     @property
     def known(self) -> bool:
@@ -68,7 +63,12 @@ class KeyStore:
         await self._known.wait()
 
     async def run(self) -> None:
-        """Follow the key file, until cancelled; returns at once without one."""
+        """Follow the key file, until cancelled. Returns at once without one, after a warning if there are no keys."""
+        if self.who is Who.EVERYONE:
+            logger.warning(
+                "no keys are configured: everyone who reaches this gateway may use every model;"
+                " set access.key_file (--key-file) or access.api_keys"
+            )
         if self._file is not None:
             await self._file.run(self._take)
 

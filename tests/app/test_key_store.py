@@ -165,9 +165,12 @@ async def test_everyone_nobody_and_holders_are_told_apart_at_start_and_on_the_pa
 ) -> None:
     store = KeyStore(AccessSettings())
     assert store.report()["who"] == "everyone"
+    await store.run()
     assert "no keys are configured: everyone" in caplog.text
     caplog.clear()
-    assert KeyStore(AccessSettings(api_keys=(SecretStr(STATIC_KEY),))).report()["who"] == "holders of keys"
+    store = KeyStore(AccessSettings(api_keys=(SecretStr(STATIC_KEY),)))
+    await store.run()
+    assert store.report()["who"] == "holders of keys"
     assert caplog.text == ""
 
     path = tmp_path / "keys.yaml"
