@@ -11,6 +11,7 @@ import tarfile
 import venv
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements-build.lock"
@@ -24,7 +25,10 @@ def build(out: Path, root: Path = ROOT) -> tuple[Path, Path]:
         _run(python, "-m", "hatchling", "build", "--target", "sdist", "--directory", str(folder / "sdist"), where=root)
         (source,) = (folder / "sdist").glob("*.tar.gz")
         with tarfile.open(source) as archive:
-            archive.extractall(folder / "unpacked", filter="data")
+            safely: dict[str, Any] = (
+                {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+            )  # not in Python 3.11.2, Debian's
+            archive.extractall(folder / "unpacked", **safely)
         (unpacked,) = (folder / "unpacked").iterdir()
         _run(
             python,
@@ -51,7 +55,9 @@ def _builder(folder: Path) -> str:
 
 
 def _run(*command: str, where: Path) -> None:
-    subprocess.run(command, cwd=where, check=True, stdout=subprocess.DEVNULL)
+    ran = subprocess.run(command, cwd=where, capture_output=True, text=True)
+    if ran.returncode != 0:
+        sys.exit(ran.stdout + ran.stderr)
 
 
 def _moved(path: Path, out: Path) -> Path:
