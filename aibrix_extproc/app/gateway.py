@@ -49,6 +49,7 @@ from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.owners import ResponseOwners
+from aibrix_extproc.core.fleet.placement import ATTEMPTS
 from aibrix_extproc.core.fleet.reduce import SourceChange
 from aibrix_extproc.settings import Settings, Tls
 from aibrix_extproc.watched.errors import SourceError
@@ -145,7 +146,8 @@ class Gateway:
             load=self._load,
             owners=owners,
             keys=lambda: self._keys.ring,
-            ranking=Ranking(settings.routing.strategy, settings.routing.destinations),
+            # Also where a list has one address: a gateway that goes elsewhere by itself is followed.
+            ranking=Ranking(settings.routing.strategy, max(ATTEMPTS, settings.routing.destinations)),
             clock=time.perf_counter,
             wall_clock=time.time,
             dice=random.random,

@@ -12,7 +12,7 @@ from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.model import Endpoint, Health, Snapshot, Task
 from aibrix_extproc.core.fleet.modelconfig import parse_config
 from aibrix_extproc.core.fleet.owners import ResponseOwners
-from aibrix_extproc.core.fleet.placement import RouteHints, RouteQuery
+from aibrix_extproc.core.fleet.placement import ATTEMPTS, RouteHints, RouteQuery
 from aibrix_extproc.core.fleet.response_ids import KEEP_SECONDS
 from aibrix_extproc.core.openai.caller import Caller
 from aibrix_extproc.core.openai.errors import Problem, error_object
@@ -35,6 +35,7 @@ def asked(
     caller: Caller = CALLER,
     owners: ResponseOwners | None = None,
     at: float = 1.0,
+    candidates: int = ATTEMPTS,
     **hints: Any,
 ) -> Any:
     """The answer to one request for MODEL."""
@@ -43,7 +44,7 @@ def asked(
         load=LoadBook(),
         keys=lambda: KeyRing([]),
         owners=ResponseOwners([SECRET]) if owners is None else owners,
-        ranking=Ranking(default),
+        ranking=Ranking(default, candidates),
         clock=lambda: 1.0,
         wall_clock=lambda: at,
         dice=lambda: 0.5,
@@ -77,6 +78,14 @@ def labelled(number: int, labels: dict[str, str], **changes: Any) -> Endpoint:
 def test_request_without_hints_is_placed_by_the_gateways_strategy_and_nothing_is_told() -> None:
     answer = placed(a_snapshot(an_endpoint(1), an_endpoint(2)))
     assert (answer.placement.strategy, answer.answer_headers) == ("least-request", ())
+
+
+@pytest.mark.parametrize(("most", "there"), [(4, 4), (8, 8), (16, 10)])
+def test_placement_has_as_many_candidates_as_there_are_attempts(most: int, there: int) -> None:
+    fleet = a_snapshot(*map(an_endpoint, range(1, 11)))
+    placement = placed(fleet, candidates=most).placement
+    assert len({one.address for one in placement.candidates}) == there
+    assert len(placement.destination(most).split(",")) == most
 
 
 def test_filter_leaves_only_what_matches() -> None:

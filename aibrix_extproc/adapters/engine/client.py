@@ -12,7 +12,9 @@ from aibrix_extproc.adapters.engine.errors import EngineAnswerInvalid, EngineRef
 from aibrix_extproc.core.fleet.model import RUST_FRONTEND, ServedModel
 
 _RUST_OWNER: Final = "vllm-frontend-rs"
-MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
+MAX_ANSWER_BYTES: Final = 1024 * 1024
+MAX_MODELS: Final = 4096  # of one engine; they are read on the event loop
+MAX_FLAGS_BYTES: Final = 4096
 
 
 class _Card(msgspec.Struct):
@@ -23,10 +25,11 @@ class _Card(msgspec.Struct):
 
 
 class _Cards(msgspec.Struct):
-    data: list[_Card]
+    data: list[msgspec.Raw]  # so that they can be counted before they are read
 
 
 _CARDS: Final = msgspec.json.Decoder(_Cards)
+_CARD: Final = msgspec.json.Decoder(_Card)
 _FLAGS: Final = msgspec.json.Decoder(dict[str, bool])
 
 
@@ -87,7 +90,10 @@ class EngineClient:
         if answer.status != HTTPStatus.OK:
             raise EngineRefusal(f"its list of models answers {answer.status}")
         try:
-            cards = _CARDS.decode(answer.body).data
+            listed = _CARDS.decode(answer.body).data
+            if len(listed) > MAX_MODELS:
+                raise EngineAnswerInvalid(f"it lists over {MAX_MODELS} models")
+            cards = [_CARD.decode(card) for card in listed]
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise EngineAnswerInvalid("its list of models cannot be understood") from error
         self.frontend = RUST_FRONTEND if any(card.owned_by == _RUST_OWNER for card in cards) else ""
@@ -96,7 +102,7 @@ class EngineClient:
     async def ask_flag(self, path: str, field: str) -> bool | None:
         """A yes or no such as /is_sleeping; None where the engine has no such route."""
         answer = await self._get(path)
-        if answer.status != HTTPStatus.OK:
+        if answer.status != HTTPStatus.OK or len(answer.body) > MAX_FLAGS_BYTES:
             return None
         try:
             return _FLAGS.decode(answer.body).get(field)

@@ -141,9 +141,22 @@ async def test_engine_that_is_not_there_is_told_at_once_so_that_the_fleet_is_kno
         ("/v1/models", (200, b'{"data": [{"id": 7}]}'), "its list of models cannot be understood"),
         ("/v1/models", (200, b"[" * 100_000), "its list of models cannot be understood"),
         ("/v1/models", (200, b'{"data": [{"id": "\xff"}]}'), "its list of models cannot be understood"),
-        ("/v1/models", (200, b" " * (4 * 1024 * 1024 + 1)), "its answer is over 4194304 bytes"),
+        ("/v1/models", (200, b" " * (1024 * 1024 + 1)), "its answer is over 1048576 bytes"),
+        ("/v1/models", (200, b'{"data":[' + b'{"id":"m"},' * 4096 + b'{"id":"m"}]}'), "it lists over 4096 models"),
     ],
-    ids=["health-503", "health-500", "models-500", "redirect", "html", "text", "number", "deep", "not-utf8", "huge"],
+    ids=[
+        "health-503",
+        "health-500",
+        "models-500",
+        "redirect",
+        "html",
+        "text",
+        "number",
+        "deep",
+        "not-utf8",
+        "huge",
+        "many",
+    ],
 )
 async def test_engine_with_a_bad_answer_is_not_ready_keeps_its_models_and_recovers(
     rig: Rig, engine: FakeEngine, path: str, answer: tuple[int, bytes], detail: str
