@@ -67,7 +67,7 @@ def test_policies_are_on_the_gateway_where_no_route_can_be_without_them(build: s
 @pytest.mark.parametrize("build", GATEWAYS)
 def test_filter_fails_open_and_the_only_route_to_engines_needs_our_header(build: str) -> None:
     assert spec("EnvoyExtensionPolicy", build)["extProc"][0]["failOpen"] is True
-    (route,) = of_kind(built(build), "HTTPRoute")
+    route = only(built(build), "HTTPRoute")
     placed = [rule for rule in route["spec"]["rules"] if rule.get("backendRefs")]
     assert [match["headers"] for rule in placed for match in rule["matches"]] == [
         [{"name": DESTINATION, "type": "RegularExpression", "value": ".+"}]
@@ -75,6 +75,16 @@ def test_filter_fails_open_and_the_only_route_to_engines_needs_our_header(build:
     prefixes = [match["path"]["value"] for rule in route["spec"]["rules"] for match in rule["matches"]]
     # The longest prefix wins; of equal ones that with a header.
     assert sorted(prefixes) == ["/", "/", ANTHROPIC_PATH, ANTHROPIC_PATH]
+
+
+def test_route_to_the_processor_is_one_that_no_client_can_take() -> None:
+    """It is there for Envoy Gateway, which hands the Envoys' certificate on for it."""
+    things = built("components/mutual-tls")
+    (rule,) = only(things, "HTTPRoute", "aibrix-extproc-certificate")["spec"]["rules"]
+    (match,) = rule["matches"]
+    removed = spec("ClientTrafficPolicy", "components/mutual-tls")["headers"]["earlyRequestHeaders"]["remove"]
+    assert any(header["name"] in removed and header["type"] == "Exact" for header in match["headers"])
+    assert rule["backendRefs"] == spec("EnvoyExtensionPolicy", "components/mutual-tls")["extProc"][0]["backendRefs"]
 
 
 @pytest.mark.parametrize(

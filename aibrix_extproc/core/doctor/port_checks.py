@@ -25,6 +25,27 @@ def guarded(setup: Setup) -> Iterator[Finding]:
         yield from _note_keys(process)
 
 
+def unreachable(setup: Setup) -> Iterator[Finding]:
+    """No route of the Gateway leads clients to the processor, with its Envoys' certificate."""
+    removed = {
+        str(name).lower()
+        for policy in setup.on_gateway("ClientTrafficPolicy")
+        for name in policy.items("spec.headers.earlyRequestHeaders.remove")
+    }  # fmt: skip
+    for rule in setup.processor_rules():
+        matches = listed(rule.content, "matches") or [{}]
+        if not all(any(_name(one) in removed for one in listed(match, "headers")) for match in matches):
+            yield Finding(
+                Severity.ERROR, rule.route.subject, f"{rule.field}.matches",
+                f"clients reach the processor by it, with the Envoys' certificate: {_RISK}",
+                "match a header that earlyRequestHeaders.remove of the ClientTrafficPolicy names, or remove the rule",
+            )  # fmt: skip
+
+
+def _name(header: Any) -> str:
+    return str(at(header, "name")).lower()
+
+
 def of_port(cluster: Cluster, process: Process) -> Iterator[Finding]:
     """What can be said of one Deployment by itself."""
     yield from _probes(process)
@@ -124,6 +145,13 @@ def _certificates(setup: Setup, process: Process) -> Iterator[Finding]:
             " every request is 503",
             "add the component mutual-tls whole, or drop server.tls_client_ca",
         )  # fmt: skip
+    if not any(True for _ in setup.processor_rules()):
+        yield Finding(
+            Severity.ERROR, setup.gateway.subject, "",
+            "no route names the processor's Service, and without one Envoy Gateway (up to 1.9) does not hand the"
+            " Envoys' certificate on: every request is 503",
+            "add the component mutual-tls whole, with the HTTPRoute aibrix-extproc-certificate",
+        )  # fmt: skip
     proxies = list(setup.cluster.all("EnvoyProxy"))
     if proxies and not any(one.at("spec.backendTLS.clientCertificateRef.name") for one in proxies):
         yield Finding(
@@ -150,4 +178,4 @@ def _note_keys(process: Process) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-CHECKS: Final = (guarded,)
+CHECKS: Final = (guarded, unreachable)

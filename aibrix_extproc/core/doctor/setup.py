@@ -57,7 +57,24 @@ class Setup:
     max_body_bytes: int
 
     def rules(self) -> Iterator[Rule]:
-        """All rules of all routes."""
+        """All rules of all routes, but those that lead to the processor alone."""
+        return (rule for rule in self._all_rules() if not rule.to_backends or self._to_processor(rule) != {True})
+
+    def processor_rules(self) -> Iterator[Rule]:
+        """Rules that lead to the processor as if it were an engine."""
+        return (rule for rule in self._all_rules() if True in self._to_processor(rule))
+
+    def _to_processor(self, rule: Rule) -> set[bool]:
+        """Whether its backends are Services of the processor."""
+        services = [
+            (at(ref, "namespace") or policy.namespace, at(ref, "name"))
+            for policy, entry, _ in self.processors()
+            for ref in listed(entry, "backendRefs")
+        ]  # fmt: skip
+        refs = listed(rule.content, "backendRefs")
+        return {(at(ref, "namespace") or rule.route.namespace, at(ref, "name")) in services for ref in refs}
+
+    def _all_rules(self) -> Iterator[Rule]:
         for route in self.routes:
             for index, content in enumerate(route.items("spec.rules")):
                 if isinstance(content, Mapping):

@@ -93,6 +93,9 @@ def test_doctor_finds_envoys_that_speak_no_tls_or_have_no_certificate() -> None:
     assert "no BackendTLSPolicy" in found.notice
     the(objects, "BackendTLSPolicy")["spec"]["targetRefs"][0]["name"] = "other"
     assert len(guarded(objects)) == 1
+    bare = [one for one in build("components/mutual-tls") if one["metadata"]["name"] != "aibrix-extproc-certificate"]
+    (found,) = guarded(bare)
+    assert "certificate on" in found.notice
     objects = build("components/mutual-tls")
     del the(objects, "EnvoyProxy")["spec"]["backendTLS"]
     (found,) = guarded(objects)
@@ -122,3 +125,26 @@ def picker(objects: list[dict[str, Any]]) -> list[Finding]:
     text = yaml.safe_dump(objects).replace("image: aibrix-extproc:", "image: registry.example.com/aibrix-extproc:")
     things = tuple(thing for one in yaml.safe_load(text) if (thing := thing_of(one)) is not None)
     return diagnose(Cluster(things, live=False), 50 * MIB)
+
+
+@pytest.mark.parametrize(
+    ("matches", "found"),
+    [
+        ([{"path": {"type": "Exact", "value": "/x"}}], True),
+        ([], True),
+        ([{"headers": [{"name": "x-other", "value": "y"}]}], True),
+        ([{"headers": [{"name": "target-pod", "value": "y"}]}, {}], True),
+        ([{"headers": [{"name": "x-other", "value": "y"}, {"name": "Target-Pod", "value": "y"}]}], False),
+    ],
+)
+def test_doctor_finds_a_route_by_which_clients_reach_the_processor(matches: list[Any], found: bool) -> None:
+    objects = build("components/mutual-tls")
+    route = next(one for one in objects if one["metadata"]["name"] == "aibrix-extproc-certificate")
+    route["spec"]["rules"][0]["matches"] = matches
+    told = [one for one in examined(objects) if one.subject.startswith("HTTPRoute")]
+    assert [(one.check, one.severity) for one in told] == [("unreachable", Severity.ERROR)] * found
+
+
+def test_doctor_finds_nothing_in_the_route_that_hands_the_certificate_on() -> None:
+    for name in ("components/mutual-tls", "overlays/production"):
+        assert [one for one in examined(build(name)) if one.subject.startswith("HTTPRoute")] == []
