@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import os
 import resource
 import socket
 import sys
@@ -42,6 +43,7 @@ async def test_admin_port_answers_while_peers_take_every_connection_they_get(tra
         for _ in range(2 * LIMIT):
             peer = socket.create_connection((host, int(port)), timeout=10)
             taken.append(peer)
+        await _settled(process.pid)
         async with aiohttp.ClientSession() as session, asyncio.timeout(20):
             for _ in range(5):
                 async with session.get(f"http://{admin}/metrics", headers={"connection": "close"}) as answer:
@@ -51,6 +53,15 @@ async def test_admin_port_answers_while_peers_take_every_connection_they_get(tra
             peer.close()
         process.kill()
         await process.communicate()
+
+
+async def _settled(pid: int) -> None:
+    """Wait until it has taken all the connections that it will take."""
+    counts = [-1]
+    async with asyncio.timeout(30):
+        while len(counts) < 10 or len(set(counts[-10:])) > 1:
+            counts.append(len(os.listdir(f"/proc/{pid}/fd")))
+            await asyncio.sleep(0.1)
 
 
 async def _addresses(process: asyncio.subprocess.Process) -> tuple[str, str, list[str]]:
