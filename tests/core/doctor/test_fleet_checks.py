@@ -64,6 +64,13 @@ def test_reports_show_why_a_processor_is_not_ready(health: dict[str, Any], words
     assert any(words in one.notice for one in reports([Report("Pod a/1", health, {})]) if one.field == "/readyz")
 
 
+@pytest.mark.parametrize(("who", "told"), [("nobody", 1), ("everyone", 0), ("holders of keys", 0), (None, 0)])
+def test_report_of_a_processor_that_lets_nobody_in_says_so(who: str | None, told: int) -> None:
+    health = {"ready": True, "keys": {"known": True, "who": who}}
+    found = [one for one in reports([Report("Pod a/1", health, {})]) if one.field == "/readyz"]
+    assert ["its key file holds no key" in one.notice for one in found] == [True] * told
+
+
 def test_reports_that_could_not_be_had_say_whether_rights_or_the_network_are_why() -> None:
     fixes = [
         one.fix for one in reports([Report("Pod a/1", error="forbidden", denied=True), Report("Pod a/2", error="x")])
