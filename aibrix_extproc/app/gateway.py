@@ -34,6 +34,7 @@ from aibrix_extproc.app.contradictions import refuse_contradictions
 from aibrix_extproc.app.default_key import with_default_key
 from aibrix_extproc.app.descriptors import raise_descriptor_limit
 from aibrix_extproc.app.desk import GatewayDesk
+from aibrix_extproc.app.exchange_policy import exchange_policy
 from aibrix_extproc.app.fixture import fixtures
 from aibrix_extproc.app.fleet_page import fleet_page
 from aibrix_extproc.app.fleet_store import FleetStore
@@ -46,7 +47,6 @@ from aibrix_extproc.app.ports import ClusterSource, EndpointSource, Publisher
 from aibrix_extproc.app.traffic import EngineTraffic
 from aibrix_extproc.app.transports import TRANSPORTS
 from aibrix_extproc.core.exchange.machine import Exchange
-from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.owners import ResponseOwners
 from aibrix_extproc.core.fleet.placement import ATTEMPTS
@@ -89,7 +89,7 @@ class Gateway:
     def __init__(self, settings: Settings) -> None:
         refuse_contradictions(settings)
         self._settings = settings
-        self._policy = _policy(settings)
+        self._policy = exchange_policy(settings)
         self._status: dict[str, SourceStatus] = {}
         self._once_good: set[str] = set()  # sources
         self._publishing: tuple[SourceStatus, ...] = ()
@@ -112,7 +112,7 @@ class Gateway:
         self._store.subscribe(self._traffic.forget)
         self._poller = self._engine_poller()
         self._seals = self._note_seals()
-        self._body_reader = BodyReader()
+        self._body_reader = BodyReader(media_hosts=settings.limits.media_hosts)
         self._desk = self._gateway_desk()
         transport = TRANSPORTS[settings.server.transport]
         access_log = AccessLogReceiver(
@@ -381,18 +381,6 @@ def _kubernetes(flag: str) -> Iterator[None]:
         raise StartError(f"{flag} needs an extra: in the clone run pip install -e '.[kubernetes]'") from error
     except SourceError as error:
         raise StartError(str(error)) from error
-
-
-def _policy(settings: Settings) -> ExchangePolicy:
-    return ExchangePolicy(
-        max_body_bytes=settings.limits.max_body_bytes,
-        max_audio_bytes=settings.limits.max_audio_bytes,
-        metering=settings.metering.enabled,
-        max_wait_seconds=settings.limits.max_wait_seconds,
-        health_path=settings.health.path,
-        destinations=settings.routing.destinations,
-        is_picker=settings.picker.assume_duplex,
-    )
 
 
 def _make_id() -> str:

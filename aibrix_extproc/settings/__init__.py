@@ -27,6 +27,7 @@ from aibrix_extproc.settings.fields import (
     ApiKey,
     Group,
     HealthPath,
+    MediaHost,
     Name,
     Port,
     PortName,
@@ -192,6 +193,12 @@ class LimitSettings(Group):
         description="longest wait for the head of an answer; a client may ask for less by x-stainless-read-timeout",
         json_schema_extra=flag("--max-wait-seconds"),
     )
+    media_hosts: tuple[MediaHost, ...] = Field(
+        (), description="hosts whose URLs of images, audio, video and files a request may name, as patterns: `*` is"
+        " every public host, `*.example.com` those of a domain, inner names and addresses are listed in full; without"
+        " it engines decide, and fetch from anywhere unless started with --allowed-media-domains",
+        json_schema_extra=flag("--media-host"),
+    )  # fmt: skip
 
 
 class HealthSettings(Group):

@@ -24,6 +24,7 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 _LABEL: Final = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 ServiceName = Annotated[str, StringConstraints(pattern=f"^{_LABEL}$", max_length=63)]
 PortName = Annotated[str, StringConstraints(pattern=f"^({_LABEL})?$", max_length=63)]
+MediaHost = Annotated[str, StringConstraints(pattern=r"^(\*|(\*\.)?[a-z0-9.-]+|\[[0-9a-f:.]+\])$", max_length=253)]
 HealthPath = Annotated[
     str, StringConstraints(pattern=r"^(/[A-Za-z0-9._~/-]{1,127})?$"), AfterValidator(_not_of_the_api)
 ]

@@ -1,7 +1,7 @@
-"""The reader process: `python -m aibrix_extproc.adapters.bodyreader.child FD`, asked on stdin, answering on stdout.
+"""The reader process: `python -m aibrix_extproc.adapters.bodyreader.child FD [HOST ...]`.
 
-It runs the very function that reads small bodies in the gateway. It ends when its stdin does, so never outlives the
-gateway.
+It is asked on stdin and answers on stdout, and runs the very function that reads small bodies in the gateway. It ends
+when its stdin does, so it never outlives the gateway.
 """
 
 import gc
@@ -15,14 +15,14 @@ from aibrix_extproc.core.openai.request import read_json
 from aibrix_extproc.core.openai.sizes import UNKNOWN, read_sizes
 
 
-def main(file: int) -> None:
+def main(file: int, media_hosts: tuple[str, ...]) -> None:
     """Read one body after the other."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal; the gateway decides
     gc.disable()  # nothing here is a cycle
     questions, answers = sys.stdin.buffer, sys.stdout.buffer
     while len(question := questions.read(QUESTION.size)) == QUESTION.size:
         size, sized = QUESTION.unpack(question)
-        answer = encode(_report(_body(file, size), sized=sized))
+        answer = encode(_report(_body(file, size), media_hosts, sized=sized))
         os.ftruncate(file, 0)  # gives the memory back, here rather than in the gateway
         answers.write(LENGTH.pack(len(answer)) + answer)
         answers.flush()
@@ -35,12 +35,12 @@ def _body(file: int, size: int) -> bytes:
     return body
 
 
-def _report(body: bytes, *, sized: bool) -> Report:
-    facts = read_json(body)
+def _report(body: bytes, media_hosts: tuple[str, ...], *, sized: bool) -> Report:
+    facts = read_json(body, media_hosts)
     if isinstance(facts, Problem):
         return Report(problem=facts)
     return Report(facts, None, *(read_sizes(body) if sized else UNKNOWN))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), tuple(sys.argv[2:]))

@@ -70,7 +70,8 @@ class _Process:
 class BodyReader:
     """Reads large bodies for one gateway process."""
 
-    def __init__(self, *, deadline_seconds: float = DEADLINE_SECONDS) -> None:
+    def __init__(self, *, media_hosts: tuple[str, ...] = (), deadline_seconds: float = DEADLINE_SECONDS) -> None:
+        self._media_hosts = media_hosts
         self._deadline_seconds = deadline_seconds
         self._process: _Process | None = None
         self._busy = False
@@ -168,7 +169,7 @@ class BodyReader:
         if self._process is not None and not self._process.is_alive:
             self.stop()
         if self._process is None:
-            self._process = await _started()
+            self._process = await _started(self._media_hosts)
             logger.info("reader of large bodies started", extra={"pid": self._process.pid})
         return self._process
 
@@ -185,11 +186,11 @@ async def _copy(body: Rope, file: int) -> None:
         raise ReaderError("the body does not fit")
 
 
-async def _started() -> _Process:
+async def _started(media_hosts: tuple[str, ...]) -> _Process:
     file = _shared_file()
     try:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", "aibrix_extproc.adapters.bodyreader.child", str(file),
+            sys.executable, "-P", "-m", "aibrix_extproc.adapters.bodyreader.child", str(file), *media_hosts,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, pass_fds=(file,),
         )  # fmt: skip
     except BaseException:

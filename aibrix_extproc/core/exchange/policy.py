@@ -14,6 +14,7 @@ class ExchangePolicy:
 
     max_body_bytes: int = 50 * MIB
     max_audio_bytes: int = AUDIO_FORM_BYTES
+    media_hosts: tuple[str, ...] = ()  # whose URLs engines may fetch, as patterns; none: engines decide
     metering: bool = False  # ask engines for the usage of every stream, leave notes for filter and access log
     max_wait_seconds: float = 600.0  # longest time to the response's head; a client may ask for less
     is_picker: bool = False  # asked by a gateway of the Inference Extension: its assumptions and headers hold

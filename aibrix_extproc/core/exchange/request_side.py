@@ -213,7 +213,8 @@ class RequestSide(Direction[RequestPhase]):
         if isinstance(body, Rope):
             self._unread = body
             return RequestPhase.READING, (ReadLarge(body, sized),)
-        return self._on_facts(request.read_json(body), body, read_sizes(body) if sized else UNKNOWN)
+        facts = request.read_json(body, self.policy.media_hosts)
+        return self._on_facts(facts, body, read_sizes(body) if sized else UNKNOWN)
 
     def _read_form(self, body: bytes | Rope) -> Step:
         reader = FormReader(self._headers.get("content-type", ""), body)

@@ -151,6 +151,11 @@ _ROWS: Final[dict[str, ErrorRow]] = {
         "{message}",
         "a parameter that this model or engine cannot serve",
     ),
+    "media_url_refused": ErrorRow(
+        400, INVALID_REQUEST, "invalid_image_url", None,
+        "Invalid URL of an image, audio, video or file: {reason}.",
+        "a URL that engines would fetch, of a host that `limits.media_hosts` does not have",
+    ),
     "engine_control": ErrorRow(
         400, INVALID_REQUEST, "unsupported_parameter", None,
         "Unsupported parameter: '{param}' steers the engine, which this caller is not allowed to do.",

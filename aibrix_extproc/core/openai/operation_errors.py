@@ -47,7 +47,7 @@ CAUSES: Final[Mapping[str, Cause]] = MappingProxyType({
         "JSON",
         "A body that must be a JSON object with a model.",
         ("unsupported_content_type", "malformed_json", "missing_model", "empty_model", "invalid_type", "invalid_value",
-         "engine_control", "gateway_busy"),
+         "engine_control", "media_url_refused", "gateway_busy"),
     ),
     "form": Cause(
         "Form",

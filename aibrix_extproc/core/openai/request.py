@@ -20,6 +20,7 @@ from msgspec.structs import astuple
 from aibrix_extproc.core.openai.constraints import constrained_by
 from aibrix_extproc.core.openai.controls import BODY_CONTROLS
 from aibrix_extproc.core.openai.errors import Problem
+from aibrix_extproc.core.openai.media import forbidden_url
 from aibrix_extproc.core.openai.splice import Edit, offset
 
 MAX_NAME_BYTES: Final = 4096  # of a model's or a response's name, as JSON
@@ -86,8 +87,11 @@ _JSON_NAMES: Final = {"{": "an object", "[": "an array", "t": "a boolean", "f": 
 _EMPTY_OBJECT: Final = re.compile(rb"\{[ \t\r\n]*\}")
 
 
-def read_json(body: bytes) -> RequestFacts | Problem:
-    """Facts of a JSON request body, or the refusal; any bytes are answered, none raise."""
+def read_json(body: bytes, media_hosts: tuple[str, ...] = ()) -> RequestFacts | Problem:
+    """Facts of a JSON request body, or the refusal; any bytes are answered, none raise.
+
+    With `media_hosts` the body may hold URLs of these hosts only.
+    """
     envelope = _decode(body)
     if envelope is None:
         return _MALFORMED
@@ -103,6 +107,9 @@ def read_json(body: bytes) -> RequestFacts | Problem:
     constrained = _constrained_by(envelope)
     if isinstance(constrained, Problem):
         return constrained
+    forbidden = forbidden_url(body, media_hosts) if media_hosts else None
+    if forbidden is not None:
+        return forbidden
     inside = body.index(b"{") + 1
     includes_usage, ask_usage = False, None
     if envelope.stream_options is not _ABSENT:

@@ -1,0 +1,95 @@
+"""URLs in requests that engines would fetch: which hosts they may name, where an operator says so.
+
+One search over the bytes, without a tree. A name is judged as it is written: where it leads is known to DNS only, so a
+public name that leads inside is the engine's to refuse (vLLM: `--allowed-media-domains`), redirects as well.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import Final
+
+import msgspec
+
+from aibrix_extproc.core.openai.errors import Problem
+
+MAX_URLS: Final = 1_000  # of one request
+MAX_LOOK_ALIKES: Final = 20_000  # names that end like those of URLs
+MAX_URL_BYTES: Final = 8_192  # as JSON; one with its data inside may be longer
+_END: Final = b'url"'
+_KEY: Final = re.compile(rb'"(?:image_|audio_|video_|file_|server_)?url"[ \t\r\n]*:[ \t\r\n]*"')
+_KEY_STARTS: Final = (1, 7, 6, 8)  # bytes from the quote to `url`
+# No encoder escapes letters or underscores, but whoever hides a name from this search.
+_ESCAPED_LETTER: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u00(?:5[fF]|6[1-9a-fA-F]|7[0-9aA])")
+_STRING_END: Final = re.compile(rb'(?:[^"\\]|\\.)*+"', re.DOTALL)
+_URL: Final = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?(?:[/?#].*)?", re.DOTALL)
+_NUMERIC: Final = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)")
+_INSIDE: Final = ("localhost", "local", "internal", "svc", "cluster", "lan", "home", "intranet")
+_STRING: Final = msgspec.json.Decoder(str)
+
+
+def forbidden_url(body: bytes, hosts: tuple[str, ...]) -> Problem | None:
+    """The refusal of a JSON body with a URL of another host than these patterns; the body must be valid JSON."""
+    if b"\\u00" in body and _ESCAPED_LETTER.search(body) is not None:
+        return Problem("media_url_refused", {"reason": "letters must not be escaped where URLs are checked"})
+    reason = next((found for found in _objections(body, hosts) if found), None)
+    return None if reason is None else Problem("media_url_refused", {"reason": reason})
+
+
+def _objections(body: bytes, hosts: tuple[str, ...]) -> Iterator[str | None]:
+    urls = look_alikes = 0
+    at = body.find(_END)
+    while at >= 0:
+        look_alikes += 1
+        key = next((one for back in _KEY_STARTS if at >= back and (one := _KEY.match(body, at - back))), None)
+        if key is not None:
+            urls += 1
+            yield _objection(body, key.end(), hosts)
+        if urls > MAX_URLS or look_alikes > MAX_LOOK_ALIKES:
+            yield "there are too many"
+        at = body.find(_END, at + len(_END))
+
+
+def _objection(body: bytes, start: int, hosts: tuple[str, ...]) -> str | None:
+    """Why a string that begins here may not be fetched; None if it may."""
+    if body.startswith(b"data:", start):
+        return None
+    end = _STRING_END.match(body, start, start + MAX_URL_BYTES)
+    if end is None:
+        return f"one is longer than {MAX_URL_BYTES} bytes"
+    try:
+        text = _STRING.decode(body[start - 1 : end.end()]).strip().lower()
+    except msgspec.DecodeError:
+        return "one cannot be read"
+    if text.startswith("data:"):
+        return None
+    found = _URL.fullmatch(text)
+    if found is None:
+        return "only plain http and https URLs are allowed"
+    return None if is_allowed(found[1], hosts) else "its host is not allowed here"
+
+
+def is_allowed(host: str, hosts: tuple[str, ...]) -> bool:
+    """Whether a host, in lower case, is listed. A wildcard stands for public hosts only; others are listed in full."""
+    host = host.removesuffix(".")
+    if host in hosts:
+        return True
+    return _is_public(host) and any(fnmatchcase(host, pattern) for pattern in hosts)
+
+
+def _is_public(host: str) -> bool:
+    if host.startswith("["):
+        return False  # an IPv6 address may hold another one in many ways
+    labels = host.split(".")
+    if _NUMERIC.fullmatch(labels[-1]):
+        return _is_public_address(host)
+    return len(labels) > 1 and all(labels) and labels[-1] not in _INSIDE
+
+
+def _is_public_address(host: str) -> bool:
+    """Only four decimal numbers: 127.1, 0x7f000001 and 2130706433 are addresses, too, and no client writes them."""
+    try:
+        return ipaddress.IPv4Address(host).is_global
+    except ValueError:
+        return False
