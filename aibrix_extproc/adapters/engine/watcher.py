@@ -34,7 +34,7 @@ class PollPace:
     patience: int = 4  # looks that a slow engine may miss; one that refuses or resets is believed at once
     life_seconds: float = 10.0  # so long an answer to a client counts for more than a missed look
     rest_seconds: float = 0.4  # between questions for sleep or pause, where an engine has the routes
-    soon_seconds: float = 0.1  # at least, between two looks, whatever speaks for another one
+    soon_seconds: float = 0.5  # at least, between two looks, whatever speaks for another one
     concurrency: int = 64
     jitter: float = 0.25  # part of the wait, taken off it, so that looks do not fall into step
 
@@ -115,7 +115,7 @@ class Watcher:
         self._missed = 0  # looks in a row
         self._took = 0.0  # seconds of the last look that was answered
         self._retry_seconds = looks.pace.retry_seconds
-        self._awake_at = float("-inf")
+        self._awake_at = self._looked_at = float("-inf")
         self._soon = asyncio.Event()
 
     def look_soon(self) -> None:
@@ -146,7 +146,7 @@ class Watcher:
         seconds = self._allowed_seconds()
         self._client.allow(seconds)
         async with self._looks.patient_slots if seconds > pace.timeout_seconds else self._looks.slots:
-            started = self._clock()
+            started = self._looked_at = self._clock()
             try:
                 seen = await self._probe.look()
             except EngineTimeout as error:
@@ -221,5 +221,6 @@ class Watcher:
                 await self._soon.wait()
         except TimeoutError:
             return False
-        await asyncio.sleep(self._looks.pace.soon_seconds)
+        # An overloaded engine has many requests moved away from it: each asks for a look.
+        await asyncio.sleep(self._looked_at + self._looks.pace.soon_seconds - self._clock())
         return True

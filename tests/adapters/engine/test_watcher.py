@@ -1,5 +1,6 @@
 """The watch over one engine: silence, signs of life, rest, and looks that cannot wait."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 
@@ -169,3 +170,17 @@ async def test_engine_with_the_rust_frontend_is_known_by_its_list(rig: Rig, engi
     assert (await rig.becomes(engine, Health.READY)).frontend == "rust"
     engine.serve({"id": "chat-m", "owned_by": "vllm"})
     await until(lambda: rig.endpoint(engine).frontend == "")
+
+
+async def test_engine_that_much_goes_wrong_with_is_not_looked_at_more_often_than_it_can_bear(
+    engine: FakeEngine,
+) -> None:
+    async with polling(PollPace(interval_seconds=60, soon_seconds=0.1)) as rig:
+        rig.add(engine)
+        await rig.becomes(engine, Health.READY)
+        started = time.perf_counter()
+        while time.perf_counter() - started < 0.45:
+            rig.poller.look_soon(engine.address)
+            await asyncio.sleep(0.001)
+        looks = engine.asked["/health"] + engine.asked["/v1/models"] - 2  # the first look asks for both
+        assert 1 <= looks <= 5

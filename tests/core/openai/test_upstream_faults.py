@@ -40,3 +40,21 @@ def test_other_kinds_of_500_stay_failures() -> None:
     for message in (*MEDIA, *FRONTEND):
         assert told(500, message, kind="Oops").key == "upstream_error"
     assert told(500, "The server had an error while processing your request.").key == "upstream_error"
+
+
+@pytest.mark.parametrize(
+    ("message", "what"),
+    [
+        ("At most 0 audio(s) may be provided in one prompt.", "audio"),
+        ("At most 0 video(s) may be provided in one prompt.", "video"),
+        ("At most 0 image(s) may be provided in one prompt.", "image"),
+        ("unsupported multimodal content: video_url", "video"),
+    ],
+)
+def test_model_that_takes_other_media_is_told_about_this_one_only(message: str, what: str) -> None:
+    problem = problem_from_upstream(
+        400, "application/json", shape_a(400, "BadRequestError", message).body, prompt_param="messages", model="m",
+        method="POST", path="/v1/chat/completions",
+    )  # fmt: skip
+    text = f"Unsupported value: the model 'm' does not take {what} input."
+    assert (problem.key, problem.values["message"]) == ("unsupported_value", text)
