@@ -103,6 +103,7 @@ churn: for-test ## a thousand pods that come and go under load, then no API serv
 reference: for-test ## write the generated reference pages and copies
 	$(BIN)/aibrix-extproc reference --write
 	cp aibrix_extproc/adapters/envoyproxy/stream_filter.lua manifests/components/metering/
+	cd aibrix_extproc/adapters/envoyproxy && cat stream_filter.lua whole_answers.lua > answer_filter.lua
 
 conformance: for-run ## verify a running deployment (ARGS="--base-url http://127.0.0.1:8080/v1 --api-key KEY")
 	@$(BIN)/aibrix-extproc conformance $(ARGS)

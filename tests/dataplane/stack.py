@@ -28,6 +28,8 @@ _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 # As `local` runs it: the stream filter and the access log service in Envoy.
 METERED: dict[str, Any] = {"stream_filter": STREAM_FILTER, "access_log_service": True, "access_log_flush": 0.05}
+# As Envoy Gateway does, which has no filters for clusters.
+METERED_IN_ROUTE: dict[str, Any] = METERED | {"answer_filter": None}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import pytest
 from tests.dataplane.engines import EngineSpec
 from tests.dataplane.raw import JSON
 from tests.dataplane.scripted import scripted
-from tests.dataplane.stack import METERED, Stack, running
+from tests.dataplane.stack import METERED, METERED_IN_ROUTE, Stack, running
 from tests.dataplane.test_strange_engines import SSE, chunk, chunked, plain
 from tests.dataplane.waiting import eventually
 
@@ -55,14 +55,14 @@ NOT_METERED: Final[dict[str, tuple[str, bytes, str]]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+@pytest.fixture(scope="module", params=[METERED, METERED_IN_ROUTE], ids=["in-cluster", "in-route"])
+def odd(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A metered stack with an engine that answers by script."""
     stack = Stack(
         tmp_path_factory.mktemp("metering"),
         (EngineSpec("good", ("good-m",)),),
         serve_arguments=("--metering",),
-        envoy_options=METERED,
+        envoy_options=request.param,
     )
     scripts = {name: found[1] for name, found in (ANSWERS | NOT_METERED).items()}
     with scripted(scripts) as port, running(stack) as started:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.dataplane.engines import Engine, EngineSpec
 from tests.dataplane.raw import Answer
-from tests.dataplane.stack import METERED, Stack, running
+from tests.dataplane.stack import METERED, METERED_IN_ROUTE, Stack, running
 from tests.dataplane.waiting import eventually
 
 pytestmark = pytest.mark.slow
@@ -26,14 +26,17 @@ SAD = "The server had an error while processing your request. Sorry about that!"
 FLEET = (EngineSpec("chat", ("chat",)), EngineSpec("emb", ("emb",), ("--task", "embed")))
 
 
-@pytest.fixture(scope="module", params=["grpcio", "lean"])
+@pytest.fixture(
+    scope="module", params=[("grpcio", METERED_IN_ROUTE), ("lean", METERED)], ids=["in-route", "in-cluster"]
+)
 def metered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Envoy with the filter and the access log service, on each transport."""
+    """Envoy with the filter in each place and the access log service, on each transport."""
+    transport, options = request.param
     stack = Stack(
         tmp_path_factory.mktemp("metered"),
         FLEET,
-        serve_arguments=("--metering", "--log-exchanges", "--transport", request.param),
-        envoy_options=METERED,
+        serve_arguments=("--metering", "--log-exchanges", "--transport", transport),
+        envoy_options=options,
     )
     with running(stack) as started:
         yield started

@@ -5,8 +5,10 @@ from typing import Any, Final
 
 import pytest
 
-from aibrix_extproc.adapters.envoyproxy.spec import ANSWER_FILTER
+from aibrix_extproc.adapters.envoyproxy.spec import ANSWER_FILTER, STREAM_FILTER
 from tests.lua.driver import Passed, cut, send, shared_metadata
+from tests.lua.streams import CHAT_WITH_USAGE, COUNTED
+from tests.lua.test_meter import ANSWERS
 from tests.recorded.faults import FAULTS_OF_THE_REQUEST
 
 LARGEST: Final = 262_144
@@ -64,6 +66,41 @@ def test_other_answers_keep_theirs(answer: object) -> None:
     assert status(answer) == "200"
 
 
+TOOLS: tuple[dict[str, Any], ...] = (
+    {"finish_reason": "abort"}, {"choices": [{"finish_reason": "abort"}]}, {"stop_reason": 1}, {"a": [["abort"]]},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", TOOLS, ids=str)
+def test_the_arguments_of_a_tool_say_nothing_about_the_answer(arguments: dict[str, Any]) -> None:
+    content = [{"type": "tool_use", "id": "t", "name": "f", "input": arguments}]
+    assert status(message(content=content, stop_reason="tool_use")) == "200"
+    assert status(message(content=content)) == "503"
+    assert status(chat(tool=[{"x": arguments}])) == "200"
+
+
+@pytest.mark.parametrize("answer", [*ANSWERS.values()], ids=ANSWERS)
+def test_whole_answers_are_metered_in_the_cluster(answer: dict[str, Any]) -> None:
+    assert passed(answer, size=1000).metadata == COUNTED
+
+
+def test_large_answers_and_streams_are_left_to_the_filter_in_the_route() -> None:
+    assert passed(chat(usage={"prompt_tokens": 1}), length=LARGEST + 1).metadata == {}
+    assert passed(CHAT_WITH_USAGE, content_type="text/event-stream").metadata == {}
+    told = shared_metadata(STREAM_FILTER, aibrix_usage={"report": "input_tokens=1"})
+    assert (
+        send(
+            [json.dumps(chat(usage={"prompt_tokens": 5})).encode()], content_type="application/json", shared=told
+        ).metadata
+        == {}
+    )
+
+
+def test_what_is_no_success_is_not_metered() -> None:
+    assert passed(chat("abort", usage={"prompt_tokens": 1})).metadata == {}
+    assert passed({"error": {"message": "m", "code": 400}, "usage": {"prompt_tokens": 1}}).metadata == {}
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [({"error": {"message": "n" * 5000, "type": "BadRequestError", "param": "n", "code": 400}}, "400"),
@@ -80,7 +117,8 @@ def test_an_error_that_comes_as_a_success_gets_its_status(error: dict[str, Any],
 
 @pytest.mark.parametrize(
     "options",
-    [{"status": "201"}, {"status": "404"}, {"content_type": "text/plain"}, {"content_type": "text/event-stream"},
+    [{"status": "201"}, {"status": "404"}, {"content_type": "text/plain"},
+     {"content_type": "text/event-stream"},
      {"headers": {"content-encoding": "gzip"}}, {"length": LARGEST + 1}, {"headers": {"content-length": "x"}},
      {"headers": {"content-length": "-1"}, "ending": "reset"}],
     ids=str,

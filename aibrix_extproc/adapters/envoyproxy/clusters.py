@@ -57,7 +57,7 @@ def engines(spec: EnvoySpec) -> cluster.Cluster:
                 explicit_http_config=upstreams.HttpProtocolOptionsExplicitHttpConfig(
                     http_protocol_options=core.Http1ProtocolOptions()
                 ),
-                http_filters=[_attempt_id(), _answer_filter(spec), _codec()],
+                http_filters=[_attempt_id(), *_answer_filter(spec), _codec()],
             )
         ),
         # An engine that left the list takes nothing new, whatever a health check last said; its streams go on.
@@ -115,10 +115,12 @@ def _attempt_id() -> hcm.HttpFilter:
     )
 
 
-def _answer_filter(spec: EnvoySpec) -> hcm.HttpFilter:
-    """Here, and not beside the stream filter: the status that it gives an answer decides on the next attempt."""
+def _answer_filter(spec: EnvoySpec) -> list[hcm.HttpFilter]:
+    """Here, and not in the route: the status that it gives an answer decides on the next attempt."""
+    if spec.answer_filter is None:
+        return []
     source = core.DataSource(filename=str(spec.answer_filter))
-    return hcm.HttpFilter(name="answer_filter", typed_config=protobuf.Any.pack(lua.Lua(default_source_code=source)))
+    return [hcm.HttpFilter(name="answer_filter", typed_config=protobuf.Any.pack(lua.Lua(default_source_code=source)))]
 
 
 def _codec() -> hcm.HttpFilter:

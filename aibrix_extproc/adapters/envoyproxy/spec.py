@@ -49,7 +49,7 @@ class EnvoySpec:
     endpoints_directory: Path  # holds ENDPOINTS_FILE, which is replaced by rename
     processor_tls: ProcessorTls | None = None  # plaintext without it
     access_log: Path | None = None
-    answer_filter: Path = ANSWER_FILTER  # the Lua files, where Envoy reads them
+    answer_filter: Path | None = ANSWER_FILTER  # the Lua files, where Envoy reads them; this one for the cluster
     stream_filter: Path | None = None
     access_log_service: bool = False  # tell the processors how each exchange ended
     access_log_flush: float = 1.0  # how late they hear of it

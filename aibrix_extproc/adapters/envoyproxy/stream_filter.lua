@@ -232,6 +232,24 @@ local function measure(meter, bytes)
   end
 end
 
+-- Whether a pattern (or a plain text) is found at this depth of a JSON text, outside of strings.
+local function stands_at(text, wanted, pattern, is_plain)
+  local meter, pos, seen = { depth = 0, in_string = false, escaped = false, work = 0 }, 1, 1
+  while true do
+    local key, stop = find(text, pattern, seen, is_plain)
+    if not key then return false end
+    walk(meter, text, pos, key)
+    if meter.depth == wanted and not meter.in_string then return true end
+    pos, seen = key, stop + 1
+  end
+end
+
+-- Whether a choice was broken off; its members stand at this depth, a tool's deeper. The pattern is tried at every byte,
+-- which costs 5 us a KB; the plain search in front of it costs next to nothing.
+local function is_aborted(text, depth)
+  return find(text, '"abort"', 1, true) and stands_at(text, depth, '"finish_reason"%s*:%s*"abort"', false)
+end
+
 -- What the outermost usage object tells, once the text is over; else nil, and why. One that stands deeper than
 -- `deepest` is none of the answer's own.
 local function measured(meter, deepest)
@@ -356,19 +374,6 @@ end
 -- Each takes an event's text, name, data and members and gives what goes on in its place. `data: [DONE]` comes without
 -- members.
 
--- Whether a choice was broken off. In their list the member stands at depth two; deeper there may be a tool's.
-local function is_aborted(choices)
-  local meter = { depth = 0, in_string = false, escaped = false, work = 0 }
-  local pos, seen = 1, 1
-  while true do
-    local key, stop = find(choices, '"finish_reason"%s*:%s*"abort"', seen)
-    if not key then return false end
-    walk(meter, choices, pos, key)
-    if meter.depth == 2 and not meter.in_string then return true end
-    pos, seen = key, stop + 1
-  end
-end
-
 local function ends(state)
   state.report.terminal = true
   state.news = true
@@ -390,7 +395,7 @@ local function on_chunk(state, event, _, data, top)
   if not top then return event end
   local fields = error_in(top)
   if fields then return told(state, fields) end
-  if top.choices and find(top.choices, '"abort"', 1, true) and is_aborted(top.choices) then
+  if top.choices and is_aborted(top.choices, 2) then
     return error_event(state, SERVER_ERROR) -- the engine was paused or put to sleep: no success, however short
   end
   if top.usage then
@@ -763,6 +768,18 @@ local function watch_stream(stream, state)
   if state.news then publish(state.report, stream) end
 end
 
+local function outcome(meter, is_json)
+  local found, why = measured(meter, 1)
+  return found or { unmetered = is_json and why or "not_json" }
+end
+
+-- The report on a whole answer that is at hand.
+local function usage_or_reason(text)
+  local meter = new_meter()
+  measure(meter, text)
+  return outcome(meter, find(text, "^%s*{"))
+end
+
 local function watch_json(stream)
   local meter, is_json = new_meter(), nil
   for chunk in stream:bodyChunks() do
@@ -773,14 +790,14 @@ local function watch_json(stream)
       if is_json then measure(meter, bytes) end
     end
   end
-  local found, why = measured(meter, 1)
-  publish(found or { unmetered = is_json and why or "not_json" }, stream)
+  publish(outcome(meter, is_json), stream)
 end
 
 -- What an answer is, is told by its head alone, whatever the request seemed to ask for.
 function envoy_on_response(stream)
-  local notes = stream:streamInfo():dynamicMetadata():get(NOTES)
-  if type(notes) ~= "table" then return end
+  local metadata = stream:streamInfo():dynamicMetadata()
+  local notes = metadata:get(NOTES)
+  if type(notes) ~= "table" or metadata:get(REPORT) then return end -- the filter in the cluster has seen the whole
   local headers = stream:headers()
   local status = headers:get(":status")
   if not status or byte(status) ~= 50 then return end
@@ -799,4 +816,4 @@ function envoy_on_response(stream)
   end
 end
 
-stream_filter = { new = new, feed = feed, finish = finish } -- for measurements
+stream_filter = { new = new, feed = feed, finish = finish, usage_or_reason = usage_or_reason } -- for measurements

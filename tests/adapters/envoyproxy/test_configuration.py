@@ -61,6 +61,11 @@ def test_reference_copy_lies_beside_the_filters_that_we_ship(shipped: Path) -> N
     assert REFERENCE.with_name(shipped.name).read_bytes() == shipped.read_bytes()
 
 
+def test_filter_of_the_cluster_is_that_of_the_route_and_more() -> None:
+    parts = (STREAM_FILTER, STREAM_FILTER.with_name("whole_answers.lua"))
+    assert ANSWER_FILTER.read_bytes() == b"".join(part.read_bytes() for part in parts), "run: make reference"
+
+
 def test_command_line_limits_threads_only_when_told(tmp_path: Path) -> None:
     assert "--concurrency" not in command(tmp_path, tmp_path)
     assert " --concurrency 2" in " ".join(command(tmp_path, tmp_path, concurrency=2))
