@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
@@ -221,15 +222,15 @@ def test_err_16_an_engine_that_is_paused_gives_no_short_success(metered: Stack, 
         begun.set()
         pausing.join()
         engine.post("/resume")
+        served = CHAT | {"stream": False}
+        eventually(lambda: metered.post("/v1/chat/completions", served).status == 200, "the engine is known to be back")
 
 
 def test_many_streams_at_once_are_counted_once_each(metered: Stack) -> None:
     before, counted = ends(metered, "chat_completion"), tokens(metered, "chat")
-    threads = [threading.Thread(target=metered.post, args=("/v1/chat/completions", CHAT)) for _ in range(20)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda _: metered.post("/v1/chat/completions", CHAT), range(20)))
+    assert [answer.status for answer in answers] == [200] * 20
     grows(metered, "chat_completion", "complete", before, by=20)
     assert tokens(metered, "chat")["output"] == counted["output"] + 120
 
