@@ -23,9 +23,10 @@ from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
 )
 from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.app.memory import leave_out_of_collection
+from aibrix_extproc.app.slices import Slices
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.machine import Exchange
-from aibrix_extproc.core.exchange.outputs import Ask, Authenticate, Fact, Phase, Place, ReadLarge
+from aibrix_extproc.core.exchange.outputs import Ask, Authenticate, Fact, Phase, Place, Read, ReadLarge
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.openai.request import RequestFacts, read_json
 from aibrix_extproc.core.openai.splice import spliced
@@ -62,6 +63,7 @@ class Desk:
     """Lets everyone in, places everything, and has large bodies read."""
 
     reader: BodyReader
+    slices: Slices = field(default_factory=Slices)
     bugs: int = 0
     facts: list[Fact] = field(default_factory=list)
 
@@ -71,6 +73,8 @@ class Desk:
                 return events.Admitted(CALLER)
             case Place():
                 return a_placed()
+            case Read():
+                return self.slices.run(ask.step)
             case ReadLarge():
                 return self.reader.read(ask.body, sizes=ask.sizes)
         raise AssertionError(ask)
@@ -104,7 +108,7 @@ def served(request: pytest.FixtureRequest) -> Iterator[Served]:
 
     async def serve() -> None:
         desk = Desk(BodyReader())
-        policy = ExchangePolicy(metering=True)
+        policy = ExchangePolicy(metering=True, max_audio_bytes=50 * MIB)
         loop = asyncio.get_running_loop()
         server = transport(
             lambda: Session(desk, Exchange(policy), time.perf_counter, lambda: "id"), max_body_bytes=50 * MIB
@@ -129,9 +133,9 @@ def served(request: pytest.FixtureRequest) -> Iterator[Served]:
     thread.join()
 
 
-def head() -> HttpHeaders:
+def head(path: str = "/v1/chat/completions", content_type: str = "application/json") -> HttpHeaders:
     found = HttpHeaders()
-    for name, value in {":method": "POST", ":path": "/v1/chat/completions", "content-type": "application/json"}.items():
+    for name, value in {":method": "POST", ":path": path, "content-type": content_type}.items():
         found.headers.headers.add(key=name, raw_value=value.encode())
     return found
 
@@ -148,9 +152,9 @@ def conversation(served: Served, messages: list[ProcessingRequest]) -> list[Proc
         return list(call(iter(messages), timeout=6 * DEADLINE_SECONDS))
 
 
-def buffered(body: bytes) -> list[ProcessingRequest]:
+def buffered(body: bytes, **of_head: str) -> list[ProcessingRequest]:
     return [
-        ProcessingRequest(request_headers=head()),
+        ProcessingRequest(request_headers=head(**of_head)),
         ProcessingRequest(request_body=HttpBody(body=body, end_of_stream=True)),
     ]
 
@@ -223,6 +227,42 @@ def test_fifty_megabytes_take_no_long_turn(served: Served, shape: str, mode: str
     messages = buffered(body) if mode == "buffered" else streamed(body, 62_000)
     conversation(served, buffered(b'{"model":"m"}'))
     leave_out_of_collection()  # as the gateway does; pytest has more to look at
+    served.turns.longest = 0.0
+    said = conversation(served, messages)
+    longest = served.turns.longest
+    assert said[-1].WhichOneof("response") == "request_body", said[-1]
+    assert longest < LONGEST_TURN_SECONDS
+
+
+FORM = {"path": "/v1/audio/transcriptions", "content_type": "multipart/form-data; boundary=cut"}
+FILE = b'--cut\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+MODEL = b'--cut\r\nContent-Disposition: form-data; name="model"\r\n\r\nm\r\n'
+
+
+def a_form(content: bytes, size: int, files: int = 1) -> bytes:
+    each = size // files
+    return (FILE + (content * (each // len(content) + 1))[:each] + b"\r\n") * files + MODEL + b"--cut--\r\n"
+
+
+@each_transport_served
+@pytest.mark.parametrize("size", [MIB - 200, 7 * MIB])
+def test_large_form_is_read_and_goes_on_as_it_is(served: Served, size: int) -> None:
+    said = conversation(served, buffered(a_form(b"\r\n--cu?", size), **FORM))
+    assert [one.WhichOneof("response") for one in said] == ["request_headers", "request_body"]
+    assert said[1].request_body.response.clear_route_cache
+    assert body_of(said) == b""
+    cut_short = conversation(served, buffered(a_form(b"\r\n--cu?", size)[:-40], **FORM))
+    assert cut_short[-1].immediate_response.status.code == 400
+    assert served.desk.bugs == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("served", TRANSPORTS[1:], ids=["lean"], indirect=True)
+@pytest.mark.parametrize(("content", "files"), [(b"\x00", 1), (b"\r\n--cu?", 1), (b"\r", 200), (b"--cut", 200)])
+def test_form_of_fifty_megabytes_takes_no_long_turn(served: Served, content: bytes, files: int) -> None:
+    messages = buffered(a_form(content, 50_000_000 - 30_000, files), **FORM)
+    conversation(served, buffered(b'{"model":"m"}'))
+    leave_out_of_collection()
     served.turns.longest = 0.0
     said = conversation(served, messages)
     longest = served.turns.longest
