@@ -97,6 +97,8 @@ class Deployment:
             return "" if target.forbidden_key else "no key that may not use the model was given (--forbidden-key)"
         if need is Need.CONTEXT:
             return "" if self.contexts else "the models list names no max_model_len; give --context-length"
+        if need is Need.RESPONSES:
+            return "" if need in self.models else "the chat model is not served by the Responses API"
         return "" if need in self.models else f"no {need} was found or given ({OPTION[need]})"
 
 

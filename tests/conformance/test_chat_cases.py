@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aibrix_extproc.conformance.case import Result, Verdict
+from aibrix_extproc.conformance.case import Need, Result, Verdict
 from aibrix_extproc.conformance.run import Run
 from aibrix_extproc.conformance.table import CASES
 from tests.conformance.fake import a_deployment, a_target, deployment
@@ -101,3 +101,13 @@ def paced(count: int, *, held: bool) -> Iterator[bytes]:
             yield waiting
             waiting = b""
     yield waiting + b"data: [DONE]\n\n"
+
+
+def test_deployment_without_the_responses_api_skips_its_cases_and_says_so() -> None:
+    has = a_deployment()
+    lacks = a_deployment(models={need: model for need, model in has.models.items() if need is not Need.RESPONSES})
+    with deployment(lambda method, path: (500, {}, b"")) as url:
+        run = Run(a_target(url), lacks, concurrency=1, on_result=lambda result: None)
+        found = run.over([one for one in CASES if one.id.startswith("RESP-")])
+    assert {one.verdict for one in found} == {Verdict.SKIP}
+    assert all("Responses API" in one.reason for one in found)
