@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from aibrix_extproc.adapters.extproc.tls.client_ca import FILE_NAME, ClientCaFile, read_authorities
+from aibrix_extproc.adapters.extproc.tls.client_ca import FILE_NAME, read_authorities
 from aibrix_extproc.adapters.extproc.tls.credentials import KeyPair, ServerCredentials
 from aibrix_extproc.adapters.extproc.tls.files import PairFiles, read_pair
 from aibrix_extproc.adapters.extproc.tls.pair import describe
 from aibrix_extproc.adapters.extproc.tls.self_signed import make_pair, own_names
 from aibrix_extproc.settings import ServerSettings
-from aibrix_extproc.watched.file import DEFAULT_PACE, Pace, SourceStatus
+from aibrix_extproc.watched.file import DEFAULT_PACE, FollowedFile, Pace, SourceStatus
 
 logger = logging.getLogger(__name__)
 
@@ -28,12 +28,12 @@ class CertificateStore:
             certificate, key = _paths(server.tls_cert, server.tls_key)
             pair = read_pair(certificate, key)
             self._files = PairFiles(certificate, key, self._on_status, pace=pace)
-        self._clients: ClientCaFile | None = None
+        self._clients: FollowedFile[bytes] | None = None
         client_ca = None
         if server.tls_client_ca is not None:
             path = server.tls_client_ca / FILE_NAME if server.tls_client_ca.is_dir() else server.tls_client_ca
             client_ca = read_authorities(path)
-            self._clients = ClientCaFile(path, self._on_clients_status, pace=pace)
+            self._clients = FollowedFile("client_ca", path, read_authorities, self._on_clients_status, pace=pace)
         self.credentials = ServerCredentials(pair, client_ca, server.tls_client_names)
         self._described = describe(pair)
         self._say("certificate in use")

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from aibrix_extproc.adapters.secretfile.source import SecretFile, read_secrets
+from aibrix_extproc.adapters.secretfile.source import read_secrets
 from aibrix_extproc.core.access.replays import Use, UsedSeals
 from aibrix_extproc.core.access.seals import MIN_KEY_BYTES, Seal, SealKey, opened, sealed
-from aibrix_extproc.watched.file import DEFAULT_PACE, Pace, SourceStatus
+from aibrix_extproc.watched.file import DEFAULT_PACE, FollowedFile, Pace, SourceStatus
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class NoteSeals:
     ) -> None:
         self._wall_clock = wall_clock
         self._on_refused = on_refused
-        self._file = None if file is None else SecretFile(file, self._on_status, pace=pace)
+        self._file = None if file is None else FollowedFile("note_keys", file, read_secrets, self._on_status, pace=pace)
         self._secrets = (os.urandom(MIN_KEY_BYTES),) if file is None else read_secrets(file)
         self._keys = tuple(map(SealKey, self._secrets))
         self._issuer = int.from_bytes(os.urandom(8))

@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeVar
 
 from aibrix_extproc.watched.deadline import within_deadline
 from aibrix_extproc.watched.errors import SourceError, SourceFormatError, SourceLookupError
@@ -105,6 +105,30 @@ class WatchedFile:
         if error.transient:
             self._retry_at = time.monotonic() + self._pace.retry_seconds
         self._reporter.report(str(error))
+
+
+class FollowedFile(Generic[T]):
+    """A file with a reader of its own: a broken edit keeps the last good reading and shows in the status."""
+
+    def __init__(
+        self, name: str, path: Path, read: Callable[[Path], T], on_status: OnStatus, *, pace: Pace = DEFAULT_PACE
+    ) -> None:
+        self._path = path
+        self._read_now = read
+        self._reporter = StatusReporter(name, on_status)
+        self._file = WatchedFile(path, self._reporter, pace)
+
+    @property
+    def status(self) -> SourceStatus:
+        """The latest status."""
+        return self._reporter.status
+
+    async def run(self, emit: Callable[[T], None]) -> None:
+        """Emit each good reading, until cancelled."""
+        await self._file.run(self._read, emit)
+
+    async def _read(self) -> T:
+        return await asyncio.to_thread(self._read_now, self._path)
 
 
 def read_bytes(path: Path, max_bytes: int, *, what: str, too_large: str) -> bytes:

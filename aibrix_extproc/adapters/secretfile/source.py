@@ -1,47 +1,16 @@
 """Reads the secrets of a file: the first one signs, all of them verify."""
 
-import asyncio
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from aibrix_extproc.watched.errors import SourceFormatError
-from aibrix_extproc.watched.file import (
-    DEFAULT_PACE,
-    OnStatus,
-    Pace,
-    SourceStatus,
-    StatusReporter,
-    WatchedFile,
-    read_text,
-)
+from aibrix_extproc.watched.file import read_text
 
 MIN_CHARACTERS: Final = 32
 MAX_SECRETS: Final = 8  # each one is tried for a forged seal
 MAX_BYTES: Final = 16 * 1024
 _SECRET: Final = re.compile(r"[!-~]{32,512}")
-
-
-class SecretFile:
-    """Follows the file; a broken edit keeps the last good reading and shows in the status."""
-
-    def __init__(self, path: Path, on_status: OnStatus, *, pace: Pace = DEFAULT_PACE) -> None:
-        self._path = path
-        self._reporter = StatusReporter("note_keys", on_status)
-        self._file = WatchedFile(path, self._reporter, pace)
-
-    @property
-    def status(self) -> SourceStatus:
-        """The latest status."""
-        return self._reporter.status
-
-    async def run(self, emit: Callable[[tuple[bytes, ...]], None]) -> None:
-        """Emit each good reading, until cancelled."""
-        await self._file.run(self._read, emit)
-
-    async def _read(self) -> tuple[bytes, ...]:
-        return await asyncio.to_thread(read_secrets, self._path)
 
 
 def read_secrets(path: Path) -> tuple[bytes, ...]:

@@ -1,8 +1,6 @@
-"""The authorities whose clients are let in, from a file; watched, the last good ones kept."""
+"""The authorities whose clients are let in, as an operator wrote them down: read, and refused if they are none."""
 
-import asyncio
 import ssl
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -10,38 +8,9 @@ from cryptography import x509
 
 from aibrix_extproc.adapters.extproc.tls.files import MAX_BYTES
 from aibrix_extproc.watched.errors import SourceFormatError
-from aibrix_extproc.watched.file import (
-    DEFAULT_PACE,
-    OnStatus,
-    Pace,
-    SourceStatus,
-    StatusReporter,
-    WatchedFile,
-    read_bytes,
-)
+from aibrix_extproc.watched.file import read_bytes
 
 FILE_NAME: Final = "ca.crt"  # in a directory, as Kubernetes names it
-
-
-class ClientCaFile:
-    """Reads the file again whenever it changes."""
-
-    def __init__(self, path: Path, on_status: OnStatus, *, pace: Pace = DEFAULT_PACE) -> None:
-        self._path = path
-        self._reporter = StatusReporter("client_ca", on_status)
-        self._file = WatchedFile(path, self._reporter, pace)
-
-    @property
-    def status(self) -> SourceStatus:
-        """The latest status."""
-        return self._reporter.status
-
-    async def run(self, emit: Callable[[bytes], None]) -> None:
-        """Emit each good reading, until cancelled."""
-        await self._file.run(self._read, emit)
-
-    async def _read(self) -> bytes:
-        return await asyncio.to_thread(read_authorities, self._path)
 
 
 def read_authorities(path: Path) -> bytes:
