@@ -29,6 +29,22 @@ def completion_logprobs(pieces: Sequence[str], top: int, offset: int = 0) -> dic
     }
 
 
+def echoed_logprobs(prompt: Sequence[str], pieces: Sequence[str], top: int) -> dict[str, Any]:
+    """The `logprobs` of a prompt and what follows it: nothing is known of the first token, as in vLLM.
+
+    Now and then another token than the prompt's own is the likeliest.
+    """
+    after = completion_logprobs(pieces, top, sum(map(len, prompt)))
+    before = completion_logprobs(prompt, top)
+    for at, piece in enumerate(prompt):
+        number = token_logprob(piece)
+        if top > 0 and int(number * 1000) % 3 == 0:
+            before["top_logprobs"][at] = {" 000": number / 2, piece: number, **_others(piece, top - 2)}
+    if prompt:
+        before["token_logprobs"][0] = before["top_logprobs"][0] = None
+    return {name: [*values, *after[name]] for name, values in before.items()}
+
+
 def _entry(piece: str, top: int) -> dict[str, Any]:
     best = _plain(piece, token_logprob(piece))
     others = [_plain(text, number) for text, number in _others(piece, top - 1).items()]

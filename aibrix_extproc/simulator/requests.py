@@ -179,6 +179,31 @@ class PoolingBody(Body):
     input: list[int] | list[list[int]] | str | list[str]
 
 
+class CohereEmbedBody(Body):
+    """POST /v2/embed."""
+
+    input_type: str | None = None
+    texts: list[str] | None = None
+    images: list[str] | None = None
+    inputs: list[dict[str, Any]] | None = None
+    output_dimension: int | None = None
+    embedding_types: list[Literal["float", "binary", "ubinary", "base64"]] | None = None
+    truncate: Literal["NONE", "START", "END"] = "END"
+    max_tokens: int | None = None
+
+
+class GenerativeScoringBody(Body):
+    """POST /generative_scoring."""
+
+    query: str | list[int]
+    items: list[str] | list[list[int]]
+    label_token_ids: list[int]
+    apply_softmax: bool = True
+    item_first: bool = False
+    add_special_tokens: bool = True
+    cache_salt: str | None = None
+
+
 class ScoreBody(Body):
     """POST /score; newer names and older ones."""
 

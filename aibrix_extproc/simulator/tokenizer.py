@@ -35,6 +35,11 @@ def decode_one(token: int) -> bytes:
     return b"<%d>" % token
 
 
+def token_texts(data: bytes) -> list[str]:
+    """What each token of a text says, as a tokeniser decodes one by one."""
+    return [decode_one(token).decode("utf-8", "replace") for token in encode(data)]
+
+
 def split_text(text: str) -> list[str]:
     """Cut a text into pieces of at most one token each, never inside of a character."""
     if text.isascii():

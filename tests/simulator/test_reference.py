@@ -14,7 +14,7 @@ from aibrix_extproc.simulator.options import SimulatorOptions, Task
 from aibrix_extproc.simulator.server import Simulator
 from tests.cli.samples import faults, sent_by
 
-SKIPPED = {"generative_scoring", "embed_cohere", "classify_v1"}  # routes that the simulator lacks
+SKIPPED = {"classify_v1"}  # a route that engines lack
 ROUTED = tuple(row for row in OPERATIONS if row.action is Action.ROUTE and row.id not in SKIPPED)
 ANTHROPIC = {"model": "MODEL", "max_tokens": 8, "messages": [{"role": "user", "content": "Hello"}]}
 

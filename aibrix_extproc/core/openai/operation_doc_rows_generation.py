@@ -249,9 +249,20 @@ _COUNT: Final = OperationDoc(
 )
 _SCORING: Final = OperationDoc(
     summary="Tell how likely given continuations are (vLLM)",
-    sdk='client.post("HOST/generative_scoring", cast_to=object, body={"model": "MODEL", "query": "2 + 2 ="})',
-    request=(MODEL, Field("query", "string|array|null", "the beginning; see vLLM's documentation for the rest")),
-    answer=(Field("usage", "object|null", "`prompt_tokens`, `completion_tokens`, `total_tokens`"),),
+    sdk='client.post(\n    "HOST/generative_scoring",\n    cast_to=object,\n'
+    '    body={"model": "MODEL", "query": "2 + 2 =", "items": [" 4", " 5"], "label_token_ids": [9642, 2822]},\n)',
+    request=(
+        MODEL,
+        Field("query", "string|array", "the beginning, as text or tokens", True),
+        Field("items", "array", "texts or lists of tokens; each one follows the query", True),
+        Field("label_token_ids", "array", "tokens that may follow; the first one's probability is the score", True),
+        Field("apply_softmax", "boolean", "among the labels, not among all tokens", default="true"),
+        Field("item_first", "boolean", "the item stands before the query", default="false"),
+    ),
+    answer=(
+        Field("data", "array", "`index` and `score` for each item", True),
+        Field("usage", "object|null", "`prompt_tokens`, `completion_tokens`, `total_tokens`"),
+    ),
     openai=("no part of OpenAI's API",),
     vllm=(_MODEL_WANTED,),
 )

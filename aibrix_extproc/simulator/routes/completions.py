@@ -6,7 +6,7 @@ from typing import Any
 
 from aibrix_extproc.simulator.engine import Ticket
 from aibrix_extproc.simulator.errors import bad_parameter, bad_request, dump
-from aibrix_extproc.simulator.logprobs import completion_logprobs
+from aibrix_extproc.simulator.logprobs import completion_logprobs, echoed_logprobs
 from aibrix_extproc.simulator.prompts import check_length, render_prompt, split_prompts
 from aibrix_extproc.simulator.reading import read_body
 from aibrix_extproc.simulator.requests import CompletionBody
@@ -21,6 +21,7 @@ from aibrix_extproc.simulator.sampling import (
     token_budget,
 )
 from aibrix_extproc.simulator.script import Bounds, Script
+from aibrix_extproc.simulator.tokenizer import decode_one, token_texts
 from aibrix_extproc.simulator.usage import whole_usage
 from aibrix_extproc.simulator.wire import Answer, Call
 
@@ -32,8 +33,13 @@ class CompletionAnswer(ChoicesAnswer):
     kind = "text_completion"
 
     body: CompletionBody
-    echoes: tuple[str, ...]
-    """What stands before each choice's tokens."""
+    echoes: tuple[tuple[str, ...], ...]
+    """The prompt's tokens before each choice's own; none without `echo`."""
+
+    @property
+    def echoes_only(self) -> bool:
+        """Whether nothing but the prompt is wanted; engines generate one token all the same."""
+        return bool(self.body.echo) and self.body.max_tokens == 0
 
 
 async def create_completion(call: Call) -> Answer:
@@ -45,7 +51,8 @@ def _plan(call: Call) -> CompletionAnswer:
     options = call.engine.options
     body = read_body(call, CompletionBody)
     model = call.engine.models.resolve(body.model)
-    check_sampling(body, body.max_tokens)
+    max_tokens = 1 if body.echo and body.max_tokens == 0 else body.max_tokens
+    check_sampling(body, max_tokens)
     if body.suffix is not None:
         raise bad_request("suffix is only supported for models with FIM completion rendering", "suffix")
     check_logprobs(body.logprobs)
@@ -55,20 +62,21 @@ def _plan(call: Call) -> CompletionAnswer:
     if not prompts or not all(prompts):
         raise bad_parameter("prompt", "Either prompt or prompt_embeds must be provided and non-empty.")
     scripts: list[Script] = []
-    echoes: list[str] = []
+    echoes: list[tuple[str, ...]] = []
     texts: list[bytes] = []
     tokens = 0
     for prompt in prompts:
         data = render_prompt(prompt)
-        count = check_length(prompt, data, body.max_tokens, options.max_model_len)
+        count = check_length(prompt, data, max_tokens, options.max_model_len)
         tokens += count
         texts.append(data)
-        budget = token_budget(body.max_tokens, count, options)
+        budget = token_budget(max_tokens, count, options)
+        echo = _prompt_tokens(prompt, data) if body.echo else ()
         bounds = Bounds(budget, stops_of(body), body.include_stop_str_in_output, body.min_tokens)
         for choice in range(body.n or 1):
             text = formatted_text(body.response_format)
             scripts.append(answer_script(call, data, bounds, choice, body.seed, text, body.ignore_eos))
-            echoes.append(data.decode("utf-8", "replace") if body.echo else "")
+            echoes.append(echo)
     return CompletionAnswer(
         body=body,
         model=model,
@@ -76,10 +84,16 @@ def _plan(call: Call) -> CompletionAnswer:
         created=int(time.time()),
         scripts=tuple(scripts),
         echoes=tuple(echoes),
-        job=make_job(call, model, b"".join(texts), tokens, scripts, body.max_tokens or 0, body.cache_salt or ""),
+        job=make_job(call, model, b"".join(texts), tokens, scripts, max_tokens or 0, body.cache_salt or ""),
         detailed=options.prompt_tokens_details,
         fingerprint=options.fingerprint,
     )
+
+
+def _prompt_tokens(prompt: str | list[int], data: bytes) -> tuple[str, ...]:
+    if isinstance(prompt, str):
+        return tuple(token_texts(data))
+    return tuple(decode_one(token).decode("utf-8", "replace") for token in prompt)
 
 
 def _completion(answer: CompletionAnswer, ticket: Ticket) -> dict[str, Any]:
@@ -97,10 +111,11 @@ def _completion(answer: CompletionAnswer, ticket: Ticket) -> dict[str, Any]:
 
 def _choice(answer: CompletionAnswer, ticket: Ticket, index: int) -> dict[str, Any]:
     script, echo, top = answer.scripts[index], answer.echoes[index], answer.body.logprobs
+    pieces = () if answer.echoes_only else script.pieces
     return {
         "index": index,
-        "text": echo + script.text,
-        "logprobs": None if top is None else completion_logprobs(script.pieces, top, len(echo)),
+        "text": "".join(echo) + ("" if answer.echoes_only else script.text),
+        "logprobs": None if top is None else echoed_logprobs(echo, pieces, top),
         "finish_reason": ticket.finish_reason(index),
         "stop_reason": script.stop_reason,
         "token_ids": None,
@@ -117,6 +132,7 @@ class CompletionFrame:
         self.index = index
         self.finished = False
         self._echo = answer.echoes[index]
+        self._echoes_only = answer.echoes_only
         self._script = answer.scripts[index]
         self._top = answer.body.logprobs
         self._fingerprint = answer.fingerprint if ends_stream else None
@@ -124,10 +140,15 @@ class CompletionFrame:
 
     def opening(self) -> bytes:
         """The prompt, if it is to be echoed."""
-        return self._chunk(self._echo) if self._echo else b""
+        if not self._echo:
+            return b""
+        logprobs = None if self._top is None else echoed_logprobs(self._echo, (), self._top)
+        return self._chunk("".join(self._echo), logprobs=logprobs)
 
     def tokens(self, start: int, end: int) -> list[bytes]:
         """The chunks of some tokens; the one of the last token carries the finish reason, as in vLLM."""
+        if self._echoes_only:
+            return []
         pieces = self._script.pieces
         last = len(pieces) - 1
         stop = min(end, last)
@@ -167,5 +188,5 @@ class CompletionFrame:
     def _logprobs(self, position: int) -> dict[str, Any] | None:
         if self._top is None:
             return None
-        offset = len(self._echo) + len("".join(self._script.pieces[:position]))
+        offset = sum(map(len, self._echo)) + len("".join(self._script.pieces[:position]))
         return completion_logprobs([self._script.pieces[position]], self._top, offset)

@@ -39,7 +39,7 @@ async def create_embeddings(call: Call) -> Answer:
         raise missing_field("input")
     else:
         inputs = _inputs(call, body.input)
-    await _compute(call, model, inputs)
+    await compute(call, model, inputs)
     vectors = [embedding(data, call.engine.options.embedding_dimensions) for data, _ in inputs]
     usage = _usage(inputs) | {"completion_tokens": 0, "prompt_tokens_details": None}
     head = _head(call, "embd", model)
@@ -65,7 +65,7 @@ async def create_pooling(call: Call) -> Answer:
     body = read_body(call, PoolingBody)
     model = call.engine.models.resolve(body.model, pooling=True)
     inputs = _inputs(call, body.input)
-    await _compute(call, model, inputs)
+    await compute(call, model, inputs)
     dimensions = call.engine.options.embedding_dimensions
     entries = [
         {"index": index, "object": "pooling", "data": embedding(data, dimensions).tolist()}
@@ -79,7 +79,7 @@ async def classify(call: Call) -> Answer:
     body = read_body(call, PoolingBody)
     model = call.engine.models.resolve(body.model, pooling=True)
     inputs = _inputs(call, body.input)
-    await _compute(call, model, inputs)
+    await compute(call, model, inputs)
     entries = []
     for index, (data, _) in enumerate(inputs):
         probabilities = class_probabilities(data)
@@ -104,7 +104,7 @@ async def score(call: Call) -> Answer:
     if len(queries) != len(documents):
         raise bad_request("Input lengths must be either 1:1, 1:N or N:N")
     inputs = _pairs(call, list(zip(queries, documents, strict=True)))
-    await _compute(call, model, inputs)
+    await compute(call, model, inputs)
     entries = [
         {"index": index, "object": "score", "score": relevance(query, document)}
         for index, (query, document) in enumerate(zip(queries, documents, strict=True))
@@ -120,7 +120,7 @@ async def rerank(call: Call) -> Answer:
     if not texts:
         raise bad_request("documents must not be empty", "documents")
     inputs = _pairs(call, [(body.query, text) for text in texts])
-    await _compute(call, model, inputs)
+    await compute(call, model, inputs)
     results = [
         {
             "index": index,
@@ -148,9 +148,14 @@ def _inputs(call: Call, given: str | list[str] | list[int] | list[list[int]]) ->
     return _checked(call, [(data, prompt_tokens_of(prompt, data)) for prompt, data in rendered])
 
 
+def text_inputs(call: Call, texts: Sequence[str]) -> Inputs:
+    """Texts with their lengths; one that does not fit is refused."""
+    data = [text.encode("utf-8", "replace") for text in texts]
+    return _checked(call, [(one, count_tokens(one)) for one in data])
+
+
 def _pairs(call: Call, pairs: Sequence[tuple[str, str]]) -> Inputs:
-    texts = [f"{query}\n{document}".encode("utf-8", "replace") for query, document in pairs]
-    return _checked(call, [(text, count_tokens(text)) for text in texts])
+    return text_inputs(call, [f"{query}\n{document}" for query, document in pairs])
 
 
 def _checked(call: Call, inputs: Inputs) -> Inputs:
@@ -161,7 +166,7 @@ def _checked(call: Call, inputs: Inputs) -> Inputs:
     return inputs
 
 
-async def _compute(call: Call, model: Model, inputs: Inputs) -> None:
+async def compute(call: Call, model: Model, inputs: Inputs) -> None:
     """Let the engine take the time that the inputs need."""
     job = Job(
         prompt=b"".join(data for data, _ in inputs),

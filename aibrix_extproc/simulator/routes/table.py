@@ -8,11 +8,13 @@ from aibrix_extproc.simulator.options import SimulatorOptions, Task
 from aibrix_extproc.simulator.routes import (
     audio,
     chat,
+    cohere,
     completions,
     control,
     messages,
     pooling,
     responses,
+    scoring,
     tokenize,
 )
 from aibrix_extproc.simulator.wire import Answer, Call
@@ -80,7 +82,11 @@ def _task_routes(task: Task) -> list[Route]:
             return _generate_routes()
         case Task.EMBED:
             # Embeddings can be compared, so vLLM gives embedding models the ranking routes as well.
-            return [*_post(pooling.create_embeddings, "/v1/embeddings"), *pools, *ranks]
+            vectors = [
+                *_post(pooling.create_embeddings, "/v1/embeddings"),
+                *_post(cohere.embed, "/v2/embed"),
+            ]
+            return [*vectors, *pools, *ranks]
         case Task.CLASSIFY:
             return [*_post(pooling.classify, "/classify"), *pools]
         case Task.SCORE | Task.RERANK:
@@ -101,6 +107,7 @@ def _generate_routes() -> list[Route]:
         *_post(responses.cancel_response, "/v1/responses/{response_id}/cancel"),
         *_post(messages.create_message, "/v1/messages"),
         *_post(messages.count_message_tokens, "/v1/messages/count_tokens"),
+        *_post(scoring.score, "/generative_scoring"),
     ]
 
 
