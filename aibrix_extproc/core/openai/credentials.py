@@ -33,7 +33,7 @@ CREDENTIAL_HEADERS: Final[Mapping[str, str]] = MappingProxyType({
 # Words that make a name a credential's, whoever invented it; split where names are split.
 _WORDS: Final = frozenset({
     "apikey", "auth", "authentication", "authorization", "bearer", "cookie", "cookies", "credential", "credentials",
-    "jwt", "passwd", "password", "secret", "sig", "signature", "token", "tokens",
+    "jwt", "passwd", "password", "secret", "sig", "signature", "token",  # not tokens: those are counted
 })  # fmt: skip
 _SEPARATOR: Final = re.compile(r"[-_.]")
 

@@ -48,3 +48,8 @@ def test_long_query_costs_a_scan() -> None:
     assert without_credentials("%61" * 200_000 + "=1") == ""  # nothing is called so
     assert without_credentials("%61" * 200_000 + "-token=1") == ""
     assert without_credentials("&" * 60_000) == "&" * 60_000
+
+
+@pytest.mark.parametrize("name", ["x-sim-tokens", "x-max-tokens", "x-ratelimit-remaining-tokens"])
+def test_count_of_tokens_is_no_credential(name: str) -> None:
+    assert not is_credential(name)
