@@ -13,8 +13,12 @@ from itertools import product
 import msgspec
 import pytest
 
+from aibrix_extproc.core.access.keys import KeyRing
+from aibrix_extproc.core.exchange.forwarding import wait_seconds
+from aibrix_extproc.core.exchange.hints import hints_of
+from aibrix_extproc.core.openai.cors import ASKED, MAX_ASKED_CHARACTERS, preflight_headers
 from aibrix_extproc.core.openai.credentials import without_credentials
-from aibrix_extproc.core.openai.headers import content_length
+from aibrix_extproc.core.openai.headers import ROUTING_HEADERS, content_length
 from aibrix_extproc.core.openai.local_replies import problem_from_local_reply
 from aibrix_extproc.core.openai.multipart import STEP_BYTES, FormFacts, FormReader, form_fields
 from aibrix_extproc.core.openai.operation_rows import ROUTER
@@ -24,6 +28,7 @@ from aibrix_extproc.core.openai.transcripts import transcript_text
 from aibrix_extproc.core.openai.upstream import problem_from_upstream
 from aibrix_extproc.core.openai.upstream_shapes import is_error
 from aibrix_extproc.core.openai.usage import usage_from_json
+from aibrix_extproc.core.routing.plan import plan_of
 from aibrix_extproc.core.routing.selector import InvalidSelector, parse_selector
 
 HEADER = 61_440  # Envoy takes no more of all headers together
@@ -73,6 +78,11 @@ def _selector(text: str) -> object:
         return None
 
 
+def _routed(text: str) -> object:
+    hints = hints_of(dict.fromkeys(ROUTING_HEADERS, text))
+    return plan_of(hints, None, "least-request", 0.5)
+
+
 def _part(line: str) -> bytes:
     return b"--cut\r\n" + line.encode()[:4000] + b"\r\n\r\nx\r\n"
 
@@ -87,6 +97,7 @@ def _listed(text: str) -> bytes:
 
 
 FORM = "multipart/form-data; boundary=cut"
+KEYS = KeyRing([])
 OPENING = '--cut\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\n'
 
 # path -> what it takes, its largest input, how many scans of a megabyte it may cost
@@ -96,6 +107,10 @@ PATHS: dict[str, tuple[Callable[[str], object], int, float]] = {
     "model id": (decode_model_id, HEADER, 1),
     "query": (without_credentials, HEADER, 8),
     "label selector": (_selector, HEADER, 2),
+    "time to wait": (lambda text: wait_seconds(text, 600.0), HEADER, 2),
+    "preflight": (lambda text: preflight_headers({"origin": text, ASKED: text[:MAX_ASKED_CHARACTERS]}), HEADER, 4),
+    "credentials": (lambda text: KEYS.authenticate(f"Bearer {text}", text, 0.0, api_key=text), HEADER, 2),
+    "routing headers": (_routed, HEADER, 4),
     "content length": (lambda text: content_length({"content-length": text}), HEADER, 2),
     "content type": (lambda text: form_fields("multipart/form-data" + text, b""), HEADER, 2),
     "boundary": (lambda text: form_fields('multipart/form-data; boundary="' + text[:900], b""), HEADER, 2),

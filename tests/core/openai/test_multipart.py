@@ -85,6 +85,42 @@ def test_form_boundary_with_odd_characters_is_understood() -> None:
     assert form_field('multipart/form-data; boundary="a b\'()+_,-./:=?"', body, "model") == "m"
 
 
+@pytest.mark.parametrize(
+    ("text", "file"),
+    [
+        pytest.param(
+            "Content-Type: text/plain; charset=utf-8\r\nContent-Disposition: form-data; name=model",
+            "Content-Disposition: form-data; name=file; filename=a.wav; filename*=utf-8''a.wav", id=".NET",
+        ),
+        pytest.param(
+            'Content-Disposition: form-data; name="model"\r\nContent-Type: text/plain; charset=US-ASCII\r\n'
+            "Content-Transfer-Encoding: 8bit",
+            'Content-Disposition: form-data; name="file"; filename="a.wav"\r\nContent-Transfer-Encoding: binary',
+            id="Apache's HttpClient",
+        ),
+        pytest.param(
+            'Content-Disposition: form-data; name="model"\r\nContent-Transfer-Encoding: binary\r\n'
+            "Content-Type: application/json; charset=UTF-8\r\nContent-Length: 1",
+            'Content-Disposition: form-data; name="file"; filename="a.wav"\r\nContent-Type: audio/*\r\n'
+            "Content-Length: 9", id="OkHttp and Retrofit",
+        ),
+        pytest.param(
+            'Content-Type: text/plain; charset=utf-8\r\nContent-Disposition: form-data; name="model"',
+            'Content-Disposition: form-data; name="file"; filename="a%22b.wav"', id="aiohttp and httpx",
+        ),
+        pytest.param(
+            'content-disposition: form-data; name="model"',
+            'content-disposition: form-data; name="file"; filename="a\\"b.wav"\r\ncontent-type: audio/wav',
+            id="Go and old curl",
+        ),
+    ],
+)  # fmt: skip
+def test_forms_as_clients_of_many_kinds_write_them_are_read(text: str, file: str) -> None:
+    found = facts(form(f"{text}\r\n\r\nm".encode(), f"{file}\r\n\r\n".encode() + AUDIO))
+    assert found.values == {"model": "m"}
+    assert [(one.name, one.size) for one in found.files] == [("file", len(AUDIO))]
+
+
 @pytest.mark.parametrize("preamble", [b"", b"\r\n"])
 def test_form_line_break_before_it_and_epilogue_are_skipped(preamble: bytes) -> None:
     assert facts(preamble + form(field("model", b"m")) + b"--b0undary junk").values == {"model": "m"}
