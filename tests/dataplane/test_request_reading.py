@@ -2,13 +2,17 @@
 
 import json
 import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 
+from tests.core.openai.shapes import SHAPES
 from tests.dataplane.conftest import KEY
-from tests.dataplane.engines import header
+from tests.dataplane.engines import EngineSpec, header
 from tests.dataplane.openai_error import assert_openai_error
 from tests.dataplane.raw import JSON, Answer, send
 from tests.dataplane.stack import Stack
@@ -74,3 +78,31 @@ def test_key_may_come_as_azures_clients_send_it(stack: Stack) -> None:
     assert answer.choices
     assert send(stack.port, "GET", "/v1/models", {"api-key": KEY}).status == 200
     assert_openai_error(send(stack.port, "GET", "/v1/models", {"api-key": "sk-bad"}), 401, code="invalid_api_key")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", ["keys of options", "nested arrays", "mixed characters"])
+def test_fifty_megabytes_of_a_client_hold_up_nobody(new_stack: Callable[..., Stack], shape: str) -> None:
+    """A body that is dear to read, while others ask small things."""
+    stack = new_stack((EngineSpec("large", ("chat-l",)), EngineSpec("small", ("chat-s",))))
+    body = SHAPES[shape](50_000_000).replace(b'"model":"m"', b'"model":"chat-l"', 1)
+    small = json.dumps({"model": "chat-s", "messages": HELLO, "max_tokens": 1}).encode()
+    before = resident_mib(stack.workers[0].child.pid)
+    with ThreadPoolExecutor(1) as pool:
+        large = pool.submit(send, stack.port, "POST", PATH, JSON, body, timeout=60.0)
+        answers = []
+        while not large.done():
+            answers.append(send(stack.port, "POST", PATH, JSON, small).status)
+    assert large.result().status in (200, 400), large.result()
+    assert len(answers) > 3
+    assert set(answers) == {200}
+    assert resident_mib(stack.workers[0].child.pid) - before < 120
+    stalls = stack.worker.total("aibrix_extproc_loop_delay_seconds_count")
+    short = stack.worker.total("aibrix_extproc_loop_delay_seconds_bucket", le="0.1")
+    assert stalls - short <= 1, "a busy machine may take one turn's time"
+
+
+def resident_mib(pid: int) -> float:
+    """The most that a process has had in memory."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
