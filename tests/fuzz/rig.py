@@ -43,7 +43,6 @@ from tests.fuzz.recorded import SECRET, Answer, Request
 
 MAX_CPU_SECONDS: Final = 0.5  # for one message; they take well under a millisecond
 HANGS_AFTER_SECONDS: Final = 20
-ANTHROPIC: Final = ("/v1/messages", "/v1/messages/count_tokens")
 _TYPES: Final = {row.type for row in ERRORS.values()}
 _ID: Final = "01234567-89ab-cdef-0123-456789abcdef"
 
@@ -120,7 +119,7 @@ class Conversation:
 
     @property
     def _anthropic(self) -> bool:
-        return self._request.method == "POST" and normalise(self._request.path) in ANTHROPIC
+        return f"{normalise(self._request.path)}/".startswith("/v1/messages/")
 
     def ask(self, *, trailers: bool = False) -> None:
         """Send the request."""
