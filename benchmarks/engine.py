@@ -1,4 +1,7 @@
-"""The cheapest engine there can be: constant answers, no parsing beyond where a request ends.
+"""The cheapest engine there can be: prepared answers, no parsing beyond where a request ends.
+
+Answers differ from one another, as real ones do: to Lua, equal ones would be one string and nearly equal ones collide
+in its table of strings, both at another price than a real answer's.
 
 One process listens on several ports, so that a fleet of engines costs no more than one. What it streams is told by a
 header of the request (`stream;chunks=500;pace_ms=2`).
@@ -7,6 +10,9 @@ header of the request (`stream;chunks=500;pace_ms=2`).
 import argparse
 import asyncio
 import json
+import random
+from collections.abc import Iterator
+from itertools import cycle
 from typing import Final, cast
 
 import uvloop
@@ -33,23 +39,31 @@ def _event(content: object) -> bytes:
     return _chunk(b"data: " + json.dumps(content, separators=(",", ":")).encode() + b"\n\n")
 
 
-_CHAT_REPLY: Final = json_reply(
-    "200 OK",
-    {
-        "id": "chatcmpl-bench",
-        "object": "chat.completion",
-        "created": 1750000000,
-        "model": MODEL,
-        "choices": [
-            {
-                "index": 0,
-                "message": {"role": "assistant", "content": "This is a constant answer of a benchmark. " * 8},
-                "finish_reason": "stop",
-            }
-        ],
-        "usage": {"prompt_tokens": 200, "completion_tokens": 80, "total_tokens": 280},
-    },
-)
+_DIFFERENT: Final = 512
+
+
+def _chat_reply(dice: random.Random) -> bytes:
+    words = " ".join("".join(dice.choices("abcdefghijklmnopqrstuvwxyz", k=6)) for _ in range(48))
+    message = {"role": "assistant", "content": words}
+    return json_reply(
+        "200 OK",
+        {
+            "id": f"chatcmpl-{dice.getrandbits(128):032x}",
+            "object": "chat.completion",
+            "created": 1750000000,
+            "model": MODEL,
+            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 200, "completion_tokens": 80, "total_tokens": 280},
+        },
+    )
+
+
+def _chat_replies() -> Iterator[bytes]:
+    dice = random.Random(1)
+    return cycle([_chat_reply(dice) for _ in range(_DIFFERENT)])
+
+
+_CHAT_REPLIES: Final = _chat_replies()
 _STREAM_HEAD: Final = (
     b"HTTP/1.1 200 OK\r\nserver: uvicorn\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
     b"transfer-encoding: chunked\r\n\r\n"
@@ -115,7 +129,7 @@ class EngineConnection(asyncio.Protocol):
     def _answer(self) -> None:
         kind, *options = self._plan.split(";")
         if kind != "stream":
-            self._transport.write(_CHAT_REPLY)
+            self._transport.write(next(_CHAT_REPLIES))
             return
         plan = dict(option.split("=") for option in options)
         self._transport.write(_STREAM_HEAD)
