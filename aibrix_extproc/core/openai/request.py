@@ -23,7 +23,7 @@ from aibrix_extproc.core.openai.errors import Problem
 from aibrix_extproc.core.openai.media import forbidden_url
 from aibrix_extproc.core.openai.splice import Edit, offset
 
-MAX_NAME_BYTES: Final = 4096  # of a model's or a response's name, as JSON
+MAX_NAME_BYTES: Final = 65_536  # of the name of a model or a response, as JSON; the same as of a form's field
 FORM_WORDS: Final[Mapping[str, bool]] = MappingProxyType({"true": True, "1": True, "false": False, "0": False})
 _UTF8_STEP: Final = 65_536
 
