@@ -95,7 +95,8 @@ RULES: Final = (
         "invalid_value", CONSTRAINT,
     ),
     _rule(r"only base64 data URLs|URL must be (?:either|an? )|invalid data URL|must be from one of the allowed domains"
-          r"|local files without|(?:cannot|can't) identify image|^incorrect padding|base64-encoded string",
+          r"|local files without|(?:cannot|can't) identify image|^incorrect padding|base64-encoded string"
+          r"|^failed to parse: host |^multi_modal_data\[",
           "invalid_image_url"),
     _rule(r"^at most \d+ (?:image|audio|video)", "invalid_value", PROMPT),
     _rule(

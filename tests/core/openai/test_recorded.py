@@ -22,7 +22,9 @@ FOREIGN: Final = re.compile(
     r"|target type|line \d+ column|Number\(|String\(|\.cc\b|/project|--\w|VLLM_"
 )
 # What a 4xx may not name: the body as a whole, the model, the route.
-NAMELESS: Final = frozenset({"model_not_found", "unsupported_endpoint", "unsupported_content_type"})
+NAMELESS: Final = frozenset(
+    {"invalid_image_url", "model_not_found", "unsupported_endpoint", "unsupported_content_type"}
+)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[f"{row['from']} {row['asked']}".replace(" ", "-") for row in ROWS])
