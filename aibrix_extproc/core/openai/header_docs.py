@@ -64,7 +64,11 @@ RESPONSE_HEADERS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
         "`application/json` for errors; `text/event-stream` for streams; the engine's for the rest",
     ),
     "content-length": ("errors and whole answers", "exact, also where the body was rewritten"),
-    "retry-after": ("some errors", "seconds to wait before the next try, 1 to 60; SDKs obey it"),
+    "retry-after": (
+        "some errors",
+        "seconds to wait before the next try, 1 to 60; SDKs obey it. What an engine says is kept within these bounds; "
+        "a date is left out",
+    ),
     "x-should-retry": ("some errors", "`true` or `false`; SDKs obey it before they look at the status"),
     "allow": ("405", "the methods that the path has"),
     "cache-control": ("streams", "`no-cache`"),

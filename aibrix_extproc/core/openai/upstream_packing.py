@@ -1,17 +1,14 @@
 """What the head of an engine's error says of its body and of the next try."""
 
+import math
 import re
 import zlib
 from collections.abc import Mapping
 from typing import Final
 
-MAX_RETRY_SECONDS: Final = 3_600  # a longer wait is told as this one
+from aibrix_extproc.core.openai.errors import RETRY_AFTER_MAX_SECONDS, RETRY_AFTER_MIN_SECONDS
 
-_SECONDS: Final = re.compile(r"[0-9]{1,9}")
-_DATE: Final = re.compile(
-    r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), [0-3][0-9] (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [0-9]{4} "
-    r"[0-2][0-9]:[0-5][0-9]:[0-6][0-9] GMT"
-)
+_SECONDS: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 _GZIP, _ZLIB, _RAW = 31, 15, -15  # window bits of zlib
 _FORMATS: Final = {"gzip": (_GZIP,), "x-gzip": (_GZIP,), "deflate": (_ZLIB, _RAW)}
 
@@ -33,8 +30,12 @@ def unpacked(encoding: str, body: bytes, limit: int) -> bytes:
 
 
 def retry_after(given: Mapping[str, str]) -> str | None:
-    """When an engine says to ask again, seconds or a date; None if it does not, or says it out of shape."""
+    """After how many seconds an engine says to ask again; None if it does not, or says it out of shape.
+
+    It is a whole number within the bounds that every SDK honours: some sleep the whole value, some give up above
+    120, and 0 means a guess of their own to some. A date needs a clock to be bounded, so it counts as out of shape.
+    """
     after = given.get("retry-after", "").strip()
-    if _SECONDS.fullmatch(after):
-        return str(min(int(after), MAX_RETRY_SECONDS))
-    return after if _DATE.fullmatch(after) else None
+    if not _SECONDS.fullmatch(after):
+        return None
+    return str(max(RETRY_AFTER_MIN_SECONDS, min(math.ceil(float(after)), RETRY_AFTER_MAX_SECONDS)))

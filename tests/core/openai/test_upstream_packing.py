@@ -7,7 +7,7 @@ import zlib
 
 import pytest
 
-from aibrix_extproc.core.openai.upstream_packing import MAX_RETRY_SECONDS, retry_after, unpacked
+from aibrix_extproc.core.openai.upstream_packing import retry_after, unpacked
 
 LIMIT = 65_536
 TEXT = b'{"error":{"message":"no"}}' * 40
@@ -70,9 +70,11 @@ DATE = "Wed, 21 Oct 2026 07:28:00 GMT"
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"), [("7", "7"), (" 0 ", "0"), ("999999999", str(MAX_RETRY_SECONDS)), (DATE, DATE)]
-)
-def test_time_of_the_next_try_is_kept(given: str, kept: str) -> None:
+    ("given", "kept"),
+    [("7", "7"), ("1", "1"), ("60", "60"), (" 0 ", "1"), ("0.2", "1"), ("6.5", "7"), ("59.9", "60"), ("61", "60"),
+     ("120", "60"), ("999999999", "60"), ("007", "7")],
+)  # fmt: skip
+def test_seconds_to_the_next_try_are_kept_within_what_sdks_honour(given: str, kept: str) -> None:
     assert retry_after({"retry-after": given}) == kept
 
 
@@ -87,7 +89,12 @@ def test_time_of_the_next_try_is_kept(given: str, kept: str) -> None:
         "1, 2",
         "9" * 10,
         "\u0663",
+        DATE,
         DATE.lower(),
+        ".5",
+        "5.",
+        "inf",
+        "nan",
         DATE[:-4],
         DATE + "x",
         "2026-10-21",
