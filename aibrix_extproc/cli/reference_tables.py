@@ -28,8 +28,8 @@ Anthropic's SDK instead. Words in braces are filled in; messages that are one wo
 said, without its internals. Where the engine names a field, `param` names it too.
 
 SDKs wait as many seconds as `retry-after` says before they try again, and obey `x-should-retry`.
-An engine's own `retry-after` is kept as whole seconds from 1 to 60: some SDKs sleep any value, others give up above 120.
-A date, or anything else that is no number of seconds, is left out.
+An engine's own `retry-after` is kept as whole seconds from 1 to 60: some SDKs sleep any value, others give up above
+120. A date, or anything else that is no number of seconds, is left out.
 """
 
 _STRATEGIES_HEAD: Final = f"""
