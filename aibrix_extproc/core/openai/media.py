@@ -15,14 +15,15 @@ import msgspec
 from aibrix_extproc.core.openai.errors import Problem
 
 MAX_URLS: Final = 1_000  # of one request
-MAX_LOOK_ALIKES: Final = 20_000  # names that end like those of URLs
+MAX_LOOK_ALIKES: Final = 5_000  # names that end like those of URLs
 MAX_URL_BYTES: Final = 8_192  # as JSON; one with its data inside may be longer
-_END: Final = b'url"'
-_KEY: Final = re.compile(rb'"(?:image_|audio_|video_|file_|server_)?url"[ \t\r\n]*:[ \t\r\n]*"')
-_KEY_STARTS: Final = (1, 7, 6, 8)  # bytes from the quote to `url`
+# Both patterns begin with plain bytes, which `re` finds a hundred times faster than anything else.
+_KEY_END: Final = re.compile(rb'url"[ \t\r\n]*+:[ \t\r\n]*+"')
+_KEY_STARTS: Final = tuple(b'"' + name for name in (b"", b"image_", b"audio_", b"video_", b"file_", b"server_"))
+_LONGEST_START: Final = max(map(len, _KEY_STARTS))
 # No encoder escapes letters or underscores, but whoever hides a name from this search.
-_ESCAPED_LETTER: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u00(?:5[fF]|6[1-9a-fA-F]|7[0-9aA])")
-_STRING_END: Final = re.compile(rb'(?:[^"\\]|\\.)*+"', re.DOTALL)
+_ESCAPED_LETTER: Final = re.compile(rb"\\u00(?:5[fF]|6[1-9a-fA-F]|7[0-9aA])")
+_STRING_END: Final = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _URL: Final = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?(?:[/?#].*)?", re.DOTALL)
 _NUMERIC: Final = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)")
 _INSIDE: Final = ("localhost", "local", "internal", "svc", "cluster", "lan", "home", "intranet")
@@ -31,24 +32,29 @@ _STRING: Final = msgspec.json.Decoder(str)
 
 def forbidden_url(body: bytes, hosts: tuple[str, ...]) -> Problem | None:
     """The refusal of a JSON body with a URL of another host than these patterns; the body must be valid JSON."""
-    if b"\\u00" in body and _ESCAPED_LETTER.search(body) is not None:
+    if _escapes_letters(body):
         return Problem("media_url_refused", {"reason": "letters must not be escaped where URLs are checked"})
     reason = next((found for found in _objections(body, hosts) if found), None)
     return None if reason is None else Problem("media_url_refused", {"reason": reason})
 
 
+def _escapes_letters(body: bytes) -> bool:
+    if b"\\u00" not in body:
+        return False
+    # Behind a backslash that is escaped itself stands no escape.
+    plain = body.replace(b"\\\\", b"  ") if b"\\\\u00" in body else body
+    return _ESCAPED_LETTER.search(plain) is not None
+
+
 def _objections(body: bytes, hosts: tuple[str, ...]) -> Iterator[str | None]:
-    urls = look_alikes = 0
-    at = body.find(_END)
-    while at >= 0:
-        look_alikes += 1
-        key = next((one for back in _KEY_STARTS if at >= back and (one := _KEY.match(body, at - back))), None)
-        if key is not None:
+    urls = 0
+    for look_alikes, key in enumerate(_KEY_END.finditer(body), 1):
+        at = key.start()
+        if body[max(0, at - _LONGEST_START) : at].endswith(_KEY_STARTS):
             urls += 1
             yield _objection(body, key.end(), hosts)
         if urls > MAX_URLS or look_alikes > MAX_LOOK_ALIKES:
             yield "there are too many"
-        at = body.find(_END, at + len(_END))
 
 
 def _objection(body: bytes, start: int, hosts: tuple[str, ...]) -> str | None:

@@ -20,9 +20,11 @@ from aibrix_extproc.core.openai.cors import ASKED, MAX_ASKED_CHARACTERS, preflig
 from aibrix_extproc.core.openai.credentials import without_credentials
 from aibrix_extproc.core.openai.headers import ROUTING_HEADERS, content_length
 from aibrix_extproc.core.openai.local_replies import problem_from_local_reply
+from aibrix_extproc.core.openai.media import forbidden_url
 from aibrix_extproc.core.openai.multipart import STEP_BYTES, FormFacts, FormReader, form_fields
 from aibrix_extproc.core.openai.operation_rows import ROUTER
 from aibrix_extproc.core.openai.paths import decode_model_id, normalise
+from aibrix_extproc.core.openai.request import read_json
 from aibrix_extproc.core.openai.rope import rope_of
 from aibrix_extproc.core.openai.transcripts import transcript_text
 from aibrix_extproc.core.openai.upstream import problem_from_upstream
@@ -143,6 +145,53 @@ def _scans(scan: float, work: Callable[[str], object], text: str, most: float) -
     work(text)
     once = (time.process_time() - started) / scan
     return once if once <= most else taken(lambda: work(text)) / scan
+
+
+MEBIBYTE = 1024 * 1024
+IN_BODIES = (
+    "a", "\\u00e9", "\\\\", "\\\\u0061", "\\\\\\u00e9", "\\u", "\\n", '","', '"],["', 'url"', "url", '","url","',
+    '"},{"url":"data:,', '"},{"url":"https://a.example.com/', '"},{"xurl":"', '"},{"image_url" \n : \n "data:,', " ",
+    '"},{"url"' + 900 * " " + ':"', '"},{"url":"https://a.example.com/' + 4000 * "\\\\",
+    '"},{"url":"https://a.example.com/' + 8000 * "a", '"},{"url":"https://a.example.com/' + 1300 * "\\u00e9",
+    '"},{"url":"' + 8000 * " ",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", IN_BODIES, ids=[shape[:20] for shape in IN_BODIES])
+def test_urls_of_a_body_cost_a_few_scans(scan: float, shape: str) -> None:
+    body = ('{"model":"m","messages":[{"text":"\\u00e9' + filled(shape, MEBIBYTE) + '"}]}').encode()
+    assert _scans(scan, lambda _: forbidden_url(body, ("*.example.com",)), "", 60) <= 60
+
+
+SCHEMA_UNITS = (
+    '{"anyOf":[{}]}', "{}", '{"$ref":"#"}', '{"a":[]}', "[]", '"a"', '{"a":{}}', '{"$ref":"#/a"}',
+    '{"anyOf":[{"$ref":"#/a/1"},{}]}',
+)  # fmt: skip
+GRAMMAR_UNITS = (
+    "(", ")", "(a)", "(a", "((root)", "|a", "|", "a ", "- ", '\\"', '\\"\\" ', "[", "[a]", "#\\n", "a*", "a{0,1}", " ",
+    "a?", "\\na::=a ", "(a|", "(root|a)*",
+)  # fmt: skip
+
+
+def _read(body: bytes, _: str) -> object:
+    return read_json(body)
+
+
+@pytest.mark.parametrize("unit", SCHEMA_UNITS)
+def test_schema_costs_little_more_than_its_request(scan: float, unit: str) -> None:
+    inner = ",".join([unit] * (3900 // (len(unit) + 1)))
+    for schema in (f'{{"$ref":"#/b","a":[{inner}]}}', f'{{"$ref":"#/b","anyOf":[{inner}]}}'):
+        body = f'{{"model":"m","response_format":{{"json_schema":{{"schema":{schema}}}}}}}'.encode()
+        assert _scans(scan, partial(_read, body), "", 3) <= 3, schema[:60]
+
+
+@pytest.mark.parametrize("unit", GRAMMAR_UNITS)
+def test_grammar_costs_little_more_than_its_request(scan: float, unit: str) -> None:
+    chain = "\\n".join(f"a{number}::=a{number + 1}" for number in range(17))
+    for start in ("root ::= ", f'a ::= \\"x\\"\\n{chain}\\na17::=a\\nroot ::= '):
+        grammar = (start + unit * (3900 // len(unit)))[:3900].rstrip("\\")
+        body = f'{{"model":"m","structured_outputs":{{"grammar":"{grammar}"}}}}'.encode()
+        assert _scans(scan, partial(_read, body), "", 5) <= 5, start
 
 
 def _step(content_type: str, body: str) -> object:

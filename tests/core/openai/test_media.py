@@ -93,7 +93,7 @@ def test_url_that_is_hidden_by_escapes_is_read() -> None:
 
 @pytest.mark.parametrize(
     "inner",
-    [b'{"url":"https://example.org/"},' * (MAX_URLS + 1), b'{"burl":1},' * (MAX_LOOK_ALIKES + 1),
+    [b'{"url":"https://example.org/"},' * (MAX_URLS + 1), b'{"burl":""},' * (MAX_LOOK_ALIKES + 1),
      b'{"url":"https://example.org/%b"},' % (b"x" * MAX_URL_BYTES)],
     ids=["urls", "look-alikes", "long"],
 )  # fmt: skip
