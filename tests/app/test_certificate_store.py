@@ -40,7 +40,7 @@ def of_files(folder: Path) -> ServerSettings:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - what is waited for is a state, which nobody announces
             await asyncio.sleep(0.005)
 

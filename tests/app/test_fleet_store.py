@@ -22,7 +22,7 @@ async def test_waiter_for_a_known_fleet_wakes_after_the_first_poll_of_the_last_e
     await asyncio.sleep(0)
     assert not waiter.done()
     store.apply(Observed("e1", Health.READY, models=(ServedModel("chat-m"),)))
-    snapshot = await asyncio.wait_for(waiter, 1)
+    snapshot = await asyncio.wait_for(waiter, 60)
     assert snapshot is store.snapshot
     assert set(snapshot.ready_by_model) == {"chat-m"}
 

@@ -18,7 +18,7 @@ TRANSPORTS = ("grpcio", "lean")
 
 def refused(*options: str) -> tuple[int, str]:
     command = [sys.executable, "-m", "aibrix_extproc", "serve", "--endpoint", "http://127.0.0.1:1", *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -74,7 +74,7 @@ async def test_gateway_with_a_certificate_of_its_own_is_served_and_says_so(trans
     command += ["--admin-port", "0"]
     process = await asyncio.create_subprocess_exec(sys.executable, *command, stderr=asyncio.subprocess.PIPE)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             where = await listening(process)
         assert where["tls"] == "self-signed"
         ports = {name: where[name].rpartition(":")[2] for name in ("ext_proc", "health", "admin")}
@@ -99,7 +99,7 @@ async def test_fleet_file_that_was_never_good_is_told_from_one_that_broke(tmp_pa
     command = ["-m", "aibrix_extproc", "serve", "--fleet", str(fleet), "--port", "0", "--admin-port", "0"]
     process = await asyncio.create_subprocess_exec(sys.executable, *command, stderr=asyncio.subprocess.PIPE)
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             missing = await line_of(process, "fleet source cannot be used, not ready until it can")
             assert missing["error"].endswith("No such file or directory; create it or correct its path")
             fleet.write_text("endpoints: []")
@@ -119,7 +119,7 @@ async def test_gateway_on_the_unspecified_address_of_ipv6_is_reached_by_both_fam
     command += ["--host", "::", "--port", "0", "--health-port", "0", "--admin-host", "::", "--admin-port", "0"]
     process = await asyncio.create_subprocess_exec(sys.executable, *command, stderr=asyncio.subprocess.PIPE)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             where = await listening(process)
         ports = {name: where[name].removeprefix("[::]:") for name in ("ext_proc", "health", "admin")}
         for host in ("127.0.0.1", "[::1]"):

@@ -44,7 +44,7 @@ def write(path: Path, text: str) -> None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - what is waited for is a state, which nobody announces
             await asyncio.sleep(0.005)
 
@@ -88,7 +88,7 @@ async def test_store_whose_file_was_never_good_lets_nobody_in_until_it_is(path: 
         assert not store.known
         assert (asked(store, FILE_KEY), asked(store, STATIC_KEY)) == ("keys_unknown", "keys_unknown")
         write(path, content())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await store.wait_known()
         assert (asked(store, FILE_KEY), asked(store, STATIC_KEY)) == ("team-a", "key-1")
         await until(lambda: store.report()["ok"] is True)

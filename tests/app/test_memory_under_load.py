@@ -70,10 +70,10 @@ async def a_gateway() -> AsyncIterator[Gateway]:
             stderr=asyncio.subprocess.PIPE,
         )
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 port = int((await listening(process))["ext_proc"].rpartition(":")[2])
             async with plain(port) as channel:
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(60):
                     while await check(channel, "readiness") != SERVING:  # noqa: ASYNC110 (what is waited for has no event)
                         await asyncio.sleep(0.05)
                 yield Gateway(process.pid, channel)

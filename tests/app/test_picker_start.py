@@ -32,7 +32,7 @@ async def picking(*options: str) -> AsyncIterator[dict[str, int]]:
     process = await asyncio.create_subprocess_exec(*command, stderr=subprocess.PIPE, limit=1 << 20)
     assert process.stderr is not None
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (line := json.loads(await process.stderr.readline()))["message"] != "listening":
                 pass
         reading = asyncio.ensure_future(process.stderr.read())
@@ -44,7 +44,7 @@ async def picking(*options: str) -> AsyncIterator[dict[str, int]]:
 
 
 async def until_serving(port: int) -> None:
-    async with asyncio.timeout(20), plain(port) as channel:
+    async with asyncio.timeout(60), plain(port) as channel:
         statuses = watch(channel, "inference-extension")
         while await statuses.read() != SERVING:
             pass
@@ -54,7 +54,7 @@ async def until_serving(port: int) -> None:
 async def picked(port: int) -> list[ProcessingResponse]:
     """What a data plane that does not say how it sends bodies hears of a chat completion."""
     certificate = await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", port))
-    async with asyncio.timeout(20), secure(port, certificate.encode()) as channel:
+    async with asyncio.timeout(60), secure(port, certificate.encode()) as channel:
         call = channel.stream_stream(
             PROCESS,
             request_serializer=ProcessingRequest.SerializeToString,
@@ -84,7 +84,7 @@ async def test_picker_of_a_pool_picks_its_pods_over_tls(tmp_path: Path) -> None:
 async def test_config_file_of_another_picker_is_said_not_to_be_read() -> None:
     command = ("-m", "aibrix_extproc", "picker", *OPTIONS, "--secure-serving=false", "--config-file", "/nowhere")
     process = await asyncio.create_subprocess_exec(sys.executable, *command, stderr=subprocess.PIPE)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         _, said = await process.communicate()
     assert process.returncode == 2
     assert b"--config-file is not read" in said

@@ -42,7 +42,7 @@ async def meet(at: ServerCredentials, client: ssl.SSLContext) -> bool:
     listening = await asyncio.start_server(greet, "127.0.0.1", 0, ssl=at.context)
     port = listening.sockets[0].getsockname()[1]
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             reader, writer = await asyncio.open_connection(
                 "127.0.0.1", port, ssl=client, server_hostname=SERVER_NAMES[0]
             )

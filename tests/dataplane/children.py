@@ -47,7 +47,7 @@ class Child:
     def output(self) -> str:
         return self.log.read_text(errors="replace")
 
-    def wait_output(self, mark: str, deadline: float = 15.0) -> str:
+    def wait_output(self, mark: str, deadline: float = 60.0) -> str:
         """The first line with a mark; a child that ended without it fails at once."""
 
         def found() -> str | None:

@@ -41,7 +41,7 @@ class Load:
     outcomes: list[Outcome] = field(default_factory=list)
     stopping: bool = False
 
-    async def more(self, count: int, deadline: float = 20.0) -> None:
+    async def more(self, count: int, deadline: float = 60.0) -> None:
         """Wait until so many more requests have ended."""
         wanted = len(self.outcomes) + count
         async with asyncio.timeout(deadline):
@@ -125,7 +125,7 @@ async def begin_streams(
     """So many streams that all have sent their first token."""
     begun = [asyncio.Event() for _ in range(count)]
     running = [tasks.create_task(one_stream(client, tokens, pace, event)) for event in begun]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         for event in begun:
             await event.wait()
     return running

@@ -41,7 +41,7 @@ def send(
     headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
     body: bytes | Iterable[bytes] | None = None,
     *,
-    timeout: float = 20.0,
+    timeout: float = 60.0,
 ) -> Answer:
     """One request on a connection of its own; an iterable body goes out chunked."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=timeout)
@@ -76,7 +76,7 @@ def exchange(
     return Answer(response.status, tuple((name.lower(), value) for name, value in response.getheaders()), content)
 
 
-def conversation(port: int, request: bytes, *, timeout: float = 10.0) -> bytes:
+def conversation(port: int, request: bytes, *, timeout: float = 60.0) -> bytes:
     """Send bytes, read until the peer closes."""
     with socket.create_connection((LOOPBACK, port), timeout=timeout) as connection:
         connection.sendall(request)

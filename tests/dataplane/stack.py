@@ -126,7 +126,7 @@ class Stack:
         body: bytes | Iterable[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
         *,
-        timeout: float = 30.0,
+        timeout: float = 60.0,
     ) -> Answer:
         """One request with a valid key; these headers come on top."""
         key = {"authorization": f"Bearer {self.api_keys[0]}"} if self.api_keys else {}
@@ -144,7 +144,7 @@ class Stack:
             return {card["id"] for card in answer.json()["data"]} if answer.status == 200 else set()
         return set()
 
-    def wait_models(self, wanted: set[str], deadline: float = 15.0) -> None:
+    def wait_models(self, wanted: set[str], deadline: float = 60.0) -> None:
         eventually(lambda: self.models() == wanted, f"the models are {sorted(wanted)}", deadline)
 
     # --- engines

@@ -75,7 +75,7 @@ def test_every_exchange_is_finished_exactly_once(stack: Stack) -> None:
         cut = client.chat.completions.create(**CHAT, stream=True, extra_headers={"x-sim-fault": "reset-mid-stream"})
         with pytest.raises(openai.APIError):
             list(cut)
-    eventually(lambda: finished(stack) >= before + count + 2, "all exchanges are counted", 5.0)
+    eventually(lambda: finished(stack) >= before + count + 2, "all exchanges are counted")
     wait_idle(stack)
     assert finished(stack) == before + count + 2
 

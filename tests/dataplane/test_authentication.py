@@ -56,7 +56,7 @@ def test_auth_04_a_bad_key_wins_over_unknown_url_and_model(stack: Stack, method:
 
 
 def test_auth_05_a_bad_key_is_refused_before_the_body_is_read(stack: Stack) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", stack.port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", stack.port, timeout=60.0)
     connection.putrequest("POST", "/v1/chat/completions")
     for name, value in {**JSON, "authorization": f"Bearer {BAD}", "content-length": "20000000"}.items():
         connection.putheader(name, value)

@@ -127,7 +127,7 @@ def test_a_client_that_goes_in_mid_request_leaves_nothing_behind(stack: Stack, f
     head = f"POST {PATH} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {stack.api_keys[0]}\r\n"
     head += "content-type: application/json\r\n"
     head += "content-length: 1000\r\n\r\n" if framing == "length" else "transfer-encoding: chunked\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", stack.port), timeout=5) as wire:
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=60.0) as wire:
         wire.sendall(head.encode() + (b'{"model":' if framing == "length" else b'9\r\n{"model":\r\n'))
         eventually(lambda: not idle(stack), "the exchange has begun")
     eventually(lambda: idle(stack), "the exchange has ended")

@@ -18,9 +18,9 @@ pytestmark = pytest.mark.slow
 def assert_all_accounted(stack: Stack, requests: int) -> None:
     """Each exchange was counted once, and nothing is counted as running."""
     worker = stack.worker
-    eventually(lambda: worker.total("aibrix_extproc_in_flight") == 0, "no exchange is with an engine any more", 5.0)
+    eventually(lambda: worker.total("aibrix_extproc_in_flight") == 0, "no exchange is with an engine any more")
     name = "aibrix_extproc_exchanges_total"
-    eventually(lambda: worker.total(name, operation="chat_completion") >= requests, "all exchanges are counted", 5.0)
+    eventually(lambda: worker.total(name, operation="chat_completion") >= requests, "all exchanges are counted")
     assert worker.total(name, operation="chat_completion") == requests
 
 

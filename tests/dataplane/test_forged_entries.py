@@ -52,7 +52,7 @@ def tell(stack: Stack, count: int, **notes: str) -> None:
     with grpc.insecure_channel(f"127.0.0.1:{stack.worker.port}") as channel:
         call = channel.stream_unary(METHOD)
         with contextlib.suppress(grpc.RpcError):
-            call(iter((batch.SerializeToString(),)), timeout=10)
+            call(iter((batch.SerializeToString(),)), timeout=60.0)
 
 
 def test_forged_entries_charge_nobody_take_no_labels_and_honest_ones_are_counted(metered: Stack) -> None:

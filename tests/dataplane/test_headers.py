@@ -128,7 +128,7 @@ def test_hdr_09_http_1_0_is_served(stack: Stack) -> None:
 
 @pytest.mark.slow
 def test_hdr_09_one_connection_serves_a_hundred_requests_and_streams(stack: Stack) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", stack.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", stack.port, timeout=60.0)
     connection.connect()
     first: socket.socket = connection.sock
     headers = {**JSON, "authorization": f"Bearer {stack.api_keys[0]}"}

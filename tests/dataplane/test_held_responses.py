@@ -119,7 +119,7 @@ def test_resp_04_responses_outlive_the_gateway_processes(replicas: Stack) -> Non
         def statuses() -> list[int]:
             return [replicas.send("GET", f"/v1/responses/{one}").status for one in made]
 
-        eventually(lambda: statuses() == [200] * 6, "the new processes find them", 30.0)
+        eventually(lambda: statuses() == [200] * 6, "the new processes find them")
         with replicas.client(api_key=KEYS[1]) as other, pytest.raises(openai.NotFoundError):
             other.responses.retrieve(made[0])
 

@@ -23,7 +23,7 @@ def ask(stack: Stack, bodies: list[bytes], trailers: list[tuple[str, str]] | Non
     """All requests at once on one connection."""
     connection = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
     replies: dict[int, Reply] = {}
-    with socket.create_connection(("127.0.0.1", stack.port), timeout=10) as wire:
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=60.0) as wire:
         connection.initiate_connection()
         for body in bodies:
             stream = connection.get_next_available_stream_id()

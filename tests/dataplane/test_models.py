@@ -63,11 +63,11 @@ def test_mod_06_an_adapter_appears_and_goes_with_the_engines_own(stack: Stack, c
     engine = stack.engine("small")
     assert engine.post("/v1/load_lora_adapter", {"lora_name": "lora-new", "lora_path": "/adapters/new"}) == 200
     try:
-        stack.wait_models(MODELS | {"lora-new"}, deadline=5.0)
+        stack.wait_models(MODELS | {"lora-new"}, deadline=15.0)
         assert client.chat.completions.create(model="lora-new", messages=HELLO).model == "lora-new"
     finally:
         engine.post("/v1/unload_lora_adapter", {"lora_name": "lora-new"})
-        stack.wait_models(MODELS, deadline=5.0)
+        stack.wait_models(MODELS, deadline=15.0)
     with pytest.raises(openai.NotFoundError):
         client.chat.completions.create(model="lora-new", messages=HELLO)
 

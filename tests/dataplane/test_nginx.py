@@ -65,7 +65,7 @@ def proxy(request: pytest.FixtureRequest, stack: Stack, tmp_path: Path) -> Itera
         yield request.param, port
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def test_nginx_with_our_lines_streams_and_without_them_is_told_what_to_do(proxy: tuple[str, int], stack: Stack) -> None:

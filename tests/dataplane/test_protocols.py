@@ -128,12 +128,12 @@ def test_health_is_red_while_nothing_can_be_served_and_green_again(new_stack: Ca
     eventually(lambda: status() == 503, "no engine is ready")
     assert_openai_error(send(stack.port, "GET", "/healthz"), 503, code="no_engine_ready")
     stack.restart_engine("one")
-    eventually(lambda: status() == 200, "the engine is back", 15.0)
+    eventually(lambda: status() == 200, "the engine is back")
     stack.worker.child.kill()
     eventually(lambda: status() == 503, "the processor is dead")
     assert_openai_error(send(stack.port, "GET", "/healthz"), 503, code="gateway_unavailable")
     stack.restart_worker()
-    eventually(lambda: status() == 200, "the processor is back", 15.0)
+    eventually(lambda: status() == 200, "the processor is back")
 
 
 @pytest.mark.slow

@@ -75,7 +75,7 @@ def test_clients_that_stop_reading_over_http_1_are_cut_and_what_they_held_is_fre
     clients = [ask_over_http_1(flooded) for _ in range(8)]
     eventually(lambda: heap(flooded) > before + 60 * MIB, "Envoy holds what nobody reads")
     assert is_served(flooded)
-    eventually(lambda: active(flooded) <= 1, "all of them are cut", 30.0)  # the one is the question itself
+    eventually(lambda: active(flooded) <= 1, "all of them are cut")  # the one is the question itself
     eventually(lambda: heap(flooded) < before + 30 * MIB, "their memory is free")
     for client in clients:
         client.close()
@@ -93,7 +93,7 @@ def test_clients_that_stop_reading_over_http_2_are_cut_before_the_heap_is_full(f
             talk.send_data(stream, BODY, end_stream=True)
             connection.sendall(talk.data_to_send())  # no window is ever opened again
         resets = "http.openai.downstream_rq_rx_reset|http2.tx_reset"
-        eventually(lambda: sum(flooded.envoy_stats(resets).values()) > 0, "the largest streams are reset", 30.0)
+        eventually(lambda: sum(flooded.envoy_stats(resets).values()) > 0, "the largest streams are reset")
         assert heap(flooded) < HEAP
         assert is_served(flooded)
     eventually(lambda: heap(flooded) < before + 30 * MIB, "their memory is free")

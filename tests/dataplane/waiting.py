@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
-DEADLINE = 15.0
+DEADLINE = 60.0
 PAUSE = 0.02  # only limits how often a condition is asked
 
 

@@ -75,7 +75,7 @@ def _serves(image: Rehearsal) -> None:
         check = shlex.join(json.loads(SERVE.last("HEALTHCHECK").value.partition("CMD ")[2]))
         assert image.run(["sh", "-c", check], AIBRIX_EXTPROC_ADMIN__PORT=port) == "ready\n"
         os.kill(serving.pid, signal.SIGTERM)
-        assert serving.wait(15) == 0, log.read_text()
+        assert serving.wait(60) == 0, log.read_text()
         assert "not ready" in image.run(["sh", "-c", check], code=1, AIBRIX_EXTPROC_ADMIN__PORT=port)
     finally:
         serving.kill()

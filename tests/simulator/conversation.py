@@ -35,7 +35,7 @@ def events(raw: bytes) -> list[Any]:
     return found
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait for something to become true."""
     async with asyncio.timeout(seconds):
         # The conditions are about the simulator's inside, which has no event for them.

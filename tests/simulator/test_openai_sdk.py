@@ -279,7 +279,7 @@ async def test_response_is_called_as_the_request_says(client: openai.AsyncOpenAI
 async def test_background_response_completes_or_is_cancelled() -> None:
     async with Simulator(SimulatorOptions(responses_store=True)) as sim, client_of(sim) as client:
         quick = await client.responses.create(model="sim-model", input="hello", background=True)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while (await client.responses.retrieve(quick.id)).status != "completed":  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
         slow = await client.responses.create(

@@ -28,7 +28,7 @@ READERS: dict[str, Callable[[Path], object]] = {
 }
 
 
-async def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - what is waited for is a state, which nobody announces
             await asyncio.sleep(0.01)
@@ -99,7 +99,7 @@ async def test_mount_that_dies_is_told_while_the_loop_goes_on_and_nothing_piles_
 
 async def _longest_turn(ended: Callable[[], bool]) -> float:
     longest = 0.0
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not ended():
             began = time.monotonic()
             await asyncio.sleep(0.01)

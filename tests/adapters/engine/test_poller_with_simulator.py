@@ -34,7 +34,7 @@ async def store(sim: Simulator) -> AsyncIterator[FleetStore]:
     poller = EnginePoller(lambda: store.snapshot.endpoints, store.apply, pace=PACE)
     store.subscribe(lambda _: poller.wake())
     task = asyncio.ensure_future(poller.run())
-    await asyncio.wait_for(store.wait_known(), 5)
+    await asyncio.wait_for(store.wait_known(), 60)
     yield store
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -42,7 +42,7 @@ async def store(sim: Simulator) -> AsyncIterator[FleetStore]:
 
 
 async def becomes(store: FleetStore, health: Health) -> Endpoint:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while store.snapshot.endpoints[0].health is not health:  # noqa: ASYNC110 - a state, which nobody announces
             await asyncio.sleep(0.003)
     return store.snapshot.endpoints[0]
@@ -78,7 +78,7 @@ async def test_adapter_loaded_into_simulated_vllm_becomes_a_model_of_the_fleet(
     sim: Simulator, store: FleetStore
 ) -> None:
     await post(sim, "/v1/load_lora_adapter", {"lora_name": "lora-b", "lora_path": "/l"})
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while "lora-b" not in store.snapshot.ready_by_model:  # noqa: ASYNC110 - a state, which nobody announces
             await asyncio.sleep(0.003)
 

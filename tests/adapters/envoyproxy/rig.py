@@ -23,7 +23,7 @@ from aibrix_extproc.adapters.extproc._generated import external_processor_pb2 as
 from aibrix_extproc.core.openai.headers import DESTINATION
 
 LOOPBACK = "127.0.0.1"
-DEADLINE = 15.0
+DEADLINE = 60.0
 
 
 def free_port() -> int:

@@ -364,7 +364,7 @@ async def test_http10_and_h2c_are_understood(envoy: RunningEnvoy) -> None:
     # The preface of HTTP/2 with an empty SETTINGS frame is answered by SETTINGS (type 4), not by an HTTP/1 error.
     reader, writer = await asyncio.open_connection(envoy.spec.listen.host, envoy.spec.listen.port)
     writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0")
-    frame = await asyncio.wait_for(reader.readexactly(9), 5)
+    frame = await asyncio.wait_for(reader.readexactly(9), 60)
     writer.close()
     assert frame[3] == 4
 

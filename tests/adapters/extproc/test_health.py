@@ -67,8 +67,8 @@ async def test_drain_is_told_to_watchers_and_ends_their_calls_without_waiting_fo
         await it.server.set_ready(True)
         watches = [watch(channel, "readiness"), watch(other, "readiness"), watch(channel, "liveness")]
         assert [await one.read() for one in watches] == [SERVING] * 3
-        async with asyncio.timeout(10):
-            await it.server.drain(notice_seconds=0, drain_seconds=60)
+        async with asyncio.timeout(60):
+            await it.server.drain(notice_seconds=0, drain_seconds=600)
             assert [await one.read() for one in watches] == [NOT_SERVING, NOT_SERVING, grpc.aio.EOF]
             assert [await one.code() for one in watches] == [grpc.StatusCode.OK] * 3
 
@@ -80,7 +80,7 @@ async def test_number_of_watchers_is_bounded_and_room_comes_back(transport: Tran
         assert {await one.read() for one in watches} == {SERVING}
         assert await refused(watch(channel, "liveness").read()) is grpc.StatusCode.RESOURCE_EXHAUSTED
         watches[0].cancel()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 again = watch(channel, "liveness")
                 ends.callback(again.cancel)

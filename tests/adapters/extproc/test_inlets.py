@@ -43,9 +43,9 @@ async def test_the_drain_ends_a_stream_that_has_no_end_of_its_own(transport: Cal
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         call = channel.stream_unary(METHOD)()
         await call.write(b"one")
-        await asyncio.wait_for(taken.wait(), 10)
+        await asyncio.wait_for(taken.wait(), 60)
         assert server.running == 0  # no exchange
-        await asyncio.wait_for(server.drain(notice_seconds=0, drain_seconds=60), 10)
+        await asyncio.wait_for(server.drain(notice_seconds=0, drain_seconds=600), 60)
         assert await call.code() is grpc.StatusCode.OK
 
 

@@ -37,7 +37,7 @@ class Recorder:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - what is waited for is a state, which nobody announces
             await asyncio.sleep(0.005)
 

@@ -216,7 +216,7 @@ class RealCluster:
         await self._until(PATHS[kind].format(namespace=self.namespace), f"{kind}List")
 
     async def _until(self, path: str, kind: str) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             # 429: a new kind's storage is being made
             while (await self._ask("GET", path, allowed=(404, 429))).get("kind") != kind:  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.05)

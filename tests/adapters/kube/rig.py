@@ -123,11 +123,11 @@ class Discovery:
     def models(self) -> dict[str, list[str]]:
         return {name: [one.name for one in found] for name, found in self.store.snapshot.by_model.items()}
 
-    async def until_usable(self, *addresses: str, seconds: float = 5.0) -> None:
+    async def until_usable(self, *addresses: str, seconds: float = 60.0) -> None:
         await until(lambda: self.usable() == sorted(addresses), seconds, lambda: f"{self.usable()} {self.endpoints}")
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5.0, otherwise: Callable[[], object] = str) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60.0, otherwise: Callable[[], object] = str) -> None:
     try:
         async with asyncio.timeout(seconds):
             while not condition():  # noqa: ASYNC110 - what is waited for is a state, which nobody announces

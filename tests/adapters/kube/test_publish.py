@@ -93,7 +93,7 @@ async def published(cluster: Cluster) -> dict[str, list[str]]:
     }
 
 
-async def until_published(cluster: Cluster, expected: dict[str, list[str]], seconds: float = 10.0) -> None:
+async def until_published(cluster: Cluster, expected: dict[str, list[str]], seconds: float = 60.0) -> None:
     try:
         async with asyncio.timeout(seconds):
             while (found := await published(cluster)) != expected:  # noqa: ASYNC110 - nobody tells
@@ -314,7 +314,7 @@ async def test_slices_belong_to_their_service(cluster: Cluster, tmp_path: Path) 
     await cluster.put(a_service(SERVICE, "http", namespace=cluster.namespace))
     (service,) = await cluster.found("Service")
     async with publishing(cluster, tmp_path, an_endpoint(1)):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 found = await cluster.found("EndpointSlice")
                 owners = found[0]["metadata"].get("ownerReferences") if found else None

@@ -26,7 +26,7 @@ from tests.adapters.extproc.lean import wire
 
 MAX_MESSAGE_BYTES: Final = 1_000_000
 QUICK: Final = Patience(greeting_seconds=0.2, goodbye_seconds=0.2, notice_seconds=0.02)
-DEADLINE_SECONDS: Final = 10.0
+DEADLINE_SECONDS: Final = 60.0
 
 
 class HandlerBug(Exception):

@@ -70,7 +70,7 @@ async def clients(network: Network, port: int, tls_port: int) -> AsyncIterator[d
     assert process.stdout is not None
     kinds: dict[int, str] = {}
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (line := (await process.stdout.readline()).decode().strip()) != "ready":
                 number, _, kind = line.partition(" ")
                 kinds[int(number)] = kind
