@@ -238,6 +238,7 @@ class Session:
         if self._closed:
             return
         self._closed = True
+        self.expire_now = None  # its owner holds this session: a cycle would keep both until the collector comes
         if self.pending is not None and inspect.getcoroutinestate(self.pending) == inspect.CORO_CREATED:
             self.pending.close()  # the stream was over before anybody waited
         if self._engine is not None and self._traffic is not None:

@@ -90,6 +90,7 @@ class Exchange:
     def _close(self, event: events.StreamClosed) -> tuple[Output, ...]:
         self._mode = Mode.CLOSED
         request, response = self._request, self._response
+        request.let_go()
         answered = request.answered
         operation = request.operation
         return (

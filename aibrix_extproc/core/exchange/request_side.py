@@ -85,6 +85,10 @@ class RequestSide(Direction[RequestPhase]):
         """Whether errors take Anthropic's shape."""
         return is_anthropic(self.path)
 
+    def let_go(self) -> None:
+        """Drop the client's body: nobody will want it."""
+        self._unread = self._given = b""
+
     def refuse(self, problem: Problem, outcome: Outcome = Outcome.REFUSED) -> Immediate:
         """The final answer for a problem, remembered for the closing fact."""
         shaped = self.shaped(problem)

@@ -1,11 +1,14 @@
 """Large bodies through both transports: unharmed, changed where they must be, and in short turns of the event loop."""
 
 import asyncio
+import gc
 import selectors
 import threading
 import time
-from collections.abc import Awaitable, Iterator
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +24,9 @@ from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
     ProcessingResponse,
     ProtocolConfiguration,
 )
+from aibrix_extproc.adapters.extproc.lean.call import Call
+from aibrix_extproc.adapters.extproc.lean.cutter import Cutter
+from aibrix_extproc.adapters.extproc.lean.methods import ProcessCall
 from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.app.memory import leave_out_of_collection
 from aibrix_extproc.app.slices import Slices
@@ -28,7 +34,9 @@ from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.outputs import Ask, Authenticate, Fact, Phase, Place, Read, ReadLarge
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
+from aibrix_extproc.core.exchange.request_side import RequestSide
 from aibrix_extproc.core.openai.request import RequestFacts, read_json
+from aibrix_extproc.core.openai.rope import Rope
 from aibrix_extproc.core.openai.splice import spliced
 from tests.adapters.extproc.transports import DEADLINE_SECONDS, Transport, each_transport
 from tests.build import CALLER, a_placed
@@ -268,3 +276,72 @@ def test_form_of_fifty_megabytes_takes_no_long_turn(served: Served, content: byt
     longest = served.turns.longest
     assert said[-1].WhichOneof("response") == "request_body", said[-1]
     assert longest < LONGEST_TURN_SECONDS
+
+
+class NeverRead(BodyReader):
+    """Has begun to read, and goes on for ever."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = threading.Event()
+
+    async def read(self, body: Rope, *, sizes: bool) -> events.BodyRead | events.Refused:
+        self.begun.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def of_exchanges() -> Counter[str]:
+    kinds = (Session, Exchange, RequestSide, Call, ProcessCall, Cutter)
+    return Counter(type(one).__name__ for one in gc.get_objects() if type(one) in kinds)
+
+
+def given_up(served: Served, messages: list[ProcessingRequest], ready: Callable[[], bool]) -> None:
+    """A conversation that the client cancels once the server is at it."""
+    goes_on = threading.Event()
+
+    def said() -> Iterator[ProcessingRequest]:
+        yield from messages
+        goes_on.wait(DEADLINE_SECONDS)
+
+    with grpc.insecure_channel(f"127.0.0.1:{served.port}") as channel:
+        call: Any = channel.stream_stream(PROCESS, request_serializer=ProcessingRequest.SerializeToString)
+        running = call(said(), timeout=DEADLINE_SECONDS)
+        eventually(ready)
+        running.cancel()
+        goes_on.set()
+
+
+def eventually(true: Callable[[], bool]) -> None:
+    until = time.monotonic() + DEADLINE_SECONDS
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+@each_transport_served
+@pytest.mark.parametrize("ends", ["well", "while its body is read", "in the middle of a body", "with too much"])
+def test_exchange_leaves_nothing_that_waits_for_the_collector(served: Served, ends: str) -> None:
+    body = SHAPES["ordinary"](3 * MIB)
+    with without_collector():
+        if ends == "well":
+            conversation(served, buffered(body))
+        elif ends == "while its body is read":
+            served.desk.reader = NeverRead()
+            given_up(served, buffered(body), served.desk.reader.begun.is_set)
+        elif ends == "in the middle of a body":
+            given_up(served, streamed(body, 60_000)[:20], lambda: of_exchanges()["Session"] > 0)
+        else:
+            with pytest.raises(grpc.RpcError, match="RESOURCE_EXHAUSTED"):
+                conversation(served, buffered(b"x" * 52 * MIB))
+        eventually(lambda: not of_exchanges())

@@ -309,7 +309,7 @@ class Call:
         self._over = True
         self._calls.share.close_stream()
         self._calls.silent -= self._silent is not None
-        self._stream.receiver = self._backlog = None
+        self._stream.receiver = self._backlog = self._cutter = None
         self._calls.account.held -= self._held
         if self._timer is not None:
             self._timer.cancel()
