@@ -11,8 +11,8 @@ import pytest
 from tests.cluster.asking import ask, engine, known_to_envoy, served, until, until_answered
 from tests.cluster.conftest import NAMESPACE, Cluster
 from tests.cluster.node import PodLife
+from tests.cluster.processors import until_checked, until_two_are_used
 from tests.cluster.test_doctor import doctored
-from tests.cluster.test_replicas import until_checked, until_two_are_used
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
 

@@ -18,7 +18,7 @@ from aibrix_extproc.cli.certificates import SECRETS
 from aibrix_extproc.cli.main import main
 from tests.cluster.asking import until
 from tests.cluster.conftest import NAMESPACE, Cluster, an_answer
-from tests.cluster.test_replicas import processors, stat, until_two_are_used
+from tests.cluster.processors import processors, stat, until_two_are_used
 from tests.manifests.built import MANIFESTS
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]

@@ -10,7 +10,14 @@ import pytest_asyncio
 
 from tests.cluster.asking import ask, engine, until
 from tests.cluster.conftest import GATEWAY, NAMESPACE, Cluster
-from tests.cluster.node import PodLife
+from tests.cluster.processors import (
+    in_flight,
+    no_processors,
+    processors,
+    stat,
+    until_checked,
+    until_two_are_used,
+)
 from tests.dataplane.load import Load, begin_streams, one_answer, under_load
 from tests.dataplane.openai_error import assert_openai_error
 
@@ -25,50 +32,6 @@ Record = Callable[[str, object], None]
 async def engines(cluster: Cluster) -> AsyncIterator[None]:
     async with engine(cluster, "loaded-0", MODEL), engine(cluster, "loaded-1", MODEL):
         yield
-
-
-def processors(cluster: Cluster) -> list[PodLife]:
-    return [life for life in cluster.node.lives.values() if life.name.startswith("aibrix-extproc-")]
-
-
-async def stat(cluster: Cluster, name: str) -> int:
-    """One of Envoy's numbers about its cluster of processors."""
-    async with cluster.session.get(f"http://127.0.0.1:19000/stats?filter={name}") as answer:
-        lines = (await answer.text()).splitlines()
-    (number,) = [line.rpartition(": ")[2] for line in lines if "envoyextensionpolicy" in line]
-    return int(number)
-
-
-async def until_two_are_used(cluster: Cluster) -> None:
-    """Both are ready, and Envoy knows it."""
-
-    async def used() -> bool:
-        return await stat(cluster, "membership_healthy") == 2
-
-    await until(lambda: [life.ready for life in processors(cluster)] == [True, True], 60)
-    await until(used, 90)
-
-
-async def until_checked(cluster: Cluster) -> None:
-    """Envoy asks for health four times a second, and has nothing left to tell its threads.
-
-    It began without traffic, so it first waits for a minute; and what changes within a second of another change it
-    tells its threads at the end of that second only.
-    """
-    began, before = time.monotonic(), await stat(cluster, "health_check.attempt")
-
-    async def checked() -> bool:
-        return await stat(cluster, "health_check.attempt") >= before + 8
-
-    await until(checked, 90)
-    await asyncio.sleep(max(0.0, began + 1.5 - time.monotonic()))
-
-
-async def in_flight(cluster: Cluster, life: PodLife) -> float:
-    """How many exchanges a processor has now."""
-    async with cluster.session.get(f"http://{life.ip}:9003/metrics") as answer:
-        lines = (await answer.text()).splitlines()
-    return sum(float(line.split()[-1]) for line in lines if line.startswith("aibrix_extproc_in_flight{"))
 
 
 def assert_only_503_before_an_answer(load: Load) -> None:
@@ -106,7 +69,7 @@ async def test_one_of_two_processors_that_is_killed_under_load_is_soon_not_misse
                 record_property("killed_to_noticed_seconds", noticed)
                 record_property("refused_after_the_kill_seconds", [round(seconds, 3) for seconds in sorted(refused)])
                 last_refused.append(max(refused, default=0.0))
-    assert all(task.result().complete for task in running)
+    assert [task.result() for task in running if not task.result().complete] == []
     assert_only_503_before_an_answer(load)
     record_property("requests", len(load.outcomes))
     assert max(last_refused) < 2  # the health check's interval is 0.25 s
@@ -130,7 +93,7 @@ async def test_processors_are_replaced_under_load_without_a_failed_request(
             await cluster.admin.ask("PATCH", DEPLOYMENT, mark)
             record_property("rollout_seconds", await until(replaced, 120))
             await load.more(32)
-    assert all(task.result().complete for task in running)
+    assert [task.result() for task in running if not task.result().complete] == []
     record_property("requests", len(load.outcomes))
     assert [one for one in load.outcomes if one.error] == []
     load.assert_nothing_short()
@@ -142,29 +105,28 @@ async def test_without_any_processor_clients_are_refused_at_once_and_streams_go_
     await until_two_are_used(cluster)
     async with cluster.async_client() as client, asyncio.TaskGroup() as tasks:
         running = await begin_streams(client, tasks, count=8, tokens=100, pace="60")
-        gone = processors(cluster)
-        for life in gone:
-            life.restarts = False
-            life.kill()
-        began = time.monotonic()
-        seconds = []
-        while time.monotonic() - began < 2:
-            answer = await ask(cluster, MODEL)
-            assert (answer.status, answer.code) == (503, "gateway_unavailable")
-            assert answer.headers["retry-after"] == "1"
-            seconds.append(answer.seconds)
-        body = {"model": MODEL, "messages": [], "max_tokens": 2}
-        async with cluster.session.post(f"{GATEWAY}/v1/messages", json=body) as refusal:
-            assert (refusal.status, (await refusal.json())["error"]["type"]) == (503, "overloaded_error")
-        refused = await one_answer(client)
-        assert isinstance(refused.error, openai.APIStatusError)
-        assert_openai_error(refused.error, 503, code="gateway_unavailable")
-    assert all(task.result().complete for task in running)
-    seconds.sort()
+        async with no_processors(cluster):
+            seconds = await refused_for(cluster, 2)
+            body = {"model": MODEL, "messages": [], "max_tokens": 2}
+            async with cluster.session.post(f"{GATEWAY}/v1/messages", json=body) as refusal:
+                assert (refusal.status, (await refusal.json())["error"]["type"]) == (503, "overloaded_error")
+            refused = await one_answer(client)
+            assert isinstance(refused.error, openai.APIStatusError)
+            assert_openai_error(refused.error, 503, code="gateway_unavailable")
+            ended = await asyncio.gather(*running)
+    assert [one for one in ended if not one.complete] == []
     record_property("refusals", len(seconds))
     record_property("refused_in_seconds_median", seconds[len(seconds) // 2])
     record_property("refused_in_seconds_most", seconds[-1])
     assert seconds[len(seconds) // 2] < 0.25  # a few milliseconds on a machine that has nothing else to do
-    for life in gone:
-        await cluster.admin.ask("DELETE", life.path)
-    await until_two_are_used(cluster)
+
+
+async def refused_for(cluster: Cluster, duration: float) -> list[float]:
+    """How long each refusal took, sorted; all of them were the catch-all's."""
+    began, seconds = time.monotonic(), []
+    while time.monotonic() - began < duration:
+        answer = await ask(cluster, MODEL)
+        assert (answer.status, answer.code) == (503, "gateway_unavailable")
+        assert answer.headers["retry-after"] == "1"
+        seconds.append(answer.seconds)
+    return sorted(seconds)

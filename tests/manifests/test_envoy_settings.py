@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from aibrix_extproc.adapters.envoyproxy import clusters, listener
-from aibrix_extproc.adapters.envoyproxy.replies import THE_REQUESTS_ID
+from aibrix_extproc.adapters.envoyproxy.replies import THE_REQUESTS_ID, preflight
 from aibrix_extproc.adapters.envoyproxy.spec import METADATA_NAMESPACES, MIB, STREAM_FILTER, EnvoySpec, SocketAddress
 from aibrix_extproc.core.fleet.placement import RETRIES
+from aibrix_extproc.core.openai.cors import response_headers
 from aibrix_extproc.core.openai.errors import Problem, shape
 from aibrix_extproc.core.openai.headers import DESTINATION, NOTES_NAMESPACE, REQUEST_ID, RESERVED_REQUEST_HEADERS
 from aibrix_extproc.core.openai.operations import ANTHROPIC_PATH
@@ -72,9 +73,11 @@ def test_filter_fails_open_and_the_only_route_to_engines_needs_our_header(build:
     assert [match["headers"] for rule in placed for match in rule["matches"]] == [
         [{"name": DESTINATION, "type": "RegularExpression", "value": ".+"}]
     ] * 2
-    prefixes = [match["path"]["value"] for rule in route["spec"]["rules"] for match in rule["matches"]]
-    # The longest prefix wins; of equal ones that with a header.
-    assert sorted(prefixes) == ["/", "/", ANTHROPIC_PATH, ANTHROPIC_PATH]
+    # The longest prefix wins; of equal ones that with a method, then that with a header.
+    for rule in route["spec"]["rules"]:
+        prefixes = [match["path"]["value"] for match in rule["matches"]]
+        both = not rule["name"].startswith("not-placed")
+        assert prefixes == (["/", ANTHROPIC_PATH] if both else [ANTHROPIC_PATH if "anthropic" in rule["name"] else "/"])
 
 
 def test_route_to_the_processor_is_one_that_no_client_can_take() -> None:
@@ -101,7 +104,20 @@ def test_catch_all_answers_what_envoy_of_local_answers(suffix: str, path: str, a
     assert catch_all["matches"] == [{"path": {"type": "PathPrefix", "value": path}}]
     (modifier,) = [one["responseHeaderModifier"] for one in catch_all["filters"] if "responseHeaderModifier" in one]
     headers = {one["name"]: one["value"] for one in modifier["set"]} | {"content-type": direct["contentType"]}
-    assert headers == {**dict(said.headers), REQUEST_ID: THE_REQUESTS_ID}
+    readable = dict(response_headers("%REQ(ORIGIN)%"))
+    assert headers == {**dict(said.headers), REQUEST_ID: THE_REQUESTS_ID, **readable}
+
+
+def test_preflights_without_a_processor_are_answered_as_envoy_of_local_answers() -> None:
+    (rule,) = [rule for rule in spec("HTTPRoute")["rules"] if rule["name"] == "preflight"]
+    asks = [{"name": "access-control-request-method", "type": "RegularExpression", "value": ".+"}]
+    assert [(match["method"], match["headers"]) for match in rule["matches"]] == [("OPTIONS", asks)] * 2
+    (modifier,) = [one["responseHeaderModifier"] for one in rule["filters"] if "responseHeaderModifier" in one]
+    ours = {one.header.key: one.header.value for one in preflight()}
+    assert {one["name"]: one["value"] for one in modifier["set"]} == {**ours, REQUEST_ID: THE_REQUESTS_ID}
+    assert only(built("base"), "HTTPRouteFilter", "aibrix-extproc-preflight")["spec"] == {
+        "directResponse": {"statusCode": 204}
+    }
 
 
 def test_answers_of_engines_have_the_request_s_id_even_if_we_died_meanwhile() -> None:
