@@ -7,6 +7,7 @@ from aibrix_extproc.core.doctor.finding import Finding, Severity
 from aibrix_extproc.core.doctor.objects import Thing, at, listed, seconds
 from aibrix_extproc.core.doctor.setup import Rule, Setup
 from aibrix_extproc.core.openai.headers import DESTINATION
+from aibrix_extproc.core.openai.operation_rows import OPERATIONS
 
 MANAGER: Final = "aibrix-extproc"
 
@@ -49,6 +50,27 @@ def catch_all(setup: Setup) -> Iterator[Finding]:
         " without a route never reach the processor",
         "add a rule without the header that answers by an HTTPRouteFilter with directResponse",
     )  # fmt: skip
+
+
+def shadowed(setup: Setup) -> Iterator[Finding]:
+    """No longer path of another rule takes what was placed: the longest one wins before any header counts."""
+    placed = {
+        str(at(match, "path.value") or "/").rstrip("/")
+        for rule in setup.rules()
+        if rule.to_backends and rule.placed
+        for match in listed(rule.content, "matches")
+    }
+    for rule in setup.rules():
+        if rule.to_backends or not placed:
+            continue  # `placed_rule` tells of both
+        for prefix in sorted(rule.prefixes - placed):
+            if any(row.path == prefix or row.path.startswith(f"{prefix}/") for row in OPERATIONS):
+                yield Finding(
+                    Severity.ERROR, rule.route.subject, f"{rule.field}.matches",
+                    f"it takes every request below {prefix or '/'}, placed or not: its path is longer than those of the"
+                    " rule for placed requests",
+                    f"give that rule a second match with the path {prefix or '/'} and the header {DESTINATION}",
+                )  # fmt: skip
 
 
 def _direct_response(setup: Setup, rule: Rule) -> tuple[Any, Thing] | None:
@@ -153,4 +175,4 @@ def _service(setup: Setup, rule: Rule, name: str, namespace: str | None, field: 
             )  # fmt: skip
 
 
-CHECKS: Final = (placed_rule, catch_all, header_survives, timeouts, backends)
+CHECKS: Final = (placed_rule, catch_all, shadowed, header_survives, timeouts, backends)

@@ -38,6 +38,15 @@ class Rule:
         )
 
     @property
+    def prefixes(self) -> frozenset[str]:
+        """Paths below which a match of it takes every request, whatever else the request has."""
+        return frozenset(
+            str(at(match, "path.value") or "/").rstrip("/")
+            for match in listed(self.content, "matches") or [{}]
+            if isinstance(match, Mapping) and set(match) <= {"path"} and at(match, "path.type") != "RegularExpression"
+        )
+
+    @property
     def placed(self) -> bool:
         """Whether every match of it needs the header that only our processor sets."""
         matches = listed(self.content, "matches") or [{}]

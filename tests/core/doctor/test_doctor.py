@@ -17,6 +17,7 @@ from aibrix_extproc.core.doctor.objects import Cluster, quantity, seconds, thing
 BASE = Path(__file__).parents[3] / "manifests" / "base"
 MIB = 1024 * 1024
 GONE = object()
+HEADER = [{"name": "X-Gateway-Destination-Endpoint", "type": "RegularExpression", "value": ".+"}]
 
 
 @functools.cache
@@ -132,6 +133,9 @@ E, W = Severity.ERROR, Severity.WARNING
         ("HTTPRoute", "spec.rules.0.backendRefs.0.name", "other", "backends", E),
         ("HTTPRoute", "spec.rules.0.backendRefs.0.filters", [{"type": "RequestHeaderModifier"}], "backends", E),
         ("HTTPRoute", "spec.rules.1.filters", [], "catch_all", E),
+        ("HTTPRoute", "spec.rules.0.matches.1", {"path": {"value": "/other"}, "headers": HEADER}, "shadowed", E),
+        ("HTTPRoute", "spec.rules.2.matches.0.path.value", "/v1/chat/", "shadowed", E),
+        ("HTTPRoute", "spec.rules.2.matches.0.path", {"type": "Exact", "value": "/v1/models"}, "shadowed", E),
         ("HTTPRoute", "spec.rules.0.filters",
          [{"type": "RequestHeaderModifier", "requestHeaderModifier": {"remove": ["X-Gateway-Destination-Endpoint"]}}],
          "header_survives", E),
@@ -150,6 +154,11 @@ def test_doctor_finds_a_broken_field(kind: str, path: str, value: object, check:
     found = examined(changed(kind, path, value))
     assert (check, severity) in {(one.check, one.severity) for one in found}, found
     assert all(one.notice and one.fix and one.subject for one in found)
+
+
+def test_doctor_lets_other_paths_have_answers_of_their_own() -> None:
+    for path in ("/status", "/v1/messagesx", "/v1/chat/completions/extra"):
+        assert examined(changed("HTTPRoute", "spec.rules.2.matches.0.path.value", path)) == []
 
 
 def test_doctor_holds_buffer_limits_against_the_deployed_size() -> None:
