@@ -112,29 +112,45 @@ class ControlPlane:
 
     def _start_gateway(self) -> None:
         gateway = _found("envoy-gateway") or ""
-        environment = {
-            "KUBECONFIG": str(self.kubeconfig), "ENVOY_GATEWAY_NAMESPACE": GATEWAY_NAMESPACE,
-            "HOME": str(self.folder),
-        }  # fmt: skip
-        configuration = self.folder / "envoy-gateway.yaml"
-        configuration.write_text(yaml.safe_dump(_CONFIGURATION), encoding="utf-8")
         made = subprocess.run(
-            [gateway, "certgen", "--disable-topology-injector"], env=environment, capture_output=True, text=True
+            [gateway, "certgen", "--disable-topology-injector"], env=self._environment(), capture_output=True, text=True
         )
         assert made.returncode == 0, made.stderr
-        certificates = self.folder / "certs"
-        certificates.mkdir()
+        self._certificates.mkdir()
         for name in ("tls.crt", "tls.key", "ca.crt"):
             found = self.kubectl(
                 "-n", GATEWAY_NAMESPACE, "get", "secret", "envoy-gateway",
                 "-o", f"go-template={{{{index .data \"{name}\" | base64decode}}}}",
             )  # fmt: skip
-            (certificates / name).write_text(found, encoding="utf-8")
+            (self._certificates / name).write_text(found, encoding="utf-8")
+        self._serve()
+
+    def restart_gateway(self, **extension_apis: bool) -> None:
+        """Envoy Gateway anew, with these switches of its `extensionApis`."""
+        self.gateway.kill()
+        self.gateway.wait()
+        self._running.remove(self.gateway)
+        self._serve(**extension_apis)
+
+    def _serve(self, **extension_apis: bool) -> None:
+        configuration = self.folder / "envoy-gateway.yaml"
+        content = _CONFIGURATION | {"extensionApis": extension_apis}
+        configuration.write_text(yaml.safe_dump(content), encoding="utf-8")
         log = self.folder / "envoy-gateway.log"
-        command = [gateway, "server", "--config-path", str(configuration)]
-        self.gateway = start_contained(command, environment, {"/certs": certificates}, log=log)
+        command = [_found("envoy-gateway") or "", "server", "--config-path", str(configuration)]
+        self.gateway = start_contained(command, self._environment(), {"/certs": self._certificates}, log=log)
         self._running.append(self.gateway)
         _wait_for("http://127.0.0.1:8081/readyz", self.gateway, log)
+
+    @property
+    def _certificates(self) -> Path:
+        return self.folder / "certs"
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "KUBECONFIG": str(self.kubeconfig), "ENVOY_GATEWAY_NAMESPACE": GATEWAY_NAMESPACE,
+            "HOME": str(self.folder),
+        }  # fmt: skip
 
     def _run(self, name: str, program: str, /, **flags: object) -> None:
         arguments = [program, *(f"--{flag}={value}" for flag, value in flags.items())]
