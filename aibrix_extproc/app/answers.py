@@ -6,6 +6,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from aibrix_extproc.app.credentials import Credentials
 from aibrix_extproc.core.access.keys import KeyRing
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.outputs import Authenticate, Describe, Headers, Place, Question
@@ -59,6 +60,7 @@ class Answers:
         self._clock = clock
         self._wall_clock = wall_clock
         self._dice = dice
+        self.credentials: Credentials | None = None  # of a gateway that has a metadata service
         self._ticks: dict[str, int] = {}  # placements by known model
 
     def answer(self, ask: Question) -> events.Answer:
@@ -72,7 +74,7 @@ class Answers:
                 return self._describe(ask.operation, ask.parameters, ask.caller)
 
     def _authenticate(self, ask: Authenticate) -> events.Admitted | events.Refused:
-        caller = self._keys().authenticate(ask.authorization, ask.x_api_key, self._wall_clock(), api_key=ask.api_key)
+        caller = self._caller(ask)
         if isinstance(caller, Problem):
             return events.Refused(caller)
         operation = ask.operation
@@ -81,7 +83,16 @@ class Answers:
             return events.Admitted(caller)
         if not caller.may_use_operation(operation.id):
             return _refused("permission_denied", what=f"{operation.method} {operation.path}")
+        if operation.action is Action.METADATA and self.credentials is not None:
+            return events.Admitted(caller, self.credentials.vouch(caller.name, ask.request_id, operation.id))
         return events.Admitted(caller)
+
+    def _caller(self, ask: Authenticate) -> Caller | Problem:
+        keys = self._keys()
+        if ask.on_behalf is None or ask.operation is None:
+            return keys.authenticate(ask.authorization, ask.x_api_key, self._wall_clock(), api_key=ask.api_key)
+        name = None if self.credentials is None else self.credentials.vouched(ask.on_behalf, ask.operation.id)
+        return keys.named(name) if name is not None else Problem("invalid_api_key", {"key": "***"})
 
     def _place(self, ask: Place) -> events.Placed | events.Refused:
         placed = self._placed(ask)

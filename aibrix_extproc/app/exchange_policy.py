@@ -11,6 +11,7 @@ def exchange_policy(settings: Settings) -> ExchangePolicy:
         max_audio_bytes=settings.limits.max_audio_bytes,
         media_hosts=settings.limits.media_hosts,
         metering=settings.metering.enabled,
+        metadata=settings.metadata.enabled,
         max_wait_seconds=settings.limits.max_wait_seconds,
         health_path=settings.health.path,
         destinations=settings.routing.destinations,

@@ -31,6 +31,7 @@ from aibrix_extproc.adapters.telemetry.loop_delay import watch_loop
 from aibrix_extproc.app.answers import Answers, Ranking
 from aibrix_extproc.app.config_log import ConfigLog
 from aibrix_extproc.app.contradictions import refuse_contradictions
+from aibrix_extproc.app.credentials import Credentials
 from aibrix_extproc.app.default_key import with_default_key
 from aibrix_extproc.app.descriptors import raise_descriptor_limit
 from aibrix_extproc.app.desk import GatewayDesk
@@ -152,6 +153,7 @@ class Gateway:
             wall_clock=time.time,
             dice=random.random,
         )
+        answers.credentials = Credentials(lambda: self._seals.secrets, time.time)
         return GatewayDesk(
             answers,
             self._load,

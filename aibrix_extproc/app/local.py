@@ -85,6 +85,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--workers", type=_positive, default=1, metavar="N", help="ext_proc processes (%(default)s)")
     add("--config", type=Path, metavar="FILE", default=None, help="settings file for the workers (see config --help)")
     add("--envoy", metavar="PATH", default=None, help="Envoy to use instead of the installed one")
+    add("--data", type=Path, metavar="DIR", default=None,
+        help="keep files, uploads and batches here (else they go with --run-dir)")  # fmt: skip
+    add("--no-metadata", action="store_true", help="leave out the service of files, uploads and batches")
     add("--run-dir", type=Path, metavar="DIR", default=None,
         help="keep configuration and logs here (a temporary directory)")  # fmt: skip
     add("--json", action="store_true",
@@ -174,6 +177,8 @@ class Local:
             self._supervise(local_children.simulated_engine(engine, plan, session), tasks)
         for worker in plan.workers:
             self._supervise(local_children.gateway_worker(worker, plan, session), tasks)
+        if plan.metadata is not None:
+            self._supervise(local_children.metadata_service(plan.metadata, plan, session), tasks)
         # In a thread: building it takes a second, in which the others already start.
         self._supervise(await asyncio.to_thread(local_children.envoy, plan, session), tasks)
         try:

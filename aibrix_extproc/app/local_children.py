@@ -10,7 +10,7 @@ import aiohttp
 
 from aibrix_extproc.adapters.envoyproxy.spec import STREAM_FILTER, EnvoySpec, SocketAddress
 from aibrix_extproc.adapters.envoyproxy.supervise import ChildSpec
-from aibrix_extproc.app.local_plan import LOOPBACK, GatewayWorker, Plan, SimulatedEngine
+from aibrix_extproc.app.local_plan import LOOPBACK, GatewayWorker, MetadataProcess, Plan, SimulatedEngine
 from aibrix_extproc.app.local_secrets import write_secret
 from aibrix_extproc.settings import environment_with
 
@@ -42,12 +42,23 @@ def gateway_worker(worker: GatewayWorker, plan: Plan, session: aiohttp.ClientSes
     command += ["--admin-host", LOOPBACK, "--admin-port", str(worker.admin_port), "--fleet", str(plan.fleet)]
     command += plan.tls.flags
     command += ["--metering", "--note-keys", str(plan.note_keys)]  # the Envoy beside it has all that this needs
+    command += ["--metadata"] if plan.metadata is not None else []
     command += ["--config", str(plan.config)] if plan.config else []
     command += ["--key-file", str(plan.key_file)] if plan.key_file else []
     is_ready = answers(session, f"http://{LOOPBACK}:{worker.admin_port}/readyz")
     # Not by arguments, which every user of the machine can read.
     environment = environment_with({"access": {"api_keys": list(plan.api_keys)}}) if plan.api_keys else None
     return ChildSpec(worker.name, tuple(command), _log(plan, worker.name), is_ready, STOP_GRACE, environment)
+
+
+def metadata_service(process: MetadataProcess, plan: Plan, session: aiohttp.ClientSession) -> ChildSpec:
+    """The service of files, uploads and batches; it runs batches through Envoy like a client."""
+    command = [*_OURSELVES, "metadata", "--metadata-host", LOOPBACK, "--metadata-port", str(process.port)]
+    command += ["--admin-host", LOOPBACK, "--admin-port", str(process.admin_port), "--data", str(process.data)]
+    command += ["--note-keys", str(plan.note_keys), "--gateway-url", plan.base_url.removesuffix("/v1")]
+    command += ["--config", str(plan.config)] if plan.config else []
+    is_ready = answers(session, f"http://{LOOPBACK}:{process.admin_port}/readyz")
+    return ChildSpec("metadata service", tuple(command), _log(plan, "metadata"), is_ready, STOP_GRACE)
 
 
 def envoy_spec(plan: Plan) -> EnvoySpec:
@@ -57,6 +68,7 @@ def envoy_spec(plan: Plan) -> EnvoySpec:
         admin=plan.envoy_admin,
         processors=tuple(SocketAddress(LOOPBACK, worker.port) for worker in plan.workers),
         processor_tls=plan.tls.envoy,
+        metadata=None if plan.metadata is None else plan.metadata.address,
         endpoints_directory=plan.directories.endpoints,
         access_log=plan.directories.logs / "access.log",
         stream_filter=STREAM_FILTER,

@@ -79,6 +79,21 @@ class GatewayWorker:
 
 
 @dataclass(frozen=True, slots=True)
+class MetadataProcess:
+    """The `aibrix-extproc metadata` process."""
+
+    port: int
+    admin_port: int
+    data: Path
+    is_kept: bool  # the folder outlives us
+
+    @property
+    def address(self) -> SocketAddress:
+        """Where its API listens."""
+        return SocketAddress(LOOPBACK, self.port)
+
+
+@dataclass(frozen=True, slots=True)
 class Directories:
     """Where everything is written."""
 
@@ -105,6 +120,7 @@ class Plan:
     config: Path | None
     api_keys: tuple[str, ...]  # as given by flags
     key_file: Path | None = None  # as given by a flag
+    metadata: MetadataProcess | None = None  # none: files, uploads and batches are a 404
 
     @property
     def base_url(self) -> str:
@@ -138,6 +154,7 @@ def make_plan(args: argparse.Namespace, run_directory: Path) -> Plan:
         listen = SocketAddress(listen.host, _reserve(listen, "--port", taken))
         envoy_admin = SocketAddress(LOOPBACK, _envoy_admin_port(args.envoy_admin_port, taken))
         simulated = () if args.engine or existing else _simulated(args, taken)
+        metadata = _metadata(args, run_directory, taken)
         workers = _workers(args.workers, _wanted_admin_port(args, settings), taken)
     finally:
         for one in taken:
@@ -149,6 +166,7 @@ def make_plan(args: argparse.Namespace, run_directory: Path) -> Plan:
         listen=listen,
         envoy_admin=envoy_admin,
         workers=workers,
+        metadata=metadata,
         simulated=simulated,
         engine_addresses=given,
         fleet=existing or _write_fleet(directories, simulated, given, args.engine_api_key),
@@ -160,6 +178,20 @@ def make_plan(args: argparse.Namespace, run_directory: Path) -> Plan:
         api_keys=tuple(args.api_key or ()),
         key_file=args.key_file.absolute() if args.key_file else None,
     )
+
+
+def _metadata(args: argparse.Namespace, run_directory: Path, taken: list[socket.socket]) -> MetadataProcess | None:
+    if args.no_metadata:
+        if args.data is not None:
+            raise LocalError("--data and --no-metadata exclude each other.", EXIT_USAGE)
+        return None
+    if any(importlib.util.find_spec(name) is None for name in ("sqlalchemy", "obstore", "multipart", "aiosqlite")):
+        if args.data is not None:
+            raise LocalError("--data needs an extra: in the clone run pip install -e '.[metadata]'.", EXIT_USAGE)
+        return None
+    data = args.data.absolute() if args.data is not None else run_directory / "data"
+    is_kept = args.data is not None or args.run_dir is not None
+    return MetadataProcess(_free_port(taken), _free_port(taken), data, is_kept)
 
 
 def refuse_contradictions(args: argparse.Namespace) -> None:

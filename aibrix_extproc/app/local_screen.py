@@ -42,7 +42,9 @@ _CALLS: Final = {
 def starting(plan: Plan) -> str:
     """The first line: what is being started."""
     parts = [_count(len(plan.simulated), "simulated engine")] if plan.simulated else []
-    parts += [_count(len(plan.workers), "gateway worker"), "Envoy"]
+    parts += [_count(len(plan.workers), "gateway worker")]
+    parts += ["the metadata service"] if plan.metadata is not None else []
+    parts += ["Envoy"]
     return f"Starting {', '.join(parts[:-1])} and {parts[-1]} (logs: {plan.directories.logs})"
 
 
@@ -73,6 +75,13 @@ def screen(
         ("Fleet", str(plan.fleet)),
         ("Logs", str(plan.directories.logs)),
     ]
+    if plan.metadata is not None:
+        places.append(
+            (
+                "Data",
+                str(plan.metadata.data) + ("" if plan.metadata.is_kept else " (until we stop; --data DIR keeps it)"),
+            )
+        )
     lines = [f"Ready after {seconds:.1f} s.", "", *_table(rows), ""]
     lines += [*(f"  ! {complaint}" for complaint in complaints), *([""] if complaints else [])]
     return "\n".join([*lines, example, *_table(places), "", "Stop with Ctrl-C."])
@@ -86,6 +95,8 @@ def addresses(plan: Plan, models: Sequence[str]) -> dict[str, object]:
         "models": list(models),
         "envoy_admin": f"http://{plan.envoy_admin}",
         "gateway_admins": [f"http://{LOOPBACK}:{worker.admin_port}" for worker in plan.workers],
+        "metadata_admin": None if plan.metadata is None else f"http://{LOOPBACK}:{plan.metadata.admin_port}",
+        "data": None if plan.metadata is None else str(plan.metadata.data),
         "fleet": str(plan.fleet),
         "logs": str(plan.directories.logs),
     }

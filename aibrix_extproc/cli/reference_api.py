@@ -109,7 +109,7 @@ SECTIONS: Final[Mapping[Action, tuple[str, str]]] = MappingProxyType({
     Action.LOCAL: ("Answered here", "Answered by the gateway from what it knows of the fleet; no engine is asked."),
     Action.METADATA: (
         "Files, uploads and batches",
-        "The metadata service's. A gateway without one answers 404, as for an unknown URL.",
+        "Kept by the metadata service. A gateway without one answers 404, as for an unknown URL.",
     ),
     Action.ADMIN: (
         "Engines' own administration",
@@ -120,7 +120,7 @@ SECTIONS: Final[Mapping[Action, tuple[str, str]]] = MappingProxyType({
         "Known to OpenAI's SDKs or to vLLM, and served by no part of this system: 404, as for an unknown URL.",
     ),
 })  # fmt: skip
-SERVED: Final = (Action.ROUTE, Action.STICKY, Action.LOCAL)
+SERVED: Final = (Action.ROUTE, Action.STICKY, Action.LOCAL, Action.METADATA)
 _NO_DOC: Final = OperationDoc("", "")
 
 
@@ -144,7 +144,7 @@ def api_page() -> str:
 
 
 def _contents(sections: Mapping[str, str]) -> str:
-    return "\n".join(f"- [{title}](#{title.lower().replace(' ', '-')})" for title in sections)
+    return "\n".join(f"- [{title}](#{title.lower().replace(',', '').replace(' ', '-')})" for title in sections)
 
 
 def _rows(*actions: Action) -> Iterator[Operation]:

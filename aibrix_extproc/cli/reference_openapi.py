@@ -25,7 +25,7 @@ Json = dict[str, Any]
 
 _PARAMETER: Final = re.compile(r"\{(\w+)(?:\.\.\.)?\}")
 _REST: Final = re.compile(r"\{(\w+)\.\.\.\}")
-_SERVED: Final = (Action.ROUTE, Action.STICKY, Action.LOCAL)
+_SERVED: Final = (Action.ROUTE, Action.STICKY, Action.LOCAL, Action.METADATA)
 _DESCRIPTION: Final = (
     "A fleet of vLLM engines as one OpenAI API. Take any OpenAI SDK; this document is for other clients. Members that "
     "a schema does not list are forwarded as they are."
@@ -122,8 +122,8 @@ def _operation(row: Operation, doc: OperationDoc, schemas: _Schemas) -> Json:
     parameters = list(_parameters(row, doc))
     if parameters:
         made["parameters"] = parameters
-    media = request_type(row)
-    if media and row.action is Action.ROUTE:
+    media = request_type(row, doc)
+    if media and doc.request:
         schema = schemas.reference(doc.request, f"{_camel(row.id)}Request")
         made["requestBody"] = {"required": True, "content": {media: {"schema": schema}}}
     made["responses"] = {"200": _answer(row, doc, schemas)} if answer_types(row, doc) else {}
@@ -141,7 +141,7 @@ def _parameters(row: Operation, doc: OperationDoc) -> Iterator[Json]:
         yield {"name": one.name, "in": "query", "description": one.meaning, "schema": schema}
     if row.action is Action.ROUTE:
         yield from ({"$ref": f"#/components/parameters/{name}"} for name in sorted(headers.ROUTING_HEADERS))
-    if row.action is not Action.LOCAL:
+    if row.action in (Action.ROUTE, Action.STICKY):
         yield {"$ref": f"#/components/parameters/{headers.READ_TIMEOUT}"}
 
 

@@ -44,8 +44,8 @@ def _facts(operation: Operation, doc: OperationDoc) -> Iterator[tuple[str, str]]
         yield "model in", operation.model_in.value
     if operation.tasks:
         yield "engines that can", " or ".join(sorted(operation.tasks))
-    if request_type(operation):
-        yield "request", code(request_type(operation))
+    if request_type(operation, doc):
+        yield "request", code(request_type(operation, doc))
     yield "answer", " or ".join(map(code, answer_types(operation, doc))) or "always an error"
     if operation.stream is not Stream.NONE:
         yield "stream", doc.streaming
@@ -55,9 +55,9 @@ def _facts(operation: Operation, doc: OperationDoc) -> Iterator[tuple[str, str]]
         yield "too long a prompt", f"400 `context_length_exceeded` with param {code(operation.prompt_param)}"
 
 
-def request_type(operation: Operation) -> str:
+def request_type(operation: Operation, doc: OperationDoc) -> str:
     """The media type of the request's body, empty if it has none."""
-    return {ModelIn.JSON: JSON, ModelIn.FORM: FORM}.get(operation.model_in, "")
+    return doc.request_media or {ModelIn.JSON: JSON, ModelIn.FORM: FORM}.get(operation.model_in, "")
 
 
 def answer_types(operation: Operation, doc: OperationDoc) -> tuple[str, ...]:

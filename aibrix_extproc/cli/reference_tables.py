@@ -7,7 +7,8 @@ from aibrix_extproc.cli.reference_markdown import NOTHING, code, page, table
 from aibrix_extproc.core.fleet.modelconfig import CONFIG_MEMBERS, MAX_CONFIG_BYTES
 from aibrix_extproc.core.fleet.podspec import ACTIVE_PORTS, CONFIG, LABELS, MODEL
 from aibrix_extproc.core.fleet.served import CHECK_NAMES
-from aibrix_extproc.core.openai.errors import ERRORS, ErrorRow
+from aibrix_extproc.core.openai.error_row import ErrorRow
+from aibrix_extproc.core.openai.errors import ERRORS
 from aibrix_extproc.core.openai.headers import (
     CHOSEN_PROFILE,
     CONFIG_PROFILE,

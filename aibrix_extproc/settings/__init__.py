@@ -35,6 +35,7 @@ from aibrix_extproc.settings.fields import (
     ServiceName,
     flag,
 )
+from aibrix_extproc.settings.metadata import MetadataSettings
 from aibrix_extproc.settings.mistakes import told
 from aibrix_extproc.settings.server import ServerSettings as ServerSettings
 from aibrix_extproc.settings.server import Tls as Tls
@@ -271,6 +272,7 @@ class Settings(Group):
     picker: PickerSettings = PickerSettings()
     access: AccessSettings = AccessSettings()
     metering: MeteringSettings = MeteringSettings()
+    metadata: MetadataSettings = MetadataSettings()
     log: LogSettings = LogSettings()
 
 

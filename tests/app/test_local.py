@@ -129,7 +129,7 @@ async def test_printed_example_works_and_an_interrupt_leaves_nothing_behind() ->
         assert asked.returncode == 0
         assert answer.strip()
         children = list(children_of(running.process.pid))
-        assert len(children) == 4
+        assert len(children) == 5
         assert await running.stop(signal.SIGINT) == 0
         await gone(children)
         assert not exists(running.value("Logs"))
@@ -234,7 +234,7 @@ async def test_no_key_stands_in_the_arguments_of_any_child_and_each_is_taken_as_
     async with local("--config", str(config), "--engines", "1", simulate, *options) as running:
         await running.ready()
         commands = list(children_of(running.process.pid).values())
-        assert len(commands) == 3
+        assert len(commands) == 4
         assert [command for command in commands if "sk-" in command] == []
         for key in keys:
             async with running.client(key) as client:

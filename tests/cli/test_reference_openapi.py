@@ -20,9 +20,10 @@ from aibrix_extproc.core.openai.operations import Action, Match, Operation
 from aibrix_extproc.core.openai.paths import normalise
 from tests.cli.samples import HOST, faults, sent_by
 
-SERVED = tuple(row for row in OPERATIONS if row.action in (Action.ROUTE, Action.STICKY, Action.LOCAL))
+SERVED_ACTIONS = (Action.ROUTE, Action.STICKY, Action.LOCAL, Action.METADATA)
+SERVED = tuple(row for row in OPERATIONS if row.action in SERVED_ACTIONS)
 SAMPLED = tuple(row for row in SERVED if OPERATION_DOCS[row.id].sdk.startswith("client."))
-ABSENT = tuple(row for row in OPERATIONS if row.action not in (Action.ROUTE, Action.STICKY, Action.LOCAL))
+ABSENT = tuple(row for row in OPERATIONS if row.action not in SERVED_ACTIONS)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +83,7 @@ def test_operation_says_what_its_row_says(row: Operation, document: dict[str, An
     assert one["x-aibrix-action"] == row.action.value
     assert one["x-aibrix-model-in"] == row.model_in.value
     assert one["x-aibrix-stream"] == row.stream.value
-    assert ("requestBody" in one) is (row.action is Action.ROUTE)
+    assert ("requestBody" in one) is (row.action is Action.ROUTE or bool(OPERATION_DOCS[row.id].request_media))
     good = one["responses"].get("200", {"content": {}})["content"]
     assert ("text/event-stream" in good) is (row.stream.value != "-")
     shapes = {

@@ -15,9 +15,9 @@ BASE = locks.declared(locks.PROJECT["project"]["dependencies"])
 BUILD = locks.declared(locks.PROJECT["build-system"]["requires"])
 GROUP = locks.declared(locks.PROJECT["dependency-groups"]["dev"])
 OURS = GROUP.pop(locks.OURSELVES)
-FOR_RUN = BASE | EXTRAS["conformance"] | EXTRAS["local"] | EXTRAS["terminal"]
+FOR_RUN = BASE | EXTRAS["conformance"] | EXTRAS["local"] | EXTRAS["metadata"] | EXTRAS["terminal"]
 LOCKS = {
-    locks.RUNTIME: BASE | EXTRAS["kubernetes"],
+    locks.RUNTIME: BASE | EXTRAS["kubernetes"] | EXTRAS["metadata"],
     locks.RUN: FOR_RUN,
     locks.DEV: FOR_RUN | EXTRAS["kubernetes"] | GROUP,
     locks.BUILD: BUILD,
@@ -70,7 +70,7 @@ def test_every_package_is_pinned_to_one_version_with_hashes_and_no_address(path:
         assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", one) for one in pin.hashes), name
 
 
-GLIBC = ("manylinux_2_28", "manylinux_2_17", "manylinux2014")  # what the image has
+GLIBC = ("manylinux_2_28", "manylinux_2_24", "manylinux_2_17", "manylinux2014")  # what the image has
 NEWER_GLIBC = ("manylinux_2_35", "manylinux_2_34", "manylinux_2_31", *GLIBC)  # what Envoy asks for
 MACHINES = {
     "x86_64": ("linux", "x86_64", tuple(f"{name}_x86_64" for name in GLIBC)),

@@ -25,6 +25,7 @@ from aibrix_extproc.adapters.envoyproxy.spec import MIB, READINESS_SERVICE, Envo
 from aibrix_extproc.core.openai.headers import DESTINATION, REQUEST_ID
 
 PROCESSORS_CLUSTER = "processors"
+METADATA_CLUSTER = "metadata"
 _UNLIMITED = 100_000
 # vLLM closes an idle connection after 5 s; a request sent into that moment would be reset.
 _ENGINE_IDLE = timedelta(seconds=4)
@@ -94,6 +95,21 @@ def processors(spec: EnvoySpec) -> cluster.Cluster:
                 )
             )
         ),
+    )
+
+
+def metadata(address: SocketAddress) -> cluster.Cluster:
+    """The metadata service. Bodies stream through, so it may be as slow as its clients."""
+    return cluster.Cluster(
+        name=METADATA_CLUSTER,
+        type=cluster.ClusterDiscoveryType.STATIC,
+        load_assignment=endpoint.ClusterLoadAssignment(
+            cluster_name=METADATA_CLUSTER,
+            endpoints=[endpoint.LocalityLbEndpoints(lb_endpoints=[_lb_endpoint(address)])],
+        ),
+        connect_timeout=timedelta(seconds=1),
+        per_connection_buffer_limit_bytes=MIB,
+        circuit_breakers=_no_limits(),
     )
 
 

@@ -11,13 +11,14 @@ from typing import Any
 
 import betterproto2
 from envoy_data_plane.envoy.config.bootstrap import v3 as bootstrap
+from envoy_data_plane.envoy.config.cluster import v3 as cluster
 from envoy_data_plane.envoy.config.core import v3 as core
 from envoy_data_plane.envoy.config.overload import v3 as overload
 from envoy_data_plane.envoy.extensions.resource_monitors.downstream_connections import v3 as connections
 from envoy_data_plane.envoy.extensions.resource_monitors.fixed_heap import v3 as fixed_heap
 from envoy_data_plane.google import protobuf
 
-from aibrix_extproc.adapters.envoyproxy.clusters import engines, processors
+from aibrix_extproc.adapters.envoyproxy.clusters import engines, metadata, processors
 from aibrix_extproc.adapters.envoyproxy.endpoints import write_atomically
 from aibrix_extproc.adapters.envoyproxy.listener import http_listener
 from aibrix_extproc.adapters.envoyproxy.spec import EnvoySpec
@@ -30,14 +31,17 @@ def configuration(spec: EnvoySpec) -> Mapping[str, Any]:
     built = bootstrap.Bootstrap(
         node=core.Node(id="gateway", cluster="aibrix-extproc"),
         admin=bootstrap.Admin(address=_address(spec.admin.host, spec.admin.port)),
-        static_resources=bootstrap.BootstrapStaticResources(
-            listeners=[http_listener(spec)], clusters=[engines(spec), processors(spec)]
-        ),
+        static_resources=bootstrap.BootstrapStaticResources(listeners=[http_listener(spec)], clusters=_clusters(spec)),
         overload_manager=_overload_manager(spec),
     )
     text = json.dumps(built.to_dict(casing=betterproto2.Casing.SNAKE))
     plain: Mapping[str, Any] = json.loads(text.replace("consecutive_5_xx", "consecutive_5xx"))  # as Envoy spells it
     return plain
+
+
+def _clusters(spec: EnvoySpec) -> list[cluster.Cluster]:
+    always = [engines(spec), processors(spec)]
+    return always if spec.metadata is None else [*always, metadata(spec.metadata)]
 
 
 def write_configuration(spec: EnvoySpec, path: Path) -> None:

@@ -23,7 +23,7 @@ from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutatio
 from envoy_data_plane.envoy.type.matcher import v3 as matcher
 from envoy_data_plane.google import protobuf
 
-from aibrix_extproc.adapters.envoyproxy.clusters import PROCESSORS_CLUSTER
+from aibrix_extproc.adapters.envoyproxy.clusters import METADATA_CLUSTER, PROCESSORS_CLUSTER
 from aibrix_extproc.adapters.envoyproxy.endpoints import ENGINES_CLUSTER
 from aibrix_extproc.adapters.envoyproxy.replies import (
     THE_REQUESTS_ID,
@@ -41,6 +41,7 @@ from aibrix_extproc.core.openai.headers import (
     READ_HEADERS,
     REQUEST_ID,
     RESERVED_REQUEST_HEADERS,
+    SIGNED_CALLER,
 )
 from aibrix_extproc.core.openai.operations import ANTHROPIC_PATH
 
@@ -77,6 +78,7 @@ _ACCESS_LOG_FIELDS: Final = {
     "client": "%DOWNSTREAM_REMOTE_ADDRESS%",
     "ext_proc": f"%FILTER_STATE({EXT_PROC_FILTER}:PLAIN)%",  # microseconds and gRPC status by phase
 }
+METADATA_IDLE = timedelta(minutes=2)  # without a byte in either direction
 
 
 def http_listener(spec: EnvoySpec) -> listener.Listener:
@@ -161,6 +163,7 @@ def _routes(spec: EnvoySpec) -> route.RouteConfiguration:
         name="everything",
         domains=["*"],
         routes=[
+            *_to_metadata(spec),
             _placed(spec),
             _preflight(),
             _not_placed("not_placed_anthropic", route.RouteMatch(path_separated_prefix=ANTHROPIC_PATH), anthropic=True),
@@ -176,6 +179,15 @@ def _routes(spec: EnvoySpec) -> route.RouteConfiguration:
         # Not `always_set_request_id_in_response`: that is the id of the last attempt. Local replies have theirs.
         response_headers_to_add=[header(REQUEST_ID, THE_REQUESTS_ID)],
     )
+
+
+def _to_metadata(spec: EnvoySpec) -> list[route.Route]:
+    """Only the processor can write the header, and it writes it for files, uploads and batches alone."""
+    if spec.metadata is None:
+        return []
+    signed = route.HeaderMatcher(name=SIGNED_CALLER, present_match=True)
+    action = route.RouteAction(cluster=METADATA_CLUSTER, timeout=timedelta(0), idle_timeout=METADATA_IDLE)
+    return [route.Route(name="metadata", match=route.RouteMatch(prefix="/v1/", headers=[signed]), route=action)]
 
 
 def _placed(spec: EnvoySpec) -> route.Route:

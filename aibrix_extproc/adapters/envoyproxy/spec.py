@@ -48,6 +48,7 @@ class EnvoySpec:
     processors: tuple[SocketAddress, ...]  # gRPC addresses of the ext_proc workers
     endpoints_directory: Path  # holds ENDPOINTS_FILE, which is replaced by rename
     processor_tls: ProcessorTls | None = None  # plaintext without it
+    metadata: SocketAddress | None = None  # the metadata service; files, uploads and batches are a 404 without it
     access_log: Path | None = None
     answer_filter: Path | None = ANSWER_FILTER  # the Lua files, where Envoy reads them; this one for the cluster
     stream_filter: Path | None = None

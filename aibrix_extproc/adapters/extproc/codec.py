@@ -244,6 +244,10 @@ def _continue(reply: Continue) -> bytes:
     if reply.buffer_response:
         response.mode_override.response_body_mode = ProcessingMode.BodySendMode.BUFFERED
         response.mode_override.response_header_mode = ProcessingMode.HeaderSendMode.SEND
+    if reply.skip_body:
+        common.clear_route_cache = True
+        response.mode_override.request_body_mode = ProcessingMode.BodySendMode.NONE
+        response.mode_override.response_header_mode = ProcessingMode.HeaderSendMode.SEND
     return response.SerializeToString()
 
 
@@ -280,6 +284,7 @@ def encode_piece(phase: Phase, data: bytes, *, end: bool) -> bytes:
 def _changes(reply: Continue) -> bool:
     return (
         bool(reply.set_headers or reply.remove_headers or reply.destination or reply.buffer_response or reply.notes)
+        or reply.skip_body
         or reply.body is not None
     )
 

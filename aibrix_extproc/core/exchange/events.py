@@ -53,6 +53,7 @@ class Admitted(msgspec.Struct, frozen=True, gc=False):
     """Answer to `Authenticate`: who calls."""
 
     caller: Caller
+    signed: str = ""  # for the metadata service, which believes nothing else
 
 
 class Answered(msgspec.Struct, frozen=True, gc=False):

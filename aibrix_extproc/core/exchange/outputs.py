@@ -44,6 +44,7 @@ class Continue(msgspec.Struct, frozen=True, gc=False):
     destination: str | None = None  # also as dynamic metadata envoy.lb; clears the route cache
     notes: tuple[tuple[str, str | bool], ...] = ()  # dynamic metadata for the stream filter and the access log
     buffer_response: bool = False  # mode override: send us the whole response body
+    skip_body: bool = False  # mode override: the request's body passes us by; clears the route cache
 
 
 @final
@@ -64,6 +65,8 @@ class Authenticate(msgspec.Struct, frozen=True, gc=False):
     authorization: str | None
     x_api_key: str | None
     api_key: str | None = None
+    request_id: str = ""
+    on_behalf: str | None = None  # who the worker of batches speaks for, signed
 
 
 @final

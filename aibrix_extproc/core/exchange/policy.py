@@ -19,4 +19,5 @@ class ExchangePolicy:
     max_wait_seconds: float = 600.0  # longest time to the response's head; a client may ask for less
     is_picker: bool = False  # asked by a gateway of the Inference Extension: its assumptions and headers hold
     health_path: str = ""  # answered without a key, for load balancers; empty for none
+    metadata: bool = False  # files, uploads and batches go to the metadata service; without it they are unknown URLs
     destinations: int = ATTEMPTS  # addresses in the destination header

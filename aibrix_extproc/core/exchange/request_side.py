@@ -63,6 +63,7 @@ class RequestSide(Direction[RequestPhase]):
         self.response_id: str | None = None  # what the engine will call the response that it makes
         self.placement: Placement | None = None
         self._told: Headers = ()  # of the placement, for the client
+        self.is_passed_on = False  # to the metadata service
         self.problem: str | None = None
         self.answered: Immediate | None = None
         self.outcome = Outcome.CANCELLED
@@ -171,6 +172,8 @@ class RequestSide(Direction[RequestPhase]):
                 event.headers.get("authorization"),
                 event.headers.get("x-api-key"),
                 event.headers.get("api-key"),
+                event.request_id,
+                event.headers.get(headers.ON_BEHALF),
             ),
         )
 
@@ -184,6 +187,8 @@ class RequestSide(Direction[RequestPhase]):
         operation = self._match.operation
         if operation.action is Action.LOCAL:
             return RequestPhase.DESCRIBING, (Describe(operation, self._match.parameters, self.caller),)
+        if operation.action is Action.METADATA and self.policy.metadata:
+            return self._passed_on(event.signed)
         ended = self._head.end_of_stream
         problem = objection(operation, self._headers, self.path, end_of_stream=ended, policy=self.policy)
         if problem is not None:
@@ -192,6 +197,18 @@ class RequestSide(Direction[RequestPhase]):
             forged = tuple(name for name in headers.RESERVED_REQUEST_HEADERS if name in self._headers)
             return RequestPhase.AWAITING_BODY, (Continue(Phase.REQUEST_HEAD, remove_headers=forged),)
         return self._asked_holder(operation)
+
+    def _passed_on(self, signed: str) -> Step:
+        """Send the request to the metadata service, its body past us. What it answers is in the API's words already."""
+        changed = forwarding.set_headers(self._headers, self.path, self.request_id, None, None)
+        answer = Continue(
+            Phase.REQUEST_HEAD,
+            set_headers=((headers.SIGNED_CALLER, signed), *changed),
+            remove_headers=forwarding.removed_headers(self._headers, self.caller, ((headers.SIGNED_CALLER, signed),)),
+            skip_body=True,
+        )
+        self.is_passed_on = True
+        return RequestPhase.PLACED, (answer,)
 
     def _asked_holder(self, operation: Operation) -> Step:
         """Ask for the engine that holds the response which the path names."""

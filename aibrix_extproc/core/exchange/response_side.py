@@ -80,6 +80,9 @@ class ResponseSide(Direction[ResponsePhase]):
                 event.status, event.code_details, event.flags, max_body_bytes=self._policy.max_body_bytes
             )
             return ResponsePhase.ANSWERED, (self._instead(problem, Outcome.ENVOY_ERROR),)
+        if self._request.is_passed_on:
+            self.outcome = Outcome.SERVED if event.status < 400 else Outcome.REFUSED
+            return ResponsePhase.PASSED, (self._passed(event),)
         moved = self._moved(event.upstream_address)
         if event.status < 300:
             return self._on_success(event, moved)

@@ -54,7 +54,9 @@ _Q, _P = RequestPhase, ResponsePhase
 # (phase, event) -> the phases it may lead to
 REQUEST_TABLE: Final[Mapping[tuple[RequestPhase, type], frozenset[RequestPhase]]] = MappingProxyType({
     (_Q.IDLE, events.RequestHead): frozenset({_Q.ADMITTING, _Q.DESCRIBING, _Q.ANSWERED}),
-    (_Q.ADMITTING, events.Admitted): frozenset({_Q.AWAITING_BODY, _Q.PLACING, _Q.DESCRIBING, _Q.ANSWERED}),
+    (_Q.ADMITTING, events.Admitted): frozenset(
+        {_Q.AWAITING_BODY, _Q.PLACING, _Q.PLACED, _Q.DESCRIBING, _Q.ANSWERED}
+    ),
     (_Q.ADMITTING, events.Refused): frozenset({_Q.ANSWERED}),
     (_Q.AWAITING_BODY, events.RequestBody): frozenset({_Q.READING, _Q.PLACING, _Q.ANSWERED}),
     (_Q.AWAITING_BODY, events.LargeRequestBody): frozenset({_Q.READING, _Q.PLACING, _Q.ANSWERED}),

@@ -11,25 +11,11 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-INVALID_REQUEST: Final = "invalid_request_error"
-SERVER_ERROR: Final = "server_error"
+from aibrix_extproc.core.openai.error_row import INVALID_REQUEST, SERVER_ERROR, ErrorRow
+from aibrix_extproc.core.openai.storage_errors import STORAGE_ROWS
 
 RETRY_AFTER_MIN_SECONDS: Final = 1
 RETRY_AFTER_MAX_SECONDS: Final = 60  # SDKs sleep the whole value or give up above 120
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorRow:
-    """One kind of refusal: what the status line, the body and the retry headers say."""
-
-    status: int
-    type: str
-    code: str | None
-    param: str | None
-    message: str  # a str.format template; its fields come from Problem.values
-    when: str  # for the reference page
-    retry_after_seconds: int | None = None
-    should_retry: bool | None = None  # x-should-retry, read by the SDKs before the status
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,7 +329,7 @@ _ROWS: Final[dict[str, ErrorRow]] = {
     ),
 }  # fmt: skip
 
-ERRORS: Final[Mapping[str, ErrorRow]] = MappingProxyType(_ROWS)
+ERRORS: Final[Mapping[str, ErrorRow]] = MappingProxyType({**_ROWS, **STORAGE_ROWS})
 
 
 def error_object(problem: Problem) -> dict[str, str | None]:

@@ -47,6 +47,8 @@ REQUEST_HEADERS: Final[Mapping[str, str]] = MappingProxyType({
     "target-pod": "of AIBrix; not a client's to set",
     "target-pod-ip": "of AIBrix; not a client's to set",
     "x-gateway-model-name": "of AIBrix; not a client's to set",
+    headers.SIGNED_CALLER: "for the metadata service alone: who calls, signed; set by the gateway",
+    headers.ON_BEHALF: "from a worker of batches: who it speaks for, signed; another one's is a 401",
 })  # fmt: skip
 
 # name -> (on which answers, meaning)

@@ -20,6 +20,9 @@ OPENAI_VERSION: Final = "2020-10-01"
 NOTES_NAMESPACE: Final = "aibrix.extproc"  # dynamic metadata: what the stream filter and the access log are told
 
 # Where gateways that ask an endpoint picker may leave the path that a client asked for.
+SIGNED_CALLER: Final = "x-aibrix-signed-caller"  # from us to the metadata service: who calls
+ON_BEHALF: Final = "x-aibrix-on-behalf-of"  # from a worker of batches to us: who it speaks for
+
 ORIGINAL_PATHS: Final[tuple[str, ...]] = ("x-original-path", "x-forwarded-path")
 
 # What only we may set: removed from client requests before routing (Envoy's early header mutation) and again by us.
@@ -30,6 +33,7 @@ RESERVED_REQUEST_HEADERS: Final[tuple[str, ...]] = (
     "target-pod",
     "target-pod-ip",
     "x-gateway-model-name",
+    SIGNED_CALLER,
 )
 
 # By which a client may say where its request shall go.
@@ -41,6 +45,7 @@ NOT_FORWARDED: Final[tuple[str, ...]] = (
     "openai-organization",
     "openai-project",
     "user",
+    ON_BEHALF,
     *sorted(ROUTING_HEADERS),
 )
 TEST_SELECTION: Final = "test-epp-endpoint-selection"  # of conformance tests; nobody else looks at it

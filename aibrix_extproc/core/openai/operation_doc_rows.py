@@ -7,6 +7,7 @@ from typing import Final
 
 from aibrix_extproc.core.openai.multipart import MAX_FIELD_BYTES, MAX_HEADERS_BYTES, MAX_PARTS
 from aibrix_extproc.core.openai.operation_doc_rows_generation import GENERATION_DOCS, MODEL
+from aibrix_extproc.core.openai.operation_doc_rows_storage import STORAGE_DOCS
 from aibrix_extproc.core.openai.operation_docs import BYTES, JSON, TEXT, Field, OperationDoc
 
 _NOT_OPENAI: Final = "no part of OpenAI's API"
@@ -239,4 +240,5 @@ OPERATION_DOCS: Final[Mapping[str, OperationDoc]] = MappingProxyType({
     "list_models": _LIST_MODELS,
     "retrieve_model": _RETRIEVE_MODEL,
     "delete_model": _DELETE_MODEL,
+    **STORAGE_DOCS,
 })  # fmt: skip

@@ -41,6 +41,7 @@ class OperationDoc:
     sdk: str  # Python that sends the request; `client` is openai.OpenAI, `anthropic` is anthropic.Anthropic
     answer: tuple[Field, ...] = ()
     request: tuple[Field, ...] = ()  # of the body or form
+    request_media: str = ""  # of a request without a model; others follow from where the model is
     query: tuple[Field, ...] = ()
     answer_types: tuple[str, ...] = (JSON,)  # besides the event stream; none if it always fails
     streaming: str = ""  # how to ask for a stream and what comes

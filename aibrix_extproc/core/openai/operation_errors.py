@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Final
 
 from aibrix_extproc.core.openai.operations import Action, ModelIn, Operation, Stream
+from aibrix_extproc.core.openai.storage_errors import STORAGE_ROWS
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,19 @@ CAUSES: Final[Mapping[str, Cause]] = MappingProxyType({
         "Answered from what the gateway knows of the fleet.",
         ("fleet_unknown", "model_not_found_retrieve", "model_delete_refused"),
     ),
+    "stored": Cause(
+        "Stored object",
+        "The metadata service refused the request.",
+        (
+            "unsupported_content_type", "malformed_multipart", "malformed_json", "request_too_large",
+            "missing_required_parameter", "invalid_type", "invalid_value", *STORAGE_ROWS,
+        ),
+    ),
+    "service": Cause(
+        "Metadata service",
+        "The service cannot be reached, or there is none.",
+        ("unknown_url", "no_healthy_upstream", "upstream_reset", "overloaded", "timeout"),
+    ),
     "gateway": Cause(
         "Gateway",
         "Envoy or the gateway itself, whatever was asked.",
@@ -99,6 +113,33 @@ _MODEL_ERRORS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({
     "list_models": ("fleet_unknown",),
     "retrieve_model": ("fleet_unknown", "model_not_found_retrieve"),
     "delete_model": ("fleet_unknown", "model_not_found_retrieve", "model_delete_refused"),
+})  # fmt: skip
+
+
+_FILES: Final = frozenset({"create_file", "list_files", "retrieve_file", "delete_file", "file_content"})
+_UPLOADS: Final = frozenset({"create_upload", "add_upload_part", "complete_upload", "cancel_upload"})
+_BATCHES: Final = frozenset({"create_batch", "list_batches", "retrieve_batch", "cancel_batch"})
+_OF_ALL_STORED: Final = _FILES | _UPLOADS | _BATCHES
+# Which of them give an error, where not all do.
+_STORAGE_ERRORS: Final[Mapping[str, frozenset[str]]] = MappingProxyType({
+    "file_not_found": _FILES - {"create_file"},
+    "upload_not_found": _UPLOADS - {"create_upload"},
+    "batch_not_found": _BATCHES - {"create_batch"},
+    "batch_not_cancellable": frozenset({"cancel_batch"}),
+    "invalid_batch_file": frozenset({"create_file", "create_upload"}),
+    "empty_file": frozenset({"create_file"}),
+    "file_too_large": frozenset({"create_file", "add_upload_part"}),
+    "download_refused": frozenset({"file_content"}),
+    "range_not_satisfiable": frozenset({"file_content"}),
+    "upload_not_pending": _UPLOADS - {"create_upload"},
+    "upload_wrong_size": frozenset({"complete_upload"}),
+    "upload_too_many_bytes": frozenset({"add_upload_part"}),
+    "unknown_part": frozenset({"complete_upload"}),
+    "part_twice": frozenset({"complete_upload"}),
+    "wrong_md5": frozenset({"complete_upload"}),
+    "storage_quota_exceeded": frozenset({"create_file", "complete_upload"}),
+    "request_timeout": frozenset({"create_file", "add_upload_part", "create_batch"} | _UPLOADS),
+    "insufficient_storage": frozenset({"create_file", "add_upload_part"}),
 })  # fmt: skip
 
 
@@ -122,6 +163,8 @@ def _own_causes(operation: Operation) -> tuple[str, ...]:
             return "body", "owner", "refusal", "failure"
         case Action.LOCAL:
             return ("models",)
+        case Action.METADATA:
+            return "stored", "service"
         case _:
             return ("address",)
 
@@ -133,6 +176,8 @@ def _errors(cause: str, operation: Operation) -> tuple[str, ...]:
 
 
 def _is_possible(key: str, operation: Operation) -> bool:
+    if key in STORAGE_ROWS:
+        return operation.id in _STORAGE_ERRORS.get(key, _OF_ALL_STORED)
     match key:
         case "stream_options_without_stream":
             return operation.stream is Stream.DATA_DONE
@@ -158,9 +203,11 @@ SDK_EXCEPTIONS: Final[Mapping[int, tuple[str, bool]]] = MappingProxyType({
     403: ("PermissionDeniedError", False),
     404: ("NotFoundError", False),
     405: ("APIStatusError", False),
+    408: ("APIStatusError", True),
     409: ("ConflictError", True),
     413: ("APIStatusError", False),
     415: ("APIStatusError", False),
+    416: ("APIStatusError", False),
     426: ("APIStatusError", False),
     429: ("RateLimitError", True),
     431: ("APIStatusError", False),

@@ -74,7 +74,7 @@ def placing(body: Any = None, **head: Any) -> Exchange:
 def test_chat_is_authenticated_then_read_then_placed() -> None:
     exchange = an_exchange()
     chat = an_operation("chat_completion")
-    assert exchange.receive(a_request_head()) == (Authenticate(chat, "Bearer sk-client", None),)
+    assert exchange.receive(a_request_head()) == (Authenticate(chat, "Bearer sk-client", None, request_id=REQUEST_ID),)
     assert exchange.receive(Admitted(CALLER)) == (Continue(Phase.REQUEST_HEAD),)
     body = a_request_body()
     assert exchange.receive(body) == (Place(chat, RouteQuery("chat-m", body_bytes=len(body.data)), None, CALLER),)
@@ -91,7 +91,9 @@ def test_chat_is_authenticated_then_read_then_placed() -> None:
 
 def test_keys_of_both_kinds_are_shown_to_the_key_ring() -> None:
     outputs = an_exchange().receive(a_request_head(x_api_key="sk-other"))
-    assert outputs == (Authenticate(an_operation("chat_completion"), "Bearer sk-client", "sk-other"),)
+    assert outputs == (
+        Authenticate(an_operation("chat_completion"), "Bearer sk-client", "sk-other", request_id=REQUEST_ID),
+    )
 
 
 def test_refused_key_becomes_the_final_answer() -> None:
@@ -127,7 +129,7 @@ def test_unknown_url_and_engine_internals_outside_v1_are_a_404_with_the_hint(pat
 
 def test_unknown_url_is_authenticated_without_an_operation() -> None:
     outputs = an_exchange().receive(a_request_head(path="/v1/nothing"))
-    assert outputs == (Authenticate(None, "Bearer sk-client", None),)
+    assert outputs == (Authenticate(None, "Bearer sk-client", None, request_id=REQUEST_ID),)
 
 
 def test_wrong_method_is_a_405_that_names_the_right_one() -> None:

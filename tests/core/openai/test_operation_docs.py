@@ -29,9 +29,9 @@ from aibrix_extproc.core.openai.request import read_fields, read_json, supported
 from aibrix_extproc.core.openai.upstream import problem_from_upstream
 from tests.build import CALLER, a_placed, a_request_body, a_request_head, a_response_head, an_exchange
 
-SERVED = tuple(row for row in OPERATIONS if row.action in (Action.ROUTE, Action.STICKY, Action.LOCAL))
+SERVED = tuple(row for row in OPERATIONS if row.action in (Action.ROUTE, Action.STICKY, Action.LOCAL, Action.METADATA))
 ROUTED = tuple(row for row in SERVED if row.action is Action.ROUTE)
-ASKED = tuple(row for row in SERVED if row.action is not Action.LOCAL)
+ASKED = tuple(row for row in SERVED if row.action in (Action.ROUTE, Action.STICKY))
 
 
 def fields() -> Iterator[tuple[str, Field]]:
@@ -50,7 +50,7 @@ def test_description_fits_its_row(row: Operation) -> None:
     assert doc.summary
     assert not doc.summary.endswith(".")
     assert bool(doc.streaming) is (row.stream is not Stream.NONE), "what streams says how, and nothing else does"
-    assert bool(doc.request) is (row.action is Action.ROUTE)
+    assert bool(doc.request) is (row.action is Action.ROUTE or bool(doc.request_media))
     if row.action is Action.ROUTE:
         model = next(one for one in doc.request if one.name == "model")
         assert model.required, "a request without a model is refused"
@@ -215,6 +215,7 @@ def answers() -> Iterator[tuple[tuple[str, str], ...]]:
     for key, row in ERRORS.items():
         values = dict.fromkeys(("method", "path", "model", "message", "param", "expected", "got", "given"), "x")
         values |= dict.fromkeys(("supported", "reason", "limit", "size", "key", "what", "accepted", "response_id"), "x")
+        values |= dict.fromkeys(("id", "status", "purpose"), "x")
         assert row
         yield shape(Problem(key, {**values, "request_id": "x"})).headers
     for head in (

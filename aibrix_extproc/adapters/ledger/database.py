@@ -1,0 +1,126 @@
+"""The database behind the ledger: SQLite by default, PostgreSQL in a cluster, one set of statements for both."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy
+from sqlalchemy import event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from aibrix_extproc.adapters.ledger.migrate import upgrade
+
+POOL_SIZE: Final = 8  # connections to PostgreSQL; each process has its own pool
+WAIT_SECONDS: Final = 10.0  # for a connection, for SQLite's lock, for a statement's lock
+_DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
+_MIGRATION_LOCK: Final = 0x61_69_62_72_69_78  # "aibrix"; any number that others do not use
+
+
+class LedgerError(Exception):
+    """The database cannot be used; one sentence that says what to do."""
+
+
+class Database:
+    """A pool of connections and the two kinds of transactions.
+
+    SQLite's write transactions begin IMMEDIATE: one that begins by reading and then writes would fail where another
+    process has written meanwhile.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = _url(url)
+        self.is_sqlite = self._url.get_backend_name() == "sqlite"
+        self._engine = create_async_engine(self._url, **self._options())
+        if self.is_sqlite:
+            event.listen(self._engine.sync_engine, "connect", _prepare_sqlite)
+            event.listen(self._engine.sync_engine, "begin", _begin_sqlite)
+
+    def _options(self) -> dict[str, Any]:
+        if self.is_sqlite:
+            return {}
+        server = {
+            "lock_timeout": f"{int(WAIT_SECONDS * 1000)}",
+            # A frozen process must not keep its rows locked longer than others wait for its lease.
+            "idle_in_transaction_session_timeout": f"{int(WAIT_SECONDS * 1000)}",
+            "application_name": "aibrix-extproc",
+        }
+        return {
+            "pool_size": POOL_SIZE, "max_overflow": 0, "pool_timeout": WAIT_SECONDS, "pool_pre_ping": True,
+            "connect_args": {"timeout": WAIT_SECONDS, "command_timeout": 3 * WAIT_SECONDS, "server_settings": server},
+        }  # fmt: skip
+
+    @property
+    def shown(self) -> str:
+        """The URL without its password, for logs."""
+        return self._url.render_as_string(hide_password=True)
+
+    async def open(self) -> None:
+        """Connect and bring the schema up to date, under a lock that other starting processes wait for."""
+        if self.is_sqlite and self._url.database:
+            await asyncio.to_thread(Path(self._url.database).parent.mkdir, parents=True, exist_ok=True)
+        try:
+            async with self.write() as connection:
+                if not self.is_sqlite:
+                    await connection.execute(text("SET LOCAL lock_timeout = 0"))
+                    await connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+                await connection.run_sync(upgrade)
+        except (SQLAlchemyError, OSError) as error:
+            reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+            raise LedgerError(f"cannot use the database {self.shown}: {reason}") from error
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._engine.dispose()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that only reads."""
+        async with self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that may write; committed at the end, rolled back on an exception."""
+        async with self._engine.connect() as connection:
+            connection = await connection.execution_options(writes=True)
+            async with connection.begin():
+                yield connection
+
+    async def now(self, connection: AsyncConnection) -> float:
+        """The database's clock, in seconds since the epoch: the one that all processes share."""
+        clock = (
+            "julianday('now') * 86400.0 - 210866760000.0" if self.is_sqlite else "extract(epoch from clock_timestamp())"
+        )
+        return float((await connection.execute(text(f"SELECT {clock}"))).scalar_one())
+
+
+def _url(given: str) -> sqlalchemy.URL:
+    try:
+        url = make_url(given)
+    except ArgumentError as error:
+        raise LedgerError(
+            "the database is not a URL; expected sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
+        ) from error
+    driver = _DRIVERS.get(url.get_backend_name())
+    if driver is None:
+        raise LedgerError(f"databases of the kind {url.get_backend_name()} are not supported; use sqlite or postgresql")
+    return url.set(drivername=driver)
+
+
+def _prepare_sqlite(connection: Any, _: object) -> None:
+    connection.isolation_level = None  # the driver would begin transactions by its own rules
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={int(WAIT_SECONDS * 1000)}",
+    ):  # fmt: skip
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: sqlalchemy.Connection) -> None:
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,182 @@
+"""The tables. A change here needs a migration in `migrations/versions`; a test holds both to one schema.
+
+Times are whole seconds since the epoch. Every object has an owner, `caller`, and every query of a client names it.
+"""
+
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    false,
+)
+
+metadata: Final = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _lease_columns() -> tuple[Column[Any], ...]:
+    """A lease: who works on the row, until when by the database's clock, and how often it was taken."""
+    return (
+        Column("fence", BigInteger, nullable=False, server_default="0"),
+        Column("owner", String(80)),
+        Column("lease_until", Float, nullable=False, server_default="0"),
+    )
+
+
+# What each caller has stored, kept with every change, so that a quota is one indexed row.
+storage: Final = Table(
+    "storage",
+    metadata,
+    Column("caller", String(256), primary_key=True),
+    Column("files", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+)
+
+files: Final = Table(
+    "files",
+    metadata,
+    Column("id", String(80), primary_key=True),
+    Column("caller", String(256), nullable=False),
+    Column("purpose", String(32), nullable=False),
+    Column("filename", String(255), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Index("ix_files_page", "caller", "created_at", "id"),
+    Index("ix_files_expiry", "expires_at"),
+)
+
+file_segments: Final = Table(
+    "file_segments",
+    metadata,
+    Column("file_id", String(80), ForeignKey("files.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("blob", String(200), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Index("ix_file_segments_blob", "blob"),
+)
+
+uploads: Final = Table(
+    "uploads",
+    metadata,
+    Column("id", String(80), primary_key=True),
+    Column("caller", String(256), nullable=False),
+    Column("purpose", String(32), nullable=False),
+    Column("filename", String(255), nullable=False),
+    Column("mime_type", String(128), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("file_expires_after", Integer),
+    Column("file_id", String(80)),
+    Index("ix_uploads_expiry", "status", "expires_at"),
+)
+
+upload_parts: Final = Table(
+    "upload_parts",
+    metadata,
+    Column("id", String(80), primary_key=True),
+    Column("upload_id", String(80), ForeignKey("uploads.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("size", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("blob", String(200), nullable=False, index=True),
+)
+
+batches: Final = Table(
+    "batches",
+    metadata,
+    Column("id", String(80), primary_key=True),
+    Column("caller", String(256), nullable=False),
+    Column("endpoint", String(128), nullable=False),
+    Column("model", String(256)),
+    Column("input_file_id", String(80), nullable=False),
+    Column("completion_window", String(16), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    *(
+        Column(name, BigInteger)
+        for name in (
+            "in_progress_at", "finalizing_at", "completed_at", "failed_at", "expired_at", "cancelling_at",
+            "cancelled_at",
+        )
+    ),
+    Column("metadata", Text),  # JSON as the client gave it
+    Column("errors", Text),  # JSON list of validation errors
+    Column("output_expires_after", Integer),  # seconds from the output file's creation
+    Column("output_file_id", String(80)),
+    Column("error_file_id", String(80)),
+    *(
+        Column(name, BigInteger, nullable=False, server_default="0")
+        for name in ("total", "completed", "failed", "input_tokens", "cached_tokens", "output_tokens",
+                     "reasoning_tokens")
+    ),
+    *_lease_columns(),
+    Index("ix_batches_page", "caller", "created_at", "id"),
+    Index("ix_batches_work", "status", "lease_until"),
+)  # fmt: skip
+
+# The bytes that a batch works on. They outlive the input file if a client deletes that.
+batch_inputs: Final = Table(
+    "batch_inputs",
+    metadata,
+    Column("batch_id", String(80), ForeignKey("batches.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("blob", String(200), nullable=False, index=True),
+    Column("size", BigInteger, nullable=False),
+)
+
+# Runs of consecutive lines of the input; the unit that one worker holds.
+batch_shards: Final = Table(
+    "batch_shards",
+    metadata,
+    Column("batch_id", String(80), ForeignKey("batches.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("start", BigInteger, nullable=False),  # of its bytes in the input
+    Column("end", BigInteger, nullable=False),
+    Column("first_line", Integer, nullable=False),  # 1 is the first physical line
+    Column("lines", Integer, nullable=False),  # requests in it; blank lines do not count
+    Column("done", Boolean, nullable=False, server_default=false()),
+    Column("output_blob", String(200)),
+    Column("output_size", BigInteger, nullable=False, server_default="0"),
+    Column("error_blob", String(200)),
+    Column("error_size", BigInteger, nullable=False, server_default="0"),
+    *_lease_columns(),
+    Index("ix_batch_shards_work", "done", "lease_until"),
+    Index("ix_batch_shards_output_blob", "output_blob"),
+    Index("ix_batch_shards_error_blob", "error_blob"),
+)
+
+# Committed results of a shard. Lines in them never run again.
+batch_segments: Final = Table(
+    "batch_segments",
+    metadata,
+    Column("batch_id", String(80), primary_key=True),
+    Column("shard", Integer, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("blob", String(200), nullable=False, index=True),
+    Column("size", BigInteger, nullable=False),
+    ForeignKeyConstraint(
+        ["batch_id", "shard"], ["batch_shards.batch_id", "batch_shards.number"], ondelete="CASCADE",
+        name="fk_batch_segments_shard",
+    ),
+)  # fmt: skip

@@ -1,0 +1,128 @@
+"""The API server: verifies who calls, finds the operation's handler, and answers every failure in OpenAI's shape."""
+
+import asyncio
+import json
+import logging
+import socket
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from aiohttp import web
+
+from aibrix_extproc.adapters.openai_http.call import Call, ContentError, Handler, RefusedError, Reply, StreamReply
+from aibrix_extproc.core.access.signed_caller import verify
+from aibrix_extproc.core.openai.errors import Problem, shape
+from aibrix_extproc.core.openai.headers import SIGNED_CALLER
+from aibrix_extproc.core.openai.operation_rows import ROUTER
+from aibrix_extproc.core.openai.operations import Match
+
+logger = logging.getLogger(__name__)
+
+IDLE_SECONDS: Final = 60.0  # between two pieces of a request's body, or of an answer that a client reads
+_REQUEST_ID: Final = "x-request-id"
+
+
+class ApiServer:
+    """Serves some operations of the table; a request for any other is a 404."""
+
+    def __init__(
+        self,
+        handlers: Mapping[str, Handler],
+        *,
+        keys: Callable[[], Sequence[bytes]],
+        observe: Callable[[str, int, float], None],
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`handlers` by operation id; `observe` gets operation, status and seconds of every answer."""
+        self._handlers = handlers
+        self._keys = keys
+        self._observe = observe
+        self._wall_clock = wall_clock
+        app = web.Application(client_max_size=0)  # handlers read the body in pieces and bound it themselves
+        app.router.add_route("*", "/{path:.*}", self._serve)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, keepalive_timeout=75.0)
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; returns the port."""
+        await self._runner.setup()
+        site: web.BaseSite = web.TCPSite(self._runner, host, port)
+        if host == "::" and socket.has_dualstack_ipv6():
+            both = socket.create_server((host, port), family=socket.AF_INET6, dualstack_ipv6=True)
+            site = web.SockSite(self._runner, both)
+        await site.start()
+        return int(self._runner.addresses[0][1])
+
+    async def stop(self) -> None:
+        """Close the listener, then wait for the requests that run."""
+        await self._runner.cleanup()
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        started = time.perf_counter()
+        request_id = request.headers.get(_REQUEST_ID, "")[:128] or str(uuid.uuid4())
+        operation = "unknown"
+        try:
+            match = self._matched(request)
+            operation = match.operation.id
+            caller = self._authenticated(request, operation)
+            call = Call(caller, request_id, match.parameters, request.query, request, IDLE_SECONDS)
+            reply = await self._handlers[operation](call)
+            response = await _sent(request, reply, request_id)
+        except RefusedError as error:
+            response = _refused(error.problem, request_id)
+        except ConnectionError:
+            logger.info("client went away", extra={"operation": operation, "request_id": request_id})
+            response = _refused(Problem("request_timeout"), request_id)
+        except Exception:
+            logger.exception("request failed", extra={"operation": operation, "request_id": request_id})
+            response = _refused(Problem("internal_error", {"request_id": request_id}), request_id)
+        if not request.content.is_eof():
+            response.force_close()  # the rest of the body would be read as the next request
+        self._observe(operation, response.status, time.perf_counter() - started)
+        return response
+
+    def _matched(self, request: web.Request) -> Match:
+        found = ROUTER.match(request.method, request.path)
+        if isinstance(found, Problem):
+            raise RefusedError(found)
+        if found.operation.id not in self._handlers:
+            raise RefusedError(Problem("unknown_url", {"method": request.method, "path": request.path[:256]}))
+        return found
+
+    def _authenticated(self, request: web.Request, operation: str) -> str:
+        statement = verify(
+            self._keys(), SIGNED_CALLER, request.headers.get(SIGNED_CALLER), operation, self._wall_clock()
+        )
+        if statement is None:
+            raise RefusedError(Problem("missing_api_key"))
+        return statement.caller
+
+
+def _refused(problem: Problem, request_id: str) -> web.Response:
+    shaped = shape(problem, request_id=request_id)
+    return web.Response(
+        status=shaped.status, body=shaped.body, headers={**dict(shaped.headers), _REQUEST_ID: request_id}
+    )
+
+
+async def _sent(request: web.Request, reply: Reply | StreamReply, request_id: str) -> web.StreamResponse:
+    headers = {_REQUEST_ID: request_id, **reply.headers}
+    if isinstance(reply, Reply):
+        body = json.dumps(reply.body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+        return web.Response(status=reply.status, body=body, headers=headers, content_type="application/json")
+    response = web.StreamResponse(status=reply.status, headers=headers)
+    response.content_length = reply.length
+    await response.prepare(request)
+    try:
+        async for piece in reply.content:
+            async with asyncio.timeout(IDLE_SECONDS):
+                await response.write(piece)
+        await response.write_eof()
+    except (ConnectionError, TimeoutError, ContentError) as error:
+        # The head is on its way. A cut connection tells the client that the content is not whole.
+        if not isinstance(error, ConnectionError):
+            logger.warning("content was cut", extra={"request_id": request_id, "error": str(error)[:300]})
+        if request.transport is not None:
+            request.transport.abort()
+    return response

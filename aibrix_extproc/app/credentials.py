@@ -1,0 +1,24 @@
+"""Vouches for callers towards the metadata service, and believes it when it speaks for one."""
+
+from collections.abc import Callable, Sequence
+
+from aibrix_extproc.core.access.signed_caller import LIFE_SECONDS, SignedCaller, sign, verify
+from aibrix_extproc.core.openai.headers import ON_BEHALF, SIGNED_CALLER
+
+
+class Credentials:
+    """Signs with the first of the secrets that our processes share, and accepts what any of them has signed."""
+
+    def __init__(self, secrets: Callable[[], Sequence[bytes]], wall_clock: Callable[[], float]) -> None:
+        self._secrets = secrets
+        self._wall_clock = wall_clock
+
+    def vouch(self, caller: str, request_id: str, operation: str) -> str:
+        """The header for the metadata service."""
+        expires = int(self._wall_clock()) + LIFE_SECONDS
+        return sign(self._secrets()[0], SIGNED_CALLER, SignedCaller(caller, request_id, operation, expires))
+
+    def vouched(self, header: str, operation: str) -> str | None:
+        """The caller that a worker of batches speaks for; None if none of ours has signed this."""
+        found = verify(self._secrets(), ON_BEHALF, header, operation, self._wall_clock())
+        return None if found is None else found.caller

@@ -1,0 +1,92 @@
+"""The two steps of a batch that are not lines: its validation and its end."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aibrix_extproc.adapters.blobs.store import BlobStore
+from aibrix_extproc.adapters.ledger.work import BatchClaim, WorkLedger
+from aibrix_extproc.app.metadata.reading import segments_between
+from aibrix_extproc.app.metadata.receiving import remove_quietly
+from aibrix_extproc.core.batches.lifecycle import BatchStatus
+from aibrix_extproc.core.batches.records import BatchRecord
+from aibrix_extproc.core.batches.splitting import LineSplitter
+from aibrix_extproc.core.batches.validation import InputLimits, Validation
+from aibrix_extproc.core.files import ids
+from aibrix_extproc.core.files.records import FileRecord, Segment
+from aibrix_extproc.core.openai.stored import OUTPUT_PURPOSE, PURPOSES
+
+_SLICE_BYTES: Final = 64 * 1024  # validated between two turns of the event loop
+
+Models = Callable[[BatchRecord], Awaitable[frozenset[str]]]
+
+
+class BatchSteps:
+    """Validates and ends batches that this process has claimed."""
+
+    def __init__(
+        self, ledger: WorkLedger, blobs: BlobStore, models: Models, limits: InputLimits, wall_clock: Callable[[], float]
+    ) -> None:
+        """`models` gives those that the batch's owner may use."""
+        self._ledger = ledger
+        self._blobs = blobs
+        self._models = models
+        self._limits = limits
+        self._wall_clock = wall_clock
+
+    async def validate(self, claim: BatchClaim) -> None:
+        """Look at every line; start the batch, or fail it with all that is wrong. Raises LeaseLostError."""
+        batch = claim.batch
+        models = await self._models(batch)
+        validation = Validation(batch.endpoint, models.__contains__, self._limits)
+        splitter = LineSplitter(self._limits.line_bytes)
+        content = await self._ledger.content(batch.id)
+        total = sum(one.size for one in content)
+        async for piece in segments_between(self._blobs, content, 0, total):
+            for start in range(0, len(piece), _SLICE_BYTES):
+                for line in splitter.feed(piece[start : start + _SLICE_BYTES]):
+                    validation.feed(line)
+                await asyncio.sleep(0)
+        for line in splitter.end():
+            validation.feed(line)
+        errors = validation.errors
+        if errors:
+            told = json.dumps([one.as_object() for one in errors], ensure_ascii=False)
+            await remove_quietly(self._blobs, await self._ledger.fail(claim, told))
+        else:
+            await self._ledger.start(claim, validation.model or "", validation.shards, validation.total)
+
+    async def end(self, claim: BatchClaim) -> None:
+        """Make the files of a batch whose shards are all done, in one transaction. Raises LeaseLostError."""
+        batch = claim.batch
+        await self._ledger.finalize(claim)
+        output, errors = await self._ledger.results(batch.id)
+        now = int(self._wall_clock())
+        files = []
+        for column, content, name in (
+            ("output_file_id", output, "output"), ("error_file_id", errors, "error"),
+        ):  # fmt: skip
+            if content:
+                files.append((column, await self._file(batch, content, name, now), content))
+        await remove_quietly(self._blobs, await self._ledger.end(claim, self._last_status(batch), files))
+
+    async def _file(self, batch: BatchRecord, content: list[Segment], name: str, now: int) -> FileRecord:
+        size = sum(one.size for one in content)
+        digest = hashlib.sha256()
+        async for piece in segments_between(self._blobs, content, 0, size):
+            digest.update(piece)
+        # The id follows from the batch, so that a second try makes no second file.
+        entropy = hashlib.blake2b(f"{batch.id} {name}".encode(), digest_size=ids.ENTROPY_BYTES).digest()
+        life = batch.output_expires_after or PURPOSES["batch"]
+        return FileRecord(
+            ids.file_id(entropy), batch.caller, OUTPUT_PURPOSE, f"{batch.id}_{name}.jsonl", size,
+            digest.hexdigest(), now, None if life is None else now + life,
+        )  # fmt: skip
+
+    def _last_status(self, batch: BatchRecord) -> BatchStatus:
+        if batch.status is BatchStatus.CANCELLING:
+            return BatchStatus.CANCELLED
+        unexecuted = batch.completed + batch.failed < batch.total
+        return BatchStatus.EXPIRED if unexecuted else BatchStatus.COMPLETED

@@ -1,0 +1,118 @@
+"""Finds work of batches and does it, in one process among others."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from aibrix_extproc.adapters.blobs.store import BlobError
+from aibrix_extproc.adapters.ledger.work import BatchClaim, LeaseLostError, ShardClaim, WorkLedger
+from aibrix_extproc.adapters.openai_http.call import ContentError
+from aibrix_extproc.app.metadata.batch_steps import BatchSteps
+from aibrix_extproc.app.metadata.leases import Lease, held
+from aibrix_extproc.app.metadata.shard_runner import ShardRunner
+
+logger = logging.getLogger(__name__)
+
+SHARDS_AT_ONCE: Final = 4
+LOOK_SECONDS: Final = 1.0  # how soon work of another process is found
+FAILURE_SECONDS: Final = 5.0
+
+
+class BatchWorker:
+    """Validates, runs and ends batches until cancelled.
+
+    A step that is cancelled gives its lease back at once. One that fails keeps it until it ends by itself, so that work
+    which fails again and again does not stand before all other.
+    """
+
+    def __init__(self, ledger: WorkLedger, steps: BatchSteps, shards: ShardRunner, lease_seconds: float) -> None:
+        self._ledger = ledger
+        self._steps = steps
+        self._shards = shards
+        self._lease_seconds = lease_seconds
+        self._woken = asyncio.Event()
+        self._held: list[str] = []  # batches of the shards that run here
+        self._leases: set[Lease] = set()  # of these shards
+
+    def wake(self) -> None:
+        """A batch was made or cancelled."""
+        self._woken.set()
+        for lease in self._leases:
+            lease.renew_soon()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._forever(self._validate_one))
+            tasks.create_task(self._forever(self._end_one))
+            for _ in range(SHARDS_AT_ONCE):
+                tasks.create_task(self._forever(self._run_one))
+
+    async def _forever(self, step: Callable[[], Awaitable[bool]]) -> None:
+        while True:
+            try:
+                worked = await step()
+            except LeaseLostError:
+                worked = True
+            except (SQLAlchemyError, BlobError, ContentError, OSError, TimeoutError) as error:
+                logger.warning("work of a batch failed, it is tried again: %s", repr(error)[:300])
+                await asyncio.sleep(FAILURE_SECONDS)
+                continue
+            if worked:
+                self._woken.set()  # one step's end is another one's beginning
+            else:
+                await self._wait()
+
+    async def _wait(self) -> None:
+        self._woken.clear()
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+
+    async def _validate_one(self) -> bool:
+        return await self._do_batch(await self._ledger.claim_new(), self._steps.validate)
+
+    async def _end_one(self) -> bool:
+        return await self._do_batch(await self._ledger.claim_ended(), self._steps.end)
+
+    async def _do_batch(self, claim: BatchClaim | None, step: Callable[[BatchClaim], Awaitable[None]]) -> bool:
+        if claim is None:
+            return False
+        try:
+            async with held(self._ledger, claim, self._lease_seconds):
+                await step(claim)
+        except asyncio.CancelledError:
+            await self._give_back(claim)
+            raise
+        return True
+
+    async def _run_one(self) -> bool:
+        claim = await self._ledger.claim_shard(self._held)
+        if claim is None:
+            return False
+        self._held.append(claim.batch.id)
+        try:
+            async with held(self._ledger, claim, self._lease_seconds) as lease:
+                self._leases.add(lease)
+                try:
+                    await self._shards.run(claim, lease)
+                finally:
+                    self._leases.discard(lease)
+        except asyncio.CancelledError:
+            await self._give_back(claim)
+            raise
+        finally:
+            self._held.remove(claim.batch.id)
+        return True
+
+    async def _give_back(self, claim: BatchClaim | ShardClaim) -> None:
+        try:
+            async with asyncio.timeout(FAILURE_SECONDS):
+                await self._ledger.release(claim)
+        except (LeaseLostError, SQLAlchemyError, OSError, TimeoutError):
+            return  # it ends by itself

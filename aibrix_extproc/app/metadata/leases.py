@@ -1,0 +1,85 @@
+"""Keeps a lease while work goes on, and ends the work when the lease is lost."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from aibrix_extproc.adapters.ledger.work import BatchClaim, LeaseLostError, ShardClaim, WorkLedger
+from aibrix_extproc.core.batches.lifecycle import BatchStatus
+
+logger = logging.getLogger(__name__)
+
+
+class Lease:
+    """A held lease. `alive` is exact enough to be asked before every send: it does not wait for the database."""
+
+    def __init__(self, ledger: WorkLedger, claim: BatchClaim | ShardClaim, lease_seconds: float) -> None:
+        self._ledger = ledger
+        self._claim = claim
+        self._seconds = lease_seconds
+        self._until = time.monotonic() + lease_seconds
+        self._asked = asyncio.Event()
+        self.status = claim.batch.status
+
+    @property
+    def alive(self) -> bool:
+        """Whether nobody else can have taken the row."""
+        return time.monotonic() < self._until
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the batch's owner asked for its end."""
+        return self.status is BatchStatus.CANCELLING
+
+    async def keep(self) -> None:
+        """Renew at a fifth of the lease. Raises LeaseLostError when it is lost or could not be renewed in time."""
+        while True:
+            await self._next_time()
+            asked = time.monotonic()
+            try:
+                async with asyncio.timeout(self._seconds / 2):
+                    self.status = await self._ledger.renew(self._claim)
+                self._until = asked + self._seconds
+            except (SQLAlchemyError, OSError, TimeoutError) as error:
+                logger.warning(
+                    "lease was not renewed", extra={"batch": self._claim.batch.id, "error": str(error)[:200]}
+                )
+            if not self.alive:
+                raise LeaseLostError
+
+    def renew_soon(self) -> None:
+        """The batch may have been cancelled: look at once."""
+        self._asked.set()
+
+    async def _next_time(self) -> None:
+        try:
+            async with asyncio.timeout(self._seconds / 5):
+                await self._asked.wait()
+        except TimeoutError:
+            pass
+        self._asked.clear()
+
+
+@asynccontextmanager
+async def held(ledger: WorkLedger, claim: BatchClaim | ShardClaim, lease_seconds: float) -> AsyncIterator[Lease]:
+    """Hold the lease while the body runs; the body is cancelled, and LeaseLostError raised, when it is lost."""
+    lease = Lease(ledger, claim, lease_seconds)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            keeper = tasks.create_task(lease.keep())
+            yield lease
+            keeper.cancel()
+    except BaseExceptionGroup as group:
+        raise _cause(group) from None
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The exception that ended the work: a lost lease before all others, which may follow from it."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    causes = [_cause(one) for one in error.exceptions]
+    return next((one for one in causes if isinstance(one, LeaseLostError)), causes[0])

@@ -1,0 +1,177 @@
+"""Composition root of `aibrix-extproc metadata`: ledger, blob store, API, batch worker and sweeps in one process."""
+
+import asyncio
+import logging
+import os
+import random
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import Coroutine, Mapping
+from typing import Any, Final
+
+import aiohttp
+import uvloop
+
+from aibrix_extproc import __version__
+from aibrix_extproc.adapters.blobs.store import BlobError, BlobStore
+from aibrix_extproc.adapters.http.admin import AdminServer
+from aibrix_extproc.adapters.ledger.batches import BatchLedger
+from aibrix_extproc.adapters.ledger.database import Database, LedgerError
+from aibrix_extproc.adapters.ledger.files import FileLedger, Quota
+from aibrix_extproc.adapters.ledger.uploads import UploadLedger
+from aibrix_extproc.adapters.ledger.work import LEASE_SECONDS, WorkLedger
+from aibrix_extproc.adapters.openai_http.server import ApiServer
+from aibrix_extproc.adapters.telemetry import logs
+from aibrix_extproc.app.listening import StartError, listening_at
+from aibrix_extproc.app.metadata import file_api, shard_runner, upload_api
+from aibrix_extproc.app.metadata.batch_api import BatchApi
+from aibrix_extproc.app.metadata.batch_steps import BatchSteps
+from aibrix_extproc.app.metadata.batch_worker import BatchWorker
+from aibrix_extproc.app.metadata.file_api import FileApi
+from aibrix_extproc.app.metadata.gates import Gates
+from aibrix_extproc.app.metadata.gateway_client import GatewayClient
+from aibrix_extproc.app.metadata.line_sender import LineSender
+from aibrix_extproc.app.metadata.metrics import CONTENT_TYPE, MetadataMetrics
+from aibrix_extproc.app.metadata.receiving import Receiver
+from aibrix_extproc.app.metadata.secrets import SharedSecrets
+from aibrix_extproc.app.metadata.shard_runner import ShardRunner
+from aibrix_extproc.app.metadata.state_check import StateCheck
+from aibrix_extproc.app.metadata.sweeping import Sweeper
+from aibrix_extproc.app.metadata.upload_api import UploadApi
+from aibrix_extproc.core.batches.validation import InputLimits
+from aibrix_extproc.settings import Settings
+from aibrix_extproc.settings.metadata import Role
+from aibrix_extproc.watched.errors import SourceError
+
+logger = logging.getLogger(__name__)
+EXIT_SETTINGS: Final = 2
+PREFIXES: Final = (file_api.PREFIX, upload_api.PREFIX, shard_runner.PREFIX)
+
+
+def run_metadata(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; 0 after an orderly end."""
+    logs.configure(settings.log.level, settings.log.format)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(settings))
+    except StartError as error:
+        print(f"aibrix-extproc: {error}", file=sys.stderr)  # noqa: T201 (the last word to whoever started us)
+        return EXIT_SETTINGS
+    return 0
+
+
+async def _serve(settings: Settings) -> None:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        await MetadataService(settings, session).run()
+
+
+class MetadataService:
+    """All parts of one metadata process."""
+
+    def __init__(self, settings: Settings, session: aiohttp.ClientSession) -> None:
+        self._settings = settings
+        own = settings.metadata
+        data = own.data_dir.absolute()
+        try:
+            self._secrets = SharedSecrets(settings.metering.note_keys, own.gateway_url)
+            self._blobs = BlobStore(own.blobs or f"file://{data / 'blobs'}")
+            self._database = Database(own.database or f"sqlite:///{data / 'ledger.sqlite'}")
+        except (BlobError, LedgerError, SourceError) as error:
+            raise StartError(str(error)) from error
+        quota = Quota(own.max_files, own.max_stored_bytes)
+        self._files, self._uploads = FileLedger(self._database, quota), UploadLedger(self._database, quota)
+        self._gates = Gates()
+        self._metrics = MetadataMetrics(self._gates)
+        self._worker = self._batch_worker(session)
+        self._api = self._api_server()
+        self._state = StateCheck(self._database, self._blobs)
+        self._draining = False
+        self._admin = AdminServer(
+            metrics=lambda: (self._metrics.exposition(), CONTENT_TYPE), health=self._health, fleet=dict,
+            version=__version__,
+        )  # fmt: skip
+
+    def _batch_worker(self, session: aiohttp.ClientSession) -> BatchWorker:
+        own = self._settings.metadata
+        ledger = WorkLedger(self._database, f"{socket.gethostname()}-{os.getpid()}")
+        gateway = GatewayClient(session, own.gateway_url, lambda: self._secrets.current, time.time)
+        limits = InputLimits(own.max_batch_requests, own.max_batch_line_bytes)
+        sender = LineSender(session, own.gateway_url, gateway.headers, self._gates)
+        shards = ShardRunner(ledger, self._blobs, sender, _new_key, limits.line_bytes)
+        steps = BatchSteps(ledger, self._blobs, gateway.models, limits, time.time)
+        return BatchWorker(ledger, steps, shards, LEASE_SECONDS)
+
+    def _api_server(self) -> ApiServer:
+        receiver = Receiver(self._blobs, _new_key)
+        entropy, most = secrets.token_bytes, self._settings.metadata.max_file_bytes
+        batches = BatchLedger(self._database)
+        handlers = {
+            **FileApi(self._files, self._blobs, receiver, most, time.time, entropy).handlers(),
+            **UploadApi(self._uploads, self._files, self._blobs, receiver, time.time, entropy).handlers(),
+            **BatchApi(batches, self._files, time.time, entropy, self._worker.wake).handlers(),
+        }
+        return ApiServer(handlers, keys=lambda: self._secrets.current, observe=self._metrics.answered)
+
+    async def run(self) -> None:
+        """Start every part, serve, drain."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        try:
+            await self._database.open()
+            await self._blobs.check()
+        except (LedgerError, BlobError) as error:
+            raise StartError(str(error)) from error
+        try:
+            await self._listen()
+            async with asyncio.TaskGroup() as tasks:
+                running = [tasks.create_task(part) for part in self._parts()]
+                await stop.wait()
+                self._draining = True
+                for task in running:
+                    task.cancel()
+        finally:
+            await self._api.stop()
+            await self._admin.stop()
+            await self._database.close()
+        logger.info("stopped")
+
+    def _parts(self) -> list[Coroutine[Any, Any, None]]:
+        own = self._settings.metadata
+        parts = [self._state.run(), self._secrets.run()]
+        if own.role is not Role.API:
+            sweeper = Sweeper(
+                self._files, self._uploads, self._blobs, PREFIXES, own.sweep_seconds, own.orphan_seconds, time.time,
+                random.random,
+            )  # fmt: skip
+            parts += [self._worker.run(), sweeper.run()]
+        return parts
+
+    async def _listen(self) -> None:
+        own, admin = self._settings.metadata, self._settings.admin
+        listening = {"admin": await listening_at(self._admin.start, admin.host, admin.port, "admin")}
+        if own.role is not Role.WORKER:
+            listening["api"] = await listening_at(self._api.start, own.host, own.port, "the metadata API")
+        logger.info("listening", extra={**listening, "database": self._database.shown, "blobs": self._blobs.shown})
+
+    def _health(self) -> tuple[bool, Mapping[str, object]]:
+        ready = self._state.ok and not self._draining
+        return ready, {
+            "ready": ready,
+            "draining": self._draining,
+            "role": self._settings.metadata.role.value,
+            "degraded": not (self._state.ok and self._secrets.ok),
+            "database": self._state.database,
+            "blobs": self._state.blobs,
+            "caller_keys": {"ok": self._secrets.ok},
+        }
+
+
+def _new_key(prefix: str) -> str:
+    """A key that nobody has used; two levels, so that a local folder stays small."""
+    name = secrets.token_hex(16)
+    return f"{prefix}/{name[:2]}/{name}"

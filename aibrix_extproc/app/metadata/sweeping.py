@@ -1,0 +1,91 @@
+"""Removes what has expired, and blobs that no object refers to.
+
+Every step is one conditional transaction, so replicas may sweep at the same time.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from aibrix_extproc.adapters.blobs.store import BlobError, BlobStore
+from aibrix_extproc.adapters.ledger.files import FileLedger
+from aibrix_extproc.adapters.ledger.uploads import UploadLedger
+from aibrix_extproc.app.metadata.receiving import remove_quietly
+
+logger = logging.getLogger(__name__)
+
+_LOOKED_UP_AT_ONCE: Final = 200
+_KEEP_ENDED_UPLOADS_SECONDS: Final = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What one round has removed."""
+
+    files: int
+    uploads: int
+    orphans: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sweeper:
+    """Sweeps at an interval, in seconds."""
+
+    files: FileLedger
+    uploads: UploadLedger
+    blobs: BlobStore
+    prefixes: tuple[str, ...]
+    interval_seconds: float
+    orphan_seconds: float
+    wall_clock: Callable[[], float]
+    jitter: Callable[[], float]  # from 0 to 1, so that replicas do not sweep in step
+
+    async def run(self) -> None:
+        """Sweep until cancelled; a failure is logged, and the next round tries again."""
+        while True:
+            try:
+                swept = await self.sweep()
+                if swept != Swept(0, 0, 0):
+                    counts = {"files": swept.files, "uploads": swept.uploads, "orphans": swept.orphans}
+                    logger.info("swept", extra=counts)
+            except (SQLAlchemyError, BlobError, OSError) as error:
+                logger.warning("sweep failed", extra={"error": str(error)[:300]})
+            await asyncio.sleep(self.interval_seconds * (0.75 + self.jitter() / 2))
+
+    async def sweep(self) -> Swept:
+        """One round."""
+        now = self.wall_clock()
+        files = await self._drain(lambda: self.files.delete_expired(now))
+        uploads = await self._drain(lambda: self.uploads.expire(now))
+        await self.uploads.forget(now - _KEEP_ENDED_UPLOADS_SECONDS)
+        return Swept(files, uploads, await self._remove_orphans(now))
+
+    async def _drain(self, step: Callable[[], Awaitable[list[str] | None]]) -> int:
+        """Repeat a step that removes one object and returns its blobs, until there is none left."""
+        count = 0
+        while (blobs := await step()) is not None:
+            await remove_quietly(self.blobs, blobs)
+            count += 1
+        return count
+
+    async def _remove_orphans(self, wall_now: float) -> int:
+        count, old = 0, []
+        for prefix in self.prefixes:
+            async for key, written_at in self.blobs.listed(prefix):
+                if wall_now - written_at < self.orphan_seconds:
+                    continue
+                old.append(key)
+                if len(old) >= _LOOKED_UP_AT_ONCE:
+                    count += await self._remove_unreferenced(old)
+                    old = []
+        return count + await self._remove_unreferenced(old)
+
+    async def _remove_unreferenced(self, keys: list[str]) -> int:
+        used = await self.files.referenced(keys)
+        orphans = [key for key in keys if key not in used]
+        await self.blobs.delete(orphans)
+        return len(orphans)

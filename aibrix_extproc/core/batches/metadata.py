@@ -1,0 +1,41 @@
+"""A batch's `metadata`: a client's own labels, bounded as OpenAI bounds them."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from aibrix_extproc.core.openai.errors import Problem
+from aibrix_extproc.core.openai.operations import shown
+from aibrix_extproc.core.openai.refusals import json_type
+
+MAX_KEYS: Final = 16
+MAX_KEY: Final = 64
+MAX_VALUE: Final = 512
+
+
+def checked_metadata(given: object) -> dict[str, str] | Problem | None:
+    """The labels, None if there are none, or the refusal."""
+    if given is None:
+        return None
+    if not isinstance(given, Mapping):
+        return _wrong_type("metadata", "an object", given)
+    if len(given) > MAX_KEYS:
+        return _too_much("metadata", f"expected at most {MAX_KEYS} keys, but got {len(given)}")
+    found: dict[str, str] = {}
+    for key, value in given.items():
+        param = f"metadata.{shown(key, MAX_KEY)}"
+        if len(key) > MAX_KEY:
+            return _too_much(param, f"expected a key of at most {MAX_KEY} characters")
+        if not isinstance(value, str):
+            return _wrong_type(param, "a string", value)
+        if len(value) > MAX_VALUE:
+            return _too_much(param, f"expected a string of at most {MAX_VALUE} characters")
+        found[key] = value
+    return found
+
+
+def _wrong_type(param: str, expected: str, given: object) -> Problem:
+    return Problem("invalid_type", {"param": param, "expected": expected, "got": json_type(given)}, param=param)
+
+
+def _too_much(param: str, words: str) -> Problem:
+    return Problem("invalid_value", {"message": f"Invalid '{param}': {words}."}, param=param)

@@ -1,0 +1,145 @@
+"""A line of a batch's input: what it must have, and what is wrong with it in the words of OpenAI's batch errors."""
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+import msgspec
+
+from aibrix_extproc.core.openai.operations import shown
+from aibrix_extproc.core.openai.stored import BATCH_ENDPOINTS
+
+MAX_CUSTOM_ID: Final = 512
+_STREAMS: Final = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/responses"})
+_TITLES: Final = MappingProxyType({"/v1/chat/completions": "Chat Completions", "/v1/completions": "Completions"})
+
+
+class _Envelope(msgspec.Struct):
+    custom_id: msgspec.Raw = msgspec.Raw()
+    method: msgspec.Raw = msgspec.Raw()
+    url: msgspec.Raw = msgspec.Raw()
+    body: msgspec.Raw = msgspec.Raw()
+
+
+class _Body(msgspec.Struct):
+    model: msgspec.Raw = msgspec.Raw()
+    stream: msgspec.Raw = msgspec.Raw()
+    stream_options: msgspec.Raw = msgspec.Raw()
+    messages: msgspec.Raw = msgspec.Raw()
+    input: msgspec.Raw = msgspec.Raw()
+    prompt: msgspec.Raw = msgspec.Raw()
+    documents: msgspec.Raw = msgspec.Raw()
+    text_1: msgspec.Raw = msgspec.Raw()
+
+
+_ENVELOPE: Final = msgspec.json.Decoder(_Envelope)
+_BODY: Final = msgspec.json.Decoder(_Body)
+_ANY: Final = msgspec.json.Decoder()
+
+
+@dataclass(frozen=True, slots=True)
+class LineError:
+    """One entry of a failed batch's `errors`."""
+
+    code: str
+    message: str
+    param: str | None = None
+    line: int | None = None
+
+    def as_object(self) -> dict[str, object]:
+        """The JSON object."""
+        return {"code": self.code, "message": self.message, "param": self.param, "line": self.line}
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLine:
+    """A line that can be run."""
+
+    custom_id: str
+    model: str
+    body: bytes  # JSON, as the client wrote it but for `stream_options`
+
+
+def read_line(text: bytes, endpoint: str, number: int) -> RequestLine | LineError:
+    """The request on a line, or what is wrong with it. Whether its model exists is asked elsewhere."""
+    try:
+        text.decode("utf-8")
+        envelope = _ENVELOPE.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return LineError("invalid_json_line", "This line is not parseable as valid JSON.", None, number)
+    custom_id = _string(envelope.custom_id)
+    for param, raw in (
+        ("custom_id", envelope.custom_id), ("method", envelope.method), ("url", envelope.url), ("body", envelope.body),
+    ):  # fmt: skip
+        if bytes(raw) in (b"", b"null"):
+            return LineError("missing_required_parameter", f"Missing required parameter: '{param}'.", param, number)
+    if custom_id is None or not 0 < len(custom_id) <= MAX_CUSTOM_ID:
+        message = f"Invalid 'custom_id': expected a string of 1 to {MAX_CUSTOM_ID} characters."
+        return LineError("invalid_request", message, "custom_id", number)
+    if (_string(envelope.method) or "").upper() != "POST":
+        return LineError("invalid_method", "The method of a request must be POST.", "method", number)
+    if _string(envelope.url) != endpoint:
+        message = "The URL provided for this request does not match the batch endpoint."
+        return LineError("invalid_url", message, "url", number)
+    return _read_body(custom_id, bytes(envelope.body), endpoint, number)
+
+
+def _read_body(custom_id: str, raw: bytes, endpoint: str, number: int) -> RequestLine | LineError:
+    try:
+        body = _BODY.decode(raw)
+    except msgspec.DecodeError:
+        return LineError("invalid_request", "The body of a request must be a JSON object.", "body", number)
+    model = _string(body.model)
+    if not model or not model.strip():
+        return LineError("invalid_request", "Model parameter is required.", "body.model", number)
+    prompt = BATCH_ENDPOINTS[endpoint]
+    if bytes(getattr(body, prompt)) in (b"", b"null"):
+        message = f"{prompt.capitalize()} parameter is required."
+        return LineError("invalid_request", message, f"body.{prompt}", number)
+    if endpoint in _STREAMS and bytes(body.stream) not in (b"", b"null", b"false"):
+        title = _TITLES.get(endpoint, "Responses")
+        message = f"{title}: Streaming is not supported in the Batch API."
+        return LineError("streaming_unsupported", message, "body.stream", number)
+    if bytes(body.stream_options):
+        raw = _without(raw, "stream_options")
+    return RequestLine(custom_id, model, raw)
+
+
+def _without(raw: bytes, name: str) -> bytes:
+    """The body without a field that means nothing for a whole answer, but that engines refuse then."""
+    fields: dict[str, Any] = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+    del fields[name]
+    return msgspec.json.encode(fields)
+
+
+def _string(raw: msgspec.Raw) -> str | None:
+    text = bytes(raw)
+    if not text.startswith(b'"'):
+        return None
+    try:
+        found: str = msgspec.json.decode(text, type=str)
+        found.encode("utf-8")  # a lone surrogate cannot be written into the output
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return None
+    return found
+
+
+def unknown_model(model: str, number: int) -> LineError:
+    """The model does not exist for the caller, or cannot do what the batch asks."""
+    message = f"The provided model '{shown(model, 128)}' is not supported by the Batch API."
+    return LineError("model_not_found", message, "body.model", number)
+
+
+def other_model(model: str, first: str, number: int) -> LineError:
+    """A second model in one batch."""
+    message = (
+        f"The model '{shown(model, 128)}' does not match the rest of the batch, which uses '{shown(first, 128)}'. "
+        "Each batch must contain requests for a single model."
+    )
+    return LineError("mismatched_model", message, "body.model", number)
+
+
+def repeated_id(custom_id: str, first: int, number: int) -> LineError:
+    """A custom_id that an earlier line has."""
+    message = f"The custom_id '{shown(custom_id, 128)}' is a duplicate of the one on line {first}."
+    return LineError("duplicate_custom_id", message, "custom_id", number)

@@ -1,0 +1,100 @@
+"""Files and batches through a real Envoy, a real gateway and simulated engines, as `local` starts them."""
+
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from aibrix_extproc.core.access.signed_caller import SignedCaller, sign
+from aibrix_extproc.core.openai.headers import ON_BEHALF, SIGNED_CALLER
+from tests.adapters.envoyproxy.rig import eventually
+from tests.app.test_local import DEADLINE, RunningLocal, local
+
+pytestmark = [pytest.mark.envoy, pytest.mark.slow]
+URL = "/v1/chat/completions"
+KEYS = ("--api-key", "sk-alice", "--api-key", "sk-bob")
+
+
+def lines(number: int, model: str = "sim-chat") -> bytes:
+    def one(which: int) -> dict[str, Any]:
+        body = {"model": model, "messages": [{"role": "user", "content": f"Hello {which}"}], "max_tokens": 4}
+        return {"custom_id": str(which), "method": "POST", "url": URL, "body": body}
+
+    return "\n".join(json.dumps(one(which)) for which in range(number)).encode()
+
+
+async def run_batch(client: openai.AsyncOpenAI, content: bytes) -> openai.types.Batch:
+    file = await client.files.create(file=("in.jsonl", content), purpose="batch")
+    batch = await client.batches.create(input_file_id=file.id, endpoint=URL, completion_window="24h")
+    return await ended(lambda: client.batches.retrieve(batch.id))
+
+
+async def ended(ask: Callable[[], Awaitable[openai.types.Batch]]) -> openai.types.Batch:
+    async def has_ended() -> bool:
+        return (await ask()).status in ("completed", "failed", "expired", "cancelled")
+
+    await eventually(has_ended, "the batch has ended", DEADLINE)
+    return await ask()
+
+
+async def test_batch_runs_through_envoy_for_its_owner_and_nobody_else_sees_it(tmp_path: Path) -> None:
+    async with local("--engines", "1", "--data", str(tmp_path / "data"), *KEYS) as running:
+        await running.ready()
+        async with running.client("sk-alice") as alice, running.client("sk-bob") as bob:
+            done = await run_batch(alice, lines(20))
+            assert done.request_counts is not None
+            assert (done.status, done.request_counts.completed) == ("completed", 20)
+            found = (await alice.files.content(done.output_file_id or "")).text.splitlines()
+            assert [json.loads(one)["custom_id"] for one in found] == [str(number) for number in range(20)]
+            assert all(json.loads(one)["response"]["request_id"] for one in found)
+            for ask in (bob.batches.retrieve(done.id), bob.files.retrieve(done.input_file_id)):
+                with pytest.raises(openai.NotFoundError):
+                    await ask
+            unknown = await run_batch(alice, lines(1, "nope"))
+            assert unknown.errors is not None
+            assert [one.code for one in unknown.errors.data or []] == ["model_not_found"]
+            await big_file_passes(alice)
+            await forgeries_are_refused(running, alice)
+
+
+async def big_file_passes(client: openai.AsyncOpenAI) -> None:
+    """Larger than the gateway takes a body: it never sees this one."""
+    content = bytes(range(256)) * (60 * 4096)
+    made = await client.files.create(file=("big.bin", content), purpose="user_data")
+    assert (await client.files.content(made.id)).content == content
+
+
+async def forgeries_are_refused(running: RunningLocal, alice: openai.AsyncOpenAI) -> None:
+    forged = sign(b"k" * 32, ON_BEHALF, SignedCaller("key-2", "r", "list_models", 2**40))
+    for value in (forged, "x", ""):
+        with pytest.raises(openai.AuthenticationError):
+            await alice.models.list(extra_headers={ON_BEHALF: value})
+    # The client's copy is taken away, the gateway's own one is what the service sees.
+    listed = await alice.files.list(extra_headers={SIGNED_CALLER: sign(b"k" * 32, SIGNED_CALLER, SignedCaller(
+        "key-2", "r", "list_files", 2**40))})  # fmt: skip
+    assert len(listed.data) > 2
+    async with running.client("sk-wrong") as stranger:
+        with pytest.raises(openai.AuthenticationError):
+            await stranger.files.list()
+
+
+async def test_state_is_kept_where_it_is_told_to_and_without_the_service_there_are_no_files(tmp_path: Path) -> None:
+    options = ("--engines", "1", "--data", str(tmp_path / "data"))
+    async with local(*options) as running:
+        await running.ready()
+        async with running.client() as client:
+            made = await client.files.create(file=("a.txt", b"x"), purpose="user_data")
+        assert await running.stop() == 0
+    async with local(*options) as running:
+        await running.ready()
+        async with running.client() as client:
+            assert (await client.files.content(made.id)).content == b"x"
+        assert await running.stop() == 0
+    async with local("--engines", "1", "--no-metadata") as running:
+        await running.ready()
+        async with running.client() as client:
+            with pytest.raises(openai.NotFoundError, match="Invalid URL"):
+                await client.files.list()

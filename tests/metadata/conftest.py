@@ -1,0 +1,137 @@
+"""A metadata service in the test's own loop, on a random port, and an OpenAI client that signs as the gateway does."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import httpx2
+import pytest
+from openai import AsyncOpenAI
+
+from aibrix_extproc.adapters.blobs.store import BlobStore
+from aibrix_extproc.adapters.ledger.batches import BatchLedger
+from aibrix_extproc.adapters.ledger.database import Database
+from aibrix_extproc.adapters.ledger.files import FileLedger, Quota
+from aibrix_extproc.adapters.ledger.uploads import UploadLedger
+from aibrix_extproc.adapters.ledger.work import WorkLedger
+from aibrix_extproc.adapters.openai_http.server import ApiServer
+from aibrix_extproc.app.metadata.batch_api import BatchApi
+from aibrix_extproc.app.metadata.batch_steps import BatchSteps
+from aibrix_extproc.app.metadata.batch_worker import BatchWorker
+from aibrix_extproc.app.metadata.file_api import FileApi
+from aibrix_extproc.app.metadata.gates import Gates
+from aibrix_extproc.app.metadata.line_sender import LineSender
+from aibrix_extproc.app.metadata.receiving import Receiver
+from aibrix_extproc.app.metadata.service import PREFIXES, _new_key
+from aibrix_extproc.app.metadata.shard_runner import ShardRunner
+from aibrix_extproc.app.metadata.sweeping import Sweeper
+from aibrix_extproc.app.metadata.upload_api import UploadApi
+from aibrix_extproc.core.access.signed_caller import SignedCaller, sign
+from aibrix_extproc.core.batches.records import BatchRecord
+from aibrix_extproc.core.batches.validation import InputLimits
+from aibrix_extproc.core.openai.headers import SIGNED_CALLER
+from aibrix_extproc.core.openai.operation_rows import ROUTER
+from aibrix_extproc.core.openai.operations import Match
+from tests.metadata.engine import Engine
+
+KEY = b"k" * 32
+LEASE_SECONDS = 2.0
+
+
+@dataclass
+class Clock:
+    """Seconds since the epoch, moved by tests."""
+
+    offset: float = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.offset
+
+
+@dataclass
+class Service:
+    """The parts that tests look at."""
+
+    base_url: str
+    database: Database
+    blobs: BlobStore
+    folder: Path
+    clock: Clock
+    sweeper: Sweeper
+    engine: Engine
+    worker: Callable[[str], BatchWorker]  # another one, by its owner's name
+    answered: asyncio.Event  # set with every answer
+
+    def stored(self) -> list[Path]:
+        """Files in the blob folder, whatever they are."""
+        return [path for path in self.folder.rglob("*") if path.is_file()]
+
+    def signing(self, caller: str) -> Callable[[httpx2.Request], object]:
+        async def add(request: httpx2.Request) -> None:
+            path = request.url.raw_path.decode().partition("?")[0]
+            found = ROUTER.match(request.method, path)
+            operation = found.operation.id if isinstance(found, Match) else "none"
+            statement = SignedCaller(caller, "r-1", operation, int(self.clock()) + 60)
+            request.headers[SIGNED_CALLER] = sign(KEY, SIGNED_CALLER, statement)
+
+        return add
+
+    def http(self, caller: str = "alice") -> httpx2.AsyncClient:
+        hooks = {"request": [self.signing(caller)]}
+        return httpx2.AsyncClient(base_url=self.base_url, event_hooks=hooks, timeout=30.0)
+
+    def openai(self, caller: str = "alice") -> AsyncOpenAI:
+        client = httpx2.AsyncClient(event_hooks={"request": [self.signing(caller)]}, timeout=30.0)
+        return AsyncOpenAI(base_url=f"{self.base_url}/v1", api_key="any", max_retries=0, http_client=client)
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[Service]:
+    clock = Clock()
+    database = Database(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+    await database.open()
+    blobs = BlobStore(f"file://{tmp_path / 'blobs'}")
+    quota = Quota(50, 64 * 1024 * 1024)
+    files, uploads = FileLedger(database, quota), UploadLedger(database, quota)
+    receiver = Receiver(blobs, _new_key)
+    batches = BatchLedger(database)
+    engine = Engine()
+    gateway = await engine.start()
+    session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+    limits = InputLimits(requests=5000, line_bytes=100_000)
+
+    async def models(_: BatchRecord) -> frozenset[str]:
+        return frozenset({"m", "n"})
+
+    def worker(owner: str) -> BatchWorker:
+        ledger = WorkLedger(database, owner, LEASE_SECONDS)
+        sender = LineSender(session, gateway, lambda batch, _: {"x-owner": batch.caller}, Gates(), clock)
+        shards = ShardRunner(ledger, blobs, sender, _new_key, limits.line_bytes)
+        return BatchWorker(ledger, BatchSteps(ledger, blobs, models, limits, clock), shards, LEASE_SECONDS)
+
+    working = worker("first")
+    handlers = {
+        **FileApi(files, blobs, receiver, 8 * 1024 * 1024, clock, os.urandom).handlers(),
+        **UploadApi(uploads, files, blobs, receiver, clock, os.urandom).handlers(),
+        **BatchApi(batches, files, clock, os.urandom, working.wake).handlers(),
+    }
+    answered = asyncio.Event()
+    api = ApiServer(handlers, keys=lambda: (KEY,), observe=lambda *_: answered.set(), wall_clock=clock)
+    port = await api.start("127.0.0.1", 0)
+    sweeper = Sweeper(files, uploads, blobs, PREFIXES, 300.0, 3600.0, clock, lambda: 0.5)
+    task = asyncio.create_task(working.run())
+    try:
+        yield Service(
+            f"http://127.0.0.1:{port}", database, blobs, tmp_path / "blobs", clock, sweeper, engine, worker, answered
+        )
+    finally:
+        task.cancel()
+        await asyncio.wait([task], timeout=10)
+        await session.close()
+        await engine.stop()
+        await asyncio.wait_for(api.stop(), 5)
+        await database.close()
