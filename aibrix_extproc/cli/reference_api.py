@@ -93,7 +93,7 @@ name for the row; metrics and logs use it, clients never see it.
 
 _ENVOY_ALONE: Final = """
 What never became a request Envoy answers alone, in the same shape: what is not valid HTTP (400), headers that never
-end or a body that never comes (408), an upgrade to another protocol (403), an HTTP version that is not served (426).
+end or a body that never comes (408), an upgrade to another protocol or an HTTP version that is not served (426).
 """
 
 # What happens to the rows of each section, in the order of the page.

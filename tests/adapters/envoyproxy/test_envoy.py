@@ -316,7 +316,7 @@ HEAD = b"GET /v1/models HTTP/1.1\r\nhost: a\r\n"
         pytest.param(b"GET / HTTP/1.1\r\n\r\n", 400, None, id="no_host"),
         pytest.param(HEAD + b"content-length: x\r\n\r\n", 400, None, id="length_is_no_number"),
         pytest.param(HEAD + b"content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n", 400, None, id="two_lengths"),
-        pytest.param(HEAD + b"connection: upgrade\r\nupgrade: websocket\r\n\r\n", 403, None, id="upgrade"),
+        pytest.param(HEAD + b"connection: upgrade\r\nupgrade: websocket\r\n\r\n", 426, "upgrade_refused", id="upgrade"),
         pytest.param(b"OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n", 404, None, id="asterisk"),
         pytest.param(b"CONNECT a:80 HTTP/1.1\r\nhost: a\r\n\r\n", 404, None, id="connect"),
     ],
