@@ -250,3 +250,50 @@ def test_an_error_first_of_all_passes_in_the_apis_words() -> None:
     """Lua gets it too late to change the status."""
     passed = send([data(SHAPES["A"]) + DONE])
     assert error_of(passed)["message"] == SAD
+
+
+LARGE = 200_000
+PIECES = [1_000, 16_384, 65_600, 10_000_000]
+
+
+@pytest.mark.parametrize("size", PIECES)
+@pytest.mark.parametrize("behind", [{}, {"token_ids": [7] * 9_000}], ids=["last", "in front of token ids"])
+@pytest.mark.parametrize("end", [b"\n\n" + DONE, b""], ids=["whole", "cut"])
+def test_choice_that_was_broken_off_in_a_large_event_is_an_error(size: int, behind: dict[str, Any], end: bytes) -> None:
+    logprobs = {"content": [{"token": '"finish_reason":"abort"', "logprob": -1.5}] * (LARGE // 50)}
+    choice = {"index": 0, "delta": {"content": "x"}, "logprobs": logprobs, "finish_reason": "abort", **behind}
+    event = data({"id": "chatcmpl-1", "choices": [choice]})
+    passed = send(cut(event.removesuffix(b"\n\n") + end, size))
+    assert passed.error["error"]["code"] == "upstream_error"
+    assert passed.metadata["error"] == "upstream_error"
+    assert passed.body.endswith(DONE)
+
+
+@pytest.mark.parametrize("size", PIECES)
+@pytest.mark.parametrize("finish", ["stop", None])
+def test_words_of_a_large_event_are_no_abort(size: int, finish: str | None) -> None:
+    words = '{"finish_reason":"abort"} "abort"'
+    logprobs = {"content": [{"token": "abort", "logprob": -1.5, "bytes": None}] * (LARGE // 50)}
+    choice = {"index": 0, "delta": {"content": words}, "logprobs": logprobs, "finish_reason": finish}
+    sent = data({"id": "chatcmpl-1", "choices": [choice]}) + DONE
+    passed = send(cut(sent, size))
+    assert passed.body == sent
+    assert passed.metadata == {"terminal": True}
+
+
+@pytest.mark.parametrize("size", PIECES)
+@pytest.mark.parametrize("end", [b"\n\n", b""], ids=["whole", "cut"])
+@pytest.mark.parametrize(
+    ("stream", "begin", "close"),
+    [
+        ("data_done", b'data: {"error":{"message":"', b'"}}'),
+        ("data_done", b'data: {"error": "', b'"}'),
+        ("typed", b'event: error\ndata: {"type":"error","message":"', b'"}'),
+        ("anthropic", b'data: {"type": "error","error":{"message":"', b'"}}'),
+    ],
+)
+def test_large_error_never_goes_on_as_it_is(stream: str, begin: bytes, close: bytes, size: int, end: bytes) -> None:
+    passed = send(cut(begin + b"/secret/path " * (LARGE // 13) + close + end, size), stream=stream)
+    assert b"/secret/path" not in passed.body
+    assert passed.error
+    assert passed.metadata["error"]

@@ -95,3 +95,13 @@ def test_the_meter_reads_what_a_json_parser_reads(
        places=st.lists(st.integers(0, 2000), max_size=30))  # fmt: skip
 def test_the_meter_reads_nothing_where_a_json_parser_finds_none(answer: dict[str, Any], places: list[int]) -> None:
     assert send(cut_at(json.dumps(answer).encode(), places), content_type=JSON).metadata == NO_USAGE
+
+
+@pytest.mark.parametrize("size", [1, 100_000])
+def test_counts_of_an_object_inside_are_not_those_of_the_usage(size: int) -> None:
+    inside = {"cached_tokens": 8, "prompt_tokens": 500, "completion_tokens": 70, "total_tokens": 900}
+    flat = {name: value for name, value in CHAT_USAGE.items() if name != "prompt_tokens_details"}
+    answer = {"id": "x", "usage": {"prompt_tokens_details": inside, "a": {"b": inside}, **flat}}
+    assert report(json.dumps(answer).encode(), size) == COUNTED
+    nothing = {"id": "x", "usage": {"completion_tokens_details": {"input_tokens": 5, "total_tokens": 9}}}
+    assert report(json.dumps(nothing).encode(), size) == NO_USAGE

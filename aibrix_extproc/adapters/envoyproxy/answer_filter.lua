@@ -94,10 +94,11 @@ end
 
 -- ---------------------------------------------------------------------------------------------------------- usage
 
--- The whole numbers of a usage object and of the objects inside, the first of each name.
+-- The whole numbers of a usage object, the first of each name. Of the objects inside only `cached_tokens` counts: others
+-- may repeat a name with another meaning.
 local function counts_in(text)
-  local found = {}
-  for name, digits in gmatch(text, '"([%a_]+)"%s*:%s*(%d+)%f[%s,}]') do
+  local found = { cached_tokens = tonumber(match(text, '"cached_tokens"%s*:%s*(%d+)%f[%s,}]')) }
+  for name, digits in gmatch((gsub(sub(text, 2), "%b{}", "")), '"([%a_]+)"%s*:%s*(%d+)%f[%s,}]') do
     if not found[name] and #digits < 16 then found[name] = tonumber(digits) end
   end
   return found
@@ -610,21 +611,45 @@ local NAMES = {
   { "tail", '}%s*,%s*"sequence_number"%s*:%s*%d+%s*,%s*"type"%s*:%s*"([%w._]+)"%s*}%s*$' },
 }
 
+-- What a large event begins with that tells an error: it is no part of an answer, so it need not go on as it is.
+local LARGE_ERRORS = { "^event: ?error%f[%s]", '^data: ?{%s*"error"%s*:%s*[{"]', '^data: ?{%s*"type"%s*:%s*"error"' }
+
+local function is_large_error(head)
+  for i = 1, #LARGE_ERRORS do
+    if find(head, LARGE_ERRORS[i]) then return true end
+  end
+  return false
+end
+
+-- Looks at the bytes of a large event behind `from` for the reason of a choice that was broken off. The model's words
+-- cannot pass for it: their quotes have backslashes.
+local function look_for_abort(spilt, text, from)
+  local at, stop = from > 8 and from - 8 or 0, nil
+  while not spilt.aborted do
+    at, stop = find(text, '"abort"', at + 1, true)
+    if not at then return end
+    spilt.aborted = find(sub(text, at > 64 and at - 64 or 1, stop), '"finish_reason"%s*:%s*"abort"$') ~= nil
+  end
+end
+
+-- Ends the event; gives what is to be sent behind it.
 local function end_spilt(state)
   local spilt = state.spilt
   state.spilt = nil
   take(state, (measured(spilt.meter, 2))) -- in the Responses API inside of the response
-  if state.kind ~= "typed" then return end
+  if spilt.is_error or (state.rule == CHUNKS and spilt.aborted) then return error_event(state, SERVER_ERROR) end
+  if state.kind ~= "typed" then return "" end
   for i = 1, #NAMES do
     local name = match(spilt[NAMES[i][1]], NAMES[i][2])
     if name then
       if FINAL[name] then ends(state) end
-      return
+      break
     end
   end
+  return ""
 end
 
--- Pass on what belongs to an event that is too large; gives the position behind it.
+-- Takes what belongs to an event that is too large; gives what goes on of it, and the position behind it.
 local function spill(state, text, from)
   local spilt = state.spilt
   local window = spilt.tail .. sub(text, from)
@@ -632,10 +657,11 @@ local function spill(state, text, from)
   local stop = event_end(window, 1, offset > 3 and offset - 2 or 1, find(window, "\r", 1, true))
   local last = stop or #window
   measure(spilt.meter, sub(window, offset + 1, last))
+  look_for_abort(spilt, window, offset)
   spilt.tail = sub(window, last > TAIL and last - TAIL + 1 or 1, last)
-  if not stop then return #text + 1 end
-  end_spilt(state)
-  return from + stop - offset
+  local behind = stop and from + stop - offset or #text + 1
+  local passed = spilt.is_error and "" or sub(text, from, behind - 1)
+  return stop and passed .. end_spilt(state) or passed, behind
 end
 
 -- Whether an event may end there: CRLF alone is no end.
@@ -664,9 +690,7 @@ local function feed(state, bytes)
     state.skip_lf = false
   end
   if state.spilt then
-    local behind = spill(state, text, pos)
-    out[1] = sub(text, pos, behind - 1)
-    pos = behind
+    out[1], pos = spill(state, text, pos)
   end
   while pos <= #text do
     local blank = match(text, "^[\r\n]+", pos) -- behind the end of an event: no event of its own
@@ -685,9 +709,11 @@ local function feed(state, bytes)
   end
   local rest = sub(text, pos)
   if #rest > MAX_EVENT then
-    state.spilt = { head = sub(rest, 1, 256), tail = sub(rest, -TAIL), meter = new_meter() }
+    local head = sub(rest, 1, 256)
+    state.spilt = { head = head, tail = sub(rest, -TAIL), meter = new_meter(), is_error = is_large_error(head) }
     measure(state.spilt.meter, rest)
-    out[#out + 1] = rest
+    look_for_abort(state.spilt, rest, 0)
+    out[#out + 1] = state.spilt.is_error and "" or rest
     rest = ""
   end
   state.pieces, state.size, state.edge = { rest ~= "" and rest or nil }, #rest, sub(rest, -1)
@@ -706,8 +732,7 @@ local function finish(state)
       out[1] = handle(state, match(rest, "^.*[^\r\n]") .. "\n\n")
     end
   elseif state.spilt then
-    out[1] = "\n\n"
-    end_spilt(state)
+    out[1] = (state.spilt.is_error and "" or "\n\n") .. end_spilt(state)
   end
   if not report.terminal then
     if not report.error then out[#out + 1] = error_event(state, SERVER_ERROR) end
