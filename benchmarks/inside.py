@@ -27,6 +27,7 @@ from aibrix_extproc.app.gateway import Gateway
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.outputs import Ask, Continue, Fact, Output, Phase
+from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.fleet.model import Endpoint, Health, ServedModel
 from aibrix_extproc.core.fleet.reduce import Listed
 from aibrix_extproc.settings import AccessSettings, FleetSettings, Settings
@@ -137,6 +138,10 @@ class _TimedExchange:
         self._exchange = exchange
         self._watch = watch
         self._replies = replies
+
+    @property
+    def policy(self) -> ExchangePolicy:
+        return self._exchange.policy
 
     def receive(self, event: events.Event) -> tuple[Output, ...]:
         started = time.perf_counter()

@@ -6,7 +6,7 @@ notes is skipped: it is somebody else's, or its request was never placed. An ent
 accepts them, because whoever reaches the port may send entries.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
@@ -22,7 +22,6 @@ from aibrix_extproc.core.exchange.records import Charge, ExchangeRecord, StreamE
 from aibrix_extproc.core.openai.headers import NOTES_NAMESPACE
 
 METHOD: Final = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
-_KINDS: Final = frozenset({"string_value", "bool_value"})  # of notes
 
 
 class AccessLogReceiver:
@@ -58,7 +57,7 @@ class AccessLogReceiver:
         notes = _notes(entry)
         if not notes or not self._admit(notes):
             return
-        charge = read_charge(entry)
+        charge = read_charge(entry, notes)
         if charge is None:
             return
         self._on_charge(charge)
@@ -75,26 +74,25 @@ def _notes(entry: HTTPAccessLogEntry) -> dict[str, str | bool]:
         return {}
     found: dict[str, str | bool] = {}
     for name, value in metadata[NOTES_NAMESPACE].fields.items():
-        kind = value.WhichOneof("kind")
-        found[name] = getattr(value, kind) if kind in _KINDS else ""
+        # Of the kinds one is set at most, so a text that is not empty needs no question which.
+        found[name] = value.string_value or (value.bool_value if value.WhichOneof("kind") == "bool_value" else "")
     return found
 
 
-def read_charge(entry: HTTPAccessLogEntry) -> Charge | None:
+def read_charge(entry: HTTPAccessLogEntry, notes: Mapping[str, str | bool]) -> Charge | None:
     """What an exchange cost; None if it is none that we placed."""
+    if not _text(notes, "request_id"):
+        return None
     # Looking a missing key up adds an empty value to the map. Nobody reads the message after us, so nothing is asked
     # before.
     metadata = entry.common_properties.metadata.filter_metadata
-    notes = metadata[NOTES_NAMESPACE].fields
-    if not notes["request_id"].string_value:
-        return None
     report = read_report(metadata[REPORT_NAMESPACE].fields[REPORT_KEY].string_value)
-    operation, end = notes["operation"].string_value, _stream_end(entry, report)
+    operation, end = _text(notes, "operation"), _stream_end(entry, report)
     is_metered = report.usage is not None or report.audio_seconds > 0
     return Charge(
         operation,
-        notes["model"].string_value,
-        notes["caller"].string_value,
+        _text(notes, "model"),
+        _text(notes, "caller"),
         entry.request.request_body_bytes,
         entry.response.response_body_bytes,
         report.usage,
@@ -102,6 +100,11 @@ def read_charge(entry: HTTPAccessLogEntry) -> Charge | None:
         report.audio_seconds,
         "" if is_metered else unmetered(operation, entry.response.response_code.value, report.unmetered, end),
     )
+
+
+def _text(notes: Mapping[str, str | bool], name: str) -> str:
+    value = notes.get(name, "")
+    return value if isinstance(value, str) else ""
 
 
 def read_entry(entry: HTTPAccessLogEntry) -> ExchangeRecord | None:

@@ -6,7 +6,7 @@ Values are read and written as `raw_value`: Envoy looks at nothing else in sever
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Final, assert_never
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -21,6 +21,7 @@ from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
     ProcessingRequest,
     ProcessingResponse,
 )
+from aibrix_extproc.adapters.extproc.note_bytes import Notes, note_bytes
 from aibrix_extproc.adapters.extproc.peeling import field_head
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.outputs import Continue, Immediate, Phase, Reply
@@ -35,6 +36,7 @@ from aibrix_extproc.core.openai.headers import (
     READ_HEADERS,
     REQUEST_ID,
 )
+from aibrix_extproc.core.openai.names import Names
 from aibrix_extproc.core.openai.rope import LARGE_BYTES, Rope, rope_of
 
 ATTRIBUTES: Final = "envoy.filters.http.ext_proc"
@@ -45,6 +47,7 @@ _DUPLEX: Final = ProcessingMode.BodySendMode.FULL_DUPLEX_STREAMED
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ANY_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _READ: Final = READ_HEADERS | frozenset(ORIGINAL_PATHS)  # the latter of an endpoint picker's gateways
+_WANTED: Final = Names(lambda name: name in _READ or is_credential(name))
 _UUID_CHARACTERS: Final = 36
 _STATUS: Final = re.compile(r"[1-9][0-9]{2}")  # isdigit() would take other scripts' digits, which int() refuses
 _MOST_FLAGS: Final = 2.0**53  # what a double tells exactly
@@ -57,6 +60,8 @@ PHASES: Final = {
     "response_trailers": Phase.RESPONSE_TRAILERS,
 }
 _FIELDS: Final = {phase: field for field, phase in PHASES.items()}
+# Each look into an enum by name is a call of a function in Python.
+_REQUEST_HEAD, _REQUEST_BODY, _RESPONSE_HEAD = Phase.REQUEST_HEAD, Phase.REQUEST_BODY, Phase.RESPONSE_HEAD
 # Where a body that replaces another stands in an answer: numbers of the fields from the message down to the bytes.
 _BODY_PATHS: Final = {
     phase: (
@@ -96,29 +101,31 @@ def decode(
     `make_id` names the exchange when Envoy sent no usable x-request-id. `keep_id`: any id of reasonable form is usable,
     as that of a gateway which is not ours.
     """
+    if phase is _REQUEST_HEAD:
+        head = message.request_headers
+        headers = _headers(head.headers)
+        given = headers.get(REQUEST_ID, "")
+        kept = given if keep_id and _ANY_ID.fullmatch(given) else _request_id(given)
+        return events.RequestHead(at, kept or make_id(), headers, head.end_of_stream, _subset(message))
+    if phase is _RESPONSE_HEAD:
+        return _response_head(message, at, make_id)
+    if phase is _REQUEST_BODY:
+        if body is not None:
+            return events.LargeRequestBody(at, body, message.request_body.end_of_stream)
+        return events.RequestBody(at, message.request_body.body, message.request_body.end_of_stream)
+    return _seldom(message, phase, at, body)
+
+
+def _seldom(message: ProcessingRequest, phase: Phase, at: float, body: Rope | None) -> events.EnvoyEvent:
     match phase:
-        case Phase.REQUEST_HEAD:
-            headers = _headers(message.request_headers.headers)
-            given = headers.get(REQUEST_ID, "")
-            kept = given if keep_id and _ANY_ID.fullmatch(given) else _request_id(given)
-            ended, subset = message.request_headers.end_of_stream, _subset(message)
-            return events.RequestHead(at, kept or make_id(), headers, ended, subset)
-        case Phase.REQUEST_BODY:
-            if body is not None:
-                return events.LargeRequestBody(at, body, message.request_body.end_of_stream)
-            return events.RequestBody(at, message.request_body.body, message.request_body.end_of_stream)
-        case Phase.REQUEST_TRAILERS:
-            return events.RequestTrailers(at)
-        case Phase.RESPONSE_HEAD:
-            return _response_head(message, at, make_id)
         case Phase.RESPONSE_BODY:
             # Of a large answer that we asked for, an error at most, the beginning tells enough.
             answer = message.response_body.body if body is None else body.head(LARGE_BYTES)
             return events.ResponseBody(at, answer, message.response_body.end_of_stream)
-        case Phase.RESPONSE_TRAILERS:
-            return events.ResponseTrailers(at)
+        case Phase.REQUEST_TRAILERS:
+            return events.RequestTrailers(at)
         case _:
-            assert_never(phase)
+            return events.ResponseTrailers(at)
 
 
 def _headers(headers: HeaderMap) -> dict[str, str]:
@@ -126,7 +133,7 @@ def _headers(headers: HeaderMap) -> dict[str, str]:
     return {
         name: raw.decode("latin-1") if (raw := one.raw_value) else one.value
         for one in headers.headers
-        if (name := one.key) in _READ or is_credential(name)
+        if _WANTED[name := one.key]
     }
 
 
@@ -143,7 +150,8 @@ def _response_head(message: ProcessingRequest, at: float, make_id: Callable[[], 
     if ATTRIBUTES in message.attributes:
         fields = message.attributes[ATTRIBUTES].fields
         details = fields["response.code_details"].string_value
-        flags = _flags(fields["response.flags"].number_value)
+        told = fields["response.flags"].number_value
+        flags = int(told) if 0 <= told < _MOST_FLAGS else 0  # none for what is no set of bits, such as NaN
         address = fields["upstream.address"].string_value
         protocol = fields["request.protocol"].string_value
         # It has become that of the last attempt: UUID-1 and so on.
@@ -160,11 +168,6 @@ def _response_head(message: ProcessingRequest, at: float, make_id: Callable[[], 
         served,
         protocol,
     )
-
-
-def _flags(told: float) -> int:
-    """Envoy's response flags; none for what is no set of bits, such as NaN."""
-    return int(told) if 0 <= told < _MOST_FLAGS else 0
 
 
 def _subset(message: ProcessingRequest) -> Subset | None:
@@ -188,7 +191,6 @@ def _served(message: ProcessingRequest) -> str | None:
     return fields[DESTINATION_SERVED].string_value or None
 
 
-Notes = tuple[tuple[str, str | bool], ...]
 MAX_REMEMBERED: Final = 1024  # answers
 MAX_REMEMBERED_CHARACTERS: Final = 512  # of the headers of one: a path may have a long query of a client
 
@@ -215,7 +217,7 @@ def encode(reply: Reply) -> bytes:
         return _continue(reply)
     # Where a request goes is said in the same few ways again and again; only the notes name the exchange. Messages that
     # follow each other are read as one.
-    return _placed(replace(reply, notes=())) + _notes(reply.notes) if reply.notes else _placed(reply)
+    return _placed(replace(reply, notes=())) + note_bytes(reply.notes) if reply.notes else _placed(reply)
 
 
 def _is_short(reply: Continue) -> bool:
@@ -263,12 +265,6 @@ def encode_large(reply: Continue, body: Rope) -> Rope:
     for number in reversed(_BODY_PATHS[reply.phase]):
         head = field_head(number, body.size + len(head)) + head
     return rope_of((_continue(reply), head, *body.pieces))
-
-
-def _notes(notes: Notes) -> bytes:
-    response = ProcessingResponse()
-    _leave(response, NOTES_NAMESPACE, notes)
-    return response.SerializeToString()
 
 
 def encode_piece(phase: Phase, data: bytes, *, end: bool) -> bytes:

@@ -41,6 +41,7 @@ from aibrix_extproc.core.openai.rope import Rope
 logger = logging.getLogger(__name__)
 
 Notes = tuple[tuple[str, str | bool], ...]
+_SERVER_ERROR = int(HTTPStatus.INTERNAL_SERVER_ERROR)
 _ANSWERS = (events.Admitted, events.Placed, events.Answered, events.Refused, events.BodyRead)
 
 
@@ -115,6 +116,7 @@ class Session:
         self._engine: str | None = None  # the identity that the traffic knows this exchange by
         self._rests: events.EngineRests | None = None
         self._exchange = exchange
+        self._keep_id = exchange.policy.is_picker
         self._clock = clock
         self._make_id = make_id
         self._assume_duplex = assume_duplex
@@ -175,8 +177,7 @@ class Session:
             self.wait_seconds = policy.max_wait_seconds  # Envoy waits for ever in this mode
 
     def _take(self, message: ProcessingRequest, phase: Phase, at: float, body: Rope | None) -> list[Outgoing]:
-        keep_id = self._exchange.policy.is_picker
-        event = codec.decode(message, phase, at, self._make_id, body, keep_id=keep_id)
+        event = codec.decode(message, phase, at, self._make_id, body, keep_id=self._keep_id)
         if type(event) is events.ResponseHead and self._traffic is not None:
             self._note_answer(event, self._traffic)
         if self._duplex is None:
@@ -185,7 +186,7 @@ class Session:
         return replies if joined is None else self._advance(joined)
 
     def _note_answer(self, head: events.ResponseHead, traffic: Traffic) -> None:
-        if self._engine is not None and head.upstream_address and head.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        if self._engine is not None and head.upstream_address and head.status < _SERVER_ERROR:
             traffic.answered(head.upstream_address, head.at)
 
     def _leave(self, reply: Reply) -> list[Outgoing]:

@@ -36,25 +36,33 @@ class UsedSeals:
         self._max_pages = max_pages
         self._pages: dict[tuple[int, int], _Page] = {}
         self._floor = -1
+        self._last: tuple[tuple[int, int], _Page] | None = None  # used last, as nearly always the time before
 
     def use(self, seal: Seal) -> Use:
         """Mark the seal as used."""
         key = (seal.issuer, seal.number >> PAGE_BITS)
-        page = self._pages.pop(key, None)
-        if page is None:
-            if seal.wall_at <= self._floor:
-                return Use.FORGOTTEN
-            page = self._new_page()
-        self._pages[key] = page  # the last one is the one used last
-        if seal.wall_at <= page.floor:
+        last = self._last
+        page = last[1] if last is not None and last[0] == key else self._page(key, seal)
+        if page is None or seal.wall_at <= page.floor:
             return Use.FORGOTTEN
         index = seal.number & (2**PAGE_BITS - 1)
         byte, bit = index >> 3, 1 << (index & 7)
         if page.bits[byte] & bit:
             return Use.REPEATED
         page.bits[byte] |= bit
-        page.latest = max(page.latest, seal.wall_at)
+        if seal.wall_at > page.latest:
+            page.latest = seal.wall_at
         return Use.FIRST
+
+    def _page(self, key: tuple[int, int], seal: Seal) -> _Page | None:
+        page = self._pages.pop(key, None)
+        if page is None:
+            if seal.wall_at <= self._floor:
+                return None
+            page = self._new_page()
+        self._pages[key] = page  # the last one is the one used last
+        self._last = key, page
+        return page
 
     def _new_page(self) -> _Page:
         page = _Page(self._floor)

@@ -70,9 +70,10 @@ def opened(keys: Sequence[SealKey], notes: Mapping[str, str | bool], text: str) 
         return None
     head, given = raw[: _HEAD.size], raw[_HEAD.size :]
     content = _PURPOSE + head + _content(notes.items())
-    if not any(hmac.compare_digest(key.mac(content)[:_MAC_BYTES], given) for key in keys):
-        return None
-    return Seal(*_HEAD.unpack(head))
+    for key in keys:
+        if hmac.compare_digest(key.mac(content)[:_MAC_BYTES], given):
+            return Seal(*_HEAD.unpack(head))
+    return None
 
 
 def _content(notes: Notes) -> bytes:

@@ -12,6 +12,7 @@ from aibrix_extproc.core.openai.caller import Caller
 from aibrix_extproc.core.openai.controls import BODY_CONTROLS, HEADER_CONTROLS, Otherwise
 from aibrix_extproc.core.openai.credentials import is_credential, without_credentials
 from aibrix_extproc.core.openai.errors import Problem
+from aibrix_extproc.core.openai.names import Names
 from aibrix_extproc.core.openai.operations import ModelIn, Operation, Stream
 from aibrix_extproc.core.openai.rope import Rope
 from aibrix_extproc.core.openai.splice import Edit, in_order, spliced
@@ -22,6 +23,8 @@ CLIENTS_HEAD_START: Final = 1.0  # seconds between an SDK's own time-out and our
 # The destination is not removed but written over.
 _STOPPED: Final = frozenset({*headers.NOT_FORWARDED, *headers.RESERVED_REQUEST_HEADERS} - {headers.DESTINATION})
 _ALL_STOPPED: Final = _STOPPED | set(HEADER_CONTROLS)
+_STOPS: Final = Names(lambda name: name in _ALL_STOPPED or is_credential(name))
+_STOPS_FOR_STEERING: Final = Names(lambda name: name in _STOPPED or is_credential(name))  # of callers that may steer
 
 
 class Body(msgspec.Struct, frozen=True, gc=False):
@@ -118,11 +121,21 @@ def set_headers(
     return tuple(changed)
 
 
+def forged_headers(given: Mapping[str, str]) -> tuple[str, ...]:
+    """Headers that only we may set."""
+    if given.keys().isdisjoint(headers.RESERVED_REQUEST_HEADERS):  # nearly always
+        return ()
+    return tuple(name for name in headers.RESERVED_REQUEST_HEADERS if name in given)
+
+
 def removed_headers(given: Mapping[str, str], caller: Caller, changed: Headers) -> tuple[str, ...]:
     """Headers that stop here: the client's credentials, and what steers engines unless the caller may."""
-    kept = {name for name, _ in changed}
-    stopped = _STOPPED if caller.engine_controls else _ALL_STOPPED
-    return tuple(name for name in given if (name in stopped or is_credential(name)) and name not in kept)
+    stops = _STOPS_FOR_STEERING if caller.engine_controls else _STOPS
+    found = [name for name in given if stops[name]]
+    for name, _ in changed:
+        if name in found:
+            found.remove(name)
+    return tuple(found)
 
 
 def notes(

@@ -21,6 +21,8 @@ from aibrix_extproc.core.openai.rope import Rope
 class Phase(StrEnum):
     """The ext_proc message that a reply answers."""
 
+    __hash__ = str.__hash__  # Enum's own is a function in Python; these are looked up several times a message
+
     REQUEST_HEAD = "request_head"
     REQUEST_BODY = "request_body"
     REQUEST_TRAILERS = "request_trailers"

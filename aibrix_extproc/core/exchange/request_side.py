@@ -1,9 +1,9 @@
 """The request's half of an exchange: match, admit, read, place, forward."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from aibrix_extproc.core.exchange import events, forwarding
 from aibrix_extproc.core.exchange.admission import asks_for_upgrade, needs_body, objection, too_large
@@ -118,30 +118,22 @@ class RequestSide(Direction[RequestPhase]):
         return RequestPhase.ANSWERED, (self.refuse(problem),)
 
     def _step(self, event: events.Event) -> Step:
-        match event:
-            case events.RequestHead():
-                return self._on_head(event)
-            case events.RequestBody() | events.LargeRequestBody() if self._phase is RequestPhase.PLACED:
-                self.body_bytes = len(event.data)
-                return self._phase, (Continue(Phase.REQUEST_BODY),)
-            case events.RequestBody() | events.LargeRequestBody():
-                return self._on_body(event)
-            case events.BodyRead():
-                body, self._unread = self._unread, b""
-                return self._on_facts(event.facts, body, event.sizes)
-            case events.Placed():
-                return self._on_placed(event)
-            case events.Admitted():
-                return self._on_admitted(event)
-            case events.Answered():
-                self.outcome = Outcome.ANSWERED
-                answer = self._finish(event.status, event.headers, event.body, "answered")
-                return RequestPhase.ANSWERED, (answer,)
-            case events.Refused():
-                self._unread = b""
-                return self._refused(event.problem)
-            case _:
-                return self._phase, (Continue(Phase.REQUEST_TRAILERS),)
+        return _STEPS[type(event)](self, event)
+
+    def _on_body_read(self, event: events.BodyRead) -> Step:
+        body, self._unread = self._unread, b""
+        return self._on_facts(event.facts, body, event.sizes)
+
+    def _on_answered(self, event: events.Answered) -> Step:
+        self.outcome = Outcome.ANSWERED
+        return RequestPhase.ANSWERED, (self._finish(event.status, event.headers, event.body, "answered"),)
+
+    def _on_refused(self, event: events.Refused) -> Step:
+        self._unread = b""
+        return self._refused(event.problem)
+
+    def _on_trailers(self, _: events.RequestTrailers) -> Step:
+        return self._phase, (Continue(Phase.REQUEST_TRAILERS),)
 
     def _on_head(self, event: events.RequestHead) -> Step:
         self._head = event
@@ -194,7 +186,7 @@ class RequestSide(Direction[RequestPhase]):
         if problem is not None:
             return self._refused(problem)
         if needs_body(operation, end_of_stream=ended):
-            forged = tuple(name for name in headers.RESERVED_REQUEST_HEADERS if name in self._headers)
+            forged = forwarding.forged_headers(self._headers)
             return RequestPhase.AWAITING_BODY, (Continue(Phase.REQUEST_HEAD, remove_headers=forged),)
         return self._asked_holder(operation)
 
@@ -222,6 +214,8 @@ class RequestSide(Direction[RequestPhase]):
         assert self._head is not None
         operation = self._match.operation
         self.body_bytes = len(event.data)
+        if self._phase is RequestPhase.PLACED:
+            return self._phase, (Continue(Phase.REQUEST_BODY),)
         problem = too_large(operation, self.body_bytes, self.policy)
         if problem is not None:
             return self._refused(problem)
@@ -298,6 +292,19 @@ class RequestSide(Direction[RequestPhase]):
         asked = self._headers.get(headers.READ_TIMEOUT) or self._headers.get(headers.HEAD_TIMEOUT)
         waits = forwarding.wait_seconds(asked, self.policy.max_wait_seconds)
         return RequestPhase.PLACED, (Taken(placement.first.identity), answer, WaitFor(waits))
+
+
+_STEPS: Final[Mapping[type, Callable[[RequestSide, Any], Step]]] = {
+    events.RequestHead: RequestSide._on_head,
+    events.RequestBody: RequestSide._on_body,
+    events.LargeRequestBody: RequestSide._on_body,
+    events.RequestTrailers: RequestSide._on_trailers,
+    events.BodyRead: RequestSide._on_body_read,
+    events.Admitted: RequestSide._on_admitted,
+    events.Answered: RequestSide._on_answered,
+    events.Placed: RequestSide._on_placed,
+    events.Refused: RequestSide._on_refused,
+}
 
 
 def _next_step(reader: FormReader) -> events.BodyRead | None:

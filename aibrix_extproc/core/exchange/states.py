@@ -20,6 +20,8 @@ class ProtocolViolation(Exception):
 class RequestPhase(StrEnum):
     """How far the request has come."""
 
+    __hash__ = str.__hash__  # Enum's own is a function in Python; these are looked up several times a message
+
     IDLE = "idle"
     ADMITTING = "admitting"
     AWAITING_BODY = "awaiting body"
@@ -32,6 +34,8 @@ class RequestPhase(StrEnum):
 
 class ResponsePhase(StrEnum):
     """How far the response has come."""
+
+    __hash__ = str.__hash__
 
     IDLE = "idle"
     AWAITING_ERROR = "awaiting error body"

@@ -2,13 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 from urllib.parse import unquote_plus
 
-MAX_REMEMBERED: Final = 4096  # names, which clients choose
-MAX_NAME_CHARACTERS: Final = 128  # of a name that is remembered
+from aibrix_extproc.core.openai.names import MAX_NAME_CHARACTERS, Names
+
 MAX_PARAMETERS: Final = 64  # of a query whose names are read one by one
 
 # name -> whose credential it is. Only the first three are looked at; all of them stop here.
@@ -44,7 +43,7 @@ PARTS: Final = ("auth", "bearer", "cookie", "credential", "jwt", "key", "passw",
 
 def is_credential(name: str) -> bool:
     """Whether a header, in lower case, may carry a credential: a row of the table, or a name that says so."""
-    return _remembered(name) if len(name) <= MAX_NAME_CHARACTERS else _sounds_like_one(name)
+    return _VERDICTS[name]
 
 
 def _sounds_like_one(name: str) -> bool:
@@ -54,7 +53,7 @@ def _sounds_like_one(name: str) -> bool:
     return words[-1] == "key" or words[-1].endswith("apikey") or not _WORDS.isdisjoint(words)
 
 
-_remembered: Final = lru_cache(MAX_REMEMBERED)(_sounds_like_one)
+_VERDICTS: Final = Names(_sounds_like_one)
 
 
 def without_credentials(query: str) -> str:

@@ -112,7 +112,7 @@ placed = st.builds(events.Placed, TIMES, placements)
 refused = st.sampled_from(sorted(ERRORS)).map(
     lambda key: events.Refused(Problem(key, dict.fromkeys(
         ("model", "message", "key", "what", "param", "expected", "got", "reason", "given", "accepted", "limit", "size",
-         "method", "path", "supported", "request_id", "id", "status", "purpose"), "x",
+         "method", "path", "supported", "request_id", "response_id", "id", "status", "purpose"), "x",
     )))
 )  # fmt: skip
 answered = st.just(events.Answered(200, JSON_HEADERS, b"{}"))
