@@ -222,6 +222,16 @@ def test_aud_03_streamed_transcription_is_deltas_and_the_whole_text(client: open
     assert done.text == "".join(event.delta for event in deltas)
 
 
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # in the newest SDKs
+def test_translation_that_is_streamed_all_the_same_is_watched(client: openai.OpenAI) -> None:
+    extra = {"stream": "true", "stream_include_usage": "true"}
+    raw = client.audio.translations.with_raw_response.create(model="asr-m", file=("a.wav", wav()), extra_body=extra)
+    *deltas, done = (json.loads(line.removeprefix("data: ")) for line in raw.text.split("\n\n") if line)
+    assert {event["type"] for event in deltas} == {"transcript.text.delta"}
+    assert done["text"] == "".join(event["delta"] for event in deltas)
+    assert done["usage"]["total_tokens"] > 0
+
+
 def test_aud_04_transcription_as_text_is_a_string(client: openai.OpenAI) -> None:
     text = client.audio.transcriptions.create(model="asr-m", file=("a.wav", wav()), response_format="text")
     assert isinstance(text, str)

@@ -56,3 +56,11 @@ def test_error_in_a_transcript_is_told_in_the_words_of_the_api() -> None:
     assert len(errors) == 1
     assert isinstance(errors[0], dict)
     assert errors[0]["code"] == "upstream_error"
+
+
+@pytest.mark.parametrize("size", [1, 64, 10_000])
+def test_translation_streams_as_a_transcript_does(size: int) -> None:
+    translated = ENDED.replace(b"transcription.chunk", b"translation.chunk")
+    assert translated != ENDED
+    passed, expected = (send(cut(one, size), stream="transcript") for one in (translated, ENDED))
+    assert (passed.body, passed.metadata) == (expected.body, expected.metadata)

@@ -469,7 +469,7 @@ local function on_transcript(state, event, _, data, top)
   local fields = error_in(top)
   if fields then return told(state, fields) end
   take_usage(state, top.usage)
-  if top.object ~= '"transcription.chunk"' then return event end
+  if top.object ~= '"transcription.chunk"' and top.object ~= '"translation.chunk"' then return event end
   local start = match(top.choices or "", '"content"%s*:%s*()')
   local stop = start and value_end(top.choices, start)
   local content = stop and quoted(sub(top.choices, start, stop)) or ""

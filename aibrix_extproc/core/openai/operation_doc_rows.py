@@ -165,13 +165,20 @@ _TRANSCRIPTION: Final = OperationDoc(
 _TRANSLATION: Final = OperationDoc(
     summary="Write down in English what is said in a recording",
     sdk='client.audio.translations.create(model="MODEL", file=open("speech.wav", "rb"))',
-    request=(MODEL, _FILE, Field("prompt", "string", "words that help to understand it"), _FORMATS),
+    request=(
+        MODEL,
+        _FILE,
+        Field("prompt", "string", "words that help to understand it"),
+        _FORMATS,
+        Field("stream", "boolean", "answer with events, which only engines know", default="false"),
+    ),
     answer=_TRANSCRIPTION.answer[:1],
     answer_types=(JSON, TEXT),
+    streaming=_TRANSCRIPTION.streaming,
     openai=(
         _TRANSCRIPTION.openai[0],
         "OpenAI's newest SDKs call this deprecated; it works",
-        "`stream=true` is the engine's business here; OpenAI does not stream translations",
+        "`stream=true` streams the events of a transcription; OpenAI does not stream translations",
     ),
     vllm=(_TEXT_FORM, _MODEL_WANTED),
     limits=_FORM_LIMITS,

@@ -48,7 +48,9 @@ _INFERENCE: Final = (
         "transcription", "POST", "/v1/audio/transcriptions", _R, _FORM, Stream.TRANSCRIPT, UsageIn.USAGE, "file",
         TRANSCRIBE,
     ),
-    Operation("translation", "POST", "/v1/audio/translations", _R, _FORM, prompt_param="file", tasks=TRANSCRIBE),
+    Operation(
+        "translation", "POST", "/v1/audio/translations", _R, _FORM, Stream.TRANSCRIPT, UsageIn.USAGE, "file", TRANSCRIBE
+    ),
 )  # fmt: skip
 
 _OPENAI_OTHER: Final = (
