@@ -1,6 +1,9 @@
 """Files and batches through a real Envoy, a real gateway and simulated engines, as `local` starts them."""
 
+import asyncio
 import json
+import os
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -58,6 +61,7 @@ async def test_batch_runs_through_envoy_for_its_owner_and_nobody_else_sees_it(tm
             assert [one.code for one in unknown.errors.data or []] == ["model_not_found"]
             await big_file_passes(alice)
             await forgeries_are_refused(running, alice)
+        await command_line_runs_a_batch(running, tmp_path)
 
 
 async def big_file_passes(client: openai.AsyncOpenAI) -> None:
@@ -65,6 +69,34 @@ async def big_file_passes(client: openai.AsyncOpenAI) -> None:
     content = bytes(range(256)) * (60 * 4096)
     made = await client.files.create(file=("big.bin", content), purpose="user_data")
     assert (await client.files.content(made.id)).content == content
+
+
+async def command_line_runs_a_batch(running: RunningLocal, folder: Path) -> None:
+    (folder / "in.jsonl").write_bytes(lines(5))
+    (folder / "bad.jsonl").write_bytes(lines(2) + b"\n{bad")
+    (folder / "key").write_text("sk-alice")
+    options = ("--base-url", running.value("Base URL"), "--api-key-file", str(folder / "key"))
+    code, out, err = await batch("run", str(folder / "in.jsonl"), *options, "--json", folder=folder)
+    assert code == 0, err
+    done = json.loads(out)
+    assert len((folder / f"{done['id']}_output.jsonl").read_text().splitlines()) == 5
+    assert "completed: 5 of 5" in err
+    code, _, err = await batch("run", str(folder / "bad.jsonl"), *options, folder=folder)
+    assert (code, "line 3: " in err) == (1, True), err
+    code, out, _ = await batch("list", *options, folder=folder)
+    assert code == 0
+    assert done["id"] in out
+    code, _, err = await batch("cancel", done["id"], *options, folder=folder)
+    assert (code, "Cannot cancel" in err) == (1, True), err
+    assert not [name for name in os.listdir(folder) if name.endswith(".part")]
+
+
+async def batch(*arguments: str, folder: Path) -> tuple[int | None, str, str]:
+    pipe = asyncio.subprocess.PIPE
+    command = (sys.executable, "-m", "aibrix_extproc", "batch", *arguments)
+    process = await asyncio.create_subprocess_exec(*command, cwd=folder, stdout=pipe, stderr=pipe)
+    out, err = await asyncio.wait_for(process.communicate(), DEADLINE)
+    return process.returncode, out.decode(), err.decode()
 
 
 async def forgeries_are_refused(running: RunningLocal, alice: openai.AsyncOpenAI) -> None:

@@ -186,7 +186,12 @@ def _to_metadata(spec: EnvoySpec) -> list[route.Route]:
     if spec.metadata is None:
         return []
     signed = route.HeaderMatcher(name=SIGNED_CALLER, present_match=True)
-    action = route.RouteAction(cluster=METADATA_CLUSTER, timeout=timedelta(0), idle_timeout=METADATA_IDLE)
+    action = route.RouteAction(
+        cluster=METADATA_CLUSTER,
+        timeout=timedelta(0),
+        idle_timeout=METADATA_IDLE,
+        retry_policy=route.RetryPolicy(retry_on="connect-failure,refused-stream,reset-before-request", num_retries=2),
+    )
     return [route.Route(name="metadata", match=route.RouteMatch(prefix="/v1/", headers=[signed]), route=action)]
 
 

@@ -5,29 +5,13 @@ Without a terminal it is one question and its answer: `echo "Say hello." | aibri
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Final
 
-from aibrix_extproc.settings.openai_sdk import sdk_environment
+from aibrix_extproc.cli.connection import UsageError, add_base_url, add_key_options, where
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
-LOCAL: Final = "http://127.0.0.1:8080/v1"
-MAX_KEY_BYTES: Final = 4096
 MAX_INPUT_CHARACTERS: Final = 32 * 1024 * 1024
-
-
-class UsageError(Exception):
-    """One sentence about options that cannot be used."""
-
-
-class _NoKeyHere(argparse.Action):
-    """`--api-key VALUE`, which many other commands have: refused, without repeating the value."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        parser.error(
-            "a key among the arguments can be read by every process: set OPENAI_API_KEY, or give --api-key-file"
-        )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,11 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.HelpFormatter
     parser.add_argument("prompt", nargs="*", metavar="PROMPT",
         help="one question: the command ends with its answer; a pipe's text is added to it")  # fmt: skip
-    parser.add_argument("--base-url", metavar="URL", default=None, help=f"OPENAI_BASE_URL, or else {LOCAL}")
+    add_base_url(parser)
     parser.add_argument("--model", metavar="NAME", default=None, help="the first one listed that can chat")
-    parser.add_argument("--api-key-file", type=Path, metavar="FILE", default=None,
-        help="read the key from this file; else it is OPENAI_API_KEY, if that is set")  # fmt: skip
-    parser.add_argument("--api-key", action=_NoKeyHere, help=argparse.SUPPRESS)
+    add_key_options(parser)
     parser.add_argument("--system", metavar="TEXT", default="", help="a system message")
     parser.add_argument("--max-tokens", type=_positive, metavar="N", default=None, help="the longest answer")
     parser.add_argument("--temperature", type=float, metavar="T", default=None, help="0 for the same answer each time")
@@ -60,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         print("aibrix-extproc: chat needs an extra: in the clone run pip install -e '.[terminal]'", file=sys.stderr)
         return EXIT_USAGE
     try:
-        base_url, key = _where(args)
+        base_url, key = where(args)
         question = _question(args.prompt)
     except UsageError as error:
         print(f"aibrix-extproc: {error}", file=sys.stderr)
@@ -72,26 +54,6 @@ def run(args: argparse.Namespace) -> int:
     if question is not None:
         return 0 if dialogue.once(question) else EXIT_FAILED
     return dialogue.run()
-
-
-def _where(args: argparse.Namespace) -> tuple[str, str]:
-    """The base URL, and a key for it: the SDK wants one even where none is asked for."""
-    from_environment = sdk_environment()
-    base_url = args.base_url or from_environment.base_url or LOCAL
-    if not base_url.startswith(("http://", "https://")):
-        raise UsageError(f"--base-url {base_url} is no URL; write it as {LOCAL}")
-    if args.api_key_file is None:
-        return base_url, from_environment.api_key or "any"
-    try:
-        with args.api_key_file.open("rb") as file:
-            key = file.read(MAX_KEY_BYTES + 1).decode("ascii").strip()
-    except OSError as error:
-        raise UsageError(f"the key file {args.api_key_file} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError:
-        key = ""
-    if not key or len(key) > MAX_KEY_BYTES or not key.isprintable() or " " in key:
-        raise UsageError(f"the key file {args.api_key_file} must hold one key and nothing else")
-    return base_url, key
 
 
 def _question(words: list[str]) -> str | None:

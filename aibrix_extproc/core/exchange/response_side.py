@@ -79,6 +79,8 @@ class ResponseSide(Direction[ResponsePhase]):
             problem = problem_from_local_reply(
                 event.status, event.code_details, event.flags, max_body_bytes=self._policy.max_body_bytes
             )
+            if self._request.is_passed_on and problem.http_status == 503:
+                problem = Problem("storage_unavailable")  # the others speak of engines
             return ResponsePhase.ANSWERED, (self._instead(problem, Outcome.ENVOY_ERROR),)
         if self._request.is_passed_on:
             self.outcome = Outcome.SERVED if event.status < 400 else Outcome.REFUSED

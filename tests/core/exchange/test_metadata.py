@@ -1,0 +1,69 @@
+"""Operations of the metadata service: admitted at their head, then passed on without their body."""
+
+import json
+
+import pytest
+
+from aibrix_extproc.core.exchange.events import Admitted
+from aibrix_extproc.core.exchange.machine import Exchange
+from aibrix_extproc.core.exchange.outputs import Authenticate, Continue, Immediate
+from aibrix_extproc.core.exchange.policy import ExchangePolicy
+from aibrix_extproc.core.openai.headers import ON_BEHALF, SIGNED_CALLER
+from tests.build import CALLER, a_request_head, a_response_head
+
+POLICY = ExchangePolicy(metadata=True, metering=True)
+
+
+def admitted(
+    headers: dict[str, str] | None = None, policy: ExchangePolicy = POLICY
+) -> tuple[Exchange, Continue | Immediate]:
+    exchange = Exchange(policy)
+    given = {"content-type": "multipart/form-data; boundary=b", "content-length": str(2**33), **(headers or {})}
+    (ask,) = exchange.receive(a_request_head("POST", "/v1/files", headers=given))
+    assert isinstance(ask, Authenticate)
+    assert ask.operation is not None
+    assert ask.operation.id == "create_file"
+    (reply,) = exchange.receive(Admitted(CALLER, "signed"))
+    assert isinstance(reply, Continue | Immediate)
+    return exchange, reply
+
+
+def test_body_of_any_size_is_skipped_and_the_caller_is_signed() -> None:
+    _, reply = admitted({SIGNED_CALLER: "forged", "authorization": "Bearer sk-client"})
+    assert isinstance(reply, Continue)
+    assert reply.skip_body
+    assert reply.destination is None
+    assert [value for name, value in reply.set_headers if name == SIGNED_CALLER] == ["signed"]
+    assert SIGNED_CALLER not in reply.remove_headers
+    assert "authorization" in reply.remove_headers
+
+
+def test_identity_that_a_worker_speaks_for_goes_no_further() -> None:
+    _, reply = admitted({ON_BEHALF: "somebody"})
+    assert isinstance(reply, Continue)
+    assert ON_BEHALF in reply.remove_headers
+
+
+def test_without_a_service_the_operation_is_an_unknown_url() -> None:
+    _, reply = admitted(policy=ExchangePolicy())
+    assert isinstance(reply, Immediate)
+    assert reply.status == 404
+
+
+@pytest.mark.parametrize("status", [200, 404, 413, 503])
+def test_answers_of_the_service_pass_as_they_are(status: int) -> None:
+    exchange, _ = admitted()
+    (reply,) = exchange.receive(a_response_head(status=status, headers={"content-type": "application/json"}))
+    assert isinstance(reply, Continue)
+    assert not reply.buffer_response
+    assert ":status" not in dict(reply.set_headers)
+    assert dict(reply.set_headers)["x-request-id"]
+
+
+def test_service_that_cannot_be_reached_is_no_engine() -> None:
+    exchange, _ = admitted()
+    head = a_response_head(status=503, code_details="upstream_reset_before_response_started{connection_failure}")
+    (reply,) = exchange.receive(head)
+    assert isinstance(reply, Immediate)
+    assert reply.status == 503
+    assert "storage" in json.loads(reply.body)["error"]["message"]
