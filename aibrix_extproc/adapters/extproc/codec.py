@@ -21,6 +21,7 @@ from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
     ProcessingRequest,
     ProcessingResponse,
 )
+from aibrix_extproc.adapters.extproc.header_bytes import header_bytes, raw_value
 from aibrix_extproc.adapters.extproc.note_bytes import Notes, note_bytes
 from aibrix_extproc.adapters.extproc.peeling import field_head
 from aibrix_extproc.core.exchange import events
@@ -62,6 +63,7 @@ PHASES: Final = {
 _FIELDS: Final = {phase: field for field, phase in PHASES.items()}
 # Each look into an enum by name is a call of a function in Python.
 _REQUEST_HEAD, _REQUEST_BODY, _RESPONSE_HEAD = Phase.REQUEST_HEAD, Phase.REQUEST_BODY, Phase.RESPONSE_HEAD
+_RESPONSE_HEADERS: Final = ProcessingResponse.DESCRIPTOR.fields_by_name[_FIELDS[_RESPONSE_HEAD]].number
 # Where a body that replaces another stands in an answer: numbers of the fields from the message down to the bytes.
 _BODY_PATHS: Final = {
     phase: (
@@ -213,6 +215,8 @@ def encode(reply: Reply) -> bytes:
         return _immediate(reply)
     if reply.phase in _TRAILERS or not _changes(reply):
         return EMPTY_CONTINUE[reply.phase]
+    if reply.phase is _RESPONSE_HEAD and not reply.buffer_response:
+        return header_bytes(_RESPONSE_HEADERS, reply.set_headers, reply.remove_headers)
     if reply.destination is None or reply.body is not None or not _is_short(reply):
         return _continue(reply)
     # Where a request goes is said in the same few ways again and again; only the notes name the exchange. Messages that
@@ -310,7 +314,4 @@ def _set_header(mutation: HeaderMutation, name: str, value: str) -> None:
     option = mutation.set_headers.add()
     option.append_action = _OVERWRITE
     option.header.key = name
-    try:
-        option.header.raw_value = value.encode("latin-1")  # as headers were read, so what goes back is what came
-    except UnicodeEncodeError:
-        option.header.raw_value = value.encode("utf-8", "replace")
+    option.header.raw_value = raw_value(value)
