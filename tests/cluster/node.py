@@ -92,6 +92,7 @@ class PodLife:
         self.restarts = True  # whether its process is started again when it ends
         self.term_seconds = 0.0  # how long it stays after it was deleted, its process running
         self._node = node
+        self._failures = 0  # of its readiness probe, in a row
         self.ready: bool | None = None  # as the API server was told
 
     @property
@@ -132,7 +133,7 @@ class PodLife:
                 if self.process is not None and not self.restarts:
                     continue
                 self.process = await self._start()
-            ready = self.name not in self._node.held and await self._probe()
+            ready = self.name not in self._node.held and await self._passes()
             if ready != self.ready:
                 await self._tell(ready=ready)
             await asyncio.sleep(LOOK_SECONDS)
@@ -236,6 +237,13 @@ class PodLife:
         )
         certificate = self._node.server.certificate.read_text(encoding="utf-8")
         return _written(place, {"token": answer["status"]["token"], "namespace": namespace, "ca.crt": certificate})
+
+    async def _passes(self) -> bool:
+        """Whether it is to be called ready: one that is stays so until its probe has failed as often as it says."""
+        passed = await self._probe()
+        self._failures = 0 if passed else self._failures + 1
+        probe: dict[str, Any] = self.container.get("readinessProbe") or {}
+        return passed or (self.ready is True and self._failures < probe.get("failureThreshold", 3))
 
     async def _probe(self) -> bool:
         """As its own readiness probe asks."""

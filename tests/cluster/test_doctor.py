@@ -145,12 +145,35 @@ def _other_port(service: Tree) -> None:
     service["spec"]["ports"][0]["port"] = 9999
 
 
+def _one_path(route: Tree) -> None:
+    del route["spec"]["rules"][0]["matches"][1]
+
+
+def _cut(route: Tree) -> None:
+    route["spec"]["rules"][0]["timeouts"]["request"] = "60s"
+
+
+def _others(policy: Tree) -> None:
+    for peer in policy["spec"]["ingress"][0]["from"]:
+        peer["podSelector"]["matchLabels"]["gateway.envoyproxy.io/owning-gateway-namespace"] = "default"
+
+
+def _small_bodies(policy: Tree) -> None:
+    policy["spec"]["connection"]["bufferLimit"] = "1Mi"
+
+
+def _no_attributes(policy: Tree) -> None:
+    del policy["spec"]["extProc"][0]["processingMode"]["response"]["attributes"]
+
+
 def _no_pods(role: Tree) -> None:
     role["rules"] = [rule for rule in role["rules"] if rule["resources"] != ["pods"]]
 
 
 EXTENSION, BACKEND, ACCOUNT = f"EnvoyExtensionPolicy {OURS}", f"BackendTrafficPolicy {OURS}", f"ServiceAccount {OURS}"
 OWN: Final = f"{NAMESPACE}/own"
+ROUTE: Final = f"/apis/gateway.networking.k8s.io/v1/namespaces/{NAMESPACE}/httproutes/aibrix-extproc"
+NETWORK_POLICY: Final = f"/apis/networking.k8s.io/v1/namespaces/{NAMESPACE}/networkpolicies/aibrix-extproc"
 PROCESSOR: Final = [{"backendRefs": [{"name": "aibrix-extproc", "port": 9002}]}]
 
 
@@ -177,6 +200,22 @@ PROCESSOR: Final = [{"backendRefs": [{"name": "aibrix-extproc", "port": 9002}]}]
                      "9002 not found", id="wrong-port-of-the-processors-service"),
         pytest.param(with_change(f"{RBAC}/clusterroles/aibrix-extproc-fleet", _no_pods), {(E, "access", ACCOUNT)},
                      "get, list, watch", id="no-right-to-read-pods"),
+        pytest.param(with_change(ROUTE, _one_path), {(E, "shadowed", f"HTTPRoute {OURS}")}, "/v1/messages",
+                     id="longer-path-without-its-counterpart"),
+        pytest.param(with_change(ROUTE, _cut), {(W, "timeouts", f"HTTPRoute {OURS}")}, "60 s", id="answers-cut"),
+        pytest.param(lambda admin: deleted(admin, f"{ENVOY_GATEWAY}/httproutefilters/aibrix-extproc-unavailable"),
+                     {(E, "conditions", f"HTTPRoute {OURS}"), (E, "catch_all", f"Gateway {OURS}")}, "HTTPRouteFilter",
+                     id="no-catch-all"),
+        pytest.param(with_change(NETWORK_POLICY, _others), {(E, "envoys_may_pass", f"NetworkPolicy {OURS}")},
+                     "503", id="network-policy-for-other-envoys"),
+        pytest.param(lambda admin: deleted(admin, NETWORK_POLICY), {(W, "guarded", f"Deployment {OURS}")},
+                     "open to the whole cluster", id="no-network-policy"),
+        pytest.param(with_change(f"{ENVOY_GATEWAY}/clienttrafficpolicies/aibrix-extproc", _small_bodies),
+                     {(W, "client_limits", f"ClientTrafficPolicy {OURS}")}, "413", id="small-bodies"),
+        pytest.param(with_change(f"{ENVOY_GATEWAY}/envoyextensionpolicies/aibrix-extproc", _no_attributes),
+                     {(E, "processor", EXTENSION)}, "", id="no-attributes"),
+        pytest.param(lambda admin: deleted(admin, f"{RBAC}/namespaces/{NAMESPACE}/rolebindings/aibrix-extproc-publish"),
+                     {(E, "access", ACCOUNT)}, "", id="no-right-to-publish"),
         pytest.param(with_controller("docker.io/envoyproxy/gateway:v1.6.2"),
                      {(E, "version", f"Deployment {GATEWAY_NAMESPACE}/envoy-gateway")}, "1.7", id="old-envoy-gateway"),
         pytest.param(with_controller("docker.io/envoyproxy/gateway:v1.9.1"), set(), "", id="good-envoy-gateway"),

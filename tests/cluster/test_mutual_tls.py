@@ -16,13 +16,19 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from aibrix_extproc.cli.certificates import SECRETS
 from aibrix_extproc.cli.main import main
+from aibrix_extproc.core.doctor.finding import Severity
 from tests.cluster.asking import until
+from tests.cluster.breaking import deleted
 from tests.cluster.conftest import NAMESPACE, Cluster, an_answer
 from tests.cluster.processors import processors, stat, until_two_are_used
+from tests.cluster.test_doctor import Named, until_named
 from tests.manifests.built import MANIFESTS
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
 
+OURS = f"{NAMESPACE}/aibrix-extproc"
+SECRET = f"/api/v1/namespaces/{NAMESPACE}/secrets"
+ROUTES = f"/apis/gateway.networking.k8s.io/v1/namespaces/{NAMESPACE}/httproutes"
 POLICY = f"/apis/gateway.networking.k8s.io/v1/namespaces/{NAMESPACE}/backendtlspolicies/aibrix-extproc"
 
 
@@ -39,7 +45,8 @@ async def certificates(cluster: Cluster, tmp_path_factory: pytest.TempPathFactor
     yield folder / "certificates"
     # `apply` merges with what it applied last, so what the component has brought goes.
     await asyncio.to_thread(cluster.plane.kubectl, "apply", "-k", str(MANIFESTS / "overlays" / "try"))
-    await cluster.admin.ask("DELETE", POLICY)
+    for path in (POLICY, f"{ROUTES}/aibrix-extproc-certificate"):
+        await cluster.admin.ask("DELETE", path)
     await until_serving(cluster)
 
 
@@ -92,6 +99,24 @@ async def test_envoy_gateway_accepts_it_and_its_envoys_are_served(cluster: Clust
     assert {one["type"]: one["status"] for one in ancestor["conditions"]}["Accepted"] == "True"
     assert await stat(cluster, "ssl.handshake") > 0
     assert await stat(cluster, "membership_healthy") == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [(POLICY, {(Severity.ERROR, "guarded", f"Deployment {OURS}")}),
+     (f"{ROUTES}/aibrix-extproc-certificate", {(Severity.ERROR, "guarded", f"Gateway {OURS}")}),
+     (f"{SECRET}/{SECRETS['envoy']}",
+      {(Severity.ERROR, "conditions", subject) for subject in (
+          f"Gateway {OURS}", f"EnvoyExtensionPolicy {OURS}", f"HTTPRoute {OURS}-certificate")})],
+    ids=["policy", "route", "secret"],
+)  # fmt: skip
+async def test_doctor_names_the_part_that_is_missing(
+    cluster: Cluster, certificates: Path, path: str, expected: set[Named]
+) -> None:
+    async with deleted(cluster.admin, path):
+        await until_named(cluster, expected)
+    await until_named(cluster, set())
+    await until_serving(cluster)
 
 
 async def test_nobody_else_is_served(cluster: Cluster, certificates: Path) -> None:

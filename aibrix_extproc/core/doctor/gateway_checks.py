@@ -17,6 +17,7 @@ _VERSION: Final = re.compile(r":v?(\d+)\.(\d+)")
 _LUA_ON: Final = re.compile(  # in block and flow style, but not in a comment
     r"""^(?:[^#\n]*[ \t{,])?(["']?)enableLua\1[ \t]*:[ \t]*(?:true|True|TRUE)(?=\s*(?:[,}]|$)|[ \t]+\#)""", re.MULTILINE
 )
+NO_ADDRESS: Final = "AddressNotAssigned"
 
 
 def gateway_class(setup: Setup) -> Iterator[Finding]:
@@ -43,8 +44,14 @@ def conditions(setup: Setup) -> Iterator[Finding]:
     """The controller has accepted and programmed everything."""
     if not setup.cluster.live:
         return
+    found = setup.gateway.items("status.conditions")
     for kind in ("Accepted", "Programmed"):
-        yield from _unmet(setup.gateway, setup.gateway.items("status.conditions"), kind, "status.conditions")
+        one = condition(found, kind)
+        if one is not None and one.get("reason") == NO_ADDRESS:
+            yield _without_address(setup)
+        else:
+            yield from _unmet(setup.gateway, found, kind, "status.conditions")
+    yield from _listeners(setup.gateway)
     for route in setup.routes:
         for parent in route.items("status.parents"):
             if at(parent, "parentRef.name") == setup.gateway.name:
@@ -53,6 +60,27 @@ def conditions(setup: Setup) -> Iterator[Finding]:
     for kind in ("EnvoyExtensionPolicy", "ClientTrafficPolicy", "BackendTrafficPolicy"):
         for policy in (*setup.on_gateway(kind), *(one for one, _ in setup.on_routes(kind))):
             yield from _policy(setup, policy)
+
+
+def _without_address(setup: Setup) -> Finding:
+    """All else is programmed: Envoy Gateway says this of a Gateway that works."""
+    return Finding(
+        Severity.WARNING, setup.gateway.subject, "status.conditions",
+        "nobody has given its Service of type LoadBalancer an address: it is reached inside of the cluster and by"
+        " port-forward alone",
+        "install a load balancer, or set envoyService.type of the EnvoyProxy",
+    )  # fmt: skip
+
+
+def _listeners(gateway: Thing) -> Iterator[Finding]:
+    """A listener without its certificate is taken away, and the Gateway is called programmed all the same."""
+    for listener in gateway.items("status.listeners"):
+        found = listed(listener, "conditions")
+        for kind in ("ResolvedRefs", "Accepted", "Programmed"):  # the first of them says why
+            one = condition(found, kind)
+            if one is not None and one.get("status") != "True":
+                yield from _unmet(gateway, found, kind, f"status.listeners[{at(listener, 'name')}]")
+                break
 
 
 def _policy(setup: Setup, policy: Thing) -> Iterator[Finding]:
@@ -93,9 +121,9 @@ def _unmet(thing: Thing, found: list[object], kind: str, field: str) -> Iterator
     one = condition(found, kind)
     if one is None or one.get("status") != "True":
         why = f"{one.get('reason')}: {one.get('message')}" if one is not None else "no controller has said so yet"
-        fix = "set extensionApis.enableLua: true in Envoy Gateway's configuration, or drop the component metering"
-        if "lua" not in why.lower():
-            fix = "correct what the message names; until then Envoy answers 404 or 500, or ignores the policy"
+        fix = "correct what the message names; until then Envoy answers 404 or 500, or ignores the policy"
+        if "lua" in why.lower() and "disabled" in why.lower():
+            fix = "set extensionApis.enableLua: true in Envoy Gateway's configuration, or drop the component metering"
         yield Finding(Severity.ERROR, thing.subject, field, f"it is not {kind} ({why})", fix)
 
 
