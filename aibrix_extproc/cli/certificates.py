@@ -47,7 +47,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="where the authority and its certificates are kept")
     steps = "; ".join(f"{name}: {what}" for name, what in _STEPS.items())
     parser.add_argument("step", choices=tuple(_STEPS), nargs="?", default="renew", help=steps)
-    server = f"name that Envoy expects of the processors, repeatable ({SERVER_NAMES[0]} if not given)"
+    server = (
+        f"name that Envoy expects of the processors, repeatable (if not given, {SERVER_NAMES[0]},"
+        " and the same with the namespace)"
+    )
     parser.add_argument("--server-name", action="append", metavar="NAME", default=None, help=server)
     client = f"name by which the processors know Envoy, repeatable ({CLIENT_NAMES[0]} if not given)"
     parser.add_argument("--client-name", action="append", metavar="NAME", default=None, help=client)
@@ -109,7 +112,7 @@ def _issue(args: argparse.Namespace) -> dict[str, _Issued]:
     life = timedelta(days=args.days)
     issued = {}
     for end, role, names in (
-        ("server", Role.SERVER, args.server_name or SERVER_NAMES),
+        ("server", Role.SERVER, args.server_name or _server_names(args.namespace)),
         ("envoy", Role.CLIENT, args.client_name or CLIENT_NAMES),
     ):
         pair = authority.certify(role, tuple(names), life)
@@ -118,6 +121,12 @@ def _issue(args: argparse.Namespace) -> dict[str, _Issued]:
         for name, content in issued[end].files.items():
             _write(args.folder / end / name, content)
     return issued
+
+
+def _server_names(namespace: str | None) -> tuple[str, ...]:
+    """What the manifests expect: overlays keep one name in every namespace, the Helm chart has its namespace in it."""
+    moved = () if namespace is None else (f"aibrix-extproc.{namespace}.svc",)
+    return tuple(dict.fromkeys((*SERVER_NAMES, *moved)))
 
 
 def _files(folder: Path, stem: str) -> tuple[Path, Path]:

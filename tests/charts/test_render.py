@@ -1,10 +1,13 @@
 """What the real Helm makes of the chart is what kustomize makes of the manifests."""
 
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 
+from aibrix_extproc.cli.main import main
 from charts import gateway
 from charts.builds import COMPONENTS, built
 from charts.write import CHARTS
@@ -137,3 +140,15 @@ def test_values_come_in_where_they_say() -> None:
     for namespace in ("one", "two"):
         (subject,) = at(things, "RoleBinding", "aibrix-extproc-fleet", "subjects", namespace=namespace)
         assert subject["namespace"] == "aibrix-extproc-system"
+
+
+def test_certificates_have_the_name_that_envoys_expect_in_any_namespace(tmp_path: Path) -> None:
+    """Of the chart and of an overlay that was moved alike."""
+    folder, component = tmp_path / "certificates", "manifests/components/mutual-tls"
+    assert main(["certificates", str(folder), "--namespace", "llm-gateway"]) == 0
+    certificate = x509.load_pem_x509_certificate((folder / "server" / "tls.crt").read_bytes())
+    alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    moved = kustomized_with(resources=["manifests/base"], components=[component], namespace="llm-gateway")
+    for things in (moved, rendered(*on("components/mutual-tls"), namespace="llm-gateway")):
+        (policy,) = [thing for thing in things if thing["kind"] == "BackendTLSPolicy"]
+        assert policy["spec"]["validation"]["hostname"] in alternatives.get_values_for_type(x509.DNSName)
