@@ -31,6 +31,10 @@ XDS: Final = re.compile(r"envoy-gateway\.envoy-gateway-system\.svc\.cluster\.loc
 SERVICE_ACCOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 
+class MissingVolumeError(Exception):
+    """What a volume is to have is not there, so the pod waits."""
+
+
 class Node:
     """The node. `held`: pods, by name, that are not to become ready whatever their probes say."""
 
@@ -132,7 +136,11 @@ class PodLife:
                     await asyncio.sleep(RESTART_SECONDS)
                 if self.process is not None and not self.restarts:
                     continue
-                self.process = await self._start()
+                try:
+                    self.process = await self._start()
+                except MissingVolumeError:
+                    await asyncio.sleep(LOOK_SECONDS)
+                    continue
             ready = self.name not in self._node.held and await self._passes()
             if ready != self.ready:
                 await self._tell(ready=ready)
@@ -215,18 +223,20 @@ class PodLife:
         return found
 
     async def _files(self, volume: Tree) -> dict[str, str]:
-        namespace = self.pod["metadata"]["namespace"]
         if "configMap" in volume:
-            one = await self._node.admin.ask(
-                "GET", f"/api/v1/namespaces/{namespace}/configmaps/{volume['configMap']['name']}"
-            )
+            one = await self._mounted(f"configmaps/{volume['configMap']['name']}")
             return dict(one["data"])
         if "secret" in volume:
-            one = await self._node.admin.ask(
-                "GET", f"/api/v1/namespaces/{namespace}/secrets/{volume['secret']['secretName']}"
-            )
+            one = await self._mounted(f"secrets/{volume['secret']['secretName']}")
             return {name: base64.b64decode(text).decode() for name, text in one["data"].items()}
         return {}
+
+    async def _mounted(self, name: str) -> Tree:
+        path = f"/api/v1/namespaces/{self.pod['metadata']['namespace']}/{name}"
+        one = await self._node.admin.ask("GET", path, allowed=(404,))
+        if one["kind"] == "Status":
+            raise MissingVolumeError(path)
+        return one
 
     async def _service_account(self, place: Path) -> Path:
         namespace = self.pod["metadata"]["namespace"]

@@ -43,9 +43,9 @@ async def key(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Asy
     components = [f"manifests/components/{name}" for name in ("keys", "metering")]
     wanted = {"resources": ["manifests/overlays/try"], "components": components}
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(wanted), encoding="utf-8")
-    found = await asyncio.to_thread(make_secrets, cluster, folder)
     await asyncio.to_thread(cluster.plane.kubectl, "apply", "-k", str(folder))
-    await refused_without_lua(cluster)
+    await refused_without_lua_and_secrets(cluster)
+    found = await asyncio.to_thread(make_secrets, cluster, folder)
     await asyncio.to_thread(lambda: cluster.plane.restart_gateway(enableLua=True))
     await until_served(cluster, found, 200)
     async with metered_engine(cluster, found):
@@ -70,8 +70,8 @@ def make_secrets(cluster: Cluster, folder: Path) -> str:
     return found[0]
 
 
-async def refused_without_lua(cluster: Cluster) -> None:
-    """The manifests are applied before the switch: all of it is refused, and doctor knows why."""
+async def refused_without_lua_and_secrets(cluster: Cluster) -> None:
+    """The manifests are applied before what they want: all of it is refused, and doctor knows why."""
 
     async def refused() -> bool:
         return (await asked("POST", "/v1/chat/completions", CHAT)).status in (500, 503)
@@ -79,10 +79,10 @@ async def refused_without_lua(cluster: Cluster) -> None:
     await until(refused, 60)
 
     async def named() -> bool:
-        found = [one for one in await findings(cluster) if one.check == "conditions"]
-        return any(
-            "extensionApis.enableLua" in one.fix and one.subject.startswith("EnvoyExtensionPolicy") for one in found
-        )
+        found = await findings(cluster)
+        switch = [one for one in found if "extensionApis.enableLua" in one.fix and one.check == "conditions"]
+        secrets = [one for one in found if "a Secret is missing" in one.fix and one.check == "deployed"]
+        return [one.severity for one in (*switch, *secrets)] == [Severity.ERROR, Severity.WARNING]
 
     await until(named, 60)
 

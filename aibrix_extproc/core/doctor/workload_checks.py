@@ -102,6 +102,14 @@ def _replicas(cluster: Cluster, deployment: Thing) -> Iterator[Finding]:
             Severity.ERROR, deployment.subject, "status.readyReplicas", "no processor is ready: every request is 503",
             "see its pods' logs: they say what they wait for",
         )  # fmt: skip
+    missing = quantity(deployment.at("status.unavailableReplicas")) or 0
+    if cluster.live and ready and missing:
+        yield Finding(
+            Severity.WARNING, deployment.subject, "status.unavailableReplicas",
+            f"{missing:g} more of its pods do not become ready: what was applied last is not in force everywhere",
+            "wait for the rollout; if it stays so, `kubectl describe pods` says why: mostly a Secret is missing, or the"
+            " image",
+        )  # fmt: skip
 
 
 def _draining(process: Process) -> Iterator[Finding]:

@@ -259,6 +259,15 @@ def controller(tag: str) -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize(("ready", "found"), [(0, (E, "status.readyReplicas")), (2, (W, "status.unavailableReplicas"))])
+def test_doctor_sees_pods_that_do_not_become_ready(ready: int, found: tuple[Severity, str]) -> None:
+    objects = of_live(controller("v1.9.1"))
+    (deployment,) = [one for one in objects if one["kind"] == "Deployment" and "readyReplicas" in one.get("status", {})
+                     and one["metadata"]["name"] == "aibrix-extproc"]  # fmt: skip
+    deployment["status"] |= {"readyReplicas": ready, "unavailableReplicas": 1}
+    assert [(one.severity, one.field) for one in examined(objects, live=True)] == [found]
+
+
 def test_doctor_finds_nothing_in_a_good_cluster() -> None:
     assert examined(of_live(controller("v1.9.1")), live=True) == []
 
