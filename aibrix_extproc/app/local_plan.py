@@ -227,17 +227,25 @@ def _existing_fleet(args: argparse.Namespace, settings: Settings) -> Path | None
         raise LocalError("fleet.endpoints in the settings is not for `local`: use --engine or --fleet.", EXIT_USAGE)
     given = args.engine or args.model or args.simulate or args.engines is not None
     named: Path | None = args.fleet if args.fleet or given else settings.fleet.file
-    if named is not None and not named.is_file():
-        raise LocalError(f"There is no fleet file at {named}.", EXIT_USAGE)
+    if named is not None:
+        _check_regular(named, f"There is no fleet file at {named}.")
     return named.absolute() if named else None
+
+
+def _check_regular(path: Path, missing: str) -> None:
+    """Refuse what cannot be followed: nothing there, a folder, or a pipe, which can be read once only."""
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "no regular file"
+        raise LocalError(f"{path} is {kind}; it must be a file that can be read again and again.", EXIT_USAGE)
+    if not path.is_file():
+        raise LocalError(missing, EXIT_USAGE)
 
 
 def _check_key_file(path: Path | None) -> None:
     """Refuse a key file that workers could not read; they would wait for a better one and never become ready."""
     if path is None:
         return
-    if not path.is_file():
-        raise LocalError(f"There is no key file at {path}; `aibrix-extproc keys new` makes one.", EXIT_USAGE)
+    _check_regular(path, f"There is no key file at {path}; `aibrix-extproc keys new` makes one.")
     try:
         read_keys(path)
     except SourceError as error:

@@ -1,6 +1,7 @@
 """Options to a plan, and what is refused before anything starts."""
 
 import argparse
+import os
 import re
 import socket
 import stat
@@ -181,6 +182,14 @@ def test_key_file_that_cannot_be_used_is_a_usage_error(tmp_path: Path) -> None:
     code, message = refusal(tmp_path, "--key-file", str(keys))
     assert code == 2
     assert "keys.yaml" in message
+
+
+@pytest.mark.parametrize("option", ["--key-file", "--fleet"])
+def test_file_that_is_none_is_told_as_what_it_is(tmp_path: Path, option: str) -> None:
+    os.mkfifo(pipe := tmp_path / "pipe")
+    for path, kind in ((tmp_path, "a folder"), (pipe, "no regular file"), (Path("/dev/zero"), "no regular file")):
+        expected = f"{path} is {kind}; it must be a file that can be read again and again."
+        assert refusal(tmp_path, option, str(path)) == (2, expected)
 
 
 @pytest.mark.parametrize("option", ["--port", "--admin-port", "--envoy-admin-port"])
