@@ -295,7 +295,7 @@ async def test_fleet_file_is_followed_by_gateway_and_envoy(tmp_path: Path) -> No
          "aibrix-extproc: The engine http://127.0.0.1:9 cannot be reached: connection refused."),
         (("--envoy", "/missing"), 1, "aibrix-extproc: There is no Envoy at /missing."),
         (("--envoy", "/bin/false"), 1, "aibrix-extproc: Envoy exited with code 1 while it was starting"),
-        (("--simulate=--nonsense",), 1, "unrecognized arguments: --nonsense"),
+        (("--simulate=--nonsense",), 2, "aibrix-extproc: --simulate: unrecognized arguments: --nonsense."),
     ],
 )  # fmt: skip
 async def test_start_that_fails_is_one_sentence(options: tuple[str, ...], code: int, sentence: str) -> None:

@@ -226,6 +226,19 @@ def test_large_body_that_is_no_json_is_refused(served: Served) -> None:
         assert said[-1].immediate_response.status.code == 400
 
 
+def longest_turn(served: Served, messages: list[ProcessingRequest]) -> float:
+    """Of the best of some conversations: what is slow by itself is so in each, a busy machine slows some of them."""
+    best = float("inf")
+    for _ in range(5):
+        served.turns.longest = 0.0
+        said = conversation(served, messages)
+        assert said[-1].WhichOneof("response") == "request_body", said[-1]
+        best = min(best, served.turns.longest)
+        if best < LONGEST_TURN_SECONDS:
+            break
+    return best
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("served", TRANSPORTS[1:], ids=["lean"], indirect=True)
 @pytest.mark.parametrize("mode", ["buffered", "streamed"])
@@ -235,11 +248,7 @@ def test_fifty_megabytes_take_no_long_turn(served: Served, shape: str, mode: str
     messages = buffered(body) if mode == "buffered" else streamed(body, 62_000)
     conversation(served, buffered(b'{"model":"m"}'))
     leave_out_of_collection()  # as the gateway does; pytest has more to look at
-    served.turns.longest = 0.0
-    said = conversation(served, messages)
-    longest = served.turns.longest
-    assert said[-1].WhichOneof("response") == "request_body", said[-1]
-    assert longest < LONGEST_TURN_SECONDS
+    assert longest_turn(served, messages) < LONGEST_TURN_SECONDS
 
 
 FORM = {"path": "/v1/audio/transcriptions", "content_type": "multipart/form-data; boundary=cut"}
@@ -271,11 +280,7 @@ def test_form_of_fifty_megabytes_takes_no_long_turn(served: Served, content: byt
     messages = buffered(a_form(content, 50_000_000 - 30_000, files), **FORM)
     conversation(served, buffered(b'{"model":"m"}'))
     leave_out_of_collection()
-    served.turns.longest = 0.0
-    said = conversation(served, messages)
-    longest = served.turns.longest
-    assert said[-1].WhichOneof("response") == "request_body", said[-1]
-    assert longest < LONGEST_TURN_SECONDS
+    assert longest_turn(served, messages) < LONGEST_TURN_SECONDS
 
 
 class NeverRead(BodyReader):
