@@ -213,13 +213,22 @@ def test_err_16_a_halted_engine_is_not_picked(new_stack: Callable[..., Stack], c
 def test_err_16_an_answer_that_a_pause_aborted_is_asked_for_again(new_stack: Callable[..., Stack]) -> None:
     stack = new_stack(TWO)
     halted = stack.engine("e0")
-    pace = {"x-sim-itl-ms": "50", "x-sim-tokens": "40"}
+    pace = {"x-sim-itl-ms": "50", "x-sim-tokens": "100"}
     body = json.dumps({"model": "chat-m", "messages": HELLO}).encode()
+
+    def looks() -> int:
+        return len(halted.get("/sim/requests?path=/is_sleeping&body=0")["requests"])
+
     with ThreadPoolExecutor(2) as threads:
         asked = [threads.submit(stack.send, "POST", PATH, body, JSON | pace) for _ in range(2)]
         eventually(lambda: halted.stats()["running"] == 1, "the engine works on one of them")
+        # Looks that find the engine awake while it works on the request: it is no request that came too late.
+        seen = looks()
+        eventually(lambda: looks() > seen + 1, "two more looks")
         halted.post("/pause?mode=abort")
-        reasons = [one.result().json()["choices"][0]["finish_reason"] for one in asked]
+        answers = [one.result() for one in asked]
+    assert [one.status for one in answers] == [200, 200], [one.body for one in answers]
+    reasons = [one.json()["choices"][0]["finish_reason"] for one in answers]
     assert reasons == ["stop", "stop"]
 
 
