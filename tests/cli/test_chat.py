@@ -98,9 +98,12 @@ async def test_chat_at_a_terminal_talks_obeys_and_leaves(engine: Simulator) -> N
         here = await terminal.until("system: Be short.\nuser: Hello there\nassistant: ", after=here)
         terminal.type("/reset\n/history\n/help\n")
         here = await terminal.until("/quit          leave; so does Ctrl-D", after=here)
+        here = await terminal.until(
+            "\n> ", after=here
+        )  # what is typed before the prompt meets a terminal in another mode
         assert terminal.plain[:here].count("user: ") == 1
         terminal.interrupt()
-        await terminal.until("Ctrl-D or /quit leaves.", after=here)
+        await terminal.until("Ctrl-D or /quit leaves.\n> ", after=here)
         terminal.type("\x04")
         assert await terminal.ended() == 0
         assert "\x1b[" in terminal.shown
