@@ -26,19 +26,27 @@ CREDENTIAL_HEADERS: Final[Mapping[str, str]] = MappingProxyType({
     "x-forwarded-access-token": "of an OAuth proxy in front",
     "cf-access-client-secret": "of Cloudflare Access",
     "cf-access-jwt-assertion": "of Cloudflare Access",
+    "x-amzn-oidc-data": "of AWS's load balancer, claims about the user",
+    "x-amzn-oidc-accesstoken": "the same, the user's access token",
+    "x-ms-client-principal": "of Azure App Service, claims about the user",
+    "dpop": "proof that an OAuth token is the client's own",
     "x-forwarded-client-cert": "of a proxy in front that has ended the client's TLS",
 })  # fmt: skip
 
 # Words that make a name a credential's, whoever invented it; split where names are split.
 _WORDS: Final = frozenset({
     "apikey", "auth", "authentication", "authorization", "bearer", "cookie", "cookies", "credential", "credentials",
-    "jwt", "passwd", "password", "secret", "sig", "signature", "token",  # not tokens: those are counted
+    "creds", "jwt", "oauth", "passphrase", "passwd", "password", "pwd", "secret", "sig", "signature",
+    "token",  # not tokens: those are counted
 })  # fmt: skip
+# The same where words are run together, as in `accesstoken`.
+_ENDINGS: Final = ("accesskey", "apikey", "authkey", "keyid", "password", "secret", "secretkey", "token")
+_NUMBER: Final = re.compile(r"v?[0-9]*|id")  # behind a key: which one, or of which version
 _SEPARATOR: Final = re.compile(r"[-_.]")
 
 
 # Each of these names has one of these parts: Envoy hands us only headers that we read, and those that have one.
-PARTS: Final = ("auth", "bearer", "cookie", "credential", "jwt", "key", "passw", "secret", "sig", "token")
+PARTS: Final = ("auth", "bearer", "cookie", "cred", "jwt", "key", "pass", "pwd", "secret", "sig", "token")
 
 
 def is_credential(name: str) -> bool:
@@ -49,8 +57,12 @@ def is_credential(name: str) -> bool:
 def _sounds_like_one(name: str) -> bool:
     if name in CREDENTIAL_HEADERS:
         return True
-    words = _SEPARATOR.split(name)
-    return words[-1] == "key" or words[-1].endswith("apikey") or not _WORDS.isdisjoint(words)
+    words = [word.rstrip("0123456789") or word for word in _SEPARATOR.split(name)]
+    if not _WORDS.isdisjoint(words) or any(word.endswith(_ENDINGS) for word in words):
+        return True
+    while len(words) > 1 and _NUMBER.fullmatch(words[-1]):
+        words.pop()
+    return words[-1] == "key"
 
 
 _VERDICTS: Final = Names(_sounds_like_one)

@@ -9,7 +9,10 @@ from aibrix_extproc.core.openai.credentials import CREDENTIAL_HEADERS, PARTS, is
     "name",
     [*CREDENTIAL_HEADERS, "x-openai-api-key", "x-access-token", "openai_api_key", "x-functions-key", "x-vault-token",
      "helicone-auth", "x-cookie", "cookie", "x-user-jwt", "private-token", "x-client-secret", "anthropic-api-key",
-     "x-hub-signature", "xapikey", "x-" * 2000 + "token"],
+     "x-hub-signature", "xapikey", "accesstoken", "authtoken", "secretkey", "x-amzn-oidc-accesstoken", "idtoken",
+     "apikey2", "api-key-v2", "x-api-key-id", "access-key-id", "awsaccesskeyid", "x-oauth", "x-oauth2", "x-pwd",
+     "x-creds", "passphrase", "token1", "x-amz-signature", "x-userpassword", "x-clientsecret-2", "key.3",
+     "x-" * 2000 + "token"],
 )  # fmt: skip
 def test_credential_is_known_by_its_name(name: str) -> None:
     assert is_credential(name)
@@ -20,6 +23,7 @@ def test_credential_is_known_by_its_name(name: str) -> None:
     "name",
     ["content-type", "user-agent", "accept", "traceparent", "tracestate", "x-stainless-lang", "x-request-id", "origin",
      "x-forwarded-for", "openai-beta", "anthropic-version", ":path", ":authority", "x-monkey", "keyword", "tokenizer",
+     "x-key-points", "id", "v1", "x-session", "passenger", "design", "x-compass", "author", "x-keys-pressed", "tokens",
      "max-output-size", "x-b3-traceid", "baggage", "x-stainless-retry-count", "x-max-tokenization"],
 )  # fmt: skip
 def test_other_names_are_none(name: str) -> None:
@@ -35,6 +39,8 @@ def test_other_names_are_none(name: str) -> None:
         ("api-version=2024&api-key=sk&x=%20", "api-version=2024&x=%20"),
         ("API_KEY=sk&stream=true", "stream=true"),
         ("key=sk", ""),
+        ("accessToken=a&apiKey=b&page=2", "page=2"),
+        ("AWSAccessKeyId=a&Signature=b&Expires=3", "Expires=3"),
         ("%61pi%2Dkey=sk&starting_after=3", "starting_after=3"),
         ("access_token=a=b&&x", "&x"),
         ("subscription-key=x&sig=y&a=1", "a=1"),
