@@ -91,7 +91,7 @@ async def until_serving(cluster: Cluster, living: "asyncio.Future[None]") -> Non
                 await asyncio.sleep(0.05)
             else:
                 living.result()
-            await _warm(cluster)
+            await warm(cluster)
     except TimeoutError as error:
         raise AssertionError(f"the Gateway does not serve: {said}; see {cluster.plane.folder}") from error
 
@@ -111,7 +111,7 @@ def _processors_are_ready(node: Node) -> bool:
     return found == [True, True]
 
 
-async def _warm(cluster: Cluster) -> None:
+async def warm(cluster: Cluster) -> None:
     """New clusters of Envoy wait for endpoints that are not sent again, and are used after 15 s."""
     while True:
         async with cluster.session.get("http://127.0.0.1:19000/stats?filter=warming_clusters") as answer:

@@ -173,6 +173,13 @@ def _no_pods(role: Tree) -> None:
 EXTENSION, BACKEND, ACCOUNT = f"EnvoyExtensionPolicy {OURS}", f"BackendTrafficPolicy {OURS}", f"ServiceAccount {OURS}"
 OWN: Final = f"{NAMESPACE}/own"
 ROUTE: Final = f"/apis/gateway.networking.k8s.io/v1/namespaces/{NAMESPACE}/httproutes/aibrix-extproc"
+TLS: Final[Tree] = {
+    "metadata": {"name": "own"},
+    "spec": {
+        "targetRefs": [{"group": "", "kind": "Service", "name": "aibrix-extproc", "sectionName": "grpc"}],
+        "validation": {"wellKnownCACertificates": "System", "hostname": "processor.example"},
+    },
+}
 NETWORK_POLICY: Final = f"/apis/networking.k8s.io/v1/namespaces/{NAMESPACE}/networkpolicies/aibrix-extproc"
 PROCESSOR: Final = [{"backendRefs": [{"name": "aibrix-extproc", "port": 9002}]}]
 
@@ -200,6 +207,8 @@ PROCESSOR: Final = [{"backendRefs": [{"name": "aibrix-extproc", "port": 9002}]}]
                      "9002 not found", id="wrong-port-of-the-processors-service"),
         pytest.param(with_change(f"{RBAC}/clusterroles/aibrix-extproc-fleet", _no_pods), {(E, "access", ACCOUNT)},
                      "get, list, watch", id="no-right-to-read-pods"),
+        pytest.param(lambda admin: added(admin, ROUTE.replace("httproutes/aibrix-extproc", "backendtlspolicies"), TLS),
+                     {(E, "guarded", f"BackendTLSPolicy {OWN}")}, "speaks none", id="tls-left-behind"),
         pytest.param(with_change(ROUTE, _one_path), {(E, "shadowed", f"HTTPRoute {OURS}")}, "/v1/messages",
                      id="longer-path-without-its-counterpart"),
         pytest.param(with_change(ROUTE, _cut), {(W, "timeouts", f"HTTPRoute {OURS}")}, "60 s", id="answers-cut"),

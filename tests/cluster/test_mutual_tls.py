@@ -19,7 +19,7 @@ from aibrix_extproc.cli.main import main
 from aibrix_extproc.core.doctor.finding import Severity
 from tests.cluster.asking import until
 from tests.cluster.breaking import deleted
-from tests.cluster.conftest import NAMESPACE, Cluster, an_answer
+from tests.cluster.conftest import NAMESPACE, Cluster, an_answer, warm
 from tests.cluster.processors import processors, stat, until_two_are_used
 from tests.cluster.test_doctor import Named, until_named
 from tests.manifests.built import MANIFESTS
@@ -117,6 +117,7 @@ async def test_doctor_names_the_part_that_is_missing(
         await until_named(cluster, expected)
     await until_named(cluster, set())
     await until_serving(cluster)
+    await warm(cluster)  # the new cluster counts anew
 
 
 async def test_nobody_else_is_served(cluster: Cluster, certificates: Path) -> None:

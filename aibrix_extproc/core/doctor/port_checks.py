@@ -134,10 +134,12 @@ def _probes(process: Process) -> Iterator[Finding]:
 
 def _certificates(setup: Setup, process: Process) -> Iterator[Finding]:
     """Where the processor asks for certificates, Envoy Gateway must give its Envoys one."""
-    if not asks_for_certificates(process):
-        return
     services = [(one.namespace, one.name) for one in setup.processor_services()]
     policies = list(setup.cluster.all("BackendTLSPolicy"))
+    if process.setting("server", "tls", "--tls") in (None, "none") and not process.unseen:
+        yield from (_left_behind(one) for one in policies if _targets(one, services))
+    if not asks_for_certificates(process):
+        return
     if "BackendTLSPolicy" not in setup.cluster.unread and not any(_targets(one, services) for one in policies):
         yield Finding(
             Severity.ERROR, process.deployment.subject, process.field,
@@ -159,6 +161,14 @@ def _certificates(setup: Setup, process: Process) -> Iterator[Finding]:
             "the processor asks for client certificates, and the Envoys have none: every request is 503",
             "name the Secret of the Envoys' certificate, as the component mutual-tls does",
         )  # fmt: skip
+
+
+def _left_behind(policy: Thing) -> Finding:
+    return Finding(
+        Severity.ERROR, policy.subject, "spec.targetRefs",
+        "it makes the Envoys speak TLS with the processor, which speaks none: every request is 503",
+        "delete it, which `kubectl apply` does not do for a component that was left out, or add mutual-tls whole",
+    )  # fmt: skip
 
 
 def _targets(policy: Thing, services: list[tuple[str, str]]) -> bool:

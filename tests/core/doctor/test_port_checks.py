@@ -148,3 +148,13 @@ def test_doctor_finds_a_route_by_which_clients_reach_the_processor(matches: list
 def test_doctor_finds_nothing_in_the_route_that_hands_the_certificate_on() -> None:
     for name in ("components/mutual-tls", "overlays/production"):
         assert [one for one in examined(build(name)) if one.subject.startswith("HTTPRoute")] == []
+
+
+def test_doctor_finds_a_policy_that_a_component_has_left_behind() -> None:
+    policy = the(build("components/mutual-tls"), "BackendTLSPolicy")
+    (found,) = guarded([*manifests(), policy])
+    assert (found.severity, found.subject.partition(" ")[0]) == (Severity.ERROR, "BackendTLSPolicy")
+    elsewhere = copy.deepcopy(policy)
+    elsewhere["spec"]["targetRefs"][0]["name"] = "other"
+    assert guarded([*manifests(), elsewhere]) == []
+    assert guarded(build("components/mutual-tls")) == []
