@@ -34,10 +34,13 @@ class Terminal:
 
     async def until(self, text: str, *, after: int = 0) -> int:
         """Wait until it shows the text; returns where that ends."""
-        async with asyncio.timeout(DEADLINE):
-            while (found := self.plain.find(text, after)) < 0:
-                if not await asyncio.to_thread(self._read):
-                    raise AssertionError(f"it ended before {text!r}:\n{self.plain}")
+        try:
+            async with asyncio.timeout(DEADLINE):
+                while (found := self.plain.find(text, after)) < 0:
+                    if not await asyncio.to_thread(self._read):
+                        raise AssertionError(f"it ended before {text!r}:\n{self.plain}")
+        except TimeoutError as error:
+            raise AssertionError(f"it does not show {text!r}:\n{self.plain}") from error
         return found + len(text)
 
     async def ended(self) -> int:
