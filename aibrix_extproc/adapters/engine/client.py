@@ -8,7 +8,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from aibrix_extproc.adapters.engine.errors import EngineAnswerInvalid, EngineRefusal, translated
+from aibrix_extproc.adapters.engine.errors import EngineAnswerInvalid, EngineListUnusable, EngineRefusal, translated
 from aibrix_extproc.core.fleet.model import RUST_FRONTEND, ServedModel
 
 _RUST_OWNER: Final = "vllm-frontend-rs"
@@ -88,14 +88,14 @@ class EngineClient:
         if answer.status == HTTPStatus.NOT_FOUND:
             return None
         if answer.status != HTTPStatus.OK:
-            raise EngineRefusal(f"its list of models answers {answer.status}")
+            raise EngineListUnusable(f"its list of models answers {answer.status}")
         try:
             listed = _CARDS.decode(answer.body).data
             if len(listed) > MAX_MODELS:
-                raise EngineAnswerInvalid(f"it lists over {MAX_MODELS} models")
+                raise EngineListUnusable(f"it lists over {MAX_MODELS} models")
             cards = [_CARD.decode(card) for card in listed]
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise EngineAnswerInvalid("its list of models cannot be understood") from error
+            raise EngineListUnusable("its list of models cannot be understood") from error
         self.frontend = RUST_FRONTEND if any(card.owned_by == _RUST_OWNER for card in cards) else ""
         return tuple(ServedModel(card.id, card.parent, card.max_model_len) for card in cards if card.id)
 

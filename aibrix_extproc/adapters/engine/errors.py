@@ -1,7 +1,8 @@
 """What an engine can do wrong when it is asked, and the translation of the HTTP client's own errors.
 
 EngineError is the root. EngineUnreachable: no connection, or it broke; EngineTimeout below it: connected, but silent.
-EngineRefusal: the answer says no. EngineAnswerInvalid: the answer cannot be understood.
+EngineRefusal: the answer says no. EngineAnswerInvalid: the answer cannot be understood. EngineListUnusable: that of the
+list of models.
 """
 
 import os
@@ -33,6 +34,10 @@ class EngineRefusal(EngineError):
 
 class EngineAnswerInvalid(EngineError):
     """The engine's answer cannot be understood."""
+
+
+class EngineListUnusable(EngineError):
+    """The list of models is broken, which says nothing of the engine's other answers."""
 
 
 def translated(error: aiohttp.ClientError | OSError, seconds: float) -> EngineError:

@@ -31,7 +31,7 @@ REST_ROUTES: Final = (
     ("/is_paused", "is_paused", "paused; let it go on with POST /resume"),
 )
 NO_LISTING: Final = "it has no /v1/models: only models that the fleet's configuration gives are served"
-ALIVE: Final = "it answers requests, but no poll in time"
+ALIVE: Final = "it answers requests, but not its polls"
 ASK_AGAIN_SECONDS: Final = 60.0  # for a route that was missing
 
 

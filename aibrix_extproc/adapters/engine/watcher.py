@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from aibrix_extproc.adapters.engine.client import EngineClient
-from aibrix_extproc.adapters.engine.errors import EngineError, EngineTimeout
+from aibrix_extproc.adapters.engine.errors import EngineError, EngineListUnusable, EngineTimeout
 from aibrix_extproc.adapters.engine.probe import EngineProbe
 from aibrix_extproc.core.fleet.model import Endpoint, Health, ServedModel
 from aibrix_extproc.core.fleet.reduce import Observed
@@ -154,7 +154,9 @@ class Watcher:
                 return self._after_silence(error)
             except EngineError as error:
                 self._missed, self._took = 0, 0.0
-                return self._probe.failed(error)
+                return (
+                    self._after_nonsense(error) if isinstance(error, EngineListUnusable) else self._probe.failed(error)
+                )
         self._missed, self._took = 0, self._clock() - started
         if seen.health is Health.READY:
             self._awake_at = started
@@ -177,6 +179,13 @@ class Watcher:
         if self._is_told(Health.READY) and self._missed <= self._looks.pace.patience:
             return None
         return self._probe.silent(error)
+
+    def _after_nonsense(self, error: EngineListUnusable) -> Observed | None:
+        """Without a list, what was listed last stays while answers to clients prove that the engine serves."""
+        serves = self._traffic.silence_seconds(self._target.address) < self._looks.pace.life_seconds
+        if serves and self._is_told(Health.READY, Health.SILENT):
+            return None if self._is_told(Health.READY) else self._probe.alive()
+        return self._probe.failed(error)
 
     def _is_told(self, *healths: Health) -> bool:
         return self._told is not None and self._told.health in healths

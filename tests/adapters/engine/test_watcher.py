@@ -101,6 +101,22 @@ async def test_engine_that_answers_clients_stays_ready_whatever_its_polls_say(en
         assert [seen.health for seen in rig.told] == [Health.READY]
 
 
+@pytest.mark.parametrize("answer", [(500, b"{}"), (502, b"<html>"), (200, b"<html>"), (200, b'{"data": 5}')])
+async def test_engine_that_answers_clients_stays_ready_without_a_list(
+    engine: FakeEngine, answer: tuple[int, bytes]
+) -> None:
+    traffic = FakeTraffic()
+    async with polling(traffic=traffic) as rig:
+        rig.add(engine)
+        await rig.becomes(engine, Health.READY)
+        traffic.silence = 0.5
+        engine.answers["/v1/models"] = answer
+        await until(lambda: engine.asked["/v1/models"] > PACE.patience + 4)
+        assert [seen.health for seen in rig.told] == [Health.READY]
+        traffic.silence = float("inf")
+        await rig.becomes(engine, Health.NOT_READY)
+
+
 @pytest.mark.slow
 async def test_silent_engine_that_answers_a_client_is_ready_again(engine: FakeEngine) -> None:
     traffic = FakeTraffic()
