@@ -3,11 +3,12 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
+import asyncpg
 import httpx2
 import pytest
 from openai import AsyncOpenAI
@@ -37,6 +38,7 @@ from aibrix_extproc.core.openai.headers import SIGNED_CALLER
 from aibrix_extproc.core.openai.operation_rows import ROUTER
 from aibrix_extproc.core.openai.operations import Match
 from tests.metadata.engine import Engine
+from tests.metadata.postgres import postgres
 
 KEY = b"k" * 32
 LEASE_SECONDS = 2.0
@@ -89,11 +91,44 @@ class Service:
         return AsyncOpenAI(base_url=f"{self.base_url}/v1", api_key="any", max_retries=0, http_client=client)
 
 
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    with postgres() as url:
+        yield url
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every test that uses the service runs on both databases."""
+    if "database_kind" in metafunc.fixturenames:
+        kinds = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
+        metafunc.parametrize("database_kind", kinds)
+
+
 @pytest.fixture
-async def service(tmp_path: Path) -> AsyncIterator[Service]:
-    clock = Clock()
-    database = Database(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+async def database(database_kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Database]:
+    if database_kind == "sqlite":
+        database = Database(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+    else:
+        database = Database(await fresh_database(request.getfixturevalue("postgres_url")))
     await database.open()
+    yield database
+    await database.close()
+
+
+async def fresh_database(url: str) -> str:
+    """A database of its own on the server."""
+    name = f"test_{os.urandom(6).hex()}"
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(f"CREATE DATABASE {name}")
+    finally:
+        await connection.close()
+    return f"{url.rpartition('/')[0]}/{name}"
+
+
+@pytest.fixture
+async def service(database: Database, tmp_path: Path) -> AsyncIterator[Service]:
+    clock = Clock()
     blobs = BlobStore(f"file://{tmp_path / 'blobs'}")
     quota = Quota(50, 64 * 1024 * 1024)
     files, uploads = FileLedger(database, quota), UploadLedger(database, quota)
@@ -130,8 +165,7 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
         )
     finally:
         task.cancel()
-        await asyncio.wait([task], timeout=10)
+        await asyncio.wait([task], timeout=60)
         await session.close()
         await engine.stop()
-        await asyncio.wait_for(api.stop(), 5)
-        await database.close()
+        await asyncio.wait_for(api.stop(), 60)

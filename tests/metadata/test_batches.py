@@ -28,7 +28,7 @@ async def create(client: AsyncOpenAI, lines: Iterable[str] | bytes, **more: Any)
 
 
 async def until(client: AsyncOpenAI, batch: Batch, condition: Callable[[Batch], bool]) -> Batch:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             found = await client.batches.retrieve(batch.id)
             if condition(found):
@@ -182,7 +182,7 @@ async def test_bat_17_19_cancelled_batch_keeps_what_is_done(service: Service) ->
 
     service.engine.fault = fault
     made = await create(client, (line(str(number)) for number in range(300)))
-    await asyncio.wait_for(first.wait(), 10)
+    await asyncio.wait_for(first.wait(), 60)
     cancelling = await client.batches.cancel(made.id)
     assert cancelling.status in ("cancelling", "cancelled")
     assert (await client.batches.cancel(made.id)).status in ("cancelling", "cancelled")
@@ -234,7 +234,7 @@ async def test_bat_22_window_that_passes_expires_what_is_not_done(service: Servi
 
     service.engine.fault = fault
     made = await create(client, (line(str(number)) for number in range(100)))
-    await asyncio.wait_for(first.wait(), 10)
+    await asyncio.wait_for(first.wait(), 60)
     service.clock.offset = 86_401
     service.engine.hold.set()
     service.engine.fault = lambda *_: None

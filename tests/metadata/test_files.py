@@ -156,7 +156,7 @@ async def test_file_16_upload_that_breaks_off_leaves_nothing(service: Service) -
     writer.write(head.encode() + b"x" * 500_000)
     await writer.drain()
     writer.close()
-    await asyncio.wait_for(service.answered.wait(), 5)
+    await asyncio.wait_for(service.answered.wait(), 60)
     del reader
     assert service.stored() == []
     assert [one async for one in service.openai().files.list()] == []
