@@ -174,6 +174,8 @@ EXTENSION, BACKEND, ACCOUNT = f"EnvoyExtensionPolicy {OURS}", f"BackendTrafficPo
 OWN: Final = f"{NAMESPACE}/own"
 ROUTE: Final = f"/apis/gateway.networking.k8s.io/v1/namespaces/{NAMESPACE}/httproutes/aibrix-extproc"
 TLS: Final[Tree] = {
+    "apiVersion": "gateway.networking.k8s.io/v1",
+    "kind": "BackendTLSPolicy",
     "metadata": {"name": "own"},
     "spec": {
         "targetRefs": [{"group": "", "kind": "Service", "name": "aibrix-extproc", "sectionName": "grpc"}],
