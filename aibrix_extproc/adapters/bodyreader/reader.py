@@ -122,6 +122,7 @@ class BodyReader:
             process = await self._running()
             await _copy(body, process.file)
             asking = asyncio.get_running_loop().create_task(self._ask(process, body.size, sizes=sizes))
+            asking.add_done_callback(_is_seen)
         finally:
             if asking is None:
                 self._next()
@@ -172,6 +173,12 @@ class BodyReader:
             self._process = await _started(self._media_hosts)
             logger.info("reader of large bodies started", extra={"pid": self._process.pid})
         return self._process
+
+
+def _is_seen(asking: asyncio.Task[Report]) -> None:
+    """Take its failure, so that it is not reported as lost where whoever waited has left."""
+    if not asking.cancelled():
+        asking.exception()
 
 
 async def _copy(body: Rope, file: int) -> None:
