@@ -1,5 +1,8 @@
 """What holds for every test."""
 
+# anyio imports this when it is first used. pytest rewrites anyio's modules, as its plugin is one of them, and CPython
+# 3.11 may fail at that deep inside of a test ("AST constructor recursion depth mismatch").
+from anyio import Path as _Path  # noqa: F401
 from hypothesis import settings
 
 # A busy machine is no failure: hypothesis' limit of 200 ms for an example says nothing about the code here.
