@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from aibrix_extproc.core.openai.media import MAX_LOOK_ALIKES, MAX_URL_BYTES, MAX_URLS
+from aibrix_extproc.core.openai.media import MAX_LOOK_ALIKES, MAX_URL_BYTES, MAX_URLS, forbidden_url
 from aibrix_extproc.core.openai.request import RequestFacts, read_json
 
 ANY = ("*",)
@@ -99,3 +99,18 @@ def test_url_that_is_hidden_by_escapes_is_read() -> None:
 )  # fmt: skip
 def test_too_many_or_too_long_is_refused(inner: bytes) -> None:
     assert is_refused(b'{"model":"m","messages":[%b{}]}' % inner)
+
+
+@pytest.mark.parametrize(
+    ("url", "refused"),
+    [
+        (r"https://a.example.com/\\", False),  # the quote behind two backslashes closes the string
+        (r"https://a.example.com/\"", False),  # behind one it does not
+        (r"https://a.example.com/\\\"x", False),
+        (r"https://other.org/\"", True),
+        (r"https://a.example.com/" + r"\"" * 9, True),
+    ],
+)
+def test_string_ends_at_the_quote_that_is_not_escaped(url: str, refused: bool) -> None:
+    body = b'{"url":"' + url.encode() + b'","next":"https://a.example.com/"}'
+    assert (forbidden_url(body, ("*.example.com",)) is not None) is refused
