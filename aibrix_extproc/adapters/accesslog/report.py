@@ -20,7 +20,7 @@ class ReportError(ValueError):
 
 
 class Report(msgspec.Struct, frozen=True, gc=False):
-    """What the filter saw of one answer."""
+    """The stream filter's report of one answer."""
 
     usage: Usage | None = None
     audio_seconds: float = 0.0

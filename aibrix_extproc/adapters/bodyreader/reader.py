@@ -48,7 +48,7 @@ class _Process:
         return self._process.pid
 
     async def ask(self, size: int, *, sizes: bool) -> Report:
-        """What it says of the body in the file. Raises ReaderError."""
+        """Returns the reader process's answer for the body in the file. Raises ReaderError."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
@@ -91,7 +91,7 @@ class BodyReader:
         return self._waiting
 
     async def read(self, body: Rope, *, sizes: bool) -> events.BodyRead | events.Refused:
-        """What a body says, or the refusal."""
+        """Returns the facts of a body, or the refusal."""
         full = self._waiting >= MAX_WAITING or self._waiting_bytes + body.size > MAX_WAITING_BYTES
         if full and self._waiting:
             return _BUSY

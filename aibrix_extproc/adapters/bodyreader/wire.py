@@ -1,4 +1,4 @@
-"""What gateway and reader process say to each other. The body itself lies in memory that both have, as a file."""
+"""Messages between the gateway and its reader process. The body itself lies in a memory file that both map."""
 
 import struct
 from typing import Final
@@ -14,7 +14,7 @@ MAX_ANSWER_BYTES: Final = 1024 * 1024
 
 
 class Report(msgspec.Struct, frozen=True, gc=False):
-    """What a body says: facts, or a problem."""
+    """The reader process's answer for a body: facts, or a problem."""
 
     facts: RequestFacts | None = None
     problem: Problem | None = None

@@ -22,7 +22,7 @@ DEFAULT_PACE: Final = PollPace()
 
 
 class NoTraffic:
-    """What is known of engines where no exchange tells of them."""
+    """The state of engines where no exchange reports on them."""
 
     def silence_seconds(self, address: str) -> float:
         """None has answered."""

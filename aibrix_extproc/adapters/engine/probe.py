@@ -64,7 +64,7 @@ class EngineProbe:
 
     @property
     def may_rest(self) -> bool:
-        """Whether the engine has a route that tells of sleep or pause."""
+        """Whether the engine has a route that reports sleep or pause."""
         return any(self._clock() >= self._missing_until.get(path, 0.0) for path, _, _ in REST_ROUTES)
 
     async def look_for_rest(self) -> Observed | None:
@@ -80,7 +80,7 @@ class EngineProbe:
         return Observed(self._identity, error.health, detail=str(error))
 
     def silent(self, error: EngineError) -> Observed:
-        """What the looks at an engine show that was ready and answers no poll in time any more."""
+        """The state of an engine that was ready and now answers no poll in time."""
         return Observed(self._identity, Health.SILENT, detail=str(error))
 
     def alive(self) -> Observed:

@@ -43,11 +43,6 @@ STAMPS: Final[Mapping[BatchStatus, str]] = MappingProxyType(
 )
 
 
-def may_become(current: BatchStatus, following: BatchStatus) -> bool:
-    """Whether the table has the transition."""
-    return following in TRANSITIONS[current]
-
-
 def sources_of(following: BatchStatus) -> tuple[BatchStatus, ...]:
     """The states from which a batch may come to this one, for conditional updates."""
     return tuple(status for status, after in TRANSITIONS.items() if following in after)
