@@ -24,13 +24,13 @@ from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
     ProcessingResponse,
 )
 from aibrix_extproc.adapters.extproc.health import Health
-from aibrix_extproc.adapters.extproc.lean.handler import Method
-from aibrix_extproc.adapters.extproc.lean.methods import PROCESS_PATH, health_methods
-from aibrix_extproc.adapters.extproc.lean.server import LeanServer
+from aibrix_extproc.adapters.extproc.lean_methods import PROCESS_PATH, health_methods
 from aibrix_extproc.app.memory import keep_freed_memory
 from aibrix_extproc.core.exchange.events import Cause
-from aibrix_extproc.core.openai.headers import DESTINATION
-from aibrix_extproc.core.openai.rope import Rope
+from aibrix_extproc.core.openai.contract.headers import DESTINATION
+from aibrix_extproc.http2.handler import Method
+from aibrix_extproc.http2.server import LeanServer
+from aibrix_extproc.rope import Rope
 from benchmarks.h2_server import H2Server
 from benchmarks.processes import LOOPBACK
 

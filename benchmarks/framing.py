@@ -9,11 +9,11 @@ from typing import Final
 
 import hpack
 
-from aibrix_extproc.adapters.extproc.lean import frames
-from aibrix_extproc.adapters.extproc.lean.calls import Calls
-from aibrix_extproc.adapters.extproc.lean.cutter import framed
-from aibrix_extproc.adapters.extproc.lean.limits import MIB, Limits
-from aibrix_extproc.adapters.extproc.lean.methods import PROCESS_PATH
+from aibrix_extproc.adapters.extproc.lean_methods import PROCESS_PATH
+from aibrix_extproc.http2 import frames
+from aibrix_extproc.http2.calls import Calls
+from aibrix_extproc.http2.cutter import framed
+from aibrix_extproc.http2.limits import MIB, Limits
 from benchmarks.bare_server import ConstantCall, constant_answers
 from benchmarks.inside import CALLS, SERIES, envoy_messages, shares
 from benchmarks.whereabouts import Profile

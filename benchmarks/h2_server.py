@@ -16,9 +16,9 @@ import h2.events
 import h2.exceptions
 from h2.settings import SettingCodes, Settings
 
-from aibrix_extproc.adapters.extproc.lean.handler import Handler, Method
 from aibrix_extproc.core.exchange.events import Cause
-from aibrix_extproc.core.openai.rope import Piece
+from aibrix_extproc.http2.handler import Handler, Method
+from aibrix_extproc.rope import Piece
 
 _PREFIX: Final = struct.Struct(">BL")
 _HEAD: Final = ((":status", "200"), ("content-type", "application/grpc"))

@@ -22,8 +22,8 @@ import hpack
 import uvloop
 
 from aibrix_extproc.adapters.extproc.grpcio_server import GrpcioServer
-from aibrix_extproc.adapters.extproc.lean.methods import PROCESS_PATH, process_method
-from aibrix_extproc.adapters.extproc.lean.transport import LeanTransport
+from aibrix_extproc.adapters.extproc.lean_methods import PROCESS_PATH, process_method
+from aibrix_extproc.adapters.extproc.lean_transport import LeanTransport
 from aibrix_extproc.app.memory import keep_freed_memory
 from benchmarks.h2_server import H2Server
 from benchmarks.inside import _ENGINES, _gateway, envoy_messages

@@ -12,10 +12,9 @@ from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.fleet.model import Endpoint, Health, ServedModel, Snapshot, snapshot_of
-from aibrix_extproc.core.fleet.placement import Placement
-from aibrix_extproc.core.openai.caller import Caller
-from aibrix_extproc.core.openai.operation_rows import OPERATIONS
-from aibrix_extproc.core.openai.operations import Operation
+from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
+from aibrix_extproc.core.openai.contract.operations import Operation
+from aibrix_extproc.core.placing import Caller, Placement
 
 MODEL: Final = "chat-m"
 REQUEST_ID: Final = "req_0123456789abcdef0123456789abcdef"

@@ -12,15 +12,14 @@ from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.outputs import Authenticate, Describe, Headers, Place, Question
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.model import LACKS, Endpoint, ServedModel, Snapshot
-from aibrix_extproc.core.fleet.owners import ResponseOwners
-from aibrix_extproc.core.fleet.placement import ATTEMPTS, Placement, RouteQuery
-from aibrix_extproc.core.openai.caller import Caller
-from aibrix_extproc.core.openai.errors import Problem
-from aibrix_extproc.core.openai.listing import ModelCard, model_list, one_model
-from aibrix_extproc.core.openai.operation_rows import GATEWAY_HEALTH
-from aibrix_extproc.core.openai.operations import Action, Operation, shown
-from aibrix_extproc.core.openai.paths import decode_model_id
+from aibrix_extproc.core.openai.contract.errors import Problem
+from aibrix_extproc.core.openai.contract.listing import ModelCard, model_list, one_model
+from aibrix_extproc.core.openai.contract.operation_rows import GATEWAY_HEALTH
+from aibrix_extproc.core.openai.contract.operations import Action, Operation, shown
+from aibrix_extproc.core.openai.contract.paths import decode_model_id
+from aibrix_extproc.core.placing import ATTEMPTS, Caller, Placement, RouteQuery
 from aibrix_extproc.core.routing.choose import choose
+from aibrix_extproc.core.routing.owners import ResponseOwners
 from aibrix_extproc.core.routing.plan import Plan, plan_of
 from aibrix_extproc.core.routing.registry import STRATEGIES
 

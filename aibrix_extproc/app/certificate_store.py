@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from aibrix_extproc.adapters.extproc.tls.client_ca import FILE_NAME, read_authorities
-from aibrix_extproc.adapters.extproc.tls.credentials import KeyPair, ServerCredentials
-from aibrix_extproc.adapters.extproc.tls.files import PairFiles, read_pair
-from aibrix_extproc.adapters.extproc.tls.pair import describe
-from aibrix_extproc.adapters.extproc.tls.self_signed import make_pair, own_names
 from aibrix_extproc.settings import ServerSettings
+from aibrix_extproc.tls.client_ca import FILE_NAME, read_authorities
+from aibrix_extproc.tls.credentials import KeyPair, ServerCredentials
+from aibrix_extproc.tls.files import PairFiles, read_pair
+from aibrix_extproc.tls.pair import describe
+from aibrix_extproc.tls.self_signed import make_pair, own_names
 from aibrix_extproc.watched.file import DEFAULT_PACE, FollowedFile, Pace, SourceStatus
 
 logger = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from aibrix_extproc.core.access.signed_caller import LIFE_SECONDS, SignedCaller, sign, verify
-from aibrix_extproc.core.openai.headers import ON_BEHALF, SIGNED_CALLER
+from aibrix_extproc.core.openai.contract.headers import ON_BEHALF, SIGNED_CALLER
 
 
 class Credentials:

@@ -11,7 +11,7 @@ from aibrix_extproc.app.slices import Slices
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.outputs import Ask, Fact, Finished, Held, Moved, Read, ReadLarge, Taken
 from aibrix_extproc.core.fleet.load import LoadBook
-from aibrix_extproc.core.fleet.owners import ResponseOwners
+from aibrix_extproc.core.routing.owners import ResponseOwners
 
 
 class GatewayDesk:

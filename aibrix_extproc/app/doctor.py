@@ -8,12 +8,12 @@ from typing import Any, Final, TextIO
 
 import yaml
 
-from aibrix_extproc.core.doctor import access_checks, fleet_checks
-from aibrix_extproc.core.doctor.diagnose import diagnose, named
-from aibrix_extproc.core.doctor.finding import Finding, Severity
-from aibrix_extproc.core.doctor.objects import Cluster, Thing, at, quantity, thing_of
-from aibrix_extproc.core.doctor.process import process_of
-from aibrix_extproc.core.doctor.setup import Setup, gateways_of, setup_of
+from aibrix_extproc.doctor import access_checks, fleet_checks
+from aibrix_extproc.doctor.diagnose import diagnose, named
+from aibrix_extproc.doctor.finding import Finding, Severity
+from aibrix_extproc.doctor.objects import Cluster, Thing, at, quantity, thing_of
+from aibrix_extproc.doctor.process import process_of
+from aibrix_extproc.doctor.setup import Setup, gateways_of, setup_of
 from aibrix_extproc.settings import AdminSettings, KubernetesSettings, LimitSettings
 from aibrix_extproc.watched import depth
 

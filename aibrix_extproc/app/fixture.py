@@ -16,8 +16,8 @@ from aibrix_extproc.core.exchange.outputs import Continue, Immediate, Output, Ph
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.fleet.model import Endpoint
 from aibrix_extproc.core.fleet.subset import subset_of
-from aibrix_extproc.core.openai.errors import Problem, shape
-from aibrix_extproc.core.openai.headers import TEST_SELECTION
+from aibrix_extproc.core.openai.contract.errors import Problem, shape
+from aibrix_extproc.core.openai.contract.headers import TEST_SELECTION
 
 logger = logging.getLogger(__name__)
 

@@ -49,9 +49,9 @@ from aibrix_extproc.app.traffic import EngineTraffic
 from aibrix_extproc.app.transports import TRANSPORTS
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.fleet.load import LoadBook
-from aibrix_extproc.core.fleet.owners import ResponseOwners
-from aibrix_extproc.core.fleet.placement import ATTEMPTS
 from aibrix_extproc.core.fleet.reduce import SourceChange
+from aibrix_extproc.core.placing import ATTEMPTS
+from aibrix_extproc.core.routing.owners import ResponseOwners
 from aibrix_extproc.settings import Settings, Tls
 from aibrix_extproc.watched.errors import SourceError
 from aibrix_extproc.watched.file import SourceStatus

@@ -3,8 +3,8 @@
 import os
 from collections.abc import Awaitable, Callable
 
-from aibrix_extproc.adapters.extproc.bounds import Bounds
 from aibrix_extproc.app.descriptors import connections_that_fit
+from aibrix_extproc.http2.bounds import Bounds
 from aibrix_extproc.settings import ServerSettings
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from aibrix_extproc.adapters.extproc.lean.transport import LeanTransport
+from aibrix_extproc.adapters.extproc.lean_transport import LeanTransport
 from aibrix_extproc.adapters.extproc.service import ExtProcServer
 from aibrix_extproc.settings import Transport
 

@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _take_step(folder: Path, step: str) -> None:
     """Make or move authorities."""
-    from aibrix_extproc.adapters.extproc.tls.authority import make_authority
+    from aibrix_extproc.tls.authority import make_authority
 
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     current, other = _files(folder, _CURRENT), _files(folder, _OTHER)
@@ -101,7 +101,7 @@ def _take_step(folder: Path, step: str) -> None:
 
 
 def _issue(args: argparse.Namespace) -> dict[str, _Issued]:
-    from aibrix_extproc.adapters.extproc.tls.authority import Authority, Role
+    from aibrix_extproc.tls.authority import Authority, Role
 
     certificate, key = _files(args.folder, _CURRENT)
     if not certificate.exists():

@@ -13,7 +13,7 @@ from typing import Final
 
 from aibrix_extproc.app.doctor import DoctorError, Wanted, examine_cluster, examine_files
 from aibrix_extproc.cli.colours import console
-from aibrix_extproc.core.doctor.finding import Finding, Severity
+from aibrix_extproc.doctor.finding import Finding, Severity
 
 EXIT_FOUND: Final = 1
 EXIT_CANNOT: Final = 2

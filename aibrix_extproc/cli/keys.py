@@ -19,8 +19,8 @@ from aibrix_extproc.adapters.keyfile.source import read_keys
 from aibrix_extproc.adapters.keyfile.store import add_key, remove_key
 from aibrix_extproc.core.access.holders import IssuedKey, KeyHolder, digest_of
 from aibrix_extproc.core.access.keys import KeyRing
-from aibrix_extproc.core.openai.caller import Caller
-from aibrix_extproc.core.openai.errors import Problem
+from aibrix_extproc.core.openai.contract.errors import Problem
+from aibrix_extproc.core.placing import Caller
 from aibrix_extproc.watched.errors import SourceError
 
 EXIT_NO: Final = 1  # no such key, or one that lets nobody in

@@ -26,7 +26,7 @@ class Command:
 
 
 COMMANDS: Final = (
-    Command("local", "aibrix_extproc.app.local", "start Envoy, the gateway and engines behind one OpenAI base URL"),
+    Command("local", "aibrix_extproc.app.local.run", "start Envoy, the gateway and engines behind one OpenAI base URL"),
     Command("serve", "aibrix_extproc.cli.serve", "run the ext_proc server"),
     Command("health", "aibrix_extproc.cli.health", "ask the admin server beside us whether the gateway is ready"),
     Command("picker", "aibrix_extproc.cli.picker", "run the ext_proc server as an endpoint picker of an InferencePool"),

@@ -10,11 +10,13 @@ from aibrix_extproc.cli.reference_markdown import code, page, table
 from aibrix_extproc.cli.reference_operation import EVERYWHERE, alias_section, operation_section
 from aibrix_extproc.cli.reference_tables import error_row
 from aibrix_extproc.core.access.keys import MAX_KEY_LENGTH
-from aibrix_extproc.core.fleet.owners import KEEP_MOVED_SECONDS, MAX_MOVED
-from aibrix_extproc.core.fleet.response_ids import KEEP_SECONDS, MAX_LENGTH
-from aibrix_extproc.core.openai.controls import CONTROLS, Place
-from aibrix_extproc.core.openai.errors import ERRORS, Problem, shape
-from aibrix_extproc.core.openai.header_docs import (
+from aibrix_extproc.core.openai.contract.controls import CONTROLS, Place
+from aibrix_extproc.core.openai.contract.errors import ERRORS, Problem, shape
+from aibrix_extproc.core.openai.contract.operation_errors import CAUSES, SDK_EXCEPTIONS
+from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
+from aibrix_extproc.core.openai.contract.operations import Action, Operation
+from aibrix_extproc.core.openai.contract.paths import MAX_MODEL_ID_BYTES
+from aibrix_extproc.core.openai.reference.header_docs import (
     ALLOWED_HEADERS,
     ALLOWED_METHODS,
     EXPOSED_HEADERS,
@@ -23,12 +25,10 @@ from aibrix_extproc.core.openai.header_docs import (
     STOPPED_RESPONSE_HEADERS,
     treatment,
 )
-from aibrix_extproc.core.openai.operation_doc_rows import OPERATION_DOCS
-from aibrix_extproc.core.openai.operation_docs import OperationDoc
-from aibrix_extproc.core.openai.operation_errors import CAUSES, SDK_EXCEPTIONS
-from aibrix_extproc.core.openai.operation_rows import OPERATIONS
-from aibrix_extproc.core.openai.operations import Action, Operation
-from aibrix_extproc.core.openai.paths import MAX_MODEL_ID_BYTES
+from aibrix_extproc.core.openai.reference.operation_doc_rows import OPERATION_DOCS
+from aibrix_extproc.core.openai.reference.operation_docs import OperationDoc
+from aibrix_extproc.core.routing.owners import KEEP_MOVED_SECONDS, MAX_MOVED
+from aibrix_extproc.core.routing.response_ids import KEEP_SECONDS, MAX_LENGTH
 from aibrix_extproc.settings import Settings
 
 _HEAD: Final = """

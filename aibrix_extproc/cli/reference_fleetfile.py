@@ -6,8 +6,8 @@ from typing import Final
 
 from aibrix_extproc.adapters.fleetfile.parse import MAX_ENDPOINTS, MAX_MODELS
 from aibrix_extproc.cli.reference_markdown import code, table
-from aibrix_extproc.core.fleet.podspec import CONFIG
-from aibrix_extproc.core.openai.headers import EXTERNAL_FILTER
+from aibrix_extproc.core.fleet.kubernetes.podspec import CONFIG
+from aibrix_extproc.core.openai.contract.headers import EXTERNAL_FILTER
 
 EXAMPLE: Final = """
 endpoints:

@@ -12,14 +12,14 @@ from typing import Any, Final
 from aibrix_extproc import __version__
 from aibrix_extproc.cli.reference_markdown import COMMAND
 from aibrix_extproc.cli.reference_operation import answer_types, request_type
-from aibrix_extproc.core.openai import headers
-from aibrix_extproc.core.openai.errors import ERRORS
-from aibrix_extproc.core.openai.header_docs import REQUEST_HEADERS, RESPONSE_HEADERS
-from aibrix_extproc.core.openai.operation_doc_rows import OPERATION_DOCS
-from aibrix_extproc.core.openai.operation_docs import BYTES, EVENTS, JSON, Field, OperationDoc
-from aibrix_extproc.core.openai.operation_errors import errors_of
-from aibrix_extproc.core.openai.operation_rows import OPERATIONS
-from aibrix_extproc.core.openai.operations import Action, Operation
+from aibrix_extproc.core.openai.contract import headers
+from aibrix_extproc.core.openai.contract.errors import ERRORS
+from aibrix_extproc.core.openai.contract.operation_errors import errors_of
+from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
+from aibrix_extproc.core.openai.contract.operations import Action, Operation
+from aibrix_extproc.core.openai.reference.header_docs import REQUEST_HEADERS, RESPONSE_HEADERS
+from aibrix_extproc.core.openai.reference.operation_doc_rows import OPERATION_DOCS
+from aibrix_extproc.core.openai.reference.operation_docs import BYTES, EVENTS, JSON, Field, OperationDoc
 
 Json = dict[str, Any]
 

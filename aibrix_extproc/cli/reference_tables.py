@@ -4,12 +4,12 @@ from typing import Final
 
 from aibrix_extproc.adapters.telemetry.metrics import METRICS
 from aibrix_extproc.cli.reference_markdown import NOTHING, code, page, table
+from aibrix_extproc.core.fleet.kubernetes.podspec import ACTIVE_PORTS, CONFIG, LABELS, MODEL
 from aibrix_extproc.core.fleet.modelconfig import CONFIG_MEMBERS, MAX_CONFIG_BYTES
-from aibrix_extproc.core.fleet.podspec import ACTIVE_PORTS, CONFIG, LABELS, MODEL
 from aibrix_extproc.core.fleet.served import CHECK_NAMES
-from aibrix_extproc.core.openai.error_row import ErrorRow
-from aibrix_extproc.core.openai.errors import ERRORS
-from aibrix_extproc.core.openai.headers import (
+from aibrix_extproc.core.openai.contract.error_row import ErrorRow
+from aibrix_extproc.core.openai.contract.errors import ERRORS
+from aibrix_extproc.core.openai.contract.headers import (
     CHOSEN_PROFILE,
     CONFIG_PROFILE,
     EXTERNAL_FILTER,
@@ -17,7 +17,7 @@ from aibrix_extproc.core.openai.headers import (
     SESSION_ID,
     SESSION_KEY,
 )
-from aibrix_extproc.core.openai.sizes import BYTES_PER_TOKEN
+from aibrix_extproc.core.openai.wire.sizes import BYTES_PER_TOKEN
 from aibrix_extproc.core.routing.registry import DEFAULT_STRATEGY, NOT_HERE, STRATEGIES
 from aibrix_extproc.core.routing.spec import Input, Strategy
 

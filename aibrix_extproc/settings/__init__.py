@@ -19,8 +19,8 @@ from pydantic import (
     ValidationError,
 )
 
-from aibrix_extproc.core.fleet.placement import ATTEMPTS
 from aibrix_extproc.core.nearest import did_you_mean
+from aibrix_extproc.core.placing import ATTEMPTS
 from aibrix_extproc.core.routing.registry import DEFAULT_STRATEGY, NOT_HERE, STRATEGIES
 from aibrix_extproc.settings.fields import (
     MIB,

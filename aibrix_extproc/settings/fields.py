@@ -4,9 +4,9 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
-from aibrix_extproc.core.openai.operation_rows import ROUTER
-from aibrix_extproc.core.openai.operations import unknown_url
-from aibrix_extproc.core.openai.paths import normalise
+from aibrix_extproc.core.openai.contract.operation_rows import ROUTER
+from aibrix_extproc.core.openai.contract.operations import unknown_url
+from aibrix_extproc.core.openai.contract.paths import normalise
 
 
 def _not_of_the_api(path: str) -> str:

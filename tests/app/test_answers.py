@@ -11,11 +11,10 @@ from aibrix_extproc.core.exchange.outputs import Place
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.model import Endpoint, Health, Snapshot, Task
 from aibrix_extproc.core.fleet.modelconfig import parse_config
-from aibrix_extproc.core.fleet.owners import ResponseOwners
-from aibrix_extproc.core.fleet.placement import ATTEMPTS, RouteHints, RouteQuery
-from aibrix_extproc.core.fleet.response_ids import KEEP_SECONDS
-from aibrix_extproc.core.openai.caller import Caller
-from aibrix_extproc.core.openai.errors import Problem, error_object
+from aibrix_extproc.core.openai.contract.errors import Problem, error_object
+from aibrix_extproc.core.placing import ATTEMPTS, Caller, RouteHints, RouteQuery
+from aibrix_extproc.core.routing.owners import ResponseOwners
+from aibrix_extproc.core.routing.response_ids import KEEP_SECONDS
 from tests.build import CALLER, MODEL, a_snapshot, an_endpoint, an_operation
 
 FAST, SLOW = {"tier": "fast"}, {"tier": "slow"}

@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from aibrix_extproc.adapters.extproc.tls.authority import make_authority
-from aibrix_extproc.adapters.extproc.tls.credentials import KeyPair
-from aibrix_extproc.adapters.extproc.tls.self_signed import make_pair
 from aibrix_extproc.app.certificate_store import CertificateStore
 from aibrix_extproc.settings import ServerSettings, Tls
+from aibrix_extproc.tls.authority import make_authority
+from aibrix_extproc.tls.credentials import KeyPair
+from aibrix_extproc.tls.self_signed import make_pair
 from aibrix_extproc.watched.errors import SourceError
 from aibrix_extproc.watched.file import Pace
 

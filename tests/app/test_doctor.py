@@ -14,9 +14,9 @@ from aiohttp import web
 
 from aibrix_extproc.app.doctor import DoctorError, Wanted, examine_cluster, examine_files
 from aibrix_extproc.cli.main import main
-from aibrix_extproc.core.doctor.finding import Finding, Severity
+from aibrix_extproc.doctor.finding import Finding, Severity
 from charts.builds import MANIFESTS, rendered
-from tests.core.doctor.test_doctor import controller, manifests, of_live
+from tests.doctor.test_doctor import controller, manifests, of_live
 
 OWN = "aibrix-extproc-system"
 PLURALS = {

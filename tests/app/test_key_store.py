@@ -15,11 +15,11 @@ from aibrix_extproc.core.access.keys import KeyRing
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.outputs import Authenticate
 from aibrix_extproc.core.fleet.load import LoadBook
-from aibrix_extproc.core.fleet.owners import ResponseOwners
-from aibrix_extproc.core.openai.caller import ANYONE, Caller
-from aibrix_extproc.core.openai.errors import Problem
-from aibrix_extproc.core.openai.operation_rows import OPERATIONS
-from aibrix_extproc.core.openai.operations import Action, Operation
+from aibrix_extproc.core.openai.contract.errors import Problem
+from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
+from aibrix_extproc.core.openai.contract.operations import Action, Operation
+from aibrix_extproc.core.placing import ANYONE, Caller
+from aibrix_extproc.core.routing.owners import ResponseOwners
 from aibrix_extproc.settings import AccessSettings
 from aibrix_extproc.watched.file import Pace
 from tests.build import a_snapshot, an_operation

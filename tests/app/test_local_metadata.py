@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from aibrix_extproc.core.access.signed_caller import SignedCaller, sign
-from aibrix_extproc.core.openai.headers import ON_BEHALF, SIGNED_CALLER
+from aibrix_extproc.core.openai.contract.headers import ON_BEHALF, SIGNED_CALLER
 from tests.adapters.envoyproxy.rig import eventually
 from tests.app.test_local import DEADLINE, RunningLocal, local
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from aibrix_extproc.app.local import add_arguments
-from aibrix_extproc.app.local_plan import DEFAULT_ENVOY_ADMIN_PORT, LocalError, Plan, make_plan
+from aibrix_extproc.app.local.plan import DEFAULT_ENVOY_ADMIN_PORT, LocalError, Plan, make_plan
+from aibrix_extproc.app.local.run import add_arguments
 
 
 def parsed(*options: str) -> argparse.Namespace:

@@ -11,9 +11,9 @@ import pytest
 
 from aibrix_extproc.adapters.envoyproxy.spec import ProcessorTls, SocketAddress
 from aibrix_extproc.adapters.envoyproxy.supervise import ChildEvent, ChildState
-from aibrix_extproc.app import local_screen
-from aibrix_extproc.app.local_plan import Directories, GatewayWorker, Plan, SimulatedEngine
-from aibrix_extproc.app.local_tls import LocalTls
+from aibrix_extproc.app.local import screen as local_screen
+from aibrix_extproc.app.local.plan import Directories, GatewayWorker, Plan, SimulatedEngine
+from aibrix_extproc.app.local.tls import LocalTls
 from aibrix_extproc.core.fleet.model import Task
 from aibrix_extproc.settings import load
 from aibrix_extproc.simulator.options import SimulatorOptions

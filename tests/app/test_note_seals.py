@@ -12,7 +12,7 @@ from aibrix_extproc.adapters.accesslog.receive import AccessLogReceiver
 from aibrix_extproc.adapters.accesslog.report import REPORT_KEY, REPORT_NAMESPACE
 from aibrix_extproc.adapters.telemetry.metrics import Metrics
 from aibrix_extproc.app.note_seals import LIFE_SECONDS, SEAL, NoteSeals
-from aibrix_extproc.core.openai.headers import NOTES_NAMESPACE
+from aibrix_extproc.core.openai.contract.headers import NOTES_NAMESPACE
 from aibrix_extproc.watched.errors import SourceError
 from aibrix_extproc.watched.file import Pace
 

@@ -7,9 +7,9 @@ from aibrix_extproc.core.access.keys import KeyRing
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.outputs import Place
 from aibrix_extproc.core.fleet.load import LoadBook
-from aibrix_extproc.core.fleet.owners import ResponseOwners
-from aibrix_extproc.core.fleet.placement import RouteQuery
 from aibrix_extproc.core.fleet.subset import Subset, subset_of
+from aibrix_extproc.core.placing import RouteQuery
+from aibrix_extproc.core.routing.owners import ResponseOwners
 from tests.build import CALLER, MODEL, a_snapshot, an_endpoint, an_operation
 
 

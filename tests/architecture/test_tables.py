@@ -11,8 +11,8 @@ import pytest
 
 from aibrix_extproc.adapters.telemetry import metrics
 from aibrix_extproc.cli.main import COMMANDS
-from aibrix_extproc.core.openai import errors
-from aibrix_extproc.core.openai.errors import ERRORS
+from aibrix_extproc.core.openai.contract import errors
+from aibrix_extproc.core.openai.contract.errors import ERRORS
 from aibrix_extproc.core.routing.registry import STRATEGIES
 from tests.architecture.sources import CORE, PACKAGE, ROOT, called, python_files, shown, tree
 
@@ -36,11 +36,11 @@ def test_every_strategy_file_is_in_the_registry() -> None:
     assert len(files) == len(STRATEGIES)
 
 
-def test_every_file_of_the_lean_transport_is_in_the_table_of_the_architecture() -> None:
-    _, _, section = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").partition("## The lean transport\n")
+def test_every_file_of_the_http2_server_is_in_the_table_of_the_architecture() -> None:
+    _, _, section = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").partition("## The HTTP/2 server\n")
     rows = [line for line in section.partition("\n## ")[0].splitlines() if line.startswith("| `")]
     told = re.findall(r"`(\w+\.py)`", "".join(row.split("|")[1] for row in rows))
-    files = [path.name for path in python_files(PACKAGE / "adapters" / "extproc" / "lean")]
+    files = [path.name for path in python_files(PACKAGE / "http2")]
     assert sorted(told) == sorted(name for name in files if name != "__init__.py")
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from aibrix_extproc.adapters.extproc.tls.client_ca import read_authorities
-from aibrix_extproc.adapters.extproc.tls.credentials import ServerCredentials
-from aibrix_extproc.adapters.extproc.tls.files import read_pair
 from aibrix_extproc.cli.certificates import CLIENT_NAMES, SERVER_NAMES
 from aibrix_extproc.cli.main import main
+from aibrix_extproc.tls.client_ca import read_authorities
+from aibrix_extproc.tls.credentials import ServerCredentials
+from aibrix_extproc.tls.files import read_pair
 
 
 def certificates(folder: Path, *words: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 from aibrix_extproc.adapters.keyfile.source import read_keys
 from aibrix_extproc.cli.main import main
 from aibrix_extproc.core.access.keys import KeyRing
-from aibrix_extproc.core.openai.caller import Caller
+from aibrix_extproc.core.placing import Caller
 
 Captured = pytest.CaptureFixture[str]
 

@@ -10,13 +10,13 @@ from aibrix_extproc.adapters.keyfile.parse import CALLER_FIELDS, KEY_FIELDS, MAX
 from aibrix_extproc.adapters.keyfile.source import MAX_FILE_BYTES
 from aibrix_extproc.adapters.telemetry.metrics import METRICS
 from aibrix_extproc.cli.main import parser_for
+from aibrix_extproc.core.fleet.kubernetes.podspec import LABELS
 from aibrix_extproc.core.fleet.modelconfig import CONFIG_MEMBERS
-from aibrix_extproc.core.fleet.podspec import LABELS
-from aibrix_extproc.core.openai import headers
-from aibrix_extproc.core.openai.errors import ERRORS
-from aibrix_extproc.core.openai.operation_docs import EVENTS
-from aibrix_extproc.core.openai.operation_rows import OPERATIONS
-from aibrix_extproc.core.openai.operations import Action, Stream
+from aibrix_extproc.core.openai.contract import headers
+from aibrix_extproc.core.openai.contract.errors import ERRORS
+from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
+from aibrix_extproc.core.openai.contract.operations import Action, Stream
+from aibrix_extproc.core.openai.reference.operation_docs import EVENTS
 from aibrix_extproc.core.routing.registry import NOT_HERE, STRATEGIES
 from aibrix_extproc.settings import Settings
 

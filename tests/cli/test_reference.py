@@ -18,12 +18,12 @@ from aibrix_extproc.cli.reference_command_line import WIDTH
 from aibrix_extproc.cli.reference_markdown import code, table
 from aibrix_extproc.cli.reference_settings import EXAMPLE
 from aibrix_extproc.core.exchange.states import REQUEST_TABLE, RESPONSE_TABLE
-from aibrix_extproc.core.fleet.podspec import LABELS
-from aibrix_extproc.core.openai.errors import ERRORS
-from aibrix_extproc.core.openai.header_docs import REQUEST_HEADERS, RESPONSE_HEADERS
-from aibrix_extproc.core.openai.operation_doc_rows import OPERATION_DOCS
-from aibrix_extproc.core.openai.operation_rows import OPERATIONS
-from aibrix_extproc.core.openai.operations import Action
+from aibrix_extproc.core.fleet.kubernetes.podspec import LABELS
+from aibrix_extproc.core.openai.contract.errors import ERRORS
+from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
+from aibrix_extproc.core.openai.contract.operations import Action
+from aibrix_extproc.core.openai.reference.header_docs import REQUEST_HEADERS, RESPONSE_HEADERS
+from aibrix_extproc.core.openai.reference.operation_doc_rows import OPERATION_DOCS
 from aibrix_extproc.core.routing.registry import STRATEGIES
 from aibrix_extproc.settings import Settings, build
 

@@ -11,13 +11,13 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from aibrix_extproc.cli.reference_openapi import openapi_document
-from aibrix_extproc.core.openai.errors import ERRORS, Problem, shape
-from aibrix_extproc.core.openai.listing import ModelCard, model_list, one_model
-from aibrix_extproc.core.openai.operation_doc_rows import OPERATION_DOCS
-from aibrix_extproc.core.openai.operation_errors import SDK_EXCEPTIONS
-from aibrix_extproc.core.openai.operation_rows import OPERATIONS, ROUTER
-from aibrix_extproc.core.openai.operations import Action, Match, Operation
-from aibrix_extproc.core.openai.paths import normalise
+from aibrix_extproc.core.openai.contract.errors import ERRORS, Problem, shape
+from aibrix_extproc.core.openai.contract.listing import ModelCard, model_list, one_model
+from aibrix_extproc.core.openai.contract.operation_errors import SDK_EXCEPTIONS
+from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS, ROUTER
+from aibrix_extproc.core.openai.contract.operations import Action, Match, Operation
+from aibrix_extproc.core.openai.contract.paths import normalise
+from aibrix_extproc.core.openai.reference.operation_doc_rows import OPERATION_DOCS
 from tests.cli.samples import HOST, faults, sent_by
 
 SERVED_ACTIONS = (Action.ROUTE, Action.STICKY, Action.LOCAL, Action.METADATA)

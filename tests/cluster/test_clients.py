@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import pytest
 
-from aibrix_extproc.core.openai.cors import preflight_headers, response_headers
-from aibrix_extproc.core.openai.headers import RESERVED_REQUEST_HEADERS
+from aibrix_extproc.core.openai.contract.headers import RESERVED_REQUEST_HEADERS
+from aibrix_extproc.core.openai.wire.cors import preflight_headers, response_headers
 from tests.cluster.asking import engine, until
 from tests.cluster.conftest import Cluster
 from tests.cluster.processors import no_processors

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from aibrix_extproc.app.doctor import Wanted, examine_cluster
-from aibrix_extproc.core.doctor.finding import Finding, Severity
+from aibrix_extproc.doctor.finding import Finding, Severity
 from tests.architecture.sources import ROOT
 from tests.cluster.api import Admin, Tree
 from tests.cluster.asking import engine, until

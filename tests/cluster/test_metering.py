@@ -17,7 +17,7 @@ import pytest_asyncio
 import yaml
 
 from aibrix_extproc.cli.main import main
-from aibrix_extproc.core.doctor.finding import Severity
+from aibrix_extproc.doctor.finding import Severity
 from tests.cluster.asking import engine, until
 from tests.cluster.conftest import GATEWAY, NAMESPACE, Cluster, an_answer
 from tests.cluster.network import NODE

@@ -16,7 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from aibrix_extproc.cli.certificates import SECRETS
 from aibrix_extproc.cli.main import main
-from aibrix_extproc.core.doctor.finding import Severity
+from aibrix_extproc.doctor.finding import Severity
 from tests.cluster.asking import until
 from tests.cluster.breaking import deleted
 from tests.cluster.conftest import NAMESPACE, Cluster, an_answer, warm

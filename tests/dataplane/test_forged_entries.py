@@ -12,7 +12,7 @@ from aibrix_extproc.adapters.accesslog._generated.als_pb2 import StreamAccessLog
 from aibrix_extproc.adapters.accesslog.receive import METHOD
 from aibrix_extproc.adapters.accesslog.report import REPORT_KEY, REPORT_NAMESPACE
 from aibrix_extproc.adapters.envoyproxy.spec import STREAM_FILTER
-from aibrix_extproc.core.openai.headers import NOTES_NAMESPACE
+from aibrix_extproc.core.openai.contract.headers import NOTES_NAMESPACE
 from tests.dataplane.engines import EngineSpec
 from tests.dataplane.stack import Stack, running
 from tests.dataplane.waiting import eventually

@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from aibrix_extproc.adapters.envoyproxy.spec import STREAM_FILTER, ProcessorTls
-from aibrix_extproc.adapters.extproc.tls.authority import Authority, Role, make_authority
+from aibrix_extproc.tls.authority import Authority, Role, make_authority
 from tests.dataplane.engines import EngineSpec
 from tests.dataplane.stack import Stack, running
 from tests.dataplane.test_tls import CHAT, busy

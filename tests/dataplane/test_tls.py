@@ -10,7 +10,7 @@ from typing import Any
 import openai
 import pytest
 
-from aibrix_extproc.adapters.extproc.tls.self_signed import make_pair
+from aibrix_extproc.tls.self_signed import make_pair
 from tests.dataplane.engines import EngineSpec
 from tests.dataplane.stack import Stack, running
 from tests.dataplane.waiting import eventually

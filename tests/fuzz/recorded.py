@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Final
 
-from aibrix_extproc.core.fleet.response_ids import IdKey
+from aibrix_extproc.core.routing.response_ids import IdKey
 from aibrix_extproc.simulator.errors import shaped
 from tests.build import an_endpoint
 

@@ -34,10 +34,10 @@ from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.model import Health, Task
-from aibrix_extproc.core.fleet.owners import ResponseOwners
-from aibrix_extproc.core.openai.caller import Caller
-from aibrix_extproc.core.openai.errors import ERRORS
-from aibrix_extproc.core.openai.paths import normalise
+from aibrix_extproc.core.openai.contract.errors import ERRORS
+from aibrix_extproc.core.openai.contract.paths import normalise
+from aibrix_extproc.core.placing import Caller
+from aibrix_extproc.core.routing.owners import ResponseOwners
 from tests.build import a_snapshot, an_endpoint
 from tests.fuzz.recorded import SECRET, Answer, Request
 

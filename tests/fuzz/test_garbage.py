@@ -20,7 +20,7 @@ from aibrix_extproc.app.note_seals import NoteSeals
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
-from aibrix_extproc.core.openai.headers import (
+from aibrix_extproc.core.openai.contract.headers import (
     DESTINATION,
     DESTINATION_SERVED,
     DESTINATION_SUBSET,

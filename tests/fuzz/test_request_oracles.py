@@ -13,12 +13,12 @@ import pytest
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from aibrix_extproc.core.exchange.forwarding import changed_body, forbidden_control
-from aibrix_extproc.core.openai.caller import ANYONE
-from aibrix_extproc.core.openai.controls import BODY_CONTROLS, Otherwise
-from aibrix_extproc.core.openai.operations import ModelIn
-from aibrix_extproc.core.openai.request import RequestFacts, read_json
-from aibrix_extproc.core.openai.rope import Rope
-from aibrix_extproc.core.openai.sizes import read_sizes
+from aibrix_extproc.core.openai.contract.controls import BODY_CONTROLS, Otherwise
+from aibrix_extproc.core.openai.contract.operations import ModelIn
+from aibrix_extproc.core.openai.wire.request import RequestFacts, read_json
+from aibrix_extproc.core.openai.wire.sizes import read_sizes
+from aibrix_extproc.core.placing import ANYONE
+from aibrix_extproc.rope import Rope
 from tests.build import an_operation
 from tests.fuzz import bend
 from tests.fuzz.recorded import REQUESTS

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from aibrix_extproc.core.openai.errors import ERRORS
+from aibrix_extproc.core.openai.contract.errors import ERRORS
 from tests.lua.driver import Passed, cut, send
 from tests.lua.streams import (
     ANTHROPIC,

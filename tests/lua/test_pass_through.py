@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lupa import lua51, luajit21
 
 from aibrix_extproc.adapters.envoyproxy.spec import STREAM_FILTER
-from aibrix_extproc.core.openai.usage import usage_from_json
+from aibrix_extproc.core.openai.wire.usage import usage_from_json
 from tests.lua import driver
 from tests.lua.driver import cut, cut_at, send
 from tests.lua.streams import CHAT, CHAT_WITH_USAGE, COUNTED, DONE, GOOD, TYPED, chunk, data, typed, typed_end

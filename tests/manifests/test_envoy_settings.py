@@ -10,11 +10,16 @@ import pytest
 from aibrix_extproc.adapters.envoyproxy import clusters, listener
 from aibrix_extproc.adapters.envoyproxy.replies import THE_REQUESTS_ID, preflight
 from aibrix_extproc.adapters.envoyproxy.spec import METADATA_NAMESPACES, MIB, STREAM_FILTER, EnvoySpec, SocketAddress
-from aibrix_extproc.core.fleet.placement import RETRIES
-from aibrix_extproc.core.openai.cors import response_headers
-from aibrix_extproc.core.openai.errors import Problem, shape
-from aibrix_extproc.core.openai.headers import DESTINATION, NOTES_NAMESPACE, REQUEST_ID, RESERVED_REQUEST_HEADERS
-from aibrix_extproc.core.openai.operations import ANTHROPIC_PATH
+from aibrix_extproc.core.openai.contract.errors import Problem, shape
+from aibrix_extproc.core.openai.contract.headers import (
+    DESTINATION,
+    NOTES_NAMESPACE,
+    REQUEST_ID,
+    RESERVED_REQUEST_HEADERS,
+)
+from aibrix_extproc.core.openai.contract.operations import ANTHROPIC_PATH
+from aibrix_extproc.core.openai.wire.cors import response_headers
+from aibrix_extproc.core.placing import RETRIES
 from aibrix_extproc.settings import Settings
 from tests.manifests.built import BUILDS, MANIFESTS, built, of_kind, only
 

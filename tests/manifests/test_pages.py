@@ -11,11 +11,11 @@ import yaml
 from aibrix_extproc.adapters.telemetry.metrics import METRICS
 from aibrix_extproc.app.doctor import examine_files
 from aibrix_extproc.cli.main import parser_for
-from aibrix_extproc.core.doctor.finding import Severity
-from aibrix_extproc.core.openai.errors import ERRORS
+from aibrix_extproc.core.openai.contract.errors import ERRORS
+from aibrix_extproc.doctor.finding import Severity
 from aibrix_extproc.settings import read_environment
 from tests.architecture.sources import ROOT
-from tests.core.doctor.test_doctor import controller
+from tests.doctor.test_doctor import controller
 from tests.manifests.built import BUILDS, COMPONENTS, MANIFESTS, built, folders, kustomized, only
 from tests.manifests.schemas import mistakes
 

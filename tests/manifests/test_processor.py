@@ -12,7 +12,7 @@ from aibrix_extproc.adapters.kube.resources import ADAPTERS, LEASES, PODS, SERVI
 from aibrix_extproc.cli.certificates import CLIENT_NAMES
 from aibrix_extproc.cli.flags import given_settings
 from aibrix_extproc.cli.main import parser_for
-from aibrix_extproc.core.fleet.podspec import LABELS
+from aibrix_extproc.core.fleet.kubernetes.podspec import LABELS
 from aibrix_extproc.settings import Settings, Tls, build, read_environment
 from tests.manifests.built import BUILDS, Thing, built, of_kind, only
 

@@ -34,9 +34,9 @@ from aibrix_extproc.app.metadata.upload_api import UploadApi
 from aibrix_extproc.core.access.signed_caller import SignedCaller, sign
 from aibrix_extproc.core.batches.records import BatchRecord
 from aibrix_extproc.core.batches.validation import InputLimits
-from aibrix_extproc.core.openai.headers import SIGNED_CALLER
-from aibrix_extproc.core.openai.operation_rows import ROUTER
-from aibrix_extproc.core.openai.operations import Match
+from aibrix_extproc.core.openai.contract.headers import SIGNED_CALLER
+from aibrix_extproc.core.openai.contract.operation_rows import ROUTER
+from aibrix_extproc.core.openai.contract.operations import Match
 from tests.metadata.engine import Engine
 from tests.metadata.postgres import postgres
 

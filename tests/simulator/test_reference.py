@@ -7,9 +7,9 @@ import aiohttp
 import pytest
 
 from aibrix_extproc.cli.reference_openapi import openapi_document
-from aibrix_extproc.core.openai.operation_doc_rows import OPERATION_DOCS
-from aibrix_extproc.core.openai.operation_rows import OPERATIONS
-from aibrix_extproc.core.openai.operations import Action, Operation
+from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
+from aibrix_extproc.core.openai.contract.operations import Action, Operation
+from aibrix_extproc.core.openai.reference.operation_doc_rows import OPERATION_DOCS
 from aibrix_extproc.simulator.options import SimulatorOptions, Task
 from aibrix_extproc.simulator.server import Simulator
 from tests.cli.samples import faults, sent_by

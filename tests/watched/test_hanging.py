@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from aibrix_extproc.adapters.extproc.tls.client_ca import read_authorities
-from aibrix_extproc.adapters.extproc.tls.files import read_pair
 from aibrix_extproc.adapters.fleetfile.source import FleetFile
 from aibrix_extproc.adapters.keyfile.source import KeyFile, read_keys
 from aibrix_extproc.adapters.secretfile.source import read_secrets
+from aibrix_extproc.tls.client_ca import read_authorities
+from aibrix_extproc.tls.files import read_pair
 from aibrix_extproc.watched.deadline import within_deadline
 from aibrix_extproc.watched.errors import SourceFormatError, SourceLookupError
 from aibrix_extproc.watched.file import Pace, SourceStatus, read_bytes

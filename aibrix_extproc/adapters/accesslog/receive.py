@@ -19,7 +19,7 @@ from aibrix_extproc.adapters.accesslog._generated.als_pb2 import (
 )
 from aibrix_extproc.adapters.accesslog.report import REPORT_KEY, REPORT_NAMESPACE, Report, ReportError, read_report
 from aibrix_extproc.core.exchange.records import Charge, ExchangeRecord, StreamEnd, stream_end, unmetered
-from aibrix_extproc.core.openai.headers import NOTES_NAMESPACE
+from aibrix_extproc.core.openai.contract.headers import NOTES_NAMESPACE
 
 _TEXTS: Final = ("request_id", "operation", "model", "caller", "stream", "seal")
 _FLAG: Final = "hide_usage"

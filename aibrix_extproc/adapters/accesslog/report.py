@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from aibrix_extproc.core.openai.usage import Usage
+from aibrix_extproc.core.openai.wire.usage import Usage
 
 REPORT_NAMESPACE: Final = "aibrix.usage"
 REPORT_KEY: Final = "report"

@@ -10,9 +10,9 @@ import signal
 import sys
 
 from aibrix_extproc.adapters.bodyreader.wire import LENGTH, QUESTION, Report, encode
-from aibrix_extproc.core.openai.errors import Problem
-from aibrix_extproc.core.openai.request import read_json
-from aibrix_extproc.core.openai.sizes import UNKNOWN, read_sizes
+from aibrix_extproc.core.openai.contract.errors import Problem
+from aibrix_extproc.core.openai.wire.request import read_json
+from aibrix_extproc.core.openai.wire.sizes import UNKNOWN, read_sizes
 
 
 def main(file: int, media_hosts: tuple[str, ...]) -> None:

@@ -16,8 +16,8 @@ from typing import Final
 
 from aibrix_extproc.adapters.bodyreader.wire import LENGTH, MAX_ANSWER_BYTES, QUESTION, Report, decode
 from aibrix_extproc.core.exchange import events
-from aibrix_extproc.core.openai.errors import Problem
-from aibrix_extproc.core.openai.rope import Rope
+from aibrix_extproc.core.openai.contract.errors import Problem
+from aibrix_extproc.rope import Rope
 
 logger = logging.getLogger(__name__)
 

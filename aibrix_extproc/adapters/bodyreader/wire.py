@@ -5,8 +5,8 @@ from typing import Final
 
 import msgspec
 
-from aibrix_extproc.core.openai.errors import Problem
-from aibrix_extproc.core.openai.request import RequestFacts
+from aibrix_extproc.core.openai.contract.errors import Problem
+from aibrix_extproc.core.openai.wire.request import RequestFacts
 
 QUESTION: Final = struct.Struct(">Q?")  # bytes of the body, whether its sizes are asked for
 LENGTH: Final = struct.Struct(">I")  # of the answer that follows

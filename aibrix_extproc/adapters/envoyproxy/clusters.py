@@ -22,7 +22,7 @@ from aibrix_extproc.adapters.envoyproxy.endpoints import ENGINES_CLUSTER
 from aibrix_extproc.adapters.envoyproxy.processor_tls import mutual_tls
 from aibrix_extproc.adapters.envoyproxy.replies import THE_REQUESTS_ID, header
 from aibrix_extproc.adapters.envoyproxy.spec import MIB, READINESS_SERVICE, EnvoySpec, SocketAddress
-from aibrix_extproc.core.openai.headers import DESTINATION, REQUEST_ID
+from aibrix_extproc.core.openai.contract.headers import DESTINATION, REQUEST_ID
 
 PROCESSORS_CLUSTER = "processors"
 METADATA_CLUSTER = "metadata"

@@ -33,9 +33,9 @@ from aibrix_extproc.adapters.envoyproxy.replies import (
     readable,
 )
 from aibrix_extproc.adapters.envoyproxy.spec import METADATA_NAMESPACES, EnvoySpec
-from aibrix_extproc.core.openai.credentials import PARTS as CREDENTIAL_PARTS
-from aibrix_extproc.core.openai.errors import Problem, shape
-from aibrix_extproc.core.openai.headers import (
+from aibrix_extproc.core.openai.contract.credentials import PARTS as CREDENTIAL_PARTS
+from aibrix_extproc.core.openai.contract.errors import Problem, shape
+from aibrix_extproc.core.openai.contract.headers import (
     DESTINATION,
     NOTES_NAMESPACE,
     READ_HEADERS,
@@ -43,7 +43,7 @@ from aibrix_extproc.core.openai.headers import (
     RESERVED_REQUEST_HEADERS,
     SIGNED_CALLER,
 )
-from aibrix_extproc.core.openai.operations import ANTHROPIC_PATH
+from aibrix_extproc.core.openai.contract.operations import ANTHROPIC_PATH
 
 EXT_PROC_FILTER: Final = "envoy.filters.http.ext_proc"
 # Only what the processor reads: each one costs both sides on every exchange.

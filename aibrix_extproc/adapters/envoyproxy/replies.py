@@ -15,10 +15,10 @@ from envoy_data_plane.envoy.extensions.access_loggers.filters.cel import v3 as c
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager import v3 as hcm
 from envoy_data_plane.google import protobuf
 
-from aibrix_extproc.core.openai.cors import ASKED, preflight_headers, response_headers
-from aibrix_extproc.core.openai.errors import Problem, Shaped, shape
-from aibrix_extproc.core.openai.headers import REQUEST_ID
-from aibrix_extproc.core.openai.operations import ANTHROPIC_PATH
+from aibrix_extproc.core.openai.contract.errors import Problem, Shaped, shape
+from aibrix_extproc.core.openai.contract.headers import REQUEST_ID
+from aibrix_extproc.core.openai.contract.operations import ANTHROPIC_PATH
+from aibrix_extproc.core.openai.wire.cors import ASKED, preflight_headers, response_headers
 
 # Local replies carry no content-type until after these rules, unless their maker chose one.
 NOT_JSON_YET: Final = "!('content-type' in response.headers && response.headers['content-type'] == 'application/json')"

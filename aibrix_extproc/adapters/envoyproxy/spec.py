@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from aibrix_extproc.core.fleet.placement import RETRIES
-from aibrix_extproc.core.openai.headers import NOTES_NAMESPACE
+from aibrix_extproc.core.openai.contract.headers import NOTES_NAMESPACE
+from aibrix_extproc.core.placing import RETRIES
 
 # Where our processor may leave values: `envoy.lb` is the endpoint picker protocol's, the other one is ours.
 METADATA_NAMESPACES: Final = ("envoy.lb", NOTES_NAMESPACE)

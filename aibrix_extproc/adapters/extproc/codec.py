@@ -27,8 +27,8 @@ from aibrix_extproc.adapters.extproc.peeling import field_head
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.outputs import Continue, Immediate, Phase, Reply
 from aibrix_extproc.core.fleet.subset import Subset, subset_of
-from aibrix_extproc.core.openai.credentials import is_credential
-from aibrix_extproc.core.openai.headers import (
+from aibrix_extproc.core.openai.contract.credentials import is_credential
+from aibrix_extproc.core.openai.contract.headers import (
     DESTINATION,
     DESTINATION_SERVED,
     DESTINATION_SUBSET,
@@ -37,8 +37,8 @@ from aibrix_extproc.core.openai.headers import (
     READ_HEADERS,
     REQUEST_ID,
 )
-from aibrix_extproc.core.openai.names import Names
-from aibrix_extproc.core.openai.rope import LARGE_BYTES, Rope, rope_of
+from aibrix_extproc.core.openai.contract.names import Names
+from aibrix_extproc.rope import LARGE_BYTES, Rope, rope_of
 
 ATTRIBUTES: Final = "envoy.filters.http.ext_proc"
 LB_NAMESPACE: Final = "envoy.lb"  # where endpoint pickers leave the destination as dynamic metadata

@@ -17,8 +17,8 @@ from aibrix_extproc.adapters.extproc import codec
 from aibrix_extproc.adapters.extproc.outgoing import PIECE_BYTES, BodyStream, Outgoing
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.outputs import Continue, Immediate, Phase, Reply
-from aibrix_extproc.core.openai.headers import DESTINATION
-from aibrix_extproc.core.openai.rope import LARGE_BYTES, Piece, Rope, rope_of
+from aibrix_extproc.core.openai.contract.headers import DESTINATION
+from aibrix_extproc.rope import LARGE_BYTES, Piece, Rope, rope_of
 
 logger = logging.getLogger(__name__)
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import grpc
 
-from aibrix_extproc.adapters.extproc.bounds import Refusal
-from aibrix_extproc.adapters.extproc.tls.credentials import ServerCredentials
-from aibrix_extproc.adapters.extproc.tls.peers import allowed
+from aibrix_extproc.http2.bounds import Refusal
+from aibrix_extproc.tls.credentials import ServerCredentials
+from aibrix_extproc.tls.peers import allowed
 
 _Context = Any  # grpc.aio.ServicerContext; grpcio ships no types
 

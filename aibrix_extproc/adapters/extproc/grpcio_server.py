@@ -10,7 +10,6 @@ from typing import Any, Final
 import grpc
 
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import ProcessingRequest
-from aibrix_extproc.adapters.extproc.bounds import Bounds, Refusal
 from aibrix_extproc.adapters.extproc.grpcio_health import health_handlers
 from aibrix_extproc.adapters.extproc.grpcio_peers import Guard, peer_credentials
 from aibrix_extproc.adapters.extproc.health import Health
@@ -18,10 +17,11 @@ from aibrix_extproc.adapters.extproc.outgoing import Outgoing, at_once
 from aibrix_extproc.adapters.extproc.peeling import Peeled, peel
 from aibrix_extproc.adapters.extproc.service import MESSAGE_OVERHEAD_BYTES, SERVICE, Inlet, armed
 from aibrix_extproc.adapters.extproc.session import Session
-from aibrix_extproc.adapters.extproc.sockets import listening_socket
-from aibrix_extproc.adapters.extproc.tls.credentials import ServerCredentials
 from aibrix_extproc.core.exchange.events import Cause
-from aibrix_extproc.core.openai.rope import LARGE_BYTES, rope_of
+from aibrix_extproc.http2.bounds import Bounds, Refusal
+from aibrix_extproc.http2.sockets import listening_socket
+from aibrix_extproc.rope import LARGE_BYTES, rope_of
+from aibrix_extproc.tls.credentials import ServerCredentials
 
 logger = logging.getLogger(__name__)
 

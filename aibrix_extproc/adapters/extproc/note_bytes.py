@@ -11,7 +11,7 @@ from google.protobuf.struct_pb2 import Struct, Value
 
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import ProcessingResponse
 from aibrix_extproc.adapters.extproc.peeling import field_head
-from aibrix_extproc.core.openai.headers import NOTES_NAMESPACE
+from aibrix_extproc.core.openai.contract.headers import NOTES_NAMESPACE
 
 Notes = tuple[tuple[str, str | bool], ...]
 

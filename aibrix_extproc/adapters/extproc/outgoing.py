@@ -5,7 +5,7 @@ from typing import Final, TypeGuard
 
 from aibrix_extproc.adapters.extproc import codec
 from aibrix_extproc.core.exchange.outputs import Phase
-from aibrix_extproc.core.openai.rope import Rope
+from aibrix_extproc.rope import Rope
 
 PIECE_BYTES: Final = 62_000  # of a body in one message: below gRPC's and other data planes' limits of 64 KiB
 

@@ -9,7 +9,7 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import HttpBody, ProcessingRequest
-from aibrix_extproc.core.openai.rope import Piece, Rope, rope_of
+from aibrix_extproc.rope import Piece, Rope, rope_of
 
 MAX_AROUND_BYTES: Final = 1024 * 1024  # of a message beside its body; what is more is not Envoy's
 MAX_FIELDS: Final = 256  # each of them costs time

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from aibrix_extproc.adapters.extproc.session import Session
-from aibrix_extproc.adapters.extproc.tls.credentials import ServerCredentials
+from aibrix_extproc.tls.credentials import ServerCredentials
 
 SERVICE: Final = "envoy.service.ext_proc.v3.ExternalProcessor"
 LIVENESS: Final = "liveness"

@@ -36,7 +36,7 @@ from aibrix_extproc.core.exchange.outputs import (
 )
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.exchange.states import ProtocolViolation
-from aibrix_extproc.core.openai.rope import Rope
+from aibrix_extproc.rope import Rope
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from yaml.nodes import CollectionNode, MappingNode, Node, SequenceNode
 
 from aibrix_extproc.adapters.keyfile.parse import HASH_PREFIX, parse_keys
 from aibrix_extproc.core.access.holders import IssuedKey, KeyHolder
-from aibrix_extproc.core.openai.caller import Caller
+from aibrix_extproc.core.placing import Caller
 from aibrix_extproc.watched.errors import SourceError, SourceFormatError, SourceLookupError
 from aibrix_extproc.watched.nodes import Place, compose
 

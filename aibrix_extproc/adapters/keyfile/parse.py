@@ -11,9 +11,9 @@ from types import MappingProxyType
 from typing import Final, TypeVar
 
 from aibrix_extproc.core.access.holders import IssuedKey, KeyHolder
-from aibrix_extproc.core.openai.caller import ANYONE, Caller
-from aibrix_extproc.core.openai.operation_rows import OPERATIONS
-from aibrix_extproc.core.openai.operations import Action
+from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
+from aibrix_extproc.core.openai.contract.operations import Action
+from aibrix_extproc.core.placing import ANYONE, Caller
 from aibrix_extproc.watched.errors import SourceFormatError
 from aibrix_extproc.watched.nodes import Place, collector_paused, compose
 

@@ -12,7 +12,7 @@ from aibrix_extproc.adapters.keyfile.edit import NEW_FILE, with_key, without_key
 from aibrix_extproc.adapters.keyfile.parse import parse_keys
 from aibrix_extproc.adapters.keyfile.source import read_key_text
 from aibrix_extproc.core.access.holders import IssuedKey, KeyHolder
-from aibrix_extproc.core.openai.caller import Caller
+from aibrix_extproc.core.placing import Caller
 from aibrix_extproc.watched.errors import SourceFormatError, SourceLookupError
 
 NEW_FILE_MODE: Final = 0o600

@@ -22,9 +22,9 @@ from aibrix_extproc.adapters.kube.lease import DEFAULT_LEASE_PACE, Leadership, L
 from aibrix_extproc.adapters.kube.own_slices import WRITE_SECONDS, OwnSlices
 from aibrix_extproc.adapters.kube.resources import SERVICES
 from aibrix_extproc.adapters.kube.watching import DEFAULT_PACE, Watch, WatchPace
-from aibrix_extproc.core.fleet.kubeobjects import Service
+from aibrix_extproc.core.fleet.kubernetes.objects import Service
+from aibrix_extproc.core.fleet.kubernetes.slices import Owner, Publication, Wanted, WrittenSlice, next_step, wanted_of
 from aibrix_extproc.core.fleet.model import Snapshot
-from aibrix_extproc.core.fleet.slices import Owner, Publication, Wanted, WrittenSlice, next_step, wanted_of
 from aibrix_extproc.settings import KubernetesSettings
 from aibrix_extproc.watched.errors import SourceError
 from aibrix_extproc.watched.file import OnStatus, StatusReporter

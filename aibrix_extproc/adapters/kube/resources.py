@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
-from aibrix_extproc.core.fleet.kubeobjects import EndpointSlice, InferencePool, KubeObject, ModelAdapter, Pod, Service
+from aibrix_extproc.core.fleet.kubernetes.objects import (
+    EndpointSlice,
+    InferencePool,
+    KubeObject,
+    ModelAdapter,
+    Pod,
+    Service,
+)
 
 WATCHING: Final = ("get", "list", "watch")
 

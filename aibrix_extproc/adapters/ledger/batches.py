@@ -12,7 +12,7 @@ from aibrix_extproc.adapters.ledger.whole import whole
 from aibrix_extproc.core.batches.lifecycle import BatchStatus, sources_of
 from aibrix_extproc.core.batches.records import BatchRecord
 from aibrix_extproc.core.files.records import Segment
-from aibrix_extproc.core.openai.paging import Page
+from aibrix_extproc.core.openai.contract.paging import Page
 
 LEASE_COLUMNS: Final = frozenset({"fence", "owner", "lease_until"})
 BATCH_COLUMNS: Final = tuple(column for column in batches.columns if column.name not in LEASE_COLUMNS)

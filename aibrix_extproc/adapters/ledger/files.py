@@ -19,7 +19,7 @@ from aibrix_extproc.adapters.ledger.schema import (
 )
 from aibrix_extproc.adapters.ledger.whole import whole
 from aibrix_extproc.core.files.records import FileRecord, Segment
-from aibrix_extproc.core.openai.paging import Page
+from aibrix_extproc.core.openai.contract.paging import Page
 
 _COLUMNS: Final = tuple(column for column in files.columns)
 

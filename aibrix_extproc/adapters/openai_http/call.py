@@ -8,8 +8,8 @@ from typing import Any, Final, TypeVar
 
 from aiohttp import web
 
-from aibrix_extproc.core.openai.errors import Problem
-from aibrix_extproc.core.openai.refusals import json_type
+from aibrix_extproc.core.openai.contract.errors import Problem
+from aibrix_extproc.core.openai.contract.refusals import json_type
 
 T = TypeVar("T")
 MAX_JSON_BYTES: Final = 1024 * 1024

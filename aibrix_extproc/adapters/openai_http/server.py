@@ -13,10 +13,10 @@ from aiohttp import web
 
 from aibrix_extproc.adapters.openai_http.call import Call, ContentError, Handler, RefusedError, Reply, StreamReply
 from aibrix_extproc.core.access.signed_caller import verify
-from aibrix_extproc.core.openai.errors import Problem, shape
-from aibrix_extproc.core.openai.headers import SIGNED_CALLER
-from aibrix_extproc.core.openai.operation_rows import ROUTER
-from aibrix_extproc.core.openai.operations import Match
+from aibrix_extproc.core.openai.contract.errors import Problem, shape
+from aibrix_extproc.core.openai.contract.headers import SIGNED_CALLER
+from aibrix_extproc.core.openai.contract.operation_rows import ROUTER
+from aibrix_extproc.core.openai.contract.operations import Match
 
 logger = logging.getLogger(__name__)
 

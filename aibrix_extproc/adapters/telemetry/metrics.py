@@ -18,7 +18,7 @@ from aibrix_extproc.adapters.telemetry.tallies import Distribution, Tally
 from aibrix_extproc.core.exchange.outputs import Finished, Phase
 from aibrix_extproc.core.exchange.records import UNMETERED, Charge
 from aibrix_extproc.core.fleet.model import Health, Snapshot
-from aibrix_extproc.core.openai.operation_rows import OPERATIONS
+from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 MAX_MODELS: Final = 500  # label values; further ones are counted together

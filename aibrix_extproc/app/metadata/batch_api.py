@@ -13,10 +13,10 @@ from aibrix_extproc.core.batches.records import WINDOW, WINDOW_SECONDS, BatchRec
 from aibrix_extproc.core.batches.request_lines import LineError
 from aibrix_extproc.core.files import ids, rules
 from aibrix_extproc.core.files.records import FileRecord
-from aibrix_extproc.core.openai.operations import shown
-from aibrix_extproc.core.openai.paging import list_object, read_page
-from aibrix_extproc.core.openai.refusals import unsupported
-from aibrix_extproc.core.openai.stored import BATCH_ENDPOINTS
+from aibrix_extproc.core.openai.contract.operations import shown
+from aibrix_extproc.core.openai.contract.paging import list_object, read_page
+from aibrix_extproc.core.openai.contract.refusals import unsupported
+from aibrix_extproc.core.openai.contract.stored import BATCH_ENDPOINTS
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from aibrix_extproc.core.batches.splitting import LineSplitter
 from aibrix_extproc.core.batches.validation import InputLimits, Validation
 from aibrix_extproc.core.files import ids
 from aibrix_extproc.core.files.records import FileRecord, Segment
-from aibrix_extproc.core.openai.stored import OUTPUT_PURPOSE, PURPOSES
+from aibrix_extproc.core.openai.contract.stored import OUTPUT_PURPOSE, PURPOSES
 
 _SLICE_BYTES: Final = 64 * 1024  # validated between two turns of the event loop
 

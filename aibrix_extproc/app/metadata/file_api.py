@@ -13,10 +13,10 @@ from aibrix_extproc.app.metadata.receiving import Received, Receiver, remove_qui
 from aibrix_extproc.core.files import ids, rules
 from aibrix_extproc.core.files.ranges import NotSatisfiable, read_range
 from aibrix_extproc.core.files.records import FileRecord, Segment, deleted_object, file_object
-from aibrix_extproc.core.openai.operations import shown
-from aibrix_extproc.core.openai.paging import list_object, read_page
-from aibrix_extproc.core.openai.refusals import unsupported
-from aibrix_extproc.core.openai.stored import LISTED_PURPOSES, NOT_DOWNLOADED
+from aibrix_extproc.core.openai.contract.operations import shown
+from aibrix_extproc.core.openai.contract.paging import list_object, read_page
+from aibrix_extproc.core.openai.contract.refusals import unsupported
+from aibrix_extproc.core.openai.contract.stored import LISTED_PURPOSES, NOT_DOWNLOADED
 
 PREFIX: Final = "files"
 

@@ -9,8 +9,8 @@ import aiohttp
 from aibrix_extproc.adapters.openai_http.call import ContentError
 from aibrix_extproc.core.access.signed_caller import LIFE_SECONDS, SignedCaller, sign
 from aibrix_extproc.core.batches.records import BatchRecord
-from aibrix_extproc.core.openai.headers import ON_BEHALF
-from aibrix_extproc.core.openai.stored import BATCH_OPERATIONS
+from aibrix_extproc.core.openai.contract.headers import ON_BEHALF
+from aibrix_extproc.core.openai.contract.stored import BATCH_OPERATIONS
 
 _LIST: Final = "list_models"
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=30)

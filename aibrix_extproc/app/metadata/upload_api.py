@@ -33,8 +33,8 @@ from aibrix_extproc.core.files.records import (
     part_object,
     upload_object,
 )
-from aibrix_extproc.core.openai.operations import shown
-from aibrix_extproc.core.openai.refusals import out_of_range
+from aibrix_extproc.core.openai.contract.operations import shown
+from aibrix_extproc.core.openai.contract.refusals import out_of_range
 
 PREFIX: Final = "parts"
 MAX_PART_BYTES: Final = 64 * 1024 * 1024

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from aibrix_extproc.core.openai.caller import Caller
+from aibrix_extproc.core.placing import Caller
 
 
 @dataclass(frozen=True, slots=True)

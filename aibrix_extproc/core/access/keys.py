@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from aibrix_extproc.core.access.holders import KeyHolder, digest_of
-from aibrix_extproc.core.openai.caller import ANYONE, Caller
-from aibrix_extproc.core.openai.errors import Problem, masked
+from aibrix_extproc.core.openai.contract.errors import Problem, masked
+from aibrix_extproc.core.placing import ANYONE, Caller
 
 MAX_KEY_LENGTH: Final = 512
 _MAX_HEADER_LENGTH: Final = 2 * MAX_KEY_LENGTH  # what is looked at: room for a key that is too long, and for spaces

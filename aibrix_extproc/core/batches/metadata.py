@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Final
 
-from aibrix_extproc.core.openai.errors import Problem
-from aibrix_extproc.core.openai.operations import shown
-from aibrix_extproc.core.openai.refusals import json_type
+from aibrix_extproc.core.openai.contract.errors import Problem
+from aibrix_extproc.core.openai.contract.operations import shown
+from aibrix_extproc.core.openai.contract.refusals import json_type
 
 MAX_KEYS: Final = 16
 MAX_KEY: Final = 64

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
-from aibrix_extproc.core.openai.operations import shown
-from aibrix_extproc.core.openai.stored import BATCH_ENDPOINTS
+from aibrix_extproc.core.openai.contract.operations import shown
+from aibrix_extproc.core.openai.contract.stored import BATCH_ENDPOINTS
 
 MAX_CUSTOM_ID: Final = 512
 _STREAMS: Final = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/responses"})

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
-from aibrix_extproc.core.openai import headers
-from aibrix_extproc.core.openai.errors import Problem
-from aibrix_extproc.core.openai.operations import Action, ModelIn, Operation, shown, unknown_url
+from aibrix_extproc.core.openai.contract import headers
+from aibrix_extproc.core.openai.contract.errors import Problem
+from aibrix_extproc.core.openai.contract.operations import Action, ModelIn, Operation, shown, unknown_url
 
 _BODILESS = frozenset({"GET", "DELETE"})
 

@@ -5,13 +5,12 @@ from enum import StrEnum
 
 import msgspec
 
-from aibrix_extproc.core.fleet.placement import Placement
 from aibrix_extproc.core.fleet.subset import Subset
-from aibrix_extproc.core.openai.caller import Caller
-from aibrix_extproc.core.openai.errors import Problem
-from aibrix_extproc.core.openai.request import RequestFacts
-from aibrix_extproc.core.openai.rope import Rope
-from aibrix_extproc.core.openai.sizes import UNKNOWN, Sizes
+from aibrix_extproc.core.openai.contract.errors import Problem
+from aibrix_extproc.core.openai.wire.request import RequestFacts
+from aibrix_extproc.core.openai.wire.sizes import UNKNOWN, Sizes
+from aibrix_extproc.core.placing import Caller, Placement
+from aibrix_extproc.rope import Rope
 
 
 class RequestHead(msgspec.Struct, frozen=True, gc=False):

@@ -7,15 +7,16 @@ from typing import Final
 import msgspec
 
 from aibrix_extproc.core.exchange.outputs import Headers
-from aibrix_extproc.core.openai import headers, request
-from aibrix_extproc.core.openai.caller import Caller
-from aibrix_extproc.core.openai.controls import BODY_CONTROLS, HEADER_CONTROLS, Otherwise
-from aibrix_extproc.core.openai.credentials import is_credential, without_credentials
-from aibrix_extproc.core.openai.errors import Problem
-from aibrix_extproc.core.openai.names import Names
-from aibrix_extproc.core.openai.operations import ModelIn, Operation, Stream
-from aibrix_extproc.core.openai.rope import Rope
-from aibrix_extproc.core.openai.splice import Edit, in_order, spliced
+from aibrix_extproc.core.openai.contract import headers
+from aibrix_extproc.core.openai.contract.controls import BODY_CONTROLS, HEADER_CONTROLS, Otherwise
+from aibrix_extproc.core.openai.contract.credentials import is_credential, without_credentials
+from aibrix_extproc.core.openai.contract.errors import Problem
+from aibrix_extproc.core.openai.contract.names import Names
+from aibrix_extproc.core.openai.contract.operations import ModelIn, Operation, Stream
+from aibrix_extproc.core.openai.wire import request
+from aibrix_extproc.core.openai.wire.splice import Edit, in_order, spliced
+from aibrix_extproc.core.placing import Caller
+from aibrix_extproc.rope import Rope
 
 REQUEST_ID_FIELD: Final = "request_id"  # vLLM's own: the id that a response will have
 

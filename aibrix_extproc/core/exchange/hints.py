@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from aibrix_extproc.core.fleet.modelconfig import AUTO
-from aibrix_extproc.core.fleet.placement import RouteHints
-from aibrix_extproc.core.openai import headers
-from aibrix_extproc.core.openai.sizes import UNKNOWN, Sizes
+from aibrix_extproc.core.openai.contract import headers
+from aibrix_extproc.core.openai.wire.sizes import UNKNOWN, Sizes
+from aibrix_extproc.core.placing import RouteHints
 
 MAX_SESSION_CHARACTERS: Final = 256
 

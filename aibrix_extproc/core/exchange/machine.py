@@ -6,7 +6,7 @@ from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.exchange.request_side import RequestSide
 from aibrix_extproc.core.exchange.response_side import ResponseSide
 from aibrix_extproc.core.exchange.states import RESPONSE_EVENTS, Mode, ProtocolViolation
-from aibrix_extproc.core.openai.errors import Problem
+from aibrix_extproc.core.openai.contract.errors import Problem
 
 _OF_THE_WAIT = frozenset({events.DeadlineReached, events.EngineRests})
 _NOTED = frozenset({Immediate, Taken, Moved})

@@ -11,11 +11,10 @@ from typing import final
 import msgspec
 
 from aibrix_extproc.core.exchange.events import BodyRead, Cause
-from aibrix_extproc.core.fleet.placement import Placement, RouteHints, RouteQuery
 from aibrix_extproc.core.fleet.subset import Subset
-from aibrix_extproc.core.openai.caller import Caller
-from aibrix_extproc.core.openai.operations import Operation
-from aibrix_extproc.core.openai.rope import Rope
+from aibrix_extproc.core.openai.contract.operations import Operation
+from aibrix_extproc.core.placing import Caller, Placement, RouteHints, RouteQuery
+from aibrix_extproc.rope import Rope
 
 
 class Phase(StrEnum):

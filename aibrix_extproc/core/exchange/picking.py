@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from aibrix_extproc.core.openai.headers import ORIGINAL_PATHS
+from aibrix_extproc.core.openai.contract.headers import ORIGINAL_PATHS
 
 DROPPED_REASON: Final = "x-llm-d-request-dropped-reason"
 DEFAULT_PATH: Final = "/v1/completions"

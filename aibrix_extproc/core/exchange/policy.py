@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from aibrix_extproc.core.fleet.placement import ATTEMPTS
+from aibrix_extproc.core.placing import ATTEMPTS
 
 MIB = 1024 * 1024
 AUDIO_FORM_BYTES = 25 * MIB  # as with OpenAI, which counts the whole form

@@ -12,9 +12,9 @@ from typing import Final
 
 import msgspec
 
-from aibrix_extproc.core.openai.operation_rows import OPERATIONS
-from aibrix_extproc.core.openai.operations import UsageIn
-from aibrix_extproc.core.openai.usage import Usage
+from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
+from aibrix_extproc.core.openai.contract.operations import UsageIn
+from aibrix_extproc.core.openai.wire.usage import Usage
 
 
 class StreamEnd(StrEnum):

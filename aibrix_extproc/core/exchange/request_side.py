@@ -27,16 +27,16 @@ from aibrix_extproc.core.exchange.outputs import (
 from aibrix_extproc.core.exchange.picking import DROPPED_REASON, REASONS, assumed
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.exchange.states import REQUEST_TABLE, RequestPhase
-from aibrix_extproc.core.fleet.placement import Placement, RouteQuery
-from aibrix_extproc.core.openai import cors, headers, request
-from aibrix_extproc.core.openai.caller import ANYONE, Caller
-from aibrix_extproc.core.openai.errors import Problem, Shaped, shape
-from aibrix_extproc.core.openai.multipart import FormFacts, FormReader
-from aibrix_extproc.core.openai.operation_rows import GATEWAY_HEALTH, ROUTER
-from aibrix_extproc.core.openai.operations import Action, Match, ModelIn, Operation, is_anthropic, unknown_url
-from aibrix_extproc.core.openai.paths import normalise
-from aibrix_extproc.core.openai.rope import Rope
-from aibrix_extproc.core.openai.sizes import UNKNOWN, Sizes, read_sizes
+from aibrix_extproc.core.openai.contract import headers
+from aibrix_extproc.core.openai.contract.errors import Problem, Shaped, shape
+from aibrix_extproc.core.openai.contract.operation_rows import GATEWAY_HEALTH, ROUTER
+from aibrix_extproc.core.openai.contract.operations import Action, Match, ModelIn, Operation, is_anthropic, unknown_url
+from aibrix_extproc.core.openai.contract.paths import normalise
+from aibrix_extproc.core.openai.wire import cors, request
+from aibrix_extproc.core.openai.wire.multipart import FormFacts, FormReader
+from aibrix_extproc.core.openai.wire.sizes import UNKNOWN, Sizes, read_sizes
+from aibrix_extproc.core.placing import ANYONE, Caller, Placement, RouteQuery
+from aibrix_extproc.rope import Rope
 
 Step = tuple[RequestPhase, tuple[Output, ...]]
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})

@@ -11,14 +11,14 @@ from aibrix_extproc.core.exchange.outputs import Continue, Headers, Held, Immedi
 from aibrix_extproc.core.exchange.policy import MIB, ExchangePolicy
 from aibrix_extproc.core.exchange.request_side import RequestSide
 from aibrix_extproc.core.exchange.states import RESPONSE_TABLE, ResponsePhase
-from aibrix_extproc.core.openai import headers
-from aibrix_extproc.core.openai.errors import Problem
-from aibrix_extproc.core.openai.local_replies import problem_from_local_reply
-from aibrix_extproc.core.openai.operations import shown
-from aibrix_extproc.core.openai.transcripts import transcript_text
-from aibrix_extproc.core.openai.upstream import problem_from_upstream
-from aibrix_extproc.core.openai.upstream_packing import retry_after, unpacked
-from aibrix_extproc.core.openai.upstream_shapes import is_error
+from aibrix_extproc.core.openai.contract import headers
+from aibrix_extproc.core.openai.contract.errors import Problem
+from aibrix_extproc.core.openai.contract.operations import shown
+from aibrix_extproc.core.openai.upstream.local_replies import problem_from_local_reply
+from aibrix_extproc.core.openai.upstream.normalize import problem_from_upstream
+from aibrix_extproc.core.openai.upstream.packing import retry_after, unpacked
+from aibrix_extproc.core.openai.upstream.shapes import is_error
+from aibrix_extproc.core.openai.wire.transcripts import transcript_text
 
 VIA_UPSTREAM = "via_upstream"  # response.code_details of an answer that an engine gave
 MAX_ERROR_BODY_BYTES = 4 * MIB  # a larger error body is not asked for; its status tells enough

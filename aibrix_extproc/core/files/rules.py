@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote
 
-from aibrix_extproc.core.openai.errors import Problem
-from aibrix_extproc.core.openai.refusals import json_type, out_of_range, unsupported
-from aibrix_extproc.core.openai.stored import DAY_SECONDS, PURPOSES
+from aibrix_extproc.core.openai.contract.errors import Problem
+from aibrix_extproc.core.openai.contract.refusals import json_type, out_of_range, unsupported
+from aibrix_extproc.core.openai.contract.stored import DAY_SECONDS, PURPOSES
 
 MIN_LIFE_SECONDS: Final = 3600
 MAX_LIFE_SECONDS: Final = 30 * DAY_SECONDS

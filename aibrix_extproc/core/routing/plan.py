@@ -6,10 +6,10 @@ import msgspec
 
 from aibrix_extproc.core.fleet.model import Endpoint
 from aibrix_extproc.core.fleet.modelconfig import AUTO, ModelConfig, Profile
-from aibrix_extproc.core.fleet.placement import RouteHints
-from aibrix_extproc.core.openai.errors import Problem
-from aibrix_extproc.core.openai.headers import CHOSEN_PROFILE, SESSION_ID
-from aibrix_extproc.core.openai.operations import shown
+from aibrix_extproc.core.openai.contract.errors import Problem
+from aibrix_extproc.core.openai.contract.headers import CHOSEN_PROFILE, SESSION_ID
+from aibrix_extproc.core.openai.contract.operations import shown
+from aibrix_extproc.core.placing import RouteHints
 from aibrix_extproc.core.routing.registry import NOT_HERE, STRATEGIES
 from aibrix_extproc.core.routing.selector import InvalidSelector, Selector, parse_selector, selected
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from aibrix_extproc.core.fleet.model import Endpoint
-from aibrix_extproc.core.fleet.placement import Load, RouteQuery
+from aibrix_extproc.core.placing import Load, RouteQuery
 
 
 class Rank(Protocol):

@@ -10,8 +10,8 @@ from aibrix_extproc.adapters.accesslog._generated.als_pb2 import HTTPAccessLogEn
 from aibrix_extproc.adapters.accesslog.receive import AccessLogReceiver
 from aibrix_extproc.adapters.accesslog.report import REPORT_KEY, REPORT_NAMESPACE
 from aibrix_extproc.core.exchange.records import Charge, ExchangeRecord, StreamEnd
-from aibrix_extproc.core.openai.headers import NOTES_NAMESPACE
-from aibrix_extproc.core.openai.usage import Usage
+from aibrix_extproc.core.openai.contract.headers import NOTES_NAMESPACE
+from aibrix_extproc.core.openai.wire.usage import Usage
 
 
 def everybody(_: dict[str, str | bool]) -> bool:

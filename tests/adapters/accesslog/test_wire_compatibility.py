@@ -14,7 +14,7 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from aibrix_extproc.adapters.accesslog._generated import als_pb2 as ours
 from aibrix_extproc.adapters.accesslog.receive import METHOD, read_entry
-from aibrix_extproc.core.openai.usage import Usage
+from aibrix_extproc.core.openai.wire.usage import Usage
 
 pytestmark = pytest.mark.slow  # importing the complete types takes most of a second
 

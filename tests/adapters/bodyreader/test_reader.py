@@ -9,10 +9,10 @@ import pytest
 
 from aibrix_extproc.adapters.bodyreader.reader import MAX_WAITING, BodyReader
 from aibrix_extproc.core.exchange.events import BodyRead, Refused
-from aibrix_extproc.core.openai.errors import Problem
-from aibrix_extproc.core.openai.request import read_json
-from aibrix_extproc.core.openai.rope import Rope, rope_of
-from aibrix_extproc.core.openai.sizes import read_sizes
+from aibrix_extproc.core.openai.contract.errors import Problem
+from aibrix_extproc.core.openai.wire.request import read_json
+from aibrix_extproc.core.openai.wire.sizes import read_sizes
+from aibrix_extproc.rope import Rope, rope_of
 from tests.core.openai.shapes import SHAPES
 
 MIB = 1024 * 1024

@@ -20,7 +20,7 @@ from aibrix_extproc.adapters.envoyproxy.endpoints import render_endpoints, write
 from aibrix_extproc.adapters.envoyproxy.find import find_envoy
 from aibrix_extproc.adapters.envoyproxy.spec import READINESS_SERVICE, EnvoySpec, SocketAddress
 from aibrix_extproc.adapters.extproc._generated import external_processor_pb2 as pb
-from aibrix_extproc.core.openai.headers import DESTINATION
+from aibrix_extproc.core.openai.contract.headers import DESTINATION
 
 LOOPBACK = "127.0.0.1"
 DEADLINE = 60.0

@@ -15,7 +15,7 @@ from aibrix_extproc.adapters.envoyproxy.configure import command, configuration,
 from aibrix_extproc.adapters.envoyproxy.endpoints import render_endpoints
 from aibrix_extproc.adapters.envoyproxy.find import find_envoy
 from aibrix_extproc.adapters.envoyproxy.spec import ANSWER_FILTER, STREAM_FILTER, EnvoySpec, SocketAddress
-from aibrix_extproc.core.openai.headers import RESERVED_REQUEST_HEADERS
+from aibrix_extproc.core.openai.contract.headers import RESERVED_REQUEST_HEADERS
 
 pytestmark = pytest.mark.slow  # importing the typed form takes most of a second
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from aibrix_extproc.core.openai.headers import DESTINATION
+from aibrix_extproc.core.openai.contract.headers import DESTINATION
 from tests.adapters.envoyproxy.rig import (
     RunningEnvoy,
     ScriptedEngine,

@@ -8,9 +8,8 @@ import grpc
 import grpc.aio
 import pytest
 
-from aibrix_extproc.adapters.extproc.bounds import Bounds
 from aibrix_extproc.adapters.extproc.grpcio_server import GrpcioServer
-from tests.adapters.extproc.lean import wire
+from aibrix_extproc.http2.bounds import Bounds
 from tests.adapters.extproc.transports import (
     DEADLINE_SECONDS,
     SERVING,
@@ -22,6 +21,7 @@ from tests.adapters.extproc.transports import (
     refused,
     running,
 )
+from tests.http2 import wire
 
 
 @each_transport

@@ -8,7 +8,7 @@ import grpc.aio
 import pytest
 
 from aibrix_extproc.adapters.extproc.grpcio_server import GrpcioServer
-from aibrix_extproc.adapters.extproc.lean.transport import LeanTransport
+from aibrix_extproc.adapters.extproc.lean_transport import LeanTransport
 from aibrix_extproc.adapters.extproc.session import Session
 
 METHOD = "/some.Service/Listen"

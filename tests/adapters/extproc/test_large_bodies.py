@@ -24,9 +24,7 @@ from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
     ProcessingResponse,
     ProtocolConfiguration,
 )
-from aibrix_extproc.adapters.extproc.lean.call import Call
-from aibrix_extproc.adapters.extproc.lean.cutter import Cutter
-from aibrix_extproc.adapters.extproc.lean.methods import ProcessCall
+from aibrix_extproc.adapters.extproc.lean_methods import ProcessCall
 from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.app.memory import leave_out_of_collection
 from aibrix_extproc.app.slices import Slices
@@ -35,9 +33,11 @@ from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.outputs import Ask, Authenticate, Fact, Phase, Place, Read, ReadLarge
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.exchange.request_side import RequestSide
-from aibrix_extproc.core.openai.request import RequestFacts, read_json
-from aibrix_extproc.core.openai.rope import Rope
-from aibrix_extproc.core.openai.splice import spliced
+from aibrix_extproc.core.openai.wire.request import RequestFacts, read_json
+from aibrix_extproc.core.openai.wire.splice import spliced
+from aibrix_extproc.http2.call import Call
+from aibrix_extproc.http2.cutter import Cutter
+from aibrix_extproc.rope import Rope
 from tests.adapters.extproc.transports import DEADLINE_SECONDS, Transport, each_transport
 from tests.build import CALLER, a_placed
 from tests.core.openai.shapes import SHAPES

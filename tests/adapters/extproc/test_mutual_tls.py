@@ -11,11 +11,11 @@ from datetime import timedelta
 import grpc
 import pytest
 
-from aibrix_extproc.adapters.extproc.bounds import Refusal
-from aibrix_extproc.adapters.extproc.tls.authority import Authority, Role, make_authority
-from aibrix_extproc.adapters.extproc.tls.credentials import KeyPair, ServerCredentials
-from aibrix_extproc.adapters.extproc.tls.peers import allowed, names_of
-from aibrix_extproc.adapters.extproc.tls.self_signed import make_pair
+from aibrix_extproc.http2.bounds import Refusal
+from aibrix_extproc.tls.authority import Authority, Role, make_authority
+from aibrix_extproc.tls.credentials import KeyPair, ServerCredentials
+from aibrix_extproc.tls.peers import allowed, names_of
+from aibrix_extproc.tls.self_signed import make_pair
 from tests.adapters.extproc.transports import (
     DEADLINE_SECONDS,
     SERVING,
@@ -171,7 +171,7 @@ def resumed(
 ) -> tuple[ssl.SSLContext, ssl.SSLSession | None]:
     """Say hello and hear of the server, with a session of before if there is one; the session."""
     if session is None:
-        from aibrix_extproc.adapters.extproc.tls.credentials import _as_file
+        from aibrix_extproc.tls.credentials import _as_file
 
         context = ssl.create_default_context(cadata=OURS.certificate.decode())
         context.set_alpn_protocols(["h2"])

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import ProcessingResponse
 from aibrix_extproc.adapters.extproc.note_bytes import note_bytes
-from aibrix_extproc.core.openai.headers import NOTES_NAMESPACE
+from aibrix_extproc.core.openai.contract.headers import NOTES_NAMESPACE
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.integers(100, 40_000).map("ü".__mul__)
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=140)

@@ -22,7 +22,7 @@ from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.outputs import Ask, Authenticate, Fact, Finished, Outcome, Phase, Place, Taken
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
-from aibrix_extproc.core.openai.errors import Problem
+from aibrix_extproc.core.openai.contract.errors import Problem
 from tests.build import CALLER, a_placed, a_request_body, a_request_head, a_response_head, an_exchange
 
 MADE_ID = "made-id"

@@ -10,8 +10,8 @@ import grpc
 import grpc.aio
 import pytest
 
-from aibrix_extproc.adapters.extproc.tls.credentials import ServerCredentials
-from aibrix_extproc.adapters.extproc.tls.self_signed import make_pair
+from aibrix_extproc.tls.credentials import ServerCredentials
+from aibrix_extproc.tls.self_signed import make_pair
 from tests.adapters.extproc.transports import (
     SERVING,
     Transport,

@@ -11,10 +11,10 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from aibrix_extproc.adapters.extproc.grpcio_server import GrpcioServer
-from aibrix_extproc.adapters.extproc.lean.transport import LeanTransport
+from aibrix_extproc.adapters.extproc.lean_transport import LeanTransport
 from aibrix_extproc.adapters.extproc.service import ExtProcServer
 from aibrix_extproc.adapters.extproc.session import Session
-from aibrix_extproc.adapters.extproc.tls.credentials import KeyPair, ServerCredentials
+from aibrix_extproc.tls.credentials import KeyPair, ServerCredentials
 
 DEADLINE_SECONDS = 10.0
 Transport = Callable[..., ExtProcServer]

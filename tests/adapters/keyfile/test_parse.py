@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from aibrix_extproc.adapters.keyfile.parse import MAX_KEYS, parse_keys
 from aibrix_extproc.core.access.holders import IssuedKey, KeyHolder, digest_of
-from aibrix_extproc.core.openai.caller import Caller
+from aibrix_extproc.core.placing import Caller
 from aibrix_extproc.watched.errors import SourceFormatError
 
 SECRET = "sk-this-is-a-key-and-no-hash-0123456789"

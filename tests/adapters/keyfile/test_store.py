@@ -9,7 +9,7 @@ import pytest
 from aibrix_extproc.adapters.keyfile.source import read_keys
 from aibrix_extproc.adapters.keyfile.store import add_key, remove_key
 from aibrix_extproc.core.access.holders import IssuedKey, digest_of
-from aibrix_extproc.core.openai.caller import Caller
+from aibrix_extproc.core.placing import Caller
 from aibrix_extproc.watched.errors import SourceFormatError, SourceLookupError
 
 

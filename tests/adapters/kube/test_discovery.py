@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from aibrix_extproc.adapters.kube.access import find_access
+from aibrix_extproc.core.fleet.kubernetes.slices import MANAGER, MANAGER_LABEL, SERVICE_LABEL
 from aibrix_extproc.core.fleet.model import Health
 from aibrix_extproc.core.fleet.reduce import Changed, Gone, Listed
-from aibrix_extproc.core.fleet.slices import MANAGER, MANAGER_LABEL, SERVICE_LABEL
 from tests.adapters.kube.rig import Cluster, discovering, until
 from tests.kubeobjects import MODEL_LABEL, a_pod, a_pool, a_slice, an_adapter
 

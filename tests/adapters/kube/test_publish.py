@@ -12,8 +12,8 @@ import pytest
 from aibrix_extproc.adapters.kube.lease import LeasePace
 from aibrix_extproc.adapters.kube.own_slices import WRITE_SECONDS
 from aibrix_extproc.adapters.kube.publish import EndpointPublisher, PublishPace
+from aibrix_extproc.core.fleet.kubernetes.slices import MANAGER, MANAGER_LABEL, SERVICE_LABEL
 from aibrix_extproc.core.fleet.model import Endpoint, Snapshot
-from aibrix_extproc.core.fleet.slices import MANAGER, MANAGER_LABEL, SERVICE_LABEL
 from aibrix_extproc.settings import KubernetesSettings
 from aibrix_extproc.watched.file import SourceStatus
 from tests.adapters.kube.rig import FAST, Cluster, DoubleCluster, until

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from aibrix_extproc.core.access.holders import IssuedKey, KeyHolder, digest_of, static_holders
 from aibrix_extproc.core.access.keys import MAX_KEY_LENGTH, OPEN_RING, UNREAD_RING, KeyRing, presented_key
-from aibrix_extproc.core.openai.caller import ANYONE, Caller
-from aibrix_extproc.core.openai.errors import Problem
+from aibrix_extproc.core.openai.contract.errors import Problem
+from aibrix_extproc.core.placing import ANYONE, Caller
 
 FIRST, SECOND = "sk-first-key-of-two-0001", "sk-second-key-of-two-0002"
 NOW = 1_800_000_000.0

@@ -23,7 +23,7 @@ from aibrix_extproc.core.exchange.outputs import (
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.exchange.states import REQUEST_TABLE, RESPONSE_EVENTS, RESPONSE_TABLE, ProtocolViolation
 from aibrix_extproc.core.fleet.load import LoadBook
-from aibrix_extproc.core.openai.errors import ERRORS, Problem
+from aibrix_extproc.core.openai.contract.errors import ERRORS, Problem
 from tests.build import (
     CALLER,
     JSON_HEADERS,

@@ -10,8 +10,8 @@ from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.outputs import Continue, Held, Immediate, Outcome, Output, Phase, Place, WaitFor
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.exchange.response_side import MAX_SHORT_BYTES
-from aibrix_extproc.core.openai.caller import Caller
-from aibrix_extproc.core.openai.errors import Problem
+from aibrix_extproc.core.openai.contract.errors import Problem
+from aibrix_extproc.core.placing import Caller
 from tests.build import (
     CALLER,
     RESPONSE_AT,

@@ -9,10 +9,10 @@ from aibrix_extproc.core.exchange.events import Admitted, BodyRead, LargeRequest
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.outputs import Continue, Immediate, Phase, Place, ReadLarge
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
-from aibrix_extproc.core.openai.errors import Problem
-from aibrix_extproc.core.openai.request import read_json
-from aibrix_extproc.core.openai.rope import rope_of
-from aibrix_extproc.core.openai.sizes import read_sizes
+from aibrix_extproc.core.openai.contract.errors import Problem
+from aibrix_extproc.core.openai.wire.request import read_json
+from aibrix_extproc.core.openai.wire.sizes import read_sizes
+from aibrix_extproc.rope import rope_of
 from tests.build import CALLER, a_closing, a_placed, a_request_head
 
 BODY = b'{"model":"chat-m","stream":true,"session_id":"mine","messages":["%b"],"max_tokens":7}' % (b"x" * 3_000_000)

@@ -4,7 +4,7 @@ from aibrix_extproc.core.exchange.events import Admitted, BodyRead, RequestTrail
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.outputs import Continue, Immediate, Phase, Place, Read
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
-from aibrix_extproc.core.openai.multipart import STEP_BYTES
+from aibrix_extproc.core.openai.wire.multipart import STEP_BYTES
 from tests.build import CALLER, a_closing, a_request_body, a_request_head
 
 LONG_FORM = (

@@ -9,7 +9,7 @@ from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.outputs import Continue, Immediate, Place
 from aibrix_extproc.core.exchange.picking import DROPPED_REASON, REASONS
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
-from aibrix_extproc.core.openai.errors import ERRORS, Problem
+from aibrix_extproc.core.openai.contract.errors import ERRORS, Problem
 from tests.build import CALLER, HEAD_AT, a_placed, a_request_body
 
 BODY = json.dumps({"model": "chat-m", "prompt": "Hello", "messages": [{"role": "user", "content": "Hello"}]}).encode()

@@ -20,9 +20,9 @@ from aibrix_extproc.core.exchange.outputs import (
 )
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.exchange.states import Mode, ProtocolViolation
-from aibrix_extproc.core.fleet.placement import RouteHints, RouteQuery
-from aibrix_extproc.core.openai.errors import Problem
-from aibrix_extproc.core.openai.headers import NOT_FORWARDED, RESERVED_REQUEST_HEADERS
+from aibrix_extproc.core.openai.contract.errors import Problem
+from aibrix_extproc.core.openai.contract.headers import NOT_FORWARDED, RESERVED_REQUEST_HEADERS
+from aibrix_extproc.core.placing import RouteHints, RouteQuery
 from tests.build import (
     CALLER,
     JSON_HEADERS,

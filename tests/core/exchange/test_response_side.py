@@ -10,7 +10,7 @@ from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.outputs import Continue, Finished, Immediate, Moved, Outcome, Output, Phase
 from aibrix_extproc.core.exchange.response_side import MAX_ERROR_BODY_BYTES
 from aibrix_extproc.core.exchange.states import Mode, ProtocolViolation
-from aibrix_extproc.core.openai.headers import NOT_RETURNED
+from aibrix_extproc.core.openai.contract.headers import NOT_RETURNED
 from tests.build import (
     CALLER,
     ENDED_AT,

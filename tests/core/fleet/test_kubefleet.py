@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
-from aibrix_extproc.core.fleet.kubefleet import MANY, WITHDRAWN, KubeFleet
-from aibrix_extproc.core.fleet.kubeobjects import EndpointSlice, InferencePool, ModelAdapter, Pod
+from aibrix_extproc.core.fleet.kubernetes.kubefleet import MANY, WITHDRAWN, KubeFleet
+from aibrix_extproc.core.fleet.kubernetes.objects import EndpointSlice, InferencePool, ModelAdapter, Pod
 from aibrix_extproc.core.fleet.model import Endpoint, Health
 from aibrix_extproc.core.fleet.reduce import Changed, Gone, Listed, SourceChange
 from tests.kubeobjects import a_pod, a_pool, a_slice, an_adapter

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aibrix_extproc.core.fleet.kubeobjects import Pod
+from aibrix_extproc.core.fleet.kubernetes.objects import Pod
+from aibrix_extproc.core.fleet.kubernetes.podspec import CONFIG, ENGINE, LABELS, Translation, slimmed, translate_pod
 from aibrix_extproc.core.fleet.model import Endpoint, Health, ServedModel
 from aibrix_extproc.core.fleet.modelconfig import parse_config
-from aibrix_extproc.core.fleet.podspec import CONFIG, ENGINE, LABELS, Translation, slimmed, translate_pod
 from tests.kubeobjects import MODEL_LABEL, a_pod
 
 PORT = "model.aibrix.ai/port"

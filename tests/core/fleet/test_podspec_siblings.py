@@ -6,12 +6,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from aibrix_extproc.core.fleet.endpointslice import translate_slice
-from aibrix_extproc.core.fleet.inferencepool import active_ports, plan_of
-from aibrix_extproc.core.fleet.kubeobjects import EndpointSlice, InferencePool, ModelAdapter, Pod
+from aibrix_extproc.core.fleet.kubernetes.endpointslice import translate_slice
+from aibrix_extproc.core.fleet.kubernetes.inferencepool import active_ports, plan_of
+from aibrix_extproc.core.fleet.kubernetes.modeladapter import with_adapters
+from aibrix_extproc.core.fleet.kubernetes.objects import EndpointSlice, InferencePool, ModelAdapter, Pod
+from aibrix_extproc.core.fleet.kubernetes.podspec import Translation, translate_pod
 from aibrix_extproc.core.fleet.model import Health, ServedModel
-from aibrix_extproc.core.fleet.modeladapter import with_adapters
-from aibrix_extproc.core.fleet.podspec import Translation, translate_pod
 from tests.kubeobjects import MODEL_LABEL, a_pod, a_pool, a_slice, an_adapter
 
 ACTIVE = "llm-d.ai/active-ports"

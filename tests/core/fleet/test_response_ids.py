@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aibrix_extproc.core.fleet.response_ids import MAX_HOLDERS, MAX_LENGTH, PREFIX, IdKey, read_id
+from aibrix_extproc.core.routing.response_ids import MAX_HOLDERS, MAX_LENGTH, PREFIX, IdKey, read_id
 from tests.build import an_endpoint
 
 KEY = IdKey(b"one secret")

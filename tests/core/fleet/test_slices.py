@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aibrix_extproc.core.fleet.kubeobjects import SliceConditions, SlicePort
-from aibrix_extproc.core.fleet.model import Endpoint, Health
-from aibrix_extproc.core.fleet.slices import (
+from aibrix_extproc.core.fleet.kubernetes.objects import SliceConditions, SlicePort
+from aibrix_extproc.core.fleet.kubernetes.slices import (
     CAPACITY,
     Owner,
     Publication,
@@ -19,6 +18,7 @@ from aibrix_extproc.core.fleet.slices import (
     next_step,
     wanted_of,
 )
+from aibrix_extproc.core.fleet.model import Endpoint, Health
 from tests.build import an_endpoint
 
 HERE = Publication("engines", "llm", "http")

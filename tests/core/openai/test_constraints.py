@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from aibrix_extproc.core.openai.errors import Problem, error_object
-from aibrix_extproc.core.openai.request import RequestFacts, read_json
-from aibrix_extproc.core.openai.schemas import MAX_SCHEMA_BYTES
+from aibrix_extproc.core.openai.contract.errors import Problem, error_object
+from aibrix_extproc.core.openai.wire.request import RequestFacts, read_json
+from aibrix_extproc.core.openai.wire.schemas import MAX_SCHEMA_BYTES
 
 SELF = {"$ref": "#"}
 TAGS = {"structures": [{"begin": "<a>", "schema": SELF, "end": "</a>"}], "triggers": ["<a>"]}

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from aibrix_extproc.core.exchange.forwarding import Body, changed_body, forbidden_control
-from aibrix_extproc.core.openai.caller import ANYONE, Caller
-from aibrix_extproc.core.openai.controls import BODY_CONTROLS, CONTROLS, HEADER_CONTROLS, Otherwise
-from aibrix_extproc.core.openai.errors import Problem
-from aibrix_extproc.core.openai.headers import READ_HEADERS
-from aibrix_extproc.core.openai.request import RequestFacts, read_fields, read_json
+from aibrix_extproc.core.openai.contract.controls import BODY_CONTROLS, CONTROLS, HEADER_CONTROLS, Otherwise
+from aibrix_extproc.core.openai.contract.errors import Problem
+from aibrix_extproc.core.openai.contract.headers import READ_HEADERS
+from aibrix_extproc.core.openai.wire.request import RequestFacts, read_fields, read_json
+from aibrix_extproc.core.placing import ANYONE, Caller
 from tests.build import an_operation
 
 STRONG = Caller("ops", engine_controls=True)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aibrix_extproc.core.openai.cors import ASKED, MAX_ASKED_CHARACTERS, preflight_headers, response_headers
+from aibrix_extproc.core.openai.wire.cors import ASKED, MAX_ASKED_CHARACTERS, preflight_headers, response_headers
 
 ORIGIN = "https://page.example"
 

@@ -16,22 +16,22 @@ import pytest
 from aibrix_extproc.core.access.keys import KeyRing
 from aibrix_extproc.core.exchange.forwarding import wait_seconds
 from aibrix_extproc.core.exchange.hints import hints_of
-from aibrix_extproc.core.openai.cors import ASKED, MAX_ASKED_CHARACTERS, preflight_headers
-from aibrix_extproc.core.openai.credentials import without_credentials
-from aibrix_extproc.core.openai.headers import ROUTING_HEADERS, content_length
-from aibrix_extproc.core.openai.local_replies import problem_from_local_reply
-from aibrix_extproc.core.openai.media import forbidden_url
-from aibrix_extproc.core.openai.multipart import STEP_BYTES, FormFacts, FormReader, form_fields
-from aibrix_extproc.core.openai.operation_rows import ROUTER
-from aibrix_extproc.core.openai.paths import decode_model_id, normalise
-from aibrix_extproc.core.openai.request import read_json
-from aibrix_extproc.core.openai.rope import rope_of
-from aibrix_extproc.core.openai.transcripts import transcript_text
-from aibrix_extproc.core.openai.upstream import problem_from_upstream
-from aibrix_extproc.core.openai.upstream_shapes import is_error
-from aibrix_extproc.core.openai.usage import usage_from_json
+from aibrix_extproc.core.openai.contract.credentials import without_credentials
+from aibrix_extproc.core.openai.contract.headers import ROUTING_HEADERS, content_length
+from aibrix_extproc.core.openai.contract.operation_rows import ROUTER
+from aibrix_extproc.core.openai.contract.paths import decode_model_id, normalise
+from aibrix_extproc.core.openai.upstream.local_replies import problem_from_local_reply
+from aibrix_extproc.core.openai.upstream.normalize import problem_from_upstream
+from aibrix_extproc.core.openai.upstream.shapes import is_error
+from aibrix_extproc.core.openai.wire.cors import ASKED, MAX_ASKED_CHARACTERS, preflight_headers
+from aibrix_extproc.core.openai.wire.media import forbidden_url
+from aibrix_extproc.core.openai.wire.multipart import STEP_BYTES, FormFacts, FormReader, form_fields
+from aibrix_extproc.core.openai.wire.request import read_json
+from aibrix_extproc.core.openai.wire.transcripts import transcript_text
+from aibrix_extproc.core.openai.wire.usage import usage_from_json
 from aibrix_extproc.core.routing.plan import plan_of
 from aibrix_extproc.core.routing.selector import InvalidSelector, parse_selector
+from aibrix_extproc.rope import rope_of
 
 HEADER = 61_440  # Envoy takes no more of all headers together
 ERROR = 65_536

@@ -2,7 +2,12 @@
 
 import pytest
 
-from aibrix_extproc.core.openai.credentials import CREDENTIAL_HEADERS, PARTS, is_credential, without_credentials
+from aibrix_extproc.core.openai.contract.credentials import (
+    CREDENTIAL_HEADERS,
+    PARTS,
+    is_credential,
+    without_credentials,
+)
 
 
 @pytest.mark.parametrize(

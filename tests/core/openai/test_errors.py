@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aibrix_extproc.core.openai.errors import (
+from aibrix_extproc.core.openai.contract.errors import (
     ERRORS,
     RETRY_AFTER_MAX_SECONDS,
     RETRY_AFTER_MIN_SECONDS,

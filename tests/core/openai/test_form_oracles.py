@@ -14,8 +14,8 @@ import pytest
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from aibrix_extproc.core.openai.errors import Problem
-from aibrix_extproc.core.openai.multipart import FormFacts, form_fields
+from aibrix_extproc.core.openai.contract.errors import Problem
+from aibrix_extproc.core.openai.wire.multipart import FormFacts, form_fields
 
 Form = dict[str, str | tuple[str, bytes]]
 FORMS: Final = 12_000

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aibrix_extproc.core.openai.errors import error_object, shape
-from aibrix_extproc.core.openai.local_replies import problem_from_local_reply
+from aibrix_extproc.core.openai.contract.errors import error_object, shape
+from aibrix_extproc.core.openai.upstream.local_replies import problem_from_local_reply
 
 RESET = "upstream_reset_before_response_started"
 

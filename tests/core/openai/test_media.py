@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from aibrix_extproc.core.openai.media import MAX_LOOK_ALIKES, MAX_URL_BYTES, MAX_URLS, forbidden_url
-from aibrix_extproc.core.openai.request import RequestFacts, read_json
+from aibrix_extproc.core.openai.wire.media import MAX_LOOK_ALIKES, MAX_URL_BYTES, MAX_URLS, forbidden_url
+from aibrix_extproc.core.openai.wire.request import RequestFacts, read_json
 
 ANY = ("*",)
 SOME = ("*.example.com", "images.svc", "10.0.0.7")

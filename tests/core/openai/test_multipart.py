@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aibrix_extproc.core.openai.errors import Problem
-from aibrix_extproc.core.openai.multipart import (
+from aibrix_extproc.core.openai.contract.errors import Problem
+from aibrix_extproc.core.openai.wire.multipart import (
     MAX_FIELD_BYTES,
     MAX_PARTS,
     STEP_BYTES,
@@ -16,7 +16,7 @@ from aibrix_extproc.core.openai.multipart import (
     form_field,
     form_fields,
 )
-from aibrix_extproc.core.openai.rope import rope_of
+from aibrix_extproc.rope import rope_of
 
 TYPE = "multipart/form-data; boundary=b0undary"
 

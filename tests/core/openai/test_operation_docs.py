@@ -11,22 +11,22 @@ from aibrix_extproc.core.exchange.events import Admitted
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.outputs import Continue, Immediate
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
-from aibrix_extproc.core.openai import headers
-from aibrix_extproc.core.openai.errors import ERRORS, Problem, shape
-from aibrix_extproc.core.openai.header_docs import (
+from aibrix_extproc.core.openai.contract import headers
+from aibrix_extproc.core.openai.contract.errors import ERRORS, Problem, shape
+from aibrix_extproc.core.openai.contract.operation_errors import CAUSES, SDK_EXCEPTIONS, errors_of
+from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
+from aibrix_extproc.core.openai.contract.operations import Action, ModelIn, Operation, Stream
+from aibrix_extproc.core.openai.reference.header_docs import (
     REQUEST_HEADERS,
     RESPONSE_HEADERS,
     STOPPED_RESPONSE_HEADERS,
     treatment,
 )
-from aibrix_extproc.core.openai.local_replies import problem_from_local_reply
-from aibrix_extproc.core.openai.operation_doc_rows import OPERATION_DOCS
-from aibrix_extproc.core.openai.operation_docs import KINDS, Field, OperationDoc
-from aibrix_extproc.core.openai.operation_errors import CAUSES, SDK_EXCEPTIONS, errors_of
-from aibrix_extproc.core.openai.operation_rows import OPERATIONS
-from aibrix_extproc.core.openai.operations import Action, ModelIn, Operation, Stream
-from aibrix_extproc.core.openai.request import read_fields, read_json, supported_format
-from aibrix_extproc.core.openai.upstream import problem_from_upstream
+from aibrix_extproc.core.openai.reference.operation_doc_rows import OPERATION_DOCS
+from aibrix_extproc.core.openai.reference.operation_docs import KINDS, Field, OperationDoc
+from aibrix_extproc.core.openai.upstream.local_replies import problem_from_local_reply
+from aibrix_extproc.core.openai.upstream.normalize import problem_from_upstream
+from aibrix_extproc.core.openai.wire.request import read_fields, read_json, supported_format
 from tests.build import CALLER, a_placed, a_request_body, a_request_head, a_response_head, an_exchange
 
 SERVED = tuple(row for row in OPERATIONS if row.action in (Action.ROUTE, Action.STICKY, Action.LOCAL, Action.METADATA))

@@ -7,9 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aibrix_extproc.core.fleet.model import Task
-from aibrix_extproc.core.openai.errors import Problem
-from aibrix_extproc.core.openai.operation_rows import OPERATIONS, ROUTER
-from aibrix_extproc.core.openai.operations import Action, Match, ModelIn, Operation, Router, Stream, UsageIn, shown
+from aibrix_extproc.core.openai.contract.errors import Problem
+from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS, ROUTER
+from aibrix_extproc.core.openai.contract.operations import (
+    Action,
+    Match,
+    ModelIn,
+    Operation,
+    Router,
+    Stream,
+    UsageIn,
+    shown,
+)
 
 METHODS = ("GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS", "get", "")
 HIDDEN = (Action.REFUSE, Action.ADMIN)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aibrix_extproc.core.openai.paths import decode_model_id, has_dot_segments, normalise
+from aibrix_extproc.core.openai.contract.paths import decode_model_id, has_dot_segments, normalise
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import pytest
 
-from aibrix_extproc.core.openai.errors import error_object, shape
-from aibrix_extproc.core.openai.upstream import problem_from_upstream
+from aibrix_extproc.core.openai.contract.errors import error_object, shape
+from aibrix_extproc.core.openai.upstream.normalize import problem_from_upstream
 
 RECORDED: Final = Path(__file__).parents[2] / "recorded" / "vllm_errors.jsonl"
 ROWS: Final[list[dict[str, Any]]] = [json.loads(line) for line in RECORDED.read_text().splitlines()]

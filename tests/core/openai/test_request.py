@@ -7,9 +7,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from aibrix_extproc.core.openai.errors import Problem, error_object
-from aibrix_extproc.core.openai.request import MAX_NAME_BYTES, RequestFacts, read_fields, read_json
-from aibrix_extproc.core.openai.splice import spliced
+from aibrix_extproc.core.openai.contract.errors import Problem, error_object
+from aibrix_extproc.core.openai.wire.request import MAX_NAME_BYTES, RequestFacts, read_fields, read_json
+from aibrix_extproc.core.openai.wire.splice import spliced
 
 DEEP = 10_000
 FIVE_MB = 5_000_000

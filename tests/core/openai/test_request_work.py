@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from aibrix_extproc.core.openai.request import read_json
-from aibrix_extproc.core.openai.sizes import read_sizes
-from aibrix_extproc.core.openai.splice import spliced
+from aibrix_extproc.core.openai.wire.request import read_json
+from aibrix_extproc.core.openai.wire.sizes import read_sizes
+from aibrix_extproc.core.openai.wire.splice import spliced
 from tests.core.openai.shapes import SHAPES
 
 SMALL, LARGE = 400_000, 4_000_000

@@ -5,8 +5,8 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aibrix_extproc.core.openai.rope import Rope, cut, rope_of
-from aibrix_extproc.core.openai.splice import Edit, in_order, spliced
+from aibrix_extproc.core.openai.wire.splice import Edit, in_order, spliced
+from aibrix_extproc.rope import Rope, cut, rope_of
 
 ropes = st.lists(
     st.binary(max_size=12)

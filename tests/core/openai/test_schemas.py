@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aibrix_extproc.core.openai.schemas import is_endless_grammar, is_endless_schema
+from aibrix_extproc.core.openai.wire.schemas import is_endless_grammar, is_endless_schema
 
 SELF = {"$ref": "#"}
 LOOP = {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aibrix_extproc.core.openai.sse import DONE, KEEP_ALIVE, Ending, SseEvent, SseParser, encode_event
+from aibrix_extproc.core.openai.wire.sse import DONE, KEEP_ALIVE, Ending, SseEvent, SseParser, encode_event
 
 
 def events_of(*chunks: bytes, max_event_bytes: int = 10_000) -> list[SseEvent]:

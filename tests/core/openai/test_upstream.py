@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from aibrix_extproc.core.openai.errors import Problem, error_object, shape
-from aibrix_extproc.core.openai.upstream import problem_from_upstream
+from aibrix_extproc.core.openai.contract.errors import Problem, error_object, shape
+from aibrix_extproc.core.openai.upstream.normalize import problem_from_upstream
 
 LEAKS = (
     "Valid aliases",

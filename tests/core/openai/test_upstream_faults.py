@@ -2,8 +2,8 @@
 
 import pytest
 
-from aibrix_extproc.core.openai.errors import Problem
-from aibrix_extproc.core.openai.upstream import problem_from_upstream
+from aibrix_extproc.core.openai.contract.errors import Problem
+from aibrix_extproc.core.openai.upstream.normalize import problem_from_upstream
 from aibrix_extproc.simulator.errors import shape_a
 from tests.recorded.faults import CONSTRAINTS, FRONTEND, MEDIA
 

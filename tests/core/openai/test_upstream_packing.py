@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from aibrix_extproc.core.openai.upstream_packing import retry_after, unpacked
+from aibrix_extproc.core.openai.upstream.packing import retry_after, unpacked
 
 LIMIT = 65_536
 TEXT = b'{"error":{"message":"no"}}' * 40

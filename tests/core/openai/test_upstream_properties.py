@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, ValidationError
 
-from aibrix_extproc.core.openai.errors import error_object, shape
-from aibrix_extproc.core.openai.upstream import problem_from_upstream
-from aibrix_extproc.core.openai.upstream_text import MAX_MESSAGE_CHARS, for_client
+from aibrix_extproc.core.openai.contract.errors import error_object, shape
+from aibrix_extproc.core.openai.upstream.normalize import problem_from_upstream
+from aibrix_extproc.core.openai.upstream.text import MAX_MESSAGE_CHARS, for_client
 
 LEAK = re.compile(r"/usr/lib/|\.py\b|10\.1\.2\.3|0x7f|Valid aliases|Traceback|secret-host")
 INTERNALS = (

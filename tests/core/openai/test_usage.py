@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aibrix_extproc.core.openai.sse import Ending, SseEvent, SseParser
-from aibrix_extproc.core.openai.usage import Usage, merged, usage_from_event, usage_from_json
+from aibrix_extproc.core.openai.wire.sse import Ending, SseEvent, SseParser
+from aibrix_extproc.core.openai.wire.usage import Usage, merged, usage_from_event, usage_from_json
 
 BODIES = [
     ("chat completion",

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.model import Endpoint
-from aibrix_extproc.core.fleet.placement import ATTEMPTS, Placement, RouteQuery
+from aibrix_extproc.core.placing import ATTEMPTS, Placement, RouteQuery
 from aibrix_extproc.core.routing.choose import choose
 from aibrix_extproc.core.routing.registry import DEFAULT_STRATEGY, STRATEGIES
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aibrix_extproc.core.fleet.modelconfig import ModelConfig, parse_config
-from aibrix_extproc.core.fleet.placement import RouteHints
-from aibrix_extproc.core.openai.errors import Problem, shape
+from aibrix_extproc.core.openai.contract.errors import Problem, shape
+from aibrix_extproc.core.placing import RouteHints
 from aibrix_extproc.core.routing.plan import Plan, plan_of, unknown_strategies
 from aibrix_extproc.core.routing.registry import NOT_HERE, STRATEGIES
 

@@ -3,7 +3,7 @@
 from typing import Final
 
 from aibrix_extproc.core.fleet.model import Endpoint
-from aibrix_extproc.core.fleet.placement import Load, RouteQuery
+from aibrix_extproc.core.placing import Load, RouteQuery
 from aibrix_extproc.core.routing.draw import drawn
 from aibrix_extproc.core.routing.spec import Input, StrategySpec
 

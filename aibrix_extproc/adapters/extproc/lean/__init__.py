@@ -1,4 +1,0 @@
-"""The lean transport: gRPC over HTTP/2 on an asyncio.Protocol, for servers that answer at once.
-
-`frames` knows bytes, `connection` HTTP/2 (no I/O, no clock of its own), `calls` gRPC, `server` sockets and the loop.
-"""

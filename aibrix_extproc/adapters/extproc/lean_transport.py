@@ -1,0 +1,108 @@
+"""The lean transport as the application drives it: Process and health on one port."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from aibrix_extproc.adapters.extproc.health import Health
+from aibrix_extproc.adapters.extproc.lean_methods import (
+    PROCESS_PATH,
+    InletCall,
+    WatchCall,
+    health_methods,
+    inlet_method,
+    process_method,
+)
+from aibrix_extproc.adapters.extproc.service import MESSAGE_OVERHEAD_BYTES, Inlet
+from aibrix_extproc.adapters.extproc.session import Session
+from aibrix_extproc.http2.bounds import Bounds, Refusal
+from aibrix_extproc.http2.handler import Method
+from aibrix_extproc.http2.limits import Limits
+from aibrix_extproc.http2.server import LeanServer
+from aibrix_extproc.tls.credentials import ServerCredentials
+
+logger = logging.getLogger(__name__)
+
+MAX_QUESTION_BYTES: Final = 4096  # of a health check: the name of a service
+
+
+class LeanTransport:
+    """Fits `service.ExtProcServer`."""
+
+    def __init__(
+        self,
+        new_session: Callable[[], Session],
+        *,
+        max_body_bytes: int,
+        bounds: Bounds | None = None,
+        inlets: Mapping[str, Inlet] = MappingProxyType({}),
+        on_refusal: Callable[[Refusal], None] = lambda _: None,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self._health = Health()
+        self._health_server: LeanServer | None = None
+        self._bounds = bounds
+        self._on_refusal = on_refusal
+        self._listening: set[InletCall] = set()
+        self._watching: set[WatchCall] = set()
+        methods: dict[bytes, Method] = {
+            path.encode(): inlet_method(inlet, self._listening) for path, inlet in inlets.items()
+        }
+        methods |= health_methods(self._health, self._watching)
+        methods[PROCESS_PATH] = process_method(new_session, loop)
+        self._server = LeanServer(
+            methods,
+            max_message_bytes=max_body_bytes + MESSAGE_OVERHEAD_BYTES,
+            bounds=bounds,
+            limits=_limits(bounds),
+            on_refusal=on_refusal,
+        )
+
+    @property
+    def connections(self) -> int:
+        """Connections that are open now."""
+        return self._server.connections
+
+    @property
+    def running(self) -> int:
+        """Streams that are open now."""
+        return self._server.running - len(self._listening) - len(self._watching)
+
+    async def start(self, host: str, port: int, credentials: ServerCredentials | None = None) -> int:
+        """Listen, live but not ready; returns the port."""
+        return await self._server.start(host, port, credentials)
+
+    async def start_health(self, host: str, port: int) -> int:
+        """Answer grpc.health.v1 on a port of its own, in plaintext; returns the port."""
+        server = LeanServer(
+            health_methods(self._health, set()),
+            max_message_bytes=MAX_QUESTION_BYTES,
+            bounds=self._bounds,
+            on_refusal=self._on_refusal,
+        )
+        bound = await server.start(host, port)
+        self._health_server = server
+        return bound
+
+    async def set_ready(self, ready: bool) -> None:
+        """What the health service answers for every name that means readiness."""
+        self._health.set_ready(ready)
+
+    async def drain(self, *, notice_seconds: float, drain_seconds: float) -> None:
+        """Not ready at once, take new streams for the notice, finish running ones, stop."""
+        self._health.set_ready(False)
+        await asyncio.sleep(notice_seconds)
+        logger.info("draining", extra={"running": self.running})
+        for call in tuple(self._listening):
+            call.end()
+        self._health.close()
+        await self._server.drain(drain_seconds)
+        if self._health_server is not None:
+            await self._health_server.drain(0.0)
+
+
+def _limits(bounds: Bounds | None) -> Limits | None:
+    """Those of a connection: one may have all streams that its peer may have."""
+    return None if bounds is None else Limits(concurrent_streams=min(bounds.streams_of_peer, bounds.streams))

@@ -1,0 +1,250 @@
+"""A pod, with AIBrix's labels and annotations, to endpoints; what cannot be understood becomes a remark.
+
+A pod that is not ready, has no address yet or is being deleted still is an endpoint, one that is not picked: its
+models exist, so asking for them is a 503 and no 404.
+"""
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from aibrix_extproc.core.fleet.kubernetes.objects import Container, KubeObject, Pod, PodSpec, annotations_of, labels_of
+from aibrix_extproc.core.fleet.model import Endpoint, Health, ServedModel
+from aibrix_extproc.core.fleet.modelconfig import InvalidConfig, ModelConfig, parse_config
+
+MODEL: Final = "model.aibrix.ai/name"
+PORT: Final = "model.aibrix.ai/port"
+METRIC_PORT: Final = "model.aibrix.ai/metric-port"
+ENGINE: Final = "model.aibrix.ai/engine"
+CONFIG: Final = "model.aibrix.ai/config"
+ADAPTERS_ENABLED: Final = "adapter.model.aibrix.ai/enabled"
+RAY_NODE_TYPE: Final = "ray.io/node-type"
+POD_GROUP_INDEX: Final = "stormservice.orchestration.aibrix.ai/pod-group-index"
+DATA_PARALLEL_SIZE: Final = "data-parallel-size"
+
+# key: where it stands, meaning, default; for the reference page
+LABELS: Final[Mapping[str, tuple[str, str, str]]] = MappingProxyType(
+    {
+        MODEL: ("label, else annotation", "a name of the model, which groups pods: see below", "none"),
+        PORT: ("label", "port of the engine; of its rank 0 with data parallelism", "8000"),
+        METRIC_PORT: ("label", "port of the engine's metrics: only checked, they are not read yet", "8000"),
+        ENGINE: ("label, else annotation", "vllm, sglang, trtllm, xllm, xdit or vllm-omni", "vllm"),
+        CONFIG: ("annotation", "how requests for its models are routed, a JSON object: see below", "none"),
+        ADAPTERS_ENABLED: ("label", "whether the pod takes LoRA adapters; only `true` does", "unset: it may"),
+        RAY_NODE_TYPE: ("label", "pods with the value `worker` are left out: the head serves", "unset"),
+        POD_GROUP_INDEX: ("label", "pods with an index over 0 are left out: index 0 serves", "unset"),
+        DATA_PARALLEL_SIZE: ("variable of a container", "number of ranks, each an endpoint: port, port + 1, ...", "1"),
+    }
+)
+
+# Those of an InferencePool: which of its ports a pod uses; the second is the first one's old name.
+ACTIVE_PORTS: Final = ("llm-d.ai/active-ports", "inference.networking.k8s.io/active-ports")
+READ_ANNOTATIONS: Final = frozenset({MODEL, ENGINE, CONFIG, *ACTIVE_PORTS})
+
+DEFAULT_PORT: Final = 8000
+DEFAULT_ENGINE: Final = "vllm"
+ENGINES: Final = frozenset({"vllm", "sglang", "trtllm", "xllm", "xdit", "vllm-omni"})
+MAX_RANKS: Final = 64
+MAX_NAME_CHARACTERS: Final = 256
+MAX_PORT: Final = 65_535
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """What an object gives. `left_out`: why it gives nothing although nothing is wrong with it."""
+
+    endpoints: tuple[Endpoint, ...] = ()
+    remarks: tuple[str, ...] = ()
+    left_out: str = ""
+
+
+class Unusable(ValueError):
+    """Something of an object cannot be used; never leaves the translation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What labels and annotations say, the same for pods and slices."""
+
+    group: str
+    models: tuple[ServedModel, ...]
+    engine: str
+    config: ModelConfig | None
+    remarks: tuple[str, ...]
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        """Those that an endpoint keeps."""
+        return MappingProxyType({} if self.config is None else {CONFIG: self.config.text})
+
+
+def translate_pod(pod: Pod, ports: tuple[int, ...] | None = None) -> Translation:
+    """The endpoints of a pod: on these ports, an InferencePool's, or on those that its own labels name."""
+    left_out = _left_out(pod)
+    if left_out:
+        return Translation(left_out=left_out)
+    try:
+        traits = traits_of(pod)
+        numbers = _own_ports(pod) if ports is None else ports
+        ip = address_of(pod.status.pod_ip) if pod.status.pod_ip else ""
+    except Unusable as error:
+        return Translation(remarks=(f"left out: {error}",))
+    health, detail = _health(pod, asked=not traits.models)
+    return Translation(
+        tuple(_endpoint(pod, traits, ip, port, health, detail) for port in numbers), remarks=traits.remarks
+    )
+
+
+def slimmed(one: KubeObject) -> KubeObject:
+    """The object with only those annotations and variables that are read, for keeping thousands of them."""
+    kept = {key: value for key, value in annotations_of(one).items() if key in READ_ANNOTATIONS}
+    metadata = msgspec.structs.replace(one.metadata, annotations=kept or None)
+    if not isinstance(one, Pod):
+        return msgspec.structs.replace(one, metadata=metadata)
+    variables = [
+        variable
+        for container in one.spec.containers or ()
+        for variable in container.env or ()
+        if variable.name == DATA_PARALLEL_SIZE
+    ]
+    spec = PodSpec([Container(variables)]) if variables else PodSpec()
+    return msgspec.structs.replace(one, metadata=metadata, spec=spec)
+
+
+def traits_of(one: KubeObject) -> Traits:
+    """Model, engine and configuration of a pod or slice. Raises Unusable where nothing sensible can be served."""
+    labels, annotations = labels_of(one), annotations_of(one)
+    remarks: list[str] = []
+    name = labels.get(MODEL, annotations.get(MODEL))
+    engine = labels.get(ENGINE, annotations.get(ENGINE, DEFAULT_ENGINE))
+    if engine not in ENGINES:
+        remarks.append(f"{ENGINE}: unknown engine {shown(engine)}, treated as {DEFAULT_ENGINE}")
+        engine = DEFAULT_ENGINE
+    if METRIC_PORT in labels:
+        try:
+            port_number(METRIC_PORT, labels[METRIC_PORT])
+        except Unusable as error:
+            remarks.append(f"{error}, the engine's port is used")
+    return Traits(
+        group=name or "",
+        models=() if name is None else (ServedModel(model_name(MODEL, name)),),
+        engine=engine,
+        config=_config(annotations, remarks),
+        remarks=tuple(remarks),
+    )
+
+
+def model_name(where: str, name: str) -> str:
+    """A model's name, which clients send in JSON and Envoy writes into headers."""
+    if not (0 < len(name) <= MAX_NAME_CHARACTERS and name.isascii() and name.isprintable() and " " not in name):
+        raise Unusable(f"{where}: {shown(name)} is no name of a model (1 to 256 visible ASCII characters)")
+    return name
+
+
+def port_number(where: str, text: str) -> int:
+    """A port as a label gives it."""
+    # Not int() alone: it takes "8_000", " 8000" and digits of other scripts.
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:6]) <= MAX_PORT and len(text) <= 5):
+        raise Unusable(f"{where}: {shown(text)} is no port (1 to {MAX_PORT})")
+    return int(text)
+
+
+def address_of(ip: str) -> str:
+    """An IP address as Envoy writes it, IPv6 in brackets."""
+    try:
+        parsed = ipaddress.ip_address(ip)
+    except ValueError as error:
+        raise Unusable(f"{shown(ip)} is no IP address") from error
+    if parsed.is_unspecified or parsed.is_multicast or "%" in ip:
+        raise Unusable(f"{shown(ip)} is no address of an engine")
+    return f"[{parsed}]" if parsed.version == 6 else str(parsed)
+
+
+def shown(text: str) -> str:
+    """A value of somebody else's in a message: quoted, escaped, short."""
+    return repr(text if len(text) <= 64 else text[:61] + "...")
+
+
+def identity_of(uid: str, ip: str, port: int) -> str:
+    """Uid, address and port: a pod that gets another address is another endpoint, as one with another uid is."""
+    return f"{uid}@{ip}:{port}"
+
+
+def _left_out(pod: Pod) -> str:
+    labels = labels_of(pod)
+    if labels.get(RAY_NODE_TYPE) == "worker":
+        return "a Ray worker: the head serves"
+    index = labels.get(POD_GROUP_INDEX, "0")
+    if index != "0":
+        return f"pod {shown(index)} of its group: pod 0 serves"
+    if pod.status.phase in ("Succeeded", "Failed"):
+        return f"has ended ({pod.status.phase})"  # keeps its address, which may be another pod's by now
+    return ""
+
+
+def _own_ports(pod: Pod) -> tuple[int, ...]:
+    labels = labels_of(pod)
+    first = port_number(PORT, labels[PORT]) if PORT in labels else DEFAULT_PORT
+    ranks = _ranks(pod)
+    if first + ranks - 1 > MAX_PORT:
+        raise Unusable(f"{PORT}: {ranks} ranks from port {first} on go beyond port {MAX_PORT}")
+    return tuple(range(first, first + ranks))
+
+
+def _ranks(pod: Pod) -> int:
+    for container in pod.spec.containers or ():
+        for variable in container.env or ():
+            if variable.name == DATA_PARALLEL_SIZE and variable.value:
+                text = variable.value
+                if not (text.isascii() and text.isdigit() and 0 < int(text[:4]) <= MAX_RANKS):
+                    raise Unusable(f"variable {DATA_PARALLEL_SIZE}: {shown(text)} is not 1 to {MAX_RANKS}")
+                return int(text)
+    return 1
+
+
+def _config(annotations: Mapping[str, str], remarks: list[str]) -> ModelConfig | None:
+    text = annotations.get(CONFIG)
+    if text is None:
+        return None
+    try:
+        config = parse_config(text)
+    except InvalidConfig as error:
+        remarks.append(f"{CONFIG}: {error}; served without profiles")
+        return None
+    if config.without_effect:
+        remarks.append(f"{CONFIG}: without effect here: {shown(', '.join(config.without_effect))}")
+    return config
+
+
+def _health(pod: Pod, *, asked: bool) -> tuple[Health, str]:
+    """Kubernetes' word counts at once; an engine that must tell its models is asked before it is picked."""
+    if pod.metadata.deletion_timestamp is not None:
+        return Health.DRAINING, "the pod is being deleted"
+    if not pod.status.pod_ip:
+        return Health.NOT_READY, "the pod has no address yet"
+    ready = next((one for one in pod.status.conditions or () if one.type == "Ready"), None)
+    if ready is None or ready.status != "True":
+        reason = ready.reason if ready is not None else None
+        return Health.NOT_READY, f"the pod is not ready{f': {reason}' if reason else ''}"
+    return Health.UNKNOWN if asked else Health.READY, ""
+
+
+def _endpoint(pod: Pod, traits: Traits, ip: str, port: int, health: Health, detail: str) -> Endpoint:
+    return Endpoint(
+        identity=identity_of(pod.metadata.uid, ip, port),
+        address=f"{ip}:{port}" if ip else "",
+        name=f"{pod.metadata.namespace}/{pod.metadata.name}",
+        pod_uid=pod.metadata.uid,
+        engine=traits.engine,
+        labels=MappingProxyType(dict(labels_of(pod))),
+        annotations=traits.annotations,
+        config=traits.config,
+        group=traits.group,
+        models=traits.models,
+        health=health,
+        detail=detail,
+    )

@@ -1,0 +1,113 @@
+"""What of a request's body constrains the text that is generated, and the refusal of what no text can satisfy.
+
+Which member it is decides what an engine's failure means: vLLM answers "Internal server error" where a constraint and
+the model cannot go together, and names nothing.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from aibrix_extproc.core.openai.contract.errors import Problem
+from aibrix_extproc.core.openai.wire.schemas import MAX_SCHEMA_BYTES, is_endless_grammar, is_endless_schema, read_schema
+
+# What a recursive schema must have, and a grammar; an escape may hide either.
+_SIGNS: Final = (b"$ref", b"::=", b"\\u")
+_ABSENT: Final = msgspec.Raw()
+_SCHEMA_PATHS: Final = {"response_format": ("json_schema", "schema"), "text": ("format", "schema")}
+# Decoders that pick one member out of an object, however large it is, and keep nothing of the others.
+_MEMBERS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
+    name: msgspec.json.Decoder(msgspec.defstruct(f"_{name}", [("value", msgspec.Raw, _ABSENT)], rename={"value": name}))
+    for name in ("json_schema", "schema", "format")
+}
+_WRONG_TYPES: Final = {
+    b"t": "a boolean", b"f": "a boolean", b'"': "a string", b"[": "an array",
+    **{str(digit).encode(): "a number" for digit in range(10)}, b"-": "a number",
+}  # fmt: skip
+_SCHEMA_REASON: Final = "it refers only to itself, so nothing can match it"
+
+
+def constrained_by(members: dict[str, msgspec.Raw]) -> str | Problem | None:
+    """The member that constrains the text (`response_format`, `structured_outputs` or `text`), or the refusal."""
+    constraining, left = None, MAX_SCHEMA_BYTES
+    for name, raw in members.items():
+        if bytes(memoryview(raw)[:1]) != b"{":
+            continue
+        wrong = _wrong_schema(name, raw)
+        if wrong is not None:
+            return wrong
+        if memoryview(raw).nbytes > left:
+            constraining = name
+            continue
+        left -= memoryview(raw).nbytes
+        value = bytes(raw)
+        constraining = name if name != "text" or b"json_schema" in value else constraining
+        if any(sign in value for sign in _SIGNS):
+            problem = _objection(name, value)
+            if problem is not None:
+                return problem
+    return constraining
+
+
+def _wrong_schema(name: str, raw: msgspec.Raw) -> Problem | None:
+    """The refusal of a schema that is no object: of `false`, behind vLLM's Rust frontend, the engine dies."""
+    path = _SCHEMA_PATHS.get(name, ())
+    value = raw
+    for member in path:
+        try:
+            value = _MEMBERS[member].decode(value).value
+        except (msgspec.DecodeError, RecursionError):
+            return None  # what is around it is no object, or broken: the engine tells
+        if value is _ABSENT:
+            return None
+    got = _WRONG_TYPES.get(bytes(memoryview(value)[:1])) if path else None
+    if got is None:
+        return None
+    param = ".".join((name, *path))
+    return Problem("invalid_type", {"param": param, "expected": "an object", "got": got}, param=param)
+
+
+def _objection(name: str, value: bytes) -> Problem | None:
+    document = read_schema(value)
+    if not isinstance(document, dict):
+        return None
+    for param, schema in _schemas(name, document):
+        if is_endless_schema(schema):
+            message = f"Invalid schema for '{param}': {_SCHEMA_REASON}."
+            return Problem("invalid_value", {"message": message}, param=param, code="invalid_json_schema")
+    grammar = document.get("grammar") if name == "structured_outputs" else None
+    if isinstance(grammar, str) and is_endless_grammar(grammar):
+        param = "structured_outputs.grammar"
+        message = f"Invalid '{param}': a rule leads only to itself, so nothing can match it."
+        return Problem("invalid_value", {"message": message}, param=param)
+    return None
+
+
+def _schemas(name: str, document: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The schemas in a member, with what OpenAI calls them."""
+    if name == "response_format":
+        yield name, _inside(document, "json_schema", "schema")
+        yield from _tagged(name, document)
+    elif name == "text":
+        yield "text.format.schema", _inside(document, "format", "schema")
+    else:
+        yield f"{name}.json", _parsed(document.get("json"))
+        yield from _tagged(f"{name}.structural_tag", _parsed(document.get("structural_tag")))
+
+
+def _tagged(param: str, document: Any) -> Iterator[tuple[str, Any]]:
+    structures = document.get("structures") if isinstance(document, dict) else None
+    for one in structures if isinstance(structures, list) else ():
+        yield param, _inside(one, "schema")
+
+
+def _inside(document: Any, *names: str) -> Any:
+    for name in names:
+        document = document.get(name) if isinstance(document, dict) else None
+    return document
+
+
+def _parsed(value: Any) -> Any:
+    """A value of these members, which vLLM takes as JSON or as text with JSON in it."""
+    return read_schema(value.encode("utf-8", "replace")) if isinstance(value, str) else value

@@ -1,0 +1,113 @@
+"""What an answer cost in tokens, from a JSON body or from the events of a stream.
+
+Engines spell it in three ways: OpenAI's chat (`prompt_tokens`), OpenAI's responses (`input_tokens`, in streams inside
+`response`) and Anthropic's (`input_tokens` without the cached ones, in streams split over two events). A usage that
+cannot be read is None, never a guess.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from aibrix_extproc.core.openai.wire.sse import Ending, SseEvent
+
+_ABSENT: Final = msgspec.Raw()
+_MAX_TOKENS: Final = 2**53  # what every JSON reader can count
+
+
+class Usage(msgspec.Struct, frozen=True, gc=False):
+    """Tokens of one exchange. `cached_tokens` are a part of `input_tokens`."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int = 0
+    cached_tokens: int = 0
+
+
+class _Inner(msgspec.Struct):
+    usage: msgspec.Raw = _ABSENT
+
+
+class _Envelope(msgspec.Struct):
+    usage: msgspec.Raw = _ABSENT
+    response: msgspec.Raw = _ABSENT  # responses: the object that an event carries
+    message: msgspec.Raw = _ABSENT  # messages: the same in message_start
+
+
+_ENVELOPE: Final = msgspec.json.Decoder(_Envelope)
+_INNER: Final = msgspec.json.Decoder(_Inner)
+
+
+def usage_from_json(body: bytes | str) -> Usage | None:
+    """The usage that a JSON body or the data of one event tells; everything around it is skipped, not built."""
+    try:
+        envelope = _ENVELOPE.decode(body)
+        for raw in (envelope.usage, _inside(envelope.response), _inside(envelope.message)):
+            usage = _read(raw)
+            if usage is not None:
+                return usage
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
+    return None
+
+
+def usage_from_event(event: SseEvent) -> Usage | None:
+    """The usage that an event tells, if it tells any; most do not and cost one search."""
+    if event.ending is not Ending.WHOLE or '"usage"' not in event.data:
+        return None
+    return usage_from_json(event.data)
+
+
+def merged(earlier: Usage | None, later: Usage | None) -> Usage | None:
+    """What two events of one stream tell together: counts only grow, and Anthropic's come in two halves."""
+    if earlier is None or later is None:
+        return earlier or later
+    input_tokens = max(earlier.input_tokens, later.input_tokens)
+    output_tokens = max(earlier.output_tokens, later.output_tokens)
+    total_tokens = max(earlier.total_tokens, later.total_tokens, input_tokens + output_tokens)
+    return Usage(input_tokens, output_tokens, total_tokens, max(earlier.cached_tokens, later.cached_tokens))
+
+
+def _inside(raw: msgspec.Raw) -> msgspec.Raw:
+    return _INNER.decode(raw).usage if _is_object(raw) else _ABSENT
+
+
+def _read(raw: msgspec.Raw) -> Usage | None:
+    return _usage(msgspec.json.decode(raw)) if _is_object(raw) else None
+
+
+def _is_object(raw: msgspec.Raw) -> bool:
+    return bytes(memoryview(raw)[:1]) == b"{"
+
+
+def _usage(fields: dict[str, Any]) -> Usage | None:
+    read = _count(fields, "prompt_tokens")
+    if read is None:
+        read = _count(fields, "input_tokens")
+        if read is not None:  # Anthropic counts what the cache gave or took apart
+            read += sum(_count(fields, f"cache_{way}_input_tokens") or 0 for way in ("read", "creation"))
+    written = _count(fields, "completion_tokens")
+    if written is None:
+        written = _count(fields, "output_tokens")
+    total = _count(fields, "total_tokens")
+    if read is None and written is None and total is None:
+        return None  # seconds of audio, say
+    output_tokens = written or 0
+    if read is None:  # rerankers of old tell the sum alone
+        read = max((total or 0) - output_tokens, 0)
+    return Usage(read, output_tokens, total if total is not None else read + output_tokens, _cached(fields))
+
+
+def _cached(fields: dict[str, Any]) -> int:
+    for name in ("prompt_tokens_details", "input_tokens_details"):
+        details = fields.get(name)
+        if isinstance(details, dict):
+            return _count(details, "cached_tokens") or 0
+    return _count(fields, "cache_read_input_tokens") or 0
+
+
+def _count(fields: dict[str, Any], name: str) -> int | None:
+    value = fields.get(name)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_TOKENS:
+        return None
+    return value

@@ -1,0 +1,89 @@
+"""The words of a request that rooms share: who calls, what is asked of the fleet, and what it answers.
+
+Plain values, no request types of any server.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from aibrix_extproc.core.fleet.model import Endpoint
+
+RETRIES: Final = 3  # what the shipped Envoy configurations allow
+ATTEMPTS: Final = RETRIES + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """An identity with its permissions; `name` is what logs and metrics may show.
+
+    `models` are shell-style patterns and `operations` ids of the operations table; None means all of them.
+    """
+
+    name: str
+    models: tuple[str, ...] | None = None
+    operations: frozenset[str] | None = None
+    admin: bool = False  # kept for an interface to operate engines; the gateway refuses that to everybody
+    engine_controls: bool = False  # may send what steers engines: the rows of CONTROLS
+    labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def may_use_model(self, model: str) -> bool:
+        """Whether the model exists as far as this caller is concerned."""
+        return self.models is None or any(fnmatchcase(model, pattern) for pattern in self.models)
+
+    def may_use_operation(self, operation: str) -> bool:
+        """Whether the caller may call this operation at all."""
+        return self.operations is None or operation in self.operations
+
+
+ANYONE: Final = Caller("anyone")  # when the gateway asks for no keys
+
+
+class RouteQuery(msgspec.Struct, frozen=True, gc=False):
+    """The facts of one request that matter for picking an endpoint."""
+
+    model: str
+    prompt_head: bytes = b""  # the beginning of the prompt as it stands in the body, for prefix affinity
+    cache_salt: str = ""
+    body_bytes: int = 0
+    session: str = ""  # what requests of one conversation have in common; for strategies that keep sessions
+
+
+class RouteHints(msgspec.Struct, frozen=True, gc=False):
+    """What a client says by AIBrix's headers of where its request shall go, as sent; None where it does not."""
+
+    strategy: str | None = None
+    external_filter: str | None = None
+    profile: str | None = None
+    session: str | None = None
+    prompt_tokens: int | None = None  # estimated, and only for the profile `auto`
+    max_tokens: int | None = None  # the same
+
+
+class Placement(msgspec.Struct, frozen=True, gc=False):
+    """The ranked endpoints for one request, best first, and who ranked them."""
+
+    strategy: str
+    model: str
+    candidates: tuple[Endpoint, ...]
+
+    @property
+    def first(self) -> Endpoint:
+        """The endpoint that Envoy tries first; its load is counted."""
+        return self.candidates[0]
+
+    def destination(self, entries: int = ATTEMPTS) -> str:
+        """The list that Envoy walks, one entry per attempt: repeated when there are fewer candidates than attempts.
+
+        Used up, Envoy would fall back to any endpoint of its cluster, also one of another model.
+        """
+        addresses = [endpoint.address for endpoint in self.candidates]
+        rounds = -(-entries // len(addresses))
+        return ",".join((addresses * rounds)[:entries])
+
+
+Load = Mapping[str, int]  # in-flight exchanges by endpoint identity; absent means none

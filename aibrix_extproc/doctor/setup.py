@@ -1,0 +1,183 @@
+"""Which objects make up an installation: the Gateway that our processor stands behind, its routes and its policies."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aibrix_extproc.core.openai.contract.headers import DESTINATION
+from aibrix_extproc.doctor.objects import Cluster, Thing, at, listed
+
+GATEWAY_GROUP: Final = "gateway.networking.k8s.io"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule of an HTTPRoute, with its path inside of the object."""
+
+    route: Thing
+    index: int
+    content: Mapping[str, Any]
+
+    @property
+    def field(self) -> str:
+        """Where it stands."""
+        return f"spec.rules[{self.index}]"
+
+    @property
+    def to_backends(self) -> bool:
+        """Whether it leads anywhere but to an answer of Envoy's."""
+        return bool(self.content.get("backendRefs"))
+
+    @property
+    def catches_all(self) -> bool:
+        """Whether a match of it takes every path, whatever else the request has."""
+        return any(
+            set(match) <= {"path"} and at(match, "path.value") in (None, "/") and at(match, "path.type") != "Exact"
+            for match in listed(self.content, "matches") or [{}]
+            if isinstance(match, Mapping)
+        )
+
+    @property
+    def prefixes(self) -> frozenset[str]:
+        """Paths below which a match of it takes every request, whatever else the request has."""
+        return frozenset(
+            str(at(match, "path.value") or "/").rstrip("/")
+            for match in listed(self.content, "matches") or [{}]
+            if isinstance(match, Mapping) and set(match) <= {"path"} and at(match, "path.type") != "RegularExpression"
+        )
+
+    @property
+    def placed(self) -> bool:
+        """Whether every match of it needs the header that only our processor sets."""
+        matches = listed(self.content, "matches") or [{}]
+        return all(
+            any(str(at(header, "name")).lower() == DESTINATION for header in listed(match, "headers"))
+            for match in matches
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """One Gateway and what belongs to it."""
+
+    cluster: Cluster
+    gateway: Thing
+    routes: tuple[Thing, ...]
+    max_body_bytes: int
+
+    def rules(self) -> Iterator[Rule]:
+        """All rules of all routes, but those that lead to the processor alone."""
+        return (rule for rule in self._all_rules() if not rule.to_backends or self._to_processor(rule) != {True})
+
+    def processor_rules(self) -> Iterator[Rule]:
+        """Rules that lead to the processor as if it were an engine."""
+        return (rule for rule in self._all_rules() if True in self._to_processor(rule))
+
+    def _to_processor(self, rule: Rule) -> set[bool]:
+        """Whether its backends are Services of the processor."""
+        services = [
+            (at(ref, "namespace") or policy.namespace, at(ref, "name"))
+            for policy, entry, _ in self.processors()
+            for ref in listed(entry, "backendRefs")
+        ]  # fmt: skip
+        refs = listed(rule.content, "backendRefs")
+        return {(at(ref, "namespace") or rule.route.namespace, at(ref, "name")) in services for ref in refs}
+
+    def _all_rules(self) -> Iterator[Rule]:
+        for route in self.routes:
+            for index, content in enumerate(route.items("spec.rules")):
+                if isinstance(content, Mapping):
+                    yield Rule(route, index, content)
+
+    def on_gateway(self, kind: str) -> list[Thing]:
+        """The policies of a kind that target the Gateway, whole or one listener of it."""
+        return [one for one in self.cluster.all(kind) if self._targets(one, self.gateway)]
+
+    def on_routes(self, kind: str) -> list[tuple[Thing, Thing]]:
+        """The policies of a kind that target one of the routes, each with that route."""
+        return [(one, route) for one in self.cluster.all(kind) for route in self.routes if self._targets(one, route)]
+
+    def in_force(self, kind: str, route: Thing) -> Thing | None:
+        """The policy of a kind that rules a route: its own, else the Gateway's."""
+        own = [policy for policy, target in self.on_routes(kind) if target is route]
+        return next(iter(own or self.on_gateway(kind)), None)
+
+    def _targets(self, policy: Thing, target: Thing) -> bool:
+        if policy.namespace != target.namespace:
+            return False  # policies reach objects of their own namespace only
+        refs = [*policy.items("spec.targetRefs"), policy.at("spec.targetRef")]
+        named = any(at(ref, "kind") == target.kind and at(ref, "name") == target.name for ref in refs)
+        return named or any(_selects(one, target) for one in policy.items("spec.targetSelectors"))
+
+    def processors(self) -> list[tuple[Thing, Mapping[str, Any], str]]:
+        """Each ext_proc entry of the Gateway's extension policies, with its path."""
+        return [
+            (policy, entry, f"spec.extProc[{index}]")
+            for policy in self.on_gateway("EnvoyExtensionPolicy")
+            for index, entry in enumerate(policy.items("spec.extProc"))
+            if isinstance(entry, Mapping)
+        ]
+
+    def processor_services(self) -> list[Thing]:
+        """The Services behind the ext_proc entries."""
+        found = []
+        for policy, entry, _ in self.processors():
+            for ref in listed(entry, "backendRefs"):
+                service = self.cluster.find("Service", at(ref, "namespace") or policy.namespace, str(at(ref, "name")))
+                if service is not None and service not in found:
+                    found.append(service)
+        return found
+
+    def proxy(self) -> Thing | None:
+        """The EnvoyProxy of the Gateway, or of its class."""
+        own = self.gateway.at("spec.infrastructure.parametersRef")
+        if own is not None:
+            return self.cluster.find("EnvoyProxy", self.gateway.namespace, str(at(own, "name")))
+        parent = self.cluster.find("GatewayClass", "", str(self.gateway.at("spec.gatewayClassName")))
+        ref = parent.at("spec.parametersRef") if parent is not None else None
+        if ref is None:
+            return None
+        return self.cluster.find("EnvoyProxy", str(at(ref, "namespace") or ""), str(at(ref, "name")))
+
+    def deployments(self) -> list[Thing]:
+        """The Deployments whose pods those Services select."""
+        found = []
+        for service in self.processor_services():
+            wanted = service.mapping("spec.selector")
+            for one in self.cluster.all("Deployment"):
+                labels = one.mapping("spec.template.metadata.labels")
+                if one.namespace == service.namespace and wanted and wanted.items() <= labels.items():
+                    found.append(one)
+        return found
+
+
+def _selects(selector: Any, target: Thing) -> bool:
+    if at(selector, "kind") != target.kind:
+        return False
+    labels = target.mapping("metadata.labels")
+    wanted = at(selector, "matchLabels") or {}
+    return isinstance(wanted, Mapping) and wanted.items() <= labels.items() and not at(selector, "matchExpressions")
+
+
+def gateways_of(cluster: Cluster) -> list[Thing]:
+    """The Gateways that an extension policy with an external processor targets."""
+    found = []
+    for gateway in cluster.all("Gateway"):
+        if Setup(cluster, gateway, (), 0).processors():
+            found.append(gateway)
+    return found
+
+
+def setup_of(cluster: Cluster, gateway: Thing, max_body_bytes: int) -> Setup:
+    """What belongs to a Gateway."""
+    routes = tuple(one for one in cluster.all("HTTPRoute") if _attached(one, gateway))
+    return Setup(cluster, gateway, routes, max_body_bytes)
+
+
+def _attached(route: Thing, gateway: Thing) -> bool:
+    return any(
+        at(ref, "name") == gateway.name
+        and (at(ref, "namespace") or route.namespace) == gateway.namespace
+        and at(ref, "kind") in (None, "Gateway")
+        for ref in route.items("spec.parentRefs")
+    )

@@ -1,0 +1,121 @@
+"""Frames that concern the connection as a whole: SETTINGS, PING, GOAWAY; and the budget that they are paid from."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from aibrix_extproc.http2 import frames
+from aibrix_extproc.http2.faults import ConnectionFault
+from aibrix_extproc.http2.frames import ErrorCode, Setting
+from aibrix_extproc.http2.limits import Budget, Limits
+from aibrix_extproc.http2.outbox import Outbox
+from aibrix_extproc.http2.streams import Stream
+
+_GOAWAY_BYTES: Final = 8
+_PING_BYTES: Final = 8
+_SETTING_BYTES: Final = 6
+
+
+def greeting(limits: Limits) -> bytes:
+    """Our first words: SETTINGS, and more room for the connection."""
+    said = frames.settings(
+        {
+            Setting.MAX_CONCURRENT_STREAMS: limits.concurrent_streams,
+            Setting.INITIAL_WINDOW_SIZE: limits.stream_window,
+            Setting.MAX_FRAME_SIZE: limits.frame_bytes,
+            Setting.MAX_HEADER_LIST_SIZE: limits.header_list_bytes,
+        }
+    )
+    more = limits.connection_window - frames.DEFAULT_WINDOW
+    return said + frames.window_update(0, more) if more > 0 else said
+
+
+class Control:
+    """Answers what a peer says about the connection."""
+
+    def __init__(self, limits: Limits, outbox: Outbox, streams: Mapping[int, Stream]) -> None:
+        self._limits = limits
+        self._outbox = outbox
+        self._streams = streams
+        self._idle = Budget(limits.idle_frames, limits.idle_frames_per_second, limits.idle_frames_saved)
+        self._settings = Budget(limits.settings_frames, limits.settings_per_second)
+        self.settings_seen = False
+        self.useful = 0  # frames that carried something since the last one that did not
+
+    def spend(self, at: float, what: str) -> None:
+        """Count a frame that costs work and carries nothing."""
+        earned, self.useful = self.useful * self._limits.idle_frames_per_useful, 0
+        if not self._idle.spend(at, earned):
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"too many {what}")
+
+    def frame(self, kind: int, flags: int, stream_id: int, payload: bytes, at: float) -> None:
+        """Any frame but DATA, HEADERS, CONTINUATION, RST_STREAM, WINDOW_UPDATE and PRIORITY."""
+        self.spend(at, "control frames")
+        if kind == frames.SETTINGS:
+            self._on_settings(flags, stream_id, payload, at)
+        elif kind == frames.PING:
+            self._on_ping(flags, stream_id, payload)
+        elif kind == frames.GOAWAY:
+            _check_go_away(stream_id, payload)  # it binds us, and we open no streams
+        elif kind == frames.PUSH_PROMISE:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a client cannot push")
+        # Frames of other kinds are ignored, as the protocol demands (RFC 9113, 5.5).
+
+    def _on_settings(self, flags: int, stream_id: int, payload: bytes, at: float) -> None:
+        if stream_id != 0:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "SETTINGS on a stream")
+        if flags & frames.ACK:
+            if payload:
+                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "an acknowledgement with content")
+            return
+        if len(payload) % _SETTING_BYTES:
+            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS has another size")
+        if len(payload) > self._limits.settings_per_frame * _SETTING_BYTES or not self._settings.spend(at):
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many settings")
+        self.settings_seen = True
+        initial_window: int | None = None
+        for name, value in frames.iter_settings(payload):
+            _check_setting(name, value)
+            if name == Setting.INITIAL_WINDOW_SIZE:
+                initial_window = value
+            elif name == Setting.MAX_FRAME_SIZE:
+                self._outbox.set_max_frame(value)
+        # The last one counts, so that a frame costs one walk over the streams, not one per entry.
+        if initial_window is not None and not self._outbox.set_initial_window(initial_window, self._streams.values()):
+            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "a window is too large")
+        self._outbox.control(frames.SETTINGS_ACK)
+        self._outbox.flush()
+
+    def _on_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if stream_id != 0:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PING on a stream")
+        if len(payload) != _PING_BYTES:
+            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "PING has another size")
+        if not flags & frames.ACK:
+            self._outbox.control(frames.frame(frames.PING, frames.ACK, 0, payload))
+
+
+def priority_fault(stream_id: int, payload: bytes) -> ErrorCode | None:
+    """What is wrong with a PRIORITY frame; it is obsolete and otherwise ignored (RFC 9113, 5.3.2)."""
+    if stream_id == 0:
+        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PRIORITY without a stream")
+    if len(payload) != frames.PRIORITY_BYTES:
+        return ErrorCode.FRAME_SIZE_ERROR
+    depends_on = frames.unpack_word(payload)[0] & frames.MAX_WINDOW
+    return ErrorCode.PROTOCOL_ERROR if depends_on == stream_id else None
+
+
+def _check_go_away(stream_id: int, payload: bytes) -> None:
+    if stream_id != 0:
+        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "GOAWAY on a stream")
+    if len(payload) < _GOAWAY_BYTES:
+        raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "GOAWAY is too short")
+
+
+def _check_setting(name: int, value: int) -> None:
+    """The table size bounds our encoder, which uses no table; the settings not named here bind clients."""
+    if name == Setting.INITIAL_WINDOW_SIZE and value > frames.MAX_WINDOW:
+        raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "the initial window is too large")
+    if name == Setting.MAX_FRAME_SIZE and not frames.DEFAULT_FRAME_BYTES <= value <= frames.MAX_FRAME_BYTES:
+        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "the frame size is out of range")
+    if name == Setting.ENABLE_PUSH and value not in (0, 1):
+        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "ENABLE_PUSH is 0 or 1")

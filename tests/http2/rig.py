@@ -1,0 +1,248 @@
+"""Servers and handlers that the tests of the lean transport share."""
+
+import asyncio
+import contextlib
+import functools
+import inspect
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import pytest
+import uvloop
+
+from aibrix_extproc.core.exchange.events import Cause
+from aibrix_extproc.http2.bounds import Bounds, Refusal
+from aibrix_extproc.http2.calls import Calls
+from aibrix_extproc.http2.connection import Connection
+from aibrix_extproc.http2.handler import Method, Reply
+from aibrix_extproc.http2.limits import Limits
+from aibrix_extproc.http2.server import LeanServer, Patience
+from aibrix_extproc.http2.status import CallError, Status
+from aibrix_extproc.rope import Rope
+from aibrix_extproc.tls.credentials import ServerCredentials
+from tests.http2 import wire
+
+MAX_MESSAGE_BYTES: Final = 1_000_000
+QUICK: Final = Patience(greeting_seconds=0.2, goodbye_seconds=0.2, notice_seconds=0.02)
+DEADLINE_SECONDS: Final = 60.0
+
+
+class HandlerBug(Exception):
+    """A mistake of a handler."""
+
+
+@dataclass
+class Log:
+    """What handlers were told."""
+
+    messages: list[bytes] = field(default_factory=list)
+    causes: list[Cause] = field(default_factory=list)
+    opened: int = 0
+    refusals: list[Refusal] = field(default_factory=list)
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Echo:
+    """Sends each message back; some messages are orders."""
+
+    def __init__(self, log: Log, reply: Reply) -> None:
+        self._log = log
+        self._reply = reply
+        log.opened += 1
+
+    def message(self, given: bytes | Rope) -> Iterable[bytes]:
+        payload = given.joined() if isinstance(given, Rope) else given
+        self._log.messages.append(payload)
+        match payload:
+            case b"break":
+                raise HandlerBug
+            case b"refuse":
+                raise CallError(Status.NOT_FOUND, "no such thing: 100 %\n\u00e4")
+            case b"wait":
+                self._reply.start(self._wait())
+                return ()
+            case b"break later":
+                self._reply.start(self._break())
+                return ()
+            case b"silence":
+                return ()
+            case b"finish":
+                self._reply.finish()
+                return ()
+        return (payload,)
+
+    async def _wait(self) -> None:
+        await self._log.gate.wait()
+        self._reply.send((b"waited",))
+
+    async def _break(self) -> None:
+        await self._log.gate.wait()
+        raise HandlerBug
+
+    def half_closed(self) -> Iterable[bytes]:
+        return ()
+
+    def closed(self, cause: Cause) -> None:
+        self._log.causes.append(cause)
+
+
+def echo_methods(log: Log) -> Mapping[bytes, Method]:
+    return {wire.ECHO.encode(): lambda reply: Echo(log, reply)}
+
+
+class Talk:
+    """One connection without a socket: what a peer writes goes in, what the server answers comes out."""
+
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        *,
+        greet: bool = True,
+        methods: Callable[[Log], Mapping[bytes, Method]] = echo_methods,
+    ) -> None:
+        self.log = Log()
+        self.now = 0.0
+        self.reader = wire.Reader()
+        self.calls = Calls(
+            methods(self.log),
+            asyncio.get_running_loop(),
+            self.read,
+            limits or Limits(),
+            max_message_bytes=MAX_MESSAGE_BYTES,
+        )
+        if greet:
+            self.say(wire.GREETING)
+
+    @property
+    def connection(self) -> Connection:
+        return self.calls.connection
+
+    def say(self, *pieces: bytes) -> "Talk":
+        """The peer writes; read to the end as the link would, turn by turn."""
+        self.connection.receive(b"".join(pieces), self.now)
+        self.read()
+        while self.connection.behind:
+            self.connection.receive(b"", self.now)
+            self.read()
+        return self
+
+    def read(self) -> None:
+        self.reader.feed(self.connection.take())
+
+    def answer(self, stream_id: int = 1) -> wire.Answer:
+        return self.reader.answer(stream_id)
+
+    @property
+    def goodbye(self) -> int | None:
+        return self.reader.goodbye()
+
+
+def on_both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run a test on asyncio's loop and on uvloop's, which the product uses: their transports differ in the corners."""
+
+    @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+    @functools.wraps(test)
+    def run(new_loop: Callable[[], asyncio.AbstractEventLoop], **fixtures: Any) -> None:
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(test(**fixtures))
+
+    asked = inspect.signature(test).parameters.values()
+    loop = inspect.Parameter("new_loop", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    vars(run)["__signature__"] = inspect.Signature([loop, *asked])
+    shown: Callable[..., None] = run
+    return shown
+
+
+async def until(condition: Callable[[], object], seconds: float = DEADLINE_SECONDS) -> None:
+    """Wait until something is true."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 (what is waited for has no event)
+            await asyncio.sleep(0.002)
+
+
+@dataclass
+class Served:
+    """A running server."""
+
+    server: LeanServer
+    port: int
+    log: Log
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    limits: Limits | None = None,
+    *,
+    tls: ServerCredentials | None = None,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
+    bounds: Bounds | None = None,
+    patience: Patience = QUICK,
+) -> AsyncIterator[Served]:
+    """An echo server on a port of its own."""
+    log = Log()
+    server = LeanServer(
+        echo_methods(log),
+        max_message_bytes=max_message_bytes,
+        bounds=bounds,
+        limits=limits,
+        patience=patience,
+        on_refusal=log.refusals.append,
+    )
+    port = await server.start("127.0.0.1", 0, tls)
+    try:
+        yield Served(server, port, log)
+    finally:
+        await server.drain(0.0)
+
+
+class Peer:
+    """A client on a real socket that writes whatever it is told to."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self.writer = writer
+        self.heard = wire.Reader()
+        self.raw = b""
+        self.eof = False
+
+    def say(self, *pieces: bytes) -> None:
+        self.writer.write(b"".join(pieces))
+
+    async def hear(self, condition: Callable[[], object]) -> None:
+        """Read until something is true or the server has hung up."""
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while not self.eof and not condition():
+                try:
+                    some = await self._reader.read(65536)
+                except ConnectionError:
+                    some = b""
+                self.eof = not some
+                self.raw += some
+                self.heard.feed(some)
+
+    async def hear_all(self) -> None:
+        await self.hear(lambda: False)
+
+
+@contextlib.asynccontextmanager
+async def connected(
+    port: int, tls: ssl.SSLContext | None = None, *, greet: bool = True, host: str = "127.0.0.1"
+) -> AsyncIterator[Peer]:
+    """A client of its own connection, which comes from the address `host`."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls, local_addr=(host, 0))
+    peer = Peer(reader, writer)
+    if greet:
+        peer.say(wire.GREETING)
+    try:
+        yield peer
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError, asyncio.TimeoutError):
+            await _soon(writer.wait_closed())
+
+
+async def _soon(waiting: Awaitable[None]) -> None:
+    async with asyncio.timeout(1.0):
+        await waiting
