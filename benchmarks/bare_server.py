@@ -29,7 +29,7 @@ from aibrix_extproc.app.memory import keep_freed_memory
 from aibrix_extproc.core.exchange.events import Cause
 from aibrix_extproc.core.openai.contract.headers import DESTINATION
 from aibrix_extproc.http2.handler import Method
-from aibrix_extproc.http2.server import LeanServer
+from aibrix_extproc.http2.server import GrpcServer
 from aibrix_extproc.rope import Rope
 from benchmarks.h2_server import H2Server
 from benchmarks.processes import LOOPBACK
@@ -86,7 +86,7 @@ async def _serve_frames(transport: str, port: int, answers: Answers, parse: bool
     if transport == "h2":
         await H2Server(methods).start(LOOPBACK, port)
     else:
-        await LeanServer(methods, max_message_bytes=_MAX_MESSAGE_BYTES).start(LOOPBACK, port)
+        await GrpcServer(methods, max_message_bytes=_MAX_MESSAGE_BYTES).start(LOOPBACK, port)
     await asyncio.Event().wait()
 
 

@@ -11,9 +11,9 @@ import hpack
 
 from aibrix_extproc.adapters.extproc.lean_methods import PROCESS_PATH
 from aibrix_extproc.http2 import frames
-from aibrix_extproc.http2.calls import Calls
-from aibrix_extproc.http2.cutter import framed
-from aibrix_extproc.http2.limits import MIB, Limits
+from aibrix_extproc.http2.call_table import CallTable
+from aibrix_extproc.http2.deframer import length_prefixed
+from aibrix_extproc.http2.limits import MIB, ConnectionLimits
 from benchmarks.bare_server import ConstantCall, constant_answers
 from benchmarks.inside import CALLS, SERIES, envoy_messages, shares
 from benchmarks.whereabouts import Profile
@@ -37,12 +37,12 @@ class Framing:
 
     def __init__(self, messages: Sequence[bytes]) -> None:
         answers = constant_answers(_ENGINE)
-        self._calls = Calls(
+        self._calls = CallTable(
             {PROCESS_PATH: lambda _: ConstantCall(answers, parse=False)},
-            *(asyncio.get_running_loop(), lambda: None, Limits()),
+            *(asyncio.get_running_loop(), lambda: None, ConnectionLimits()),
             max_message_bytes=64 * MIB,
         )
-        self._messages = [framed(message) for message in messages]
+        self._messages = [length_prefixed(message) for message in messages]
         self._encoder = hpack.Encoder()
         self._streams = itertools.count(1, 2)
         room = frames.window_update(0, frames.MAX_WINDOW - frames.DEFAULT_WINDOW)

@@ -141,7 +141,7 @@ class _Link(asyncio.Protocol):
 
 
 class H2Server:
-    """Serves gRPC methods by path, as `LeanServer` does; a path it does not know ends the connection."""
+    """Serves gRPC methods by path, as `GrpcServer` does; a path it does not know ends the connection."""
 
     def __init__(self, methods: Mapping[bytes, Method]) -> None:
         self._methods = methods

@@ -4,7 +4,7 @@ import os
 from collections.abc import Awaitable, Callable
 
 from aibrix_extproc.app.descriptors import connections_that_fit
-from aibrix_extproc.http2.bounds import Bounds
+from aibrix_extproc.http2.listener_limits import ListenerLimits
 from aibrix_extproc.settings import ServerSettings
 
 
@@ -30,9 +30,9 @@ def _shown(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def bounds_of(server: ServerSettings, descriptors: int) -> Bounds:
+def bounds_of(server: ServerSettings, descriptors: int) -> ListenerLimits:
     """What peers may take of the ext_proc listener, in a process that may have so many file descriptors."""
-    return Bounds(
+    return ListenerLimits(
         connections=connections_that_fit(server.max_connections, descriptors),
         connections_of_peer=server.max_connections_of_peer,
         idle_seconds=server.idle_seconds,

@@ -6,12 +6,12 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from aibrix_extproc.core.exchange.events import Cause
-from aibrix_extproc.http2.bounds import Refusal
-from aibrix_extproc.http2.cutter import PREFIX, Cutter, check_prefix, framed
-from aibrix_extproc.http2.deadlines import timeout_seconds
+from aibrix_extproc.http2.deframer import PREFIX, Deframer, check_prefix, length_prefixed
 from aibrix_extproc.http2.frames import ErrorCode
+from aibrix_extproc.http2.grpc_timeout import parse_timeout
 from aibrix_extproc.http2.handler import Handler, Method
 from aibrix_extproc.http2.limits import MESSAGES_PER_TURN
+from aibrix_extproc.http2.listener_limits import Refusal
 from aibrix_extproc.http2.status import (
     HEAD_BLOCK,
     OK_BLOCK,
@@ -23,7 +23,7 @@ from aibrix_extproc.http2.streams import Stream
 from aibrix_extproc.rope import Piece, Rope
 
 if TYPE_CHECKING:
-    from aibrix_extproc.http2.calls import Calls
+    from aibrix_extproc.http2.call_table import CallTable
 
 logger = logging.getLogger(__name__)
 
@@ -39,12 +39,12 @@ class Call:
 
     __slots__ = (
         "_backlog",
+        "_buffered",
         "_calls",
-        "_cutter",
+        "_deframer",
         "_half_closed",
         "_handler",
         "_head_sent",
-        "_held",
         "_over",
         "_silent",
         "_stream",
@@ -52,15 +52,15 @@ class Call:
         "_timer",
     )
 
-    def __init__(self, calls: "Calls", stream: Stream) -> None:
+    def __init__(self, calls: "CallTable", stream: Stream) -> None:
         self._calls = calls
         self._stream = stream
-        self._cutter: Cutter | None = None  # once a message was not alone in its frame
-        self._held = 0  # bytes, as the account has it
+        self._deframer: Deframer | None = None  # once a message was not alone in its frame
+        self._buffered = 0  # bytes, as counted in `memory`
         self._head_sent = False
         self._half_closed = False
         self._over = False
-        self._silent: bool | None = False  # True once a look has found that no message has come; None: one has
+        self._silent: bool | None = False  # True once a check has found that no message has come; None: one has
         calls.silent += 1
         self._backlog: bytearray | None = None  # what came while the handler waited
         self._task: asyncio.Task[None] | None = None
@@ -77,7 +77,7 @@ class Call:
             return
         if timeout is None:
             return
-        seconds = timeout_seconds(timeout)
+        seconds = parse_timeout(timeout)
         if seconds is None:
             self.fail(Status.INTERNAL, "malformed grpc-timeout")
             return
@@ -87,10 +87,10 @@ class Call:
 
     def send(self, messages: Iterable[bytes]) -> None:
         """Send messages and let the loop write them."""
-        self.send_raw(map(framed, messages))
+        self.send_raw(map(length_prefixed, messages))
 
     def send_raw(self, data: Iterable[Piece]) -> None:
-        """Send pieces of messages that are framed already."""
+        """Send pieces of messages that have their length prefix already."""
         if not self._over:
             self._write(data)
             self._calls.flush()
@@ -136,9 +136,9 @@ class Call:
             return False
         backlog, self._backlog = self._backlog, None
         if backlog:
-            self._guarded(self._cut, backlog, 0, len(backlog))
+            self._guarded(self._deframe, backlog, 0, len(backlog))
         if not self._over and self._backlog is None:
-            self._account()
+            self._update_memory()
             if self._stream.paused:
                 self._calls.connection.resume(self._stream)
             self._settle()
@@ -169,8 +169,8 @@ class Call:
             self.fail(Status.INTERNAL, "internal error")
 
     def _take(self, data: bytes | bytearray, start: int, end: int) -> None:
-        cutter = self._cutter
-        if cutter is None:
+        deframer = self._deframer
+        if deframer is None:
             if end - start >= _PREFIX_BYTES:
                 compressed, size = _unpack_prefix(data, start)
                 start_of_message = start + _PREFIX_BYTES
@@ -178,22 +178,22 @@ class Call:
                     check_prefix(compressed, size, self._calls.max_message_bytes)
                     self._deliver(bytes(data[start_of_message:end]))
                     return
-        elif end - start < cutter.missing:  # the middle of a large one
-            cutter.add(data[start:end])
-            self._held += end - start
-            self._calls.account.held += end - start
-            self._check_held()
+        elif end - start < deframer.missing:  # the middle of a large one
+            deframer.add(data[start:end])
+            self._buffered += end - start
+            self._calls.memory.buffered += end - start
+            self._check_buffered()
             return
-        self._cut(data, start, end)
+        self._deframe(data, start, end)
 
-    def _cut(self, data: bytes | bytearray, start: int, end: int) -> None:
-        if self._cutter is None:
-            self._cutter = Cutter(self._calls.max_message_bytes)
+    def _deframe(self, data: bytes | bytearray, start: int, end: int) -> None:
+        if self._deframer is None:
+            self._deframer = Deframer(self._calls.max_message_bytes)
         for _ in range(MESSAGES_PER_TURN):
-            message, start = self._cutter.next(data, start, end)
+            message, start = self._deframer.next(data, start, end)
             if message is None:
                 break
-            self._calls.count_one_of_many()
+            self._calls.count_shared_frame()
             self._deliver(message)
             if self._over:
                 return
@@ -203,10 +203,10 @@ class Call:
             self._keep(data, start, end)
             if self._task is None:
                 self._calls.queue(self)
-        elif not self._cutter.unfinished:
-            self._cutter = None
-        self._account()
-        self._check_held()
+        elif not self._deframer.unfinished:
+            self._deframer = None
+        self._update_memory()
+        self._check_buffered()
 
     def _keep(self, data: bytes | bytearray, start: int, end: int) -> None:
         """Leave it for later, and let the peer fill its window but no more."""
@@ -218,19 +218,19 @@ class Call:
             with memoryview(data) as view, view[start:end] as rest:
                 self._backlog += rest
         self._stream.paused = True
-        self._account()
-        self._check_held()
+        self._update_memory()
+        self._check_buffered()
 
-    def _account(self) -> None:
-        held = self._cutter.held if self._cutter is not None else 0
+    def _update_memory(self) -> None:
+        buffered = self._deframer.buffered if self._deframer is not None else 0
         if self._backlog is not None:
-            held += len(self._backlog)
-        self._calls.account.held += held - self._held
-        self._held = held
+            buffered += len(self._backlog)
+        self._calls.memory.buffered += buffered - self._buffered
+        self._buffered = buffered
 
-    def _check_held(self) -> None:
+    def _check_buffered(self) -> None:
         """Hold the server to its bound on what is neither complete nor handled."""
-        if self._calls.account.held > self._calls.limits.held_bytes:
+        if self._calls.memory.buffered > self._calls.limits.buffered_bytes:
             raise CallError(Status.RESOURCE_EXHAUSTED, "too much is waiting")
 
     def _deliver(self, message: bytes | Rope) -> None:
@@ -241,35 +241,40 @@ class Call:
             self._calls.silent -= 1
         replies = self._handler.message(message)
         if replies:
-            self._write(map(framed, replies))
+            self._write(map(length_prefixed, replies))
 
     def _settle(self) -> None:
         """Answer the end of the request, once everything before it is answered."""
         if not self._half_closed or self._over or self._task is not None or self._backlog is not None:
             return
-        if self._cutter is not None:
+        if self._deframer is not None:
             self.fail(Status.INTERNAL, "the last message is cut short")
         else:
             self._guarded(self._on_half_close, b"", 0, 0)
 
     def _on_half_close(self, *_: object) -> None:
         assert self._handler is not None
-        self._write(map(framed, self._handler.half_closed()))
+        self._write(map(length_prefixed, self._handler.half_closed()))
         if self._task is None and not self._over:
             self._finish()
 
-    def look(self) -> None:
-        """Called now and then: a call without a message, or with an unfinished one, ends at the second look."""
+    def check_progress(self) -> None:
+        """Called now and then: a call without a message, or with an unfinished one, ends at the second check."""
         if self._silent:
             self._calls.refuse(Refusal.SILENT)
             self.fail(Status.DEADLINE_EXCEEDED, "no message comes")
             return
         if self._silent is False:
-            self._silent = self._cutter is None and self._backlog is None
-        if self._cutter is not None and self._cutter.look() and self._task is None and self._backlog is None:
+            self._silent = self._deframer is None and self._backlog is None
+        if (
+            self._deframer is not None
+            and self._deframer.check_progress()
+            and self._task is None
+            and self._backlog is None
+        ):
             self.fail(Status.DEADLINE_EXCEEDED, "a message does not come to its end")
 
-    def broken_off(self, code: int) -> None:
+    def reset_by_peer(self, code: int) -> None:
         """The stream was reset, by the peer or for a fault of it, or the connection is gone."""
         self._end(Cause.CANCELLED if code in _ORDERLY else Cause.FAILED)
 
@@ -307,10 +312,10 @@ class Call:
         if self._over:
             return
         self._over = True
-        self._calls.share.close_stream()
+        self._calls.usage.close_stream()
         self._calls.silent -= self._silent is not None
-        self._stream.receiver = self._backlog = self._cutter = None
-        self._calls.account.held -= self._held
+        self._stream.receiver = self._backlog = self._deframer = None
+        self._calls.memory.buffered -= self._buffered
         if self._timer is not None:
             self._timer.cancel()
         if self._task is not None:

@@ -14,7 +14,7 @@ class Reply(Protocol):
         """Send messages; nothing happens if the call is over."""
 
     def send_raw(self, data: Iterable[Piece]) -> None:
-        """Send a piece of a message that is framed already; nothing happens if the call is over."""
+        """Send a piece of a message that has its length prefix already; nothing happens if the call is over."""
 
     @property
     def congested(self) -> bool:

@@ -1,4 +1,4 @@
-"""Bounds on what a peer may make a connection do, and the budgets that keep floods out."""
+"""Limits on what a peer may make a connection do, and the budgets that keep floods out."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,8 @@ MIB = 1024 * KIB
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds of one connection unless said otherwise; passing one ends it, or the stream, with the right error."""
+class ConnectionLimits:
+    """Limits of one connection unless said otherwise; passing one ends it, or the stream, with the right error."""
 
     concurrent_streams: int = 20_000
     # Headers are decoded in Python: a field takes 3 us, and so do 16 bytes of Huffman code. Small blocks may have many
@@ -22,7 +22,7 @@ class Limits:
     stream_window: int = 4 * MIB
     connection_window: int = 64 * MIB
     # Of messages that are not complete, or that wait for the one before them; all connections of a server together.
-    held_bytes: int = 512 * MIB
+    buffered_bytes: int = 512 * MIB
     unsent_bytes: int = 128 * MIB  # answers that a peer does not take
     unsent_bytes_together: int = 512 * MIB  # and all peers of a server
     frames_per_turn: int = 256  # then other connections have their turn
@@ -45,13 +45,13 @@ class Limits:
     unanswered_streams_per_second: float = 1_000.0
 
 
-class Account:
+class MemoryUse:
     """What the connections of a server hold together, in bytes."""
 
-    __slots__ = ("held", "unsent")
+    __slots__ = ("buffered", "unsent")
 
     def __init__(self) -> None:
-        self.held = 0  # messages that are incomplete or wait
+        self.buffered = 0  # messages that are incomplete or wait
         self.unsent = 0  # answers that wait for peers, as last counted
 
 
@@ -68,12 +68,12 @@ class Turn:
         self._messages = 0
         self._bytes = 0
 
-    def counts_message(self) -> bool:
+    def add_message(self) -> bool:
         """Count a message that shared its frame with others; whether others shall have their turn now."""
         self._messages += 1
         return self._is_over(self._messages >= MESSAGES_PER_TURN)
 
-    def counts_bytes(self, size: int) -> bool:
+    def add_bytes(self, size: int) -> bool:
         """Count a message's bytes; whether others shall have their turn now."""
         self._bytes += size
         return self._is_over(self._bytes >= BYTES_PER_TURN)
@@ -84,7 +84,7 @@ class Turn:
         return over
 
 
-class Budget:
+class TokenBucket:
     """A token bucket on a clock that is handed in. What is earned on top of the rate may be saved up to `saved`."""
 
     __slots__ = ("_at", "_left", "_most", "_rate", "_saved")

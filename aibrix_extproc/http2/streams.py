@@ -3,7 +3,7 @@
 from collections import deque
 from typing import Final, Protocol
 
-from aibrix_extproc.http2.faults import ConnectionFault
+from aibrix_extproc.http2.errors import ProtocolError
 from aibrix_extproc.http2.frames import ErrorCode
 from aibrix_extproc.http2.limits import KIB
 
@@ -20,7 +20,7 @@ class Receiver(Protocol):
         Offsets, so that nothing is copied before somebody knows where a message begins.
         """
 
-    def broken_off(self, code: int) -> None:
+    def reset_by_peer(self, code: int) -> None:
         """The stream is over before both sides had finished it."""
 
 
@@ -63,14 +63,14 @@ class Stream:
         self.expected_bytes -= size
         return self.expected_bytes == 0 if ended else self.expected_bytes >= 0
 
-    def tell_end(self, code: int = ErrorCode.CANCEL) -> None:
+    def notify_reset(self, code: int = ErrorCode.CANCEL) -> None:
         """Tell the receiver that it is over."""
         receiver, self.receiver = self.receiver, None
         if receiver is not None:
-            receiver.broken_off(code)
+            receiver.reset_by_peer(code)
 
 
-class Abandoned:
+class ResetStreams:
     """Streams that we ended first, and what the peer may have on its way on each: that is no mistake of it."""
 
     def __init__(self, window: int) -> None:
@@ -91,10 +91,10 @@ class Abandoned:
         return self._left.pop(stream_id, None) is not None
 
     def data(self, stream_id: int, size: int, *, ended: bool) -> None:
-        """DATA came late. Raises ConnectionFault when there is no end to it."""
+        """DATA came late. Raises ProtocolError when there is no end to it."""
         left = self._left[stream_id] - max(size, KIB)  # small frames are work, too
         if left < 0:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "a stream that was ended goes on")
+            raise ProtocolError(ErrorCode.ENHANCE_YOUR_CALM, "a stream that was ended goes on")
         self._left[stream_id] = left
         if ended:
             self.over(stream_id)

@@ -17,12 +17,12 @@ from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
     ProcessingResponse,
 )
 from aibrix_extproc.app.memory import KEPT_BYTES
+from tests.adapters.extproc.test_both_transports import PROCESS, head
 from tests.adapters.extproc.transports import SERVING, check, plain
 from tests.app.test_gateway_start import listening
 from tests.build import MODEL, a_request_body
 from tests.fakes.engine import FakeEngine
 from tests.http2.rig import until
-from tests.http2.test_twins import PROCESS, head
 
 MIB = 1024 * 1024
 STREAMS = 5_000

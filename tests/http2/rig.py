@@ -1,4 +1,4 @@
-"""Servers and handlers that the tests of the lean transport share."""
+"""Servers and handlers that the tests of the HTTP/2 server share."""
 
 import asyncio
 import contextlib
@@ -13,19 +13,19 @@ import pytest
 import uvloop
 
 from aibrix_extproc.core.exchange.events import Cause
-from aibrix_extproc.http2.bounds import Bounds, Refusal
-from aibrix_extproc.http2.calls import Calls
+from aibrix_extproc.http2.call_table import CallTable
 from aibrix_extproc.http2.connection import Connection
 from aibrix_extproc.http2.handler import Method, Reply
-from aibrix_extproc.http2.limits import Limits
-from aibrix_extproc.http2.server import LeanServer, Patience
+from aibrix_extproc.http2.limits import ConnectionLimits
+from aibrix_extproc.http2.listener_limits import ListenerLimits, Refusal
+from aibrix_extproc.http2.server import GrpcServer, Timeouts
 from aibrix_extproc.http2.status import CallError, Status
 from aibrix_extproc.rope import Rope
 from aibrix_extproc.tls.credentials import ServerCredentials
 from tests.http2 import wire
 
 MAX_MESSAGE_BYTES: Final = 1_000_000
-QUICK: Final = Patience(greeting_seconds=0.2, goodbye_seconds=0.2, notice_seconds=0.02)
+QUICK: Final = Timeouts(handshake_seconds=0.2, linger_seconds=0.2, notice_seconds=0.02)
 DEADLINE_SECONDS: Final = 60.0
 
 
@@ -97,7 +97,7 @@ class Talk:
 
     def __init__(
         self,
-        limits: Limits | None = None,
+        limits: ConnectionLimits | None = None,
         *,
         greet: bool = True,
         methods: Callable[[Log], Mapping[bytes, Method]] = echo_methods,
@@ -105,11 +105,11 @@ class Talk:
         self.log = Log()
         self.now = 0.0
         self.reader = wire.Reader()
-        self.calls = Calls(
+        self.calls = CallTable(
             methods(self.log),
             asyncio.get_running_loop(),
             self.read,
-            limits or Limits(),
+            limits or ConnectionLimits(),
             max_message_bytes=MAX_MESSAGE_BYTES,
         )
         if greet:
@@ -120,7 +120,7 @@ class Talk:
         return self.calls.connection
 
     def say(self, *pieces: bytes) -> "Talk":
-        """The peer writes; read to the end as the link would, turn by turn."""
+        """The peer writes; read to the end as the protocol would, turn by turn."""
         self.connection.receive(b"".join(pieces), self.now)
         self.read()
         while self.connection.behind:
@@ -166,28 +166,28 @@ async def until(condition: Callable[[], object], seconds: float = DEADLINE_SECON
 class Served:
     """A running server."""
 
-    server: LeanServer
+    server: GrpcServer
     port: int
     log: Log
 
 
 @contextlib.asynccontextmanager
 async def serving(
-    limits: Limits | None = None,
+    limits: ConnectionLimits | None = None,
     *,
     tls: ServerCredentials | None = None,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
-    bounds: Bounds | None = None,
-    patience: Patience = QUICK,
+    bounds: ListenerLimits | None = None,
+    timeouts: Timeouts = QUICK,
 ) -> AsyncIterator[Served]:
     """An echo server on a port of its own."""
     log = Log()
-    server = LeanServer(
+    server = GrpcServer(
         echo_methods(log),
         max_message_bytes=max_message_bytes,
         bounds=bounds,
         limits=limits,
-        patience=patience,
+        timeouts=timeouts,
         on_refusal=log.refusals.append,
     )
     port = await server.start("127.0.0.1", 0, tls)

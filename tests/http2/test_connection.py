@@ -7,12 +7,12 @@ import pytest
 from hyperframe.frame import DataFrame, GoAwayFrame, PingFrame, RstStreamFrame, SettingsFrame
 
 from aibrix_extproc.core.exchange.events import Cause
-from aibrix_extproc.http2.limits import MIB, Limits
+from aibrix_extproc.http2.limits import MIB, ConnectionLimits
 from tests.http2 import wire
 from tests.http2.rig import Talk
 
 HELLO = wire.message(b"hello")
-SHORT = Limits(stream_window=100_000, connection_window=200_000)
+SHORT = ConnectionLimits(stream_window=100_000, connection_window=200_000)
 
 BREACHES: dict[str, tuple[bytes, int]] = {
     "data_without_a_stream": (wire.raw(0, 0, 0, b"x"), wire.PROTOCOL_ERROR),
@@ -140,10 +140,10 @@ async def test_first_words_are_settings_that_say_what_is_taken_and_room() -> Non
     talk.read()
     first, second = talk.reader.frames
     assert isinstance(first, SettingsFrame)
-    assert first.settings[SettingsFrame.MAX_CONCURRENT_STREAMS] == Limits().concurrent_streams
-    assert first.settings[SettingsFrame.INITIAL_WINDOW_SIZE] == Limits().stream_window
+    assert first.settings[SettingsFrame.MAX_CONCURRENT_STREAMS] == ConnectionLimits().concurrent_streams
+    assert first.settings[SettingsFrame.INITIAL_WINDOW_SIZE] == ConnectionLimits().stream_window
     assert second.stream_id == 0
-    assert talk.reader.granted(0) == Limits().connection_window - 65535
+    assert talk.reader.granted(0) == ConnectionLimits().connection_window - 65535
 
 
 async def test_settings_and_pings_are_acknowledged_and_acknowledgements_are_not() -> None:
@@ -212,7 +212,7 @@ async def test_headers_with_padding_and_priority_are_taken() -> None:
 async def test_block_of_a_stream_that_is_refused_still_changes_the_table() -> None:
     encoder = hpack.Encoder()
     first, second = encoder.encode(list(wire.REQUEST)), encoder.encode(list(wire.REQUEST))
-    talk = Talk(Limits(concurrent_streams=1)).say(wire.request(1), wire.headers(3, first))
+    talk = Talk(ConnectionLimits(concurrent_streams=1)).say(wire.request(1), wire.headers(3, first))
     assert talk.answer(3).reset == wire.REFUSED_STREAM
     talk.say(wire.reset(1), wire.headers(5, second), wire.data(5, HELLO))
     assert talk.answer(5).messages == (b"hello",)
@@ -283,7 +283,7 @@ async def test_peer_that_ignores_a_stream_window_loses_the_stream() -> None:
 
 
 async def test_peer_that_ignores_the_connection_window_loses_the_connection() -> None:
-    limits = Limits(connection_window=65_535, stream_window=10 * MIB)
+    limits = ConnectionLimits(connection_window=65_535, stream_window=10 * MIB)
     talk = Talk(limits).say(wire.request(1), wire.raw(0, 0, 1, bytes(65_536)))
     assert talk.goodbye == wire.FLOW_CONTROL_ERROR
 
@@ -333,7 +333,7 @@ async def test_frames_of_an_answer_are_no_larger_than_the_peer_takes() -> None:
 
 
 async def test_stream_reset_while_its_answer_waits_gives_the_room_to_others() -> None:
-    talk = Talk(Limits(unsent_bytes=200_000)).say(wire.settings({4: 0}))
+    talk = Talk(ConnectionLimits(unsent_bytes=200_000)).say(wire.settings({4: 0}))
     for stream in range(1, 41, 2):
         talk.say(wire.request(stream), wire.data(stream, wire.message(bytes(50_000))), wire.reset(stream))
     assert talk.goodbye is None
@@ -388,7 +388,7 @@ async def test_code_of_a_reset_tells_why_a_call_ended(code: int, cause: Cause) -
 
 
 async def test_more_streams_than_announced_are_refused_and_room_comes_back() -> None:
-    talk = Talk(Limits(concurrent_streams=2)).say(
+    talk = Talk(ConnectionLimits(concurrent_streams=2)).say(
         wire.request(1), wire.request(3), wire.request(5), wire.data(5, HELLO)
     )
     assert talk.answer(5).reset == wire.REFUSED_STREAM
@@ -415,7 +415,7 @@ async def test_two_steps_of_going_away_take_what_was_on_its_way_and_refuse_the_r
 
 
 async def test_refused_streams_of_a_drain_cost_no_goodwill() -> None:
-    talk = Talk(Limits(idle_frames=20)).say(wire.request(1))
+    talk = Talk(ConnectionLimits(idle_frames=20)).say(wire.request(1))
     talk.connection.refuse_new()
     for stream in range(3, 1003, 2):
         talk.say(wire.request(stream), wire.data(stream, HELLO), wire.data(stream, HELLO))
@@ -430,7 +430,7 @@ async def test_goodbye_of_the_peer_leaves_its_running_streams_alone() -> None:
 
 
 async def test_nothing_is_read_behind_a_frame_that_ends_the_connection_even_if_it_came_in_pieces() -> None:
-    talk = Talk(Limits(unsent_bytes=1_000)).say(wire.settings({4: 0}), wire.request(1))
+    talk = Talk(ConnectionLimits(unsent_bytes=1_000)).say(wire.settings({4: 0}), wire.request(1))
     said = wire.data(1, wire.message(bytes(2_000))) + wire.request(3) + wire.ping()
     talk.say(said[:20]).say(said[20:])
     assert talk.goodbye == wire.CALM

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import hpack
 import pytest
 
-from aibrix_extproc.http2.limits import KIB, MESSAGES_PER_TURN, MIB, Limits
+from aibrix_extproc.http2.limits import KIB, MESSAGES_PER_TURN, MIB, ConnectionLimits
 from tests.http2 import wire
 from tests.http2.rig import Talk, until
 
@@ -99,7 +99,7 @@ FLOODS: dict[str, Callable[[], Iterator[bytes]]] = {
 
 @pytest.mark.parametrize("name", FLOODS)
 async def test_flood_ends_the_connection_with_its_code_within_bounds(name: str) -> None:
-    talk = Talk(Limits(unanswered_streams=2_000))
+    talk = Talk(ConnectionLimits(unanswered_streams=2_000))
     frames = FLOODS[name]()
     tracemalloc.start()
     started, sent = time.process_time(), 0
@@ -191,7 +191,7 @@ async def test_mass_of_clients_that_give_up_before_they_were_answered_is_no_floo
 
 
 async def test_peer_that_takes_no_answers_is_cut_off() -> None:
-    talk = Talk(Limits(unsent_bytes=1 * MIB)).say(wire.settings({4: 0}))
+    talk = Talk(ConnectionLimits(unsent_bytes=1 * MIB)).say(wire.settings({4: 0}))
     for stream in range(1, 201, 2):
         talk.say(wire.request(stream), wire.data(stream, wire.message(bytes(20_000))))
     assert talk.goodbye == wire.CALM
@@ -199,18 +199,18 @@ async def test_peer_that_takes_no_answers_is_cut_off() -> None:
 
 
 async def test_unfinished_messages_are_bounded_for_all_calls_together() -> None:
-    talk = Talk(Limits(held_bytes=1 * MIB))
+    talk = Talk(ConnectionLimits(buffered_bytes=1 * MIB))
     for stream in range(1, 41, 2):
         talk.say(wire.request(stream), wire.data(stream, (900_000).to_bytes(5, "big") + bytes(100_000)))
     refused = [stream for stream in range(1, 41, 2) if talk.reader.ended(stream)]
     assert len(refused) == 10
     assert {talk.answer(stream).trailers["grpc-status"] for stream in refused} == {"8"}
-    assert talk.calls.account.held <= MIB
+    assert talk.calls.memory.buffered <= MIB
     assert talk.goodbye is None
 
 
 async def test_messages_that_wait_for_the_one_before_are_bounded_by_the_window() -> None:
-    limits = Limits(stream_window=200_000)
+    limits = ConnectionLimits(stream_window=200_000)
     talk = Talk(limits).say(wire.request(1), wire.data(1, wire.message(b"wait")))
     granted = talk.reader.granted(1)
     for _ in range(30):
@@ -239,7 +239,7 @@ async def test_thousands_of_messages_in_one_frame_take_many_turns() -> None:
     ],
 )
 async def test_turn_ends_by_the_work_that_header_blocks_take(fields: bytes, work: int) -> None:
-    """Blocks are small and their fields are many: a turn of 256 such frames would take 100 ms and more."""
+    """HeaderBlocks are small and their fields are many: a turn of 256 such frames would take 100 ms and more."""
     talk, opened = Talk(), [0]
     talk.connection.receive(b"".join(wire.headers(stream, wire.block() + fields) for stream in range(1, 400, 2)), 0.0)
     while talk.connection.behind and len(opened) < 300:
@@ -247,14 +247,15 @@ async def test_turn_ends_by_the_work_that_header_blocks_take(fields: bytes, work
         talk.connection.receive(b"", 0.0)
     assert (talk.connection.fault, talk.log.opened) == (None, 200)
     assert (
-        max(after - before for before, after in itertools.pairwise(opened)) <= Limits().header_work_per_turn // work + 1
+        max(after - before for before, after in itertools.pairwise(opened))
+        <= ConnectionLimits().header_work_per_turn // work + 1
     )
 
 
 async def test_chunk_of_thousands_of_small_frames_is_read_in_turns() -> None:
     talk = Talk().say(wire.request(1))
     talk.connection.receive(wire.data(1, HELLO) * 1000, 0.0)
-    assert len(talk.log.messages) == Limits().frames_per_turn
+    assert len(talk.log.messages) == ConnectionLimits().frames_per_turn
     assert talk.connection.behind
     talk.connection.receive(wire.data(1, HELLO) * 10, 0.0)
     turns = 1
@@ -277,7 +278,7 @@ async def test_calls_with_thousands_of_tiny_messages_each_share_the_turns_of_the
     talk.read()
     assert 0 < most <= MESSAGES_PER_TURN
     assert {talk.answer(stream).messages for stream in streams} == {(b"hello",)}
-    assert talk.calls.account.held == 0
+    assert talk.calls.memory.buffered == 0
 
 
 async def test_frames_of_several_messages_end_the_turn_sooner() -> None:
@@ -291,7 +292,7 @@ async def test_frames_of_several_messages_end_the_turn_sooner() -> None:
 
 async def test_frames_that_take_long_end_the_turn() -> None:
     encoded = wire.block((*wire.REQUEST, *((f"x-{number}", "") for number in range(60))))
-    talk = Talk(Limits(header_work_per_turn=60))
+    talk = Talk(ConnectionLimits(header_work_per_turn=60))
     talk.connection.receive(b"".join(wire.headers(stream, encoded) for stream in range(1, 21, 2)), 0.0)
     assert (talk.log.opened, talk.connection.behind) == (1, True)
     assert talk.say().log.opened == 10
@@ -309,4 +310,4 @@ async def test_call_that_is_over_is_no_turn_and_keeps_nothing() -> None:
     await asyncio.sleep(0)
     assert len(talk.log.messages) == before + 36  # of the one that is left
     talk.connection.lost()
-    assert talk.calls.account.held == 0
+    assert talk.calls.memory.buffered == 0

@@ -18,16 +18,16 @@ from hyperframe.frame import Frame, GoAwayFrame
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aibrix_extproc.http2.limits import MIB, Limits
+from aibrix_extproc.http2.limits import MIB, ConnectionLimits
 from tests.http2 import wire
 from tests.http2.rig import Talk, connected, on_both_loops, serving, until
 
-SMALL: Final = Limits(
+SMALL: Final = ConnectionLimits(
     concurrent_streams=20,
     frame_bytes=30_000,
     stream_window=80_000,
     connection_window=200_000,
-    held_bytes=100_000,
+    buffered_bytes=100_000,
     unsent_bytes=100_000,
     frames_per_turn=16,
 )
@@ -85,7 +85,7 @@ def _lose(dice: random.Random, frames: list[bytes]) -> None:
         del frames[dice.randrange(len(frames))]
 
 
-def _cut(dice: random.Random, frames: list[bytes]) -> None:
+def _deframe(dice: random.Random, frames: list[bytes]) -> None:
     at = dice.randrange(len(frames))
     payload = frames[at][9 : 9 + dice.randrange(len(frames[at]))]
     frames[at] = wire.raw(frames[at][3], frames[at][4], int.from_bytes(frames[at][5:9], "big"), payload)
@@ -99,7 +99,7 @@ def _invent(dice: random.Random, frames: list[bytes]) -> None:
 
 
 MUTATIONS: Final[tuple[Callable[[random.Random, list[bytes]], None], ...]] = (
-    _flip, _flip, _reframe, _swap, _repeat, _lose, _cut, _invent,
+    _flip, _flip, _reframe, _swap, _repeat, _lose, _deframe, _invent,
 )  # fmt: skip
 
 
@@ -123,9 +123,9 @@ def _play(dice: random.Random) -> int:
         talk.say(stream[at : at + size])
         at += size
         if dice.random() < 0.1:
-            talk.calls.look()
+            talk.calls.check_progress()
             talk.read()
-        assert talk.calls.account.held <= SMALL.held_bytes + 2 * SMALL.stream_window
+        assert talk.calls.memory.buffered <= SMALL.buffered_bytes + 2 * SMALL.stream_window
         assert talk.connection.streams <= SMALL.concurrent_streams
     _check_end(talk)
     return len(frames)
@@ -138,7 +138,7 @@ def _check_end(talk: Talk) -> None:
         assert talk.connection.fault
     talk.connection.lost()
     assert talk.connection.streams == 0
-    assert talk.calls.account.held == 0
+    assert talk.calls.memory.buffered == 0
     assert len(talk.log.causes) == talk.log.opened
     for frame in talk.reader.frames:
         assert isinstance(frame, Frame)
@@ -182,7 +182,7 @@ async def test_mutated_conversations_over_sockets_raise_nothing_and_leave_nothin
         assert good.heard.answer(1).messages == (b"hello",)
         await until(lambda: served.server.connections == 1)
         assert raised == []
-        assert (served.server.held, served.server.account.unsent) == (0, 0)
+        assert (served.server.buffered, served.server.memory.unsent) == (0, 0)
         assert served.log.opened == len(served.log.causes) > 300
 
 

@@ -9,12 +9,12 @@ from typing import Final
 
 import pytest
 
-from aibrix_extproc.http2.blocks import Head
-from aibrix_extproc.http2.calls import Calls
+from aibrix_extproc.http2.call_table import CallTable
 from aibrix_extproc.http2.connection import Connection
-from aibrix_extproc.http2.limits import Limits
-from aibrix_extproc.http2.link import Link
-from aibrix_extproc.http2.server import LeanServer
+from aibrix_extproc.http2.header_blocks import Head
+from aibrix_extproc.http2.limits import ConnectionLimits
+from aibrix_extproc.http2.protocol import ServerProtocol
+from aibrix_extproc.http2.server import GrpcServer
 from aibrix_extproc.http2.streams import Stream
 from tests.http2.rig import QUICK, serving
 
@@ -49,11 +49,11 @@ class _Page:
             self._connection.send_data(self._stream, b"a page")
             self._connection.send_end(self._stream, b"\x00\x04last\x03yes")
 
-    def broken_off(self, code: int) -> None:
+    def reset_by_peer(self, code: int) -> None:
         pass
 
 
-class _PlainCalls(Calls):
+class _PlainCalls(CallTable):
     """A web server, as h2spec expects one."""
 
     def opened(self, stream: Stream, head: Head, *, ended: bool) -> None:
@@ -62,10 +62,12 @@ class _PlainCalls(Calls):
             stream.receiver.received(b"", 0, 0, ended=True)
 
 
-class _PlainServer(LeanServer):
-    def accept(self, link: Link) -> Calls:
-        self._links.add(link)
-        return _PlainCalls({}, self.loop, link.flush_soon, Limits(concurrent_streams=100), max_message_bytes=1)
+class _PlainServer(GrpcServer):
+    def accept(self, protocol: ServerProtocol) -> CallTable:
+        self._protocols.add(protocol)
+        return _PlainCalls(
+            {}, self.loop, protocol.flush_soon, ConnectionLimits(concurrent_streams=100), max_message_bytes=1
+        )
 
 
 @pytest.fixture(name="h2spec")
@@ -78,7 +80,7 @@ def find_h2spec() -> str:
 
 @pytest.fixture(name="plain_port")
 async def serve_plainly() -> AsyncIterator[int]:
-    server = _PlainServer({}, max_message_bytes=1, patience=QUICK)
+    server = _PlainServer({}, max_message_bytes=1, timeouts=QUICK)
     yield await server.start("127.0.0.1", 0)
     await server.drain(0.0)
 

@@ -4,11 +4,11 @@ import random
 
 import pytest
 
-from aibrix_extproc.http2.limits import Limits
+from aibrix_extproc.http2.limits import ConnectionLimits
 from tests.http2 import wire
 from tests.http2.rig import Talk
 
-SHORT = Limits(stream_window=100_000, connection_window=200_000)
+SHORT = ConnectionLimits(stream_window=100_000, connection_window=200_000)
 LARGE = random.Random(1).randbytes(220_000)
 
 

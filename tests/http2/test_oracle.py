@@ -10,11 +10,11 @@ import h2.settings
 import pytest
 
 from aibrix_extproc.core.exchange.events import Cause
-from aibrix_extproc.http2.limits import Limits
+from aibrix_extproc.http2.limits import ConnectionLimits
 from tests.http2 import wire
 from tests.http2.rig import Talk
 
-SMALL: Final = Limits(stream_window=70_000, connection_window=120_000, frame_bytes=20_000, frames_per_turn=7)
+SMALL: Final = ConnectionLimits(stream_window=70_000, connection_window=120_000, frame_bytes=20_000, frames_per_turn=7)
 
 
 class Oracle:
@@ -126,7 +126,7 @@ async def _converse(seed: int, steps: int) -> None:
     causes = oracle.talk.log.causes
     assert (causes.count(Cause.HALF_CLOSED), causes.count(Cause.CANCELLED)) == (len(finished), len(oracle.reset))
     assert oracle.talk.connection.streams == 0
-    assert oracle.talk.calls.account.held == 0
+    assert oracle.talk.calls.memory.buffered == 0
 
 
 @pytest.mark.parametrize("seed", range(15))

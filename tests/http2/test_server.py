@@ -9,7 +9,7 @@ import ssl
 import pytest
 
 from aibrix_extproc.core.exchange.events import Cause
-from aibrix_extproc.http2.limits import MIB, Limits
+from aibrix_extproc.http2.limits import MIB, ConnectionLimits
 from aibrix_extproc.http2.server import CLOSED_LINES
 from tests.http2 import wire
 from tests.http2.rig import QUICK, connected, on_both_loops, serving, until
@@ -46,7 +46,7 @@ async def test_silent_connection_is_closed_after_the_patience() -> None:
 @on_both_loops
 async def test_greeted_connection_may_be_silent() -> None:
     async with serving() as served, connected(served.port) as peer:
-        await asyncio.sleep(2 * QUICK.greeting_seconds)
+        await asyncio.sleep(2 * QUICK.handshake_seconds)
         peer.say(wire.request(1), wire.data(1, HELLO, end=True))
         await peer.hear(lambda: peer.heard.ended(1))
         assert peer.heard.answer(1).messages == (b"hello",)
@@ -72,9 +72,9 @@ async def test_peer_that_vanishes_without_a_word_is_noticed_by_the_kernel() -> N
     """Nothing can be unplugged here, so this looks at what the kernel was told to do about it."""
     async with serving() as served, connected(served.port):
         await until(lambda: served.server.connections == 1)
-        (link,) = served.server._links
-        assert link._transport is not None
-        sock = link._transport.get_extra_info("socket")
+        (protocol,) = served.server._protocols
+        assert protocol._transport is not None
+        sock = protocol._transport.get_extra_info("socket")
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 15
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
@@ -105,7 +105,7 @@ async def test_peer_that_floods_with_real_work_does_not_starve_others() -> None:
 
 @on_both_loops
 async def test_slow_reader_is_not_read_from_and_takes_bounded_memory() -> None:
-    limits = Limits(connection_window=256 * MIB, stream_window=256 * MIB)
+    limits = ConnectionLimits(connection_window=256 * MIB, stream_window=256 * MIB)
     async with serving(limits) as served:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1)
         writer.write(wire.GREETING + wire.window_update(0, 2**31 - 1 - 65_535) + wire.settings({4: 2**31 - 1}))
@@ -114,11 +114,11 @@ async def test_slow_reader_is_not_read_from_and_takes_bounded_memory() -> None:
         for _ in range(100):
             writer.write(say)
         await until(lambda: served.server.connections == 1)
-        (link,) = served.server._links
-        await until(lambda: link._blocked)
+        (protocol,) = served.server._protocols
+        await until(lambda: protocol._blocked)
         await asyncio.sleep(0.1)
-        assert link._transport is not None
-        assert link._transport.get_write_buffer_size() < 16 * MIB
+        assert protocol._transport is not None
+        assert protocol._transport.get_write_buffer_size() < 16 * MIB
         assert len(served.log.messages) < 60
         writer.transport.abort()
         await until(lambda: served.server.connections == 0)
@@ -129,7 +129,7 @@ async def test_slow_reader_is_not_read_from_and_takes_bounded_memory() -> None:
 @on_both_loops
 async def test_slow_reader_is_not_answered_what_it_has_already_asked() -> None:
     """Thirty thousand messages in one window: each turn would add to what waits for the peer."""
-    limits = Limits(connection_window=256 * MIB, stream_window=256 * MIB)
+    limits = ConnectionLimits(connection_window=256 * MIB, stream_window=256 * MIB)
     async with serving(limits) as served:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1)
         writer.write(wire.GREETING + wire.window_update(0, 2**31 - 1 - 65_535) + wire.settings({4: 2**31 - 1}))
@@ -137,14 +137,14 @@ async def test_slow_reader_is_not_answered_what_it_has_already_asked() -> None:
         for _ in range(30):
             writer.write(wire.raw(0, 0, 1, wire.message(bytes(1_000)) * 1_000))
         await until(lambda: served.server.connections == 1)
-        (link,) = served.server._links
-        await until(lambda: link._blocked)
+        (protocol,) = served.server._protocols
+        await until(lambda: protocol._blocked)
         answered = -1
         while answered != len(served.log.messages):
             answered = len(served.log.messages)
             await asyncio.sleep(0.1)
-        assert link._transport is not None
-        assert link._transport.get_write_buffer_size() < 8 * MIB
+        assert protocol._transport is not None
+        assert protocol._transport.get_write_buffer_size() < 8 * MIB
         assert answered < 30_000
         while len(served.log.messages) < 30_000:  # it takes them after all
             assert await reader.read(2**20)
@@ -158,7 +158,7 @@ async def test_last_word_to_a_peer_that_does_not_read_waits_for_the_patience_onl
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
         writer.write(wire.GREETING + wire.raw(0, 0, 0))
         await until(lambda: served.server.connections == 1)
-        await until(lambda: served.server.connections == 0, 5 * QUICK.goodbye_seconds)
+        await until(lambda: served.server.connections == 0, 5 * QUICK.linger_seconds)
         writer.transport.abort()
         del reader
 
@@ -166,22 +166,22 @@ async def test_last_word_to_a_peer_that_does_not_read_waits_for_the_patience_onl
 @on_both_loops
 async def test_unfinished_messages_of_all_connections_together_are_bounded() -> None:
     said = wire.request(1) + wire.data(1, (900_000).to_bytes(5, "big")) + wire.raw(0, 0, 1, bytes(600_000))
-    async with serving(Limits(held_bytes=1 * MIB)) as served, connected(served.port) as first:
+    async with serving(ConnectionLimits(buffered_bytes=1 * MIB)) as served, connected(served.port) as first:
         first.say(said)
-        await until(lambda: served.server.held == 600_000)
+        await until(lambda: served.server.buffered == 600_000)
         async with connected(served.port) as second:
             second.say(said)
             await second.hear(lambda: second.heard.ended(1))
             assert second.heard.answer(1).trailers["grpc-status"] == "8"
-            assert served.server.held == 600_000
+            assert served.server.buffered == 600_000
         first.say(wire.data(1, bytes(300_000), end=True))
         await until(lambda: served.log.messages == [bytes(900_000)])
-        assert served.server.held == 0
+        assert served.server.buffered == 0
 
 
 @on_both_loops
 async def test_answers_that_peers_of_all_connections_do_not_take_are_bounded_at_the_cost_of_the_worst() -> None:
-    limits = Limits(unsent_bytes_together=1 * MIB, stream_window=MIB)
+    limits = ConnectionLimits(unsent_bytes_together=1 * MIB, stream_window=MIB)
     async with contextlib.AsyncExitStack() as stack:
         served = await stack.enter_async_context(serving(limits))
         peers = [await stack.enter_async_context(connected(served.port)) for _ in range(3)]
@@ -191,17 +191,17 @@ async def test_answers_that_peers_of_all_connections_do_not_take_are_bounded_at_
         await peers[0].hear_all()
         assert served.log.causes == [Cause.CANCELLED]
         assert served.server.connections == 2
-        assert 500_000 < served.server.account.unsent < 510_000
+        assert 500_000 < served.server.memory.unsent < 510_000
         for peer in peers[1:]:
             peer.say(wire.window_update(0, MIB), wire.window_update(1, MIB), wire.data(1, end=True))
             await peer.hear(lambda: peer.heard.ended(1))  # noqa: B023
         assert [sum(map(len, peer.heard.answer(1).messages)) for peer in peers[1:]] == [300_000, 200_000]
-        await until(lambda: served.server.account.unsent < 1_000)
+        await until(lambda: served.server.memory.unsent < 1_000)
 
 
 @on_both_loops
 async def test_answers_that_lie_in_buffers_of_sockets_count_as_not_taken() -> None:
-    limits = Limits(unsent_bytes_together=2 * MIB)
+    limits = ConnectionLimits(unsent_bytes_together=2 * MIB)
     async with serving(limits) as served:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1)  # reads nothing after that
         writer.write(wire.GREETING + wire.settings({4: 2**31 - 1}) + wire.window_update(0, 2**30))
@@ -209,7 +209,7 @@ async def test_answers_that_lie_in_buffers_of_sockets_count_as_not_taken() -> No
             writer.write(wire.request(stream) + wire.data(stream, wire.message(bytes(900_000))))
         await until(lambda: served.log.causes)
         await until(lambda: served.server.connections == 0)
-        assert served.server.account.unsent == 0
+        assert served.server.memory.unsent == 0
         writer.transport.abort()
         del reader
 
@@ -220,16 +220,16 @@ async def test_peer_that_takes_no_answers_and_then_breaks_the_protocol_is_closed
 ) -> None:
     mishaps: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, mishap: mishaps.append(mishap))
-    async with serving(Limits(unsent_bytes_together=1 * MIB)) as served:
+    async with serving(ConnectionLimits(unsent_bytes_together=1 * MIB)) as served:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1)  # reads nothing after that
         writer.write(wire.GREETING + wire.settings({4: 2**31 - 1}) + wire.window_update(0, 2**30) + wire.request(1))
-        while served.server.account.unsent < MIB - 50_000:  # more than the socket takes, but not too much
+        while served.server.memory.unsent < MIB - 50_000:  # more than the socket takes, but not too much
             heard = len(served.log.messages)
             writer.write(wire.data(1, wire.message(bytes(16_000))))
             await until(lambda: len(served.log.messages) > heard)  # noqa: B023 (it is awaited here)
         writer.write(b"".join(wire.data(1, wire.message(bytes(16_000))) for _ in range(6)) + wire.raw(0, 0, 0))
         await until(lambda: served.server.connections == 0)
-        assert served.server.account.unsent == 0
+        assert served.server.memory.unsent == 0
         writer.transport.abort()
         del reader
     assert not mishaps

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 import uvloop
 
-from aibrix_extproc.http2.server import LeanServer
+from aibrix_extproc.http2.server import GrpcServer
 from aibrix_extproc.tls.credentials import ServerCredentials
 from aibrix_extproc.tls.self_signed import make_pair
 from tests.http2.rig import Log, echo_methods, until
@@ -82,7 +82,7 @@ async def clients(network: Network, port: int, tls_port: int) -> AsyncIterator[d
 
 async def _vanish() -> None:
     log, network = Log(), Network()
-    servers = [LeanServer(echo_methods(log), max_message_bytes=1_000_000) for _ in range(2)]
+    servers = [GrpcServer(echo_methods(log), max_message_bytes=1_000_000) for _ in range(2)]
     credentials = ServerCredentials(make_pair(["localhost"]))
     try:
         network.make()

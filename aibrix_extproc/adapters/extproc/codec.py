@@ -22,8 +22,8 @@ from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
     ProcessingResponse,
 )
 from aibrix_extproc.adapters.extproc.header_bytes import header_bytes, raw_value
+from aibrix_extproc.adapters.extproc.large_message import field_head
 from aibrix_extproc.adapters.extproc.note_bytes import Notes, note_bytes
-from aibrix_extproc.adapters.extproc.peeling import field_head
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.outputs import Continue, Immediate, Phase, Reply
 from aibrix_extproc.core.fleet.subset import Subset, subset_of
@@ -61,7 +61,7 @@ PHASES: Final = {
     "response_trailers": Phase.RESPONSE_TRAILERS,
 }
 _FIELDS: Final = {phase: field for field, phase in PHASES.items()}
-# Each look into an enum by name is a call of a function in Python.
+# Each look-up of an enum member by name is a call of a function in Python.
 _REQUEST_HEAD, _REQUEST_BODY, _RESPONSE_HEAD = Phase.REQUEST_HEAD, Phase.REQUEST_BODY, Phase.RESPONSE_HEAD
 _RESPONSE_HEADERS: Final = ProcessingResponse.DESCRIPTOR.fields_by_name[_FIELDS[_RESPONSE_HEAD]].number
 # Where a body that replaces another stands in an answer: numbers of the fields from the message down to the bytes.
@@ -115,10 +115,10 @@ def decode(
         if body is not None:
             return events.LargeRequestBody(at, body, message.request_body.end_of_stream)
         return events.RequestBody(at, message.request_body.body, message.request_body.end_of_stream)
-    return _seldom(message, phase, at, body)
+    return _decode_rare(message, phase, at, body)
 
 
-def _seldom(message: ProcessingRequest, phase: Phase, at: float, body: Rope | None) -> events.EnvoyEvent:
+def _decode_rare(message: ProcessingRequest, phase: Phase, at: float, body: Rope | None) -> events.EnvoyEvent:
     match phase:
         case Phase.RESPONSE_BODY:
             # Of a large answer that we asked for, an error at most, the beginning tells enough.
@@ -242,9 +242,9 @@ def _continue(reply: Continue) -> bytes:
         # Without it Envoy keeps the catch-all route that it chose before there was a destination.
         common.clear_route_cache = True
         _set_header(mutation, DESTINATION, reply.destination)
-        _leave(response, LB_NAMESPACE, ((DESTINATION, reply.destination),))
+        _add_metadata(response, LB_NAMESPACE, ((DESTINATION, reply.destination),))
     if reply.notes:
-        _leave(response, NOTES_NAMESPACE, reply.notes)
+        _add_metadata(response, NOTES_NAMESPACE, reply.notes)
     if reply.body is not None:
         common.body_mutation.body = reply.body
     if reply.buffer_response:
@@ -289,7 +289,7 @@ def _changes(reply: Continue) -> bool:
     )
 
 
-def _leave(response: ProcessingResponse, namespace: str, values: Notes) -> None:
+def _add_metadata(response: ProcessingResponse, namespace: str, values: Notes) -> None:
     """Write dynamic metadata."""
     fields = response.dynamic_metadata.fields[namespace].struct_value.fields
     for name, value in values:

@@ -5,7 +5,7 @@ from typing import Any
 import grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 
-from aibrix_extproc.adapters.extproc.grpcio_peers import Guard
+from aibrix_extproc.adapters.extproc.grpcio_tls import Guard
 from aibrix_extproc.adapters.extproc.health import Health, TooManyWatchers, answer
 
 _Context = Any  # grpc.aio.ServicerContext; grpcio ships no types

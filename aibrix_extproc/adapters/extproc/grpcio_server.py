@@ -11,14 +11,14 @@ import grpc
 
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import ProcessingRequest
 from aibrix_extproc.adapters.extproc.grpcio_health import health_handlers
-from aibrix_extproc.adapters.extproc.grpcio_peers import Guard, peer_credentials
+from aibrix_extproc.adapters.extproc.grpcio_tls import Guard, peer_credentials
 from aibrix_extproc.adapters.extproc.health import Health
+from aibrix_extproc.adapters.extproc.large_message import Peeled, peel
 from aibrix_extproc.adapters.extproc.outgoing import Outgoing, at_once
-from aibrix_extproc.adapters.extproc.peeling import Peeled, peel
 from aibrix_extproc.adapters.extproc.service import MESSAGE_OVERHEAD_BYTES, SERVICE, Inlet, armed
 from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.core.exchange.events import Cause
-from aibrix_extproc.http2.bounds import Bounds, Refusal
+from aibrix_extproc.http2.listener_limits import ListenerLimits, Refusal
 from aibrix_extproc.http2.sockets import listening_socket
 from aibrix_extproc.rope import LARGE_BYTES, rope_of
 from aibrix_extproc.tls.credentials import ServerCredentials
@@ -38,7 +38,7 @@ class GrpcioServer:
         new_session: Callable[[], Session],
         *,
         max_body_bytes: int,
-        bounds: Bounds | None = None,
+        bounds: ListenerLimits | None = None,
         inlets: Mapping[str, Inlet] = MappingProxyType({}),
         on_refusal: Callable[[Refusal], None] = lambda _: None,
         silence_seconds: float = SILENCE_SECONDS,
@@ -50,7 +50,7 @@ class GrpcioServer:
         self._writing: set[asyncio.Task[None]] = set()
         self._draining = asyncio.Event()
         self._guard = Guard(on_refusal)
-        bounds = bounds or Bounds()
+        bounds = bounds or ListenerLimits()
         limit = max_body_bytes + MESSAGE_OVERHEAD_BYTES
         self._options = [
             ("grpc.max_receive_message_length", limit),

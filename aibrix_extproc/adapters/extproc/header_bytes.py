@@ -14,7 +14,7 @@ from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
     HeaderValue,
     HeaderValueOption,
 )
-from aibrix_extproc.adapters.extproc.peeling import field_head
+from aibrix_extproc.adapters.extproc.large_message import field_head
 from aibrix_extproc.core.exchange.outputs import Headers
 
 _REMEMBERED: Final = 1024

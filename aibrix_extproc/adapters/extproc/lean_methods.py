@@ -9,9 +9,9 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest
 
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import ProcessingRequest
 from aibrix_extproc.adapters.extproc.health import Health, TooManyWatchers, answer
-from aibrix_extproc.adapters.extproc.large import CONGESTED_SECONDS, steps
+from aibrix_extproc.adapters.extproc.large_message import peel
 from aibrix_extproc.adapters.extproc.outgoing import Outgoing, are_small, at_once
-from aibrix_extproc.adapters.extproc.peeling import peel
+from aibrix_extproc.adapters.extproc.send_steps import CONGESTED_SECONDS, steps
 from aibrix_extproc.adapters.extproc.service import Inlet, armed
 from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.core.exchange.events import Cause

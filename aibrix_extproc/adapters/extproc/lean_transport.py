@@ -17,10 +17,10 @@ from aibrix_extproc.adapters.extproc.lean_methods import (
 )
 from aibrix_extproc.adapters.extproc.service import MESSAGE_OVERHEAD_BYTES, Inlet
 from aibrix_extproc.adapters.extproc.session import Session
-from aibrix_extproc.http2.bounds import Bounds, Refusal
 from aibrix_extproc.http2.handler import Method
-from aibrix_extproc.http2.limits import Limits
-from aibrix_extproc.http2.server import LeanServer
+from aibrix_extproc.http2.limits import ConnectionLimits
+from aibrix_extproc.http2.listener_limits import ListenerLimits, Refusal
+from aibrix_extproc.http2.server import GrpcServer
 from aibrix_extproc.tls.credentials import ServerCredentials
 
 logger = logging.getLogger(__name__)
@@ -36,13 +36,13 @@ class LeanTransport:
         new_session: Callable[[], Session],
         *,
         max_body_bytes: int,
-        bounds: Bounds | None = None,
+        bounds: ListenerLimits | None = None,
         inlets: Mapping[str, Inlet] = MappingProxyType({}),
         on_refusal: Callable[[Refusal], None] = lambda _: None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._health = Health()
-        self._health_server: LeanServer | None = None
+        self._health_server: GrpcServer | None = None
         self._bounds = bounds
         self._on_refusal = on_refusal
         self._listening: set[InletCall] = set()
@@ -52,7 +52,7 @@ class LeanTransport:
         }
         methods |= health_methods(self._health, self._watching)
         methods[PROCESS_PATH] = process_method(new_session, loop)
-        self._server = LeanServer(
+        self._server = GrpcServer(
             methods,
             max_message_bytes=max_body_bytes + MESSAGE_OVERHEAD_BYTES,
             bounds=bounds,
@@ -76,7 +76,7 @@ class LeanTransport:
 
     async def start_health(self, host: str, port: int) -> int:
         """Answer grpc.health.v1 on a port of its own, in plaintext; returns the port."""
-        server = LeanServer(
+        server = GrpcServer(
             health_methods(self._health, set()),
             max_message_bytes=MAX_QUESTION_BYTES,
             bounds=self._bounds,
@@ -103,6 +103,6 @@ class LeanTransport:
             await self._health_server.drain(0.0)
 
 
-def _limits(bounds: Bounds | None) -> Limits | None:
+def _limits(bounds: ListenerLimits | None) -> ConnectionLimits | None:
     """Those of a connection: one may have all streams that its peer may have."""
-    return None if bounds is None else Limits(concurrent_streams=min(bounds.streams_of_peer, bounds.streams))
+    return None if bounds is None else ConnectionLimits(concurrent_streams=min(bounds.streams_of_peer, bounds.streams))

@@ -10,7 +10,7 @@ from typing import Final
 from google.protobuf.struct_pb2 import Struct, Value
 
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import ProcessingResponse
-from aibrix_extproc.adapters.extproc.peeling import field_head
+from aibrix_extproc.adapters.extproc.large_message import field_head
 from aibrix_extproc.core.openai.contract.headers import NOTES_NAMESPACE
 
 Notes = tuple[tuple[str, str | bool], ...]

@@ -15,8 +15,8 @@ from msgspec.structs import replace
 from aibrix_extproc.adapters.extproc import codec
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import ProcessingRequest
 from aibrix_extproc.adapters.extproc.duplex import HOLD_SECONDS, Duplex
+from aibrix_extproc.adapters.extproc.large_message import Peeled
 from aibrix_extproc.adapters.extproc.outgoing import Outgoing
-from aibrix_extproc.adapters.extproc.peeling import Peeled
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.outputs import (
     Ask,
@@ -189,7 +189,7 @@ class Session:
         if self._engine is not None and head.upstream_address and head.status < _SERVER_ERROR:
             traffic.answered(head.upstream_address, head.at)
 
-    def _leave(self, reply: Reply) -> list[Outgoing]:
+    def _encode(self, reply: Reply) -> list[Outgoing]:
         if self._duplex is None:
             return [_encoded(reply)]
         replies: list[Outgoing] = self._duplex.leave(reply)
@@ -220,7 +220,7 @@ class Session:
         """The JSON 500 while that is possible, else the answer that lets Envoy go on."""
         self._desk.bug()
         answers = [one for one in self._exchange.internal_error() if isinstance(one, Immediate)]
-        return [reply for one in answers for reply in self._leave(one)] or self._go_on()
+        return [reply for one in answers for reply in self._encode(one)] or self._go_on()
 
     def _go_on(self) -> list[Outgoing]:
         """The answer that changes nothing."""
@@ -258,7 +258,7 @@ class Session:
                     if self._duplex is None:
                         replies.append(_encoded(output))
                     else:
-                        replies += self._leave(output)
+                        replies += self._encode(output)
                 elif (
                     type(output) is Authenticate
                     or type(output) is Place

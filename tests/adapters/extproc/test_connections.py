@@ -9,7 +9,7 @@ import grpc.aio
 import pytest
 
 from aibrix_extproc.adapters.extproc.grpcio_server import GrpcioServer
-from aibrix_extproc.http2.bounds import Bounds
+from aibrix_extproc.http2.listener_limits import ListenerLimits
 from tests.adapters.extproc.transports import (
     DEADLINE_SECONDS,
     SERVING,
@@ -26,7 +26,7 @@ from tests.http2 import wire
 
 @each_transport
 async def test_connection_over_the_bound_is_refused_and_room_comes_back(transport: Transport) -> None:
-    async with running(transport, bounds=Bounds(connections=2)) as it, AsyncExitStack() as channels:
+    async with running(transport, bounds=ListenerLimits(connections=2)) as it, AsyncExitStack() as channels:
         first, second = [await channels.enter_async_context(plain(it.port)) for _ in range(2)]
         assert [await check(first), await check(second)] == [SERVING, SERVING]
         async with plain(it.port) as third:

@@ -36,7 +36,7 @@ from aibrix_extproc.core.exchange.request_side import RequestSide
 from aibrix_extproc.core.openai.wire.request import RequestFacts, read_json
 from aibrix_extproc.core.openai.wire.splice import spliced
 from aibrix_extproc.http2.call import Call
-from aibrix_extproc.http2.cutter import Cutter
+from aibrix_extproc.http2.deframer import Deframer
 from aibrix_extproc.rope import Rope
 from tests.adapters.extproc.transports import DEADLINE_SECONDS, Transport, each_transport
 from tests.build import CALLER, a_placed
@@ -307,7 +307,7 @@ def without_collector() -> Iterator[None]:
 
 
 def of_exchanges() -> Counter[str]:
-    kinds = (Session, Exchange, RequestSide, Call, ProcessCall, Cutter)
+    kinds = (Session, Exchange, RequestSide, Call, ProcessCall, Deframer)
     return Counter(type(one).__name__ for one in gc.get_objects() if type(one) in kinds)
 
 

@@ -11,7 +11,7 @@ from datetime import timedelta
 import grpc
 import pytest
 
-from aibrix_extproc.http2.bounds import Refusal
+from aibrix_extproc.http2.listener_limits import Refusal
 from aibrix_extproc.tls.authority import Authority, Role, make_authority
 from aibrix_extproc.tls.credentials import KeyPair, ServerCredentials
 from aibrix_extproc.tls.peers import allowed, names_of

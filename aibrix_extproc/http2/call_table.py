@@ -6,13 +6,13 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from aibrix_extproc.http2.blocks import Head
-from aibrix_extproc.http2.bounds import Bounds, Refusal
 from aibrix_extproc.http2.call import Call
 from aibrix_extproc.http2.connection import Connection
 from aibrix_extproc.http2.handler import Method
-from aibrix_extproc.http2.limits import Account, Limits, Turn
-from aibrix_extproc.http2.shares import Share, Shares
+from aibrix_extproc.http2.header_blocks import Head
+from aibrix_extproc.http2.limits import ConnectionLimits, MemoryUse, Turn
+from aibrix_extproc.http2.listener_limits import ListenerLimits, Refusal
+from aibrix_extproc.http2.peer_table import PeerTable, PeerUsage
 from aibrix_extproc.http2.status import (
     HEAD_BLOCK,
     NOT_GRPC_BLOCK,
@@ -25,7 +25,7 @@ from aibrix_extproc.http2.streams import Stream
 _CONTENT_TYPE: Final = re.compile(rb"application/grpc(\+proto)?([ ;].*)?")
 
 
-class Calls:
+class CallTable:
     """All calls of one connection; the connection's listener."""
 
     def __init__(
@@ -33,11 +33,11 @@ class Calls:
         methods: Mapping[bytes, Method],
         loop: asyncio.AbstractEventLoop,
         flush: Callable[[], None],
-        limits: Limits,
+        limits: ConnectionLimits,
         *,
         max_message_bytes: int,
-        account: Account | None = None,
-        share: Share | None = None,
+        memory: MemoryUse | None = None,
+        usage: PeerUsage | None = None,
         refuse: Callable[[Refusal], None] = lambda _: None,
     ) -> None:
         self.connection = Connection(self, limits)
@@ -45,8 +45,8 @@ class Calls:
         self.flush = flush  # asks that what is to be written be written soon
         self.limits = limits
         self.max_message_bytes = max_message_bytes
-        self.account = account or Account()
-        self.share = share or Shares(Bounds()).of("local")
+        self.memory = memory or MemoryUse()
+        self.usage = usage or PeerTable(ListenerLimits()).of("local")
         self.refuse = refuse
         self.silent = 0  # calls without a message yet
         self.used = False  # whether a call was opened since somebody looked
@@ -66,7 +66,7 @@ class Calls:
             self.connection.send_end(stream, NOT_GRPC_BLOCK)
             return
         self.used = True
-        refusal = self.share.open_stream(named[b":path"])
+        refusal = self.usage.open_stream(named[b":path"])
         if refusal is not None:
             self.refuse(refusal)
             self.connection.send_end(stream, HEAD_BLOCK + status_block(Status.RESOURCE_EXHAUSTED, "too many streams"))
@@ -81,24 +81,24 @@ class Calls:
         if ended:
             call.received(b"", 0, 0, ended=True)
 
-    def look(self) -> None:
+    def check_progress(self) -> None:
         """Called now and then: end what does not get on."""
-        self.connection.look()
-        if self.account.held or self.silent:
+        self.connection.check_progress()
+        if self.memory.buffered or self.silent:
             for stream in self.connection.open_streams():
                 if isinstance(stream.receiver, Call):
-                    stream.receiver.look()
+                    stream.receiver.check_progress()
 
     # ---- turns: a connection may do so much until others have theirs, however many calls it has
 
     def count(self, size: int) -> None:
         """A message was handled: reading it may have taken milliseconds for each megabyte."""
-        if self._turn.counts_bytes(size):
+        if self._turn.add_bytes(size):
             self.connection.end_turn()
 
-    def count_one_of_many(self) -> None:
+    def count_shared_frame(self) -> None:
         """A message that shared its frame with others, so that the number of frames tells nothing of the work."""
-        if self._turn.counts_message():
+        if self._turn.add_message():
             self.connection.end_turn()
 
     def queue(self, call: Call) -> None:
@@ -122,7 +122,7 @@ class Calls:
             pass
         self._wait_for_turn()
 
-    def cut(self, status: Status, message: str) -> None:
+    def fail_calls(self, status: Status, message: str) -> None:
         """End every call, as when the time to drain is up."""
         for stream in self.connection.open_streams():
             if isinstance(stream.receiver, Call):

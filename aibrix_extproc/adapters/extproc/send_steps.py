@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from aibrix_extproc.adapters.extproc.outgoing import BodyStream
-from aibrix_extproc.http2.cutter import PREFIX, framed
+from aibrix_extproc.http2.deframer import PREFIX, length_prefixed
 from aibrix_extproc.rope import Piece, Rope
 
 STEP_BYTES: Final = 256 * 1024
@@ -12,7 +12,7 @@ CONGESTED_SECONDS: Final = 0.01  # until the peer is looked at again
 
 
 def steps(reply: Rope | BodyStream) -> Iterator[list[Piece]]:
-    """Pieces to be sent in one turn, framed, and then those of the next."""
+    """Pieces to be sent in one turn, with their length prefix, and then those of the next."""
     step: list[Piece] = []
     size = 0
     for piece in _pieces(reply):
@@ -27,7 +27,7 @@ def steps(reply: Rope | BodyStream) -> Iterator[list[Piece]]:
 
 def _pieces(reply: Rope | BodyStream) -> Iterator[Piece]:
     if isinstance(reply, BodyStream):
-        yield from map(framed, reply.messages())
+        yield from map(length_prefixed, reply.messages())
         return
     yield PREFIX.pack(0, reply.size)
     yield from reply.slices(STEP_BYTES)

@@ -11,8 +11,8 @@ from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
     ProcessingRequest,
     ProcessingResponse,
 )
+from aibrix_extproc.adapters.extproc.large_message import MAX_AROUND_BYTES, MAX_FIELDS, Peeled, peel
 from aibrix_extproc.adapters.extproc.outgoing import PIECE_BYTES, BodyStream, at_once
-from aibrix_extproc.adapters.extproc.peeling import MAX_AROUND_BYTES, MAX_FIELDS, Peeled, peel
 from aibrix_extproc.core.exchange.outputs import Continue, Phase
 from aibrix_extproc.rope import Rope, rope_of
 

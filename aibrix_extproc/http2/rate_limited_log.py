@@ -4,10 +4,10 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
-EACH_SECONDS: Final = 60.0
+INTERVAL_SECONDS: Final = 60.0
 
 
-class Seldom:
+class RateLimitedLog:
     """Some lines in a minute, then none; the first one of a later minute tells how many were left out."""
 
     def __init__(self, logger: logging.Logger, clock: Callable[[], float], most: int) -> None:
@@ -21,7 +21,7 @@ class Seldom:
     def warn(self, message: str, **extra: Any) -> None:
         """Log it if it is not too much."""
         now = self._clock()
-        if self._since is None or now - self._since >= EACH_SECONDS:
+        if self._since is None or now - self._since >= INTERVAL_SECONDS:
             self._since, self._said = now, 0
         if self._said >= self._most:
             self._left_out += 1

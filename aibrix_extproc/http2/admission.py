@@ -3,20 +3,20 @@
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
-from aibrix_extproc.http2.bounds import Bounds, Refusal
-from aibrix_extproc.http2.limits import Budget
-from aibrix_extproc.http2.shares import Share, Shares
+from aibrix_extproc.http2.limits import TokenBucket
+from aibrix_extproc.http2.listener_limits import ListenerLimits, Refusal
+from aibrix_extproc.http2.peer_table import PeerTable, PeerUsage
 
 # Looking for a connection that makes room takes a millisecond when there are thousands.
 _SEARCHES: Final = 20
 _SEARCHES_PER_SECOND: Final = 20.0
 
 
-class Guest(Protocol):
+class AdmittedConnection(Protocol):
     """A connection."""
 
     @property
-    def share(self) -> Share:
+    def usage(self) -> PeerUsage:
         """Its peer's."""
 
     @property
@@ -35,36 +35,38 @@ class Guest(Protocol):
         """Tell it to go, in the orderly way: a stream that is on its way is still served."""
 
 
-class Guests:
+class Admission:
     """Admits connections within the bounds."""
 
-    def __init__(self, bounds: Bounds, guests: Iterable[Guest], refuse: Callable[[Refusal], None]) -> None:
-        self.shares = Shares(bounds)
-        self._guests = guests
+    def __init__(
+        self, bounds: ListenerLimits, guests: Iterable[AdmittedConnection], refuse: Callable[[Refusal], None]
+    ) -> None:
+        self.peers = PeerTable(bounds)
+        self._admission = guests
         self._refuse = refuse
-        self._searches = Budget(_SEARCHES, _SEARCHES_PER_SECOND)
+        self._searches = TokenBucket(_SEARCHES, _SEARCHES_PER_SECOND)
 
-    def admit(self, peer: str, now: float) -> Share | None:
-        """The share of a peer whose connection may come in."""
-        bounds, share = self.shares.bounds, self.shares.of(peer)
-        if share.connections >= bounds.connections_of_peer:
+    def admit(self, peer: str, now: float) -> PeerUsage | None:
+        """The usage of a peer whose connection may come in."""
+        bounds, usage = self.peers.bounds, self.peers.of(peer)
+        if usage.connections >= bounds.connections_of_peer:
             self._refuse(Refusal.CONNECTIONS_OF_PEER)
             return None
-        if self.shares.connections >= bounds.connections and not self._make_room(share, now):
+        if self.peers.connections >= bounds.connections and not self._make_room(usage, now):
             self._refuse(Refusal.CONNECTIONS)
             return None
-        self.shares.enter(share)
-        return share
+        self.peers.enter(usage)
+        return usage
 
-    def _make_room(self, newcomer: Share, now: float) -> bool:
+    def _make_room(self, newcomer: PeerUsage, now: float) -> bool:
         """Let one go that is idle, of the peer that has most: only a peer with fewer gets its place."""
         if not self._searches.spend(now):
             return False
-        idle = [one for one in self._guests if not one.running and not one.retired]
+        idle = [one for one in self._admission if not one.running and not one.retired]
         if not idle:
             return False
-        found = max(idle, key=lambda one: (one.share.connections, -one.used_at))
-        if found.share.connections <= newcomer.connections:
+        found = max(idle, key=lambda one: (one.usage.connections, -one.used_at))
+        if found.usage.connections <= newcomer.connections:
             return False
         found.retire()
         self._refuse(Refusal.EVICTED)
@@ -72,7 +74,7 @@ class Guests:
 
     def retire_idle(self, now: float) -> None:
         """Let those go that were idle for too long."""
-        for one in tuple(self._guests):
-            if not one.running and not one.retired and now - one.used_at >= self.shares.bounds.idle_seconds:
+        for one in tuple(self._admission):
+            if not one.running and not one.retired and now - one.used_at >= self.peers.bounds.idle_seconds:
                 one.retire()
                 self._refuse(Refusal.IDLE)

@@ -7,10 +7,10 @@ from typing import Any
 from aibrix_extproc.adapters.extproc.lean_methods import PROCESS_PATH, process_method
 from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.http2.handler import Method
+from tests.adapters.extproc.test_both_transports import Desk, body, head, response_head, ticking
 from tests.build import an_exchange
 from tests.http2 import wire
 from tests.http2.rig import Log, Talk, until
-from tests.http2.test_twins import Desk, body, head, response_head, ticking
 
 
 class CountedTasks:

@@ -4,17 +4,17 @@ import logging
 
 import pytest
 
-from aibrix_extproc.http2.seldom import EACH_SECONDS, Seldom
+from aibrix_extproc.http2.rate_limited_log import INTERVAL_SECONDS, RateLimitedLog
 
 
 def test_lines_beyond_the_bound_are_counted_and_told_with_the_first_one_of_a_later_minute(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     now = 100.0
-    seldom = Seldom(logging.getLogger("seldom"), lambda: now, 2)
+    seldom = RateLimitedLog(logging.getLogger("seldom"), lambda: now, 2)
     for number in range(5):
         seldom.warn("it broke", number=number)
-    now += EACH_SECONDS - 0.001
+    now += INTERVAL_SECONDS - 0.001
     seldom.warn("it broke", number=5)
     now += 0.001
     seldom.warn("it broke", number=6)

@@ -6,9 +6,9 @@ from typing import Final
 import hpack
 
 from aibrix_extproc.http2 import frames
-from aibrix_extproc.http2.faults import ConnectionFault
+from aibrix_extproc.http2.errors import ProtocolError
 from aibrix_extproc.http2.frames import ErrorCode
-from aibrix_extproc.http2.limits import Limits
+from aibrix_extproc.http2.limits import ConnectionLimits
 
 HeaderList = list[tuple[bytes, bytes]]
 MAX_REMEMBERED: Final = 64  # blocks
@@ -62,10 +62,10 @@ def _pseudo_headers(headers: HeaderList) -> set[bytes] | None:
     return None if len(lengths) > 1 else seen
 
 
-class Blocks:
+class HeaderBlocks:
     """The header blocks of one connection: the one being received, and the decoder with its table."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: ConnectionLimits) -> None:
         self._limits = limits
         self._decoder = hpack.Decoder(limits.header_list_bytes)
         self._remembered: dict[bytes, Head] = {}
@@ -84,7 +84,7 @@ class Blocks:
     def add(self, stream_id: int, flags: int, fragment: bytes) -> bytes | None:
         """A CONTINUATION frame; the whole block if it is the last one."""
         if stream_id != self.stream_id or not stream_id:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "CONTINUATION without HEADERS")
+            raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "CONTINUATION without HEADERS")
         self._pieces.append(fragment)
         self._check_size()
         if not flags & frames.END_HEADERS:
@@ -92,8 +92,8 @@ class Blocks:
         block, self._pieces, self.stream_id = b"".join(self._pieces), [], 0
         return block
 
-    def look(self) -> bool:
-        """Whether the block that is unfinished was so at the last look."""
+    def check_progress(self) -> bool:
+        """Whether the block that is unfinished was so at the last check."""
         stale = self._seen and self.stream_id != 0
         self._seen = self.stream_id != 0
         return stale
@@ -101,24 +101,24 @@ class Blocks:
     def _check_size(self) -> None:
         too_large = sum(map(len, self._pieces)) > self._limits.header_block_bytes
         if too_large or len(self._pieces) > self._limits.continuations:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "a header block does not end")
+            raise ProtocolError(ErrorCode.ENHANCE_YOUR_CALM, "a header block does not end")
 
     def decode(self, block: bytes) -> Head:
-        """The headers of a whole block. Raises ConnectionFault: a block that is not decoded ruins the table."""
+        """The headers of a whole block. Raises ProtocolError: a block that is not decoded ruins the table."""
         known = self._remembered.get(block)
         if known is not None:
             return known
         if len(block) > self._limits.header_block_bytes:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "a header block is too large")
+            raise ProtocolError(ErrorCode.ENHANCE_YOUR_CALM, "a header block is too large")
         most = self._limits.header_fields
         if len(block) > most and has_more_fields(block, most):  # a field has one byte at least
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "a header block has too many fields")
+            raise ProtocolError(ErrorCode.ENHANCE_YOUR_CALM, "a header block has too many fields")
         try:
             headers: HeaderList = [(bytes(name), bytes(value)) for name, value in self._decoder.decode(block, raw=True)]
         except hpack.OversizedHeaderListError as error:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "a header list is too large") from error
+            raise ProtocolError(ErrorCode.ENHANCE_YOUR_CALM, "a header list is too large") from error
         except _UNREADABLE as error:
-            raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, "a header block cannot be read") from error
+            raise ProtocolError(ErrorCode.COMPRESSION_ERROR, "a header block cannot be read") from error
         self.work += len(headers) + len(block) // BYTES_PER_WORK
         head = Head(headers)
         self._remember(block, head)
@@ -182,7 +182,7 @@ def has_more_fields(block: bytes, most: int) -> bool:
 
 
 def _number(block: bytes, at: int, mask: int) -> tuple[int, int]:
-    """An integer of HPACK (RFC 7541, 5.1) and where it ends. Raises ConnectionFault for one without an end."""
+    """An integer of HPACK (RFC 7541, 5.1) and where it ends. Raises ProtocolError for one without an end."""
     number = block[at] & mask
     at += 1
     if number < mask:
@@ -192,13 +192,13 @@ def _number(block: bytes, at: int, mask: int) -> tuple[int, int]:
         number += (octet & 0x7F) << shift
         if not octet & 0x80:
             return number, at
-    raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, "a header block cannot be read")
+    raise ProtocolError(ErrorCode.COMPRESSION_ERROR, "a header block cannot be read")
 
 
 def without_padding(data: bytes, start: int, end: int) -> tuple[int, int]:
     """Where the content of a padded frame begins and ends."""
     if start == end or data[start] >= end - start:
-        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "padding is longer than its frame")
+        raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "padding is longer than its frame")
     return start + 1, end - data[start]
 
 
@@ -210,7 +210,7 @@ def fragment(stream_id: int, flags: int, payload: bytes) -> bytes:
     if not flags & frames.WITH_PRIORITY:
         return payload
     if len(payload) < frames.PRIORITY_BYTES:
-        raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "HEADERS is too short")
+        raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, "HEADERS is too short")
     if frames.unpack_word(payload)[0] & frames.MAX_WINDOW == stream_id:
-        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a stream depends on itself")
+        raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "a stream depends on itself")
     return payload[frames.PRIORITY_BYTES :]

@@ -11,7 +11,7 @@ SMALL_PIECE_BYTES: Final = 1024
 PREFIX: Final = struct.Struct(">BL")  # compressed or not, size
 
 
-def framed(message: bytes) -> bytes:
+def length_prefixed(message: bytes) -> bytes:
     """A message with gRPC's prefix, uncompressed."""
     return PREFIX.pack(0, len(message)) + message
 
@@ -26,7 +26,7 @@ def check_prefix(compressed: int, size: int, most: int) -> None:
         raise CallError(Status.RESOURCE_EXHAUSTED, f"message of {size} bytes is larger than {most}")
 
 
-class Cutter:
+class Deframer:
     """The unfinished message of one call: pieces of it that take as much memory as has arrived, not as was announced.
 
     An array that grows would be copied again and again: 220 KB in frames of 16 KB cost three times as much.
@@ -48,7 +48,7 @@ class Cutter:
         return self._size != NO_MESSAGE or bool(self._prefix)
 
     @property
-    def held(self) -> int:
+    def buffered(self) -> int:
         """Bytes of what is unfinished."""
         return len(self._prefix) + self._have
 
@@ -57,8 +57,8 @@ class Cutter:
         """Bytes of the message that are still to come; 0 between messages."""
         return self._size - self._have if self._size != NO_MESSAGE else 0
 
-    def look(self) -> bool:
-        """Whether the message that is unfinished was so at the last look."""
+    def check_progress(self) -> bool:
+        """Whether the message that is unfinished was so at the last check."""
         stale = self._seen and self.unfinished
         self._seen = self.unfinished
         return stale

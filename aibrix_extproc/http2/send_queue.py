@@ -14,7 +14,7 @@ RELEASED_PER_TURN: Final = 2 * MIB  # of what waited for room; a peer may make r
 _END: Final = frames.END_HEADERS | frames.END_STREAM
 
 
-class Outbox:
+class SendQueue:
     """Frames to write, and the flow control that the peer imposes."""
 
     def __init__(self, on_finished: Callable[[Stream], None]) -> None:
@@ -25,7 +25,7 @@ class Outbox:
         self._max_frame = frames.DEFAULT_FRAME_BYTES
         self.initial_window = frames.DEFAULT_WINDOW
         self.unsent = 0  # bytes that wait for room
-        self._released = 0  # bytes that waited and were sent since the last look
+        self._released = 0  # bytes that waited and were sent since the last check
         self._due = 0  # how many had to be by then
         self._left = RELEASED_PER_TURN  # of this turn
 
@@ -92,8 +92,8 @@ class Outbox:
             stream.unsent = None
             self._ready.pop(stream, None)
 
-    def look(self) -> bool:
-        """Whether hardly anything of what waited at the last look was taken."""
+    def check_progress(self) -> bool:
+        """Whether hardly anything of what waited at the last check was taken."""
         stale = bool(self.unsent) and self._released < self._due
         self._released, self._due = 0, min(self.unsent, LEAST_PROGRESS_BYTES)
         return stale

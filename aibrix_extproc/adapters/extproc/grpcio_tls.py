@@ -5,7 +5,7 @@ from typing import Any
 
 import grpc
 
-from aibrix_extproc.http2.bounds import Refusal
+from aibrix_extproc.http2.listener_limits import Refusal
 from aibrix_extproc.tls.credentials import ServerCredentials
 from aibrix_extproc.tls.peers import allowed
 

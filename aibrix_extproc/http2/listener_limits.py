@@ -1,11 +1,11 @@
-"""Bounds on what peers may take of the listener, and the names of what happens at them."""
+"""Limits on what peers may take of the listener, and the names of what happens at them."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class ListenerLimits:
     """Of one listener. The lean transport keeps all of them, grpcio those that are not of a peer."""
 
     connections: int = 4096  # each worker thread of each Envoy has one: a hundred Envoys of sixteen, twice over

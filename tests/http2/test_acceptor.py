@@ -12,31 +12,31 @@ from pathlib import Path
 
 import pytest
 
-from aibrix_extproc.http2 import door
-from aibrix_extproc.http2.bounds import Bounds
-from aibrix_extproc.http2.server import Patience
-from aibrix_extproc.http2.shares import Share, Shares
+from aibrix_extproc.http2 import acceptor
+from aibrix_extproc.http2.listener_limits import ListenerLimits
+from aibrix_extproc.http2.peer_table import PeerTable, PeerUsage
+from aibrix_extproc.http2.server import Timeouts
 from aibrix_extproc.tls.credentials import KeyPair, ServerCredentials
 from tests.http2 import wire
 from tests.http2.rig import QUICK, connected, on_both_loops, serving, until
 
 
-def a_share(peer: str) -> Share:
-    shares = Shares(Bounds())
-    share = shares.of(peer)
-    shares.enter(share)
-    return share
+def a_share(peer: str) -> PeerUsage:
+    peers = PeerTable(ListenerLimits())
+    usage = peers.of(peer)
+    peers.enter(usage)
+    return usage
 
 
 HELLO = wire.message(b"hello")
-SLOW = Patience(greeting_seconds=600.0, goodbye_seconds=0.1, notice_seconds=0.02)
+SLOW = Timeouts(handshake_seconds=600.0, linger_seconds=0.1, notice_seconds=0.02)
 
 
 @on_both_loops
 async def test_connections_over_the_bound_are_closed_unheard_and_that_is_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with serving(bounds=Bounds(connections=1)) as served, connected(served.port) as first:
+    async with serving(bounds=ListenerLimits(connections=1)) as served, connected(served.port) as first:
         await until(lambda: served.server.connections == 1)
         for _ in range(3):
             async with connected(served.port, greet=False) as peer:
@@ -51,7 +51,7 @@ async def test_connections_over_the_bound_are_closed_unheard_and_that_is_logged_
 
 @on_both_loops
 async def test_as_many_connections_as_may_be_come_in_even_if_all_come_at_once() -> None:
-    async with serving(bounds=Bounds(connections=50)) as served, contextlib.AsyncExitStack() as stack:
+    async with serving(bounds=ListenerLimits(connections=50)) as served, contextlib.AsyncExitStack() as stack:
         comings = (stack.enter_async_context(connected(served.port)) for _ in range(50))
         peers = await asyncio.gather(*comings)
         for peer in peers:
@@ -86,7 +86,7 @@ async def test_handshakes_that_are_not_finished_count_as_connections(certificate
     client = client_side(certificate, "h2")
     tls = server_side(certificate)
     async with (
-        serving(tls=tls, bounds=Bounds(connections=3), patience=SLOW) as served,
+        serving(tls=tls, bounds=ListenerLimits(connections=3), timeouts=SLOW) as served,
         contextlib.AsyncExitStack() as stack,
     ):
         address = ("127.0.0.1", served.port)
@@ -106,7 +106,7 @@ async def test_handshakes_that_are_not_finished_count_as_connections(certificate
 
 @on_both_loops
 async def test_handshake_that_is_under_way_at_the_end_is_ended(certificate: tuple[Path, Path]) -> None:
-    async with serving(tls=server_side(certificate), patience=SLOW) as served:
+    async with serving(tls=server_side(certificate), timeouts=SLOW) as served:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
         await until(lambda: served.server.arriving == 1)
         await served.server.drain(0.0)
@@ -121,21 +121,21 @@ async def test_handshake_that_is_under_way_at_the_end_is_ended(certificate: tupl
 async def test_mistake_while_a_connection_comes_in_is_logged_and_the_next_one_comes_in(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(acceptor, "PAUSE_SECONDS", 0.01)
     mistakes = [MemoryError(), ValueError()]
     guests: list[asyncio.Protocol] = []
 
-    def admit(peer: str) -> Share:
+    def admit(peer: str) -> PeerUsage:
         if mistakes:
             raise mistakes.pop()
         return a_share(peer)
 
-    def new_guest(_: Share) -> asyncio.Protocol:
+    def new_protocol(_: PeerUsage) -> asyncio.Protocol:
         guests.append(asyncio.Protocol())
         return guests[-1]
 
     listener = socket.create_server(("127.0.0.1", 0))
-    entrance = door.Door(new_guest, admit, lambda _: None, QUICK, None)
+    entrance = acceptor.Acceptor(new_protocol, admit, lambda _: None, QUICK, None)
     entrance.open([listener])
     with contextlib.ExitStack() as stack:
         for _ in range(3):
@@ -146,15 +146,15 @@ async def test_mistake_while_a_connection_comes_in_is_logged_and_the_next_one_co
     await until(lambda: listener.fileno() < 0)
 
 
-async def test_peer_that_comes_as_the_door_is_abandoned_is_closed() -> None:
+async def test_peer_that_comes_while_handshakes_are_cancelled_is_closed() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
 
-    def last_guest(_: Share) -> asyncio.Protocol:
-        asyncio.get_running_loop().call_soon(entrance.abandon)
+    def last_guest(_: PeerUsage) -> asyncio.Protocol:
+        asyncio.get_running_loop().call_soon(entrance.cancel_handshakes)
         entrance.close()
         return asyncio.Protocol()
 
-    entrance = door.Door(last_guest, a_share, lambda _: None, QUICK, None)
+    entrance = acceptor.Acceptor(last_guest, a_share, lambda _: None, QUICK, None)
     with socket.create_connection(listener.getsockname()) as peer:
         peer.setblocking(False)
         entrance.open([listener])
@@ -164,7 +164,7 @@ async def test_peer_that_comes_as_the_door_is_abandoned_is_closed() -> None:
     await until(lambda: listener.fileno() < 0)
 
 
-async def test_crowd_at_the_door_leaves_the_loop_its_turns() -> None:
+async def test_crowd_of_new_connections_leaves_the_loop_its_turns() -> None:
     listener = socket.create_server(("127.0.0.1", 0), backlog=100)
     turns: list[int] = []
     asked = 0
@@ -177,7 +177,7 @@ async def test_crowd_at_the_door_leaves_the_loop_its_turns() -> None:
     with contextlib.ExitStack() as stack:
         for _ in range(50):
             stack.enter_context(socket.create_connection(listener.getsockname()))
-        entrance = door.Door(lambda _: asyncio.Protocol(), admit, lambda _: None, QUICK, None)
+        entrance = acceptor.Acceptor(lambda _: asyncio.Protocol(), admit, lambda _: None, QUICK, None)
         entrance.open([listener])
         await until(lambda: len(turns) == 50)
     assert turns == list(range(1, 51))
@@ -252,7 +252,7 @@ async def test_peer_that_does_not_finish_its_handshake_is_gone_after_the_patienc
     async with serving(tls=server_side(certificate)) as served:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
         writer.write(said)
-        async with asyncio.timeout(10 * QUICK.greeting_seconds):
+        async with asyncio.timeout(10 * QUICK.handshake_seconds):
             with contextlib.suppress(ConnectionError):
                 assert await reader.read() == b""
         writer.close()

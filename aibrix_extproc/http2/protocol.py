@@ -5,9 +5,9 @@ import socket
 import ssl
 from typing import Final, Protocol, cast
 
-from aibrix_extproc.http2.calls import Calls
-from aibrix_extproc.http2.limits import Account
-from aibrix_extproc.http2.shares import Share
+from aibrix_extproc.http2.call_table import CallTable
+from aibrix_extproc.http2.limits import MemoryUse
+from aibrix_extproc.http2.peer_table import PeerUsage
 from aibrix_extproc.http2.status import Status
 
 WRITE_HIGH_WATER_BYTES: Final = 4 * 1024 * 1024
@@ -23,13 +23,13 @@ _OPTIONS: Final = (
 )
 
 
-class _Patience(Protocol):
+class _Timeouts(Protocol):
     @property
-    def greeting_seconds(self) -> float:
+    def handshake_seconds(self) -> float:
         """For the preface and SETTINGS of a new connection."""
 
     @property
-    def goodbye_seconds(self) -> float:
+    def linger_seconds(self) -> float:
         """For a peer to take our last words."""
 
     @property
@@ -38,51 +38,51 @@ class _Patience(Protocol):
 
 
 class Host(Protocol):
-    """The server, as its links see it."""
+    """The server, as its protocols see it."""
 
     loop: asyncio.AbstractEventLoop
-    account: Account
+    memory: MemoryUse
     draining: bool
 
     @property
-    def patience(self) -> _Patience:
+    def timeouts(self) -> _Timeouts:
         """How long to wait for peers."""
 
-    def stranger(self, tls: ssl.SSLObject) -> str | None:
+    def refuse_client(self, tls: ssl.SSLObject) -> str | None:
         """Why the client at the other end is not let in; None if it is."""
 
-    def accept(self, link: "Link") -> Calls:
+    def accept(self, protocol: "ServerProtocol") -> CallTable:
         """The calls of a new connection."""
 
     def changed(self) -> None:
         """Something was written."""
 
-    def more_waits(self) -> None:
+    def enforce_send_limit(self) -> None:
         """More waits for a peer to take it than before."""
 
     def closed(self, reason: str) -> None:
         """A connection is closed for a fault of its peer."""
 
-    def forget(self, link: "Link") -> None:
+    def forget(self, protocol: "ServerProtocol") -> None:
         """The connection is gone."""
 
 
-class Link(asyncio.Protocol):
+class ServerProtocol(asyncio.Protocol):
     """One TCP connection."""
 
-    def __init__(self, host: Host, share: Share) -> None:
+    def __init__(self, host: Host, usage: PeerUsage) -> None:
         self._host = host
-        self.share = share
+        self.usage = usage
         self.retired = False
         self.used_at = host.loop.time()  # when it last had a stream, as far as was looked
         self._transport: asyncio.Transport | None = None
-        self._calls: Calls | None = None
+        self._calls: CallTable | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._seen_blocked = False  # that the peer does not take our answers was looked at
         self._turn_waits = False
         self._flush_waits = False
-        self._parting = False
-        self.unsent = 0  # bytes of answers that wait for the peer, as the account has it
+        self._lingering = False
+        self.unsent = 0  # bytes of answers that wait for the peer, as counted in `memory`
 
     # ---- asyncio.Protocol
 
@@ -97,7 +97,7 @@ class Link(asyncio.Protocol):
         _set_options(self._transport)
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
         self._calls = self._host.accept(self)
-        self._timer = self._host.loop.call_later(self._host.patience.greeting_seconds, self._on_silence)
+        self._timer = self._host.loop.call_later(self._host.timeouts.handshake_seconds, self._on_handshake_timeout)
         if self._host.draining:  # it was accepted just before the listener closed
             self._calls.connection.refuse_new()
         self.flush()
@@ -106,7 +106,7 @@ class Link(asyncio.Protocol):
         """Why nothing is said to this peer, not even SETTINGS."""
         if tls is None:
             return None
-        return "TLS without the protocol h2" if tls.selected_alpn_protocol() != "h2" else self._host.stranger(tls)
+        return "TLS without the protocol h2" if tls.selected_alpn_protocol() != "h2" else self._host.refuse_client(tls)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; a long chunk of small frames in several turns of the loop."""
@@ -181,7 +181,7 @@ class Link(asyncio.Protocol):
         """Write what there is to write; hang up after the last word."""
         self._flush_waits = False
         transport, calls = self._transport, self._calls
-        if transport is None or calls is None or self._parting:
+        if transport is None or calls is None or self._lingering:
             return
         out = calls.connection.take()
         if out:
@@ -189,41 +189,41 @@ class Link(asyncio.Protocol):
         if calls.connection.has_more and not calls.paused:
             self.flush_soon()
         if self.count() > 0:
-            self._host.more_waits()
+            self._host.enforce_send_limit()
         self._host.changed()
-        if calls.connection.closing and not self._parting:  # or it was given up just now
+        if calls.connection.closing and not self._lingering:  # or it was given up just now
             self._host.closed(calls.connection.fault or "")
-            self._part(transport, calls)
+            self._linger(transport, calls)
 
     def count(self) -> int:
-        """Tell the account what waits for the peer by now, by its windows or its socket; how much more it is."""
-        if self._transport is None or self._calls is None or self._parting:
+        """Count what waits for the peer by now, by its windows or its socket; how much more it is."""
+        if self._transport is None or self._calls is None or self._lingering:
             return 0
         unsent = self._calls.connection.unsent + self._transport.get_write_buffer_size()
         more = unsent - self.unsent
         self.unsent = unsent
-        self._host.account.unsent += more
+        self._host.memory.unsent += more
         return more
 
     def _settle(self) -> None:
-        self._host.account.unsent -= self.unsent
+        self._host.memory.unsent -= self.unsent
         self.unsent = 0
 
     # ---- ends
 
-    def give_up(self) -> None:
+    def close_slow_reader(self) -> None:
         """Close on a peer that does not take its answers: a last word would only wait behind them."""
         self._host.closed("answers are not taken")
-        self._parting = True
+        self._lingering = True
         self._settle()
         self.abort()
 
-    def _part(self, transport: asyncio.Transport, calls: Calls) -> None:
+    def _linger(self, transport: asyncio.Transport, calls: CallTable) -> None:
         """Say no more, but let the peer read why: closing a socket with unread input would take our last words back."""
-        self._parting = True
+        self._lingering = True
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._host.loop.call_later(self._host.patience.goodbye_seconds, self.abort)
+        self._timer = self._host.loop.call_later(self._host.timeouts.linger_seconds, self.abort)
         calls.paused = self._turn_waits = False
         self._update_reading()
         if not transport.can_write_eof():
@@ -234,30 +234,30 @@ class Link(asyncio.Protocol):
         except OSError:  # the peer was quicker
             transport.abort()
 
-    def look(self) -> None:
+    def check_progress(self) -> None:
         """Called now and then: end what does not get on. Of a peer that we do not read from nothing is expected."""
-        if self._calls is None or self._parting:
+        if self._calls is None or self._lingering:
             return
         if self.running or self._calls.used:
             self.used_at, self._calls.used = self._host.loop.time(), False
         if self.retired:
-            self._leave_if_over()
+            self._close_if_idle()
             return
         if not self._blocked:
-            self._calls.look()
+            self._calls.check_progress()
             self.flush()
         elif self._seen_blocked:
-            self.give_up()
+            self.close_slow_reader()
         else:
             self._seen_blocked = True
 
-    def _on_silence(self) -> None:
-        if self._calls is not None and not self._calls.connection.greeted:
+    def _on_handshake_timeout(self) -> None:
+        if self._calls is not None and not self._calls.connection.handshake_done:
             self._host.closed("no greeting")
             self._calls.connection.refuse_new()
             self.flush()
             if self._transport is not None:
-                self._part(self._transport, self._calls)
+                self._linger(self._transport, self._calls)
 
     def announce_end(self) -> None:
         """First step of the drain."""
@@ -275,26 +275,26 @@ class Link(asyncio.Protocol):
         """Both steps, for a connection that is not needed; it closes when what it still had to say is answered."""
         self.retired = True
         self.announce_end()
-        self._host.loop.call_later(self._host.patience.notice_seconds, self._leave)
+        self._host.loop.call_later(self._host.timeouts.notice_seconds, self._finish_retiring)
 
-    def _leave(self) -> None:
+    def _finish_retiring(self) -> None:
         self.refuse_new()
-        self._leave_if_over()
+        self._close_if_idle()
 
-    def _leave_if_over(self) -> None:
+    def _close_if_idle(self) -> None:
         calls, transport = self._calls, self._transport
-        if calls is None or transport is None or self._parting or self.running:
+        if calls is None or transport is None or self._lingering or self.running:
             return
         calls.connection.lost()
-        self._part(transport, calls)
+        self._linger(transport, calls)
 
-    def cut(self, status: Status, message: str) -> None:
+    def fail_calls(self, status: Status, message: str) -> None:
         """The time to drain is up."""
         if self._calls is not None:
-            self._calls.cut(status, message)
+            self._calls.fail_calls(status, message)
             self.flush()
-            if self._transport is not None and not self._parting:
-                self._part(self._transport, self._calls)
+            if self._transport is not None and not self._lingering:
+                self._linger(self._transport, self._calls)
 
     def abort(self) -> None:
         """Close without waiting."""

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Final
 
 from aibrix_extproc.http2 import frames
-from aibrix_extproc.http2.faults import ConnectionFault, what_it_is
+from aibrix_extproc.http2.errors import ProtocolError, describe_other_protocol
 from aibrix_extproc.http2.frames import ErrorCode
-from aibrix_extproc.http2.limits import Limits
+from aibrix_extproc.http2.limits import ConnectionLimits
 
 OnFrame = Callable[[int, int, int, bytes, int, int], None]
 """Kind, flags, stream, and where the payload is: data, start, end. Offsets, since most of it is copied only once."""
@@ -14,10 +14,10 @@ OnFrame = Callable[[int, int, int, bytes, int, int], None]
 JOINED_BYTES: Final = 4096  # DATA frames of this size or more are handed over together, if they follow each other
 
 
-class Reader:
+class FrameReader:
     """Cuts one connection's bytes."""
 
-    def __init__(self, limits: Limits, on_frame: OnFrame) -> None:
+    def __init__(self, limits: ConnectionLimits, on_frame: OnFrame) -> None:
         self._largest = limits.frame_bytes
         self._per_turn = limits.frames_per_turn
         self._on_frame = on_frame
@@ -39,8 +39,8 @@ class Reader:
         self._stopped = self._turn_ends = True
         self._rest, self._unread = bytearray(), b""
 
-    def look(self) -> bool:
-        """Whether the frame that is unfinished was so at the last look."""
+    def check_progress(self) -> bool:
+        """Whether the frame that is unfinished was so at the last check."""
         stale = self._seen and bool(self._rest)
         self._seen = bool(self._rest)
         return stale
@@ -50,7 +50,7 @@ class Reader:
         self._turn_ends = True
 
     def feed(self, data: bytes) -> None:
-        """Take bytes. Raises ConnectionFault."""
+        """Take bytes. Raises ProtocolError."""
         start = 0
         if self._unread:
             data, self._unread = self._unread + data, b""
@@ -67,7 +67,7 @@ class Reader:
         """Where frames begin; behind everything if that is not known yet."""
         size = len(frames.PREFACE)
         if not frames.PREFACE.startswith(data[:size]):
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, what_it_is(data))
+            raise ProtocolError(ErrorCode.PROTOCOL_ERROR, describe_other_protocol(data))
         self._preface_seen = len(data) >= size
         self._rest = bytearray(b"" if self._preface_seen else data)
         return min(size, len(data))
@@ -82,7 +82,7 @@ class Reader:
             high, low, kind, flags, stream_id = frames.unpack_head(data, start)
             length = (high << 16) + low
             if length > largest:
-                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a frame is too large")
+                raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, "a frame is too large")
             payload = start + frames.HEADER_BYTES
             if payload + length > end:
                 self._wanted = frames.HEADER_BYTES + length
@@ -95,16 +95,16 @@ class Reader:
             else:
                 on_frame(kind, flags, stream_id & frames.MAX_WINDOW, data, payload, start)
             if self._turn_ends:
-                self._leave(data, start)
+                self._postpone(data, start)
                 return
         else:
-            self._leave(data, start)
+            self._postpone(data, start)
             return
         if start < end:
             self._rest += memoryview(data)[start:]
             self._seen = False
 
-    def _leave(self, data: bytes, start: int) -> None:
+    def _postpone(self, data: bytes, start: int) -> None:
         self._turn_ends = False
         if not self._stopped:
             self._unread = data[start:]
@@ -119,7 +119,7 @@ class Reader:
             if len(rest) == self._wanted == frames.HEADER_BYTES:
                 self._wanted += int.from_bytes(rest[:3], "big")
                 if self._wanted > frames.HEADER_BYTES + self._largest:
-                    raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a frame is too large")
+                    raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, "a frame is too large")
             if len(rest) == self._wanted:
                 self._rest = bytearray()
                 self._read(bytes(rest), 0)
@@ -130,7 +130,7 @@ class Reader:
 def _run(data: bytes, payload: int, start: int, stream_id: int, largest: int) -> tuple[list[memoryview], int]:
     """The payloads of a large DATA frame and those like it that come right behind it, and where they end.
 
-    A long prompt comes as a dozen of them in one read; together they take one way through flow control and cutter.
+    A long prompt comes as a dozen of them in one read; together they take one way through flow control and deframer.
     """
     view, end = memoryview(data), len(data)
     pieces = [view[payload:start]]

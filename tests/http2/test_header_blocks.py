@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aibrix_extproc.http2.blocks import MAX_REMEMBERED, Blocks, has_more_fields, leaves_table
-from aibrix_extproc.http2.faults import ConnectionFault
+from aibrix_extproc.http2.errors import ProtocolError
 from aibrix_extproc.http2.frames import ErrorCode
-from aibrix_extproc.http2.limits import Limits
+from aibrix_extproc.http2.header_blocks import MAX_REMEMBERED, HeaderBlocks, has_more_fields, leaves_table
+from aibrix_extproc.http2.limits import ConnectionLimits
 
 # The second call of a real Envoy: `:path` as a literal that shall not be indexed, everything else by index.
 ENVOYS = bytes.fromhex("8304a560b5773fa5d05b3b98855cbe5315761c8bf7657c1e525b2a1d1aec390a841ec635d8721508c286c1c0bfbe")
@@ -72,7 +72,7 @@ def test_block_that_leaves_the_table_never_changes_it(
 
 
 def test_block_is_decoded_once_while_the_table_rests() -> None:
-    blocks = Blocks(Limits())
+    blocks = HeaderBlocks(ConnectionLimits())
     joins, again = b"\x82\x40\x01a\x01b", b"\x82\xbe"
     blocks.decode(joins)
     assert blocks.decode(again) is blocks.decode(again)
@@ -82,7 +82,7 @@ def test_block_is_decoded_once_while_the_table_rests() -> None:
 
 
 def test_remembering_goes_on_after_many_different_blocks() -> None:
-    blocks = Blocks(Limits())
+    blocks = HeaderBlocks(ConnectionLimits())
     for number in range(3 * MAX_REMEMBERED):
         block = b"\x00\x01a\x03%03d" % number
         assert blocks.decode(block) is blocks.decode(block)
@@ -100,11 +100,11 @@ def test_fields_of_a_block_are_counted_as_hpack_finds_them(
 
 @given(st.binary(max_size=300), st.integers(0, 300))
 def test_fields_of_any_bytes_are_counted_without_a_surprise(block: bytes, most: int) -> None:
-    with suppress(ConnectionFault):
+    with suppress(ProtocolError):
         assert not has_more_fields(block, most) or len(block) > most
 
 
-MOST = Limits().header_fields
+MOST = ConnectionLimits().header_fields
 FILLED = b"\x40\x01a\x01b"  # makes an entry of the table that one byte names: 0xbe
 
 
@@ -119,10 +119,10 @@ FILLED = b"\x40\x01a\x01b"  # makes an entry of the table that one byte names: 0
     ],
 )
 def test_block_of_many_fields_is_refused_before_it_is_decoded(block: bytes) -> None:
-    blocks = Blocks(Limits())
+    blocks = HeaderBlocks(ConnectionLimits())
     blocks.decode(FILLED)
     done = blocks.work
-    with pytest.raises(ConnectionFault) as refused:
+    with pytest.raises(ProtocolError) as refused:
         blocks.decode(block)
     assert refused.value.code is ErrorCode.ENHANCE_YOUR_CALM
     assert blocks.work == done
@@ -130,13 +130,13 @@ def test_block_of_many_fields_is_refused_before_it_is_decoded(block: bytes) -> N
 
 @pytest.mark.parametrize("start", [b"\xff", b"\x3f", b"\x00\x7f", b"\x00\x01a\x7f", b"\x0f", b"\x7f"])
 def test_number_that_does_not_end_is_refused_without_arithmetic_on_it(start: bytes) -> None:
-    with pytest.raises(ConnectionFault) as refused:
-        Blocks(Limits()).decode(start + b"\x80" * 16_000)
+    with pytest.raises(ProtocolError) as refused:
+        HeaderBlocks(ConnectionLimits()).decode(start + b"\x80" * 16_000)
     assert refused.value.code is ErrorCode.COMPRESSION_ERROR
 
 
 def test_work_is_what_was_decoded_and_nothing_for_what_is_remembered() -> None:
-    blocks = Blocks(Limits())
+    blocks = HeaderBlocks(ConnectionLimits())
     blocks.decode(FILLED)
     blocks.work = 0
     for _ in range(3):

@@ -41,7 +41,7 @@ async def test_large_message_over_200_frames_is_one_message() -> None:
     assert len(pieces) > 200
     talk = Talk().say(wire.window_update(0, 2**24), wire.settings({4: 2**24}), wire.request(1), *pieces)
     assert talk.answer().messages == (payload,)
-    assert talk.calls.account.held == 0
+    assert talk.calls.memory.buffered == 0
 
 
 async def test_call_without_messages_is_answered_with_its_status() -> None:
@@ -91,7 +91,7 @@ async def test_refused_call_gets_trailers_only_and_then_a_quiet_reset(name: str)
     assert answer.headers["grpc-message"]
     assert answer.reset == (None if name.endswith("short") else wire.NO_ERROR)
     assert talk.answer(3).messages == (b"hello",)
-    assert talk.calls.account.held == 0
+    assert talk.calls.memory.buffered == 0
     assert len(talk.log.causes) == talk.log.opened
 
 
@@ -177,7 +177,7 @@ async def test_messages_behind_one_that_waits_are_answered_in_order() -> None:
     await until(lambda: talk.log.causes)
     assert talk.answer().messages == (b"hello", b"waited", b"hello", *ANSWERS)
     assert talk.answer().trailers == {"grpc-status": "0"}
-    assert talk.calls.account.held == 0
+    assert talk.calls.memory.buffered == 0
 
 
 async def test_two_messages_that_wait_do_so_one_after_the_other() -> None:
@@ -199,7 +199,7 @@ async def test_cancelled_call_stops_what_waits_and_is_over_once() -> None:
 
 async def test_cut_ends_calls_that_wait_as_unavailable() -> None:
     talk = Talk().say(wire.request(1), wire.data(1, wire.message(b"wait")))
-    talk.calls.cut(Status.UNAVAILABLE, "going away")
+    talk.calls.fail_calls(Status.UNAVAILABLE, "going away")
     talk.read()
     assert talk.answer().trailers["grpc-status"] == "14"
     assert talk.connection.streams == 0

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from aibrix_extproc.http2 import frames
-from aibrix_extproc.http2.faults import ConnectionFault
+from aibrix_extproc.http2.errors import ProtocolError
 from aibrix_extproc.http2.frames import ErrorCode, Setting
-from aibrix_extproc.http2.limits import Budget, Limits
-from aibrix_extproc.http2.outbox import Outbox
+from aibrix_extproc.http2.limits import ConnectionLimits, TokenBucket
+from aibrix_extproc.http2.send_queue import SendQueue
 from aibrix_extproc.http2.streams import Stream
 
 _GOAWAY_BYTES: Final = 8
@@ -15,7 +15,7 @@ _PING_BYTES: Final = 8
 _SETTING_BYTES: Final = 6
 
 
-def greeting(limits: Limits) -> bytes:
+def greeting(limits: ConnectionLimits) -> bytes:
     """Our first words: SETTINGS, and more room for the connection."""
     said = frames.settings(
         {
@@ -29,15 +29,15 @@ def greeting(limits: Limits) -> bytes:
     return said + frames.window_update(0, more) if more > 0 else said
 
 
-class Control:
+class ControlFrames:
     """Answers what a peer says about the connection."""
 
-    def __init__(self, limits: Limits, outbox: Outbox, streams: Mapping[int, Stream]) -> None:
+    def __init__(self, limits: ConnectionLimits, send_queue: SendQueue, streams: Mapping[int, Stream]) -> None:
         self._limits = limits
-        self._outbox = outbox
+        self._send_queue = send_queue
         self._streams = streams
-        self._idle = Budget(limits.idle_frames, limits.idle_frames_per_second, limits.idle_frames_saved)
-        self._settings = Budget(limits.settings_frames, limits.settings_per_second)
+        self._idle = TokenBucket(limits.idle_frames, limits.idle_frames_per_second, limits.idle_frames_saved)
+        self._settings = TokenBucket(limits.settings_frames, limits.settings_per_second)
         self.settings_seen = False
         self.useful = 0  # frames that carried something since the last one that did not
 
@@ -45,7 +45,7 @@ class Control:
         """Count a frame that costs work and carries nothing."""
         earned, self.useful = self.useful * self._limits.idle_frames_per_useful, 0
         if not self._idle.spend(at, earned):
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"too many {what}")
+            raise ProtocolError(ErrorCode.ENHANCE_YOUR_CALM, f"too many {what}")
 
     def frame(self, kind: int, flags: int, stream_id: int, payload: bytes, at: float) -> None:
         """Any frame but DATA, HEADERS, CONTINUATION, RST_STREAM, WINDOW_UPDATE and PRIORITY."""
@@ -57,20 +57,20 @@ class Control:
         elif kind == frames.GOAWAY:
             _check_go_away(stream_id, payload)  # it binds us, and we open no streams
         elif kind == frames.PUSH_PROMISE:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a client cannot push")
+            raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "a client cannot push")
         # Frames of other kinds are ignored, as the protocol demands (RFC 9113, 5.5).
 
     def _on_settings(self, flags: int, stream_id: int, payload: bytes, at: float) -> None:
         if stream_id != 0:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "SETTINGS on a stream")
+            raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "SETTINGS on a stream")
         if flags & frames.ACK:
             if payload:
-                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "an acknowledgement with content")
+                raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, "an acknowledgement with content")
             return
         if len(payload) % _SETTING_BYTES:
-            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS has another size")
+            raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS has another size")
         if len(payload) > self._limits.settings_per_frame * _SETTING_BYTES or not self._settings.spend(at):
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many settings")
+            raise ProtocolError(ErrorCode.ENHANCE_YOUR_CALM, "too many settings")
         self.settings_seen = True
         initial_window: int | None = None
         for name, value in frames.iter_settings(payload):
@@ -78,26 +78,28 @@ class Control:
             if name == Setting.INITIAL_WINDOW_SIZE:
                 initial_window = value
             elif name == Setting.MAX_FRAME_SIZE:
-                self._outbox.set_max_frame(value)
+                self._send_queue.set_max_frame(value)
         # The last one counts, so that a frame costs one walk over the streams, not one per entry.
-        if initial_window is not None and not self._outbox.set_initial_window(initial_window, self._streams.values()):
-            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "a window is too large")
-        self._outbox.control(frames.SETTINGS_ACK)
-        self._outbox.flush()
+        if initial_window is not None and not self._send_queue.set_initial_window(
+            initial_window, self._streams.values()
+        ):
+            raise ProtocolError(ErrorCode.FLOW_CONTROL_ERROR, "a window is too large")
+        self._send_queue.control(frames.SETTINGS_ACK)
+        self._send_queue.flush()
 
     def _on_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
         if stream_id != 0:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PING on a stream")
+            raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "PING on a stream")
         if len(payload) != _PING_BYTES:
-            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "PING has another size")
+            raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, "PING has another size")
         if not flags & frames.ACK:
-            self._outbox.control(frames.frame(frames.PING, frames.ACK, 0, payload))
+            self._send_queue.control(frames.frame(frames.PING, frames.ACK, 0, payload))
 
 
-def priority_fault(stream_id: int, payload: bytes) -> ErrorCode | None:
+def priority_error(stream_id: int, payload: bytes) -> ErrorCode | None:
     """What is wrong with a PRIORITY frame; it is obsolete and otherwise ignored (RFC 9113, 5.3.2)."""
     if stream_id == 0:
-        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PRIORITY without a stream")
+        raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "PRIORITY without a stream")
     if len(payload) != frames.PRIORITY_BYTES:
         return ErrorCode.FRAME_SIZE_ERROR
     depends_on = frames.unpack_word(payload)[0] & frames.MAX_WINDOW
@@ -106,16 +108,16 @@ def priority_fault(stream_id: int, payload: bytes) -> ErrorCode | None:
 
 def _check_go_away(stream_id: int, payload: bytes) -> None:
     if stream_id != 0:
-        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "GOAWAY on a stream")
+        raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "GOAWAY on a stream")
     if len(payload) < _GOAWAY_BYTES:
-        raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "GOAWAY is too short")
+        raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, "GOAWAY is too short")
 
 
 def _check_setting(name: int, value: int) -> None:
     """The table size bounds our encoder, which uses no table; the settings not named here bind clients."""
     if name == Setting.INITIAL_WINDOW_SIZE and value > frames.MAX_WINDOW:
-        raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "the initial window is too large")
+        raise ProtocolError(ErrorCode.FLOW_CONTROL_ERROR, "the initial window is too large")
     if name == Setting.MAX_FRAME_SIZE and not frames.DEFAULT_FRAME_BYTES <= value <= frames.MAX_FRAME_BYTES:
-        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "the frame size is out of range")
+        raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "the frame size is out of range")
     if name == Setting.ENABLE_PUSH and value not in (0, 1):
-        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "ENABLE_PUSH is 0 or 1")
+        raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "ENABLE_PUSH is 0 or 1")

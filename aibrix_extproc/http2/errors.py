@@ -3,7 +3,7 @@
 from aibrix_extproc.http2.frames import ErrorCode
 
 
-class ConnectionFault(Exception):
+class ProtocolError(Exception):
     """The peer broke the protocol or passed a bound: the connection must end. Never leaves `Connection`."""
 
     def __init__(self, code: ErrorCode, reason: str) -> None:
@@ -11,7 +11,7 @@ class ConnectionFault(Exception):
         self.code = code
 
 
-def what_it_is(data: bytes) -> str:
+def describe_other_protocol(data: bytes) -> str:
     """What a peer speaks that does not speak HTTP/2, for whoever configured it."""
     if data[:1] == b"\x16":
         return "this is TLS on a port without it"
