@@ -4,17 +4,21 @@ Times count seconds from the request's head at 100.0, so that a test can see whi
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
+from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.model import Endpoint, Health, ServedModel, Snapshot, snapshot_of
 from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
 from aibrix_extproc.core.openai.contract.operations import Operation
-from aibrix_extproc.core.placing import Caller, Placement
+from aibrix_extproc.core.placing import ATTEMPTS, Caller, Placement
+from aibrix_extproc.core.routing.owners import ResponseOwners
+from aibrix_extproc.core.routing.place import Placer, Ranking
+from aibrix_extproc.core.routing.signals import Signals
 
 MODEL: Final = "chat-m"
 REQUEST_ID: Final = "req_0123456789abcdef0123456789abcdef"
@@ -46,6 +50,24 @@ def a_snapshot(*endpoints: Endpoint, known: bool = True) -> Snapshot:
 def a_placement(*endpoints: Endpoint, model: str = MODEL) -> Placement:
     """Endpoints in order of preference; two unless told otherwise."""
     return Placement("least-request", model, endpoints or (an_endpoint(1), an_endpoint(2)))
+
+
+def a_placer(
+    strategy: str = "least-request",
+    *,
+    load: LoadBook | None = None,
+    owners: ResponseOwners | None = None,
+    candidates: int = ATTEMPTS,
+    wall_at: float = 1.0,
+    draw: Callable[[], float] = lambda: 0.5,
+) -> Placer:
+    """What places requests, over idle endpoints and without chance unless told otherwise."""
+    return Placer(
+        Signals(LoadBook() if load is None else load, draw),
+        ResponseOwners([b"what the ids of responses are made with"]) if owners is None else owners,
+        Ranking(strategy, candidates),
+        lambda: wall_at,
+    )
 
 
 def an_operation(identifier: str) -> Operation:

@@ -28,7 +28,7 @@ from aibrix_extproc.adapters.fleetfile.source import FlagSource, FleetFile
 from aibrix_extproc.adapters.http.admin import AdminServer
 from aibrix_extproc.adapters.telemetry import logs, metrics
 from aibrix_extproc.adapters.telemetry.loop_delay import watch_loop
-from aibrix_extproc.app.answers import Answers, Ranking
+from aibrix_extproc.app.answers import Answers
 from aibrix_extproc.app.config_log import ConfigLog
 from aibrix_extproc.app.contradictions import refuse_contradictions
 from aibrix_extproc.app.credentials import Credentials
@@ -52,6 +52,8 @@ from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.reduce import SourceChange
 from aibrix_extproc.core.placing import ATTEMPTS
 from aibrix_extproc.core.routing.owners import ResponseOwners
+from aibrix_extproc.core.routing.place import Placer, Ranking
+from aibrix_extproc.core.routing.signals import Signals
 from aibrix_extproc.settings import Settings, Tls
 from aibrix_extproc.watched.errors import SourceError
 from aibrix_extproc.watched.file import SourceStatus
@@ -142,16 +144,14 @@ class Gateway:
         settings = self._settings
         owners = ResponseOwners(self._seals.secrets)
         self._seals.subscribe(owners.use_secrets)
+        # Also where a list has one address: a gateway that goes elsewhere by itself is followed.
+        ranking = Ranking(settings.routing.strategy, max(ATTEMPTS, settings.routing.destinations))
         answers = Answers(
             snapshot=lambda: self._store.snapshot,
-            load=self._load,
-            owners=owners,
             keys=lambda: self._keys.ring,
-            # Also where a list has one address: a gateway that goes elsewhere by itself is followed.
-            ranking=Ranking(settings.routing.strategy, max(ATTEMPTS, settings.routing.destinations)),
+            placer=Placer(Signals(self._load, random.random), owners, ranking, time.time),
             clock=time.perf_counter,
             wall_clock=time.time,
-            dice=random.random,
         )
         answers.credentials = Credentials(lambda: self._seals.secrets, time.time)
         return GatewayDesk(

@@ -53,7 +53,7 @@ class RouteQuery(msgspec.Struct, frozen=True, gc=False):
     session: str = ""  # what requests of one conversation have in common; for strategies that keep sessions
 
 
-class RouteHints(msgspec.Struct, frozen=True, gc=False):
+class RoutingHeaders(msgspec.Struct, frozen=True, gc=False):
     """What a client says by AIBrix's headers of where its request shall go, as sent; None where it does not."""
 
     strategy: str | None = None

@@ -8,21 +8,19 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from aibrix_extproc.app.answers import Answers, Ranking
+from aibrix_extproc.app.answers import Answers
 from aibrix_extproc.app.key_store import KeyStore
 from aibrix_extproc.core.access.holders import IssuedKey, KeyHolder, digest_of
 from aibrix_extproc.core.access.keys import KeyRing
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.outputs import Authenticate
-from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
 from aibrix_extproc.core.openai.contract.operations import Action, Operation
 from aibrix_extproc.core.placing import ANYONE, Caller
-from aibrix_extproc.core.routing.owners import ResponseOwners
 from aibrix_extproc.settings import AccessSettings
 from aibrix_extproc.watched.file import Pace
-from tests.build import a_snapshot, an_operation
+from tests.build import a_placer, a_snapshot, an_operation
 
 FAST = Pace(poll_seconds=0.01, settle_seconds=0.01, retry_seconds=0.01)
 FILE_KEY, STATIC_KEY = "sk-of-the-file", "sk-of-a-flag"
@@ -126,13 +124,10 @@ def admitted(caller: Caller, operation: Operation | None) -> events.Answer:
     holder = KeyHolder(caller, (IssuedKey("k_1", digest_of(FILE_KEY), wall_expires_at=NOW + 1),))
     answers = Answers(
         snapshot=a_snapshot,
-        load=LoadBook(),
         keys=lambda: KeyRing([holder]),
-        owners=ResponseOwners([b"secret"]),
-        ranking=Ranking("random"),
+        placer=a_placer(),
         clock=lambda: 0.0,
         wall_clock=lambda: NOW,
-        dice=lambda: 0.0,
     )
     return answers.answer(Authenticate(operation, f"Bearer {FILE_KEY}", None))
 

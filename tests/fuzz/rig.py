@@ -25,7 +25,7 @@ from aibrix_extproc.adapters.extproc.codec import ATTRIBUTES
 from aibrix_extproc.adapters.extproc.outgoing import at_once
 from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.adapters.telemetry.metrics import Metrics
-from aibrix_extproc.app.answers import Answers, Ranking
+from aibrix_extproc.app.answers import Answers
 from aibrix_extproc.app.desk import GatewayDesk
 from aibrix_extproc.core.access.holders import IssuedKey, KeyHolder, digest_of
 from aibrix_extproc.core.access.keys import KeyRing
@@ -38,6 +38,8 @@ from aibrix_extproc.core.openai.contract.errors import ERRORS
 from aibrix_extproc.core.openai.contract.paths import normalise
 from aibrix_extproc.core.placing import Caller
 from aibrix_extproc.core.routing.owners import ResponseOwners
+from aibrix_extproc.core.routing.place import Placer, Ranking
+from aibrix_extproc.core.routing.signals import Signals
 from tests.build import a_snapshot, an_endpoint
 from tests.fuzz.recorded import SECRET, Answer, Request
 
@@ -83,8 +85,10 @@ class Gateway:
         self.metrics = Metrics()
         owners = ResponseOwners([SECRET])
         answers = Answers(
-            snapshot=lambda: fleet, load=self.load, keys=lambda: ring, owners=owners, ranking=Ranking("least-request"),
-            clock=time.perf_counter, wall_clock=time.time, dice=random.Random(1).random,
+            snapshot=lambda: fleet, keys=lambda: ring, clock=time.perf_counter, wall_clock=time.time,
+            placer=Placer(
+                Signals(self.load, random.Random(1).random), owners, Ranking("least-request"), time.time
+            ),
         )  # fmt: skip
         self.desk = GatewayDesk(
             answers, self.load, owners, self.metrics, look_soon=lambda _: None, log_every_exchange=False

@@ -11,9 +11,9 @@ from typing import final
 import msgspec
 
 from aibrix_extproc.core.exchange.events import BodyRead, Cause
-from aibrix_extproc.core.fleet.subset import Subset
 from aibrix_extproc.core.openai.contract.operations import Operation
-from aibrix_extproc.core.placing import Caller, Placement, RouteHints, RouteQuery
+from aibrix_extproc.core.placing import Caller, Placement
+from aibrix_extproc.core.routing.request import Place as Place
 from aibrix_extproc.rope import Rope
 
 
@@ -77,18 +77,6 @@ class Describe(msgspec.Struct, frozen=True, gc=False):
     operation: Operation
     parameters: Mapping[str, str]
     caller: Caller
-
-
-@final
-class Place(msgspec.Struct, frozen=True, gc=False):
-    """Which endpoints may take the request, best first?"""
-
-    operation: Operation
-    query: RouteQuery
-    hints: RouteHints | None  # what the client says of it, None for nothing
-    caller: Caller
-    held_response: str | None = None  # only the engine that made this response will do
-    subset: Subset | None = None  # only these endpoints will do
 
 
 @final

@@ -8,7 +8,6 @@ from typing import Any, Final
 from aibrix_extproc.core.exchange import events, forwarding
 from aibrix_extproc.core.exchange.admission import asks_for_upgrade, needs_body, objection, too_large
 from aibrix_extproc.core.exchange.direction import Direction
-from aibrix_extproc.core.exchange.hints import hints_of, wants_sizes
 from aibrix_extproc.core.exchange.outputs import (
     Authenticate,
     Continue,
@@ -26,6 +25,7 @@ from aibrix_extproc.core.exchange.outputs import (
 )
 from aibrix_extproc.core.exchange.picking import DROPPED_REASON, REASONS, assumed
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
+from aibrix_extproc.core.exchange.routing_headers import routing_headers_of, wants_sizes
 from aibrix_extproc.core.exchange.states import REQUEST_TABLE, RequestPhase
 from aibrix_extproc.core.openai.contract import headers
 from aibrix_extproc.core.openai.contract.errors import Problem, Shaped, shape
@@ -206,8 +206,8 @@ class RequestSide(Direction[RequestPhase]):
         """Ask for the engine that holds the response which the path names."""
         assert self._match is not None
         assert self._head is not None
-        held, subset = self._match.parameters.get("response_id", ""), self._head.subset
-        return RequestPhase.PLACING, (Place(operation, RouteQuery(model=""), None, self.caller, held, subset),)
+        response, subset = self._match.parameters.get("response_id", ""), self._head.subset
+        return RequestPhase.PLACING, (Place(operation, RouteQuery(model=""), None, self.caller, response, subset),)
 
     def _on_body(self, event: events.RequestBody | events.LargeRequestBody) -> Step:
         assert self._match is not None
@@ -251,9 +251,9 @@ class RequestSide(Direction[RequestPhase]):
             return self._refused(forbidden)
         self._given = body
         query = RouteQuery(model=facts.model, body_bytes=self.body_bytes)
-        hints = hints_of(self._headers, sizes)
-        held = facts.previous_response_id if operation.id == "response" else None  # others ignore it
-        return RequestPhase.PLACING, (Place(operation, query, hints, self.caller, held, self._head.subset),)
+        routing = routing_headers_of(self._headers, sizes)
+        stored = facts.previous_response_id if operation.id == "response" else None  # others ignore it
+        return RequestPhase.PLACING, (Place(operation, query, routing, self.caller, stored, self._head.subset),)
 
     def _on_placed(self, event: events.Placed) -> Step:
         assert self._match is not None

@@ -1,7 +1,7 @@
 """One request and the endpoints that could take it in, the ranked placement out. Runs once per request."""
 
 from aibrix_extproc.core.fleet.model import Endpoint
-from aibrix_extproc.core.placing import ATTEMPTS, Load, Placement, RouteQuery
+from aibrix_extproc.core.placing import Load, Placement, RouteQuery
 from aibrix_extproc.core.routing.registry import STRATEGIES
 
 
@@ -13,7 +13,7 @@ def choose(
     *,
     tick: int,
     dice: float,
-    limit: int = ATTEMPTS,
+    limit: int,
 ) -> Placement:
     """Rank at most `limit` different addresses, best first.
 

@@ -9,11 +9,11 @@ from aibrix_extproc.core.fleet.modelconfig import AUTO, ModelConfig, Profile
 from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.core.openai.contract.headers import CHOSEN_PROFILE, SESSION_ID
 from aibrix_extproc.core.openai.contract.operations import shown
-from aibrix_extproc.core.placing import RouteHints
+from aibrix_extproc.core.placing import RoutingHeaders
 from aibrix_extproc.core.routing.registry import NOT_HERE, STRATEGIES
 from aibrix_extproc.core.routing.selector import InvalidSelector, Selector, parse_selector, selected
 
-_NO_HINTS: Final = RouteHints()
+_NONE: Final = RoutingHeaders()
 _SHOWN: Final = 64  # characters of a client's value in an answer
 
 
@@ -30,23 +30,23 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
         return selected(self.selector, endpoints)
 
 
-def plan_of(hints: RouteHints | None, config: ModelConfig | None, default: str, dice: float) -> Plan | Problem:
+def plan_of(headers: RoutingHeaders | None, config: ModelConfig | None, default: str, draw: float) -> Plan | Problem:
     """How to place a request. A locked strategy goes before the client's, that before the profile's, then `default`."""
-    hints = hints or _NO_HINTS
-    profile, told = _profile(hints, config)
-    strategy = _strategy(hints, config, profile, default)
+    headers = headers or _NONE
+    profile, told = _profile(headers, config)
+    strategy = _strategy(headers, config, profile, default)
     if isinstance(strategy, Problem):
         return strategy
     selector: Selector = ()
-    if hints.external_filter:
+    if headers.external_filter:
         try:
-            selector = parse_selector(hints.external_filter)
+            selector = parse_selector(headers.external_filter)
         except InvalidSelector as error:
             return Problem("invalid_external_filter", {"reason": str(error)})
     if not STRATEGIES[strategy].spec.keeps_sessions:
         return Plan(strategy, selector, answer_headers=told)
     # 53 bits of chance: two sessions with one id would only share an endpoint.
-    session = hints.session or f"{int(dice * 2**53):014x}"
+    session = headers.session or f"{int(draw * 2**53):014x}"
     return Plan(strategy, selector, session, (*told, (SESSION_ID, session)))
 
 
@@ -55,20 +55,22 @@ def unknown_strategies(config: ModelConfig) -> tuple[str, ...]:
     return tuple(name for name in config.strategies if name not in STRATEGIES)
 
 
-def _profile(hints: RouteHints, config: ModelConfig | None) -> tuple[Profile | None, tuple[tuple[str, str], ...]]:
+def _profile(headers: RoutingHeaders, config: ModelConfig | None) -> tuple[Profile | None, tuple[tuple[str, str], ...]]:
     if config is None:
         return None, ()
-    name = (hints.profile or "").strip()
+    name = (headers.profile or "").strip()
     if name.lower() != AUTO:
         return config.profile(name), ()
-    chosen = config.profile_for(hints.prompt_tokens, hints.max_tokens)
+    chosen = config.profile_for(headers.prompt_tokens, headers.max_tokens)
     return chosen, () if chosen is None else ((CHOSEN_PROFILE, chosen.name),)
 
 
-def _strategy(hints: RouteHints, config: ModelConfig | None, profile: Profile | None, default: str) -> str | Problem:
+def _strategy(
+    headers: RoutingHeaders, config: ModelConfig | None, profile: Profile | None, default: str
+) -> str | Problem:
     if config is not None and config.locked_strategy:
         return config.locked_strategy if config.locked_strategy in STRATEGIES else default
-    asked = (hints.strategy or "").strip().lower()
+    asked = (headers.strategy or "").strip().lower()
     if asked:
         return asked if asked in STRATEGIES else _refusal(asked)
     return profile.strategy if profile is not None and profile.strategy in STRATEGIES else default

@@ -104,7 +104,7 @@ def test_previous_response_goes_with_the_question() -> None:
     exchange.receive(Admitted(CALLER))
     (place,) = exchange.receive(a_request_body(b'{"model":"chat-m","input":"x","previous_response_id":"resp_7"}'))
     assert isinstance(place, Place)
-    assert place.held_response == "resp_7"
+    assert place.stored_response == "resp_7"
 
 
 def test_chat_body_is_not_sent_back() -> None:

@@ -58,8 +58,8 @@ def test_sizes_are_asked_for_where_the_profile_depends_on_them() -> None:
     assert ask.sizes
     (place,) = exchange.receive(answer_to(ask))
     assert isinstance(place, Place)
-    assert place.hints is not None
-    assert (place.hints.prompt_tokens, place.hints.max_tokens) == (3_000_004 // 4, 7)
+    assert place.headers is not None
+    assert (place.headers.prompt_tokens, place.headers.max_tokens) == (3_000_004 // 4, 7)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.exchange.states import Mode, ProtocolViolation
 from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.core.openai.contract.headers import NOT_FORWARDED, RESERVED_REQUEST_HEADERS
-from aibrix_extproc.core.placing import RouteHints, RouteQuery
+from aibrix_extproc.core.placing import RouteQuery, RoutingHeaders
 from tests.build import (
     CALLER,
     JSON_HEADERS,
@@ -264,7 +264,7 @@ def test_strategy_of_the_client_goes_with_the_question() -> None:
     exchange, _ = admitted(routing_strategy="round-robin")
     (ask,) = exchange.receive(a_request_body())
     assert isinstance(ask, Place)
-    assert ask.hints == RouteHints(strategy="round-robin")
+    assert ask.headers == RoutingHeaders(strategy="round-robin")
 
 
 @pytest.mark.parametrize(
@@ -284,7 +284,7 @@ def test_session_of_the_client_is_its_id_before_its_key_within_bounds(sent: dict
     exchange, _ = admitted(headers=sent)
     (ask,) = exchange.receive(a_request_body())
     assert isinstance(ask, Place)
-    assert ask.hints == RouteHints(session=session)
+    assert ask.headers == RoutingHeaders(session=session)
 
 
 @pytest.mark.parametrize(
@@ -298,7 +298,7 @@ def test_size_of_the_request_is_read_for_the_profile_auto_only(
     exchange, _ = admitted(config_profile=profile, external_filter="a=b")
     (ask,) = exchange.receive(a_request_body(max_tokens=300))
     assert isinstance(ask, Place)
-    assert ask.hints == RouteHints(None, "a=b", profile, None, prompt, answer)
+    assert ask.headers == RoutingHeaders(None, "a=b", profile, None, prompt, answer)
 
 
 @pytest.mark.parametrize("status", [200, 503])
@@ -343,7 +343,7 @@ def test_stored_response_is_asked_of_the_engine_that_holds_it_without_waiting_fo
     exchange, outputs = admitted(method="GET", path="/v1/responses/resp_1", end_of_stream=True)
     (place,) = outputs
     assert isinstance(place, Place)
-    assert place.held_response == "resp_1"
+    assert place.stored_response == "resp_1"
     forward = exchange.receive(a_placed())[1]
     assert isinstance(forward, Continue)
     assert (forward.phase, forward.body) == (Phase.REQUEST_HEAD, None)

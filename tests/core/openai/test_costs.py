@@ -15,7 +15,7 @@ import pytest
 
 from aibrix_extproc.core.access.keys import KeyRing
 from aibrix_extproc.core.exchange.forwarding import wait_seconds
-from aibrix_extproc.core.exchange.hints import hints_of
+from aibrix_extproc.core.exchange.routing_headers import routing_headers_of
 from aibrix_extproc.core.openai.contract.credentials import without_credentials
 from aibrix_extproc.core.openai.contract.headers import ROUTING_HEADERS, content_length
 from aibrix_extproc.core.openai.contract.operation_rows import ROUTER
@@ -85,8 +85,8 @@ def _selector(text: str) -> object:
 
 
 def _routed(text: str) -> object:
-    hints = hints_of(dict.fromkeys(ROUTING_HEADERS, text))
-    return plan_of(hints, None, "least-request", 0.5)
+    routing = routing_headers_of(dict.fromkeys(ROUTING_HEADERS, text))
+    return plan_of(routing, None, "least-request", 0.5)
 
 
 def _part(line: str) -> bytes:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from aibrix_extproc.core.fleet.modelconfig import ModelConfig, parse_config
 from aibrix_extproc.core.openai.contract.errors import Problem, shape
-from aibrix_extproc.core.placing import RouteHints
+from aibrix_extproc.core.placing import RoutingHeaders
 from aibrix_extproc.core.routing.plan import Plan, plan_of, unknown_strategies
 from aibrix_extproc.core.routing.registry import NOT_HERE, STRATEGIES
 
@@ -20,15 +20,15 @@ PROFILES = """{"defaultProfile": "p", "profiles": {
 LOCKED = '{"lockedRoutingStrategy": "random", "profiles": {"default": {"routingStrategy": "round-robin"}}}'
 
 
-def planned(config: str = "", default: str = "least-request", **hints: Any) -> Plan:
+def planned(config: str = "", default: str = "least-request", **headers: Any) -> Plan:
     """A plan; a refusal fails the test."""
-    made = plan_of(RouteHints(**hints), parse_config(config) if config else None, default, 0.5)
+    made = plan_of(RoutingHeaders(**headers), parse_config(config) if config else None, default, 0.5)
     assert isinstance(made, Plan)
     return made
 
 
 @pytest.mark.parametrize(
-    ("config", "hints", "strategy"),
+    ("config", "headers", "strategy"),
     [
         ("", {}, "least-request"),
         ("", {"strategy": "random"}, "random"),
@@ -58,13 +58,13 @@ def planned(config: str = "", default: str = "least-request", **hints: Any) -> P
     ],
 )
 def test_lock_goes_before_the_client_and_that_before_the_profile(
-    config: str, hints: dict[str, Any], strategy: str
+    config: str, headers: dict[str, Any], strategy: str
 ) -> None:
-    assert planned(config, **hints).strategy == strategy
+    assert planned(config, **headers).strategy == strategy
 
 
 @pytest.mark.parametrize(
-    ("hints", "told"),
+    ("headers", "told"),
     [
         ({"profile": "auto", "prompt_tokens": 5000}, "long"),
         ({"profile": "Auto", "prompt_tokens": 1}, "p"),
@@ -72,13 +72,13 @@ def test_lock_goes_before_the_client_and_that_before_the_profile(
         ({}, None),
     ],
 )
-def test_profile_is_told_when_it_was_chosen_for_the_client(hints: dict[str, Any], told: str | None) -> None:
-    assert dict(planned(PROFILES, **hints).answer_headers).get("x-aibrix-config-profile") == told
+def test_profile_is_told_when_it_was_chosen_for_the_client(headers: dict[str, Any], told: str | None) -> None:
+    assert dict(planned(PROFILES, **headers).answer_headers).get("x-aibrix-config-profile") == told
 
 
 @pytest.mark.parametrize("name", sorted(NOT_HERE))
 def test_strategy_that_only_aibrix_has_is_refused_with_the_nearest_one(name: str) -> None:
-    problem = plan_of(RouteHints(strategy=name.upper()), None, "random", 0.5)
+    problem = plan_of(RoutingHeaders(strategy=name.upper()), None, "random", 0.5)
     assert isinstance(problem, Problem)
     body = shape(problem).body.decode()
     assert (problem.http_status, problem.key) == (400, "unsupported_strategy")
@@ -99,7 +99,7 @@ def test_strategy_that_only_aibrix_has_is_refused_with_the_nearest_one(name: str
     ids=["unknown", "long", "odd", "weighted", "weighted-one"],
 )
 def test_strategy_that_nobody_has_is_refused_shortly(given: str, key: str) -> None:
-    problem = plan_of(RouteHints(strategy=given), None, "random", 0.5)
+    problem = plan_of(RoutingHeaders(strategy=given), None, "random", 0.5)
     assert isinstance(problem, Problem)
     shaped = shape(problem)
     assert (shaped.status, problem.key) == (400, key)
@@ -107,7 +107,7 @@ def test_strategy_that_nobody_has_is_refused_shortly(given: str, key: str) -> No
 
 
 def test_filter_that_cannot_be_read_is_a_400_that_says_why() -> None:
-    problem = plan_of(RouteHints(external_filter="a=b=c"), None, "random", 0.5)
+    problem = plan_of(RoutingHeaders(external_filter="a=b=c"), None, "random", 0.5)
     assert isinstance(problem, Problem)
     shaped = shape(problem)
     assert (shaped.status, problem.row.param) == (400, "external-filter")
@@ -128,7 +128,7 @@ def test_session_is_told_by_the_strategy_that_keeps_it_and_by_no_other(strategy:
 
 
 def test_new_sessions_have_different_ids_that_hold_nothing_but_chance() -> None:
-    made = {plan_of(RouteHints(strategy="session-affinity"), None, "random", step / 64) for step in range(64)}
+    made = {plan_of(RoutingHeaders(strategy="session-affinity"), None, "random", step / 64) for step in range(64)}
     ids = {plan.session for plan in made if isinstance(plan, Plan)}
     assert len(ids) == 64
     assert {len(one) for one in ids} == {14}
@@ -143,12 +143,12 @@ TEXT = st.none() | st.text(max_size=40) | st.sampled_from(["auto", "p", "random"
 
 
 @given(
-    st.builds(RouteHints, TEXT, TEXT, TEXT, TEXT, st.none() | st.integers(0), st.none() | st.integers(0)),
+    st.builds(RoutingHeaders, TEXT, TEXT, TEXT, TEXT, st.none() | st.integers(0), st.none() | st.integers(0)),
     st.sampled_from([None, parse_config(PROFILES), parse_config(LOCKED), parse_config("{}")]),
     st.floats(0, 1, exclude_max=True),
 )
-def test_any_hints_give_a_plan_or_a_refusal(hints: RouteHints, config: ModelConfig | None, dice: float) -> None:
-    made = plan_of(hints, config, "least-request", dice)
+def test_any_headers_give_a_plan_or_a_refusal(headers: RoutingHeaders, config: ModelConfig | None, dice: float) -> None:
+    made = plan_of(headers, config, "least-request", dice)
     if isinstance(made, Plan):
         assert made.strategy in STRATEGIES
     else:

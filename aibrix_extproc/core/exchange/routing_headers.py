@@ -6,7 +6,7 @@ from typing import Final
 from aibrix_extproc.core.fleet.modelconfig import AUTO
 from aibrix_extproc.core.openai.contract import headers
 from aibrix_extproc.core.openai.wire.sizes import UNKNOWN, Sizes
-from aibrix_extproc.core.placing import RouteHints
+from aibrix_extproc.core.placing import RoutingHeaders
 
 MAX_SESSION_CHARACTERS: Final = 256
 
@@ -16,12 +16,12 @@ def wants_sizes(given: Mapping[str, str]) -> bool:
     return given.get(headers.CONFIG_PROFILE, "").strip().lower() == AUTO
 
 
-def hints_of(given: Mapping[str, str], sizes: Sizes = UNKNOWN) -> RouteHints | None:
+def routing_headers_of(given: Mapping[str, str], sizes: Sizes = UNKNOWN) -> RoutingHeaders | None:
     """What the headers say, with the sizes if they are wanted; None if there are none of them."""
     if headers.ROUTING_HEADERS.isdisjoint(given):
         return None
     profile = given.get(headers.CONFIG_PROFILE)
-    return RouteHints(
+    return RoutingHeaders(
         given.get(headers.ROUTING_STRATEGY),
         given.get(headers.EXTERNAL_FILTER),
         profile,

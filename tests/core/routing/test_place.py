@@ -4,22 +4,18 @@ from typing import Any
 
 import pytest
 
-from aibrix_extproc.app.answers import Answers, Ranking
-from aibrix_extproc.core.access.keys import KeyRing
-from aibrix_extproc.core.exchange import events
-from aibrix_extproc.core.exchange.outputs import Place
-from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.model import Endpoint, Health, Snapshot, Task
 from aibrix_extproc.core.fleet.modelconfig import parse_config
 from aibrix_extproc.core.openai.contract.errors import Problem, error_object
-from aibrix_extproc.core.placing import ATTEMPTS, Caller, RouteHints, RouteQuery
+from aibrix_extproc.core.placing import ATTEMPTS, Caller, RouteQuery, RoutingHeaders
 from aibrix_extproc.core.routing.owners import ResponseOwners
+from aibrix_extproc.core.routing.place import Decision
+from aibrix_extproc.core.routing.request import Place
 from aibrix_extproc.core.routing.response_ids import KEEP_SECONDS
-from tests.build import CALLER, MODEL, a_snapshot, an_endpoint, an_operation
+from tests.build import CALLER, MODEL, a_placer, a_snapshot, an_endpoint, an_operation
 
 FAST, SLOW = {"tier": "fast"}, {"tier": "slow"}
 LOCKED = parse_config('{"lockedRoutingStrategy": "session-affinity"}')
-
 
 SECRET = b"what the ids of responses are made with"
 
@@ -35,46 +31,37 @@ def asked(
     owners: ResponseOwners | None = None,
     at: float = 1.0,
     candidates: int = ATTEMPTS,
-    **hints: Any,
+    **headers: Any,
 ) -> Any:
-    """The answer to one request for MODEL."""
-    answers = Answers(
-        snapshot=lambda: snapshot,
-        load=LoadBook(),
-        keys=lambda: KeyRing([]),
-        owners=ResponseOwners([SECRET]) if owners is None else owners,
-        ranking=Ranking(default, candidates),
-        clock=lambda: 1.0,
-        wall_clock=lambda: at,
-        dice=lambda: 0.5,
-    )
-    ask = Place(
+    """What is decided about one request for MODEL."""
+    placer = a_placer(default, owners=owners, candidates=candidates, wall_at=at)
+    request = Place(
         an_operation(operation),
         RouteQuery(model),
-        RouteHints(**hints) if hints else None,
+        RoutingHeaders(**headers) if headers else None,
         caller,
-        held_response=held,
+        stored_response=held,
     )
-    return answers.answer(ask)
+    return placer.place(request, snapshot)
 
 
-def placed(snapshot: Snapshot, **asking: Any) -> events.Placed:
+def placed(snapshot: Snapshot, **asking: Any) -> Decision:
     answer = asked(snapshot, **asking)
-    assert isinstance(answer, events.Placed)
+    assert isinstance(answer, Decision)
     return answer
 
 
 def problem(snapshot: Snapshot, **asking: Any) -> Problem:
     answer = asked(snapshot, **asking)
-    assert isinstance(answer, events.Refused)
-    return answer.problem
+    assert isinstance(answer, Problem)
+    return answer
 
 
 def labelled(number: int, labels: dict[str, str], **changes: Any) -> Endpoint:
     return an_endpoint(number, labels=labels, **changes)
 
 
-def test_request_without_hints_is_placed_by_the_gateways_strategy_and_nothing_is_told() -> None:
+def test_request_without_routing_headers_is_placed_by_the_gateways_strategy_and_nothing_is_told() -> None:
     answer = placed(a_snapshot(an_endpoint(1), an_endpoint(2)))
     assert (answer.placement.strategy, answer.answer_headers) == ("least-request", ())
 
@@ -105,7 +92,7 @@ def test_filter_that_leaves_nothing_says_whether_waiting_helps(health: Health, k
 
 
 @pytest.mark.parametrize(
-    ("hints", "key"),
+    ("headers", "key"),
     [
         ({"external_filter": "tier="}, "no_matching_engine"),
         ({"external_filter": "tier=="}, "no_matching_engine"),
@@ -114,19 +101,19 @@ def test_filter_that_leaves_nothing_says_whether_waiting_helps(health: Health, k
         ({"strategy": "prefix-cache"}, "unsupported_strategy"),
     ],
 )
-def test_hint_that_cannot_be_followed_is_refused(hints: dict[str, str], key: str) -> None:
-    assert problem(a_snapshot(labelled(1, FAST)), **hints).key == key
+def test_hint_that_cannot_be_followed_is_refused(headers: dict[str, str], key: str) -> None:
+    assert problem(a_snapshot(labelled(1, FAST)), **headers).key == key
 
 
-def test_unknown_model_is_refused_before_the_hints_are_looked_at() -> None:
+def test_unknown_model_is_refused_before_the_headers_are_looked_at() -> None:
     fleet = a_snapshot(an_endpoint(1, models=("other",)))
     assert problem(fleet, strategy="no-such", external_filter="((").key == "model_not_found"
 
 
 def test_lock_of_the_model_counts_for_a_request_that_says_nothing_and_for_one_that_says_otherwise() -> None:
     fleet = a_snapshot(an_endpoint(1, config=LOCKED), an_endpoint(2, config=LOCKED))
-    for hints in ({}, {"strategy": "random"}, {"strategy": "no-such"}):
-        answer = placed(fleet, **hints)
+    for headers in ({}, {"strategy": "random"}, {"strategy": "no-such"}):
+        answer = placed(fleet, **headers)
         assert answer.placement.strategy == "session-affinity"
         assert [name for name, _ in answer.answer_headers] == ["x-session-id"]
 
@@ -161,10 +148,10 @@ def made_by(identity: str, *, model: str = MODEL, caller: Caller = CALLER) -> st
     return answer.response_id
 
 
-@pytest.mark.parametrize("hints", [{"external_filter": "tier=slow"}, {"external_filter": "(("}, {"strategy": "x"}])
-def test_request_that_continues_a_response_goes_to_its_engine_whatever_else_it_says(hints: dict[str, str]) -> None:
+@pytest.mark.parametrize("headers", [{"external_filter": "tier=slow"}, {"external_filter": "(("}, {"strategy": "x"}])
+def test_request_that_continues_a_response_goes_to_its_engine_whatever_else_it_says(headers: dict[str, str]) -> None:
     fleet = a_snapshot(labelled(1, FAST, config=LOCKED), labelled(2, SLOW))
-    answer = placed(fleet, held=made_by("engine-1"), **hints)
+    answer = placed(fleet, held=made_by("engine-1"), **headers)
     assert [one.identity for one in answer.placement.candidates] == ["engine-1"]
     assert answer.answer_headers == ()
 
@@ -277,5 +264,5 @@ def test_operation_that_a_frontend_lacks_goes_to_another_engine_or_is_refused() 
     assert {one.identity for one in asked(both, operation="response").placement.candidates} == {python.identity}
     assert len(asked(both).placement.candidates) == 2
     alone = a_snapshot(rust)
-    assert asked(alone, operation="message").problem.key == "model_wrong_task"
+    assert asked(alone, operation="message").key == "model_wrong_task"
     assert asked(alone).placement.first.identity == rust.identity

@@ -1,0 +1,53 @@
+"""Which endpoints may take a request, before any of them is preferred."""
+
+from collections.abc import Iterable
+
+from aibrix_extproc.core.fleet.model import LACKS, Endpoint, Snapshot
+from aibrix_extproc.core.openai.contract.errors import Problem
+from aibrix_extproc.core.openai.contract.operations import Operation, shown
+from aibrix_extproc.core.placing import Placement
+from aibrix_extproc.core.routing.request import Place
+
+
+def eligible(request: Place, fleet: Snapshot, model: str) -> tuple[Endpoint, ...] | Problem:
+    """The endpoints that serve the model, do the operation, are ready, and are in the request's subset; never empty.
+
+    A model that the caller may not use does not exist for it.
+    """
+    known = fleet.by_model.get(model)
+    if known is None or not request.caller.may_use_model(model):
+        return Problem("model_not_found", {"model": shown(model)})
+    ready = fleet.ready_by_model[model]
+    operation = request.operation
+    if fleet.common_tasks[model].isdisjoint(operation.tasks) or model in fleet.partial:
+        if not any(_does(one, operation) for one in known):
+            return Problem("model_wrong_task", {"model": shown(model)})
+        ready = tuple(one for one in ready if _does(one, operation))
+    if request.subset is not None:
+        ready = tuple(one for one in ready if request.subset.has(one.address))
+    return ready or not_ready(model)
+
+
+def not_ready(model: str) -> Problem:
+    """A refusal that is worth another try."""
+    return Problem("model_not_ready", {"model": shown(model)})
+
+
+def with_one_key(placement: Placement) -> Placement:
+    """Only the candidates with the first one's engine key: a retry repeats the headers, and so the key."""
+    key = placement.first.api_key
+    if all(one.api_key == key for one in placement.candidates):
+        return placement
+    same = tuple(_of_key(placement.candidates, key))
+    return Placement(placement.strategy, placement.model, same)
+
+
+def _of_key(candidates: Iterable[Endpoint], key: str | None) -> Iterable[Endpoint]:
+    return (one for one in candidates if one.api_key == key)
+
+
+def _does(endpoint: Endpoint, operation: Operation) -> bool:
+    """An engine whose tasks are unknown is never refused because of them."""
+    if operation.id in LACKS.get(endpoint.frontend, ()):
+        return False
+    return not operation.tasks or not endpoint.tasks or not operation.tasks.isdisjoint(endpoint.tasks)

@@ -1,0 +1,136 @@
+"""The way from a request to its endpoints: eligible, then a plan, then a ranking, then the first few of it.
+
+Nothing here waits or reads a clock by itself; the fleet, the counts, the clock and chance are handed in.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+from msgspec.structs import replace
+
+from aibrix_extproc.core.fleet.model import Endpoint, Snapshot
+from aibrix_extproc.core.openai.contract.errors import Problem
+from aibrix_extproc.core.openai.contract.operations import shown
+from aibrix_extproc.core.placing import ATTEMPTS, Placement, RouteQuery
+from aibrix_extproc.core.routing.choose import choose
+from aibrix_extproc.core.routing.eligible import eligible, not_ready, with_one_key
+from aibrix_extproc.core.routing.owners import ResponseOwners
+from aibrix_extproc.core.routing.plan import Plan, plan_of
+from aibrix_extproc.core.routing.registry import STRATEGIES
+from aibrix_extproc.core.routing.request import Place
+from aibrix_extproc.core.routing.signals import Signals
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """How placements are made: the strategy when nobody names one, and how many candidates there are at most."""
+
+    strategy: str
+    candidates: int = ATTEMPTS
+
+
+class Decision(msgspec.Struct, frozen=True, gc=False):
+    """Where a request may go, and what its client is told with the answer."""
+
+    placement: Placement
+    answer_headers: tuple[tuple[str, str], ...] = ()
+    response_id: str | None = None  # the id that the engine shall give to the response, if the operation makes one
+
+
+class Placer:
+    """Places requests. `wall_clock`: seconds since the epoch, for the ids of responses."""
+
+    def __init__(
+        self, signals: Signals, owners: ResponseOwners, ranking: Ranking, wall_clock: Callable[[], float]
+    ) -> None:
+        self._signals = signals
+        self._owners = owners
+        self._strategy = ranking.strategy
+        self._limit = ranking.candidates
+        self._keeps_sessions = STRATEGIES[ranking.strategy].spec.keeps_sessions
+        self._wall_clock = wall_clock
+
+    def place(self, request: Place, fleet: Snapshot) -> Decision | Problem:
+        """The endpoints for a request, best first, or why there is none."""
+        decision = self._decided(request, fleet)
+        if request.operation.id != "response" or not isinstance(decision, Decision):
+            return decision
+        made = self._owners.issue(request.caller.name, decision.placement, self._wall_clock(), self._signals.draw())
+        return replace(decision, response_id=made)
+
+    def _decided(self, request: Place, fleet: Snapshot) -> Decision | Problem:
+        if not fleet.known:
+            return Problem("fleet_unknown")
+        if request.stored_response is not None:
+            return self._with_response(request, request.stored_response, fleet)
+        query = request.query
+        ready = eligible(request, fleet, query.model)
+        if isinstance(ready, Problem):
+            return ready
+        config = fleet.configs.get(query.model)
+        if request.headers is None and config is None and not self._keeps_sessions:
+            return self._pick(self._strategy, query, ready)  # nearly all requests
+        plan = plan_of(request.headers, config, self._strategy, self._signals.draw())
+        if isinstance(plan, Problem):
+            return plan
+        if plan.selector:
+            ready = plan.allowed(ready)
+            if not ready:
+                return _none_selected(plan, fleet, query.model)
+        if plan.session:
+            query = replace(query, session=plan.session)
+        return self._pick(plan.strategy, query, ready, plan.answer_headers)
+
+    def _with_response(self, request: Place, response_id: str, fleet: Snapshot) -> Decision | Problem:
+        """The endpoint that holds a stored response. What the client says of others does not count."""
+        owner = self._owners.find(response_id, request.caller.name, self._wall_clock())
+        holder = owner.holder(fleet.endpoints) if owner is not None else None
+        if owner is None or holder is None:
+            return _unknown_response(request, response_id)
+        # Where the path names no model, the response does.
+        model = request.query.model or owner.model(one.id for one in holder.models)
+        if model is None:
+            return _unknown_response(request, response_id)
+        ready = eligible(request, fleet, model)
+        if isinstance(ready, Problem):
+            return ready
+        if all(one.id != model for one in holder.models):
+            return _unknown_response(request, response_id)  # the engines of this model have another memory
+        ready = tuple(one for one in ready if one.identity == holder.identity)
+        if not ready:
+            return not_ready(model)
+        return self._pick(self._strategy, replace(request.query, model=model), ready)
+
+    def _pick(
+        self,
+        strategy: str,
+        query: RouteQuery,
+        ready: tuple[Endpoint, ...],
+        answer_headers: tuple[tuple[str, str], ...] = (),
+    ) -> Decision:
+        signals = self._signals
+        placement = choose(
+            strategy,
+            query,
+            ready,
+            signals.load.view,
+            tick=signals.tick(query.model),
+            dice=signals.draw(),
+            limit=self._limit,
+        )
+        return Decision(with_one_key(placement), answer_headers)
+
+
+def _none_selected(plan: Plan, fleet: Snapshot, model: str) -> Problem:
+    """`model_not_ready` if an endpoint matches the selector and is not ready, `no_matching_engine` if none matches."""
+    if plan.allowed(fleet.by_model[model]):
+        return not_ready(model)
+    return Problem("no_matching_engine", {"model": shown(model)})
+
+
+def _unknown_response(request: Place, response_id: str) -> Problem:
+    name = shown(response_id, 128)
+    if request.query.model:
+        return Problem("previous_response_not_found", {"response_id": name})
+    return Problem("not_found", {"message": f"Response with id '{name}' not found."}, param="response_id")
