@@ -4,7 +4,7 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +25,7 @@ from aibrix_extproc.tls.credentials import KeyPair
 from aibrix_extproc.tls.self_signed import make_pair
 from aibrix_extproc.watched.errors import SourceError
 from aibrix_extproc.watched.file import Pace
+from tests.waiting import until
 
 FAST = Pace(poll_seconds=0.01, settle_seconds=0.01, retry_seconds=0.01)
 PAIR, OTHER = make_pair(["one"]), make_pair(["two"])
@@ -37,12 +38,6 @@ def write(folder: Path, pair: KeyPair) -> None:
 
 def of_files(folder: Path) -> ServerSettings:
     return ServerSettings(tls=Tls.FILES, tls_cert=folder)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110 - what is waited for is a state, which nobody announces
-            await asyncio.sleep(0.005)
 
 
 @asynccontextmanager

@@ -17,6 +17,7 @@ from tests.adapters.kube.rig import DoubleCluster
 from tests.fakes.engine import FakeEngine
 from tests.fakes.kube_api import KubeApiDouble
 from tests.kubeobjects import MODEL_LABEL, a_pod, a_service
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
@@ -63,12 +64,11 @@ async def page(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
 
 
 async def until_page(session: aiohttp.ClientSession, url: str, *, ready: bool, degraded: bool) -> dict[str, Any]:
-    async with asyncio.timeout(60):
-        while True:
-            found = await page(session, url)
-            if (found["ready"], found["degraded"]) == (ready, degraded):
-                return found
-            await asyncio.sleep(0.02)
+    async def wanted() -> dict[str, Any] | None:
+        found = await page(session, url)
+        return found if (found["ready"], found["degraded"]) == (ready, degraded) else None
+
+    return await until(wanted, f"{ready=}, {degraded=}")
 
 
 async def test_gateway_on_a_cluster_is_ready_keeps_its_fleet_and_says_when_it_is_degraded(tmp_path: Path) -> None:
@@ -116,9 +116,7 @@ async def test_gateway_publishes_its_fleet_and_tells_how_that_goes(tmp_path: Pat
         await cluster.put(a_pod("local", "127.0.0.1", ready=False))
         options = ("--kubernetes", f"--kubeconfig={cluster.kubeconfig(tmp_path)}", "--publish-service=engines")
         async with serving(*options) as admin:
-            async with asyncio.timeout(60):
-                while not (found := api.objects("endpointslices", "llm")):  # noqa: ASYNC110 - nobody tells
-                    await asyncio.sleep(0.02)
+            found = await until(lambda: api.objects("endpointslices", "llm"))
             assert [one["addresses"] for one in found[0]["endpoints"]] == [["10.0.0.1"]]
             health = await until_page(session, f"{admin}/readyz", ready=True, degraded=False)
             assert (health["publisher"]["leads"], health["publisher"]["published"]) == (True, 1)
@@ -143,12 +141,10 @@ async def test_gateway_that_is_told_to_end_gives_its_lease_back_before_it_drains
     async with KubeApiDouble() as api:
         kubeconfig = DoubleCluster(api).kubeconfig(tmp_path)
         options = ("--kubernetes", f"--kubeconfig={kubeconfig}", "--publish-service=engines")
-        async with started(*options, "--server-drain-notice-seconds=600") as (process, _), asyncio.timeout(60):
-            while "_" not in holder(api):  # noqa: ASYNC110 - nobody tells
-                await asyncio.sleep(0.02)
+        async with started(*options, "--server-drain-notice-seconds=600") as (process, _):
+            await until(lambda: "_" in holder(api), "the gateway holds the lease")
             process.terminate()
-            while holder(api):  # noqa: ASYNC110 - nobody tells
-                await asyncio.sleep(0.02)
+            await until(lambda: not holder(api), "the lease is given back")
             assert process.returncode is None
 
 
@@ -162,8 +158,11 @@ async def test_pod_whose_label_is_none_of_its_engines_models_serves_them_and_is_
         await cluster.put(a_pod("one", "127.0.0.1", labels=labels))
         async with serving("--kubernetes", f"--kubeconfig={cluster.kubeconfig(tmp_path)}") as admin:
             await until_page(session, f"{admin}/readyz", ready=True, degraded=False)
-            async with asyncio.timeout(60):
-                while not (fleet := await page(session, f"{admin}/fleet"))["endpoints"][0]["remark"]:  # noqa: ASYNC110
-                    await asyncio.sleep(0.02)
+
+            async def remarked() -> dict[str, Any] | None:
+                fleet = await page(session, f"{admin}/fleet")
+                return fleet if fleet["endpoints"][0]["remark"] else None
+
+            fleet = await until(remarked, "the endpoint has a remark")
             assert set(fleet["models"]) == {"Qwen/Qwen3-8B", "qwen", "sql", "law"}
             assert "names 'qwen3-8b', which the engine does not list" in fleet["endpoints"][0]["remark"]

@@ -1,7 +1,7 @@
 """Who may call at this moment, and what an operation's permission is worth."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from aibrix_extproc.core.placing import ANYONE, Caller
 from aibrix_extproc.settings import AccessSettings
 from aibrix_extproc.watched.file import Pace
 from tests.build import a_placer, a_snapshot, an_operation
+from tests.waiting import until
 
 FAST = Pace(poll_seconds=0.01, settle_seconds=0.01, retry_seconds=0.01)
 FILE_KEY, STATIC_KEY = "sk-of-the-file", "sk-of-a-flag"
@@ -39,12 +40,6 @@ def asked(store: KeyStore, key: str) -> str:
 
 def write(path: Path, text: str) -> None:
     path.write_text(text)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110 - what is waited for is a state, which nobody announces
-            await asyncio.sleep(0.005)
 
 
 @asynccontextmanager

@@ -16,8 +16,8 @@ import openai
 import pytest
 
 from aibrix_extproc.adapters.envoyproxy.endpoints import write_atomically
-from tests.adapters.envoyproxy.rig import eventually
 from tests.simulator.test_openai_sdk import wav
+from tests.waiting import until
 
 pytestmark = [pytest.mark.envoy, pytest.mark.slow]
 DEADLINE = 60.0  # generous: the machine may be busy with other tests
@@ -98,10 +98,7 @@ def exists(path: str) -> bool:
 
 
 async def gone(pids: list[int]) -> None:
-    async def are_gone() -> bool:
-        return not any(exists(f"/proc/{pid}") for pid in pids)
-
-    await eventually(are_gone, f"{pids} are gone", DEADLINE)
+    await until(lambda: not any(exists(f"/proc/{pid}") for pid in pids), f"{pids} are gone")
 
 
 async def say_hello(client: openai.AsyncOpenAI, model: str = "sim-chat") -> str:
@@ -111,11 +108,13 @@ async def say_hello(client: openai.AsyncOpenAI, model: str = "sim-chat") -> str:
 
 async def hello_again(client: openai.AsyncOpenAI, model: str = "sim-chat") -> str:
     """Ask until it works; until then only OpenAI errors that tell a client to retry are acceptable."""
-    async with asyncio.timeout(DEADLINE):
-        while True:
-            with contextlib.suppress(openai.InternalServerError, openai.APIConnectionError):
-                return await say_hello(client, model)
-            await asyncio.sleep(0.05)
+
+    async def answer() -> str | None:
+        with contextlib.suppress(openai.InternalServerError, openai.APIConnectionError):
+            return await say_hello(client, model)
+        return None
+
+    return await until(answer, "an answer")
 
 
 async def test_printed_example_works_and_an_interrupt_leaves_nothing_behind() -> None:
@@ -280,7 +279,7 @@ async def test_fleet_file_is_followed_by_gateway_and_envoy(tmp_path: Path) -> No
                 async def both_are_listed() -> bool:
                     return [model.id async for model in client.models.list()] == ["first", "second"]
 
-                await eventually(both_are_listed, "both models are listed", DEADLINE)
+                await until(both_are_listed, "both models are listed")
                 assert await hello_again(client, "second")
     finally:
         for engine in engines:

@@ -13,8 +13,8 @@ import pytest
 
 from aibrix_extproc.core.access.signed_caller import SignedCaller, sign
 from aibrix_extproc.core.openai.contract.headers import ON_BEHALF, SIGNED_CALLER
-from tests.adapters.envoyproxy.rig import eventually
 from tests.app.test_local import DEADLINE, RunningLocal, local
+from tests.waiting import until
 
 pytestmark = [pytest.mark.envoy, pytest.mark.slow]
 URL = "/v1/chat/completions"
@@ -39,7 +39,7 @@ async def ended(ask: Callable[[], Awaitable[openai.types.Batch]]) -> openai.type
     async def has_ended() -> bool:
         return (await ask()).status in ("completed", "failed", "expired", "cancelled")
 
-    await eventually(has_ended, "the batch has ended", DEADLINE)
+    await until(has_ended, "the batch has ended")
     return await ask()
 
 

@@ -22,7 +22,7 @@ from tests.adapters.extproc.transports import SERVING, check, plain
 from tests.app.test_gateway_start import listening
 from tests.build import MODEL, a_request_body
 from tests.fakes.engine import FakeEngine
-from tests.http2.rig import until
+from tests.waiting import until
 
 MIB = 1024 * 1024
 STREAMS = 5_000
@@ -73,9 +73,11 @@ async def a_gateway() -> AsyncIterator[Gateway]:
             async with asyncio.timeout(60):
                 port = int((await listening(process))["ext_proc"].rpartition(":")[2])
             async with plain(port) as channel:
-                async with asyncio.timeout(60):
-                    while await check(channel, "readiness") != SERVING:  # noqa: ASYNC110 (what is waited for has no event)
-                        await asyncio.sleep(0.05)
+
+                async def is_serving() -> bool:
+                    return bool(await check(channel, "readiness") == SERVING)
+
+                await until(is_serving)
                 yield Gateway(process.pid, channel)
         finally:
             process.kill()

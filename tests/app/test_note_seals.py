@@ -1,7 +1,6 @@
 """Entries of the access log that prove that one of our processes has placed their exchange, and attacks on that."""
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from aibrix_extproc.app.note_seals import LIFE_SECONDS, SEAL, NoteSeals
 from aibrix_extproc.core.openai.contract.headers import NOTES_NAMESPACE
 from aibrix_extproc.watched.errors import SourceError
 from aibrix_extproc.watched.file import Pace
+from tests.waiting import until
 
 FAST = Pace(poll_seconds=0.01, settle_seconds=0.01, retry_seconds=0.01)
 OLD, NEW = "old-key-" + "o" * 32, "new-key-" + "n" * 32
@@ -145,12 +145,6 @@ def test_forged_callers_and_models_take_no_labels() -> None:
         if sample.name == TOKENS
     }  # fmt: skip
     assert labels == {"me"}
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110 - what is waited for is a state, which nobody announces
-            await asyncio.sleep(0.005)
 
 
 async def test_keys_are_rotated_by_overlap_without_losing_an_entry(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """What tests do with the cluster: requests, engines, and waiting for what must come about."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -11,6 +10,7 @@ import aiohttp
 
 from tests.cluster.conftest import GATEWAY, NAMESPACE, Cluster, an_engine
 from tests.cluster.node import PodLife
+from tests.waiting import until
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +41,11 @@ async def ask(cluster: Cluster, model: str, **headers: str) -> Answer:
         return Answer(answer.status, found, content, time.monotonic() - started)
 
 
-async def until(condition: Callable[[], Awaitable[bool]] | Callable[[], bool], seconds: float = 15.0) -> float:
+async def seconds_until(condition: Callable[[], Awaitable[bool]], seconds: float = 15.0) -> float:
     """Wait for it; how long that took."""
     started = time.monotonic()
-    while True:
-        holds = condition()
-        if holds if isinstance(holds, bool) else await holds:
-            return time.monotonic() - started
-        assert time.monotonic() - started < seconds, "it has not come about"
-        await asyncio.sleep(0.01)
+    await until(condition, seconds=seconds)
+    return time.monotonic() - started
 
 
 async def until_answered(cluster: Cluster, model: str, seconds: float = 15.0) -> float:
@@ -58,7 +54,7 @@ async def until_answered(cluster: Cluster, model: str, seconds: float = 15.0) ->
     async def answers() -> bool:
         return (await ask(cluster, model)).status == 200
 
-    await until(answers, seconds)
+    await until(answers, seconds=seconds)
     return time.monotonic()
 
 
@@ -89,10 +85,10 @@ async def engine(
         await until(lambda: any(life.name == name for life in cluster.node.lives.values()))
         life = cluster.node.life(name)
         if ready:
-            await until(lambda: life.ready is True, 30)
+            await until(lambda: life.ready is True, seconds=30)
             await until_answered(cluster, model)
         yield life
     finally:
         cluster.node.held.discard(name)
         await cluster.admin.ask("DELETE", f"{path}/{name}", allowed=(404,))
-        await until(lambda: life.gone, 30)
+        await until(lambda: life.gone, seconds=30)

@@ -18,6 +18,7 @@ from tests.cluster.network import NODE, own_network
 from tests.cluster.node import Node
 from tests.cluster.plane import ControlPlane, control_plane, lacking
 from tests.manifests.built import MANIFESTS
+from tests.waiting import until
 
 NAMESPACE: Final = "aibrix-extproc-system"
 GATEWAY: Final = "http://127.0.0.1:10080"  # port 80, where Envoy Gateway lets Envoy listen without rights
@@ -113,11 +114,12 @@ def _processors_are_ready(node: Node) -> bool:
 
 async def warm(cluster: Cluster) -> None:
     """New clusters of Envoy wait for endpoints that are not sent again, and are used after 15 s."""
-    while True:
+
+    async def are_warm() -> bool:
         async with cluster.session.get("http://127.0.0.1:19000/stats?filter=warming_clusters") as answer:
-            if (await answer.text()).strip().endswith(": 0"):
-                return
-        await asyncio.sleep(0.1)
+            return (await answer.text()).strip().endswith(": 0")
+
+    await until(are_warm, "Envoy's clusters are warm")
 
 
 def an_engine(name: str, model: str, *arguments: str, label: str = "") -> Tree:

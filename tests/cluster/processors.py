@@ -5,9 +5,9 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.cluster.asking import until
 from tests.cluster.conftest import Cluster
 from tests.cluster.node import PodLife
+from tests.waiting import until
 
 
 def processors(cluster: Cluster) -> list[PodLife]:
@@ -28,8 +28,8 @@ async def until_two_are_used(cluster: Cluster) -> None:
     async def used() -> bool:
         return await stat(cluster, "membership_healthy") == 2
 
-    await until(lambda: [life.ready for life in processors(cluster)] == [True, True], 60)
-    await until(used, 90)
+    await until(lambda: [life.ready for life in processors(cluster)] == [True, True], seconds=60)
+    await until(used, seconds=90)
 
 
 async def until_checked(cluster: Cluster) -> None:
@@ -43,7 +43,7 @@ async def until_checked(cluster: Cluster) -> None:
     async def checked() -> bool:
         return await stat(cluster, "health_check.attempt") >= before + 8
 
-    await until(checked, 90)
+    await until(checked, seconds=90)
     await asyncio.sleep(max(0.0, began + 1.5 - time.monotonic()))
 
 

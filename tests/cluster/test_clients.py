@@ -10,13 +10,14 @@ import pytest
 
 from aibrix_extproc.core.openai.contract.headers import RESERVED_REQUEST_HEADERS
 from aibrix_extproc.core.openai.wire.cors import preflight_headers, response_headers
-from tests.cluster.asking import engine, until
+from tests.cluster.asking import engine
 from tests.cluster.conftest import Cluster
 from tests.cluster.processors import no_processors
 from tests.dataplane.openai_error import assert_openai_error
 from tests.dataplane.raw import JSON, Answer, conversation, send
 from tests.dataplane.test_anthropic_errors import assert_anthropic_error
 from tests.dataplane.test_protocols import UPGRADE
+from tests.waiting import until
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
 
@@ -133,7 +134,7 @@ async def no_engine_ready(cluster: Cluster) -> AsyncIterator[None]:
         yield
     finally:
         cluster.node.held.difference_update(names)
-        await until(lambda: {life.ready for life in lives} == {True}, 30)
+        await until(lambda: {life.ready for life in lives} == {True}, seconds=30)
 
 
 async def test_health_is_green_and_red_with_the_engines(cluster: Cluster) -> None:

@@ -18,10 +18,11 @@ from aibrix_extproc.app.doctor import Wanted, examine_cluster
 from aibrix_extproc.doctor.finding import Finding, Severity
 from tests.architecture.sources import ROOT
 from tests.cluster.api import Admin, Tree
-from tests.cluster.asking import engine, until
+from tests.cluster.asking import engine
 from tests.cluster.breaking import CORE, ENVOY_GATEWAY, RBAC, added, changed, deleted
 from tests.cluster.conftest import NAMESPACE, Cluster
 from tests.cluster.plane import GATEWAY_NAMESPACE
+from tests.waiting import until
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
 
@@ -42,13 +43,14 @@ async def findings(cluster: Cluster, kubeconfig: Path | None = None) -> list[Fin
 
 async def until_named(cluster: Cluster, expected: set[Named]) -> list[Finding]:
     """Those worse than a note, once they are what is expected: controllers take their time to write what they see."""
-    deadline = time.monotonic() + 20
-    while True:
-        found = [one for one in await findings(cluster) if one.severity is not Severity.NOTE]
-        if {(one.severity, one.check, one.subject) for one in found} == expected:
-            return found
-        assert time.monotonic() < deadline, found
-        await asyncio.sleep(0.1)
+    found: list[Finding] = []
+
+    async def are_named() -> bool:
+        found[:] = [one for one in await findings(cluster) if one.severity is not Severity.NOTE]
+        return {(one.severity, one.check, one.subject) for one in found} == expected
+
+    await until(are_named, lambda: found, seconds=20)
+    return found
 
 
 def doctored(kubeconfig: Path) -> tuple[int, Tree]:
@@ -259,7 +261,7 @@ async def test_doctor_names_an_engine_that_listens_elsewhere(cluster: Cluster) -
     async with engine(cluster, "elsewhere", "model-elsewhere", ready=False) as life:
         await cluster.admin.ask("PATCH", life.path, {"metadata": {"labels": {"model.aibrix.ai/port": "8001"}}})
         cluster.node.held.discard("elsewhere")
-        await until(lambda: life.ready is True, 30)
+        await until(lambda: life.ready is True, seconds=30)
         (found,) = await until_named(cluster, {(W, "reports", f"engine {NAMESPACE}/elsewhere")})
         assert "unreachable" in found.notice
         assert "port label" in found.fix
@@ -268,7 +270,7 @@ async def test_doctor_names_an_engine_that_listens_elsewhere(cluster: Cluster) -
 async def test_doctor_says_that_an_engine_wants_a_key(cluster: Cluster) -> None:
     async with engine(cluster, "locked", "model-locked", "--api-key", "secret", ready=False) as life:
         cluster.node.held.discard("locked")
-        await until(lambda: life.ready is True, 30)
+        await until(lambda: life.ready is True, seconds=30)
 
         async def said() -> bool:
             return any("wants a key" in one.notice for one in await findings(cluster))
@@ -290,5 +292,5 @@ async def test_doctor_does_not_wait_long_for_a_processor_that_hangs(cluster: Clu
         assert "stuck" in notes[0].fix
     finally:
         life.process.send_signal(signal.SIGCONT)
-    await until(lambda: life.ready is True, 30)
+    await until(lambda: life.ready is True, seconds=30)
     await until_named(cluster, set())

@@ -8,11 +8,12 @@ from collections.abc import Callable
 import openai
 import pytest
 
-from tests.cluster.asking import ask, engine, known_to_envoy, served, until, until_answered
+from tests.cluster.asking import ask, engine, known_to_envoy, seconds_until, served, until_answered
 from tests.cluster.conftest import NAMESPACE, Cluster
 from tests.cluster.node import PodLife
 from tests.cluster.processors import until_checked, until_two_are_used
 from tests.cluster.test_doctor import doctored
+from tests.waiting import until
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
 
@@ -56,7 +57,7 @@ async def test_pod_is_known_to_envoy_before_it_is_ready_and_picked_as_soon_as_it
         async def known() -> bool:
             return f"{early.ip}:8000" in await known_to_envoy(cluster)
 
-        record_property("address_to_envoy_seconds", await until(known))
+        record_property("address_to_envoy_seconds", await seconds_until(known))
         assert set((await known_to_envoy(cluster)).values()) == {"/eds_status_draining"}  # never the fallback's choice
         refused = await ask(cluster, "model-early")
         assert (refused.status, refused.code) == (503, "model_not_ready")
@@ -98,10 +99,10 @@ async def test_stream_of_a_pod_that_is_deleted_goes_on_to_its_end(cluster: Clust
         async def left_alone() -> bool:
             return (await ask(cluster, "model-ending")).status == 503
 
-        assert await until(left_alone) < 1
+        assert await seconds_until(left_alone) < 1
         parts += [chunk async for chunk in stream]
         assert parts[-1].choices[0].finish_reason == "stop"
-        await until(lambda: ending.gone, 15)
+        await until(lambda: ending.gone, seconds=15)
 
         async def forgotten() -> bool:
             return f"{ending.ip}:8000" not in await known_to_envoy(cluster)
@@ -135,7 +136,7 @@ async def test_pod_that_envoy_does_not_know_is_a_503_and_no_other_pod(cluster: C
         try:
             async with engine(cluster, "unknown", "model-unknown", ready=False) as unknown:
                 cluster.node.held.discard("unknown")
-                await until(lambda: unknown.ready is True, 30)
+                await until(lambda: unknown.ready is True, seconds=30)
 
                 async def picked() -> bool:
                     return (await ask(cluster, "model-unknown")).code != "model_not_ready"
@@ -220,7 +221,7 @@ async def test_processors_are_replaced_by_new_ones_without_a_failed_request(clus
         return (status.get("updatedReplicas"), status.get("replicas"), status.get("availableReplicas")) == (2, 2, 2)
 
     await asyncio.sleep(1)
-    await until(rolled, 60)
+    await until(rolled, seconds=60)
 
 
 async def test_leader_that_is_killed_is_followed_and_new_pods_are_published(

@@ -18,7 +18,7 @@ import yaml
 
 from aibrix_extproc.cli.main import main
 from aibrix_extproc.doctor.finding import Severity
-from tests.cluster.asking import engine, until
+from tests.cluster.asking import engine
 from tests.cluster.conftest import GATEWAY, NAMESPACE, Cluster, an_answer
 from tests.cluster.network import NODE
 from tests.cluster.processors import no_processors, processors
@@ -26,6 +26,7 @@ from tests.cluster.test_clients import CHAT, asked, no_engine_ready
 from tests.cluster.test_doctor import findings, until_named
 from tests.dataplane.openai_error import assert_openai_error
 from tests.manifests.built import MANIFESTS
+from tests.waiting import until
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
 
@@ -76,7 +77,7 @@ async def refused_without_lua_and_secrets(cluster: Cluster) -> None:
     async def refused() -> bool:
         return (await asked("POST", "/v1/chat/completions", CHAT)).status in (500, 503)
 
-    await until(refused, 60)
+    await until(refused, seconds=60)
 
     async def named() -> bool:
         found = await findings(cluster)
@@ -84,7 +85,7 @@ async def refused_without_lua_and_secrets(cluster: Cluster) -> None:
         secrets = [one for one in found if "a Secret is missing" in one.fix and one.check == "deployed"]
         return [one.severity for one in (*switch, *secrets)] == [Severity.ERROR, Severity.WARNING]
 
-    await until(named, 60)
+    await until(named, seconds=60)
 
 
 async def until_served(cluster: Cluster, key: str, status: int) -> None:
@@ -98,7 +99,7 @@ async def until_served(cluster: Cluster, key: str, status: int) -> None:
         good = good + 1 if ready and answer.status == status else 0
         return good >= 20
 
-    await until(served, 120)
+    await until(served, seconds=120)
 
 
 @contextlib.asynccontextmanager
@@ -110,7 +111,7 @@ async def metered_engine(cluster: Cluster, key: str) -> AsyncIterator[None]:
             body = CHAT | {"model": MODEL}
             return (await asked("POST", "/v1/chat/completions", body, authorization=f"Bearer {key}")).status == 200
 
-        await until(answers, 60)
+        await until(answers, seconds=60)
         yield
 
 

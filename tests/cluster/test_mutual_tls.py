@@ -17,12 +17,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from aibrix_extproc.cli.certificates import SECRETS
 from aibrix_extproc.cli.main import main
 from aibrix_extproc.doctor.finding import Severity
-from tests.cluster.asking import until
 from tests.cluster.breaking import deleted
 from tests.cluster.conftest import NAMESPACE, Cluster, an_answer, warm
 from tests.cluster.processors import processors, stat, until_two_are_used
 from tests.cluster.test_doctor import Named, until_named
 from tests.manifests.built import MANIFESTS
+from tests.waiting import until
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
 
@@ -70,7 +70,7 @@ async def until_serving(cluster: Cluster) -> None:
         good = good + 1 if ready and await an_answer(cluster) == 200 else 0
         return good >= 20
 
-    await until(used, 120)
+    await until(used, seconds=120)
 
 
 async def health(address: str, credentials: grpc.ChannelCredentials | None) -> bool:
@@ -148,7 +148,7 @@ async def test_envoys_take_renewed_certificates_under_load(cluster: Cluster, cer
         shown = ssl.PEM_cert_to_DER_cert((certificates / "envoy" / "tls.crt").read_text())
         return serial_of(shown) in serials
 
-    await until(reported, 60)
+    await until(reported, seconds=60)
     for life in processors(cluster):
         life.kill()  # one after the other: new connections, hence new handshakes
         await until_two_are_used(cluster)

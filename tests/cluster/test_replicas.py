@@ -3,13 +3,15 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import openai
 import pytest
 import pytest_asyncio
 
-from tests.cluster.asking import ask, engine, until
+from tests.cluster.asking import ask, engine, seconds_until
 from tests.cluster.conftest import GATEWAY, NAMESPACE, Cluster
+from tests.cluster.node import PodLife
 from tests.cluster.processors import (
     in_flight,
     no_processors,
@@ -20,6 +22,7 @@ from tests.cluster.processors import (
 )
 from tests.dataplane.load import Load, begin_streams, one_answer, under_load
 from tests.dataplane.openai_error import assert_openai_error
+from tests.waiting import until
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
 
@@ -32,6 +35,10 @@ Record = Callable[[str, object], None]
 async def engines(cluster: Cluster) -> AsyncIterator[None]:
     async with engine(cluster, "loaded-0", MODEL), engine(cluster, "loaded-1", MODEL):
         yield
+
+
+def is_not_ready(life: PodLife) -> bool:
+    return life.ready is False
 
 
 def assert_only_503_before_an_answer(load: Load) -> None:
@@ -61,8 +68,8 @@ async def test_one_of_two_processors_that_is_killed_under_load_is_soon_not_misse
                 began = len(load.outcomes)
                 victim.kill()
                 killed_at = time.monotonic()
-                noticed = await until(one_is_used, 5)
-                await until(lambda life=victim: life.ready is False)
+                noticed = await seconds_until(one_is_used, 5)
+                await until(partial(is_not_ready, victim))
                 await until_two_are_used(cluster)  # it is back
                 await until_checked(cluster)
                 refused = [one.ended_at - killed_at for one in load.outcomes[began:] if one.error]
@@ -91,7 +98,7 @@ async def test_processors_are_replaced_under_load_without_a_failed_request(
         async with under_load(cluster, clients=8) as load:
             mark = {"spec": {"template": {"metadata": {"annotations": {"test/rolled-under-load": "1"}}}}}
             await cluster.admin.ask("PATCH", DEPLOYMENT, mark)
-            record_property("rollout_seconds", await until(replaced, 120))
+            record_property("rollout_seconds", await seconds_until(replaced, 120))
             await load.more(32)
     assert [task.result() for task in running if not task.result().complete] == []
     record_property("requests", len(load.outcomes))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aibrix_extproc.adapters.envoyproxy import launch
-from tests.dataplane.waiting import eventually
+from tests.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 STOP_SECONDS = 10.0
@@ -56,7 +56,7 @@ class Child:
             assert line or not ended, f"{self.name} ended with {self._process.returncode}:\n{self.output()[-2000:]}"
             return line
 
-        return str(eventually(found, f"{self.name} says {mark!r}", deadline))
+        return str(eventually(found, f"{self.name} says {mark!r}", seconds=deadline))
 
     def kill(self) -> None:
         """SIGKILL, and wait."""

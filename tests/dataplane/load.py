@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import openai
 
 from tests.dataplane.openai_error import assert_openai_error
+from tests.waiting import until
 
 MESSAGES = [{"role": "user", "content": "hello"}]
 TOKENS = 6
@@ -44,9 +45,7 @@ class Load:
     async def more(self, count: int, deadline: float = 60.0) -> None:
         """Wait until so many more requests have ended."""
         wanted = len(self.outcomes) + count
-        async with asyncio.timeout(deadline):
-            while len(self.outcomes) < wanted:  # noqa: ASYNC110 - the clients set no event
-                await asyncio.sleep(0.01)
+        await until(lambda: len(self.outcomes) >= wanted, f"{count} more requests", seconds=deadline)
 
     def failed(self, *, stream: bool, began: bool) -> list[Outcome]:
         return [one for one in self.outcomes if one.error and one.stream == stream and one.began == began]

@@ -20,7 +20,7 @@ from aibrix_extproc.adapters.envoyproxy.spec import STREAM_FILTER, EnvoySpec, So
 from tests.dataplane.children import Child
 from tests.dataplane.engines import ENGINE_KEY, Engine, EngineSpec
 from tests.dataplane.raw import JSON, LOOPBACK, Answer, send
-from tests.dataplane.waiting import eventually
+from tests.waiting import eventually
 
 _SAMPLE = re.compile(r"^(?P<name>[a-z_]+)(?:\{(?P<labels>[^}]*)\})? (?P<value>\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
@@ -145,7 +145,7 @@ class Stack:
         return set()
 
     def wait_models(self, wanted: set[str], deadline: float = 60.0) -> None:
-        eventually(lambda: self.models() == wanted, f"the models are {sorted(wanted)}", deadline)
+        eventually(lambda: self.models() == wanted, f"the models are {sorted(wanted)}", seconds=deadline)
 
     # --- engines
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.dataplane.raw import JSON
 from tests.dataplane.stack import Stack
-from tests.dataplane.waiting import eventually
+from tests.waiting import eventually
 
 PATH = "/v1/chat/completions"
 CHAT: dict[str, Any] = {"model": "chat-m", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 4}

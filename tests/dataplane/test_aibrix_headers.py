@@ -13,7 +13,7 @@ from tests.dataplane.engines import Engine, EngineSpec, header
 from tests.dataplane.openai_error import assert_openai_error
 from tests.dataplane.raw import Answer
 from tests.dataplane.stack import Stack, running
-from tests.dataplane.waiting import eventually
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ import pytest
 from tests.dataplane.openai_error import assert_openai_error
 from tests.dataplane.raw import JSON, conversation, send
 from tests.dataplane.stack import Stack
-from tests.dataplane.waiting import eventually
+from tests.waiting import eventually
 
 PATH = "/v1/chat/completions"
 CHAT: dict[str, Any] = {"model": "chat-m", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 4}

@@ -11,7 +11,7 @@ import pydantic
 import pytest
 
 from tests.dataplane.stack import Stack
-from tests.dataplane.waiting import eventually
+from tests.waiting import eventually
 
 HELLO = [{"role": "user", "content": "hello"}]
 TOOL = {
@@ -147,7 +147,7 @@ def test_chat_10_closing_a_stream_ends_it_at_the_engine(stack: Stack, client: op
         pass
     stream.close()
     eventually(
-        lambda: aborted() == before + 1, "the engine has ended the stream", deadline=15.0
+        lambda: aborted() == before + 1, "the engine has ended the stream", seconds=15.0
     )  # of the 50 s that it has
 
 

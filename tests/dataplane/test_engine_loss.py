@@ -8,7 +8,7 @@ import pytest
 from tests.dataplane.engines import EngineSpec
 from tests.dataplane.load import begin_streams, under_load
 from tests.dataplane.stack import Stack
-from tests.dataplane.waiting import eventually
+from tests.waiting import eventually
 
 THREE = tuple(EngineSpec(f"e{number}", ("chat-m",)) for number in range(3))
 

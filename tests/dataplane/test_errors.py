@@ -14,7 +14,7 @@ from tests.dataplane.engines import Engine, EngineSpec, freeze
 from tests.dataplane.openai_error import assert_openai_error
 from tests.dataplane.raw import JSON
 from tests.dataplane.stack import Stack
-from tests.dataplane.waiting import eventually
+from tests.waiting import eventually
 
 PATH = "/v1/chat/completions"
 HELLO = [{"role": "user", "content": "hello"}]

@@ -15,7 +15,7 @@ from aibrix_extproc.adapters.envoyproxy.spec import STREAM_FILTER
 from aibrix_extproc.core.openai.contract.headers import NOTES_NAMESPACE
 from tests.dataplane.engines import EngineSpec
 from tests.dataplane.stack import Stack, running
-from tests.dataplane.waiting import eventually
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
 

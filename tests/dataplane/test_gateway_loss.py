@@ -14,7 +14,7 @@ from tests.dataplane.load import begin_streams, one_answer, under_load
 from tests.dataplane.openai_error import assert_openai_error
 from tests.dataplane.raw import JSON
 from tests.dataplane.stack import Stack
-from tests.dataplane.waiting import eventually
+from tests.waiting import eventually, until
 
 ONE = (EngineSpec("e0", ("chat-m",)),)
 CHAT: dict[str, Any] = {"model": "chat-m", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 4}
@@ -74,8 +74,10 @@ async def test_one_of_two_workers_killed_under_load_is_soon_not_missed(new_stack
             await load.more(16)
             await asyncio.to_thread(stack.workers[0].child.kill)
             await load.more(64)
-            await asyncio.to_thread(
-                eventually, lambda: stack.envoy_stats(f"^{HEALTHY}$")[HEALTHY] == 1, "Envoy has noticed", 3.0
+            await until(
+                lambda: asyncio.to_thread(lambda: stack.envoy_stats(f"^{HEALTHY}$")[HEALTHY] == 1),
+                "Envoy has noticed",
+                seconds=3,
             )
             noticed = len(load.outcomes)
             await load.more(64)

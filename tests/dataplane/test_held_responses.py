@@ -9,7 +9,7 @@ import pytest
 from tests.dataplane.engines import EngineSpec
 from tests.dataplane.openai_error import assert_openai_error
 from tests.dataplane.stack import Stack, running
-from tests.dataplane.waiting import eventually
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.dataplane.engines import EngineSpec
 from tests.dataplane.stack import Stack, running
-from tests.dataplane.waiting import eventually
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
 

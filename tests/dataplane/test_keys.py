@@ -13,7 +13,7 @@ from tests.dataplane.engines import EngineSpec
 from tests.dataplane.openai_error import assert_openai_error
 from tests.dataplane.raw import JSON
 from tests.dataplane.stack import Stack, running
-from tests.dataplane.waiting import eventually
+from tests.waiting import eventually
 
 STATIC_KEY = "sk-static-0123456789abcdefghij"
 HELLO = [{"role": "user", "content": "hello"}]

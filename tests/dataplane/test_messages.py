@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.dataplane.stack import Stack
-from tests.dataplane.waiting import eventually
+from tests.waiting import eventually
 
 CHAT: dict[str, Any] = {"model": "chat-m", "messages": [{"role": "user", "content": "hello"}]}
 PHASES = "aibrix_extproc_phase_seconds_count"

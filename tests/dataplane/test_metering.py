@@ -11,7 +11,7 @@ from tests.dataplane.raw import JSON
 from tests.dataplane.scripted import scripted
 from tests.dataplane.stack import METERED, METERED_IN_ROUTE, Stack, running
 from tests.dataplane.test_strange_engines import SSE, chunk, chunked, plain
-from tests.dataplane.waiting import eventually
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
 

@@ -16,7 +16,7 @@ from aibrix_extproc.tls.authority import Authority, Role, make_authority
 from tests.dataplane.engines import EngineSpec
 from tests.dataplane.stack import Stack, running
 from tests.dataplane.test_tls import CHAT, busy
-from tests.dataplane.waiting import eventually
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
 

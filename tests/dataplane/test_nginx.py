@@ -15,7 +15,7 @@ import pytest
 from tests.dataplane.openai_error import assert_openai_error
 from tests.dataplane.raw import JSON, LOOPBACK, send
 from tests.dataplane.stack import Stack
-from tests.dataplane.waiting import eventually
+from tests.waiting import eventually
 
 NGINX: Final = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin:/opt/homebrew/bin")
 PAGE: Final = Path(__file__).parents[2] / "docs" / "proxies.md"

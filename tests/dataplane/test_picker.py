@@ -15,7 +15,7 @@ from tests.dataplane.picking import ARGUMENTS, SUBSET_HINT_HEADER, by_header, by
 from tests.dataplane.raw import JSON
 from tests.dataplane.stack import Stack, running
 from tests.dataplane.test_http2 import ask
-from tests.dataplane.waiting import eventually
+from tests.waiting import eventually
 
 ENGINES = (
     EngineSpec("chat-1", ("chat-m",), ("--max-model-len", "4000000")),

@@ -11,7 +11,7 @@ from tests.dataplane.engines import EngineSpec
 from tests.dataplane.openai_error import assert_openai_error
 from tests.dataplane.raw import Answer, conversation, send
 from tests.dataplane.stack import METERED, Stack
-from tests.dataplane.waiting import eventually
+from tests.waiting import eventually
 
 CHAT: dict[str, Any] = {"model": "chat-m", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 4}
 ONE = (EngineSpec("one", ("m",)),)

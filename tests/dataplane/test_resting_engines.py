@@ -12,7 +12,7 @@ from tests.dataplane.engines import EngineSpec
 from tests.dataplane.openai_error import assert_openai_error
 from tests.dataplane.raw import JSON
 from tests.dataplane.stack import Stack
-from tests.dataplane.waiting import eventually
+from tests.waiting import eventually
 
 PATH: Final = "/v1/chat/completions"
 CHAT: Final[dict[str, Any]] = {"model": "chat-m", "messages": [{"role": "user", "content": "hello"}]}
@@ -94,4 +94,6 @@ def test_engine_that_refuses_connections_is_out_with_the_first_request_that_find
     with stack.client() as client:
         for _ in range(4):
             client.chat.completions.create(**CHAT)
-    eventually(lambda: health(stack, "e0") == "unreachable", "it is looked at without waiting for its time", 20.0)
+    eventually(
+        lambda: health(stack, "e0") == "unreachable", "it is looked at without waiting for its time", seconds=20.0
+    )

@@ -16,7 +16,7 @@ from tests.dataplane.raw import JSON, LOOPBACK, send
 from tests.dataplane.scripted import scripted
 from tests.dataplane.stack import METERED, Stack, running
 from tests.dataplane.test_strange_engines import SSE, chunk, chunked
-from tests.dataplane.waiting import eventually
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
 

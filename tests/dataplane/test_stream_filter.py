@@ -14,7 +14,7 @@ import pytest
 from tests.dataplane.engines import Engine, EngineSpec
 from tests.dataplane.raw import Answer
 from tests.dataplane.stack import METERED, METERED_IN_ROUTE, Stack, running
-from tests.dataplane.waiting import eventually
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ import pytest
 from aibrix_extproc.tls.self_signed import make_pair
 from tests.dataplane.engines import EngineSpec
 from tests.dataplane.stack import Stack, running
-from tests.dataplane.waiting import eventually
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
 

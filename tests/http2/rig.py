@@ -155,13 +155,6 @@ def on_both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..
     return shown
 
 
-async def until(condition: Callable[[], object], seconds: float = DEADLINE_SECONDS) -> None:
-    """Wait until something is true."""
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 (what is waited for has no event)
-            await asyncio.sleep(0.002)
-
-
 @dataclass
 class Served:
     """A running server."""

@@ -18,7 +18,8 @@ from aibrix_extproc.http2.peer_table import PeerTable, PeerUsage
 from aibrix_extproc.http2.server import Timeouts
 from aibrix_extproc.tls.credentials import KeyPair, ServerCredentials
 from tests.http2 import wire
-from tests.http2.rig import QUICK, connected, on_both_loops, serving, until
+from tests.http2.rig import QUICK, connected, on_both_loops, serving
+from tests.waiting import until
 
 
 def a_share(peer: str) -> PeerUsage:

@@ -11,7 +11,8 @@ from aibrix_extproc.http2.peer_table import RESERVED_STREAMS, PeerTable, peer_ke
 from aibrix_extproc.http2.server import Timeouts
 from aibrix_extproc.http2.status import Status
 from tests.http2 import wire
-from tests.http2.rig import Peer, Served, connected, on_both_loops, serving, until
+from tests.http2.rig import Peer, Served, connected, on_both_loops, serving
+from tests.waiting import until
 
 HELLO = wire.message(b"hello")
 SILENCE = wire.message(b"silence")  # the answer to it never comes

@@ -11,7 +11,8 @@ from aibrix_extproc.http2.handler import Reply
 from aibrix_extproc.http2.status import Status
 from aibrix_extproc.rope import Rope
 from tests.http2 import wire
-from tests.http2.rig import MAX_MESSAGE_BYTES, HandlerBug, Log, Talk, on_both_loops, until
+from tests.http2.rig import MAX_MESSAGE_BYTES, HandlerBug, Log, Talk, on_both_loops
+from tests.waiting import until
 
 HELLO = wire.message(b"hello")
 ORDERS = wire.message(b"one") + wire.message() + wire.message(b"three" * 50)

@@ -11,7 +11,8 @@ import pytest
 
 from aibrix_extproc.http2.limits import KIB, MESSAGES_PER_TURN, MIB, ConnectionLimits
 from tests.http2 import wire
-from tests.http2.rig import Talk, until
+from tests.http2.rig import Talk
+from tests.waiting import until
 
 MOST_FRAMES = 50_000
 HELLO = wire.message(b"hello")

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from aibrix_extproc.http2.limits import MIB, ConnectionLimits
 from tests.http2 import wire
-from tests.http2.rig import Talk, connected, on_both_loops, serving, until
+from tests.http2.rig import Talk, connected, on_both_loops, serving
+from tests.waiting import until
 
 SMALL: Final = ConnectionLimits(
     concurrent_streams=20,

@@ -12,7 +12,8 @@ import pytest
 
 from aibrix_extproc.core.exchange.events import Cause
 from tests.http2 import wire
-from tests.http2.rig import serving, until
+from tests.http2.rig import serving
+from tests.waiting import until
 
 LARGE = 40 * 1024 * 1024
 OPTIONS = [
@@ -135,7 +136,7 @@ async def test_ten_thousand_streams_on_one_connection_all_end_well() -> None:
                 call.cancel()
             else:
                 await call.done_writing()
-        await until(lambda: served.server.running == 0, 60)
+        await until(lambda: served.server.running == 0, seconds=60)
         assert served.log.causes.count(Cause.CANCELLED) == 5_000
         assert served.log.causes.count(Cause.HALF_CLOSED) == 5_000
 

@@ -7,7 +7,8 @@ import pytest
 from aibrix_extproc.http2.limits import MIB, ConnectionLimits
 from aibrix_extproc.http2.server import Timeouts
 from tests.http2 import wire
-from tests.http2.rig import Talk, connected, on_both_loops, serving, until
+from tests.http2.rig import Talk, connected, on_both_loops, serving
+from tests.waiting import until
 
 HELLO = wire.message(b"hello")
 IMPATIENT = Timeouts(handshake_seconds=5.0, linger_seconds=0.2, notice_seconds=0.02, progress_seconds=0.1)

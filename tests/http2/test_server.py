@@ -12,7 +12,8 @@ from aibrix_extproc.core.exchange.events import Cause
 from aibrix_extproc.http2.limits import MIB, ConnectionLimits
 from aibrix_extproc.http2.server import CLOSED_LINES
 from tests.http2 import wire
-from tests.http2.rig import QUICK, connected, on_both_loops, serving, until
+from tests.http2.rig import QUICK, connected, on_both_loops, serving
+from tests.waiting import until
 
 HELLO = wire.message(b"hello")
 
@@ -158,7 +159,7 @@ async def test_last_word_to_a_peer_that_does_not_read_waits_for_the_patience_onl
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
         writer.write(wire.GREETING + wire.raw(0, 0, 0))
         await until(lambda: served.server.connections == 1)
-        await until(lambda: served.server.connections == 0, 5 * QUICK.linger_seconds)
+        await until(lambda: served.server.connections == 0, seconds=5 * QUICK.linger_seconds)
         writer.transport.abort()
         del reader
 

@@ -14,7 +14,8 @@ import uvloop
 from aibrix_extproc.http2.server import GrpcServer
 from aibrix_extproc.tls.credentials import ServerCredentials
 from aibrix_extproc.tls.self_signed import make_pair
-from tests.http2.rig import Log, echo_methods, until
+from tests.http2.rig import Log, echo_methods
+from tests.waiting import until
 
 GONE_SECONDS = 30.0  # by TCP_USER_TIMEOUT, and by three probes after a silence of 15
 pytestmark = [
@@ -92,7 +93,7 @@ async def _vanish() -> None:
             await until(lambda: log.messages.count(b"wait") == 2 and sum(one.running for one in servers) == 5)
             network.lose()
             log.gate.set()  # answers that nobody acknowledges
-            await until(lambda: not any(one.connections for one in servers), GONE_SECONDS + 15)
+            await until(lambda: not any(one.connections for one in servers), seconds=GONE_SECONDS + 15)
             assert len(kinds) == 7
             assert len(log.causes) == log.opened == 5
     finally:

@@ -12,9 +12,9 @@ import pytest
 import yaml
 from packaging.utils import canonicalize_name
 
-from tests.dataplane.waiting import eventually
 from tests.image import dockerfile, locks
 from tests.image.dockerfile import Rehearsal
+from tests.waiting import eventually
 
 _, STAGES = dockerfile.read(dockerfile.DOCKERFILE.read_text(encoding="utf-8"))
 SERVE = dockerfile.whole(STAGES, "serve")

@@ -11,6 +11,7 @@ from openai import AsyncOpenAI
 from openai.types import Batch
 
 from tests.metadata.conftest import Service
+from tests.waiting import until
 
 URL = "/v1/chat/completions"
 
@@ -27,17 +28,16 @@ async def create(client: AsyncOpenAI, lines: Iterable[str] | bytes, **more: Any)
     return await client.batches.create(input_file_id=file.id, **given)
 
 
-async def until(client: AsyncOpenAI, batch: Batch, condition: Callable[[Batch], bool]) -> Batch:
-    async with asyncio.timeout(60):
-        while True:
-            found = await client.batches.retrieve(batch.id)
-            if condition(found):
-                return found
-            await asyncio.sleep(0.05)
+async def batch_until(client: AsyncOpenAI, batch: Batch, condition: Callable[[Batch], bool]) -> Batch:
+    async def found() -> Batch | None:
+        one = await client.batches.retrieve(batch.id)
+        return one if condition(one) else None
+
+    return await until(found, "the batch is as wanted")
 
 
 async def ended(client: AsyncOpenAI, batch: Batch) -> Batch:
-    return await until(client, batch, lambda one: one.status in ("completed", "failed", "expired", "cancelled"))
+    return await batch_until(client, batch, lambda one: one.status in ("completed", "failed", "expired", "cancelled"))
 
 
 async def rows(client: AsyncOpenAI, file_id: str | None) -> list[dict[str, Any]]:
@@ -300,7 +300,7 @@ async def test_bat_25_dead_workers_lines_are_taken_over_and_finished_ones_do_not
     service.engine.fault = fault
     dying = asyncio.create_task(service.worker("dying").run())
     made = await create(client, (line(str(number)) for number in range(400)))
-    await until(client, made, lambda batch: batch.request_counts is not None and batch.request_counts.completed >= 100)
+    await batch_until(client, made, lambda one: one.request_counts is not None and one.request_counts.completed >= 100)
     before = await client.batches.retrieve(made.id)
     dying.cancel()
     service.engine.fault = lambda *_: None

@@ -1,8 +1,6 @@
 """Requests that most tests send."""
 
-import asyncio
 import json
-from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -33,11 +31,3 @@ def events(raw: bytes) -> list[Any]:
         data = next(line for line in block.split("\n") if line.startswith("data: ")).removeprefix("data: ")
         found.append(data if data == "[DONE]" else json.loads(data))
     return found
-
-
-async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Wait for something to become true."""
-    async with asyncio.timeout(seconds):
-        # The conditions are about the simulator's inside, which has no event for them.
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.002)

@@ -8,7 +8,8 @@ import pytest
 
 from aibrix_extproc.simulator.options import LoraModule, SimulatorOptions
 from aibrix_extproc.simulator.server import Simulator
-from tests.simulator.conversation import HELLO, STREAM, chat_url, events, post, until
+from tests.simulator.conversation import HELLO, STREAM, chat_url, events, post
+from tests.waiting import until
 
 SLOW = {"x-sim-itl-ms": "60000"}
 

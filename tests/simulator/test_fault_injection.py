@@ -7,7 +7,8 @@ import aiohttp
 import pytest
 
 from aibrix_extproc.simulator.server import Simulator
-from tests.simulator.conversation import HELLO, STREAM, chat_url, events, post, until
+from tests.simulator.conversation import HELLO, STREAM, chat_url, events, post
+from tests.waiting import until
 
 
 async def test_reset_before_headers_drops_the_connection(sim: Simulator, http: aiohttp.ClientSession) -> None:
@@ -131,13 +132,13 @@ async def test_refused_connections_come_back(sim: Simulator, http: aiohttp.Clien
         assert response.status == 200
     with pytest.raises(aiohttp.ClientConnectorError):
         await post(http, chat_url(sim), HELLO)
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                assert (await post(http, chat_url(sim), HELLO))[0] == 200
-                break
-            except aiohttp.ClientConnectorError:
-                await asyncio.sleep(0.01)
+
+    async def status() -> int | None:
+        with contextlib.suppress(aiohttp.ClientConnectorError):
+            return (await post(http, chat_url(sim), HELLO))[0]
+        return None
+
+    assert await until(status, "connections are taken again") == 200
 
 
 @pytest.mark.parametrize("sent", [b"", b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{"])

@@ -13,7 +13,7 @@ import pytest
 
 from aibrix_extproc.simulator.options import LoraModule, SimulatorOptions, Task
 from aibrix_extproc.simulator.server import Simulator
-from tests.simulator.conversation import until
+from tests.waiting import until
 
 Messages = list[Any]
 HELLO: Messages = [{"role": "user", "content": "hello there"}]
@@ -279,9 +279,11 @@ async def test_response_is_called_as_the_request_says(client: openai.AsyncOpenAI
 async def test_background_response_completes_or_is_cancelled() -> None:
     async with Simulator(SimulatorOptions(responses_store=True)) as sim, client_of(sim) as client:
         quick = await client.responses.create(model="sim-model", input="hello", background=True)
-        async with asyncio.timeout(60):
-            while (await client.responses.retrieve(quick.id)).status != "completed":  # noqa: ASYNC110
-                await asyncio.sleep(0.005)
+
+        async def is_completed() -> bool:
+            return bool((await client.responses.retrieve(quick.id)).status == "completed")
+
+        await until(is_completed)
         slow = await client.responses.create(
             model="sim-model", input="hello", background=True, extra_headers={"x-sim-itl-ms": "60000"}
         )

@@ -17,6 +17,7 @@ from aibrix_extproc.tls.files import read_pair
 from aibrix_extproc.watched.deadline import within_deadline
 from aibrix_extproc.watched.errors import SourceFormatError, SourceLookupError
 from aibrix_extproc.watched.file import Pace, SourceStatus, read_bytes
+from tests.waiting import until
 from tests.watched.dead_mount import dead_mount
 
 FAST = Pace(poll_seconds=0.01, settle_seconds=0.01, retry_seconds=0.01)
@@ -26,12 +27,6 @@ READERS: dict[str, Callable[[Path], object]] = {
     "certificate": lambda path: read_pair(path, path),
     "client authority": read_authorities,
 }
-
-
-async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - what is waited for is a state, which nobody announces
-            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("read", READERS.values(), ids=READERS)

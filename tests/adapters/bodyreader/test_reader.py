@@ -14,6 +14,7 @@ from aibrix_extproc.core.openai.wire.request import read_json
 from aibrix_extproc.core.openai.wire.sizes import read_sizes
 from aibrix_extproc.rope import Rope, rope_of
 from tests.core.openai.shapes import SHAPES
+from tests.waiting import until
 
 MIB = 1024 * 1024
 BUSY = Refused(Problem("gateway_busy"))
@@ -119,9 +120,7 @@ async def test_it_does_not_outlive_the_gateway(reader: BodyReader) -> None:
     process = reader.pid
     assert process is not None
     reader.stop()
-    async with asyncio.timeout(60):
-        while _runs(process):  # noqa: ASYNC110 (what is waited for has no event)
-            await asyncio.sleep(0.01)
+    await until(lambda: not _runs(process))
 
 
 def _runs(process: int) -> bool:

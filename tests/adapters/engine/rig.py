@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -13,6 +13,7 @@ from aibrix_extproc.app.fleet_store import FleetStore
 from aibrix_extproc.core.fleet.model import Endpoint, Health
 from aibrix_extproc.core.fleet.reduce import Changed, Listed, Observed
 from tests.fakes.engine import FakeEngine
+from tests.waiting import until
 
 PACE = PollPace(interval_seconds=0.04, retry_seconds=0.01, timeout_seconds=0.15)
 KEY = "sk-engine-secret"
@@ -54,12 +55,6 @@ class Rig:
     async def becomes(self, engine: FakeEngine, health: Health) -> Endpoint:
         await until(lambda: self.endpoint(engine).health is health)
         return self.endpoint(engine)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110 - what is waited for is a state, which nobody announces
-            await asyncio.sleep(0.003)
 
 
 @asynccontextmanager

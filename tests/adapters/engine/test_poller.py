@@ -12,8 +12,9 @@ from aibrix_extproc.adapters.engine.watcher import BEATS, PollPace
 from aibrix_extproc.core.fleet.model import Endpoint, Health, ServedModel, Task
 from aibrix_extproc.core.fleet.reduce import Changed, Gone
 from aibrix_extproc.settings import FleetSettings
-from tests.adapters.engine.rig import KEY, Rig, polling, until
+from tests.adapters.engine.rig import KEY, Rig, polling
 from tests.fakes.engine import FakeEngine
+from tests.waiting import until
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from aibrix_extproc.core.fleet.model import Endpoint, Health, Task
 from aibrix_extproc.core.fleet.reduce import Listed
 from aibrix_extproc.simulator.options import LoraModule, SimulatorOptions
 from aibrix_extproc.simulator.server import Simulator
+from tests.waiting import until
 
 PACE = PollPace(interval_seconds=0.04, retry_seconds=0.01, timeout_seconds=0.5)
 OPTIONS = SimulatorOptions(
@@ -42,9 +43,7 @@ async def store(sim: Simulator) -> AsyncIterator[FleetStore]:
 
 
 async def becomes(store: FleetStore, health: Health) -> Endpoint:
-    async with asyncio.timeout(60):
-        while store.snapshot.endpoints[0].health is not health:  # noqa: ASYNC110 - a state, which nobody announces
-            await asyncio.sleep(0.003)
+    await until(lambda: store.snapshot.endpoints[0].health is health)
     return store.snapshot.endpoints[0]
 
 
@@ -78,9 +77,7 @@ async def test_adapter_loaded_into_simulated_vllm_becomes_a_model_of_the_fleet(
     sim: Simulator, store: FleetStore
 ) -> None:
     await post(sim, "/v1/load_lora_adapter", {"lora_name": "lora-b", "lora_path": "/l"})
-    async with asyncio.timeout(60):
-        while "lora-b" not in store.snapshot.ready_by_model:  # noqa: ASYNC110 - a state, which nobody announces
-            await asyncio.sleep(0.003)
+    await until(lambda: "lora-b" in store.snapshot.ready_by_model)
 
 
 async def test_simulated_vllm_that_dies_is_unreachable_and_its_models_stay_known(

@@ -9,8 +9,9 @@ import pytest
 from aibrix_extproc.adapters.engine.probe import ALIVE
 from aibrix_extproc.adapters.engine.watcher import PollPace
 from aibrix_extproc.core.fleet.model import Health, ServedModel
-from tests.adapters.engine.rig import PACE, FakeTraffic, Rig, polling, until
+from tests.adapters.engine.rig import PACE, FakeTraffic, Rig, polling
 from tests.fakes.engine import FakeEngine
+from tests.waiting import until
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from aibrix_extproc.adapters.envoyproxy.find import find_envoy
 from aibrix_extproc.adapters.envoyproxy.spec import READINESS_SERVICE, EnvoySpec, SocketAddress
 from aibrix_extproc.adapters.extproc._generated import external_processor_pb2 as pb
 from aibrix_extproc.core.openai.contract.headers import DESTINATION
+from tests.waiting import until
 
 LOOPBACK = "127.0.0.1"
 DEADLINE = 60.0
@@ -31,15 +32,6 @@ def free_port() -> int:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-async def eventually(condition: Callable[[], Awaitable[bool]], what: str, deadline: float = DEADLINE) -> None:
-    """Wait until a condition holds; the pause only limits how often it is asked."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + deadline
-    while not await condition():
-        assert loop.time() < end, f"not within {deadline} s: {what}"
-        await asyncio.sleep(0.02)
 
 
 @dataclass
@@ -207,13 +199,13 @@ class RunningEnvoy:
                 "/stats?filter=membership_healthy"
             )
 
-        await eventually(seen, f"{healthy} healthy processors")
+        await until(seen, f"{healthy} healthy processors")
 
     async def wait_for_endpoints(self, count: int) -> None:
         async def seen() -> bool:
             return f"cluster.engines.membership_total: {count}\n" in await self.admin("/stats?filter=membership_total")
 
-        await eventually(seen, f"{count} endpoints")
+        await until(seen, f"{count} endpoints")
 
     async def ask(self, path: str = "/v1/chat/completions", **options: Any) -> "Answer":
         method = options.pop("method", "POST")
@@ -276,7 +268,7 @@ async def running_envoy(
         arguments = command(find_envoy(), directory / "envoy.json", concurrency=1)
         process = await asyncio.create_subprocess_exec(*arguments, stdout=log, stderr=log)
     try:
-        await eventually(lambda: _is_live(envoy, process), "Envoy is live")
+        await until(lambda: _is_live(envoy, process), "Envoy is live")
         yield envoy
     finally:
         with contextlib.suppress(ProcessLookupError):

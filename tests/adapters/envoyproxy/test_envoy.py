@@ -10,13 +10,8 @@ import aiohttp
 import pytest
 
 from aibrix_extproc.core.openai.contract.headers import DESTINATION
-from tests.adapters.envoyproxy.rig import (
-    RunningEnvoy,
-    ScriptedEngine,
-    ScriptedProcessor,
-    eventually,
-    running_envoy,
-)
+from tests.adapters.envoyproxy.rig import RunningEnvoy, ScriptedEngine, ScriptedProcessor, running_envoy
+from tests.waiting import until
 
 pytestmark = [pytest.mark.envoy, pytest.mark.slow]
 OURS = b'{"error":{"message":"ours","type":"t","param":null,"code":null}}'
@@ -35,7 +30,7 @@ async def processor() -> AsyncIterator[ScriptedProcessor]:
 async def envoy(tmp_path: Path, processor: ScriptedProcessor) -> AsyncIterator[RunningEnvoy]:
     async with running_envoy(tmp_path, processor, max_body_bytes=LIMIT) as running:
         await running.wait_for_processors(1)
-        await eventually(lambda: _reaches_processor(running), "Envoy's threads see the processor")
+        await until(lambda: _reaches_processor(running), "Envoy's threads see the processor")
         processor.messages.clear()
         yield running
 
@@ -198,7 +193,7 @@ async def test_changed_endpoint_file_is_followed_without_a_restart(envoy: Runnin
             served: dict[str, int] = json.loads((await envoy.ask()).body)
             return served == {"served_by": new.port}
 
-        await eventually(moved, "the new engine is used")
+        await until(moved, "the new engine is used")
 
 
 # ---- the processor fails
@@ -218,7 +213,7 @@ async def test_lost_processor_gives_json_at_once_and_heals(envoy: RunningEnvoy) 
         async def healed() -> bool:
             return (await envoy.ask()).status == 200
 
-        await eventually(healed, "requests are served again", deadline=2)
+        await until(healed, "requests are served again", seconds=2)
 
 
 async def test_loss_of_one_of_two_processors_costs_few_requests(tmp_path: Path, processor: ScriptedProcessor) -> None:
@@ -235,7 +230,7 @@ async def test_loss_of_one_of_two_processors_costs_few_requests(tmp_path: Path, 
         async def both_are_used() -> bool:
             return (await envoy.ask()).status == 200 and bool(processor.messages) and bool(second.messages)
 
-        await eventually(both_are_used, "both processors are used")
+        await until(both_are_used, "both processors are used")
         await second.kill()
         statuses = [(await envoy.ask()).status for _ in range(60)]
     assert set(statuses) <= {200, 503}
@@ -285,7 +280,7 @@ async def test_processor_that_hangs_gives_the_json_503_after_the_message_timeout
     tmp_path: Path, processor: ScriptedProcessor
 ) -> None:
     async with running_envoy(tmp_path, processor, message_timeout=0.3) as envoy:
-        await eventually(lambda: _reaches_processor(envoy), "Envoy's threads see the processor")
+        await until(lambda: _reaches_processor(envoy), "Envoy's threads see the processor")
         processor.hang = True
         async with asyncio.timeout(3):
             answer = await envoy.ask()
@@ -384,7 +379,7 @@ async def test_access_log_holds_no_query_and_no_key(envoy: RunningEnvoy) -> None
     async def written() -> bool:
         return answer.headers["x-request-id"] in access_log.read_text()
 
-    await eventually(written, "the access log line")
+    await until(written, "the access log line")
     line = json.loads(access_log.read_text().splitlines()[-1])
     assert (line["method"], line["path"], line["status"]) == ("GET", "/v1/models", 503)
     assert "secret" not in access_log.read_text()

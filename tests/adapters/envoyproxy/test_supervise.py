@@ -20,7 +20,7 @@ from aibrix_extproc.adapters.envoyproxy.supervise import (
     exit_reason,
     restart_delay,
 )
-from tests.adapters.envoyproxy.rig import eventually
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
@@ -51,10 +51,7 @@ class Watched:
         return [event.state for event in self.events]
 
     async def until(self, *states: ChildState) -> None:
-        async def reached() -> bool:
-            return self.states() == list(states)
-
-        await eventually(reached, f"{states}, got {self.events}")
+        await until(lambda: self.states() == list(states), lambda: f"{states}, got {self.events}")
 
 
 @contextlib.asynccontextmanager
@@ -115,11 +112,7 @@ async def test_child_that_ignores_sigterm_is_killed_after_its_grace(tmp_path: Pa
 
 async def test_stop_between_two_lives_does_not_wait_for_the_delay(tmp_path: Path) -> None:
     async with watched(tmp_path, "raise SystemExit(3)", is_ready=lambda: False) as one:
-
-        async def is_waiting() -> bool:
-            return bool(one.events) and one.events[-1].restart_in >= 1.0
-
-        await eventually(is_waiting, "a delay of a second")
+        await until(lambda: one.events and one.events[-1].restart_in >= 1.0, "a delay of a second")
         async with asyncio.timeout(0.5):
             await one.child.stop()
 
@@ -170,11 +163,7 @@ async def test_child_dies_with_a_parent_that_was_killed(how: str) -> None:
     assert is_running(pid)
     parent.kill()
     await parent.wait()
-
-    async def is_gone() -> bool:
-        return not is_running(pid)
-
-    await eventually(is_gone, "the child is gone")
+    await until(lambda: not is_running(pid), "the child is gone")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (None, 7)])

@@ -23,7 +23,7 @@ from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.outputs import Ask, Authenticate, Fact, Finished, Outcome, Phase, Place
 from tests.build import CALLER, MAX_BODY_BYTES, a_placed, a_request_body, a_request_head, a_response_head, an_exchange
-from tests.http2.rig import until
+from tests.waiting import until
 
 PROCESS = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 CHECK = "/grpc.health.v1.Health/Check"

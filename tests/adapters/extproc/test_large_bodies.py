@@ -41,6 +41,7 @@ from aibrix_extproc.rope import Rope
 from tests.adapters.extproc.transports import DEADLINE_SECONDS, Transport, each_transport
 from tests.build import CALLER, a_placed
 from tests.core.openai.shapes import SHAPES
+from tests.waiting import eventually
 
 MIB = 1024 * 1024
 LONGEST_TURN_SECONDS = 0.020
@@ -325,13 +326,6 @@ def given_up(served: Served, messages: list[ProcessingRequest], ready: Callable[
         eventually(ready)
         running.cancel()
         goes_on.set()
-
-
-def eventually(true: Callable[[], bool]) -> None:
-    until = time.monotonic() + DEADLINE_SECONDS
-    while not true():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 @each_transport_served

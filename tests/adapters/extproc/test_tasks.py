@@ -10,7 +10,8 @@ from aibrix_extproc.http2.handler import Method
 from tests.adapters.extproc.test_both_transports import Desk, body, head, response_head, ticking
 from tests.build import an_exchange
 from tests.http2 import wire
-from tests.http2.rig import Log, Talk, until
+from tests.http2.rig import Log, Talk
+from tests.waiting import until
 
 
 class CountedTasks:

@@ -1,7 +1,7 @@
 """The watched file and the flags as sources: what they emit, and what their status says."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from aibrix_extproc.core.fleet.model import ServedModel
 from aibrix_extproc.core.fleet.reduce import Listed, SourceChange
 from aibrix_extproc.watched.errors import SourceFormatError
 from aibrix_extproc.watched.file import Pace, SourceStatus
+from tests.waiting import until
 
 ONE = "endpoints:\n- address: 127.0.0.1:8001\n  models: [chat-m]\n"
 TWO = ONE + "- address: 127.0.0.1:8002\n"
@@ -34,12 +35,6 @@ class Recorder:
         assert isinstance(change, Listed)
         self.changes.append(change)
         self.listed.append(tuple(endpoint.address for endpoint in change.endpoints))
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110 - what is waited for is a state, which nobody announces
-            await asyncio.sleep(0.005)
 
 
 def write(path: Path, content: str | bytes) -> None:

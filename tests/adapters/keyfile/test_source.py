@@ -1,7 +1,7 @@
 """The key file while it is watched: who may call changes with each good edit and with no other."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import pytest
 from aibrix_extproc.adapters.keyfile.source import MAX_FILE_BYTES, KeyFile
 from aibrix_extproc.core.access.holders import KeyHolder, digest_of
 from aibrix_extproc.watched.file import Pace, SourceStatus
+from tests.waiting import until
 
 FAST = Pace(poll_seconds=0.01, settle_seconds=0.01, retry_seconds=0.01)
 
@@ -37,12 +38,6 @@ class Watched:
     @property
     def status(self) -> SourceStatus:
         return self.source.status
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110 - what is waited for is a state, which nobody announces
-            await asyncio.sleep(0.005)
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """A source that runs, the fleet it makes, and two clusters for it: the double and a real API server."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ from aibrix_extproc.core.fleet.reduce import SourceChange
 from aibrix_extproc.settings import KubernetesSettings
 from aibrix_extproc.watched.file import SourceStatus
 from tests.fakes.kube_api import BUILT_IN, VERBS, KubeApiDouble
+from tests.waiting import until
 
 Tree = dict[str, Any]
 FAST = WatchPace(
@@ -116,6 +117,10 @@ class Discovery:
     def endpoints(self) -> tuple[Endpoint, ...]:
         return self.store.snapshot.endpoints
 
+    @property
+    def healths(self) -> list[Health]:
+        return [one.health for one in self.endpoints]
+
     def usable(self) -> list[str]:
         """Addresses that may be picked (an engine whose models are unknown would be asked first)."""
         return sorted(one.address for one in self.endpoints if one.health in (Health.READY, Health.UNKNOWN))
@@ -124,16 +129,9 @@ class Discovery:
         return {name: [one.name for one in found] for name, found in self.store.snapshot.by_model.items()}
 
     async def until_usable(self, *addresses: str, seconds: float = 60.0) -> None:
-        await until(lambda: self.usable() == sorted(addresses), seconds, lambda: f"{self.usable()} {self.endpoints}")
-
-
-async def until(condition: Callable[[], bool], seconds: float = 60.0, otherwise: Callable[[], object] = str) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            while not condition():  # noqa: ASYNC110 - what is waited for is a state, which nobody announces
-                await asyncio.sleep(0.005)
-    except TimeoutError as error:
-        raise AssertionError(f"did not come about in {seconds} s: {otherwise()}") from error
+        await until(
+            lambda: self.usable() == sorted(addresses), lambda: f"{self.usable()} {self.endpoints}", seconds=seconds
+        )
 
 
 @asynccontextmanager

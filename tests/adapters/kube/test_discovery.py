@@ -8,8 +8,9 @@ from aibrix_extproc.adapters.kube.access import find_access
 from aibrix_extproc.core.fleet.kubernetes.slices import MANAGER, MANAGER_LABEL, SERVICE_LABEL
 from aibrix_extproc.core.fleet.model import Health
 from aibrix_extproc.core.fleet.reduce import Changed, Gone, Listed
-from tests.adapters.kube.rig import Cluster, discovering, until
+from tests.adapters.kube.rig import Cluster, discovering
 from tests.kubeobjects import MODEL_LABEL, a_pod, a_pool, a_slice, an_adapter
+from tests.waiting import until
 
 
 async def test_pods_of_the_namespace_are_listed_page_by_page_as_one_fleet(cluster: Cluster, tmp_path: Path) -> None:
@@ -29,7 +30,7 @@ async def test_pod_that_comes_changes_and_goes_is_followed(cluster: Cluster, tmp
         await until(lambda: found.store.known)
         assert found.endpoints == ()
         await cluster.put(pod)
-        await until(lambda: [one.health for one in found.endpoints] == [Health.NOT_READY])
+        await until(lambda: found.healths == [Health.NOT_READY])
         assert set(found.models()) == {"chat-m"}
         ready = a_pod("vllm-0", "10.1.0.1", namespace=cluster.namespace)
         await cluster.put(ready)
@@ -39,7 +40,7 @@ async def test_pod_that_comes_changes_and_goes_is_followed(cluster: Cluster, tmp
         await cluster.put(ready)
         await found.until_usable("10.1.0.1:8000")
         await cluster.terminate(ready)
-        await until(lambda: [one.health for one in found.endpoints] == [Health.DRAINING])
+        await until(lambda: found.healths == [Health.DRAINING])
         await cluster.delete(ready)
         await until(lambda: found.endpoints == ())
         assert {type(change) for change in found.changes[1:]} == {Changed, Gone}
@@ -96,7 +97,7 @@ async def test_missing_kind_is_tolerated_and_picked_up_when_it_appears(cluster: 
         assert found.source.status.ok
         await cluster.install("modeladapters")
         await cluster.put(an_adapter("lora-a", "vllm-0", namespace=cluster.namespace))
-        await until(lambda: set(found.models()) == {"chat-m", "lora-a"}, 15)
+        await until(lambda: set(found.models()) == {"chat-m", "lora-a"}, seconds=15)
 
 
 async def test_pool_selects_pods_and_ports_and_may_change_both(cluster: Cluster, tmp_path: Path) -> None:
@@ -123,7 +124,7 @@ async def test_pool_deleted_while_in_use_keeps_its_endpoints_unpickable_until_it
     async with discovering(cluster, tmp_path, inference_pool="pool") as found:
         await found.until_usable("10.1.0.1:8000")
         await cluster.delete(pool)
-        await until(lambda: [one.health for one in found.endpoints] == [Health.NOT_READY])
+        await until(lambda: found.healths == [Health.NOT_READY])
         await until(lambda: not found.source.status.ok)
         assert "InferencePool pool" in found.source.status.error
         await cluster.put(pool)
@@ -200,12 +201,12 @@ async def test_api_server_that_goes_away_leaves_the_fleet_and_is_resumed_when_it
     async with discovering(cluster, tmp_path) as found:
         await found.until_usable("10.1.0.1:8000")
         await cluster.go_away()
-        await until(lambda: not found.source.status.ok, 15)
+        await until(lambda: not found.source.status.ok, seconds=15)
         assert found.usable() == ["10.1.0.1:8000"]
         age = found.source.age_seconds()
         await until(lambda: found.source.age_seconds() > age)
         await cluster.come_back()
         # The other kinds may be back before pods are, whose lost connection alone is no news.
-        await until(lambda: found.source.status.ok and found.source.age_seconds() < age + 5, 30)
+        await until(lambda: found.source.status.ok and found.source.age_seconds() < age + 5, seconds=30)
         await cluster.put(a_pod("vllm-1", "10.1.0.2", namespace=cluster.namespace))
         await found.until_usable("10.1.0.1:8000", "10.1.0.2:8000", seconds=15)

@@ -13,7 +13,8 @@ from aibrix_extproc.adapters.kube.access import find_access
 from aibrix_extproc.adapters.kube.api import KubeApi
 from aibrix_extproc.adapters.kube.lease import Leadership, LeasePace
 from aibrix_extproc.adapters.kube.own_slices import WRITE_SECONDS
-from tests.adapters.kube.rig import Cluster, DoubleCluster, until
+from tests.adapters.kube.rig import Cluster, DoubleCluster
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
@@ -80,7 +81,7 @@ async def test_leader_that_ends_hands_over_without_a_wait(cluster: Cluster, tmp_
         first, second = (one, two) if one.leadership.held else (two, one)
         await first.stop()
         assert not first.leadership.held
-        await until(lambda: second.leadership.held, 0.8)
+        await until(lambda: second.leadership.held, seconds=0.8)
         assert (await lease(cluster))["leaseTransitions"] >= 1
 
 
@@ -143,11 +144,11 @@ async def test_leader_stops_leading_when_it_cannot_renew_and_leads_again_later(
         await until(lambda: one.leadership.held)
         await cluster.go_away()
         gone = asyncio.get_running_loop().time()
-        await until(lambda: not one.leadership.held, 5)
+        await until(lambda: not one.leadership.held, seconds=5)
         assert asyncio.get_running_loop().time() - gone < PACE.duration_seconds
         await until(lambda: "cannot be reached" in one.leadership.error)
         await cluster.come_back()
-        await until(lambda: one.leadership.held, 30)
+        await until(lambda: one.leadership.held, seconds=30)
         assert one.leadership.error == ""
 
 

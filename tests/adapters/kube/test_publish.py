@@ -16,9 +16,10 @@ from aibrix_extproc.core.fleet.kubernetes.slices import MANAGER, MANAGER_LABEL, 
 from aibrix_extproc.core.fleet.model import Endpoint, Snapshot
 from aibrix_extproc.settings import KubernetesSettings
 from aibrix_extproc.watched.file import SourceStatus
-from tests.adapters.kube.rig import FAST, Cluster, DoubleCluster, until
+from tests.adapters.kube.rig import FAST, Cluster, DoubleCluster
 from tests.build import a_snapshot, an_endpoint
 from tests.kubeobjects import a_service
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
@@ -94,12 +95,14 @@ async def published(cluster: Cluster) -> dict[str, list[str]]:
 
 
 async def until_published(cluster: Cluster, expected: dict[str, list[str]], seconds: float = 60.0) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            while (found := await published(cluster)) != expected:  # noqa: ASYNC110 - nobody tells
-                await asyncio.sleep(0.02)
-    except TimeoutError as error:
-        raise AssertionError(f"published is {found}") from error
+    found: dict[str, list[str]] = {}
+
+    async def is_published() -> bool:
+        found.clear()
+        found.update(await published(cluster))
+        return found == expected
+
+    await until(is_published, lambda: f"published is {found}", seconds=seconds)
 
 
 def first(*hosts: int) -> dict[str, list[str]]:
@@ -314,13 +317,12 @@ async def test_slices_belong_to_their_service(cluster: Cluster, tmp_path: Path) 
     await cluster.put(a_service(SERVICE, "http", namespace=cluster.namespace))
     (service,) = await cluster.found("Service")
     async with publishing(cluster, tmp_path, an_endpoint(1)):
-        async with asyncio.timeout(60):
-            while True:
-                found = await cluster.found("EndpointSlice")
-                owners = found[0]["metadata"].get("ownerReferences") if found else None
-                if owners:
-                    break
-                await asyncio.sleep(0.02)
+
+        async def owned() -> list[dict[str, Any]] | None:
+            found = await cluster.found("EndpointSlice")
+            return found[0]["metadata"].get("ownerReferences") if found else None
+
+        owners = await until(owned, "the slice has an owner")
     assert [(one["kind"], one["name"], one["uid"]) for one in owners] == [
         ("Service", SERVICE, service["metadata"]["uid"])
     ]
@@ -332,7 +334,7 @@ async def test_api_server_that_goes_away_is_waited_for_and_caught_up_with(cluste
         await until_published(cluster, first(1))
         await cluster.go_away()
         one.fleet(an_endpoint(2))
-        await until(lambda: "cannot be reached" in one.error, 10)
+        await until(lambda: "cannot be reached" in one.error, seconds=10)
         age = one.publisher.age_seconds()
         await until(lambda: one.publisher.age_seconds() > age + 0.3)
         assert one.publisher.published == 1

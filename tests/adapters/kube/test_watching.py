@@ -7,8 +7,9 @@ import pytest
 from aibrix_extproc.adapters.kube.watching import WatchPace
 from aibrix_extproc.core.fleet.model import Health
 from aibrix_extproc.core.fleet.reduce import Listed
-from tests.adapters.kube.rig import FAST, Discovery, DoubleCluster, discovering, until
+from tests.adapters.kube.rig import FAST, Discovery, DoubleCluster, discovering
 from tests.kubeobjects import a_pod, an_adapter
+from tests.waiting import until
 
 FIRST = a_pod("vllm-0", "10.1.0.1")
 SECOND = a_pod("vllm-1", "10.1.0.2")
@@ -240,7 +241,7 @@ async def test_change_of_readiness_is_told_within_a_tenth_of_a_second(double: Do
     async with discovering(double, tmp_path) as found:
         await settled(double, found)
         await double.put(a_pod("vllm-0", "10.1.0.1", ready=False))
-        await until(lambda: found.endpoints[0].health is Health.NOT_READY, 0.1)
+        await until(lambda: found.endpoints[0].health is Health.NOT_READY, seconds=0.1)
 
 
 async def test_end_of_the_source_ends_every_watch(double: DoubleCluster, tmp_path: Path) -> None:
