@@ -8,7 +8,7 @@ PYTEST = $(BIN)/pytest -n $(WORKERS) --dist worksteal
 KUBE_TOOLS ?= $(HOME)/.cache/aibrix-extproc/kube-tools
 
 .PHONY: help run test test-newest fuzz test-kubernetes kube-tools fix lint types unit bench soak churn reference \
-	conformance test-postgres test-sdks test-sdk-suite test-browser test-twins test-envoys test-chart chart helm release lock image \
+	conformance test-postgres test-faults test-sdks test-sdk-suite test-browser test-twins test-envoys test-chart chart helm release lock image \
 	clean install for-run for-test
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,10 +32,10 @@ types: for-test
 	$(BIN)/mypy
 
 unit: for-test   ## the quick tests: nothing slow, no real Envoy, no older SDKs
-	$(PYTEST) -m "not slow and not envoy and not sdk and not sdk_suite and not browser and not kubernetes and not postgres and not fuzz and not helm" $(ARGS)
+	$(PYTEST) -m "not slow and not envoy and not sdk and not sdk_suite and not browser and not kubernetes and not postgres and not fuzz and not faults and not helm" $(ARGS)
 
 test: for-test lint types ## format, lint, import directions, types, all tests
-	$(PYTEST) -m "not sdk and not sdk_suite and not browser and not kubernetes and not postgres and not fuzz and not helm" $(ARGS)
+	$(PYTEST) -m "not sdk and not sdk_suite and not browser and not kubernetes and not postgres and not fuzz and not faults and not helm" $(ARGS)
 
 test-newest:     ## all tests on the newest versions of everything, in an environment of its own; .venv stays as it is
 	@$(PYTHON) -m venv --clear .venvs/newest
@@ -66,6 +66,9 @@ test-browser: for-test ## the SDKs' browser builds in a real headless Chromium (
 
 test-postgres: for-test ## files, uploads and batches on a real PostgreSQL (`test` runs them on SQLite)
 	$(BIN)/pytest -m postgres tests/metadata $(ARGS)
+
+test-faults: for-test ## batches whose process is killed fifty times (some minutes; `test` kills five times)
+	$(BIN)/pytest -m "faults and not postgres" tests/metadata $(ARGS)
 
 test-kubernetes: for-test ## discovery, manifests and a whole cluster (KUBEBUILDER_ASSETS, PATH or what kube-tools built)
 	KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(KUBE_TOOLS)}" $(BIN)/pytest -m kubernetes $(ARGS)

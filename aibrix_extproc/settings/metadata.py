@@ -54,6 +54,11 @@ class MetadataSettings(Group):
     max_stored_bytes: int = Field(100 * 1024 * MIB, ge=1, description="bytes that one caller may store")
     max_batch_requests: int = Field(50_000, ge=1, description="requests in one batch")
     max_batch_line_bytes: int = Field(10 * MIB, ge=1024, description="bytes of one line of a batch")
+    lease_seconds: float = Field(
+        15.0, ge=1.0, le=300.0,
+        description="how long a process that has died keeps what it worked on, in seconds; a live one renews five times"
+        " in that time",
+    )  # fmt: skip
     sweep_seconds: Seconds = Field(300.0, description="how often expired files and orphaned blobs are looked for")
     orphan_seconds: Seconds = Field(
         86_400.0, description="age from which a blob that no object refers to is removed; longer than any upload lasts"

@@ -73,14 +73,7 @@ class Service:
         return [path for path in self.folder.rglob("*") if path.is_file()]
 
     def signing(self, caller: str) -> Callable[[httpx2.Request], object]:
-        async def add(request: httpx2.Request) -> None:
-            path = request.url.raw_path.decode().partition("?")[0]
-            found = ROUTER.match(request.method, path)
-            operation = found.operation.id if isinstance(found, Match) else "none"
-            statement = SignedCaller(caller, "r-1", operation, int(self.clock()) + 60)
-            request.headers[SIGNED_CALLER] = sign(KEY, SIGNED_CALLER, statement)
-
-        return add
+        return signing(caller, self.clock)
 
     def http(self, caller: str = "alice") -> httpx2.AsyncClient:
         hooks = {"request": [self.signing(caller)]}
@@ -89,6 +82,19 @@ class Service:
     def openai(self, caller: str = "alice") -> AsyncOpenAI:
         client = httpx2.AsyncClient(event_hooks={"request": [self.signing(caller)]}, timeout=30.0)
         return AsyncOpenAI(base_url=f"{self.base_url}/v1", api_key="any", max_retries=0, http_client=client)
+
+
+def signing(caller: str, clock: Callable[[], float] = time.time) -> Callable[[httpx2.Request], object]:
+    """A hook that signs requests for a caller, as the gateway does."""
+
+    async def add(request: httpx2.Request) -> None:
+        path = request.url.raw_path.decode().partition("?")[0]
+        found = ROUTER.match(request.method, path)
+        operation = found.operation.id if isinstance(found, Match) else "none"
+        statement = SignedCaller(caller, "r-1", operation, int(clock()) + 60)
+        request.headers[SIGNED_CALLER] = sign(KEY, SIGNED_CALLER, statement)
+
+    return add
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,8 @@ class Engine:
         self.most = 0
         app = web.Application(client_max_size=2**28)
         app.router.add_post("/v1/{rest:.*}", self._serve)
-        self._runner = web.AppRunner(app, access_log=None)
+        app.router.add_get("/v1/models", _models)
+        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
 
     async def start(self) -> str:
         await self._runner.setup()
@@ -62,3 +63,8 @@ class Engine:
                       "prompt_tokens_details": {"cached_tokens": 1}},
         }  # fmt: skip
         return web.Response(text=json.dumps(answer), headers=headers, content_type="application/json")
+
+
+async def _models(_: web.Request) -> web.Response:
+    listed = [{"id": name, "object": "model", "created": 1, "owned_by": "x"} for name in ("m", "n")]
+    return web.json_response({"object": "list", "data": listed})

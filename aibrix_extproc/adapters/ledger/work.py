@@ -22,7 +22,6 @@ from aibrix_extproc.core.batches.records import BatchRecord, Usage
 from aibrix_extproc.core.batches.validation import Shard
 from aibrix_extproc.core.files.records import FileRecord, Segment
 
-LEASE_SECONDS: Final = 15.0  # a dead worker's shard is taken over after this, plus one look
 _RUNNING: Final = (BatchStatus.IN_PROGRESS.value, BatchStatus.CANCELLING.value)
 
 
@@ -59,8 +58,8 @@ class Progress:
 class WorkLedger:
     """Hands out work and takes results."""
 
-    def __init__(self, database: Database, owner: str, lease_seconds: float = LEASE_SECONDS) -> None:
-        """`owner` names this process in the rows it holds, for people."""
+    def __init__(self, database: Database, owner: str, lease_seconds: float) -> None:
+        """`owner` names this process in the rows it holds, for people. What a dead one held is free after the lease."""
         self._database = database
         self._owner = owner
         self._lease_seconds = lease_seconds

@@ -22,7 +22,7 @@ from aibrix_extproc.adapters.ledger.batches import BatchLedger
 from aibrix_extproc.adapters.ledger.database import Database, LedgerError
 from aibrix_extproc.adapters.ledger.files import FileLedger, Quota
 from aibrix_extproc.adapters.ledger.uploads import UploadLedger
-from aibrix_extproc.adapters.ledger.work import LEASE_SECONDS, WorkLedger
+from aibrix_extproc.adapters.ledger.work import WorkLedger
 from aibrix_extproc.adapters.openai_http.server import ApiServer
 from aibrix_extproc.adapters.telemetry import logs
 from aibrix_extproc.app.listening import StartError, listening_at
@@ -96,13 +96,13 @@ class MetadataService:
 
     def _batch_worker(self, session: aiohttp.ClientSession) -> BatchWorker:
         own = self._settings.metadata
-        ledger = WorkLedger(self._database, f"{socket.gethostname()}-{os.getpid()}")
+        ledger = WorkLedger(self._database, f"{socket.gethostname()}-{os.getpid()}", own.lease_seconds)
         gateway = GatewayClient(session, own.gateway_url, lambda: self._secrets.current, time.time)
         limits = InputLimits(own.max_batch_requests, own.max_batch_line_bytes)
         sender = LineSender(session, own.gateway_url, gateway.headers, self._gates)
         shards = ShardRunner(ledger, self._blobs, sender, _new_key, limits.line_bytes)
         steps = BatchSteps(ledger, self._blobs, gateway.models, limits, time.time)
-        return BatchWorker(ledger, steps, shards, LEASE_SECONDS)
+        return BatchWorker(ledger, steps, shards, own.lease_seconds)
 
     def _api_server(self) -> ApiServer:
         receiver = Receiver(self._blobs, _new_key)
