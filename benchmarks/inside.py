@@ -156,7 +156,7 @@ class _Bench:
 
     def __init__(self, body_bytes: int) -> None:
         self.gateway = _gateway()
-        self.desk = self.gateway._desk
+        self.desk = self.gateway.desk
         # Idle engines take turns, so the engines that answer do so too; else each exchange would count as retried.
         self._messages = itertools.cycle([envoy_messages(body_bytes, engine) for engine in _ENGINES])
 
@@ -168,12 +168,12 @@ class _Bench:
 
     def shipped(self) -> None:
         """One exchange as it ships."""
-        self.exchange(self.gateway._new_session())
+        self.exchange(self.gateway.new_session())
 
     def timed(self, watch: _Watch) -> list[Continue]:
         """One exchange with a watch at every border; its replies."""
         replies: list[Continue] = []
-        shipped: Any = self.gateway._new_session()._exchange
+        shipped: Any = self.gateway.new_session()._exchange
         exchange: object = _TimedExchange(shipped, watch, replies)
         self.exchange(Session(_TimedDesk(self.desk, watch), exchange, time.perf_counter, str))  # type: ignore[arg-type]
         return replies
@@ -187,8 +187,7 @@ def _gateway() -> Gateway:
     )
     served = (ServedModel(MODEL),)
     endpoints = tuple(Endpoint(one, one, models=served, health=Health.READY) for one in _ENGINES)
-    (source,) = gateway._endpoint_sources
-    gateway._store.apply(Listed(source.name, endpoints))
+    gateway.store.apply(Listed("flags", endpoints))
     return gateway
 
 
@@ -219,7 +218,7 @@ async def _measure(body_bytes: int) -> tuple[Step, ...]:
         Step("messages to events", best(lambda: _decode(parsed))),
         *_parts(bench),
         Step("replies to bytes", best(lambda: [codec.encode(one) for one in replies])),
-        Step("new session", best(bench.gateway._new_session)),
+        Step("new session", best(bench.gateway.new_session)),
     ]
     rest = whole - sum(step.us for step in steps)
     return (*steps, Step("session and the rest (the difference)", rest), Step("whole exchange", whole))

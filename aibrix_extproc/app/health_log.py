@@ -12,13 +12,13 @@ _EXPECTED = frozenset({Health.READY, Health.UNKNOWN, Health.DRAINING})
 
 
 class HealthLog:
-    """Subscribe `told` to the fleet store."""
+    """Subscribe `look_at` to the fleet store."""
 
     def __init__(self) -> None:
         self._known: dict[str, Health] = {}
         self._remarks: dict[str, str] = {}
 
-    def told(self, snapshot: Snapshot) -> None:
+    def look_at(self, snapshot: Snapshot) -> None:
         """Log what differs from the snapshot before."""
         present = {endpoint.identity: endpoint.health for endpoint in snapshot.endpoints}
         changed = [one for one in snapshot.endpoints if self._known.get(one.identity) is not one.health]

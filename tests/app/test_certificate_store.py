@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from aibrix_extproc.app.certificate_store import CertificateStore
+from aibrix_extproc.app.parts.certificate import CertificateStore
 from aibrix_extproc.settings import ServerSettings, Tls
 from aibrix_extproc.tls.authority import make_authority
 from aibrix_extproc.tls.credentials import KeyPair
@@ -55,7 +55,7 @@ def test_self_signed_certificate_names_where_we_listen_and_what_was_asked_for() 
     names = store.report()["names"]
     assert isinstance(names, list)
     assert {"localhost", "127.0.0.1", "::1", "10.1.2.3", "epp.default.svc"} <= set(names)
-    assert store.ok
+    assert not store.degraded
     assert store.wall_expires_at > time.time() + 9 * 365 * 86400
 
 
@@ -125,7 +125,7 @@ def test_pair_that_cannot_be_used_is_refused_at_start_in_words(
 async def test_changed_files_are_followed(tmp_path: Path) -> None:
     write(tmp_path, PAIR)
     async with following(tmp_path) as store:
-        await until(lambda: store.ok)
+        await until(lambda: not store.degraded)
         write(tmp_path, OTHER)
         await until(lambda: store.credentials.pair == OTHER)
         assert store.report()["names"] == ["two"]
@@ -134,15 +134,15 @@ async def test_changed_files_are_followed(tmp_path: Path) -> None:
 async def test_change_of_the_key_alone_is_noticed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(tmp_path, PAIR)
     async with following(tmp_path) as store:
-        await until(lambda: store.ok)
+        await until(lambda: not store.degraded)
         (tmp_path / "tls.key").write_bytes(OTHER.key)
-        await until(lambda: not store.ok)
+        await until(lambda: store.degraded)
         assert store.credentials.pair == PAIR
         assert "does not belong" in str(store.report()["error"])
         assert "certificate files are broken, the last good pair stays in use" in caplog.text
         caplog.set_level(logging.INFO)
         (tmp_path / "tls.crt").write_bytes(OTHER.certificate)
-        await until(lambda: store.ok)
+        await until(lambda: not store.degraded)
         assert store.credentials.pair == OTHER
         assert "certificate was replaced" in caplog.text
 
@@ -155,7 +155,7 @@ async def test_swapped_directory_of_a_mounted_secret_is_followed(tmp_path: Path)
     for name in ("tls.crt", "tls.key"):
         (tmp_path / name).symlink_to(f"..data/{name}")
     async with following(tmp_path) as store:
-        await until(lambda: store.ok)
+        await until(lambda: not store.degraded)
         assert store.credentials.pair == PAIR
         (tmp_path / "..data_tmp").symlink_to("..2026_2")
         (tmp_path / "..data_tmp").replace(tmp_path / "..data")
@@ -181,11 +181,11 @@ async def test_authorities_of_clients_are_followed_and_a_broken_edit_keeps_the_l
     store = CertificateStore(asking(tmp_path, tmp_path), pace=FAST)
     running = asyncio.ensure_future(store.run())
     try:
-        await until(lambda: store.ok)
+        await until(lambda: not store.degraded)
         assert store.credentials.client_ca == AUTHORITY.certificate
         assert store.credentials.context.verify_mode is ssl.CERT_REQUIRED
         ca.write_bytes(b"nothing")
-        await until(lambda: not store.ok)
+        await until(lambda: store.degraded)
         assert "no certificate in PEM form" in str(store.report()["clients"])
         assert store.credentials.client_ca == AUTHORITY.certificate
         ca.write_bytes(AUTHORITY.certificate + NEXT.certificate)
@@ -193,7 +193,7 @@ async def test_authorities_of_clients_are_followed_and_a_broken_edit_keeps_the_l
         write(tmp_path, OTHER)
         await until(lambda: store.credentials.pair == OTHER)
         assert store.credentials.context.verify_mode is ssl.CERT_REQUIRED  # a new certificate does not open the door
-        assert store.ok
+        assert not store.degraded
     finally:
         running.cancel()
 

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from aibrix_extproc.app.config_log import ConfigLog
+from aibrix_extproc.app.parts.configs import ConfigLog
 from aibrix_extproc.core.fleet.model import Snapshot
 from aibrix_extproc.core.fleet.modelconfig import parse_config
 from tests.build import a_snapshot, an_endpoint
@@ -19,9 +19,9 @@ def test_strategy_that_is_not_here_is_said_once_and_forgotten_when_it_is_gone(
 ) -> None:
     log = ConfigLog("least-request")
     for _ in range(2):
-        log.told(fleet_with('{"lockedRoutingStrategy": "pd"}'))
+        log.look_at(fleet_with('{"lockedRoutingStrategy": "pd"}'))
     assert log.remarks == {"chat-m": "no such strategy here: pd; least-request is used for it"}
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
-    log.told(fleet_with('{"lockedRoutingStrategy": "random"}'))
+    log.look_at(fleet_with('{"lockedRoutingStrategy": "random"}'))
     assert log.remarks == {}
     assert len(caplog.records) == 1

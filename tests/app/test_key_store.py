@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from aibrix_extproc.app.answers import Answers
-from aibrix_extproc.app.key_store import KeyStore
+from aibrix_extproc.app.parts.keys import KeyStore
 from aibrix_extproc.core.access.holders import IssuedKey, KeyHolder, digest_of
 from aibrix_extproc.core.access.keys import KeyRing
 from aibrix_extproc.core.exchange import events

@@ -10,7 +10,7 @@ from aibrix_extproc.adapters.accesslog._generated.als_pb2 import HTTPAccessLogEn
 from aibrix_extproc.adapters.accesslog.receive import AccessLogReceiver
 from aibrix_extproc.adapters.accesslog.report import REPORT_KEY, REPORT_NAMESPACE
 from aibrix_extproc.adapters.telemetry.metrics import Metrics
-from aibrix_extproc.app.note_seals import LIFE_SECONDS, SEAL, NoteSeals
+from aibrix_extproc.app.parts.seals import LIFE_SECONDS, SEAL, NoteSeals
 from aibrix_extproc.core.openai.contract.headers import NOTES_NAMESPACE
 from aibrix_extproc.watched.errors import SourceError
 from aibrix_extproc.watched.file import Pace
@@ -180,9 +180,9 @@ async def test_broken_edit_keeps_the_last_good_keys(tmp_path: Path) -> None:
     replica = Replica(file)
     running = asyncio.ensure_future(replica.seals.run())
     try:
-        await until(lambda: replica.seals.ok)
+        await until(lambda: not replica.seals.degraded)
         file.write_text("short")
-        await until(lambda: not replica.seals.ok)
+        await until(lambda: replica.seals.degraded)
         assert "line 1: not a key" in str(replica.seals.report()["error"])
         replica.tell(dict(replica.seals.seal(NOTES)))
         assert replica.charged == 10

@@ -16,7 +16,7 @@ ROOMS: Final[Mapping[str, tuple[str, ...]]] = {
     "hpack": ("http2",),
     "aiohttp": (
         "adapters.engine", "adapters.http", "adapters.kube", "adapters.openai_http", "app.local", "app.metadata",
-        "simulator",
+        "simulator", "webserver",
     ),
     "yarl": ("adapters.engine",),
     "multipart": ("adapters.openai_http",),
@@ -26,7 +26,7 @@ ROOMS: Final[Mapping[str, tuple[str, ...]]] = {
     "envoy": ("adapters.envoyproxy.find",),
     "envoy_data_plane": ("adapters.envoyproxy",),
     "betterproto2": ("adapters.envoyproxy",),
-    "prometheus_client": ("adapters.telemetry", "app.metadata.metrics"),
+    "prometheus_client": ("adapters.telemetry",),
     # stored objects
     "sqlalchemy": ("adapters.ledger", "app.metadata"),
     "alembic": ("adapters.ledger",),
@@ -38,7 +38,7 @@ ROOMS: Final[Mapping[str, tuple[str, ...]]] = {
         "settings", "watched", "adapters.keyfile", "adapters.kube", "app.doctor", "app.local", "cli.certificates",
     ),
     # the process and its terminal
-    "uvloop": ("app.gateway", "app.metadata", "simulator.process"),
+    "uvloop": ("app.frame", "simulator.process"),
     "openai": ("cli.batch", "cli.batch_progress", "cli.chat", "conformance"),
     "rich": ("cli",),
     "shtab": ("cli.completion",),

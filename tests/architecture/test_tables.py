@@ -4,12 +4,14 @@ import ast
 import importlib
 import re
 import string
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from aibrix_extproc.adapters.telemetry import metrics
+from aibrix_extproc.app.metadata.metrics import METADATA_METRICS
 from aibrix_extproc.cli.main import COMMANDS
 from aibrix_extproc.core.openai.contract import errors
 from aibrix_extproc.core.openai.contract.errors import ERRORS
@@ -88,9 +90,9 @@ def _given(node: ast.Call) -> set[str] | None:
 
 
 def test_every_metric_is_fed() -> None:
-    source = Path(metrics.__file__)
-    names = [node.value for node in ast.walk(tree(source)) if isinstance(node, ast.Constant)]
-    once = [name for name in metrics.METRICS if names.count(name) < 2]
+    nodes = (node for path in python_files(PACKAGE) for node in ast.walk(tree(path)) if isinstance(node, ast.Constant))
+    names = Counter(node.value for node in nodes)
+    once = [name for name in (*metrics.METRICS, *METADATA_METRICS) if names[name] < 2]
     assert once == [], "a metric that only its table knows"
 
 

@@ -16,7 +16,7 @@ from aibrix_extproc.adapters.extproc.codec import ATTRIBUTES, LB_NAMESPACE, SUBS
 from aibrix_extproc.adapters.extproc.health import Health
 from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.adapters.telemetry import logs
-from aibrix_extproc.app.note_seals import NoteSeals
+from aibrix_extproc.app.parts.seals import NoteSeals
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.policy import ExchangePolicy

@@ -1,15 +1,16 @@
 """The admin server: metrics, liveness, readiness with its reasons, and the fleet. For operators, never behind Envoy."""
 
 import json
-import socket
 from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
+from aibrix_extproc.webserver import WebServer
+
 Report = Mapping[str, object]
 
 
-class AdminServer:
+class AdminServer(WebServer):
     """A small HTTP server whose pages are functions handed in."""
 
     def __init__(
@@ -35,21 +36,7 @@ class AdminServer:
                 web.get("/version", self._on_version),
             ]
         )
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
-
-    async def start(self, host: str, port: int) -> int:
-        """Listen; returns the port."""
-        await self._runner.setup()
-        site: web.BaseSite = web.TCPSite(self._runner, host, port)
-        if host == "::" and socket.has_dualstack_ipv6():  # event loops would leave IPv4 out
-            both = socket.create_server((host, port), family=socket.AF_INET6, dualstack_ipv6=True)
-            site = web.SockSite(self._runner, both)
-        await site.start()
-        return int(self._runner.addresses[0][1])
-
-    async def stop(self) -> None:
-        """Close the listener and its connections."""
-        await self._runner.cleanup()
+        super().__init__(app)
 
     async def _on_index(self, _: web.Request) -> web.Response:
         return web.Response(text="/metrics\n/livez\n/readyz\n/fleet\n/version\n")

@@ -48,8 +48,8 @@ class LeasePace:
 DEFAULT_LEASE_PACE: Final = LeasePace()
 
 
-class Leadership:
-    """One replica's part in the election. `told` is called after each attempt, whatever came of it."""
+class Election:
+    """One replica's part in the election."""
 
     def __init__(
         self,
@@ -58,7 +58,6 @@ class Leadership:
         name: str,
         identity: str,
         *,
-        told: Callable[[], None],
         pace: LeasePace = DEFAULT_LEASE_PACE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -66,30 +65,34 @@ class Leadership:
         self._namespace = namespace
         self._name = name
         self._identity = identity
-        self._told = told
+        self._subscribers: list[Callable[[], None]] = []
         self._pace = pace
         self._clock = clock
         self._lease: Tree | None = None  # as it was last read or written
         self._seen: Tree = {}  # its spec, and since when it is like that
         self._seen_at = clock()
         self._until = clock()
-        self._held = False  # after the last attempt, for the log
+        self._led = False  # after the last attempt, for the log
         self.error = ""  # why the last attempt has failed, for the operator
 
     @property
-    def held(self) -> bool:
+    def leads(self) -> bool:
         """Whether we may write at this moment."""
         return self._clock() < self._until
 
     @property
-    def holder(self) -> str:
-        """Who has it, as far as is known; empty: nobody."""
+    def leader(self) -> str:
+        """Who leads, as far as is known; empty: nobody."""
         return str(self._seen.get("holderIdentity") or "")
 
     @property
     def looked_after(self) -> bool:
-        """Whether anybody holds it and is not overdue."""
-        return self.held or (bool(self.holder) and not self._overdue())
+        """Whether anybody leads and is not overdue."""
+        return self.leads or (bool(self.leader) and not self._overdue())
+
+    def subscribe(self, on_attempt: Callable[[], None]) -> None:
+        """Call `on_attempt` after each attempt at the lease, whatever came of it."""
+        self._subscribers.append(on_attempt)
 
     async def run(self) -> None:
         """Try to get it and to keep it, until cancelled; then give it back."""
@@ -104,13 +107,14 @@ class Leadership:
                     logger.exception("an attempt at the lease has failed unexpectedly")
                     self.error = f"unexpected: {error!r}"
                 self._log_change()
-                self._told()
+                for on_attempt in self._subscribers:
+                    on_attempt()
                 await asyncio.sleep(self._pace.retry_seconds * (0.75 + self._pace.dice() / 2))
         finally:
             await self._release()
 
     async def _attempt(self) -> None:
-        if self.held and self._lease is not None:
+        if self.leads and self._lease is not None:
             with suppress(_Taken):
                 await self._take(self._lease)
                 return
@@ -121,7 +125,7 @@ class Leadership:
                 raise
             lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": self._name}}
         self._look_at(lease)
-        if self.holder in ("", self._identity) or self._overdue():
+        if self.leader in ("", self._identity) or self._overdue():
             with suppress(_Taken):
                 await self._take(lease)
         else:
@@ -167,7 +171,7 @@ class Leadership:
             raise
 
     async def _release(self) -> None:
-        if not self.held or self._lease is None:
+        if not self.leads or self._lease is None:
             return
         self._until = self._clock()
         try:
@@ -185,9 +189,9 @@ class Leadership:
         await self._write(lease | {"spec": lease["spec"] | spec})
 
     def _log_change(self) -> None:
-        if self.held != self._held:
-            self._held = self.held
-            logger.info("leads" if self._held else "leads no more", extra={"lease": self._name, "holder": self.holder})
+        if self.leads != self._led:
+            self._led = self.leads
+            logger.info("leads" if self._led else "leads no more", extra={"lease": self._name, "holder": self.leader})
 
     @property
     def _path(self) -> str:

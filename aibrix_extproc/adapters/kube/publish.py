@@ -8,17 +8,15 @@ import asyncio
 import logging
 import random
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
 from aibrix_extproc.adapters.kube.access import find_access
 from aibrix_extproc.adapters.kube.api import KubeApi
 from aibrix_extproc.adapters.kube.errors import KubeApiError
-from aibrix_extproc.adapters.kube.lease import DEFAULT_LEASE_PACE, Leadership, LeasePace
 from aibrix_extproc.adapters.kube.own_slices import WRITE_SECONDS, OwnSlices
 from aibrix_extproc.adapters.kube.resources import SERVICES
 from aibrix_extproc.adapters.kube.watching import DEFAULT_PACE, Watch, WatchPace
@@ -44,12 +42,38 @@ class PublishPace:
     first_wait_seconds: float = 0.2
     longest_wait_seconds: float = 10.0
     service_seconds: float = 30.0  # between two looks at the Service
-    lease: LeasePace = DEFAULT_LEASE_PACE
     watch: WatchPace = DEFAULT_PACE
     dice: Callable[[], float] = random.random
 
 
 DEFAULT_PUBLISH_PACE: Final = PublishPace()
+
+
+class Leader(Protocol):
+    """Which of all replicas writes."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether this replica may write at this moment."""
+        ...
+
+    @property
+    def leader(self) -> str:
+        """Who may, as far as is known; empty: nobody."""
+        ...
+
+    @property
+    def looked_after(self) -> bool:
+        """Whether anybody leads and is not overdue."""
+        ...
+
+    @property
+    def error(self) -> str:
+        """Why the last attempt to lead has failed, for the operator; empty if it has not."""
+        ...
+
+    def subscribe(self, on_attempt: Callable[[], None]) -> None:
+        """Call `on_attempt` after each attempt to lead."""
 
 
 class EndpointPublisher:
@@ -61,7 +85,7 @@ class EndpointPublisher:
         snapshot: Callable[[], Snapshot],
         on_status: OnStatus,
         *,
-        host: str,
+        leader: Leader,
         on_error: Callable[[], None] = lambda: None,
         pace: PublishPace = DEFAULT_PUBLISH_PACE,
         clock: Callable[[], float] = time.monotonic,
@@ -78,16 +102,8 @@ class EndpointPublisher:
         self._api = api
         self._due = asyncio.Event()
         self._slices = OwnSlices(api, self._publication, self.wake)
-        identity = f"{host}_{uuid.uuid4()}"
-        self._leadership = Leadership(
-            api,
-            self._access.namespace,
-            settings.lease_name,
-            identity,
-            told=self._elected,
-            pace=pace.lease,
-            clock=clock,
-        )
+        self._leader = leader
+        leader.subscribe(self._on_election)
         self._wanted = Wanted({})
         self._wanted_from: object = None  # what of the snapshot it was made from
         self._settled = False  # nothing was left to write when we looked last
@@ -99,7 +115,7 @@ class EndpointPublisher:
     @property
     def leads(self) -> bool:
         """Whether this replica writes."""
-        return self._leadership.held
+        return self._leader.leads
 
     @property
     def published(self) -> int:
@@ -114,7 +130,7 @@ class EndpointPublisher:
         """For the health page."""
         return {
             "leads": self.leads,
-            "leader": self._leadership.holder,
+            "leader": self._leader.leader,
             "published": self.published,
             "age_seconds": round(self.age_seconds(), 3),
             "error": self._reporter.status.error,
@@ -127,10 +143,9 @@ class EndpointPublisher:
         self._due.set()
 
     async def run(self) -> None:
-        """Take part in the election, and publish while leading, until cancelled."""
+        """Publish while leading, until cancelled."""
         async with self._api, asyncio.TaskGroup() as group:
             group.create_task(Watch(self._api, self._slices.feed, self._slices.tell, self._pace.watch).run())
-            group.create_task(self._leadership.run())
             group.create_task(self._look_after_service())
             group.create_task(self._keep_writing())
 
@@ -211,18 +226,18 @@ class EndpointPublisher:
         asked = error.retry_seconds if isinstance(error, KubeApiError) else 0.0
         await asyncio.sleep(max(wait * (0.5 + self._pace.dice() / 2), asked))
 
-    def _elected(self) -> None:
+    def _on_election(self) -> None:
         """After each attempt at the lease: wake the writer if it is news, and note that all is well if it is."""
         if not self.leads:
             self._errors.pop("slices", None)
         elif not self._settled:
             self._due.set()
-        if self._settled if self.leads else self._leadership.looked_after:
+        if self._settled if self.leads else self._leader.looked_after:
             self._good_at = self._clock()
         self._tell_status()
 
     def _tell_status(self) -> None:
-        errors = [self._leadership.error, self._slices.error, *self._errors.values()]
+        errors = [self._leader.error, self._slices.error, *self._errors.values()]
         known = self._slices.listed or any(errors)
         if known:
             self._reporter.report("; ".join(dict.fromkeys(filter(None, errors))))

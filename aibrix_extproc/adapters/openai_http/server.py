@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import socket
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ from aibrix_extproc.core.openai.contract.errors import Problem, shape
 from aibrix_extproc.core.openai.contract.headers import SIGNED_CALLER
 from aibrix_extproc.core.openai.contract.operation_rows import ROUTER
 from aibrix_extproc.core.openai.contract.operations import Match
+from aibrix_extproc.webserver import WebServer
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ IDLE_SECONDS: Final = 60.0  # between two pieces of a request's body, or of an a
 _REQUEST_ID: Final = "x-request-id"
 
 
-class ApiServer:
+class ApiServer(WebServer):
     """Serves some operations of the table; a request for any other is a 404."""
 
     def __init__(
@@ -42,21 +42,7 @@ class ApiServer:
         self._wall_clock = wall_clock
         app = web.Application(client_max_size=0)  # handlers read the body in pieces and bound it themselves
         app.router.add_route("*", "/{path:.*}", self._serve)
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, keepalive_timeout=75.0)
-
-    async def start(self, host: str, port: int) -> int:
-        """Listen; returns the port."""
-        await self._runner.setup()
-        site: web.BaseSite = web.TCPSite(self._runner, host, port)
-        if host == "::" and socket.has_dualstack_ipv6():
-            both = socket.create_server((host, port), family=socket.AF_INET6, dualstack_ipv6=True)
-            site = web.SockSite(self._runner, both)
-        await site.start()
-        return int(self._runner.addresses[0][1])
-
-    async def stop(self) -> None:
-        """Close the listener, then wait for the requests that run."""
-        await self._runner.cleanup()
+        super().__init__(app)
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         started = time.perf_counter()

@@ -6,18 +6,14 @@ when they are gone (`slots.py`).
 """
 
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from typing import Final, TypeVar
+from collections.abc import Callable, Container
+from typing import Final
 
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
-
+from aibrix_extproc.adapters.telemetry.registry import MetricRegistry, Rows
 from aibrix_extproc.adapters.telemetry.slots import OTHER, LabelSlots
 from aibrix_extproc.adapters.telemetry.tallies import Distribution, Tally
 from aibrix_extproc.core.exchange.outputs import Finished, Phase
 from aibrix_extproc.core.exchange.records import UNMETERED, Charge
-from aibrix_extproc.core.fleet.model import Health, Snapshot
 from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -31,7 +27,7 @@ _DELAY_BUCKETS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)
 _WAIT_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 
 # name: kind, labels, help; for the reference page and the registry
-METRICS: Final[Mapping[str, tuple[str, tuple[str, ...], str]]] = {
+METRICS: Final[Rows] = {
     "aibrix_extproc_exchanges_total": (
         "counter", ("operation", "model", "status", "outcome"), "Finished exchanges.",
     ),
@@ -113,36 +109,20 @@ METRICS: Final[Mapping[str, tuple[str, tuple[str, ...], str]]] = {
 }  # fmt: skip
 
 
-_Series = TypeVar("_Series", bound=Collector)
-
-
-class Metrics:
-    """All metrics of one process in a registry of their own."""
+class Metrics(MetricRegistry):
+    """All metrics of a gateway."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self._counters = {
-            name: self._registered(Tally(name, text, labels))
-            for name, (kind, labels, text) in METRICS.items()
-            if kind == "counter"
-        }
+        super().__init__(METRICS)
         self._exchanges = self._counters["aibrix_extproc_exchanges_total"]
-        phases = self._distribution("aibrix_extproc_phase_seconds", _PHASE_BUCKETS)
+        phases = self.distribution("aibrix_extproc_phase_seconds", _PHASE_BUCKETS)
         self._by_phase = {phase: phases.of(phase.value) for phase in Phase}
-        self._heads = self._distribution("aibrix_extproc_response_head_seconds", _WAIT_BUCKETS)
-        self._totals = self._distribution("aibrix_extproc_exchange_seconds", _WAIT_BUCKETS)
-        self.late = self._distribution("aibrix_extproc_loop_delay_seconds", _DELAY_BUCKETS).of().observe
+        self._heads = self.distribution("aibrix_extproc_response_head_seconds", _WAIT_BUCKETS)
+        self._totals = self.distribution("aibrix_extproc_exchange_seconds", _WAIT_BUCKETS)
+        self.late = self.distribution("aibrix_extproc_loop_delay_seconds", _DELAY_BUCKETS).of().observe
         series: tuple[Tally | Distribution, ...] = (*self._counters.values(), self._heads, self._totals)
         self._models = LabelSlots("model", MAX_MODELS, series, time.monotonic)
         self._callers = LabelSlots("caller", MAX_CALLERS, series, time.monotonic)
-
-    def _distribution(self, name: str, bounds: tuple[float, ...]) -> Distribution:
-        _, labels, text = METRICS[name]
-        return self._registered(Distribution(name, text, labels, bounds))
-
-    def _registered(self, series: _Series) -> _Series:
-        self.registry.register(series)
-        return series
 
     def timed(self, phase: Phase, seconds: float) -> None:
         """Our own time for one message."""
@@ -208,109 +188,17 @@ class Metrics:
         """A connection or a stream of a peer."""
         self._counters["aibrix_extproc_port_refusals_total"].add((reason,))
 
-    def watch_port(self, connections: Callable[[], int | None], streams: Callable[[], int]) -> None:
-        """Read what peers hold whenever metrics are scraped."""
-        self._set("aibrix_extproc_port_streams", streams)
-        if connections() is not None:
-            self._set("aibrix_extproc_port_connections", lambda: connections() or 0)
-
-    def _set(self, name: str, value: Callable[[], float]) -> None:
-        Gauge(name, METRICS[name][2], registry=self.registry).set_function(value)
-
     def watch_names(self, is_model: Callable[[str], bool], callers: Callable[[], Container[str]]) -> None:
         """Give label places only to models and callers that there are."""
         self._models.exists = is_model
         self._callers.exists = lambda name: name in callers()
 
-    def watch_fleet(
-        self,
-        snapshot: Callable[[], Snapshot],
-        in_flight: Callable[[str], int],
-        sources_ok: Callable[[], Mapping[str, bool]],
-    ) -> None:
-        """Read the fleet's state whenever metrics are scraped."""
-        self.registry.register(_FleetCollector(snapshot, in_flight, sources_ok))
-
-    def watch_large_bodies(self, waiting: Callable[[], int]) -> None:
-        """Read how many large bodies wait whenever metrics are scraped."""
-        self._set("aibrix_extproc_large_bodies", waiting)
-
-    def watch_key_file(self, ok: Callable[[], bool]) -> None:
-        """Read the key file's state whenever metrics are scraped."""
-        self._set("aibrix_extproc_key_file_ok", ok)
-
-    def watch_note_keys(self, ok: Callable[[], bool]) -> None:
-        """Read the state of the note keys whenever metrics are scraped."""
-        self._set("aibrix_extproc_note_keys_ok", ok)
-
-    def watch_certificate(self, ok: Callable[[], bool], wall_expires_at: Callable[[], float]) -> None:
-        """Read the state of the listener's certificate whenever metrics are scraped."""
-        self._set("aibrix_extproc_certificate_ok", ok)
-        self._set("aibrix_extproc_certificate_expiry_timestamp_seconds", wall_expires_at)
-
-    def watch_cluster(self, source: str, age_seconds: Callable[[], float], unusable: Callable[[], int]) -> None:
-        """Read a cluster's state whenever metrics are scraped."""
-        for name, value in (
-            ("aibrix_extproc_fleet_age_seconds", age_seconds),
-            ("aibrix_extproc_fleet_unusable", unusable),
-        ):
-            _, labels, text = METRICS[name]
-            Gauge(name, text, labels, registry=self.registry).labels(source).set_function(value)
-
-    def watch_publisher(
-        self, leads: Callable[[], bool], published: Callable[[], int], age_seconds: Callable[[], float]
-    ) -> None:
-        """Read the publisher's state whenever metrics are scraped."""
-        self._set("aibrix_extproc_publisher_leads", leads)
-        self._set("aibrix_extproc_published_endpoints", published)
-        self._set("aibrix_extproc_publisher_age_seconds", age_seconds)
-
-    def publishing_failed(self) -> None:
-        """A round of writing EndpointSlices."""
-        self._counters["aibrix_extproc_publisher_errors_total"].add(())
-
     def exposition(self) -> bytes:
-        """Prometheus text."""
+        """The page that Prometheus reads."""
         self._models.review()
         self._callers.review()
-        return generate_latest(self.registry)
+        return super().exposition()
 
 
 def _operation(charge: Charge) -> str:
     return charge.operation if charge.operation in _OPERATION_IDS else OTHER
-
-
-class _FleetCollector(Collector):
-    def __init__(
-        self,
-        snapshot: Callable[[], Snapshot],
-        in_flight: Callable[[str], int],
-        sources_ok: Callable[[], Mapping[str, bool]],
-    ) -> None:
-        self._snapshot = snapshot
-        self._in_flight = in_flight
-        self._sources_ok = sources_ok
-
-    def collect(self) -> Iterator[Metric]:
-        snapshot = self._snapshot()
-        yield _gauge(
-            "aibrix_extproc_in_flight",
-            # A pod without an address yet has no series, and nothing in flight.
-            ((one.address, self._in_flight(one.identity)) for one in snapshot.endpoints if one.address),
-        )
-        counts = dict.fromkeys(Health, 0)
-        for one in snapshot.endpoints:
-            counts[one.health] += 1
-        yield _gauge("aibrix_extproc_endpoints", ((health.value, count) for health, count in counts.items()))
-        known = GaugeMetricFamily("aibrix_extproc_fleet_known", METRICS["aibrix_extproc_fleet_known"][2])
-        known.add_metric((), float(snapshot.known))
-        yield known
-        yield _gauge("aibrix_extproc_fleet_source_ok", ((name, int(ok)) for name, ok in self._sources_ok().items()))
-
-
-def _gauge(name: str, values: Iterable[tuple[str, int]]) -> GaugeMetricFamily:
-    _, labels, text = METRICS[name]
-    family = GaugeMetricFamily(name, text, labels=labels)
-    for value, count in values:
-        family.add_metric((value,), count)
-    return family

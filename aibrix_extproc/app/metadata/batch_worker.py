@@ -13,6 +13,7 @@ from aibrix_extproc.adapters.openai_http.call import ContentError
 from aibrix_extproc.app.metadata.batch_steps import BatchSteps
 from aibrix_extproc.app.metadata.leases import Lease, held
 from aibrix_extproc.app.metadata.shard_runner import ShardRunner
+from aibrix_extproc.app.parts.part import Part
 
 logger = logging.getLogger(__name__)
 
@@ -21,12 +22,14 @@ LOOK_SECONDS: Final = 1.0  # how soon work of another process is found
 FAILURE_SECONDS: Final = 5.0
 
 
-class BatchWorker:
+class BatchWorker(Part):
     """Validates, runs and ends batches until cancelled.
 
     A step that is cancelled gives its lease back at once. One that fails keeps it until it ends by itself, so that work
     which fails again and again does not stand before all other.
     """
+
+    name = "batch_worker"
 
     def __init__(self, ledger: WorkLedger, steps: BatchSteps, shards: ShardRunner, lease_seconds: float) -> None:
         self._ledger = ledger

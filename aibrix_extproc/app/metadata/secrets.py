@@ -1,17 +1,21 @@
 """The secrets that gateways and metadata services share: from a file that is followed."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from aibrix_extproc.adapters.secretfile.source import read_secrets
+from aibrix_extproc.app.parts.part import Part
 from aibrix_extproc.watched.errors import SourceFormatError
 from aibrix_extproc.watched.file import FollowedFile, SourceStatus
 
 logger = logging.getLogger(__name__)
 
 
-class SharedSecrets:
+class SharedSecrets(Part):
     """The first one signs, all are accepted. Raises SourceError for an unusable file."""
+
+    name = "caller_keys"
 
     def __init__(self, file: Path | None, gateway_url: str) -> None:
         if file is None:
@@ -23,13 +27,17 @@ class SharedSecrets:
         self.current = read_secrets(file)
 
     @property
-    def ok(self) -> bool:
-        """False while the file is broken and earlier secrets stay in use."""
-        return self._file.status.ok
+    def degraded(self) -> bool:
+        """Whether the file is broken, and earlier secrets stay in use."""
+        return not self._file.status.ok
 
     async def run(self) -> None:
         """Follow the file, until cancelled."""
         await self._file.run(self._take)
+
+    def report(self) -> Mapping[str, bool]:
+        """Whether the file is good."""
+        return {"ok": not self.degraded}
 
     def _take(self, found: tuple[bytes, ...]) -> None:
         self.current = found

@@ -1,19 +1,15 @@
 """Composition root of `aibrix-extproc metadata`: ledger, blob store, API, batch worker and sweeps in one process."""
 
-import asyncio
 import logging
 import os
 import random
 import secrets
-import signal
 import socket
-import sys
 import time
-from collections.abc import Coroutine, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Final
 
 import aiohttp
-import uvloop
 
 from aibrix_extproc import __version__
 from aibrix_extproc.adapters.blobs.store import BlobError, BlobStore
@@ -24,7 +20,7 @@ from aibrix_extproc.adapters.ledger.files import FileLedger, Quota
 from aibrix_extproc.adapters.ledger.uploads import UploadLedger
 from aibrix_extproc.adapters.ledger.work import WorkLedger
 from aibrix_extproc.adapters.openai_http.server import ApiServer
-from aibrix_extproc.adapters.telemetry import logs
+from aibrix_extproc.app.frame import Frame, run_process, stop_signal
 from aibrix_extproc.app.listening import StartError, listening_at
 from aibrix_extproc.app.metadata import file_api, shard_runner, upload_api
 from aibrix_extproc.app.metadata.batch_api import BatchApi
@@ -38,34 +34,28 @@ from aibrix_extproc.app.metadata.metrics import CONTENT_TYPE, MetadataMetrics
 from aibrix_extproc.app.metadata.receiving import Receiver
 from aibrix_extproc.app.metadata.secrets import SharedSecrets
 from aibrix_extproc.app.metadata.shard_runner import ShardRunner
-from aibrix_extproc.app.metadata.state_check import StateCheck
+from aibrix_extproc.app.metadata.state_check import storage_checks
 from aibrix_extproc.app.metadata.sweeping import Sweeper
 from aibrix_extproc.app.metadata.upload_api import UploadApi
+from aibrix_extproc.app.parts.part import Part
+from aibrix_extproc.app.report import health_page
 from aibrix_extproc.core.batches.validation import InputLimits
 from aibrix_extproc.settings import Settings
 from aibrix_extproc.settings.metadata import Role
 from aibrix_extproc.watched.errors import SourceError
 
 logger = logging.getLogger(__name__)
-EXIT_SETTINGS: Final = 2
 PREFIXES: Final = (file_api.PREFIX, upload_api.PREFIX, shard_runner.PREFIX)
 
 
 def run_metadata(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; 0 after an orderly end."""
-    logs.configure(settings.log.level, settings.log.format)
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings))
-    except StartError as error:
-        print(f"aibrix-extproc: {error}", file=sys.stderr)  # noqa: T201 (the last word to whoever started us)
-        return EXIT_SETTINGS
-    return 0
 
+    async def serve() -> None:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+            await MetadataService(settings, session).run()
 
-async def _serve(settings: Settings) -> None:
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        await MetadataService(settings, session).run()
+    return run_process(settings.log, serve)
 
 
 class MetadataService:
@@ -87,8 +77,9 @@ class MetadataService:
         self._metrics = MetadataMetrics(self._gates)
         self._worker = self._batch_worker(session)
         self._api = self._api_server()
-        self._state = StateCheck(self._database, self._blobs)
-        self._draining = False
+        self._frame = Frame(self._parts())
+        for part in self._frame.parts:
+            part.register(self._metrics)
         self._admin = AdminServer(
             metrics=lambda: (self._metrics.exposition(), CONTENT_TYPE), health=self._health, fleet=dict,
             version=__version__,
@@ -115,12 +106,20 @@ class MetadataService:
         }
         return ApiServer(handlers, keys=lambda: self._secrets.current, observe=self._metrics.answered)
 
+    def _parts(self) -> list[Part]:
+        own = self._settings.metadata
+        parts: list[Part] = [*storage_checks(self._database, self._blobs), self._secrets]
+        if own.role is not Role.API:
+            sweeper = Sweeper(
+                self._files, self._uploads, self._blobs, PREFIXES, own.sweep_seconds, own.orphan_seconds, time.time,
+                random.random,
+            )  # fmt: skip
+            parts += [self._worker, sweeper]
+        return parts
+
     async def run(self) -> None:
-        """Start every part, serve, drain."""
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+        """Open the storage, listen, run every part."""
+        stop = stop_signal()
         try:
             await self._database.open()
             await self._blobs.check()
@@ -128,28 +127,12 @@ class MetadataService:
             raise StartError(str(error)) from error
         try:
             await self._listen()
-            async with asyncio.TaskGroup() as tasks:
-                running = [tasks.create_task(part) for part in self._parts()]
-                await stop.wait()
-                self._draining = True
-                for task in running:
-                    task.cancel()
+            await self._frame.run(stop)
         finally:
             await self._api.stop()
             await self._admin.stop()
             await self._database.close()
         logger.info("stopped")
-
-    def _parts(self) -> list[Coroutine[Any, Any, None]]:
-        own = self._settings.metadata
-        parts = [self._state.run(), self._secrets.run()]
-        if own.role is not Role.API:
-            sweeper = Sweeper(
-                self._files, self._uploads, self._blobs, PREFIXES, own.sweep_seconds, own.orphan_seconds, time.time,
-                random.random,
-            )  # fmt: skip
-            parts += [self._worker.run(), sweeper.run()]
-        return parts
 
     async def _listen(self) -> None:
         own, admin = self._settings.metadata, self._settings.admin
@@ -159,16 +142,7 @@ class MetadataService:
         logger.info("listening", extra={**listening, "database": self._database.shown, "blobs": self._blobs.shown})
 
     def _health(self) -> tuple[bool, Mapping[str, object]]:
-        ready = self._state.ok and not self._draining
-        return ready, {
-            "ready": ready,
-            "draining": self._draining,
-            "role": self._settings.metadata.role.value,
-            "degraded": not (self._state.ok and self._secrets.ok),
-            "database": self._state.database,
-            "blobs": self._state.blobs,
-            "caller_keys": {"ok": self._secrets.ok},
-        }
+        return health_page(self._frame, {"role": self._settings.metadata.role.value})
 
 
 def _new_key(prefix: str) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from sqlalchemy import text
@@ -9,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from aibrix_extproc.adapters.blobs.store import BlobError, BlobStore
 from aibrix_extproc.adapters.ledger.database import Database
+from aibrix_extproc.app.parts.part import Part
 
 logger = logging.getLogger(__name__)
 
@@ -16,41 +18,56 @@ INTERVAL_SECONDS: Final = 5.0
 _GOOD: Final = "ok"
 
 
-class StateCheck:
-    """What was found last, in a word or in an error."""
+class StorageCheck(Part):
+    """Reports what was found last, in a word or in an error. Serving needs the storage."""
 
-    def __init__(self, database: Database, blobs: BlobStore) -> None:
-        self._database = database
-        self._blobs = blobs
-        self.database = _GOOD
-        self.blobs = _GOOD
+    def __init__(self, name: str, use: Callable[[], Awaitable[None]]) -> None:
+        """`use` raises when the storage cannot be used."""
+        self._name = name
+        self._use = use
+        self._state = _GOOD
 
     @property
-    def ok(self) -> bool:
-        """Whether both can be used."""
-        return self.database == self.blobs == _GOOD
+    def name(self) -> str:
+        """What is checked."""
+        return self._name
+
+    @property
+    def known(self) -> bool:
+        """Whether it can be used."""
+        return self._state == _GOOD
+
+    @property
+    def degraded(self) -> bool:
+        """Whether it cannot."""
+        return not self.known
+
+    def report(self) -> str:
+        """`ok`, or the error."""
+        return self._state
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Check until cancelled."""
         while True:
-            was = self.ok
-            self.database, self.blobs = await self._look_at_database(), await self._look_at_blobs()
-            if was is not self.ok:
-                logger.warning("storage has changed", extra={"database": self.database, "blobs": self.blobs})
+            before, self._state = self._state, await self._checked()
+            if before != self._state:
+                logger.warning("storage has changed", extra={"storage": self._name, "state": self._state})
             await asyncio.sleep(INTERVAL_SECONDS)
 
-    async def _look_at_database(self) -> str:
+    async def _checked(self) -> str:
         try:
-            async with asyncio.timeout(INTERVAL_SECONDS), self._database.read() as connection:
-                await connection.execute(text("SELECT 1"))
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            async with asyncio.timeout(INTERVAL_SECONDS):
+                await self._use()
+        except (SQLAlchemyError, BlobError, OSError, TimeoutError) as error:
             return (str(error) or type(error).__name__).splitlines()[0][:200]
         return _GOOD
 
-    async def _look_at_blobs(self) -> str:
-        try:
-            async with asyncio.timeout(INTERVAL_SECONDS):
-                await self._blobs.check()
-        except (BlobError, TimeoutError) as error:
-            return (str(error) or type(error).__name__).splitlines()[0][:200]
-        return _GOOD
+
+def storage_checks(database: Database, blobs: BlobStore) -> tuple[Part, Part]:
+    """One for each storage."""
+
+    async def query() -> None:
+        async with database.read() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    return StorageCheck("database", query), StorageCheck("blobs", blobs.check)

@@ -15,6 +15,7 @@ from aibrix_extproc.adapters.blobs.store import BlobError, BlobStore
 from aibrix_extproc.adapters.ledger.files import FileLedger
 from aibrix_extproc.adapters.ledger.uploads import UploadLedger
 from aibrix_extproc.app.metadata.receiving import remove_quietly
+from aibrix_extproc.app.parts.part import Part
 
 logger = logging.getLogger(__name__)
 
@@ -31,9 +32,11 @@ class Swept:
     orphans: int
 
 
-@dataclass(frozen=True, slots=True)
-class Sweeper:
+@dataclass(frozen=True)
+class Sweeper(Part):
     """Sweeps at an interval, in seconds."""
+
+    name = "sweeper"
 
     files: FileLedger
     uploads: UploadLedger

@@ -11,7 +11,7 @@ import pytest
 
 from aibrix_extproc.adapters.kube.access import find_access
 from aibrix_extproc.adapters.kube.api import KubeApi
-from aibrix_extproc.adapters.kube.lease import Leadership, LeasePace
+from aibrix_extproc.adapters.kube.lease import Election, LeasePace
 from aibrix_extproc.adapters.kube.own_slices import WRITE_SECONDS
 from tests.adapters.kube.rig import Cluster, DoubleCluster
 from tests.waiting import until
@@ -24,8 +24,8 @@ LONG_AGO = "1990-01-01T00:00:00.000000Z"
 
 
 class Replica:
-    def __init__(self, leadership: Leadership, task: "asyncio.Future[None]") -> None:
-        self.leadership = leadership
+    def __init__(self, election: Election, task: "asyncio.Future[None]") -> None:
+        self.election = election
         self.task = task
 
     async def stop(self) -> None:
@@ -39,8 +39,8 @@ async def electing(
 ) -> AsyncIterator[Replica]:
     access = find_access(cluster.kubeconfig(folder, token=token), None)
     async with KubeApi(access) as api:
-        leadership = Leadership(api, cluster.namespace, NAME, identity, told=lambda: None, pace=pace)
-        replica = Replica(leadership, asyncio.ensure_future(leadership.run()))
+        election = Election(api, cluster.namespace, NAME, identity, pace=pace)
+        replica = Replica(election, asyncio.ensure_future(election.run()))
         try:
             yield replica
         finally:
@@ -63,13 +63,13 @@ async def write(cluster: Cluster, **spec: Any) -> None:
 
 async def test_first_replica_leads_and_keeps_leading(cluster: Cluster, tmp_path: Path) -> None:
     async with electing(cluster, tmp_path, "one") as one:
-        await until(lambda: one.leadership.held)
+        await until(lambda: one.election.leads)
         first = await lease(cluster)
         assert (first["holderIdentity"], first["leaseDurationSeconds"], first["leaseTransitions"]) == ("one", 2, 0)
         async with electing(cluster, tmp_path, "two") as two:
             await asyncio.sleep(2.5)  # longer than a lease lasts that nobody renews
-            assert (one.leadership.held, two.leadership.held) == (True, False)
-            assert two.leadership.holder == "one"
+            assert (one.election.leads, two.election.leads) == (True, False)
+            assert two.election.leader == "one"
             later = await lease(cluster)
             assert later["renewTime"] > first["renewTime"]
             assert later["acquireTime"] == first["acquireTime"]
@@ -77,11 +77,11 @@ async def test_first_replica_leads_and_keeps_leading(cluster: Cluster, tmp_path:
 
 async def test_leader_that_ends_hands_over_without_a_wait(cluster: Cluster, tmp_path: Path) -> None:
     async with electing(cluster, tmp_path, "one") as one, electing(cluster, tmp_path, "two") as two:
-        await until(lambda: one.leadership.held != two.leadership.held)
-        first, second = (one, two) if one.leadership.held else (two, one)
+        await until(lambda: one.election.leads != two.election.leads)
+        first, second = (one, two) if one.election.leads else (two, one)
         await first.stop()
-        assert not first.leadership.held
-        await until(lambda: second.leadership.held, seconds=0.8)
+        assert not first.election.leads
+        await until(lambda: second.election.leads, seconds=0.8)
         assert (await lease(cluster))["leaseTransitions"] >= 1
 
 
@@ -89,7 +89,7 @@ async def test_leader_that_ends_in_the_middle_of_a_renewal_gives_its_lease_back(
     double: DoubleCluster, tmp_path: Path
 ) -> None:
     async with electing(double, tmp_path, "one") as one:
-        await until(lambda: one.leadership.held)
+        await until(lambda: one.election.leads)
         renewed = double.api.asked["update leases"]
         double.api.late_writes.add("update leases")
         await until(lambda: double.api.asked["update leases"] > renewed)
@@ -102,7 +102,7 @@ async def test_leader_that_was_overruled_when_it_ends_leaves_the_lease_to_the_ot
     double: DoubleCluster, tmp_path: Path
 ) -> None:
     async with electing(double, tmp_path, "one", pace=replace(PACE, retry_seconds=60.0)) as one:
-        await until(lambda: one.leadership.held)
+        await until(lambda: one.election.leads)
         await write(double, holderIdentity="two")
         await one.stop()
         assert (await lease(double))["holderIdentity"] == "two"
@@ -120,8 +120,8 @@ async def test_leader_that_died_is_followed_when_its_lease_has_run_out_and_not_b
     await write(cluster, holderIdentity="dead")  # and renewed long ago, by a wall clock that does not count
     started = asyncio.get_running_loop().time()
     async with electing(cluster, tmp_path, "one") as one:
-        assert not one.leadership.looked_after or one.leadership.holder == "dead"
-        await until(lambda: one.leadership.held)
+        assert not one.election.looked_after or one.election.leader == "dead"
+        await until(lambda: one.election.leads)
         assert asyncio.get_running_loop().time() - started >= 2.0
         assert (await lease(cluster))["leaseTransitions"] == 1
 
@@ -133,31 +133,31 @@ async def test_holder_whose_clock_is_years_behind_keeps_its_lease_while_it_renew
         for number in range(25):
             await write(cluster, holderIdentity="slow", renewTime=f"1990-01-01T00:00:00.{number:06}Z")
             await asyncio.sleep(0.12)
-            assert not one.leadership.held
-        assert one.leadership.looked_after
+            assert not one.election.leads
+        assert one.election.looked_after
 
 
 async def test_leader_stops_leading_when_it_cannot_renew_and_leads_again_later(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     async with electing(cluster, tmp_path, "one") as one:
-        await until(lambda: one.leadership.held)
+        await until(lambda: one.election.leads)
         await cluster.go_away()
         gone = asyncio.get_running_loop().time()
-        await until(lambda: not one.leadership.held, seconds=5)
+        await until(lambda: not one.election.leads, seconds=5)
         assert asyncio.get_running_loop().time() - gone < PACE.duration_seconds
-        await until(lambda: "cannot be reached" in one.leadership.error)
+        await until(lambda: "cannot be reached" in one.election.error)
         await cluster.come_back()
-        await until(lambda: one.leadership.held, seconds=30)
-        assert one.leadership.error == ""
+        await until(lambda: one.election.leads, seconds=30)
+        assert one.election.error == ""
 
 
 async def test_leader_that_is_overruled_gives_way(cluster: Cluster, tmp_path: Path) -> None:
     async with electing(cluster, tmp_path, "one") as one:
-        await until(lambda: one.leadership.held)
+        await until(lambda: one.election.leads)
         await write(cluster, holderIdentity="two", leaseDurationSeconds=60)
-        await until(lambda: one.leadership.holder == "two")
-        assert not one.leadership.held
+        await until(lambda: one.election.leader == "two")
+        assert not one.election.leads
 
 
 async def test_two_replicas_never_lead_at_once_however_often_they_change(cluster: Cluster, tmp_path: Path) -> None:
@@ -165,32 +165,32 @@ async def test_two_replicas_never_lead_at_once_however_often_they_change(cluster
         for number in range(4):
             async with electing(cluster, tmp_path, f"passing-{number}") as passing:
                 for _ in range(60):
-                    assert not (fixed.leadership.held and passing.leadership.held)
+                    assert not (fixed.election.leads and passing.election.leads)
                     await asyncio.sleep(0.005)
-                await (fixed if fixed.leadership.held else passing).stop()
+                await (fixed if fixed.election.leads else passing).stop()
                 if fixed.task.done():
-                    await until(lambda: passing.leadership.held)
-                    fixed.task = asyncio.ensure_future(fixed.leadership.run())
+                    await until(lambda: passing.election.leads)
+                    fixed.task = asyncio.ensure_future(fixed.election.run())
 
 
 async def test_renewal_whose_answer_is_lost_costs_no_change_of_leader(double: DoubleCluster, tmp_path: Path) -> None:
     async with electing(double, tmp_path, "one") as one:
-        await until(lambda: one.leadership.held)
+        await until(lambda: one.election.leads)
         double.api.late_writes.add("update leases")
-        await until(lambda: one.leadership.error != "")
+        await until(lambda: one.election.error != "")
         double.api.late_writes.clear()
-        await until(lambda: one.leadership.held and one.leadership.error == "")
+        await until(lambda: one.election.leads and one.election.error == "")
         assert (await lease(double))["leaseTransitions"] == 0
 
 
 async def test_missing_right_is_named_with_the_rule(cluster: Cluster, tmp_path: Path) -> None:
     await cluster.permit([])
     async with electing(cluster, tmp_path, "one", token="publisher") as one:
-        await until(lambda: "not allowed" in one.leadership.error)
+        await until(lambda: "not allowed" in one.election.error)
         rule = 'apiGroups: ["coordination.k8s.io"], resources: ["leases"], verbs: ["get", "create", "update"]'
-        assert rule in one.leadership.error
-        assert f"a Role in the namespace {cluster.namespace}" in one.leadership.error
-        assert not one.leadership.held
+        assert rule in one.election.error
+        assert f"a Role in the namespace {cluster.namespace}" in one.election.error
+        assert not one.election.leads
 
 
 async def test_what_others_have_written_on_the_lease_stays(cluster: Cluster, tmp_path: Path) -> None:
@@ -199,5 +199,5 @@ async def test_what_others_have_written_on_the_lease_stays(cluster: Cluster, tmp
         "metadata": {"name": NAME, "namespace": cluster.namespace, "labels": {"team": "a"}},
     })  # fmt: skip
     async with electing(cluster, tmp_path, "one") as one:
-        await until(lambda: one.leadership.held)
+        await until(lambda: one.election.leads)
         assert (await cluster.found("Lease"))[0]["metadata"]["labels"] == {"team": "a"}

@@ -1,6 +1,7 @@
 """The fleet as EndpointSlices of one Service, by one of several replicas, on the double and on a real API server."""
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -9,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from aibrix_extproc.adapters.kube.lease import LeasePace
+from aibrix_extproc.adapters.kube.access import find_access
+from aibrix_extproc.adapters.kube.api import KubeApi
+from aibrix_extproc.adapters.kube.lease import Election, LeasePace
 from aibrix_extproc.adapters.kube.own_slices import WRITE_SECONDS
 from aibrix_extproc.adapters.kube.publish import EndpointPublisher, PublishPace
 from aibrix_extproc.core.fleet.kubernetes.slices import MANAGER, MANAGER_LABEL, SERVICE_LABEL
@@ -26,8 +29,9 @@ pytestmark = pytest.mark.slow
 SERVICE = "engines"
 PACE = PublishPace(
     gather_seconds=0.02, rest_seconds=0.02, first_wait_seconds=0.02, longest_wait_seconds=0.1, service_seconds=0.2,
-    watch=FAST, lease=LeasePace(duration_seconds=2, give_up_seconds=1.2, retry_seconds=0.1, request_seconds=0.8),
+    watch=FAST,
 )  # fmt: skip
+LEASE_PACE = LeasePace(duration_seconds=2, give_up_seconds=1.2, retry_seconds=0.1, request_seconds=0.8)
 RULES: list[dict[str, Any]] = [
     {
         "apiGroups": ["discovery.k8s.io"],
@@ -53,10 +57,18 @@ class Replica:
         self.snapshot = Snapshot()
         self.statuses: list[SourceStatus] = []
         settings = KubernetesSettings(enabled=True, kubeconfig=kubeconfig, publish_service=SERVICE)
+        self.api = KubeApi(find_access(kubeconfig, None))
+        namespace, identity = cluster.namespace, f"pod-{uuid.uuid4()}"
+        election = self.election = Election(self.api, namespace, settings.lease_name, identity, pace=LEASE_PACE)
         self.publisher = EndpointPublisher(
-            settings, lambda: self.snapshot, self.statuses.append, host="pod-1", pace=pace
+            settings, lambda: self.snapshot, self.statuses.append, leader=election, pace=pace
         )
-        self.task = asyncio.ensure_future(self.publisher.run())
+        self.task = asyncio.ensure_future(self._run())
+
+    async def _run(self) -> None:
+        async with self.api, asyncio.TaskGroup() as group:
+            group.create_task(self.election.run())
+            group.create_task(self.publisher.run())
 
     def fleet(self, *endpoints: Endpoint) -> None:
         self.snapshot = a_snapshot(*endpoints) if endpoints else Snapshot(known=True)

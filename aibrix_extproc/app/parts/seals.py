@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from aibrix_extproc.adapters.secretfile.source import read_secrets
+from aibrix_extproc.app.parts.part import Meters, Part
 from aibrix_extproc.core.access.replays import Use, UsedSeals
 from aibrix_extproc.core.access.seals import MIN_KEY_BYTES, Seal, SealKey, opened, sealed
 from aibrix_extproc.watched.file import DEFAULT_PACE, FollowedFile, Pace, SourceStatus
@@ -19,8 +20,10 @@ LIFE_SECONDS: Final = 86_400  # no exchange is longer; a stolen seal is worth no
 Notes = tuple[tuple[str, str | bool], ...]
 
 
-class NoteSeals:
+class NoteSeals(Part):
     """One per process. Keys come from the file, or one is made at random. Raises SourceError for an unusable file."""
+
+    name = "note_keys"
 
     def __init__(
         self,
@@ -50,9 +53,9 @@ class NoteSeals:
         self._subscribers.append(use)
 
     @property
-    def ok(self) -> bool:
-        """False while the file is broken and earlier keys stay in use."""
-        return self._file is None or self._file.status.ok
+    def degraded(self) -> bool:
+        """Whether the file is broken, and earlier keys stay in use."""
+        return self._file is not None and not self._file.status.ok
 
     async def run(self) -> None:
         """Follow the file, until cancelled; returns at once without one."""
@@ -85,12 +88,17 @@ class NoteSeals:
         return None if use is Use.FIRST else use.value
 
     def report(self) -> Mapping[str, object]:
-        """For the readiness page."""
+        """How many keys there are, and the state of their file."""
         found: dict[str, object] = {"keys": len(self._keys), "shared": self._file is not None}
         if self._file is not None:
             status = self._file.status
             found |= {"ok": status.ok, "error": status.error, "since": status.wall_since}
         return found
+
+    def register(self, metrics: Meters) -> None:
+        """Whether the file is good, if there is one."""
+        if self._file is not None:
+            metrics.gauge("aibrix_extproc_note_keys_ok", lambda: not self.degraded)
 
     def _take(self, secrets: tuple[bytes, ...]) -> None:
         if secrets != self._secrets:

@@ -2,24 +2,31 @@
 
 import logging
 from collections.abc import Mapping
+from itertools import islice
 from types import MappingProxyType
+from typing import Final
 
+from aibrix_extproc.app.parts.part import Part
 from aibrix_extproc.core.fleet.model import Snapshot
 from aibrix_extproc.core.fleet.modelconfig import ModelConfig
 from aibrix_extproc.core.routing.plan import unknown_strategies
 
 logger = logging.getLogger(__name__)
 
+MAX_REMARKS: Final = 100  # on the health page; the log has them all
 
-class ConfigLog:
-    """Subscribe `told` to the fleet store."""
+
+class ConfigLog(Part):
+    """Subscribe `look_at` to the fleet store."""
+
+    name = "configs"
 
     def __init__(self, default_strategy: str) -> None:
         self._default = default_strategy
         self._configs: Mapping[str, ModelConfig] = MappingProxyType({})
         self.remarks: Mapping[str, str] = MappingProxyType({})  # by model
 
-    def told(self, snapshot: Snapshot) -> None:
+    def look_at(self, snapshot: Snapshot) -> None:
         """Look at the configurations if they differ from those of the snapshot before."""
         if snapshot.configs == self._configs:
             return
@@ -28,6 +35,10 @@ class ConfigLog:
         for model, remark in self.remarks.items():
             if before.get(model) != remark:
                 logger.warning("a model's configuration cannot be obeyed", extra={"model": model, "detail": remark})
+
+    def report(self) -> Mapping[str, str] | None:
+        """What cannot be obeyed, by model."""
+        return dict(islice(self.remarks.items(), MAX_REMARKS)) or None
 
     def _remarks(self) -> list[tuple[str, str]]:
         found = []

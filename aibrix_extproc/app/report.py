@@ -1,8 +1,26 @@
-"""The fleet as the admin server shows it."""
+"""The pages of the admin server, made of what the parts report."""
 
 from collections.abc import Callable, Mapping
 
+from aibrix_extproc.app.frame import Frame
 from aibrix_extproc.core.fleet.model import Endpoint, Snapshot
+
+
+def health_page(frame: Frame, details: Mapping[str, object]) -> tuple[bool, Mapping[str, object]]:
+    """Whether the process is ready, and the page that says why; `details` are of the process, reports of its parts."""
+    parts = frame.parts
+    ready = all(part.known for part in parts) and not frame.draining
+    page: dict[str, object] = {
+        "ready": ready,
+        "draining": frame.draining,
+        "degraded": any(part.degraded for part in parts),
+        **details,
+    }
+    for part in parts:
+        report = part.report()
+        if report is not None:
+            page[part.name] = report
+    return ready, page
 
 
 def fleet_page(snapshot: Snapshot, in_flight: Callable[[str], int]) -> Mapping[str, object]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from aibrix_extproc.app.parts.part import Meters, Part
 from aibrix_extproc.settings import ServerSettings
 from aibrix_extproc.tls.client_ca import FILE_NAME, read_authorities
 from aibrix_extproc.tls.credentials import KeyPair, ServerCredentials
@@ -17,8 +18,10 @@ from aibrix_extproc.watched.file import DEFAULT_PACE, FollowedFile, Pace, Source
 logger = logging.getLogger(__name__)
 
 
-class CertificateStore:
+class CertificateStore(Part):
     """The credentials of the moment. Raises SourceError if there are none to begin with."""
+
+    name = "certificate"
 
     def __init__(self, server: ServerSettings, *, pace: Pace = DEFAULT_PACE) -> None:
         self._files: PairFiles | None = None
@@ -39,9 +42,9 @@ class CertificateStore:
         self._say("certificate in use")
 
     @property
-    def ok(self) -> bool:
-        """False while files are broken and an earlier pair stays in use."""
-        return all(one is None or one.status.ok for one in (self._files, self._clients))
+    def degraded(self) -> bool:
+        """Whether files are broken, and an earlier pair stays in use."""
+        return any(one is not None and not one.status.ok for one in (self._files, self._clients))
 
     @property
     def wall_expires_at(self) -> float:
@@ -57,7 +60,7 @@ class CertificateStore:
                 following.create_task(self._clients.run(self._trust))
 
     def report(self) -> Mapping[str, object]:
-        """For the readiness page."""
+        """Names and end of the certificate in use, and the state of its files."""
         found: dict[str, object] = {"names": list(self._described.names), "expires": self._expires()}
         if self._files is not None:
             status = self._files.status
@@ -67,6 +70,11 @@ class CertificateStore:
             clients = {"ok": status.ok, "error": status.error, "since": status.wall_since}
             found["clients"] = clients | {"names": list(self.credentials.names)}
         return found
+
+    def register(self, metrics: Meters) -> None:
+        """The state of the files, and when the certificate ends."""
+        metrics.gauge("aibrix_extproc_certificate_ok", lambda: not self.degraded)
+        metrics.gauge("aibrix_extproc_certificate_expiry_timestamp_seconds", lambda: self.wall_expires_at)
 
     def _take(self, pair: KeyPair) -> None:
         if pair != self.credentials.pair:

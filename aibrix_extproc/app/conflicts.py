@@ -8,7 +8,7 @@ from aibrix_extproc.app.listening import StartError
 from aibrix_extproc.settings import Settings
 
 
-def refuse_contradictions(settings: Settings) -> None:
+def refuse_conflicts(settings: Settings) -> None:
     """StartError if a setting would be ignored, or two listeners want one port."""
     kubernetes = settings.kubernetes
     needing = [] if kubernetes.enabled else ["inference_pool", "slice_selector", "namespaces"]

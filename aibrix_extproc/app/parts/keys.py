@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from aibrix_extproc.adapters.keyfile.source import KeyFile
+from aibrix_extproc.app.parts.part import Meters, Part
 from aibrix_extproc.core.access.holders import KeyHolder, static_holders
 from aibrix_extproc.core.access.keys import OPEN_RING, STEERING_RING, UNREAD_RING, KeyRing
 from aibrix_extproc.settings import AccessSettings
@@ -25,8 +26,10 @@ class Who(StrEnum):
     NOBODY = "nobody"  # a key file is configured, and is empty or was never read
 
 
-class KeyStore:
+class KeyStore(Part):
     """The current key ring."""
+
+    name = "keys"
 
     def __init__(self, access: AccessSettings, *, pace: Pace = DEFAULT_PACE) -> None:
         keys = (key.get_secret_value() for key in access.api_keys)
@@ -45,6 +48,11 @@ class KeyStore:
     def known(self) -> bool:
         """Whether the ring says what an operator wrote, now or before a broken edit."""
         return self._known.is_set()
+
+    @property
+    def degraded(self) -> bool:
+        """Whether the key file is broken or was never read."""
+        return self.status is not None and not self.status.ok
 
     @property
     def status(self) -> SourceStatus | None:
@@ -73,13 +81,18 @@ class KeyStore:
             await self._file.run(self._take)
 
     def report(self) -> Mapping[str, object]:
-        """For the readiness page."""
+        """Who is let in, and the state of the key file."""
         found: dict[str, object] = {
             "who": self.who.value, "known": self.known, "callers": self._callers, "keys": len(self.ring)
         }  # fmt: skip
         if self.status is not None:
             found |= {"ok": self.status.ok, "error": self.status.error, "since": self.status.wall_since}
         return found
+
+    def register(self, metrics: Meters) -> None:
+        """Whether the key file is good, if there is one."""
+        if self._file is not None:
+            metrics.gauge("aibrix_extproc_key_file_ok", lambda: not self.degraded)
 
     def _take(self, holders: tuple[KeyHolder, ...]) -> None:
         # The file comes first: a static key that it holds too has the permissions and the end that it says.

@@ -1,0 +1,40 @@
+"""The Kubernetes cluster as a source of endpoints, its age and its remarks. `Sources` runs it.
+
+Imported only where it is wanted: the client library is an extra.
+"""
+
+from collections.abc import Mapping
+from itertools import islice
+from typing import Final
+
+from aibrix_extproc.adapters.kube.source import KubernetesSource
+from aibrix_extproc.app.parts.part import Meters, Part
+from aibrix_extproc.app.ports import ClusterSource
+from aibrix_extproc.settings import KubernetesSettings
+from aibrix_extproc.watched.file import OnStatus
+
+MAX_REMARKS: Final = 100  # on the health page; the log has them all
+
+
+class Cluster(Part):
+    """Owns the source. Raises SourceError if it is not known how to reach the cluster."""
+
+    name = "cluster"
+
+    def __init__(self, settings: KubernetesSettings, on_status: OnStatus) -> None:
+        self.source: ClusterSource = KubernetesSource(settings, on_status)
+
+    def report(self) -> Mapping[str, object]:
+        """How old the fleet is, and which objects cannot be used."""
+        remarks = self.source.remarks()
+        return {
+            "age_seconds": round(self.source.age_seconds(), 3),
+            "unusable": len(remarks),
+            "remarks": dict(islice(remarks.items(), MAX_REMARKS)),
+        }
+
+    def register(self, metrics: Meters) -> None:
+        """Age and unusable objects."""
+        source = self.source
+        metrics.gauge("aibrix_extproc_fleet_age_seconds", source.age_seconds, source=source.name)
+        metrics.gauge("aibrix_extproc_fleet_unusable", lambda: len(source.remarks()), source=source.name)
