@@ -10,8 +10,7 @@ from aibrix_extproc.core.exchange.outputs import Authenticate, Describe, Place, 
 from aibrix_extproc.core.fleet.model import ServedModel, Snapshot
 from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.core.openai.contract.listing import ModelCard, model_list, one_model
-from aibrix_extproc.core.openai.contract.operation_rows import GATEWAY_HEALTH
-from aibrix_extproc.core.openai.contract.operations import Action, Operation, shown
+from aibrix_extproc.core.openai.contract.operations import Action, Local, Operation, shown
 from aibrix_extproc.core.openai.contract.paths import decode_model_id
 from aibrix_extproc.core.placing import Caller
 from aibrix_extproc.core.routing.place import Placer
@@ -81,10 +80,10 @@ class Answers:
         snapshot = self._snapshot()
         if not snapshot.known:
             return events.Refused(Problem("fleet_unknown"))
-        if operation is GATEWAY_HEALTH:
+        if operation.local is Local.HEALTH:
             serves = any(snapshot.ready_by_model.values())
             return events.Answered(200, _JSON, b'{"status":"ok"}') if serves else _refused("no_engine_ready")
-        if operation.id == "list_models":
+        if operation.local is Local.LIST_MODELS:
             cards = (_card(served) for served in snapshot.models.values() if caller.may_use_model(served.id))
             return events.Answered(200, _JSON, model_list(cards))
         asked = parameters.get("model", "")
@@ -92,7 +91,7 @@ class Answers:
         served = snapshot.models.get(name) if name is not None else None
         if served is None or not caller.may_use_model(served.id):
             return _refused("model_not_found_retrieve", model=shown(name or asked))
-        if operation.id == "delete_model":
+        if operation.local is Local.DELETE_MODEL:
             return _refused("model_delete_refused", model=shown(served.id))
         return events.Answered(200, _JSON, one_model(_card(served)))
 

@@ -12,7 +12,7 @@ from aibrix_extproc.cli.reference_tables import error_row
 from aibrix_extproc.core.access.keys import MAX_KEY_LENGTH
 from aibrix_extproc.core.openai.contract.controls import CONTROLS, Place
 from aibrix_extproc.core.openai.contract.errors import ERRORS, Problem, shape
-from aibrix_extproc.core.openai.contract.operation_errors import CAUSES, SDK_EXCEPTIONS
+from aibrix_extproc.core.openai.contract.operation_errors import CAUSES, SDK_EXCEPTIONS, errors_with
 from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
 from aibrix_extproc.core.openai.contract.operations import Action, Operation
 from aibrix_extproc.core.openai.contract.paths import MAX_MODEL_ID_BYTES
@@ -247,7 +247,7 @@ def _causes() -> str:
         (
             cause.title,
             cause.meaning,
-            ", ".join(map(code, cause.errors)),
+            ", ".join(map(code, errors_with(name))),
             "every operation" if name in EVERYWHERE else "",
         )
         for name, cause in CAUSES.items()

@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from aibrix_extproc.cli.reference_markdown import code, table
+from aibrix_extproc.core.openai.contract.error_row import Cause
 from aibrix_extproc.core.openai.contract.operation_errors import CAUSES, errors_by_cause
 from aibrix_extproc.core.openai.contract.operations import Action, ModelIn, Operation, Stream, UsageIn
 from aibrix_extproc.core.openai.reference.operation_docs import EVENTS, FORM, JSON, Field, OperationDoc
 
-EVERYWHERE: Final = ("key", "gateway")  # causes that need no mention with each operation
+EVERYWHERE: Final = (Cause.KEY, Cause.GATEWAY)  # causes that need no mention with each operation
 _HOST: Final = "https://HOST"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import openai
 import pytest
 
-from tests.core.openai.shapes import SHAPES
+from tests.core.openai.wire.shapes import SHAPES
 from tests.dataplane.conftest import KEY
 from tests.dataplane.engines import EngineSpec, header
 from tests.dataplane.openai_error import assert_openai_error

@@ -17,7 +17,7 @@ from aibrix_extproc.core.openai.contract.headers import (
     REQUEST_ID,
     RESERVED_REQUEST_HEADERS,
 )
-from aibrix_extproc.core.openai.contract.operations import ANTHROPIC_PATH
+from aibrix_extproc.core.openai.contract.operation_rows import ANTHROPIC_PATH
 from aibrix_extproc.core.openai.wire.cors import response_headers
 from aibrix_extproc.core.placing import RETRIES
 from aibrix_extproc.settings import Settings

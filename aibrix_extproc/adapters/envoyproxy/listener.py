@@ -43,7 +43,7 @@ from aibrix_extproc.core.openai.contract.headers import (
     RESERVED_REQUEST_HEADERS,
     SIGNED_CALLER,
 )
-from aibrix_extproc.core.openai.contract.operations import ANTHROPIC_PATH
+from aibrix_extproc.core.openai.contract.operation_rows import ANTHROPIC_PATH
 
 EXT_PROC_FILTER: Final = "envoy.filters.http.ext_proc"
 # Only what the processor reads: each one costs both sides on every exchange.

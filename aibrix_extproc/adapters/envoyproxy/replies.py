@@ -17,7 +17,7 @@ from envoy_data_plane.google import protobuf
 
 from aibrix_extproc.core.openai.contract.errors import Problem, Shaped, shape
 from aibrix_extproc.core.openai.contract.headers import REQUEST_ID
-from aibrix_extproc.core.openai.contract.operations import ANTHROPIC_PATH
+from aibrix_extproc.core.openai.contract.operation_rows import ANTHROPIC_PATH
 from aibrix_extproc.core.openai.wire.cors import ASKED, preflight_headers, response_headers
 
 # Local replies carry no content-type until after these rules, unless their maker chose one.

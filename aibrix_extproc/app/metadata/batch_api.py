@@ -13,10 +13,10 @@ from aibrix_extproc.core.batches.records import WINDOW, WINDOW_SECONDS, BatchRec
 from aibrix_extproc.core.batches.request_lines import LineError
 from aibrix_extproc.core.files import ids, rules
 from aibrix_extproc.core.files.records import FileRecord
+from aibrix_extproc.core.openai.contract.operation_rows import BATCH_OPERATIONS
 from aibrix_extproc.core.openai.contract.operations import shown
 from aibrix_extproc.core.openai.contract.paging import list_object, read_page
 from aibrix_extproc.core.openai.contract.refusals import unsupported
-from aibrix_extproc.core.openai.contract.stored import BATCH_ENDPOINTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,8 @@ class BatchApi:
         """Begin a batch. What is wrong with its file is found later and fails it, as OpenAI does."""
         fields = await call.json()
         endpoint = wanted(fields, "endpoint", str, "a string")
-        if endpoint not in BATCH_ENDPOINTS:
-            raise RefusedError(unsupported("endpoint", endpoint, tuple(BATCH_ENDPOINTS)))
+        if endpoint not in BATCH_OPERATIONS:
+            raise RefusedError(unsupported("endpoint", endpoint, tuple(BATCH_OPERATIONS)))
         window = wanted(fields, "completion_window", str, "a string")
         if window != WINDOW:
             raise RefusedError(unsupported("completion_window", window, (WINDOW,)))

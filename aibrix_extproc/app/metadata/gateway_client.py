@@ -10,7 +10,7 @@ from aibrix_extproc.adapters.openai_http.call import ContentError
 from aibrix_extproc.core.access.signed_caller import LIFE_SECONDS, SignedCaller, sign
 from aibrix_extproc.core.batches.records import BatchRecord
 from aibrix_extproc.core.openai.contract.headers import ON_BEHALF
-from aibrix_extproc.core.openai.contract.stored import BATCH_OPERATIONS
+from aibrix_extproc.core.openai.contract.operation_rows import BATCH_OPERATIONS
 
 _LIST: Final = "list_models"
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=30)
@@ -30,7 +30,7 @@ class GatewayClient:
 
     def headers(self, batch: BatchRecord, request_id: str) -> dict[str, str]:
         """For a line of the batch."""
-        return self._signed(batch.caller, request_id, BATCH_OPERATIONS[batch.endpoint])
+        return self._signed(batch.caller, request_id, BATCH_OPERATIONS[batch.endpoint].id)
 
     async def models(self, batch: BatchRecord) -> frozenset[str]:
         """The models that the owner may use. Raises ContentError."""

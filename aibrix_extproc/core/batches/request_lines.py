@@ -1,17 +1,14 @@
 """A line of a batch's input: what it must have, and what is wrong with it in the words of OpenAI's batch errors."""
 
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
 
-from aibrix_extproc.core.openai.contract.operations import shown
-from aibrix_extproc.core.openai.contract.stored import BATCH_ENDPOINTS
+from aibrix_extproc.core.openai.contract.operation_rows import BATCH_OPERATIONS
+from aibrix_extproc.core.openai.contract.operations import Stream, shown
 
 MAX_CUSTOM_ID: Final = 512
-_STREAMS: Final = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/responses"})
-_TITLES: Final = MappingProxyType({"/v1/chat/completions": "Chat Completions", "/v1/completions": "Completions"})
 
 
 class _Envelope(msgspec.Struct):
@@ -92,13 +89,13 @@ def _read_body(custom_id: str, raw: bytes, endpoint: str, number: int) -> Reques
     model = _string(body.model)
     if not model or not model.strip():
         return LineError("invalid_request", "Model parameter is required.", "body.model", number)
-    prompt = BATCH_ENDPOINTS[endpoint]
-    if bytes(getattr(body, prompt)) in (b"", b"null"):
+    operation = BATCH_OPERATIONS[endpoint]
+    prompt = operation.prompt_param
+    if prompt is not None and bytes(getattr(body, prompt)) in (b"", b"null"):
         message = f"{prompt.capitalize()} parameter is required."
         return LineError("invalid_request", message, f"body.{prompt}", number)
-    if endpoint in _STREAMS and bytes(body.stream) not in (b"", b"null", b"false"):
-        title = _TITLES.get(endpoint, "Responses")
-        message = f"{title}: Streaming is not supported in the Batch API."
+    if operation.stream is not Stream.NONE and bytes(body.stream) not in (b"", b"null", b"false"):
+        message = f"{operation.batch_name}: Streaming is not supported in the Batch API."
         return LineError("streaming_unsupported", message, "body.stream", number)
     if bytes(body.stream_options):
         raw = _without(raw, "stream_options")

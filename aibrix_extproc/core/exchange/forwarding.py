@@ -40,7 +40,7 @@ UNCHANGED: Final = Body(None)
 
 def unsupported(operation: Operation, facts: request.RequestFacts) -> Problem | None:
     """The refusal of a parameter that engines ignore, though the answer without it is another one."""
-    if operation.id != "response" or not facts.names_conversation:
+    if not operation.makes_response or not facts.names_conversation:
         return None
     message = (
         "Unsupported parameter: 'conversation' is not supported with this model. Send the earlier turns in 'input', or "

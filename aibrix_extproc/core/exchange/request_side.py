@@ -29,8 +29,8 @@ from aibrix_extproc.core.exchange.routing_headers import routing_headers_of, wan
 from aibrix_extproc.core.exchange.states import REQUEST_TABLE, RequestPhase
 from aibrix_extproc.core.openai.contract import headers
 from aibrix_extproc.core.openai.contract.errors import Problem, Shaped, shape
-from aibrix_extproc.core.openai.contract.operation_rows import GATEWAY_HEALTH, ROUTER
-from aibrix_extproc.core.openai.contract.operations import Action, Match, ModelIn, Operation, is_anthropic, unknown_url
+from aibrix_extproc.core.openai.contract.operation_rows import GATEWAY_HEALTH, ROUTER, is_anthropic
+from aibrix_extproc.core.openai.contract.operations import Action, Match, ModelIn, Operation, unknown_url
 from aibrix_extproc.core.openai.contract.paths import normalise
 from aibrix_extproc.core.openai.wire import cors, request
 from aibrix_extproc.core.openai.wire.multipart import FormFacts, FormReader
@@ -252,7 +252,7 @@ class RequestSide(Direction[RequestPhase]):
         self._given = body
         query = RouteQuery(model=facts.model, body_bytes=self.body_bytes)
         routing = routing_headers_of(self._headers, sizes)
-        stored = facts.previous_response_id if operation.id == "response" else None  # others ignore it
+        stored = facts.previous_response_id if operation.makes_response else None  # others ignore it
         return RequestPhase.PLACING, (Place(operation, query, routing, self.caller, stored, self._head.subset),)
 
     def _on_placed(self, event: events.Placed) -> Step:

@@ -17,6 +17,7 @@ from aibrix_extproc.core.openai.contract.operations import shown
 from aibrix_extproc.core.openai.upstream.local_replies import problem_from_local_reply
 from aibrix_extproc.core.openai.upstream.normalize import problem_from_upstream
 from aibrix_extproc.core.openai.upstream.packing import retry_after, unpacked
+from aibrix_extproc.core.openai.upstream.rules import Request as RefusedRequest
 from aibrix_extproc.core.openai.upstream.shapes import is_error
 from aibrix_extproc.core.openai.wire.transcripts import transcript_text
 
@@ -26,7 +27,6 @@ READ_ERROR_BYTES = 65_536  # of the body; an engine may repeat a long prompt in 
 RETRY_ELSEWHERE_MS: Final = 50
 # No completion is so short, an error is. One that comes as a success is looked at; good answers pay nothing for it.
 MAX_SHORT_BYTES = 384
-_MUST_BE_LONG: Final = frozenset({"chat_completion", "completion", "response"})
 
 _AFTER_TRAILERS: Final = {
     ResponsePhase.AWAITING_ERROR: ResponsePhase.ANSWERED,
@@ -126,7 +126,7 @@ class ResponseSide(Direction[ResponsePhase]):
         operation = self._request.operation
         return (
             operation is not None
-            and operation.id in _MUST_BE_LONG
+            and operation.never_short
             and 0 < headers.content_length(event.headers) <= MAX_SHORT_BYTES
             and event.headers.get("content-type", "").startswith("application/json")
         )
@@ -198,11 +198,13 @@ class ResponseSide(Direction[ResponsePhase]):
             self._head.status,
             self._head.headers.get("content-type", ""),
             self._unpacked(body),
-            prompt_param=operation.prompt_param if operation else None,
-            model=facts.model if facts else None,
-            method=self._request.method,
-            path=self._request.path,
-            constrained_by=facts.constrained_by if facts else None,
+            RefusedRequest(
+                self._request.method,
+                self._request.path,
+                operation,
+                model=facts.model if facts else None,
+                constrained_by=facts.constrained_by if facts else None,
+            ),
         )
         after = retry_after(self._head.headers)  # the engine knows better than a row of ERRORS
         if after is None:

@@ -37,10 +37,6 @@ class Health(StrEnum):
 
 
 RUST_FRONTEND: Final = "rust"
-# By frontend, the operations that engines with it do not have, though their task is right.
-LACKS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
-    {RUST_FRONTEND: frozenset({"response", "message", "count_tokens", "generative_scoring"})}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +69,7 @@ class Endpoint:
     models: tuple[ServedModel, ...] = ()  # of a source: the names that it gives; in a snapshot: what is served
     selects: bool = False  # whether no other model is to be served than those that the source gives
     remark: str = ""  # in a snapshot: given names that the engine does not list
-    frontend: str = ""  # a key of LACKS; empty for one that has everything
+    frontend: str = ""  # of an engine that lacks operations; empty for one that has everything
     tasks: frozenset[Task] = frozenset()  # empty: unknown, so nothing is refused because of it
     health: Health = Health.UNKNOWN
     detail: str = ""  # why it is not ready, for the operator
@@ -124,7 +120,7 @@ def snapshot_of(endpoints: tuple[Endpoint, ...], *, version: int, known: bool = 
         common_tasks=MappingProxyType({name: _common_tasks(found) for name, found in by_model.items()}),
         models=MappingProxyType(dict(sorted(models.items()))),
         configs=MappingProxyType(_configs(ordered, by_model)),
-        partial=frozenset(name for name, found in by_model.items() if any(one.frontend in LACKS for one in found)),
+        partial=frozenset(name for name, found in by_model.items() if any(one.frontend for one in found)),
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from aibrix_extproc.core.fleet.model import LACKS, Endpoint, Snapshot
+from aibrix_extproc.core.fleet.model import Endpoint, Snapshot
 from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.core.openai.contract.operations import Operation, shown
 from aibrix_extproc.core.placing import Placement
@@ -48,6 +48,6 @@ def _of_key(candidates: Iterable[Endpoint], key: str | None) -> Iterable[Endpoin
 
 def _does(endpoint: Endpoint, operation: Operation) -> bool:
     """An engine whose tasks are unknown is never refused because of them."""
-    if operation.id in LACKS.get(endpoint.frontend, ()):
+    if endpoint.frontend in operation.lacking_frontends:
         return False
     return not operation.tasks or not endpoint.tasks or not operation.tasks.isdisjoint(endpoint.tasks)

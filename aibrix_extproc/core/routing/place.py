@@ -54,7 +54,7 @@ class Placer:
     def place(self, request: Place, fleet: Snapshot) -> Decision | Problem:
         """The endpoints for a request, best first, or why there is none."""
         decision = self._decided(request, fleet)
-        if request.operation.id != "response" or not isinstance(decision, Decision):
+        if not request.operation.makes_response or not isinstance(decision, Decision):
             return decision
         made = self._owners.issue(request.caller.name, decision.placement, self._wall_clock(), self._signals.draw())
         return replace(decision, response_id=made)

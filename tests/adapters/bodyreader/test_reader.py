@@ -13,7 +13,7 @@ from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.core.openai.wire.request import read_json
 from aibrix_extproc.core.openai.wire.sizes import read_sizes
 from aibrix_extproc.rope import Rope, rope_of
-from tests.core.openai.shapes import SHAPES
+from tests.core.openai.wire.shapes import SHAPES
 from tests.waiting import until
 
 MIB = 1024 * 1024

@@ -40,7 +40,7 @@ from aibrix_extproc.http2.deframer import Deframer
 from aibrix_extproc.rope import Rope
 from tests.adapters.extproc.transports import DEADLINE_SECONDS, Transport, each_transport
 from tests.build import CALLER, a_placed
-from tests.core.openai.shapes import SHAPES
+from tests.core.openai.wire.shapes import SHAPES
 from tests.waiting import eventually
 
 MIB = 1024 * 1024

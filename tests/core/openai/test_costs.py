@@ -32,6 +32,7 @@ from aibrix_extproc.core.openai.wire.usage import usage_from_json
 from aibrix_extproc.core.routing.plan import plan_of
 from aibrix_extproc.core.routing.selector import InvalidSelector, parse_selector
 from aibrix_extproc.rope import rope_of
+from tests.core.openai.upstream.refused import refused
 
 HEADER = 61_440  # Envoy takes no more of all headers together
 ERROR = 65_536
@@ -72,9 +73,7 @@ def scan() -> float:
 
 
 def from_engine(body: bytes, content_type: str = "application/json") -> object:
-    return problem_from_upstream(
-        400, content_type, body, prompt_param="messages", model="m", method="POST", path="/v1/chat/completions"
-    )
+    return problem_from_upstream(400, content_type, body, refused())
 
 
 def _selector(text: str) -> object:

@@ -1,12 +1,13 @@
 """The vocabulary of an operation (one row of the public interface) and the matching of requests to rows.
 
-The rows themselves stand in `operation_rows`. A path is matched after `paths.normalise`; the longest literal template
-wins over one with a parameter, so `/v1/responses/input_tokens` is never taken for a response id.
+The rows themselves stand in `rows/`; `operation_rows` joins them. A path is matched after `paths.normalise`; the
+longest literal template wins over one with a parameter, so `/v1/responses/input_tokens` is never taken for a
+response id.
 """
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
@@ -56,26 +57,47 @@ class UsageIn(StrEnum):
     INPUT_TOKENS = "input_tokens"
 
 
+class Local(StrEnum):
+    """Which answer of the gateway's own it is."""
+
+    LIST_MODELS = "list of models"
+    RETRIEVE_MODEL = "one model"
+    DELETE_MODEL = "refusal to delete a model"
+    HEALTH = "health of the gateway"
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One row: method and path template, and what happens to a request that matches."""
+    """One row: method and path template, and what happens to a request that matches.
+
+    Code asks columns, never ids or paths: what an operation is treated by stands in its row.
+    """
 
     id: str
     method: str
     path: str  # `{name}` is one segment, `{name...}` the rest of the path
+    _: KW_ONLY
     action: Action
+    local: Local | None = None  # of an operation that is answered here
+    # The request.
     model_in: ModelIn = ModelIn.NONE
+    tasks: frozenset[str] = frozenset()  # engines must do one of these; empty: any
+    prompt_param: str | None = None  # the field that OpenAI names when the prompt is too long
+    engine_path: str | None = None  # where engines have it, if elsewhere
+    lacking_frontends: frozenset[str] = frozenset()  # of engines that do not have it, though their task is right
+    batch_name: str = ""  # as errors of OpenAI's Batch API call it; empty: a batch may not ask it
+    # The answer.
     stream: Stream = Stream.NONE
     usage_in: UsageIn = UsageIn.NONE
-    prompt_param: str | None = None  # the field that OpenAI names when the prompt is too long
-    tasks: frozenset[str] = frozenset()  # engines must do one of these; empty: any
+    never_short: bool = False  # whether a short whole answer with a success may be an engine's error
+    makes_response: bool = False  # whether it makes a response: an object with an id of ours, which requests can name
+    # Errors.
+    anthropic: bool = False  # whether they take Anthropic's shape
+    field_names: Mapping[str, str] = MappingProxyType({})  # an engine's name of a field -> its name here
+    logprobs_param: str = "top_logprobs"  # the field to blame for too many of them
+    errors: tuple[str, ...] = ()  # rows of ERRORS that not every operation with this action can give
+    # The reference.
     note: str = ""
-    engine_path: str | None = None  # where engines have it, if elsewhere
-
-    @property
-    def anthropic(self) -> bool:
-        """Whether errors take Anthropic's shape."""
-        return is_anthropic(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +108,6 @@ class Match:
     parameters: Mapping[str, str]
 
 
-ANTHROPIC_PATH: Final = "/v1/messages"
 _NO_PARAMETERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -134,11 +155,6 @@ def _refusal(method: str, path: str, rows: Iterable[Operation]) -> Problem:
     return Problem(
         "method_not_allowed", {"method": shown(method), "path": shown(path)}, headers=(("allow", ", ".join(allowed)),)
     )
-
-
-def is_anthropic(path: str) -> bool:
-    """Whether a path is Anthropic's, even one that no row has: its SDK reads errors in one shape only."""
-    return path == ANTHROPIC_PATH or path.startswith(f"{ANTHROPIC_PATH}/")
 
 
 def unknown_url(method: str, path: str) -> Problem:

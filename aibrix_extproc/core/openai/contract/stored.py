@@ -1,4 +1,4 @@
-"""Tables of stored objects: purposes of files, and what may be asked in a batch."""
+"""Purposes of stored files."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -19,27 +19,3 @@ PURPOSES: Final[Mapping[str, int | None]] = MappingProxyType(
 OUTPUT_PURPOSE: Final = "batch_output"
 NOT_DOWNLOADED: Final = frozenset({"assistants"})  # OpenAI refuses the content of these
 LISTED_PURPOSES: Final = frozenset({*PURPOSES, OUTPUT_PURPOSE, "assistants_output", "fine-tune-results"})
-# What may be done in a batch, and the field of the body that every request needs.
-BATCH_ENDPOINTS: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "/v1/responses": "input",
-        "/v1/chat/completions": "messages",
-        "/v1/embeddings": "input",
-        "/v1/completions": "prompt",
-        "/v1/rerank": "documents",
-        "/v1/score": "text_1",
-        "/v1/classify": "input",
-    }
-)
-# Ids of their operations.
-BATCH_OPERATIONS: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "/v1/responses": "response",
-        "/v1/chat/completions": "chat_completion",
-        "/v1/embeddings": "embedding",
-        "/v1/completions": "completion",
-        "/v1/rerank": "rerank",
-        "/v1/score": "score",
-        "/v1/classify": "classify_v1",
-    }
-)

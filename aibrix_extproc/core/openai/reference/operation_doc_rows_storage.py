@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from aibrix_extproc.core.openai.contract.stored import BATCH_ENDPOINTS, LISTED_PURPOSES, PURPOSES
+from aibrix_extproc.core.openai.contract.operation_rows import BATCH_OPERATIONS
+from aibrix_extproc.core.openai.contract.stored import LISTED_PURPOSES, PURPOSES
 from aibrix_extproc.core.openai.reference.operation_docs import BYTES, FORM, JSON, Field, OperationDoc
 
 _PURPOSE: Final = Field("purpose", "string", "what the file is for", True, values=tuple(PURPOSES))
@@ -47,7 +48,7 @@ _UPLOAD: Final = (
 _BATCH: Final = (
     Field("id", "string", "`batch_` and 24 characters", True),
     Field("object", "string", "what this is", True, values=("batch",)),
-    Field("endpoint", "string", "what every line asks", True, values=tuple(BATCH_ENDPOINTS)),
+    Field("endpoint", "string", "what every line asks", True, values=tuple(BATCH_OPERATIONS)),
     Field("model", "string|null", "the model of all lines, once they are validated", True),
     Field("errors", "object|null", "what is wrong with the input, each with `code`, `message`, `param`, `line`", True),
     Field("input_file_id", "string", "the input", True),
@@ -147,7 +148,7 @@ STORAGE_DOCS: Final[Mapping[str, OperationDoc]] = MappingProxyType({
         sdk='client.batches.create(input_file_id="file-ID", endpoint="/v1/chat/completions", completion_window="24h")',
         request=(
             Field("input_file_id", "string", "a file with purpose `batch`", True),
-            Field("endpoint", "string", "what every line asks", True, values=tuple(BATCH_ENDPOINTS)),
+            Field("endpoint", "string", "what every line asks", True, values=tuple(BATCH_OPERATIONS)),
             Field("completion_window", "string", "time until it expires", True, values=("24h",)),
             Field("metadata", "object|null", "up to 16 labels of 64 and 512 characters"),
             Field("output_expires_after", "object|null", "as `expires_after` of files, from the output's creation"),

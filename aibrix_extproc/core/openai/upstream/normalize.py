@@ -70,16 +70,11 @@ def problem_from_upstream(
     status: int,
     content_type: str,
     body: bytes,
-    *,
-    prompt_param: str | None,
-    model: str | None,
-    method: str,
-    path: str,
-    constrained_by: str | None = None,
+    request: Request,
 ) -> Problem:
     """What the client is told when an engine answered with an error (or with an error at status 200)."""
     error = read_engine_error(content_type, body)
-    return _problem(_meant_status(status, error), error, Request(method, path, model, prompt_param, constrained_by))
+    return _problem(_meant_status(status, error), error, request)
 
 
 def _meant_status(status: int, error: EngineError) -> int:
@@ -138,7 +133,7 @@ def _not_found(error: EngineError, request: Request) -> Problem:
     if error.param == "model":
         return unknown_model(error.message, request)
     lost = _LOST_RESPONSE.match(error.message)
-    if lost is not None and request.path == "/v1/responses":
+    if lost is not None and request.makes_response:
         return Problem("previous_response_not_found", {"response_id": shown(lost[1], 128)})
     if error.shape in (Shape.ERROR_OBJECT, Shape.FLAT) and _MISSING_OBJECT.search(error.message):
         return Problem("not_found", {"message": _words(error)}, param=_param(error), code=error.code)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from aibrix_extproc.core.openai.contract.errors import Problem
-from aibrix_extproc.core.openai.contract.operations import unknown_url
+from aibrix_extproc.core.openai.contract.operations import ModelIn, Operation, unknown_url
 from aibrix_extproc.core.openai.upstream.text import for_client, redacted
 
 
@@ -19,14 +19,24 @@ class Request:
 
     method: str
     path: str
-    model: str | None
-    prompt_param: str | None
+    operation: Operation | None
+    model: str | None = None
     constrained_by: str | None = None  # the member with a schema or a grammar
+
+    @property
+    def prompt_param(self) -> str | None:
+        """The field that holds the prompt."""
+        return self.operation.prompt_param if self.operation is not None else None
 
     @property
     def is_form(self) -> bool:
         """Whether its body was a form."""
-        return self.path.startswith("/v1/audio/")
+        return self.operation is not None and self.operation.model_in is ModelIn.FORM
+
+    @property
+    def makes_response(self) -> bool:
+        """Whether it was to make a response."""
+        return self.operation is not None and self.operation.makes_response
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +186,12 @@ def wrong_task(request: Request) -> Problem:
 
 def named_here(param: str | None, message: str, request: Request) -> str | None:
     """A field as this operation calls it: engines use one name for what OpenAI's operations call differently."""
-    if request.path == "/v1/responses" and param in ("max_tokens", "max_completion_tokens"):
-        return "max_output_tokens"
+    operation = request.operation
+    if operation is None:
+        return param
     if _TOO_MANY_LOGPROBS.match(message):
-        return "logprobs" if request.path == "/v1/completions" else "top_logprobs"
-    return param
+        return operation.logprobs_param
+    return operation.field_names.get(param, param) if param is not None else None
 
 
 def _named(rule: Rule, param: str | None, request: Request) -> str | None:

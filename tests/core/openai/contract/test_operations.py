@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aibrix_extproc.core.fleet.model import Task
-from aibrix_extproc.core.openai.contract.errors import Problem
-from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS, ROUTER
+from aibrix_extproc.core.fleet.model import RUST_FRONTEND, Task
+from aibrix_extproc.core.openai.contract.error_row import Cause
+from aibrix_extproc.core.openai.contract.errors import ERRORS, Problem
+from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS, ROUTER, is_anthropic
 from aibrix_extproc.core.openai.contract.operations import (
     Action,
     Match,
@@ -186,9 +187,9 @@ def test_any_request_line_meets_a_row_or_a_problem_with_printable_words(method: 
 
 def test_allow_names_each_visible_method_once_in_order() -> None:
     rows = [
-        Operation("a", "POST", "/x/{id}", Action.ROUTE),
-        Operation("b", "GET", "/x/{id}", Action.LOCAL),
-        Operation("c", "DELETE", "/x/{id}", Action.REFUSE),
+        Operation("a", "POST", "/x/{id}", action=Action.ROUTE),
+        Operation("b", "GET", "/x/{id}", action=Action.LOCAL),
+        Operation("c", "DELETE", "/x/{id}", action=Action.REFUSE),
     ]
     problem = Router(rows).match("PUT", "/x/1")
     assert isinstance(problem, Problem)
@@ -208,3 +209,25 @@ def test_path_that_an_engine_might_resolve_elsewhere_matches_nothing(path: str) 
     found = ROUTER.match("GET", path)
     assert isinstance(found, Problem)
     assert found.http_status == 404
+
+
+def test_paths_of_anthropic_are_those_of_its_rows() -> None:
+    assert [row.id for row in OPERATIONS if row.anthropic is not is_anthropic(row.path)] == []
+    assert is_anthropic("/v1/messages/batches")
+    assert not is_anthropic("/v1/messages_of_others")
+
+
+@pytest.mark.parametrize("row", OPERATIONS, ids=lambda row: row.id)
+def test_columns_of_a_row_fit_one_another(row: Operation) -> None:
+    assert (row.local is not None) is (row.action is Action.LOCAL)
+    assert row.lacking_frontends <= {RUST_FRONTEND}
+    of_engines = (row.tasks, row.engine_path, row.prompt_param, row.batch_name, row.never_short, row.makes_response)
+    assert not any(of_engines) or row.action is Action.ROUTE
+    assert not row.batch_name or row.prompt_param, "a line of a batch is refused without its prompt"
+
+
+@pytest.mark.parametrize("row", OPERATIONS, ids=lambda row: row.id)
+def test_errors_that_a_row_names_are_rows_of_errors_with_its_cause(row: Operation) -> None:
+    for key in row.errors:
+        assert key in ERRORS, "write the error's row: core/openai/contract/rows/errors_*.py"
+        assert set(ERRORS[key].causes) & ({Cause.MODELS} if row.action is Action.LOCAL else {Cause.STORED})

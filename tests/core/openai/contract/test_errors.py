@@ -16,6 +16,13 @@ from aibrix_extproc.core.openai.contract.errors import (
     masked,
     shape,
 )
+from aibrix_extproc.core.openai.contract.rows import (
+    errors_callers,
+    errors_engines,
+    errors_placement,
+    errors_requests,
+    errors_storage,
+)
 
 # What clients are known to search for in a message.
 SEARCHED = {
@@ -135,3 +142,14 @@ def test_key_is_shown_only_in_part(key: str, expected: str) -> None:
 def test_masked_key_never_holds_most_of_the_key(key: str) -> None:
     assert len(masked(key)) <= 10
     assert key not in masked(key) or set(key) == {"*"}
+
+
+@pytest.mark.parametrize("key", sorted(ERRORS))
+def test_row_is_described(key: str) -> None:
+    assert ERRORS[key].when, "say when clients see it: `when` of its row in core/openai/contract/rows/errors_*.py"
+    assert not ERRORS[key].when.endswith("."), "it stands in a cell of a table"
+
+
+def test_key_has_one_row() -> None:
+    tables = (errors_callers, errors_requests, errors_placement, errors_engines, errors_storage)
+    assert sum(len(table.ROWS) for table in tables) == len(ERRORS)

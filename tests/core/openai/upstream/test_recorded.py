@@ -9,13 +9,10 @@ import pytest
 
 from aibrix_extproc.core.openai.contract.errors import error_object, shape
 from aibrix_extproc.core.openai.upstream.normalize import problem_from_upstream
+from tests.core.openai.upstream.refused import refused
 
-RECORDED: Final = Path(__file__).parents[2] / "recorded" / "vllm_errors.jsonl"
+RECORDED: Final = Path(__file__).parents[3] / "recorded" / "vllm_errors.jsonl"
 ROWS: Final[list[dict[str, Any]]] = [json.loads(line) for line in RECORDED.read_text().splitlines()]
-PROMPTS: Final = {
-    "/v1/chat/completions": "messages", "/v1/completions": "prompt", "/v1/responses": "input",
-    "/v1/embeddings": "input", "/v1/messages": "messages",
-}  # fmt: skip
 FOREIGN: Final = re.compile(
     r"object is not|has no len|NoneType|validation error|'loc'|pydantic|TextEncodeInput|<class|Error\("
     r"|\b[fiu](?:8|16|32|64)\b|\benum\b|\bstruct\b"
@@ -31,9 +28,8 @@ NAMELESS: Final = frozenset(
 def test_recorded_error_is_told_in_openai_words(row: dict[str, Any]) -> None:
     body = b"" if row["body"] is None else json.dumps(row["body"]).encode()
     problem = problem_from_upstream(
-        row["status"], row["type"] or "", body, prompt_param=PROMPTS.get(row["path"]), model="m", method="POST",
-        path=row["path"], constrained_by=row["constrained_by"],
-    )  # fmt: skip
+        row["status"], row["type"] or "", body, refused(row["path"], constrained_by=row["constrained_by"])
+    )
     fields = error_object(problem)
     assert [shape(problem).status, fields["code"], fields["param"], fields["message"]] == row["told"]
     assert not FOREIGN.search(fields["message"] or "")

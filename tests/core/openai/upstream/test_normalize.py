@@ -7,6 +7,7 @@ import pytest
 
 from aibrix_extproc.core.openai.contract.errors import Problem, error_object, shape
 from aibrix_extproc.core.openai.upstream.normalize import problem_from_upstream
+from tests.core.openai.upstream.refused import refused
 
 LEAKS = (
     "Valid aliases",
@@ -28,15 +29,12 @@ def told(
     body: object,
     *,
     content_type: str = "application/json",
-    prompt_param: str | None = "messages",
     model: str | None = "m",
     method: str = "POST",
     path: str = CHAT,
 ) -> tuple[Problem, dict[str, str | None]]:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    problem = problem_from_upstream(
-        status, content_type, raw, prompt_param=prompt_param, model=model, method=method, path=path
-    )
+    problem = problem_from_upstream(status, content_type, raw, refused(path, method=method, model=model))
     fields = error_object(problem)
     assert set(fields) == {"message", "type", "param", "code"}
     assert not any(leak in (fields["message"] or "") for leak in LEAKS), fields["message"]
@@ -323,7 +321,7 @@ def test_response_that_an_engine_has_lost_is_what_clients_resend_their_history_o
 @pytest.mark.parametrize(("path", "param"), [("/v1/completions", "prompt"), ("/v1/responses", "input")])
 def test_too_long_prompt_names_the_field_of_its_operation(path: str, param: str) -> None:
     body = shape_a(400, "BadRequestError", "This model's maximum context length is 8 tokens.", "input_tokens")
-    _, fields = told(400, body, path=path, prompt_param=param)
+    _, fields = told(400, body, path=path)
     assert (fields["code"], fields["param"]) == ("context_length_exceeded", param)
 
 

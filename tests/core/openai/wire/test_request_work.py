@@ -9,7 +9,7 @@ import pytest
 from aibrix_extproc.core.openai.wire.request import read_json
 from aibrix_extproc.core.openai.wire.sizes import read_sizes
 from aibrix_extproc.core.openai.wire.splice import spliced
-from tests.core.openai.shapes import SHAPES
+from tests.core.openai.wire.shapes import SHAPES
 
 SMALL, LARGE = 400_000, 4_000_000
 UTF8_STEP = 65_536

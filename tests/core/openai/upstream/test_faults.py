@@ -5,14 +5,14 @@ import pytest
 from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.core.openai.upstream.normalize import problem_from_upstream
 from aibrix_extproc.simulator.errors import shape_a
+from tests.core.openai.upstream.refused import refused
 from tests.recorded.faults import CONSTRAINTS, FRONTEND, MEDIA
 
 
 def told(status: int, message: str, *, constrained_by: str | None = None, kind: str = "InternalServerError") -> Problem:
     return problem_from_upstream(
-        status, "application/json", shape_a(500, kind, message).body, prompt_param="messages", model="m",
-        method="POST", path="/v1/chat/completions", constrained_by=constrained_by,
-    )  # fmt: skip
+        status, "application/json", shape_a(500, kind, message).body, refused(constrained_by=constrained_by)
+    )
 
 
 @pytest.mark.parametrize("status", [500, 520])
@@ -52,9 +52,7 @@ def test_other_kinds_of_500_stay_failures() -> None:
     ],
 )
 def test_model_that_takes_other_media_is_told_about_this_one_only(message: str, what: str) -> None:
-    problem = problem_from_upstream(
-        400, "application/json", shape_a(400, "BadRequestError", message).body, prompt_param="messages", model="m",
-        method="POST", path="/v1/chat/completions",
-    )  # fmt: skip
+    body = shape_a(400, "BadRequestError", message).body
+    problem = problem_from_upstream(400, "application/json", body, refused())
     text = f"Unsupported value: the model 'm' does not take {what} input."
     assert (problem.key, problem.values["message"]) == ("unsupported_value", text)

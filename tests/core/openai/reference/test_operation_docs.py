@@ -12,8 +12,9 @@ from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.outputs import Continue, Immediate
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.openai.contract import headers
+from aibrix_extproc.core.openai.contract.error_row import Cause
 from aibrix_extproc.core.openai.contract.errors import ERRORS, Problem, shape
-from aibrix_extproc.core.openai.contract.operation_errors import CAUSES, SDK_EXCEPTIONS, errors_of
+from aibrix_extproc.core.openai.contract.operation_errors import CAUSES, SDK_EXCEPTIONS, errors_of, errors_with
 from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
 from aibrix_extproc.core.openai.contract.operations import Action, ModelIn, Operation, Stream
 from aibrix_extproc.core.openai.reference.header_docs import (
@@ -26,6 +27,7 @@ from aibrix_extproc.core.openai.reference.operation_doc_rows import OPERATION_DO
 from aibrix_extproc.core.openai.reference.operation_docs import KINDS, Field, OperationDoc
 from aibrix_extproc.core.openai.upstream.local_replies import problem_from_local_reply
 from aibrix_extproc.core.openai.upstream.normalize import problem_from_upstream
+from aibrix_extproc.core.openai.upstream.rules import Request
 from aibrix_extproc.core.openai.wire.request import read_fields, read_json, supported_format
 from tests.build import CALLER, a_placed, a_request_body, a_request_head, a_response_head, an_exchange
 
@@ -41,7 +43,9 @@ def fields() -> Iterator[tuple[str, Field]]:
 
 
 def test_every_served_operation_is_described_and_no_other() -> None:
-    assert set(OPERATION_DOCS) == {row.id for row in SERVED}
+    served = {row.id for row in SERVED}
+    assert served - set(OPERATION_DOCS) == set(), "describe the operation: core/openai/reference/operation_doc_rows*.py"
+    assert set(OPERATION_DOCS) - served == set(), "no operation is served under this id: its description goes, too"
 
 
 @pytest.mark.parametrize("row", SERVED, ids=lambda row: row.id)
@@ -85,8 +89,9 @@ def test_sentences_in_lists_have_no_full_stop() -> None:
 
 
 def test_every_error_has_a_cause_and_every_cause_names_errors() -> None:
-    named = {key for cause in CAUSES.values() for key in cause.errors}
-    assert named == set(ERRORS)
+    assert set(CAUSES) == set(Cause), "describe the cause in CAUSES of core/openai/contract/operation_errors.py"
+    assert [cause for cause in CAUSES if not errors_with(cause)] == []
+    assert [key for key, row in ERRORS.items() if not row.causes] == [], "name the causes in the error's row"
 
 
 def test_every_error_can_be_given_by_an_operation() -> None:
@@ -131,10 +136,8 @@ def test_what_engines_and_envoy_cause_is_among_an_operations_errors(row: Operati
     given = set()
     for status in STATUSES:
         for body in bodies:
-            problem = problem_from_upstream(
-                status, "application/json", body, prompt_param=row.prompt_param, model=model, method=row.method,
-                path=row.path,
-            )  # fmt: skip
+            refused = Request(row.method, row.path, row, model=model)
+            problem = problem_from_upstream(status, "application/json", body, refused)
             given.add(problem.key)
     for details in ("", "no_healthy_upstream", "upstream_reset_before_response_started{overflow}", "ext_proc_error"):
         for status in (400, 404, 413, 431, 429, 500, 502, 503, 504):

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 from aibrix_extproc.core.openai.contract.errors import error_object, shape
 from aibrix_extproc.core.openai.upstream.normalize import problem_from_upstream
 from aibrix_extproc.core.openai.upstream.text import MAX_MESSAGE_CHARS, for_client
+from tests.core.openai.upstream.refused import refused
 
 LEAK = re.compile(r"/usr/lib/|\.py\b|10\.1\.2\.3|0x7f|Valid aliases|Traceback|secret-host")
 INTERNALS = (
@@ -28,9 +29,7 @@ INTERNALS = (
 
 
 def told(status: int, content_type: str, body: bytes, path: str = "/v1/chat/completions") -> dict[str, str | None]:
-    problem = problem_from_upstream(
-        status, content_type, body, prompt_param="messages", model="m", method="POST", path=path
-    )
+    problem = problem_from_upstream(status, content_type, body, refused(path))
     fields = error_object(problem)
     assert list(fields) == ["message", "type", "param", "code"]
     assert isinstance(fields["message"], str)

@@ -1,0 +1,107 @@
+"""Operations that a user never reaches: 404, as for an unknown URL."""
+
+from typing import Final
+
+from aibrix_extproc.core.openai.contract.operations import Action, ModelIn, Operation
+
+# Known to OpenAI's SDKs, and served by no part of this system.
+OPENAI_ROWS: Final = (
+    Operation(
+        "input_tokens", "POST", "/v1/responses/input_tokens",
+        action=Action.REFUSE, model_in=ModelIn.JSON,
+        note=(
+            "what items, tools and an earlier response make of a prompt only the engine knows, and vLLM has no "
+            "route that counts it; for chats there are `/tokenize` and `/v1/messages/count_tokens`"
+        ),
+    ),
+    Operation("compact_response", "POST", "/v1/responses/compact", action=Action.REFUSE, model_in=ModelIn.JSON),
+    Operation("stored_completions", "GET", "/v1/chat/completions/{completion_id...}", action=Action.REFUSE),
+    Operation("speech", "POST", "/v1/audio/speech", action=Action.REFUSE, model_in=ModelIn.JSON),
+    Operation("image_generation", "POST", "/v1/images/generations", action=Action.REFUSE, model_in=ModelIn.JSON),
+    Operation("image_edit", "POST", "/v1/images/edits", action=Action.REFUSE, model_in=ModelIn.FORM),
+    Operation("image_variation", "POST", "/v1/images/variations", action=Action.REFUSE, model_in=ModelIn.FORM),
+    Operation("moderation", "POST", "/v1/moderations", action=Action.REFUSE, model_in=ModelIn.JSON),
+    Operation(
+        "realtime", "GET", "/v1/realtime",
+        action=Action.REFUSE, model_in=ModelIn.QUERY,
+        note="vLLM's protocol there is not OpenAI's",
+    ),
+    *(
+        Operation(f"{name}_{method.lower()}", method, f"/v1/{name}/{{rest...}}", action=Action.REFUSE)
+        for name in ("fine_tuning", "evals", "vector_stores", "assistants", "threads", "containers", "conversations",
+                     "videos", "skills", "chatkit", "organization", "projects")
+        for method in ("GET", "POST", "DELETE")
+    ),
+)  # fmt: skip
+
+# Known to vLLM, and not for users.
+VLLM_ROWS: Final = (
+    Operation("adapters", "POST", "/adapters", action=Action.REFUSE, note="SageMaker's alias of LoRA loading"),
+    Operation("remove_adapter", "DELETE", "/adapters/{name}", action=Action.REFUSE),
+    Operation(
+        "invocations", "POST", "/invocations",
+        action=Action.REFUSE,
+        note="unauthenticated in vLLM even with --api-key",
+    ),
+    Operation(
+        "collective_rpc", "POST", "/collective_rpc",
+        action=Action.REFUSE,
+        note="runs any method inside the engine",
+    ),
+    Operation("batch_chat", "POST", "/v1/chat/completions/batch", action=Action.REFUSE),
+    Operation("systemone", "POST", "/v1/systemone", action=Action.REFUSE),
+    Operation("cohere_chat", "POST", "/cohere/v2/chat", action=Action.REFUSE),
+    Operation(
+        "generate", "POST", "/inference/v1/generate",
+        action=Action.REFUSE,
+        note="between prefill and decode engines only",
+    ),
+    Operation("inference_abort", "POST", "/inference/v1/abort_requests", action=Action.REFUSE),
+    *(
+        Operation(f"{name}_render", "POST", f"/v1/{path}/render", action=Action.REFUSE, anthropic=name == "message")
+        for name, path in (("chat", "chat/completions"), ("completion", "completions"), ("message", "messages"),
+                           ("response", "responses"))
+    ),
+    Operation("chat_derender", "POST", "/v1/chat/completions/derender", action=Action.REFUSE),
+    Operation("completion_derender", "POST", "/v1/completions/derender", action=Action.REFUSE),
+    *(
+        Operation(name, "POST", f"/{name}", action=Action.REFUSE, note="weight transfer for reinforcement learning")
+        for name in ("init_weight_transfer_engine", "start_weight_update", "update_weights", "finish_weight_update",
+                     "update_weight_version", "weight_checker")
+    ),
+    Operation("weight_info", "GET", "/weight_info", action=Action.REFUSE),
+    Operation("get_world_size", "GET", "/get_world_size", action=Action.REFUSE),
+    Operation("docs", "GET", "/docs", action=Action.REFUSE),
+    Operation("redoc", "GET", "/redoc", action=Action.REFUSE),
+    Operation("openapi", "GET", "/openapi.json", action=Action.REFUSE),
+)  # fmt: skip
+
+# An engine's operational interface, never for the keys of users.
+ADMINISTRATION_ROWS: Final = (
+    Operation("load_lora_adapter", "POST", "/v1/load_lora_adapter", action=Action.ADMIN),
+    Operation("unload_lora_adapter", "POST", "/v1/unload_lora_adapter", action=Action.ADMIN),
+    Operation("health", "GET", "/health", action=Action.ADMIN, note="probed by the gateway, not for clients"),
+    Operation("ping_get", "GET", "/ping", action=Action.ADMIN),
+    Operation("ping", "POST", "/ping", action=Action.ADMIN),
+    Operation("version", "GET", "/version", action=Action.ADMIN),
+    Operation("load", "GET", "/load", action=Action.ADMIN),
+    Operation("metrics", "GET", "/metrics", action=Action.ADMIN),
+    Operation("kv_event_sources", "GET", "/kv_event_sources", action=Action.ADMIN),
+    Operation("tokenizer_info", "GET", "/tokenizer_info", action=Action.ADMIN),
+    Operation("start_profile", "POST", "/start_profile", action=Action.ADMIN),
+    Operation("stop_profile", "POST", "/stop_profile", action=Action.ADMIN),
+    Operation("sleep", "POST", "/sleep", action=Action.ADMIN),
+    Operation("wake_up", "POST", "/wake_up", action=Action.ADMIN),
+    Operation("is_sleeping", "GET", "/is_sleeping", action=Action.ADMIN),
+    Operation("pause", "POST", "/pause", action=Action.ADMIN),
+    Operation("resume", "POST", "/resume", action=Action.ADMIN),
+    Operation("is_paused", "GET", "/is_paused", action=Action.ADMIN),
+    Operation("reset_prefix_cache", "POST", "/reset_prefix_cache", action=Action.ADMIN),
+    Operation("reset_mm_cache", "POST", "/reset_mm_cache", action=Action.ADMIN),
+    Operation("reset_encoder_cache", "POST", "/reset_encoder_cache", action=Action.ADMIN),
+    Operation("release_kv_cache_memory", "POST", "/release_kv_cache_memory", action=Action.ADMIN),
+    Operation("server_info", "GET", "/server_info", action=Action.ADMIN),
+    Operation("abort_requests", "POST", "/abort_requests", action=Action.ADMIN),
+    Operation("scale_elastic_ep", "POST", "/scale_elastic_ep", action=Action.ADMIN),
+    Operation("is_scaling_elastic_ep", "POST", "/is_scaling_elastic_ep", action=Action.ADMIN),
+)  # fmt: skip
