@@ -36,7 +36,7 @@ COMPONENTS: Final = folders("components")
 @cache
 def built(name: str) -> Sequence[Thing]:
     """The objects of a folder; those of a component with the base under it."""
-    if name not in COMPONENTS:
+    if not name.startswith("components/"):
         return kustomized(MANIFESTS / name)
     with TemporaryDirectory() as folder:  # beside a copy of ours, for kustomize takes nothing from above a root
         copied = Path(shutil.copytree(MANIFESTS, Path(folder, "manifests")))

@@ -1,7 +1,7 @@
 """The charts' values as tables: default, schema and meaning stand in one row, and three files follow from it."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -76,8 +76,8 @@ def values_file(head: str, rows: Iterable[Value]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def schema_file(rows: Iterable[Value]) -> str:
-    """values.schema.json, which refuses values that the chart does not have."""
+def schema_file(rows: Iterable[Value], exclusive: Sequence[str]) -> str:
+    """values.schema.json, which refuses values that the chart does not have, and switches that exclude each other."""
     root = _closed()
     for row in rows:
         place = root
@@ -86,6 +86,8 @@ def schema_file(rows: Iterable[Value]) -> str:
             place = place["properties"].setdefault(parent, _closed())
         place["properties"][last] = {**row.schema, "description": row.meaning}
     root["properties"]["global"] = {"type": "object", "description": "Helm's own, of charts that have this one in them"}
+    on = {"required": ["enabled"], "properties": {"enabled": {"const": True}}}
+    root["not"] = {"required": list(exclusive), "properties": dict.fromkeys(exclusive, on)}
     return json.dumps({"$schema": "http://json-schema.org/draft-07/schema#", **root}, indent=2) + "\n"
 
 

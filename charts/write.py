@@ -17,7 +17,10 @@ def files() -> dict[Path, str]:
     """Every generated file and its text."""
     folder = CHARTS / gateway.CHART
     rows = gateway.rows()
-    found = {folder / "values.yaml": values_file(gateway.HEAD, rows), folder / "values.schema.json": schema_file(rows)}
+    found = {
+        folder / "values.yaml": values_file(gateway.HEAD, rows),
+        folder / "values.schema.json": schema_file(rows, gateway.exclusive()),
+    }
     return {**found, **{folder / "templates" / name: text for name, text in _templates().items()}}
 
 
@@ -52,7 +55,9 @@ def _templates() -> dict[str, str]:
             lacking = [component for component in variants if component not in brought]
             condition = f"not ({writer.when(lacking)})" if lacking else None
         else:
-            lines = writer.document(variants[brought[0]][one], {})
+            first, *others = brought
+            new = variants[first][one]
+            lines = writer.document(new, {name: variants[name][one] for name in others if variants[name][one] != new})
             condition = writer.when(brought)
         condition = gateway.of_whole(kind, name) or condition
         guarded = [f"{{{{- if {condition} }}}}", *lines, "{{- end }}"] if condition else lines

@@ -6,6 +6,8 @@ from typing import Final
 
 from aibrix_extproc.doctor import (
     gateway_checks,
+    metadata_checks,
+    metadata_state_checks,
     network_checks,
     policy_checks,
     port_checks,
@@ -21,7 +23,7 @@ OF_A_GATEWAY: Final = ("Gateway", "HTTPRoute", "EnvoyExtensionPolicy")
 Check = Callable[[Setup], Iterator[Finding]]
 CHECKS: Final[tuple[Check, ...]] = (
     *gateway_checks.CHECKS, *route_checks.CHECKS, *policy_checks.CHECKS, *workload_checks.CHECKS,
-    *network_checks.CHECKS, *port_checks.CHECKS,
+    *network_checks.CHECKS, *port_checks.CHECKS, *metadata_checks.CHECKS, *metadata_state_checks.CHECKS,
 )  # fmt: skip
 
 

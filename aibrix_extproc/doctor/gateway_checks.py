@@ -114,7 +114,8 @@ def _rules(setup: Setup, policy: Thing) -> bool:
     """Whether we count on it: a BackendTrafficPolicy of the Gateway may be overridden by that of our route."""
     if policy.kind != "BackendTrafficPolicy":
         return True
-    return any(setup.in_force(policy.kind, rule.route) is policy for rule in setup.rules() if rule.to_backends)
+    rules = (*setup.rules(), *setup.metadata_rules())
+    return any(setup.in_force(policy.kind, rule.route) is policy for rule in rules if rule.to_backends)
 
 
 def _unmet(thing: Thing, found: list[object], kind: str, field: str) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ def envoys_may_pass(setup: Setup) -> Iterator[Finding]:
     for deployment in setup.deployments():
         closing = [one for one in setup.cluster.all("NetworkPolicy") if closes(one, deployment)]
         ports = _ports(setup, deployment)
-        if ports and closing and not any(_opens(setup.gateway, one, ports) for one in closing):
+        if ports and closing and not any(opens(setup.gateway, one, ports) for one in closing):
             named = sorted({label for one in closing for label in _owners(one)})
             yield Finding(
                 Severity.ERROR, closing[0].subject, "spec.ingress",
@@ -30,9 +30,13 @@ def envoys_may_pass(setup: Setup) -> Iterator[Finding]:
 def closes(policy: Thing, deployment: Thing) -> bool:
     """Whether a NetworkPolicy says who may reach a Deployment's pods."""
     kinds = policy.items("spec.policyTypes")
-    if policy.namespace != deployment.namespace or (kinds and "Ingress" not in kinds):
-        return False
-    return _selects(policy.at("spec.podSelector"), deployment.mapping("spec.template.metadata.labels"))
+    return (not kinds or "Ingress" in kinds) and selected_by(policy, deployment)
+
+
+def selected_by(policy: Thing, deployment: Thing) -> bool:
+    """Whether a NetworkPolicy is about a Deployment's pods."""
+    labels = deployment.mapping("spec.template.metadata.labels")
+    return policy.namespace == deployment.namespace and _selects(policy.at("spec.podSelector"), labels)
 
 
 def _selects(selector: Any, labels: Mapping[str, Any]) -> bool:
@@ -58,7 +62,8 @@ def _ports(setup: Setup, deployment: Thing) -> set[str]:
     return found
 
 
-def _opens(gateway: Thing, policy: Thing, ports: set[str]) -> bool:
+def opens(gateway: Thing, policy: Thing, ports: set[str]) -> bool:
+    """Whether a NetworkPolicy lets this Gateway's Envoys in at one of these ports, by number or name."""
     for rule in policy.items("spec.ingress"):
         given = listed(rule, "ports")
         if given and not any(at(one, "port") is None or str(at(one, "port")) in ports for one in given):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from aibrix_extproc.core.openai.contract.headers import DESTINATION, RESERVED_REQUEST_HEADERS
+from aibrix_extproc.core.openai.contract.headers import DESTINATION, RESERVED_REQUEST_HEADERS, SIGNED_CALLER
 from aibrix_extproc.core.placing import ATTEMPTS, RETRIES
 from aibrix_extproc.doctor.finding import Finding, Severity
 from aibrix_extproc.doctor.objects import Thing, at, listed, quantity, seconds
@@ -126,10 +126,20 @@ def early_removal(setup: Setup) -> Iterator[Finding]:
             yield Finding(
                 Severity.ERROR if DESTINATION in missing else Severity.WARNING,
                 policy.subject, "spec.headers.earlyRequestHeaders.remove",
-                f"a client that sends {missing[0]} is believed" + (
-                    ": it picks the engine, past keys and limits" if DESTINATION in missing else ""),
+                _believed(missing),
                 f"add {', '.join(missing)}",
             )  # fmt: skip
+
+
+def _believed(missing: list[str]) -> str:
+    if missing == [SIGNED_CALLER]:
+        return (
+            f"a client that sends {SIGNED_CALLER} takes the route to the metadata service past keys and limits, and is"
+            " stopped by the signature alone"
+        )
+    return f"a client that sends {missing[0]} is believed" + (
+        ": it picks the engine, past keys and limits" if DESTINATION in missing else ""
+    )
 
 
 def client_limits(setup: Setup) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from aibrix_extproc.doctor.objects import Cluster, Thing, at, listed
 
 ENV: Final = "AIBRIX_EXTPROC_"
 COMMANDS: Final = ("serve", "picker")
+METADATA: Final = "metadata"
 Setting = tuple[str, str]  # group, field
 # What `picker` says in words of its own, and what it is told by nobody.
 PICKER_FLAGS: Final[Mapping[Setting, str]] = MappingProxyType(
@@ -69,9 +70,9 @@ class Process:
 
 
 def process_of(cluster: Cluster, deployment: Thing) -> Process:
-    """The container that runs `serve` or `picker`: the first one that has our arguments, else the first."""
+    """The container that runs a command of ours: the first one that has our arguments, else the first."""
     containers = [one for one in deployment.items("spec.template.spec.containers") if isinstance(one, Mapping)]
-    ours = [one for one in containers if set(COMMANDS) & set(_words(one))]
+    ours = [one for one in containers if {*COMMANDS, METADATA} & set(_words(one))]
     container = next(iter(ours or containers), {})
     unseen: list[str] = []
     environment = _environment(cluster, deployment, container, unseen)
@@ -87,8 +88,17 @@ def process_of(cluster: Cluster, deployment: Thing) -> Process:
 
 def runs_us(deployment: Thing) -> bool:
     """Whether it runs `serve` or `picker` of our image, or of one that is called like it."""
+    return _runs(deployment, COMMANDS)
+
+
+def serves_metadata(deployment: Thing) -> bool:
+    """Whether it runs `metadata` of our image, or of one that is called like it."""
+    return _runs(deployment, (METADATA,))
+
+
+def _runs(deployment: Thing, commands: tuple[str, ...]) -> bool:
     return any(
-        set(COMMANDS) & set(_words(one)) and "aibrix-extproc" in str(at(one, "image"))
+        set(commands) & set(_words(one)) and "aibrix-extproc" in str(at(one, "image"))
         for one in deployment.items("spec.template.spec.containers")
     )
 
@@ -134,6 +144,18 @@ def _environment(
             value = config.mapping("data").get(at(ref, "key"))
         found[str(at(one, "name"))] = str(value if value is not None else "")
     return found
+
+
+def mounted(process: Process, path: str) -> Mapping[str, Any]:
+    """The volume in which a path lies, with its `name`; empty if it lies in none."""
+    deepest = ""
+    found: Mapping[str, Any] = {}
+    for mount in listed(process.container, "volumeMounts"):
+        folder = str(at(mount, "mountPath")).rstrip("/")
+        if (path == folder or path.startswith(f"{folder}/")) and len(folder) >= len(deepest):
+            volumes = process.deployment.items("spec.template.spec.volumes")
+            deepest, found = folder, next((one for one in volumes if at(one, "name") == at(mount, "name")), {})
+    return found if isinstance(found, Mapping) else {}
 
 
 def _file(cluster: Cluster, deployment: Thing, container: Mapping[str, Any], path: str) -> Mapping[str, Any] | None:

@@ -97,8 +97,8 @@ def header_survives(setup: Setup) -> Iterator[Finding]:
 
 
 def timeouts(setup: Setup) -> Iterator[Finding]:
-    """Generations take as long as they take."""
-    for rule in setup.rules():
+    """Generations and uploads take as long as they take."""
+    for rule in (*setup.rules(), *setup.metadata_rules()):
         if not rule.to_backends:
             continue
         policy = setup.in_force("BackendTrafficPolicy", rule.route)

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aibrix_extproc.core.openai.contract.headers import DESTINATION
+from aibrix_extproc.core.openai.contract.headers import DESTINATION, SIGNED_CALLER
 from aibrix_extproc.doctor.objects import Cluster, Thing, at, listed
+from aibrix_extproc.doctor.process import serves_metadata
 
 GATEWAY_GROUP: Final = "gateway.networking.k8s.io"
 
@@ -48,11 +49,18 @@ class Rule:
 
     @property
     def placed(self) -> bool:
-        """Whether every match of it needs the header that only our processor sets."""
+        """Whether every match of it needs the header that names an engine, which only our processor sets."""
+        return self._needs(DESTINATION)
+
+    @property
+    def signed(self) -> bool:
+        """Whether every match of it needs the header that names a caller, which only our processor sets."""
+        return self._needs(SIGNED_CALLER)
+
+    def _needs(self, name: str) -> bool:
         matches = listed(self.content, "matches") or [{}]
         return all(
-            any(str(at(header, "name")).lower() == DESTINATION for header in listed(match, "headers"))
-            for match in matches
+            any(str(at(header, "name")).lower() == name for header in listed(match, "headers")) for match in matches
         )
 
 
@@ -66,8 +74,29 @@ class Setup:
     max_body_bytes: int
 
     def rules(self) -> Iterator[Rule]:
-        """All rules of all routes, but those that lead to the processor alone."""
-        return (rule for rule in self._all_rules() if not rule.to_backends or self._to_processor(rule) != {True})
+        """All rules of all routes, but those that lead to the processor or to the metadata service alone."""
+        return (
+            rule
+            for rule in self._all_rules()
+            if not rule.to_backends or not (self._to_processor(rule) == {True} or self.to_metadata(rule))
+        )
+
+    def metadata_rules(self) -> Iterator[Rule]:
+        """Rules that lead to the metadata service."""
+        return (rule for rule in self._all_rules() if rule.to_backends and self.to_metadata(rule))
+
+    def to_metadata(self, rule: Rule) -> bool:
+        """Whether it is for requests that the processor has signed, or its Service selects the metadata service."""
+        return rule.signed or any(map(serves_metadata, self.backends_of(rule)))
+
+    def backends_of(self, rule: Rule) -> list[Thing]:
+        """The Deployments that a rule leads to."""
+        found: list[Thing] = []
+        for ref in listed(rule.content, "backendRefs"):
+            namespace = at(ref, "namespace") or rule.route.namespace
+            service = self.cluster.find("Service", namespace, str(at(ref, "name")))
+            found += self._selected(service) if service is not None else []
+        return found
 
     def processor_rules(self) -> Iterator[Rule]:
         """Rules that lead to the processor as if it were an engine."""
@@ -139,16 +168,28 @@ class Setup:
             return None
         return self.cluster.find("EnvoyProxy", str(at(ref, "namespace") or ""), str(at(ref, "name")))
 
+    def proxy_service(self) -> str:
+        """How the Service of the Gateway's Envoys is called; empty where Envoy Gateway makes up a name."""
+        proxy = self.proxy()
+        name = None if proxy is None else proxy.at("spec.provider.kubernetes.envoyService.name")
+        return name if isinstance(name, str) else ""
+
     def deployments(self) -> list[Thing]:
         """The Deployments whose pods those Services select."""
-        found = []
-        for service in self.processor_services():
-            wanted = service.mapping("spec.selector")
-            for one in self.cluster.all("Deployment"):
-                labels = one.mapping("spec.template.metadata.labels")
-                if one.namespace == service.namespace and wanted and wanted.items() <= labels.items():
-                    found.append(one)
-        return found
+        return [one for service in self.processor_services() for one in self._selected(service)]
+
+    def metadata_deployments(self) -> list[Thing]:
+        """The Deployments of the metadata service, of every role, beside the Gateway or behind its routes."""
+        beside = (one for one in self.cluster.all("Deployment") if one.namespace == self.gateway.namespace)
+        behind = (one for rule in self.metadata_rules() for one in self.backends_of(rule))
+        return list(dict.fromkeys(one for one in (*beside, *behind) if serves_metadata(one)))
+
+    def _selected(self, service: Thing) -> Iterator[Thing]:
+        wanted = service.mapping("spec.selector")
+        for one in self.cluster.all("Deployment"):
+            labels = one.mapping("spec.template.metadata.labels")
+            if one.namespace == service.namespace and wanted and wanted.items() <= labels.items():
+                yield one
 
 
 def _selects(selector: Any, target: Thing) -> bool:

@@ -16,7 +16,12 @@ from tests.charts.helm import by_key, helm, kustomized_with, rendered
 pytestmark = pytest.mark.helm
 
 CREATE = ("--set", "namespace.create=true")
-SWITCHES = tuple(name for name in COMPONENTS if name not in gateway.OTHERWISE)
+# `ipv6` changes what others bring, so kustomize has it last.
+SWITCHES = tuple(
+    sorted((name for name in COMPONENTS if name not in gateway.OTHERWISE), key=lambda name: name.endswith("/ipv6"))
+)
+PAIRS = tuple(pair for pair in combinations(SWITCHES, 2) if set(pair) != set(gateway.EXCLUSIVE))
+EVERYTHING = tuple(name for name in SWITCHES if name != gateway.EXCLUSIVE[1])
 
 
 def on(*components: str) -> tuple[str, ...]:
@@ -42,7 +47,7 @@ def test_chart_with_one_switch_is_the_base_with_that_component(component: str) -
     assert by_key(rendered(*CREATE, *on(component))) == by_key(built(component))
 
 
-@pytest.mark.parametrize("pair", list(combinations(SWITCHES, 2)), ids=lambda pair: "-".join(map(gateway.switch, pair)))
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: "-".join(map(gateway.switch, pair)))
 def test_chart_with_two_switches_is_the_base_with_both_components(pair: tuple[str, str]) -> None:
     both = kustomized_with(resources=["manifests/base"], components=[f"manifests/{name}" for name in pair])
     assert by_key(rendered(*CREATE, *on(*pair))) == by_key(both)
@@ -76,7 +81,7 @@ def test_chart_in_another_namespace_is_the_overlay_that_the_docs_show() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [(), with_values("try"), with_values("production"), on(*SWITCHES), ("--set", "namespaces={a,b}", *CREATE)],
+    [(), with_values("try"), with_values("production"), on(*EVERYTHING), ("--set", "namespaces={a,b}", *CREATE)],
     ids=["defaults", "try", "production", "everything", "namespaces"],
 )
 def test_chart_passes_the_lint(options: tuple[str, ...]) -> None:
@@ -88,6 +93,12 @@ def test_value_that_the_chart_does_not_have_is_refused() -> None:
     ran = helm("template", "x", CHARTS / "aibrix-extproc", "--set", "replica=3")
     assert ran.returncode != 0
     assert "replica" in ran.stderr
+
+
+def test_two_ways_to_keep_files_at_once_are_refused() -> None:
+    ran = helm("template", "x", CHARTS / "aibrix-extproc", *on(*gateway.EXCLUSIVE))
+    assert ran.returncode != 0
+    assert "not" in ran.stderr
 
 
 def at(things: dict[Any, Any], kind: str, name: str, *path: Any, namespace: str = "aibrix-extproc-system") -> Any:
@@ -140,6 +151,37 @@ def test_values_come_in_where_they_say() -> None:
     for namespace in ("one", "two"):
         (subject,) = at(things, "RoleBinding", "aibrix-extproc-fleet", "subjects", namespace=namespace)
         assert subject["namespace"] == "aibrix-extproc-system"
+
+
+def test_values_of_the_metadata_service_come_in_where_they_say() -> None:
+    values = {
+        "metadata.enabled": "true", "metadata.replicas": "3", "metadata.workers": "4", "metadata.env[0].name": "A",
+        "metadata.env[0].value": "b", "metadata.gatewayUrl": "https://llm.example.com",
+        "metadata.resources.requests.cpu": "2", "metadata.workerResources.requests.cpu": "3",
+        "metadata.serviceAccount.annotations.role": "r",
+    }  # fmt: skip
+    things = by_key(rendered(*(word for name, value in values.items() for word in ("--set", f"{name}={value}"))))
+    for name, replicas, cpu in (("aibrix-extproc-metadata", 3, 2), ("aibrix-extproc-metadata-worker", 4, 3)):
+        spec = at(things, "Deployment", name, "spec")
+        (container,) = spec["template"]["spec"]["containers"]
+        assert (spec["replicas"], container["resources"]["requests"]["cpu"]) == (replicas, cpu)
+        assert {"name": "A", "value": "b"} in container["env"]
+    env = {one["name"]: one.get("value") for one in container["env"]}
+    assert env["AIBRIX_EXTPROC_METADATA__GATEWAY_URL"] == "https://llm.example.com"
+    account = at(things, "ServiceAccount", "aibrix-extproc-metadata", "metadata")
+    assert account["annotations"] == {"role": "r"}
+
+
+def test_volume_is_as_large_as_it_says_and_its_url_follows_envoy_gateway() -> None:
+    options = {"metadataVolume.enabled": "true", "metadataVolume.size": "7Gi", "metadataVolume.storageClass": "fast",
+               "metadata.replicas": "3", "envoyGateway.namespace": "eg"}  # fmt: skip
+    things = by_key(rendered(*(word for name, value in options.items() for word in ("--set", f"{name}={value}"))))
+    claim = at(things, "PersistentVolumeClaim", "aibrix-extproc-metadata", "spec")
+    assert (claim["resources"]["requests"]["storage"], claim["storageClassName"]) == ("7Gi", "fast")
+    spec = at(things, "Deployment", "aibrix-extproc-metadata", "spec")
+    env = {one["name"]: one.get("value") for one in spec["template"]["spec"]["containers"][0]["env"]}
+    assert spec["replicas"] == 1
+    assert env["AIBRIX_EXTPROC_METADATA__GATEWAY_URL"] == "http://aibrix-extproc.eg.svc"
 
 
 def test_certificates_have_the_name_that_envoys_expect_in_any_namespace(tmp_path: Path) -> None:

@@ -68,8 +68,9 @@ def test_values_file_says_the_defaults() -> None:
         {"namespaces": ["Upper"]},
         {"resources": {"limit": {}}},
         {"envoy": {"service": {"type": "External"}}},
+        {"metadata": {"enabled": True}, "metadataVolume": {"enabled": True}},
     ],
-    ids=["unknown", "too-few", "unknown-deep", "name", "resources", "type"],
+    ids=["unknown", "too-few", "unknown-deep", "name", "resources", "type", "both"],
 )
 def test_schema_refuses_values_that_mean_nothing(values: dict[str, Any]) -> None:
     with pytest.raises(jsonschema.ValidationError):

@@ -62,7 +62,7 @@ async def known_to_envoy(cluster: Cluster) -> dict[str, str]:
     """The engines' addresses that Envoy has, and what it thinks of their health."""
     async with cluster.session.get("http://127.0.0.1:19000/clusters") as answer:
         lines = (await answer.text()).splitlines()
-    words = [line.split("::") for line in lines if "/rule/0::10.244." in line]
+    words = [line.split("::") for line in lines if "/aibrix-extproc/rule/0::10.244." in line]
     return {address: value for _, address, name, value in words if name == "health_flags"}
 
 

@@ -28,6 +28,9 @@ NAME: Final = "node0"
 LOOK_SECONDS: Final = 0.04
 RESTART_SECONDS: Final = 3.0
 XDS: Final = re.compile(r"envoy-gateway\.envoy-gateway-system\.svc\.cluster\.local\.?")
+# What has a name in a cluster's DNS, which there is none of here.
+ENVOYS: Final = re.compile(r"aibrix-extproc\.envoy-gateway-system\.svc")
+ENVOYS_LISTENER: Final = "127.0.0.1:10080"
 SERVICE_ACCOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 
@@ -102,6 +105,11 @@ class PodLife:
     @property
     def name(self) -> str:
         return str(self.pod["metadata"]["name"])
+
+    @property
+    def app(self) -> str:
+        """What its Deployment calls its pods; empty for those that have no such name."""
+        return str(self.pod["metadata"].get("labels", {}).get("app.kubernetes.io/name", ""))
 
     @property
     def path(self) -> str:
@@ -201,23 +209,30 @@ class PodLife:
             "KUBERNETES_SERVICE_PORT": str(self._node.server.port),
         }
         for one in self.container.get("env", []):
-            source = one.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath")
-            found[one["name"]] = self._filled(one.get("value") or facts.get(source, ""), found)
+            source = one.get("valueFrom", {})
+            field, secret = source.get("fieldRef", {}).get("fieldPath"), source.get("secretKeyRef")
+            value = (await self._secret(secret["name"]))[secret["key"]] if secret else facts.get(field, "")
+            found[one["name"]] = self._filled(one.get("value") or value, found)
         return found
 
     def _filled(self, text: str, environment: dict[str, str]) -> str:
         text = re.sub(r"\$\((\w+)\)", lambda found: environment.get(found[1], ""), text)
         if self.container["name"] == "envoy":
             return XDS.sub("127.0.0.1", text)  # there is no DNS
-        return text.replace("0.0.0.0", self.ip)
+        return ENVOYS.sub(ENVOYS_LISTENER, text).replace("0.0.0.0", self.ip)
 
     async def _folders(self, folder: Path) -> dict[str, Path]:
         """The files of its volumes, by where they are mounted."""
         volumes = {volume["name"]: volume for volume in self.pod["spec"].get("volumes", [])}
         found: dict[str, Path] = {}
         for mount in self.container.get("volumeMounts", []):
-            files = await self._files(volumes[mount["name"]])
-            found[mount["mountPath"]] = _written(folder / mount["name"], files)
+            volume = volumes[mount["name"]]
+            claim = volume.get("persistentVolumeClaim")
+            if claim is None:
+                found[mount["mountPath"]] = _written(folder / mount["name"], await self._files(volume))
+            else:  # it outlives the pod
+                await self._mounted(f"persistentvolumeclaims/{claim['claimName']}")
+                found[mount["mountPath"]] = _written(self._node.folder / f"claim-{claim['claimName']}", {})
         if self.pod["spec"].get("automountServiceAccountToken", True):
             found[SERVICE_ACCOUNT] = await self._service_account(folder / "service-account")
         return found
@@ -227,9 +242,12 @@ class PodLife:
             one = await self._mounted(f"configmaps/{volume['configMap']['name']}")
             return dict(one["data"])
         if "secret" in volume:
-            one = await self._mounted(f"secrets/{volume['secret']['secretName']}")
-            return {name: base64.b64decode(text).decode() for name, text in one["data"].items()}
+            return await self._secret(volume["secret"]["secretName"])
         return {}
+
+    async def _secret(self, name: str) -> dict[str, str]:
+        one = await self._mounted(f"secrets/{name}")
+        return {key: base64.b64decode(text).decode() for key, text in one["data"].items()}
 
     async def _mounted(self, name: str) -> Tree:
         path = f"/api/v1/namespaces/{self.pod['metadata']['namespace']}/{name}"

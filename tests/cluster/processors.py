@@ -11,7 +11,7 @@ from tests.waiting import until
 
 
 def processors(cluster: Cluster) -> list[PodLife]:
-    return [life for life in cluster.node.lives.values() if life.name.startswith("aibrix-extproc-")]
+    return [life for life in cluster.node.lives.values() if life.app == "aibrix-extproc"]
 
 
 async def stat(cluster: Cluster, name: str) -> int:

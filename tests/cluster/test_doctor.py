@@ -22,6 +22,7 @@ from tests.cluster.asking import engine
 from tests.cluster.breaking import CORE, ENVOY_GATEWAY, RBAC, added, changed, deleted
 from tests.cluster.conftest import NAMESPACE, Cluster
 from tests.cluster.plane import GATEWAY_NAMESPACE
+from tests.cluster.processors import processors
 from tests.waiting import until
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
@@ -281,7 +282,7 @@ async def test_doctor_says_that_an_engine_wants_a_key(cluster: Cluster) -> None:
 
 
 async def test_doctor_does_not_wait_long_for_a_processor_that_hangs(cluster: Cluster) -> None:
-    life = cluster.node.life("aibrix-extproc-")
+    life = processors(cluster)[-1]
     assert life.process is not None
     life.process.send_signal(signal.SIGSTOP)
     try:

@@ -11,7 +11,7 @@ import pytest
 from tests.cluster.asking import ask, engine, known_to_envoy, seconds_until, served, until_answered
 from tests.cluster.conftest import NAMESPACE, Cluster
 from tests.cluster.node import PodLife
-from tests.cluster.processors import until_checked, until_two_are_used
+from tests.cluster.processors import processors, until_checked, until_two_are_used
 from tests.cluster.test_doctor import doctored
 from tests.waiting import until
 
@@ -38,9 +38,10 @@ async def test_sdk_lists_chats_streams_embeds_and_is_told_what_is_wrong(cluster:
 
 async def test_what_was_applied_is_accepted_by_envoy_gateway(cluster: Cluster) -> None:
     group = "/apis/gateway.networking.k8s.io/v1"
-    (route,) = await cluster.admin.items(f"{group}/namespaces/{NAMESPACE}/httproutes")
-    (parent,) = route["status"]["parents"]
-    assert {one["type"]: one["status"] for one in parent["conditions"]} == {"Accepted": "True", "ResolvedRefs": "True"}
+    for route in await cluster.admin.items(f"{group}/namespaces/{NAMESPACE}/httproutes"):
+        (parent,) = route["status"]["parents"]
+        said = {one["type"]: one["status"] for one in parent["conditions"]}
+        assert said == {"Accepted": "True", "ResolvedRefs": "True"}, route["metadata"]["name"]
     for kind in ("backendtrafficpolicies", "clienttrafficpolicies", "envoyextensionpolicies"):
         path = f"/apis/gateway.envoyproxy.io/v1alpha1/namespaces/{NAMESPACE}/{kind}"
         for policy in await cluster.admin.items(path):
@@ -191,9 +192,9 @@ async def test_processors_that_are_killed_cost_new_requests_only_and_come_back(
             model="model-long", messages=MESSAGES, stream=True, max_tokens=80
         )
         parts = [await anext(stream)]
-        processors = [life for life in cluster.node.lives.values() if life.name.startswith("aibrix-extproc-")]
-        assert len(processors) == 2
-        for life in processors:
+        both = processors(cluster)
+        assert len(both) == 2
+        for life in both:
             life.kill()
         for _ in range(20):
             answer = await ask(cluster, "model-long")

@@ -6,7 +6,6 @@ import io
 import json
 import re
 import shutil
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
@@ -57,15 +56,12 @@ async def key(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Asy
 
 
 def make_secrets(cluster: Cluster, folder: Path) -> str:
-    """The commands of operations.md; the key that `keys new` shows."""
+    """The commands of operations.md; the key that `keys new` shows. The note keys are there for `try` already."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         assert main(["keys", "new", "--file", str(folder / "keys.yaml"), "--caller", "my-team"]) == 0
-    made = subprocess.run(["openssl", "rand", "-base64", "32"], capture_output=True, text=True, check=True)
-    (folder / "note-keys").write_text(made.stdout, encoding="utf-8")
     secret = ("-n", NAMESPACE, "create", "secret", "generic")
     cluster.plane.kubectl(*secret, "aibrix-extproc-keys", f"--from-file={folder / 'keys.yaml'}")
-    cluster.plane.kubectl(*secret, "aibrix-extproc-note-keys", f"--from-file=keys={folder / 'note-keys'}")
     found = re.search(r"sk-\S+", printed.getvalue())
     assert found is not None, printed.getvalue()
     return found[0]

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from aibrix_extproc.core.openai.contract.headers import (
     NOTES_NAMESPACE,
     REQUEST_ID,
     RESERVED_REQUEST_HEADERS,
+    SIGNED_CALLER,
 )
 from aibrix_extproc.core.openai.contract.operation_rows import ANTHROPIC_PATH
 from aibrix_extproc.core.openai.wire.cors import response_headers
 from aibrix_extproc.core.placing import RETRIES
 from aibrix_extproc.settings import Settings
+from aibrix_extproc.webserver import KEEPALIVE_SECONDS
 from tests.manifests.built import BUILDS, MANIFESTS, built, of_kind, only
 
 pytestmark = pytest.mark.slow  # each build takes kubectl half a second
@@ -28,6 +31,8 @@ pytestmark = pytest.mark.slow  # each build takes kubectl half a second
 ANY = SocketAddress("127.0.0.1", 1)
 SPEC = EnvoySpec(listen=ANY, admin=ANY, processors=(ANY,), endpoints_directory=Path("."))
 LUA = "components/metering"
+METADATA = ("components/metadata", "components/metadata-volume")
+SPEC_WITH_METADATA = replace(SPEC, metadata=ANY)
 GATEWAYS = tuple(build for build in BUILDS if not build.startswith("examples/") and build != "overlays/picker")
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
 
@@ -83,6 +88,37 @@ def test_filter_fails_open_and_the_only_route_to_engines_needs_our_header(build:
         prefixes = [match["path"]["value"] for match in rule["matches"]]
         both = not rule["name"].startswith("not-placed")
         assert prefixes == (["/", ANTHROPIC_PATH] if both else [ANTHROPIC_PATH if "anthropic" in rule["name"] else "/"])
+
+
+@pytest.mark.parametrize("build", METADATA)
+def test_route_to_the_metadata_service_needs_our_header_and_bounds_no_body(build: str) -> None:
+    ours = listener._to_metadata(SPEC_WITH_METADATA)[0]
+    (rule,) = only(built(build), "HTTPRoute", "aibrix-extproc-metadata")["spec"]["rules"]
+    (match,) = rule["matches"]
+    assert [one.name for one in ours.match.headers] == [SIGNED_CALLER]
+    assert match == {
+        "path": {"type": "PathPrefix", "value": ours.match.prefix.rstrip("/")},
+        "headers": [{"name": SIGNED_CALLER, "type": "RegularExpression", "value": ".+"}],
+    }
+    assert rule["timeouts"] == {"request": "0s"}
+    assert rule["filters"] == [{"type": "ResponseHeaderModifier", "responseHeaderModifier": {"remove": ["server"]}}]
+    (service,) = [
+        one for one in of_kind(built(build), "Service") if one["metadata"]["name"] == "aibrix-extproc-metadata"
+    ]
+    assert {"name": "aibrix-extproc-metadata", "port": Settings().metadata.port} == rule["backendRefs"][0]
+    assert "api" in {one["name"] for one in service["spec"]["ports"]}
+
+
+@pytest.mark.parametrize("build", METADATA)
+def test_policy_towards_the_metadata_service_holds_no_upload_back(build: str) -> None:
+    policy = only(built(build), "BackendTrafficPolicy", "aibrix-extproc-metadata")["spec"]
+    ours = clusters.metadata(ANY)
+    assert not {"retry", "requestBuffer", "compression", "responseOverride"} & policy.keys()
+    assert "endpointOverride" not in policy["loadBalancer"]
+    assert seconds(policy["timeout"]["tcp"]["connectTimeout"]) == ours.connect_timeout.total_seconds()
+    assert size(policy["connection"]["bufferLimit"]) == ours.per_connection_buffer_limit_bytes
+    assert seconds(policy["timeout"]["http"]["connectionIdleTimeout"]) < KEEPALIVE_SECONDS
+    assert policy["circuitBreaker"] == spec("BackendTrafficPolicy")["circuitBreaker"]
 
 
 def test_route_to_the_processor_is_one_that_no_client_can_take() -> None:

@@ -9,13 +9,16 @@ import pytest
 import yaml
 
 from aibrix_extproc.adapters.telemetry.metrics import METRICS
+from aibrix_extproc.app.metadata.metrics import METADATA_METRICS
 from aibrix_extproc.core.fleet.model import Health
+from aibrix_extproc.core.openai.contract.errors import ERRORS
 from tests.architecture.sources import ROOT
 from tests.manifests.built import MANIFESTS
 
+ALL = {**METRICS, **METADATA_METRICS}
 FOLDER = MANIFESTS / "components/monitoring"
 # A name, and what is asked of its labels.
-SERIES = re.compile(r"\b(aibrix_extproc_[a-z_]+)\b(?:\{([^}]*)\})?")
+SERIES = re.compile(r"\b(aibrix_(?:extproc|metadata)_[a-z_]+)\b(?:\{([^}]*)\})?")
 BY = re.compile(r"\bby \(([^)]*)\)")
 SUFFIXES = {"histogram": ("_bucket", "_sum", "_count")}
 
@@ -36,7 +39,7 @@ def expressions() -> Iterator[str]:
 
 def series_names() -> dict[str, str]:
     """What Prometheus calls them: our name."""
-    return {name + suffix: name for name, (kind, _, _) in METRICS.items() for suffix in SUFFIXES.get(kind, ("",))}
+    return {name + suffix: name for name, (kind, _, _) in ALL.items() for suffix in SUFFIXES.get(kind, ("",))}
 
 
 @pytest.mark.parametrize("expression", sorted(set(expressions())))
@@ -45,7 +48,7 @@ def test_expression_names_series_and_labels_that_exist(expression: str) -> None:
     assert found
     labels = {"le"} if "_bucket" in expression else set()
     for name, selector in found:
-        labels |= set(METRICS[series_names()[name]][1])
+        labels |= set(ALL[series_names()[name]][1])
         assert {one.partition("=")[0].rstrip("!").strip() for one in selector.split(",") if one} <= labels, name
     for group in BY.findall(expression):
         assert {one.strip() for one in group.split(",")} <= labels
@@ -53,13 +56,19 @@ def test_expression_names_series_and_labels_that_exist(expression: str) -> None:
 
 def test_dashboard_shows_every_metric() -> None:
     shown = {name for one in expressions() for name, _ in SERIES.findall(one)}
-    assert {series_names()[name] for name in shown} == set(METRICS)
+    assert {series_names()[name] for name in shown} == set(ALL)
 
 
 def test_health_that_an_alert_asks_for_is_one() -> None:
     asked = {value for one in expressions() for value in re.findall(r'health="(\w+)"', one)}
     assert asked
     assert asked <= {one.value for one in Health}
+
+
+def test_problem_that_an_alert_asks_for_is_one() -> None:
+    asked = {value for one in expressions() for value in re.findall(r'problem="(\w+)"', one)}
+    assert asked
+    assert asked <= set(ERRORS)
 
 
 def test_panels_do_not_cover_each_other() -> None:

@@ -1,6 +1,7 @@
 """The containers: what they run is our own command line, may do no more than it must, and ends in good order."""
 
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,9 +15,11 @@ from aibrix_extproc.cli.flags import given_settings
 from aibrix_extproc.cli.main import parser_for
 from aibrix_extproc.core.fleet.kubernetes.podspec import LABELS
 from aibrix_extproc.settings import Settings, Tls, build, read_environment
+from aibrix_extproc.settings.metadata import Role
 from tests.manifests.built import BUILDS, Thing, built, of_kind, only
 
 pytestmark = pytest.mark.slow  # each build takes kubectl half a second
+METADATA = ("components/metadata", "components/metadata-volume")
 
 
 def ours(name: str) -> Iterator[Thing]:
@@ -65,6 +68,91 @@ def test_container_listens_where_its_ports_and_probes_are(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BUILDS)
+def test_metadata_service_listens_where_its_ports_and_probes_are(name: str) -> None:
+    for container in ours(name):
+        if container["args"][0] == "metadata":
+            settings = settings_of(container)
+            ports = {one["name"]: one["containerPort"] for one in container["ports"]}
+            api = {} if settings.metadata.role is Role.WORKER else {"api": settings.metadata.port}
+            assert ports == {"admin": settings.admin.port, **api}
+            assert (settings.metadata.host, settings.admin.host) == ("0.0.0.0", "0.0.0.0")
+            asked = {
+                probe: container[probe]["httpGet"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")
+            }
+            assert asked == {
+                "startupProbe": {"path": "/livez", "port": "admin"},
+                "readinessProbe": {"path": "/readyz", "port": "admin"},
+                "livenessProbe": {"path": "/livez", "port": "admin"},
+            }
+
+
+@pytest.mark.parametrize("name", [*METADATA, "overlays/try", "overlays/production"])
+def test_processors_and_metadata_services_believe_each_other(name: str) -> None:
+    """They share one Secret, the processors hand over, and workers know the way through the Envoys' Service."""
+    things = built(name)
+    assert {settings_of(one).metering.note_keys for one in talking(name)} == {
+        Path("/etc/aibrix-extproc/note-keys/keys")
+    }
+    for deployment in of_kind(things, "Deployment"):
+        if deployment["metadata"]["name"].startswith("aibrix-extproc"):
+            pod = deployment["spec"]["template"]["spec"]
+            (mount,) = [one for one in pod["containers"][0]["volumeMounts"] if one["name"] == "note-keys"]
+            (volume,) = [one for one in pod["volumes"] if one["name"] == "note-keys"]
+            assert (mount["mountPath"], volume["secret"]["secretName"]) == (
+                "/etc/aibrix-extproc/note-keys", "aibrix-extproc-note-keys",
+            )  # fmt: skip
+    assert [settings_of(one).metadata.enabled for one in talking(name) if one["args"][0] == "serve"] == [True]
+    working = [settings_of(one).metadata for one in talking(name) if one["args"][0] == "metadata"]
+    service = only(things, "EnvoyProxy")["spec"]["provider"]["kubernetes"]["envoyService"]["name"]
+    with_tls = name == "overlays/production"
+    assert {one.gateway_url for one in working if one.role is not Role.API} == {
+        "https://llm.example.com" if with_tls else f"http://{service}.envoy-gateway-system.svc"
+    }
+
+
+def talking(name: str) -> Iterator[Thing]:
+    return (one for one in ours(name) if one["args"][0] in ("serve", "metadata"))
+
+
+def test_state_on_a_volume_is_that_of_one_process_at_a_time() -> None:
+    things = built("components/metadata-volume")
+    deployment = only(things, "Deployment", "aibrix-extproc-metadata")["spec"]
+    assert (deployment["replicas"], deployment["strategy"]) == (1, {"type": "Recreate"})
+    (container,) = deployment["template"]["spec"]["containers"]
+    settings = settings_of(container).metadata
+    assert (settings.role, settings.database, settings.blobs) == (Role.ALL, None, None)
+    (mount,) = [one for one in container["volumeMounts"] if one["name"] == "data"]
+    assert (mount["mountPath"], mount.get("readOnly")) == (str(settings.data_dir), None)
+
+
+def test_state_in_a_database_is_that_of_several_processes_of_each_role() -> None:
+    things = built("components/metadata")
+    roles = {}
+    for name in ("aibrix-extproc-metadata", "aibrix-extproc-metadata-worker"):
+        deployment = only(things, "Deployment", name)["spec"]
+        (container,) = deployment["template"]["spec"]["containers"]
+        roles[settings_of(container).metadata.role] = deployment["replicas"]
+        hidden = {one["name"]: one["valueFrom"]["secretKeyRef"] for one in container["env"] if "valueFrom" in one}
+        assert hidden == {
+            f"AIBRIX_EXTPROC_METADATA__{key.upper()}": {"name": "aibrix-extproc-metadata", "key": key}
+            for key in ("database", "blobs")
+        }
+        assert [one["name"] for one in container["volumeMounts"]] == ["note-keys"]
+    assert roles == {Role.API: 2, Role.WORKER: 2}
+    assert only(things, "PodDisruptionBudget", "aibrix-extproc-metadata")["spec"]["maxUnavailable"] == 1
+
+
+@pytest.mark.parametrize("name", METADATA)
+def test_metadata_service_is_let_go_of_before_it_ends(name: str) -> None:
+    """Envoy does not try again, so it must know first; then aiohttp gives those that run a minute."""
+    deployment = only(built(name), "Deployment", "aibrix-extproc-metadata")
+    pod = deployment["spec"]["template"]["spec"]
+    wait = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert wait >= 2
+    assert pod["terminationGracePeriodSeconds"] >= wait + 60 + 10
+
+
+@pytest.mark.parametrize("name", BUILDS)
 def test_pod_is_as_confined_as_the_restricted_standard_asks(name: str) -> None:
     for deployment in of_kind(built(name), "Deployment"):
         pod = deployment["spec"]["template"]["spec"]
@@ -74,6 +162,7 @@ def test_pod_is_as_confined_as_the_restricted_standard_asks(name: str) -> None:
             assert pod["securityContext"]["runAsNonRoot"] is True
             assert pod["securityContext"]["runAsUser"] == 65532
             assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+            assert pod.get("automountServiceAccountToken", True) is (container["args"][0] in ("serve", "picker"))
             assert container["securityContext"] == {
                 "allowPrivilegeEscalation": False,
                 "readOnlyRootFilesystem": True,
@@ -182,4 +271,4 @@ def test_engine_has_labels_that_we_read(name: str) -> None:
         labels = deployment["spec"]["template"]["metadata"]["labels"]
         read = {label for label in labels if "aibrix.ai" in label}
         assert read <= known
-        assert read or deployment["metadata"]["name"] == "aibrix-extproc"
+        assert read or deployment["metadata"]["name"].startswith("aibrix-extproc")

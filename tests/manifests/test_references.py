@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.manifests.built import BUILDS, Thing, built, key, of_kind
+from tests.manifests.built import BUILDS, Thing, built, key, of_kind, only
 
 pytestmark = pytest.mark.slow  # each build takes kubectl half a second
 
@@ -13,12 +13,24 @@ pytestmark = pytest.mark.slow  # each build takes kubectl half a second
 BY_HAND = {
     ("Secret", "aibrix-extproc-keys"), ("Secret", "aibrix-extproc-tls"), ("Secret", "aibrix-extproc-note-keys"),
     ("Secret", "aibrix-extproc-server-tls"), ("Secret", "aibrix-extproc-envoy-tls"),
+    ("Secret", "aibrix-extproc-metadata"), ("Secret", "aibrix-extproc-metadata-store"),
+    ("Secret", "huggingface"),
 }  # fmt: skip
 Pairs = Mapping[str, str]
 
 
 def matches(selector: Pairs, labels: Pairs) -> bool:
     return all(labels.get(name) == value for name, value in selector.items())
+
+
+def chooses(selector: Thing, labels: Pairs) -> bool:
+    """Whether a selector with labels, or with lists of their values, is for these labels."""
+    assert set(selector) <= {"matchLabels", "matchExpressions"}
+    lists = selector.get("matchExpressions", ())
+    assert {one["operator"] for one in lists} <= {"In"}
+    return matches(selector.get("matchLabels", {}), labels) and all(
+        labels.get(one["key"]) in one["values"] for one in lists
+    )
 
 
 def pod_templates(things: Sequence[Thing]) -> list[tuple[str, Thing]]:
@@ -56,6 +68,10 @@ def referred(thing: Any, namespace: str) -> Iterator[tuple[str, str, str]]:
                 yield "ServiceAccount", namespace, value
             case "secretName", str():
                 yield "Secret", namespace, value
+            case (("secretKeyRef" | "secretRef"), dict()):
+                yield "Secret", namespace, value["name"]
+            case "claimName", str():
+                yield "PersistentVolumeClaim", namespace, value
             case "configMap", dict():
                 yield "ConfigMap", namespace, value["name"]
         yield from referred(value, namespace)
@@ -96,21 +112,21 @@ def test_port_named_by_a_route_is_one_of_the_service(build: str) -> None:
     assert [one for thing in things for one in wrong(thing, thing["metadata"].get("namespace", ""))] == []
 
 
-def selectors(things: Sequence[Thing]) -> Iterator[tuple[str, str, Pairs]]:
-    """(what, namespace, labels) of everything that selects pods of ours."""
+def selectors(things: Sequence[Thing]) -> Iterator[tuple[str, str, Thing]]:
+    """(what, namespace, selector) of everything that selects pods of ours."""
     for thing in things:
         kind, namespace, name = key(thing)
         what, spec = f"{kind} {name}", thing.get("spec", {})
         match kind:
             case "Service" if "selector" in spec:
-                yield what, namespace, spec["selector"]
+                yield what, namespace, {"matchLabels": spec["selector"]}
             case "Deployment" | "PodDisruptionBudget":
-                yield what, namespace, spec["selector"]["matchLabels"]
+                yield what, namespace, spec["selector"]
             case "NetworkPolicy":
-                yield what, namespace, spec["podSelector"]["matchLabels"]
+                yield what, namespace, spec["podSelector"]
         if kind == "Deployment":
             for spread in spec["template"]["spec"].get("topologySpreadConstraints", ()):
-                yield what, namespace, spread["labelSelector"]["matchLabels"]
+                yield what, namespace, spread["labelSelector"]
 
 
 @pytest.mark.parametrize("build", [one for one in BUILDS if one != "components/one-model"])
@@ -118,9 +134,9 @@ def test_selector_finds_pods(build: str) -> None:
     things = built(build)
     templates = pod_templates(things)
     assert [
-        (what, labels)
-        for what, namespace, labels in selectors(things)
-        if not any(where == namespace and matches(labels, one["metadata"]["labels"]) for where, one in templates)
+        (what, selector)
+        for what, namespace, selector in selectors(things)
+        if not any(where == namespace and chooses(selector, one["metadata"]["labels"]) for where, one in templates)
     ] == []
 
 
@@ -156,11 +172,7 @@ def test_port_of_a_service_probe_or_policy_is_one_of_the_container(build: str) -
                 and matches(thing["spec"].get("selector", {"no": "pod"}), labels)
             ):
                 wanted += [one.get("targetPort", one["port"]) for one in thing["spec"]["ports"]]
-            if (
-                kind == "NetworkPolicy"
-                and where == namespace
-                and matches(thing["spec"]["podSelector"]["matchLabels"], labels)
-            ):
+            if kind == "NetworkPolicy" and where == namespace and chooses(thing["spec"]["podSelector"], labels):
                 wanted += [port["port"] for rule in thing["spec"]["ingress"] for port in rule["ports"]]
         for container in containers:
             for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
@@ -170,12 +182,19 @@ def test_port_of_a_service_probe_or_policy_is_one_of_the_container(build: str) -
         assert set(wanted) <= names | numbers
 
 
-def test_service_monitor_finds_the_port_of_the_service() -> None:
-    things = built("components/monitoring")
+@pytest.mark.parametrize("build", ["components/monitoring", "overlays/production"])
+def test_service_monitor_and_its_network_policy_are_for_every_deployment_of_ours(build: str) -> None:
+    things = built(build)
     (monitor,) = of_kind(things, "ServiceMonitor")
+    (endpoint,) = monitor["spec"]["endpoints"]
     found = [
         one for one in of_kind(things, "Service")
-        if matches(monitor["spec"]["selector"]["matchLabels"], one["metadata"].get("labels", {}))
+        if chooses(monitor["spec"]["selector"], one["metadata"].get("labels", {}))
     ]  # fmt: skip
-    assert len(found) == 1
-    assert monitor["spec"]["endpoints"][0]["port"] in {one["name"] for one in found[0]["spec"]["ports"]}
+    assert {one["metadata"]["name"] for one in found} == {
+        one["metadata"]["name"] for one in of_kind(things, "Deployment")
+    }
+    assert all(endpoint["port"] in {port["name"] for port in one["spec"]["ports"]} for one in found)
+    policy = only(things, "NetworkPolicy", "aibrix-extproc-monitoring")
+    labels = [template["metadata"]["labels"] for _, template in pod_templates(things)]
+    assert all(chooses(policy["spec"]["podSelector"], one) for one in labels)

@@ -1,9 +1,11 @@
 """Metrics of the metadata service."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from aibrix_extproc.adapters.telemetry.registry import MetricRegistry, Rows
 from aibrix_extproc.app.metadata.gates import Gates
+from aibrix_extproc.app.metadata.state_check import StorageCheck
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 300.0)
@@ -12,6 +14,7 @@ _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0,
 METADATA_METRICS: Final[Rows] = {
     "aibrix_metadata_requests_total": ("counter", ("operation", "status"), "Answers of the API."),
     "aibrix_metadata_request_seconds": ("histogram", ("operation",), "From a request's head to the end of its answer."),
+    "aibrix_metadata_storage_ok": ("gauge", ("part",), "1 if the database, or the blob store, can be used."),
     "aibrix_metadata_batch_running": ("gauge", ("model",), "Requests of batches that run now, in this process."),
     "aibrix_metadata_batch_limit": ("gauge", ("model",), "How many requests of batches may run at once."),
 }
@@ -20,8 +23,9 @@ METADATA_METRICS: Final[Rows] = {
 class MetadataMetrics(MetricRegistry):
     """All metrics of a metadata service. Operations and statuses are bounded by tables."""
 
-    def __init__(self, gates: Gates) -> None:
+    def __init__(self, gates: Gates, storage: Sequence[StorageCheck]) -> None:
         super().__init__(METADATA_METRICS)
+        self.gauges("aibrix_metadata_storage_ok", lambda: [(part.name, float(part.known)) for part in storage])
         self._requests = self._counters["aibrix_metadata_requests_total"]
         self._seconds = self.distribution("aibrix_metadata_request_seconds", _BUCKETS)
         self.gauges("aibrix_metadata_batch_running", lambda: [(name, gate.running) for name, gate in gates.items()])

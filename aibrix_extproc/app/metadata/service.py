@@ -74,7 +74,8 @@ class MetadataService:
         quota = Quota(own.max_files, own.max_stored_bytes)
         self._files, self._uploads = FileLedger(self._database, quota), UploadLedger(self._database, quota)
         self._gates = Gates()
-        self._metrics = MetadataMetrics(self._gates)
+        self._storage = storage_checks(self._database, self._blobs)
+        self._metrics = MetadataMetrics(self._gates, self._storage)
         self._worker = self._batch_worker(session)
         self._api = self._api_server()
         self._frame = Frame(self._parts())
@@ -108,7 +109,7 @@ class MetadataService:
 
     def _parts(self) -> list[Part]:
         own = self._settings.metadata
-        parts: list[Part] = [*storage_checks(self._database, self._blobs), self._secrets]
+        parts: list[Part] = [*self._storage, self._secrets]
         if own.role is not Role.API:
             sweeper = Sweeper(
                 self._files, self._uploads, self._blobs, PREFIXES, own.sweep_seconds, own.orphan_seconds, time.time,

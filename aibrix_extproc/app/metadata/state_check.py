@@ -63,7 +63,7 @@ class StorageCheck(Part):
         return _GOOD
 
 
-def storage_checks(database: Database, blobs: BlobStore) -> tuple[Part, Part]:
+def storage_checks(database: Database, blobs: BlobStore) -> tuple[StorageCheck, StorageCheck]:
     """One for each storage."""
 
     async def query() -> None:

@@ -1,0 +1,205 @@
+"""Files and batches through a real Envoy Gateway, asked by the SDK: `try` with the component `metadata-volume`."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Final
+
+import openai
+import pytest
+
+from aibrix_extproc.core.openai.contract.headers import ON_BEHALF, SIGNED_CALLER
+from aibrix_extproc.doctor.finding import Severity
+from tests.cluster.breaking import CORE, ENVOY_GATEWAY, changed, deleted
+from tests.cluster.conftest import NAMESPACE, Cluster
+from tests.cluster.node import PodLife
+from tests.cluster.processors import no_processors, processors
+from tests.cluster.test_clients import CHAT, asked
+from tests.cluster.test_doctor import until_named
+from tests.dataplane.openai_error import assert_openai_error
+from tests.dataplane.raw import send
+from tests.waiting import until
+
+pytestmark = [pytest.mark.kubernetes, pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
+
+NAME: Final = "aibrix-extproc-metadata"
+PORT: Final = 10080
+API_PORT: Final = 9010
+MIB: Final = 1024 * 1024
+LARGE: Final = 300 * MIB
+DEPLOYMENT: Final = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{NAME}"
+ROUTE: Final = f"/apis/gateway.networking.k8s.io/v1/namespaces/{NAMESPACE}/httproutes/{NAME}"
+E, W = Severity.ERROR, Severity.WARNING
+
+
+def lines(number: int, model: str = "sim-chat") -> bytes:
+    """The input of a batch."""
+    return "\n".join(
+        json.dumps({
+            "custom_id": f"line-{index}", "method": "POST", "url": "/v1/chat/completions",
+            "body": {"model": model, "messages": [{"role": "user", "content": f"question {index}"}], "max_tokens": 3},
+        })
+        for index in range(number)
+    ).encode()  # fmt: skip
+
+
+def services(cluster: Cluster) -> list[PodLife]:
+    return [life for life in cluster.node.lives.values() if life.app == NAME]
+
+
+async def until_reached(cluster: Cluster) -> None:
+    async def listed() -> bool:
+        return (await asked("GET", "/v1/files")).status == 200
+
+    await until(lambda: [life.ready for life in services(cluster)] == [True], seconds=60)
+    await until(listed, seconds=30)
+
+
+@contextlib.asynccontextmanager
+async def no_service(cluster: Cluster) -> AsyncIterator[None]:
+    """Nobody is behind the Service."""
+    await cluster.admin.ask("PATCH", DEPLOYMENT, {"spec": {"replicas": 0}})
+    try:
+        await until(lambda: services(cluster) == [], seconds=30)
+        yield
+    finally:
+        await cluster.admin.ask("PATCH", DEPLOYMENT, {"spec": {"replicas": 1}})
+        await until_reached(cluster)
+
+
+async def test_sdk_keeps_files_and_runs_a_batch_through_the_gateway(cluster: Cluster) -> None:
+    await until_reached(cluster)
+    client, content = cluster.openai, lines(40)
+    file = await client.files.create(file=("日本.jsonl", content), purpose="batch")
+    assert (await client.files.retrieve(file.id)).bytes == len(content)
+    assert file.id in [one.id async for one in client.files.list()]
+    assert (await client.files.content(file.id)).content == content
+    batch = await client.batches.create(
+        input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+    )  # fmt: skip
+
+    async def ended() -> bool:
+        nonlocal batch
+        batch = await client.batches.retrieve(batch.id)
+        return batch.status in ("completed", "failed", "expired", "cancelled")
+
+    await until(ended, lambda: batch, seconds=60)
+    assert batch.status == "completed", batch
+    assert batch.output_file_id is not None
+    results = [json.loads(one) for one in (await client.files.content(batch.output_file_id)).text.splitlines()]
+    assert [one["custom_id"] for one in results] == [f"line-{index}" for index in range(40)]
+    assert {one["response"]["status_code"] for one in results} == {200}
+    assert all(one["response"]["body"]["choices"][0]["message"]["content"] for one in results)
+    assert (await client.files.delete(file.id)).deleted
+    with pytest.raises(openai.NotFoundError):
+        await client.files.retrieve(file.id)
+
+
+async def test_headers_that_speak_for_a_caller_are_our_processes_alone(cluster: Cluster) -> None:
+    await until_reached(cluster)
+    for forged in ("forged", "a.b.c.d"):
+        listed = await asked("GET", "/v1/files", **{SIGNED_CALLER: forged})
+        assert listed.status == 200, "the processor has put its own in the place"
+        chat = await asked("POST", "/v1/chat/completions", CHAT, **{SIGNED_CALLER: forged})
+        assert chat.json()["object"] == "chat.completion"
+        assert_openai_error(await asked("GET", "/v1/files", **{ON_BEHALF: forged}), 401)
+    async with no_processors(cluster):
+        refused = await asked("GET", "/v1/files", **{SIGNED_CALLER: "forged"})
+        assert_openai_error(refused, 503, code="gateway_unavailable")
+    (life,) = services(cluster)
+    for headers in ({}, {SIGNED_CALLER: "forged"}):
+        url = f"http://{life.ip}:{API_PORT}/v1/files"
+        async with cluster.session.get(url, headers=headers) as answer:
+            assert (answer.status, (await answer.json())["error"]["code"]) == (401, "missing_api_key")
+
+
+def form(size: int) -> Iterator[bytes]:
+    """A file of zeros as an SDK would send it."""
+    yield (
+        b'--b\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nuser_data\r\n'
+        b'--b\r\ncontent-disposition: form-data; name="file"; filename="z"\r\n\r\n'
+    )
+    piece = bytes(MIB)
+    for _ in range(size // MIB):
+        yield piece
+    yield b"\r\n--b--\r\n"
+
+
+async def memory(cluster: Cluster) -> int:
+    """What Envoy has allocated."""
+    async with cluster.session.get("http://127.0.0.1:19000/memory") as answer:
+        return int((await answer.json())["allocated"])
+
+
+async def test_large_file_streams_through_envoy_past_the_processors(cluster: Cluster) -> None:
+    """Six times as large as the largest body that Envoy would hold for a processor."""
+    await until_reached(cluster)
+    await asked("GET", "/v1/files")
+    before, most = await memory(cluster), 0
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+    sending = asyncio.create_task(asyncio.to_thread(send, PORT, "POST", "/v1/files", headers, form(LARGE)))
+    while not sending.done():
+        most = max(most, await memory(cluster))
+        await asyncio.sleep(0.05)
+    answer = await sending
+    assert answer.status == 200, answer.body
+    assert answer.json()["bytes"] == LARGE
+    assert most - before < 16 * MIB
+    content = await asked("GET", f"/v1/files/{answer.json()['id']}/content", range="bytes=-3")
+    assert (content.status, content.body) == (206, bytes(3))
+    assert (await asked("DELETE", f"/v1/files/{answer.json()['id']}")).status == 200
+
+
+def found(dumped: Any, name: str) -> Iterator[dict[str, Any]]:
+    """Every object of that name, wherever in Envoy's configuration."""
+    if isinstance(dumped, dict) and dumped.get("name") == name:
+        yield dumped
+    for one in dumped.values() if isinstance(dumped, dict) else dumped if isinstance(dumped, list) else ():
+        yield from found(one, name)
+
+
+async def test_envoy_was_told_to_bound_and_to_repeat_nothing_on_the_way(cluster: Cluster) -> None:
+    async with cluster.session.get("http://127.0.0.1:19000/config_dump") as answer:
+        dumped = await answer.json()
+    (route,) = found(dumped, f"httproute/{NAMESPACE}/{NAME}/rule/0/match/0/*")
+    assert [one["name"] for one in route["match"]["headers"]] == [SIGNED_CALLER]
+    assert route["route"]["timeout"] == "0s"
+    assert "retry_policy" not in route["route"]
+    assert "envoy.filters.http.buffer" not in route.get("typed_per_filter_config", {})
+    (backend,) = found(dumped, f"httproute/{NAMESPACE}/{NAME}/rule/0")
+    assert backend["per_connection_buffer_limit_bytes"] == MIB
+    assert backend["connect_timeout"] == "1s"
+
+
+async def test_files_outlive_the_service_and_without_it_are_a_503_that_sdks_can_read(cluster: Cluster) -> None:
+    await until_reached(cluster)
+    file = await cluster.openai.files.create(file=("kept", b"kept"), purpose="user_data")
+    async with no_service(cluster):
+        for method, path in (("GET", "/v1/files"), ("GET", "/v1/batches"), ("POST", "/v1/uploads")):
+            answer = await asked(method, path, {} if method == "POST" else None)
+            assert_openai_error(answer, 503, code="storage_unavailable")
+        with pytest.raises(openai.InternalServerError):
+            await cluster.openai.files.create(file=("new", b"new"), purpose="user_data")
+        assert (await asked("POST", "/v1/chat/completions", CHAT)).status == 200
+        await until_named(cluster, {(E, "ready", f"Deployment {NAMESPACE}/{NAME}")})
+    assert (await cluster.openai.files.content(file.id)).content == b"kept"
+    await until_named(cluster, set())
+
+
+async def test_doctor_names_what_is_broken_on_the_way(cluster: Cluster) -> None:
+    def elsewhere(service: dict[str, Any]) -> None:
+        service["spec"]["selector"] = {"app": "other"}
+
+    async with deleted(cluster.admin, ROUTE):
+        found = await until_named(cluster, {(E, "handed_over", f"Gateway {NAMESPACE}/aibrix-extproc")})
+        assert "503" in found[0].notice
+        assert_openai_error(await asked("GET", "/v1/files"), 503)
+    async with deleted(cluster.admin, f"{ENVOY_GATEWAY}/backendtrafficpolicies/{NAME}"):
+        await until_named(cluster, {(W, "streamed", f"HTTPRoute {NAMESPACE}/{NAME}")})
+    async with changed(cluster.admin, f"{CORE}/services/{NAME}", elsewhere):
+        await until_named(cluster, {(E, "served", f"HTTPRoute {NAMESPACE}/{NAME}")})
+        assert_openai_error(await asked("GET", "/v1/files"), 503, code="storage_unavailable")
+    await until_named(cluster, set())
+    await until_reached(cluster)
+    assert len(processors(cluster)) == 2
