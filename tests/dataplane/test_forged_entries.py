@@ -1,6 +1,7 @@
 """An attacker at the port, which asks for no certificate here, and entries of the access log that it makes up."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def tell(stack: Stack, count: int, **notes: str) -> None:
 def test_forged_entries_charge_nobody_take_no_labels_and_honest_ones_are_counted(metered: Stack) -> None:
     for _ in range(4):
         tell(metered, 5000)
-        tell(metered, 1, caller="key-1", seal="A" * 48)
+        tell(metered, 1, sealed="A" * 24 + f'[{int(time.time())},1,1,"r-1","chat_completion","chat","key-1",""]')
     eventually(lambda: metered.worker.total(REFUSED) == 4 * 5001, "all are refused")
     assert metered.worker.total(TOKENS) == 0
     with metered.client() as client:

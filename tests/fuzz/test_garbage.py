@@ -17,6 +17,7 @@ from aibrix_extproc.adapters.extproc.health import Health
 from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.adapters.telemetry import logs
 from aibrix_extproc.app.parts.seals import NoteSeals
+from aibrix_extproc.core.access.seals import Placed
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
@@ -26,6 +27,7 @@ from aibrix_extproc.core.openai.contract.headers import (
     DESTINATION_SUBSET,
     NOTES_NAMESPACE,
     READ_HEADERS,
+    SEALED,
 )
 from tests.fuzz.garbage import Garbage
 from tests.fuzz.rig import Gateway, watchdog
@@ -40,7 +42,7 @@ KEYS = (
 ATTRIBUTE_NAMES = ("response.flags", "response.code_details", "upstream.address", "request.id", "request.protocol")
 LOG_KEYS = (
     *(NOTES_NAMESPACE, NOTES_NAMESPACE, REPORT_NAMESPACE, REPORT_KEY),
-    *("request_id", "operation", "model", "caller", "stream", "seal"),
+    *("request_id", "operation", "model", "caller", "stream", SEALED, SEALED),
 )
 HEAD = {
     ":method": "POST", ":path": "/v1/chat/completions", ":authority": "x", "content-type": "application/json",
@@ -95,10 +97,10 @@ def test_garbage_in_the_access_log_is_counted_and_can_be_shown(seed: int) -> Non
     metrics = gateway.metrics
     seals = NoteSeals(None, time.time, lambda _: None)
 
-    def admit(notes: dict[str, str | bool]) -> bool:
-        seals.admit(dict(notes))  # what it makes of forged ones must not raise either
-        taken.append(notes)
-        return True
+    def admit(text: bytes) -> Placed:
+        seals.admit(text)  # what it makes of forged ones must not raise either
+        taken.append(text)
+        return Placed(0, 0, 0, "r", "chat_completion", "m", "me", "")
 
     receiver = AccessLogReceiver(metrics.charged, metrics.malformed_record, logs.log_record, admit=admit)
     with watchdog():
@@ -108,8 +110,8 @@ def test_garbage_in_the_access_log_is_counted_and_can_be_shown(seed: int) -> Non
             for entry in message.http_logs.log_entry:
                 garbage.fill(entry.common_properties.metadata, depth=1)
                 entry.common_properties.metadata.filter_metadata[NOTES_NAMESPACE].fields[
-                    "request_id"
-                ].string_value = "r"
+                    "stream"
+                ].string_value = "data_done"
             receiver.take(message.SerializeToString())
             receiver.take(dice.randbytes(dice.randrange(50)))
     assert len(taken) > 300

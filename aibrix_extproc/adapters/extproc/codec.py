@@ -23,7 +23,7 @@ from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
 )
 from aibrix_extproc.adapters.extproc.header_bytes import header_bytes, raw_value
 from aibrix_extproc.adapters.extproc.large_message import field_head
-from aibrix_extproc.adapters.extproc.note_bytes import Notes, note_bytes
+from aibrix_extproc.adapters.extproc.note_bytes import note_bytes
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.outputs import Continue, Immediate, Phase, Reply
 from aibrix_extproc.core.fleet.subset import Subset, subset_of
@@ -32,7 +32,6 @@ from aibrix_extproc.core.openai.contract.headers import (
     DESTINATION,
     DESTINATION_SERVED,
     DESTINATION_SUBSET,
-    NOTES_NAMESPACE,
     ORIGINAL_PATHS,
     READ_HEADERS,
     REQUEST_ID,
@@ -221,7 +220,7 @@ def encode(reply: Reply) -> bytes:
         return _continue(reply)
     # Where a request goes is said in the same few ways again and again; only the notes name the exchange. Messages that
     # follow each other are read as one.
-    return _placed(replace(reply, notes=())) + note_bytes(reply.notes) if reply.notes else _placed(reply)
+    return _placed(reply) if reply.notes is None else _placed(replace(reply, notes=None)) + note_bytes(reply.notes)
 
 
 def _is_short(reply: Continue) -> bool:
@@ -242,9 +241,8 @@ def _continue(reply: Continue) -> bytes:
         # Without it Envoy keeps the catch-all route that it chose before there was a destination.
         common.clear_route_cache = True
         _set_header(mutation, DESTINATION, reply.destination)
-        _add_metadata(response, LB_NAMESPACE, ((DESTINATION, reply.destination),))
-    if reply.notes:
-        _add_metadata(response, NOTES_NAMESPACE, reply.notes)
+        fields = response.dynamic_metadata.fields[LB_NAMESPACE].struct_value.fields
+        fields[DESTINATION].string_value = reply.destination
     if reply.body is not None:
         common.body_mutation.body = reply.body
     if reply.buffer_response:
@@ -254,7 +252,8 @@ def _continue(reply: Continue) -> bytes:
         common.clear_route_cache = True
         response.mode_override.request_body_mode = ProcessingMode.BodySendMode.NONE
         response.mode_override.response_header_mode = ProcessingMode.HeaderSendMode.SEND
-    return response.SerializeToString()
+    serialised = response.SerializeToString()
+    return serialised if reply.notes is None else serialised + note_bytes(reply.notes)
 
 
 _placed = lru_cache(MAX_REMEMBERED)(_continue)
@@ -283,20 +282,11 @@ def encode_piece(phase: Phase, data: bytes, *, end: bool) -> bytes:
 
 def _changes(reply: Continue) -> bool:
     return (
-        bool(reply.set_headers or reply.remove_headers or reply.destination or reply.buffer_response or reply.notes)
+        bool(reply.set_headers or reply.remove_headers or reply.destination or reply.buffer_response)
+        or reply.notes is not None
         or reply.skip_body
         or reply.body is not None
     )
-
-
-def _add_metadata(response: ProcessingResponse, namespace: str, values: Notes) -> None:
-    """Write dynamic metadata."""
-    fields = response.dynamic_metadata.fields[namespace].struct_value.fields
-    for name, value in values:
-        if isinstance(value, bool):
-            fields[name].bool_value = value
-        else:
-            fields[name].string_value = value
 
 
 def _immediate(reply: Immediate) -> bytes:

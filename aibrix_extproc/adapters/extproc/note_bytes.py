@@ -11,9 +11,8 @@ from google.protobuf.struct_pb2 import Struct, Value
 
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import ProcessingResponse
 from aibrix_extproc.adapters.extproc.large_message import field_head
-from aibrix_extproc.core.openai.contract.headers import NOTES_NAMESPACE
-
-Notes = tuple[tuple[str, str | bool], ...]
+from aibrix_extproc.core.exchange.outputs import Notes
+from aibrix_extproc.core.openai.contract.headers import NOTES_NAMESPACE, SEALED
 
 _KEY, _VALUE = 1, 2  # of an entry of a map: protobuf's own numbers
 _REMEMBERED: Final = 1024
@@ -26,41 +25,26 @@ _METADATA: Final = ProcessingResponse.DESCRIPTOR.fields_by_name["dynamic_metadat
 def note_bytes(notes: Notes) -> bytes:
     """A serialised ProcessingResponse with nothing but these notes.
 
-    The first note is the id of the exchange and the last one its seal. Those between repeat, so they are remembered.
+    What the stream filter needs stands beside the sealed text, whose form is none of its business.
     """
-    first, between, last = _note(*notes[0]), _repeating(notes[1:-1]), _note(*notes[-1])
-    return b"".join((_around(len(first) + len(between) + len(last)), first, between, last))
-
-
-def _note(name: str, value: str | bool) -> bytes:
-    if isinstance(value, str):
-        text = value.encode()
-        return _before_text(name, len(text)) + text
-    return _entry_head(_FIELDS, name, len(_flag(value))) + _flag(value)
-
-
-def _flag(value: bool) -> bytes:
-    return Value(bool_value=value).SerializeToString()
+    return _before_sealed(notes.stream, notes.hide_usage, len(notes.sealed)) + notes.sealed
 
 
 @lru_cache(_REMEMBERED)
-def _repeating(notes: Notes) -> bytes:
-    return b"".join([_note(name, value) for name, value in notes])
-
-
-@lru_cache(_REMEMBERED)
-def _before_text(name: str, length: int) -> bytes:
-    """A note up to its text."""
+def _before_sealed(stream: str, hide_usage: bool, length: int) -> bytes:
+    """All of the message but a sealed text of this length, which ends it."""
+    plain = _note("stream", Value(string_value=stream)) + _note("hide_usage", Value(bool_value=hide_usage))
     head = field_head(_TEXT, length)
-    return _entry_head(_FIELDS, name, len(head) + length) + head
+    sealed = _entry_head(_FIELDS, SEALED, len(head) + length) + head
+    around = len(plain) + len(sealed) + length
+    struct = field_head(_STRUCT, around)
+    entry = _entry_head(_FIELDS, NOTES_NAMESPACE, len(struct) + around) + struct
+    return b"".join((field_head(_METADATA, len(entry) + around), entry, plain, sealed))
 
 
-@lru_cache(_REMEMBERED)
-def _around(length: int) -> bytes:
-    """What stands before notes of this length."""
-    struct = field_head(_STRUCT, length)
-    entry = _entry_head(_FIELDS, NOTES_NAMESPACE, len(struct) + length) + struct
-    return field_head(_METADATA, len(entry) + length) + entry
+def _note(name: str, value: Value) -> bytes:
+    content = value.SerializeToString()
+    return _entry_head(_FIELDS, name, len(content)) + content
 
 
 def _entry_head(number: int, name: str, length: int) -> bytes:

@@ -25,6 +25,7 @@ from aibrix_extproc.core.exchange.outputs import (
     Describe,
     Fact,
     Immediate,
+    Notes,
     Output,
     Phase,
     Place,
@@ -40,7 +41,6 @@ from aibrix_extproc.rope import Rope
 
 logger = logging.getLogger(__name__)
 
-Notes = tuple[tuple[str, str | bool], ...]
 _SERVER_ERROR = int(HTTPStatus.INTERNAL_SERVER_ERROR)
 _ANSWERS = (events.Admitted, events.Placed, events.Answered, events.Refused, events.BodyRead)
 
@@ -253,7 +253,7 @@ class Session:
             outputs, next_event = self._exchange.receive(next_event), None
             for output in outputs:
                 if type(output) is Continue or type(output) is Immediate:
-                    if type(output) is Continue and output.notes and self._seal is not None:
+                    if type(output) is Continue and output.notes is not None and self._seal is not None:
                         output = replace(output, notes=self._seal(output.notes))
                     if self._duplex is None:
                         replies.append(_encoded(output))

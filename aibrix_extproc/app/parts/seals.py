@@ -1,4 +1,4 @@
-"""Seals the notes that a placement leaves in Envoy, and checks those that come back in access log entries."""
+"""Seals what a placement leaves in Envoy to be charged, and checks what comes back in access log entries."""
 
 import logging
 import os
@@ -6,18 +6,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from msgspec.structs import replace
+
 from aibrix_extproc.adapters.secretfile.source import read_secrets
 from aibrix_extproc.app.parts.part import Meters, Part
 from aibrix_extproc.core.access.replays import Use, UsedSeals
-from aibrix_extproc.core.access.seals import MIN_KEY_BYTES, Seal, SealKey, opened, sealed
+from aibrix_extproc.core.access.seals import MIN_KEY_BYTES, Placed, SealKey, opened, sealed
+from aibrix_extproc.core.exchange.outputs import Notes
 from aibrix_extproc.watched.file import DEFAULT_PACE, FollowedFile, Pace, SourceStatus
 
 logger = logging.getLogger(__name__)
 
-SEAL: Final = "seal"  # the note that holds it
 LIFE_SECONDS: Final = 86_400  # no exchange is longer; a stolen seal is worth nothing afterwards
-
-Notes = tuple[tuple[str, str | bool], ...]
 
 
 class NoteSeals(Part):
@@ -63,28 +63,27 @@ class NoteSeals(Part):
             await self._file.run(self._take)
 
     def seal(self, notes: Notes) -> Notes:
-        """The notes with their seal."""
-        self._number += 1
-        seal = Seal(int(self._wall_clock()), self._issuer, self._number)
-        return (*notes, (SEAL, sealed(self._keys[0], notes, seal)))
+        """The notes with the sealed text."""
+        self._number = number = self._number + 1
+        at = int(self._wall_clock())
+        placed = Placed(
+            at, self._issuer, number, notes.request_id, notes.operation, notes.model, notes.caller, notes.stream
+        )
+        return replace(notes, sealed=sealed(self._keys[0], placed))
 
-    def admit(self, notes: dict[str, str | bool]) -> bool:
-        """Whether these notes are ours and not used yet; otherwise the reason is counted."""
-        reason = self._refusal(notes)
-        if reason is not None:
-            self._on_refused(reason)
-        return reason is None
+    def admit(self, text: bytes) -> Placed | None:
+        """What a sealed text says, if it is ours and not used yet; otherwise the reason is counted."""
+        placed = opened(self._keys, text)
+        reason = ("forged" if text else "unsealed") if placed is None else self._refusal(placed)
+        if reason is None:
+            return placed
+        self._on_refused(reason)
+        return None
 
-    def _refusal(self, notes: dict[str, str | bool]) -> str | None:
-        given = notes.pop(SEAL, None)
-        if given is None:
-            return "unsealed"
-        seal = opened(self._keys, notes, given) if isinstance(given, str) else None
-        if seal is None:
-            return "forged"
-        if self._wall_clock() - seal.wall_at > LIFE_SECONDS:
+    def _refusal(self, placed: Placed) -> str | None:
+        if self._wall_clock() - placed.wall_at > LIFE_SECONDS:
             return "expired"
-        use = self._used.use(seal)
+        use = self._used.use(placed)
         return None if use is Use.FIRST else use.value
 
     def report(self) -> Mapping[str, object]:

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from aibrix_extproc.core.exchange.outputs import Headers
+from aibrix_extproc.core.exchange.outputs import Headers, Notes
 from aibrix_extproc.core.openai.contract import headers
 from aibrix_extproc.core.openai.contract.controls import BODY_CONTROLS, HEADER_CONTROLS, Otherwise
 from aibrix_extproc.core.openai.contract.credentials import is_credential, without_credentials
@@ -145,19 +145,9 @@ def notes(
     model: str,
     caller: Caller,
     body: Body,
-) -> tuple[tuple[str, str | bool], ...]:
-    """What Envoy's stream filter must know, and what makes its access log entry tell the whole story.
-
-    `stream` is how the operation streams if it does: whether this answer does, its content type tells.
-    """
-    return (
-        ("request_id", request_id),
-        ("operation", operation.id),
-        ("model", model),
-        ("caller", caller.name),
-        ("stream", operation.stream.name.lower()),
-        ("hide_usage", body.hide_usage),
-    )
+) -> Notes:
+    """What Envoy's stream filter must know, and what makes its access log entry tell the whole story."""
+    return Notes(request_id, operation.id, model, caller.name, operation.stream.name.lower(), body.hide_usage)
 
 
 def wait_seconds(asked: str | None, longest: float) -> float:

@@ -34,6 +34,19 @@ Headers = tuple[tuple[str, str], ...]
 
 
 @final
+class Notes(msgspec.Struct, frozen=True, gc=False):
+    """What a placement leaves in Envoy, for the stream filter and for the access log."""
+
+    request_id: str
+    operation: str
+    model: str
+    caller: str
+    stream: str  # how the operation streams if it does: whether this answer does, its content type tells
+    hide_usage: bool  # the usage event was asked for by the gateway, not by the client
+    sealed: bytes = b""  # what is charged, and proof that it is ours; empty until it is sealed
+
+
+@final
 class Continue(msgspec.Struct, frozen=True, gc=False):
     """Go on, with changes. An empty one is the cheapest answer there is."""
 
@@ -43,7 +56,7 @@ class Continue(msgspec.Struct, frozen=True, gc=False):
     body: bytes | None = None  # replaces the body; content-length is the machine's to set
     large_body: Rope | None = None  # in place of `body`
     destination: str | None = None  # also as dynamic metadata envoy.lb; clears the route cache
-    notes: tuple[tuple[str, str | bool], ...] = ()  # dynamic metadata for the stream filter and the access log
+    notes: Notes | None = None  # dynamic metadata
     buffer_response: bool = False  # mode override: send us the whole response body
     skip_body: bool = False  # mode override: the request's body passes us by; clears the route cache
 

@@ -287,7 +287,7 @@ class RequestSide(Direction[RequestPhase]):
             destination=placement.destination(self.policy.destinations),
             notes=forwarding.notes(operation, self.request_id, placement.model, self.caller, body)
             if self.policy.metering
-            else (),
+            else None,
         )
         asked = self._headers.get(headers.READ_TIMEOUT) or self._headers.get(headers.HEAD_TIMEOUT)
         waits = forwarding.wait_seconds(asked, self.policy.max_wait_seconds)

@@ -9,14 +9,21 @@ from hypothesis import strategies as st
 from aibrix_extproc.adapters.accesslog._generated.als_pb2 import HTTPAccessLogEntry, StreamAccessLogsMessage
 from aibrix_extproc.adapters.accesslog.receive import AccessLogReceiver
 from aibrix_extproc.adapters.accesslog.report import REPORT_KEY, REPORT_NAMESPACE
+from aibrix_extproc.core.access.seals import Placed
 from aibrix_extproc.core.exchange.records import Charge, ExchangeRecord, StreamEnd
-from aibrix_extproc.core.openai.contract.headers import NOTES_NAMESPACE
+from aibrix_extproc.core.openai.contract.headers import NOTES_NAMESPACE, SEALED
 from aibrix_extproc.core.openai.wire.usage import Usage
 
 
-def everybody(_: dict[str, str | bool]) -> bool:
+def everybody(text: bytes) -> Placed | None:
     """For tests of reading; whom a receiver admits is tested in tests/app/test_note_seals.py."""
-    return True
+    words = f"{text.decode(errors='replace')}||||".split("|")
+    return Placed(0, 0, 0, *words[:5]) if text else None
+
+
+def sealed(request_id: str = "r-1", operation: str = "", stream: str = "") -> dict[str, Any]:
+    """Notes that `everybody` takes."""
+    return {"stream": stream, SEALED: f"{request_id}|{operation}|m|me|{stream}"}
 
 
 class Collected:
@@ -45,7 +52,7 @@ def message(*entries: HTTPAccessLogEntry) -> bytes:
 def an_entry(notes: dict[str, Any] | None = None, report: dict[str, Any] | None = None) -> HTTPAccessLogEntry:
     entry = HTTPAccessLogEntry()
     metadata = entry.common_properties.metadata.filter_metadata
-    metadata[NOTES_NAMESPACE].update({"request_id": "r-1"} if notes is None else notes)
+    metadata[NOTES_NAMESPACE].update(sealed() if notes is None else notes)
     if report is not None:
         words = (f"{name}={str(value).lower()}" for name, value in report.items())
         metadata[REPORT_NAMESPACE].update({REPORT_KEY: " ".join(words)})
@@ -53,10 +60,9 @@ def an_entry(notes: dict[str, Any] | None = None, report: dict[str, Any] | None 
 
 
 def test_entry_becomes_a_record_with_all_that_it_tells() -> None:
-    notes = {"request_id": "r-1", "operation": "chat_completion", "model": "m", "caller": "me", "stream": "data_done"}
     report = {"input_tokens": 11, "output_tokens": 3, "total_tokens": 14, "cached_tokens": 8, "audio_seconds": 2.5,
               "terminal": True, "error": "upstream_error"}  # fmt: skip
-    entry = an_entry({**notes, "hide_usage": False}, report)
+    entry = an_entry(sealed("r-1", "chat_completion", "data_done"), report)
     common = entry.common_properties
     common.start_time.FromMilliseconds(1_700_000_000_250)
     common.time_to_first_downstream_tx_byte.FromMilliseconds(20)
@@ -100,8 +106,8 @@ def test_entry_becomes_a_record_with_all_that_it_tells() -> None:
 
 def test_what_envoy_does_not_tell_stays_empty() -> None:
     found = Collected().take(an_entry())
-    assert found.charges == [Charge("", "", "", 0, 0, None, None)]
-    assert found.records == [ExchangeRecord(request_id="r-1")]
+    assert found.charges == [Charge("", "m", "me", 0, 0, None, None)]
+    assert found.records == [ExchangeRecord(request_id="r-1", model="m", caller="me")]
 
 
 def test_who_wants_no_records_gets_the_charges_alone() -> None:
@@ -117,7 +123,7 @@ def test_who_wants_no_records_gets_the_charges_alone() -> None:
 def test_charge_and_record_agree_on_the_end_of_a_stream(
     stream: str, status: int, terminal: bool | None, flag: str
 ) -> None:
-    entry = an_entry({"request_id": "r-1", "stream": stream}, None if terminal is None else {"terminal": terminal})
+    entry = an_entry(sealed(stream=stream), None if terminal is None else {"terminal": terminal})
     entry.response.response_code.value = status
     if flag:
         setattr(entry.common_properties.response_flags, flag, True)
@@ -139,14 +145,14 @@ def test_total_time_may_come_by_its_older_name() -> None:
 
 
 def test_an_entry_that_we_did_not_place_is_not_ours() -> None:
-    found = Collected().take(HTTPAccessLogEntry(), an_entry({}), an_entry({"request_id": 5}), an_entry())
+    found = Collected().take(HTTPAccessLogEntry(), an_entry({}), an_entry({SEALED: 5}), an_entry())
     assert [record.request_id for record in found.records] == ["r-1"]
     assert (len(found.charges), found.malformed) == (1, 0)
 
 
 @pytest.mark.parametrize("count", [-1, float("nan"), float("inf"), 2**60, 1.5, "\u0663", "", "3=", True, None])
 def test_a_count_that_is_none_spoils_its_entry_only(count: object) -> None:
-    found = Collected().take(an_entry(report={"input_tokens": count}), an_entry({"request_id": "r-2"}))
+    found = Collected().take(an_entry(report={"input_tokens": count}), an_entry(sealed("r-2")))
     assert [record.request_id for record in found.records] == ["r-2"]
     assert (len(found.charges), found.malformed) == (1, 1)
 
@@ -168,8 +174,7 @@ def test_seconds_that_are_none_spoil_their_entry_only(seconds: str) -> None:
 def test_a_success_without_usage_says_why_and_how_large_it_was(
     report: dict[str, Any], status: int, reason: str
 ) -> None:
-    notes = {"request_id": "r-1", "operation": "chat_completion", "model": "m", "caller": "me"}
-    entry = an_entry(notes, report)
+    entry = an_entry(sealed("r-1", "chat_completion"), report)
     entry.response.response_code.value = status
     entry.request.request_body_bytes, entry.response.response_body_bytes = 96, 1010
     charge = Collected().take(entry).charges[0]
@@ -178,7 +183,7 @@ def test_a_success_without_usage_says_why_and_how_large_it_was(
 
 @pytest.mark.parametrize("operation", ["tokenize", "detokenize", "", "nonsense", "cancel_response"])
 def test_where_no_usage_is_expected_none_is_missed(operation: str) -> None:
-    entry = an_entry({"request_id": "r-1", "operation": operation}, {"unmetered": "no_usage"})
+    entry = an_entry(sealed("r-1", operation), {"unmetered": "no_usage"})
     entry.response.response_code.value = 200
     assert Collected().take(entry).charges[0].unmetered == ""
 

@@ -13,7 +13,9 @@ from envoy_data_plane.google import protobuf
 from google.protobuf.descriptor import FieldDescriptor
 
 from aibrix_extproc.adapters.accesslog._generated import als_pb2 as ours
-from aibrix_extproc.adapters.accesslog.receive import METHOD, read_entry
+from aibrix_extproc.adapters.accesslog.receive import METHOD, AccessLogReceiver
+from aibrix_extproc.core.access.seals import Placed
+from aibrix_extproc.core.exchange.records import Charge, ExchangeRecord, StreamEnd
 from aibrix_extproc.core.openai.wire.usage import Usage
 
 pytestmark = pytest.mark.slow  # importing the complete types takes most of a second
@@ -29,9 +31,17 @@ PAIRS: Final = (
     (ours.Address, core.Address),
     (ours.SocketAddress, core.SocketAddress),
     (ours.Metadata, core.Metadata),
+    (ours.ChargeMessage, service.StreamAccessLogsMessage),
+    (ours.ChargeMessage.Entries, service.StreamAccessLogsMessageHttpAccessLogEntries),
+    (ours.ChargeEntry, data.HttpAccessLogEntry),
+    (ours.ChargeCommon, data.AccessLogCommon),
+    (ours.ChargeRequest, data.HttpRequestProperties),
+    (ours.ChargeResponse, data.HttpResponseProperties),
+    (ours.ChargeMetadata, core.Metadata),
 )
 TYPES: Final = {
     FieldDescriptor.TYPE_BOOL: "bool",
+    FieldDescriptor.TYPE_BYTES: "message",  # one that nobody looks into is the same on the wire
     FieldDescriptor.TYPE_MESSAGE: "message",
     FieldDescriptor.TYPE_STRING: "string",
     FieldDescriptor.TYPE_UINT32: "uint32",
@@ -62,9 +72,13 @@ def test_no_flag_of_envoys_is_unknown() -> None:
     assert {field.name for field in dataclasses.fields(data.ResponseFlags)} - mine == FLAGS_THAT_CARRY_MORE
 
 
+def admit(text: bytes) -> Placed | None:
+    return Placed(0, 0, 0, "r", "chat_completion", "m", "me", "data_done") if text == b"x" * 300 else None
+
+
 def test_envoys_entry_is_read() -> None:
     text = protobuf.Value
-    notes = protobuf.Struct(fields={"request_id": text(string_value="r"), "model": text(string_value="m")})
+    notes = protobuf.Struct(fields={"stream": text(string_value="data_done"), "sealed": text(string_value="x" * 300)})
     report = protobuf.Struct(fields={"report": text(string_value="input_tokens=11 terminal=true")})
     entry = data.HttpAccessLogEntry(
         protocol_version=data.HttpAccessLogEntryHttpVersion.HTTP11,
@@ -89,9 +103,12 @@ def test_envoys_entry_is_read() -> None:
         identifier=service.StreamAccessLogsMessageIdentifier(log_name="x", node=core.Node(id="n")),
         http_logs=service.StreamAccessLogsMessageHttpAccessLogEntries(log_entry=[entry]),
     )
-    found = ours.StreamAccessLogsMessage.FromString(bytes(batch)).http_logs.log_entry
-    record = read_entry(found[0])
-    assert record is not None
+    charges: list[Charge] = []
+    records: list[ExchangeRecord] = []
+    receiver = AccessLogReceiver(charges.append, lambda: pytest.fail("malformed"), records.append, admit=admit)
+    receiver.take(bytes(batch))
+    assert charges == [Charge("chat_completion", "m", "me", 96, 1010, Usage(input_tokens=11), StreamEnd.COMPLETE)]
+    (record,) = records
     assert (record.request_id, record.model, record.status, record.details) == ("r", "m", 200, "via_upstream")
     assert (record.bytes_in, record.bytes_out, record.attempts) == (96, 1010, 1)
     assert (record.first_byte_seconds, record.total_seconds) == (0.02, 1.5)

@@ -205,15 +205,16 @@ def test_metered_stream_asks_for_usage_and_tells_the_filter_to_hide_it() -> None
     assert json.loads(forward.body or b"") == {
         "stream_options": {"include_usage": True}, "model": "chat-m", "stream": True,
     }  # fmt: skip
-    assert dict(forward.notes)["hide_usage"] is True
-    assert dict(forward.notes)["stream"] == "data_done"
+    assert forward.notes is not None
+    assert (forward.notes.hide_usage, forward.notes.stream) == (True, "data_done")
 
 
 def test_metered_stream_whose_client_asked_for_usage_is_left_alone() -> None:
     body = b'{"model":"chat-m","stream":true,"stream_options":{"include_usage":true}}'
     _, forward = placed(body, path="/v1/chat/completions", policy=ExchangePolicy(metering=True))
     assert forward.body is None
-    assert dict(forward.notes)["hide_usage"] is False
+    assert forward.notes is not None
+    assert not forward.notes.hide_usage
 
 
 def test_placement_with_one_endpoint_names_it_for_every_attempt() -> None:
