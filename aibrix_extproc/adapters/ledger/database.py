@@ -9,9 +9,10 @@ from typing import Any, Final
 import sqlalchemy
 from sqlalchemy import event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from aibrix_extproc.adapters.ledger.clock import DatabaseClock
 from aibrix_extproc.adapters.ledger.migrate import upgrade
 
 POOL_SIZE: Final = 8  # connections to PostgreSQL; each process has its own pool
@@ -34,6 +35,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self._url = _url(url)
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
+        self.clock = DatabaseClock()
         self._engine = create_async_engine(self._url, **self._options())
         if self.is_sqlite:
             event.listen(self._engine.sync_engine, "connect", _prepare_sqlite)
@@ -68,6 +70,7 @@ class Database:
                     await connection.execute(text("SET LOCAL lock_timeout = 0"))
                     await connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
                 await connection.run_sync(upgrade)
+                await self.now(connection)
         except (SQLAlchemyError, OSError) as error:
             reason = str(getattr(error, "orig", None) or error).splitlines()[0]
             raise LedgerError(f"cannot use the database {self.shown}: {reason}") from error
@@ -79,23 +82,38 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that only reads."""
-        async with self._engine.connect() as connection, connection.begin():
+        async with self._connected() as connection, connection.begin():
             yield connection
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that may write; committed at the end, rolled back on an exception."""
-        async with self._engine.connect() as connection:
+        async with self._connected() as connection:
             connection = await connection.execution_options(writes=True)
             async with connection.begin():
                 yield connection
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AsyncConnection]:
+        try:
+            connection = await self._engine.connect()
+        except SQLAlchemyError:
+            raise
+        except Exception as error:  # asyncpg's own, and the operating system's, come as they are
+            raise OperationalError("connect", None, error) from error
+        try:
+            yield connection
+        finally:
+            await connection.close()
 
     async def now(self, connection: AsyncConnection) -> float:
         """The database's clock, in seconds since the epoch: the one that all processes share."""
         clock = (
             "julianday('now') * 86400.0 - 210866760000.0" if self.is_sqlite else "extract(epoch from clock_timestamp())"
         )
-        return float((await connection.execute(text(f"SELECT {clock}"))).scalar_one())
+        found = float((await connection.execute(text(f"SELECT {clock}"))).scalar_one())
+        self.clock.observe(found)
+        return found
 
 
 def _url(given: str) -> sqlalchemy.URL:
@@ -115,7 +133,7 @@ def _prepare_sqlite(connection: Any, _: object) -> None:
     connection.isolation_level = None  # the driver would begin transactions by its own rules
     cursor = connection.cursor()
     for pragma in (
-        "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={int(WAIT_SECONDS * 1000)}",
+        f"busy_timeout={int(WAIT_SECONDS * 1000)}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON",
     ):  # fmt: skip
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

@@ -25,8 +25,9 @@ FAILURE_SECONDS: Final = 5.0
 class BatchWorker(Part):
     """Validates, runs and ends batches until cancelled.
 
-    A step that is cancelled gives its lease back at once. One that fails keeps it until it ends by itself, so that work
-    which fails again and again does not stand before all other.
+    A step that is cancelled gives its lease back at once, and so does one that lost it: what somebody else has taken
+    stays theirs. A step that fails keeps it until it ends by itself, so that work which fails again and again does not
+    stand before all other.
     """
 
     name = "batch_worker"
@@ -64,6 +65,10 @@ class BatchWorker(Part):
                 logger.warning("work of a batch failed, it is tried again: %s", repr(error)[:300])
                 await asyncio.sleep(FAILURE_SECONDS)
                 continue
+            except Exception:  # one batch that breaks us must not end the others
+                logger.exception("work of a batch failed, it is tried again")
+                await asyncio.sleep(FAILURE_SECONDS)
+                continue
             if worked:
                 self._woken.set()  # one step's end is another one's beginning
             else:
@@ -89,7 +94,7 @@ class BatchWorker(Part):
         try:
             async with held(self._ledger, claim, self._lease_seconds):
                 await step(claim)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, LeaseLostError):
             await self._give_back(claim)
             raise
         return True
@@ -106,7 +111,7 @@ class BatchWorker(Part):
                     await self._shards.run(claim, lease)
                 finally:
                     self._leases.discard(lease)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, LeaseLostError):
             await self._give_back(claim)
             raise
         finally:

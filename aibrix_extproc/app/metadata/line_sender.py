@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import random
 import re
 import time
@@ -18,10 +19,13 @@ from aibrix_extproc.core.batches.records import BatchRecord, Usage, usage_of
 from aibrix_extproc.core.batches.request_lines import RequestLine
 from aibrix_extproc.core.batches.results import CANCELLED, EXPIRED, Result, answered, not_executed
 
+logger = logging.getLogger(__name__)
+
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 MAX_FAILURES: Final = 8  # tries that ended in a failure of the engine, before its answer is the line's result
+_NOT_BELIEVED: Final = 401  # a line has no key: it is our signature that is refused, and no fault of the line's
 _TOO_MUCH: Final = frozenset({429, 503})
-_AGAIN: Final = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
+_AGAIN: Final = frozenset({_NOT_BELIEVED, 408, 409, 429, 500, 502, 503, 504, 529})
 _SECONDS: Final = re.compile(r"[0-9]{1,6}(\.[0-9]{1,3})?")
 _LONGEST_PAUSE: Final = 60.0
 
@@ -53,7 +57,7 @@ class LineSender:
         base_url: str,
         signed: Callable[[BatchRecord, str], dict[str, str]],
         gates: Gates,
-        wall_clock: Callable[[], float] = time.time,
+        wall_clock: Callable[[], float],
     ) -> None:
         """`signed` makes the headers that speak for the batch's owner; it gets the request's id."""
         self._session = session
@@ -79,6 +83,8 @@ class LineSender:
                     return self._outcome(line, request, answer, result_id)
                 if answer is None or answer.status in _TOO_MUCH:
                     gate.overloaded()
+                elif answer.status == _NOT_BELIEVED:
+                    logger.error("the gateway refuses our signature: do clocks and note keys agree?")
                 else:
                     failures += 1
             if answer is not None and (answer.final or failures >= MAX_FAILURES):

@@ -5,7 +5,6 @@ import os
 import random
 import secrets
 import socket
-import time
 from collections.abc import Mapping
 from typing import Final
 
@@ -26,6 +25,7 @@ from aibrix_extproc.app.metadata import file_api, shard_runner, upload_api
 from aibrix_extproc.app.metadata.batch_api import BatchApi
 from aibrix_extproc.app.metadata.batch_steps import BatchSteps
 from aibrix_extproc.app.metadata.batch_worker import BatchWorker
+from aibrix_extproc.app.metadata.failures import telling
 from aibrix_extproc.app.metadata.file_api import FileApi
 from aibrix_extproc.app.metadata.gates import Gates
 from aibrix_extproc.app.metadata.gateway_client import GatewayClient
@@ -89,11 +89,11 @@ class MetadataService:
     def _batch_worker(self, session: aiohttp.ClientSession) -> BatchWorker:
         own = self._settings.metadata
         ledger = WorkLedger(self._database, f"{socket.gethostname()}-{os.getpid()}", own.lease_seconds)
-        gateway = GatewayClient(session, own.gateway_url, lambda: self._secrets.current, time.time)
+        gateway = GatewayClient(session, own.gateway_url, lambda: self._secrets.current, self._database.clock)
         limits = InputLimits(own.max_batch_requests, own.max_batch_line_bytes)
-        sender = LineSender(session, own.gateway_url, gateway.headers, self._gates)
+        sender = LineSender(session, own.gateway_url, gateway.headers, self._gates, self._database.clock)
         shards = ShardRunner(ledger, self._blobs, sender, _new_key, limits.line_bytes)
-        steps = BatchSteps(ledger, self._blobs, gateway.models, limits, time.time)
+        steps = BatchSteps(ledger, self._blobs, gateway.models, limits, self._database.clock)
         return BatchWorker(ledger, steps, shards, own.lease_seconds)
 
     def _api_server(self) -> ApiServer:
@@ -101,19 +101,19 @@ class MetadataService:
         entropy, most = secrets.token_bytes, self._settings.metadata.max_file_bytes
         batches = BatchLedger(self._database)
         handlers = {
-            **FileApi(self._files, self._blobs, receiver, most, time.time, entropy).handlers(),
-            **UploadApi(self._uploads, self._files, self._blobs, receiver, time.time, entropy).handlers(),
-            **BatchApi(batches, self._files, time.time, entropy, self._worker.wake).handlers(),
+            **FileApi(self._files, self._blobs, receiver, most, self._database.clock, entropy).handlers(),
+            **UploadApi(self._uploads, self._files, self._blobs, receiver, self._database.clock, entropy).handlers(),
+            **BatchApi(batches, self._files, self._database.clock, entropy, self._worker.wake).handlers(),
         }
-        return ApiServer(handlers, keys=lambda: self._secrets.current, observe=self._metrics.answered)
+        return ApiServer(telling(handlers), keys=lambda: self._secrets.current, observe=self._metrics.answered)
 
     def _parts(self) -> list[Part]:
         own = self._settings.metadata
         parts: list[Part] = [*self._storage, self._secrets]
         if own.role is not Role.API:
             sweeper = Sweeper(
-                self._files, self._uploads, self._blobs, PREFIXES, own.sweep_seconds, own.orphan_seconds, time.time,
-                random.random,
+                self._files, self._uploads, self._blobs, PREFIXES, own.sweep_seconds, own.orphan_seconds,
+                self._database.clock, random.random,
             )  # fmt: skip
             parts += [self._worker, sweeper]
         return parts

@@ -1,11 +1,14 @@
 """Runs the lines of one shard: sends what has no result yet, commits results as they come, and puts them in order."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Final
 
-from aibrix_extproc.adapters.blobs.store import BlobStore
-from aibrix_extproc.adapters.ledger.work import Progress, ShardClaim, WorkLedger
+from sqlalchemy.exc import SQLAlchemyError
+
+from aibrix_extproc.adapters.blobs.store import BlobError, BlobStore
+from aibrix_extproc.adapters.ledger.work import LeaseLostError, Progress, ShardClaim, WorkLedger
 from aibrix_extproc.app.metadata.leases import Lease
 from aibrix_extproc.app.metadata.line_sender import LineSender, Outcome
 from aibrix_extproc.app.metadata.reading import segments_between
@@ -16,12 +19,15 @@ from aibrix_extproc.core.batches.results import Result, files_of, read_segment, 
 from aibrix_extproc.core.batches.splitting import LineSplitter
 from aibrix_extproc.core.files.records import Segment
 
+logger = logging.getLogger(__name__)
+
 PREFIX: Final = "batches"
 COMMIT_RESULTS: Final = 100
 COMMIT_BYTES: Final = 4 * 1024 * 1024
 COMMIT_SECONDS: Final = 2.0  # a result is lost for at most this long if the process dies
 LINES_AT_ONCE: Final = 64  # of one shard, waiting or running
 _PREFIX_BYTES: Final = 4096
+_RETRY_SECONDS: Final = 1.0
 
 
 class ShardRunner:
@@ -48,7 +54,7 @@ class ShardRunner:
         waiting = [(number, request) for number, request in lines.items() if number not in done]
         # Lines that begin alike follow each other, so that an engine finds their prefix in its cache.
         waiting.sort(key=lambda one: one[1].body[:_PREFIX_BYTES])
-        results = _Results(self, claim)
+        results = _Results(self, claim, lease)
         await self._send(claim, lease, waiting, results)
         await results.commit()
         await self._finish(claim)
@@ -95,15 +101,25 @@ class ShardRunner:
         keep([(line.number, line.text) for line in splitter.end() if line.text and not line.is_blank])
         return found
 
-    async def store(self, claim: ShardClaim, outcomes: list[Outcome]) -> None:
-        """Commit results: the blob first, then its row."""
+    async def store(self, claim: ShardClaim, lease: Lease, outcomes: list[Outcome]) -> None:
+        """Commit results: the blob first, then its row. A storage that fails is waited for as long as the lease holds.
+
+        Meanwhile the shard's lines come to rest one by one, as each of them that is answered waits for this commit.
+        """
         content = segment(one.result for one in outcomes)
-        key = self._new_key(PREFIX)
-        await self._blobs.put_bytes(key, content)
+        kept = Segment(self._new_key(PREFIX), len(content))
         usage = sum((one.usage for one in outcomes), Usage())
         executed = [one.result.succeeded for one in outcomes if one.executed]
         progress = Progress(sum(executed), len(executed) - sum(executed), usage)
-        await self._ledger.commit(claim, Segment(key, len(content)), progress)
+        while True:
+            try:
+                await self._blobs.put_bytes(kept.blob, content)
+                return await self._ledger.commit(claim, kept, progress)
+            except (SQLAlchemyError, BlobError, OSError, TimeoutError) as error:
+                if not lease.alive:
+                    raise LeaseLostError from error
+                logger.warning("results were not stored, it is tried again: %s", repr(error)[:300])
+            await asyncio.sleep(_RETRY_SECONDS)
 
     async def _finish(self, claim: ShardClaim) -> None:
         output, errors = files_of((await self._committed(claim)).values())
@@ -119,9 +135,10 @@ class ShardRunner:
 class _Results:
     """Outcomes that are not committed yet. Commits follow each other, so that one lost lease is enough to stop all."""
 
-    def __init__(self, runner: ShardRunner, claim: ShardClaim) -> None:
+    def __init__(self, runner: ShardRunner, claim: ShardClaim, lease: Lease) -> None:
         self._runner = runner
         self._claim = claim
+        self._lease = lease
         self._outcomes: list[Outcome] = []
         self._bytes = 0
         self._lock = asyncio.Lock()
@@ -141,7 +158,7 @@ class _Results:
         async with self._lock:
             outcomes, self._outcomes, self._bytes = self._outcomes, [], 0
             if outcomes:
-                await self._runner.store(self._claim, outcomes)
+                await self._runner.store(self._claim, self._lease, outcomes)
 
     async def commit_now_and_then(self) -> None:
         """Until cancelled; a commit that has begun is finished."""

@@ -5,7 +5,6 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from aibrix_extproc.adapters.blobs.store import BlobError, BlobStore
@@ -68,6 +67,6 @@ def storage_checks(database: Database, blobs: BlobStore) -> tuple[StorageCheck, 
 
     async def query() -> None:
         async with database.read() as connection:
-            await connection.execute(text("SELECT 1"))
+            await database.now(connection)  # which also sets the clock of a process that only answers requests
 
     return StorageCheck("database", query), StorageCheck("blobs", blobs.check)

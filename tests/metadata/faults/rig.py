@@ -25,6 +25,7 @@ from aibrix_extproc.app.metadata.sweeping import Sweeper
 from tests.metadata.conftest import KEY, signing
 from tests.metadata.engine import Engine
 from tests.metadata.faults.child import Options, serve
+from tests.waiting import until
 
 DEADLINE = 60.0
 LEASE_SECONDS = 1.5
@@ -110,8 +111,8 @@ class Plant:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[sqlite3.Connection]:
-    connection = sqlite3.connect(path, timeout=30.0)
+def _reading(path: Path, seconds: float = 30.0) -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(path, timeout=seconds)
     try:
         yield connection
     finally:
@@ -128,15 +129,14 @@ class Running:
 
     async def ready(self) -> None:
         """Wait until it listens."""
-        async with asyncio.timeout(DEADLINE):
-            while not (found := self._listening()):
-                assert self.process.is_alive(), self.output()
-                await asyncio.sleep(0.01)
-        self.base_url = f"http://{found}"
+        await until(self._listens, self.output)
 
-    def _listening(self) -> str | None:
-        lines = [json.loads(line) for line in self.output().splitlines() if line.startswith("{") and '"api"' in line]
-        return lines[0]["api"] if lines else None
+    def _listens(self) -> bool:
+        assert self.process.is_alive(), self.output()
+        lines = (json.loads(line) for line in self.output().splitlines() if line.startswith('{"'))
+        found = next((line for line in lines if line["message"] == "listening"), None)
+        self.base_url = f"http://{found.get('api')}" if found else ""
+        return found is not None
 
     def output(self) -> str:
         """Its log so far."""
@@ -145,6 +145,21 @@ class Running:
     def send(self, number: signal.Signals) -> None:
         """Send a signal."""
         os.kill(self.process.pid, number)
+
+    async def freeze(self, database: Path) -> None:
+        """SIGSTOP at a moment at which it holds no lock of SQLite, which nobody else could get then."""
+
+        def frozen() -> bool:
+            self.send(signal.SIGSTOP)
+            try:
+                with _reading(database, 0.2) as connection:
+                    connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                self.send(signal.SIGCONT)
+                return False
+            return True
+
+        await until(frozen, "it was frozen outside of transactions")
 
     async def kill(self) -> None:
         """SIGKILL, and wait for the end."""
