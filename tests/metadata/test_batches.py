@@ -255,7 +255,7 @@ async def test_bat_24_output_file_expires_after_its_own_creation(service: Servic
     assert file.expires_at == file.created_at + 3600
 
 
-@pytest.mark.parametrize("status", [429, 500, 503])
+@pytest.mark.parametrize("status", [401, 429, 500, 503])
 async def test_bat_26_line_that_fails_for_a_while_is_sent_again(service: Service, status: int) -> None:
     service.engine.fault = lambda _, times: (status, {"retry-after": "0"}) if times <= 2 else None
     client = service.openai()
