@@ -6,10 +6,11 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.waiting import eventually
 
 START_SECONDS = 60.0
 
@@ -38,7 +39,7 @@ def postgres() -> Iterator[str]:
         options = ["-p", str(port), "-h", "127.0.0.1", "-k", data]
         server = subprocess.Popen([folder / "postgres", "-D", data / "db", *options], **as_user, **quiet)  # type: ignore[call-overload]
         try:
-            _wait(port)
+            _wait(folder, port)
             yield f"postgresql://test@127.0.0.1:{port}/postgres"
         finally:
             server.terminate()
@@ -53,13 +54,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait(port: int) -> None:
-    end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            time.sleep(0.1)
-        else:
-            return
-    raise AssertionError("PostgreSQL did not start")
+def _wait(folder: Path, port: int) -> None:
+    """A server listens before it answers."""
+    asked = [str(folder / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
+    eventually(lambda: subprocess.run(asked).returncode == 0, "PostgreSQL answers", seconds=START_SECONDS)
