@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     """Print; 0 if `serve` would start with these settings and read its files, 2 if not."""
     try:
         by_source = given_settings(args)
-        settings = build(by_source)
+        settings = build(by_source, file=args.config)
     except SettingsError as error:
         print(f"aibrix-extproc: {error}", file=sys.stderr)
         return EXIT_SETTINGS

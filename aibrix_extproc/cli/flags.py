@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from aibrix_extproc.settings import GROUPS, Settings, Tree, sources
+from aibrix_extproc.settings import GROUPS, Settings, Tree, build, flag_name, is_list, sources
 
 
 def add_settings_arguments(
@@ -25,29 +25,22 @@ def add_settings_arguments(
             _add(options, group, name, field, (defaults or {}).get(group, {}).get(name, field.default))
 
 
-def flag_name(group: str, name: str, field: FieldInfo) -> str:
-    """The option of a setting."""
-    extra = field.json_schema_extra
-    given = extra.get("flag") if isinstance(extra, dict) else None
-    return str(given) if given else f"--{group}-{name}".replace("_", "-")
-
-
-def is_list(field: FieldInfo) -> bool:
-    """Whether a setting takes several values, so that its option may be repeated."""
-    return str(field.annotation).startswith("tuple")
-
-
 def _add(options: Any, group: str, name: str, field: FieldInfo, default: object) -> None:
     shared: dict[str, Any] = {"dest": f"{group}.{name}", "default": argparse.SUPPRESS, "help": field.description}
     if field.annotation is bool:
-        options.add_argument(flag_name(group, name, field), action=argparse.BooleanOptionalAction, **shared)
+        options.add_argument(flag_name(group, name), action=argparse.BooleanOptionalAction, **shared)
     elif is_list(field):
         shared["help"] += " (repeatable)"
-        options.add_argument(flag_name(group, name, field), action="append", metavar="VALUE", **shared)
+        options.add_argument(flag_name(group, name), action="append", metavar="VALUE", **shared)
     else:
         if default is not None:
             shared["help"] += f" (default: {default})"
-        options.add_argument(flag_name(group, name, field), metavar="VALUE", **shared)
+        options.add_argument(flag_name(group, name), metavar="VALUE", **shared)
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    """The effective settings of a command. Raises SettingsError with one line for each wrong value."""
+    return build(given_settings(args), file=args.config)
 
 
 def given_settings(args: argparse.Namespace) -> dict[str, Tree]:

@@ -11,8 +11,8 @@ import json
 import sys
 from typing import Final
 
-from aibrix_extproc.cli.flags import add_settings_arguments, given_settings
-from aibrix_extproc.settings import AdminSettings, SettingsError, build
+from aibrix_extproc.cli.flags import add_settings_arguments, settings_of
+from aibrix_extproc.settings import AdminSettings, SettingsError
 
 EXIT_NOT_WELL: Final = 1
 EXIT_SETTINGS: Final = 2
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """0 if it is ready (or alive), 1 if not or if nobody answers, 2 if the settings cannot be used."""
     try:
-        admin = build(given_settings(args)).admin
+        admin = settings_of(args).admin
     except SettingsError as error:
         print(f"aibrix-extproc: {error}", file=sys.stderr)
         return EXIT_SETTINGS

@@ -3,8 +3,8 @@
 import argparse
 import sys
 
-from aibrix_extproc.cli.flags import add_settings_arguments, given_settings
-from aibrix_extproc.settings import SettingsError, build
+from aibrix_extproc.cli.flags import add_settings_arguments, settings_of
+from aibrix_extproc.settings import SettingsError
 
 EXIT_SETTINGS = 2
 GROUPS = ("metadata", "metering", "admin", "log")
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until told to stop."""
     try:
-        settings = build(given_settings(args))
+        settings = settings_of(args)
     except SettingsError as error:
         print(f"aibrix-extproc: {error}", file=sys.stderr)
         return EXIT_SETTINGS

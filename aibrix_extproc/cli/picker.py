@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until told to stop."""
     try:
-        settings = build(by_source(args))
+        settings = build(by_source(args), file=args.config)
     except SettingsError as error:
         print(f"aibrix-extproc: {error}", file=sys.stderr)
         return EXIT_SETTINGS

@@ -7,10 +7,9 @@ from typing import Annotated, Any, Final, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from aibrix_extproc.cli.flags import flag_name, is_list
 from aibrix_extproc.cli.reference_fleetfile import fleet_file_section
 from aibrix_extproc.cli.reference_markdown import NOTHING, code, page, table
-from aibrix_extproc.settings import ENV_NESTED_DELIMITER, ENV_PREFIX, Settings
+from aibrix_extproc.settings import ENV_NESTED_DELIMITER, ENV_PREFIX, Settings, flag_name, is_list, variable_name
 
 EXAMPLE: Final = """
 server:
@@ -60,7 +59,7 @@ def _group(group: str, info: FieldInfo) -> str:
 def _row(group: str, name: str, field: FieldInfo) -> tuple[str, ...]:
     return (
         code(f"{group}.{name}"),
-        code(f"{ENV_PREFIX}{group}{ENV_NESTED_DELIMITER}{name}".upper()),
+        code(variable_name(group, name)),
         _flag(group, name, field),
         _default(field.default),
         _values(field),
@@ -69,7 +68,7 @@ def _row(group: str, name: str, field: FieldInfo) -> tuple[str, ...]:
 
 
 def _flag(group: str, name: str, field: FieldInfo) -> str:
-    flag = flag_name(group, name, field)
+    flag = flag_name(group, name)
     if field.annotation is bool:
         return f"{code(flag)}, {code('--no-' + flag.removeprefix('--'))}"
     return f"{code(flag)}, repeatable" if is_list(field) else code(flag)

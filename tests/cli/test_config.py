@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from aibrix_extproc.cli.flags import add_settings_arguments, flag_name, given_settings
+from aibrix_extproc.cli.flags import add_settings_arguments, given_settings
 from aibrix_extproc.cli.main import main
 from aibrix_extproc.core.routing.registry import STRATEGIES
-from aibrix_extproc.settings import Settings, build
+from aibrix_extproc.settings import Settings, build, flag_name
 
 ENGINE = ("--endpoint", "http://127.0.0.1:1")
 FIELDS = [
@@ -33,7 +33,7 @@ def parsed(*words: str) -> argparse.Namespace:
 
 
 def test_every_setting_has_an_option_of_its_own() -> None:
-    options = Counter(flag_name(*field) for field in FIELDS)
+    options = Counter(flag_name(group, name) for group, name, _ in FIELDS)
     assert [option for option, count in options.items() if count > 1] == []
     known = {option for action in _actions() for option in action.option_strings}
     assert set(options) <= known
@@ -110,7 +110,7 @@ REFUSED = {
     "endpoint twice": ((*ENGINE, *ENGINE), "is given already"),
     "strategy": (
         (*ENGINE, "--strategy", "foo"),
-        "routing.strategy: must be one of least-request, power-of-two, random, round-robin, session-affinity",
+        "routing.strategy (--strategy): must be one of least-request, power-of-two",
     ),
     "strategy of AIBrix": (
         (*ENGINE, "--strategy", "prefix-cache"),
@@ -174,4 +174,4 @@ def test_settings_that_cannot_be_used_exit_with_2_and_one_message(
     assert main([command, "--port", "http"]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith("aibrix-extproc: the settings are not valid:\n  server.port: ")
+    assert captured.err.startswith("aibrix-extproc: the settings are not valid:\n  server.port (--port): ")

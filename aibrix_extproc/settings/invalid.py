@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from aibrix_extproc.core.nearest import did_you_mean
 
-# kind of mistake, as pydantic names it -> what is wrong, in an operator's words
-_MISTAKES: Final = {
+# kind of error, as pydantic names it -> what is wrong, in an operator's words
+_SENTENCES: Final = {
     "value_error": "{error}",  # said by a validator of ours
     "extra_forbidden": "there is no such setting (see `aibrix-extproc config --help`)",
     "int_parsing": "must be a whole number",
@@ -34,18 +34,23 @@ _MISTAKES: Final = {
 }
 
 
-def told(
-    place: tuple[int | str, ...], kind: str, message: str, bounds: dict[str, Any], known: Mapping[str, Iterable[str]]
+def describe(
+    place: tuple[int | str, ...],
+    kind: str,
+    message: str,
+    bounds: dict[str, Any],
+    known: Mapping[str, Iterable[str]],
+    origin: str,
 ) -> str:
-    """A mistake in one line: the setting, which of several values, and what is wrong with it.
+    """One line: the setting, what gave the value, which of several values, and what is wrong with it.
 
-    `known`: the settings of each group.
+    `known` are the settings of each group. `origin` is a file, a variable or an option; empty where there is none.
     """
-    names = ".".join(str(part) for part in place[:2])
+    names = ".".join(str(part) for part in place[:2]) + (f" ({origin})" if origin else "")
     which = f"value {place[2] + 1} " if len(place) > 2 and isinstance(place[2], int) else ""
     if kind == "extra_forbidden":
-        return f"{names}: {_MISTAKES[kind]}{_nearest_setting(place, known)}"
-    return f"{names}: {which}{_MISTAKES[kind].format_map(bounds) if kind in _MISTAKES else message}"
+        return f"{names}: {_SENTENCES[kind]}{_nearest_setting(place, known)}"
+    return f"{names}: {which}{_SENTENCES[kind].format_map(bounds) if kind in _SENTENCES else message}"
 
 
 def _nearest_setting(place: tuple[int | str, ...], known: Mapping[str, Iterable[str]]) -> str:

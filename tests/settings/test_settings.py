@@ -15,6 +15,7 @@ from aibrix_extproc.settings import (
     SettingsError,
     build,
     environment_with,
+    flag_name,
     load,
     read_environment,
     read_file,
@@ -103,10 +104,10 @@ def test_file_that_says_nothing_changes_nothing(write: WriteFile, text: str) -> 
 @pytest.mark.parametrize(
     ("given", "where"),
     [
-        ({"flags": {"server": {"prot": "1"}}}, "server.prot"),
-        ({"flags": {"sever": {"port": "1"}}}, "sever"),
-        ({"environment": env(SERVER__PROT="1")}, "server.prot"),
-        ({"environment": env(SEVER__PORT="1")}, "sever"),
+        ({"flags": {"server": {"prot": "1"}}}, "server.prot (--server-prot)"),
+        ({"flags": {"sever": {"port": "1"}}}, "sever (--sever-port)"),
+        ({"environment": env(SERVER__PROT="1")}, "server.prot (AIBRIX_EXTPROC_SERVER__PROT)"),
+        ({"environment": env(SEVER__PORT="1")}, "sever (AIBRIX_EXTPROC_SEVER__PORT)"),
     ],
 )
 def test_unknown_setting_is_refused_wherever_it_comes_from(given: dict[str, object], where: str) -> None:
@@ -116,7 +117,8 @@ def test_unknown_setting_is_refused_wherever_it_comes_from(given: dict[str, obje
 
 
 def test_unknown_setting_of_the_file_is_refused(write: WriteFile) -> None:
-    assert "server.prot: there is no such setting" in complaint(file=write("server: {prot: 1}"))
+    path = write("server: {prot: 1}")
+    assert f"server.prot ({path}): there is no such setting" in complaint(file=path)
 
 
 def test_variable_without_a_group_says_how_it_should_look() -> None:
@@ -129,7 +131,7 @@ def test_every_mistake_is_told_on_a_line_of_its_own() -> None:
     message = complaint(flags={"server": {"port": "70000", "drain_seconds": "-1"}, "log": {"level": "loud"}})
     head, *lines = message.splitlines()
     assert head == "the settings are not valid:"
-    assert [line.split(":")[0].strip() for line in lines] == ["server.port", "server.drain_seconds", "log.level"]
+    assert [line.split(" (")[0].strip() for line in lines] == ["server.port", "server.drain_seconds", "log.level"]
     assert all(len(line.split(": ", 1)[1]) > 10 for line in lines)
 
 
@@ -147,7 +149,7 @@ def test_every_mistake_is_told_on_a_line_of_its_own() -> None:
     ],
 )
 def test_value_that_cannot_be_used_is_refused(group: str, field: str, value: object) -> None:
-    assert f"{group}.{field}: " in complaint(flags={group: {field: value}})
+    assert f"{group}.{field} ({flag_name(group, field)}): " in complaint(flags={group: {field: value}})
 
 
 @pytest.mark.parametrize(
@@ -183,7 +185,9 @@ def test_value_that_cannot_be_used_is_refused(group: str, field: str, value: obj
     ],
 )
 def test_mistake_is_told_in_plain_words(group: str, field: str, value: object, sentence: str) -> None:
-    assert complaint(flags={group: {field: value}}) == f"the settings are not valid:\n  {sentence}"
+    name, _, wrong = sentence.partition(": ")
+    said = f"{name} ({flag_name(group, field)}): {wrong}"
+    assert complaint(flags={group: {field: value}}) == f"the settings are not valid:\n  {said}"
 
 
 def test_every_kind_of_mistake_that_a_setting_can_have_has_plain_words() -> None:
@@ -218,6 +222,22 @@ def test_every_kind_of_mistake_that_a_setting_can_have_has_plain_words() -> None
                     told.append(str(error))
     assert len(told) > 100
     assert [one for one in told if re.search(r"Input|should|pydantic|class|valid(?! *:)", one.split("\n", 1)[1])] == []
+
+
+def test_wrong_value_names_what_gave_it(write: WriteFile) -> None:
+    path = write("server: {port: x}")
+    low, high = env(SERVER__PORT="y"), {"server": {"port": "z"}}
+    origins = [
+        complaint(file=path), complaint(file=path, environment=low), complaint(file=path, environment=low, flags=high)
+    ]  # fmt: skip
+    assert origins == [
+        f"the settings are not valid:\n  server.port ({origin}): must be a whole number"
+        for origin in (path, "AIBRIX_EXTPROC_SERVER__PORT", "--port")
+    ]
+
+
+def test_settings_that_contradict_one_another_have_no_single_origin() -> None:
+    assert complaint(environment=env(SERVER__TLS="files")).startswith("the settings are not valid:\n  server: tls")
 
 
 def test_complaint_about_a_key_does_not_show_it() -> None:
@@ -279,7 +299,7 @@ def test_every_setting_is_described_for_its_reference() -> None:
         assert model is not None
         assert model.__doc__, group
         for name, field in model.model_fields.items():
-            assert field.description, f"{group}.{name} has no description"
+            assert field.description, f"describe {group}.{name}: `description` of its field in settings/"
             assert not field.description.endswith("."), f"{group}.{name}"
 
 

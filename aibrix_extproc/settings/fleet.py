@@ -1,0 +1,113 @@
+"""Where engines come from, and how one of them is picked for a request."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from aibrix_extproc.core.nearest import did_you_mean
+from aibrix_extproc.core.placing import ATTEMPTS
+from aibrix_extproc.core.routing.registry import DEFAULT_STRATEGY, NOT_HERE, STRATEGIES
+from aibrix_extproc.settings.fields import Group, Name, PortName, Seconds, ServiceName, flag
+
+
+def _strategy_here(name: str) -> str:
+    if name not in STRATEGIES:
+        nearest = f"; {NOT_HERE[name]} comes nearest to AIBrix's {name}" if name in NOT_HERE else ""
+        nearest = nearest or did_you_mean(name, STRATEGIES)
+        raise ValueError(f"must be one of {', '.join(STRATEGIES)}{nearest}")
+    return name
+
+
+class FleetSettings(Group):
+    """Where endpoints come from, and how engines are asked what they serve."""
+
+    file: Path | None = Field(
+        None, description="YAML file with endpoints, watched and reloaded", json_schema_extra=flag("--fleet")
+    )
+    endpoints: tuple[str, ...] = Field(
+        (), description="endpoints as http://HOST:PORT, with =MODEL,MODEL to fix what one serves",
+        json_schema_extra=flag("--endpoint"),
+    )  # fmt: skip
+    engine_api_key: SecretStr | None = Field(
+        None, description="key sent to engines that have none of their own", json_schema_extra=flag("--engine-api-key")
+    )
+    poll_seconds: Seconds = Field(2.0, description="how often a ready engine is asked for its models and health")
+    poll_timeout_seconds: Seconds = Field(2.0, description="how long an engine may take to answer that")
+
+
+class KubernetesSettings(Group):
+    """The fleet from a Kubernetes API: pods by AIBrix's labels, or those of an InferencePool."""
+
+    enabled: bool = Field(
+        False, description="watch pods (needs the extra `kubernetes`)", json_schema_extra=flag("--kubernetes")
+    )
+    kubeconfig: Path | None = Field(
+        None, description="kubeconfig file; without it the pod's service account, else the user's kubeconfig",
+        json_schema_extra=flag("--kubeconfig"),
+    )  # fmt: skip
+    context: Name | None = Field(
+        None, description="context of the kubeconfig; its current one if none is named",
+        json_schema_extra=flag("--kube-context"),
+    )  # fmt: skip
+    namespaces: tuple[Name, ...] = Field(
+        (), description="namespaces to watch, * for all; the one we run in, or the context's, if none is named",
+        json_schema_extra=flag("--namespace"),
+    )  # fmt: skip
+    pod_selector: Name = Field(
+        "model.aibrix.ai/name", description="which pods, as kubectl's -l takes it; the API server selects",
+        json_schema_extra=flag("--pod-selector"),
+    )  # fmt: skip
+    inference_pool: Name | None = Field(
+        None, description="take pods and ports of this InferencePool, in the first namespace, in place of the selector",
+        json_schema_extra=flag("--inference-pool"),
+    )  # fmt: skip
+    slice_selector: Name | None = Field(
+        None, description="which EndpointSlices have engines outside of pods, but for our own; none without it",
+        json_schema_extra=flag("--slice-selector"),
+    )  # fmt: skip
+    publish_service: ServiceName | None = Field(
+        None,
+        description="Service without a selector, in our own namespace, whose EndpointSlices we write: every engine of"
+        " the fleet becomes its endpoint, so that Envoy Gateway's routes reach it; none are written without it",
+        json_schema_extra=flag("--publish-service"),
+    )
+    publish_port_name: PortName = Field("http", description="name of that Service's port; empty if it has none")
+    lease_name: ServiceName = Field(
+        "aibrix-extproc-publisher", description="Lease by which replicas agree on who writes these EndpointSlices"
+    )
+    model_adapters: bool = Field(True, description="watch AIBrix's ModelAdapters where their kind is installed")
+    page_size: int = Field(250, ge=1, le=10_000, description="objects asked for at once in a listing")
+    silence_seconds: Seconds = Field(
+        90.0, description="a watch that is silent this long is begun anew; bookmarks come once a minute"
+    )
+
+
+class RoutingSettings(Group):
+    """How an endpoint is picked."""
+
+    strategy: Annotated[str, AfterValidator(_strategy_here)] = Field(
+        DEFAULT_STRATEGY, description=f"strategy when the client names none: {', '.join(STRATEGIES)}",
+        json_schema_extra=flag("--strategy"),
+    )  # fmt: skip
+    destinations: int = Field(
+        ATTEMPTS, ge=1, le=16,
+        description="addresses in the destination header, one per attempt of Envoy, repeated where there are fewer; "
+        "1 for data planes that read one address only",
+        json_schema_extra=flag("--destinations"),
+    )  # fmt: skip
+
+
+class PickerSettings(Group):
+    """Serving as an endpoint picker of the Gateway API Inference Extension; the command `picker` sets the first."""
+
+    assume_duplex: bool = Field(
+        False,
+        description="a data plane that does not say how it sends bodies streams them both ways (FULL_DUPLEX_STREAMED)",
+    )
+    test_mode: bool = Field(
+        False,
+        description="be the picker of the extension's conformance tests: any request to any endpoint, or to the one "
+        "that a request header names; never in production",
+        json_schema_extra=flag("--test-mode"),
+    )
