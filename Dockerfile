@@ -29,7 +29,7 @@ FROM ${PYTHON} AS runtime
 COPY --from=build /opt/aibrix-extproc /opt/aibrix-extproc
 # A home, because the Kubernetes client wants one and no passwd file names this user.
 ENV PATH=/opt/aibrix-extproc/bin:$PATH PYTHONDONTWRITEBYTECODE=1 HOME=/ \
-    AIBRIX_EXTPROC_SERVER__HOST=0.0.0.0 AIBRIX_EXTPROC_ADMIN__HOST=0.0.0.0
+    AIBRIX_EXTPROC_SERVER__HOST=0.0.0.0 AIBRIX_EXTPROC_ADMIN__HOST=0.0.0.0 AIBRIX_EXTPROC_METADATA__HOST=0.0.0.0
 # By number, so that Kubernetes can see that it is not root (runAsNonRoot).
 USER 65532:65532
 ARG VERSION=unknown
@@ -46,8 +46,8 @@ EXPOSE 9002 9003
 ENTRYPOINT ["aibrix-extproc", "picker"]
 
 FROM runtime AS serve
-# 9002: ext_proc and gRPC health; 9003: metrics and readiness for operators.
-EXPOSE 9002 9003
+# 9002: ext_proc and gRPC health; 9003: metrics and readiness for operators; 9010: `metadata`, its API.
+EXPOSE 9002 9003 9010
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["aibrix-extproc", "health"]
 ENTRYPOINT ["aibrix-extproc"]
 CMD ["serve"]

@@ -8,7 +8,7 @@ from typing import Any, Final, TextIO
 
 import yaml
 
-from aibrix_extproc.doctor import access_checks, fleet_checks
+from aibrix_extproc.doctor import access_checks, fleet_checks, metadata_reports
 from aibrix_extproc.doctor.diagnose import diagnose, named
 from aibrix_extproc.doctor.finding import Finding, Severity
 from aibrix_extproc.doctor.objects import Cluster, Thing, at, quantity, thing_of
@@ -95,6 +95,8 @@ async def examine_cluster(wanted: Wanted, say: Say) -> list[Finding]:
                 setup = setup_of(cluster, gateway, 0)
                 for deployment in setup.deployments():
                     findings += await _examine_processors(inspector, setup, deployment, say)
+                for deployment in setup.metadata_deployments():
+                    findings += await _examine_metadata(inspector, setup, deployment)
             return list(dict.fromkeys(findings))
     except SourceError as error:
         raise DoctorError(str(error)) from error
@@ -134,6 +136,19 @@ async def _examine_processors(inspector: Any, setup: Setup, deployment: Thing, s
     port = quantity(process.setting("admin", "port", "--admin-port")) or AdminSettings().port
     reports = await inspector.reports(deployment.namespace, labels, port)
     return found + list(named("reports", fleet_checks.reports(reports)))
+
+
+async def _examine_metadata(inspector: Any, setup: Setup, deployment: Thing) -> Iterable[Finding]:
+    """What the pods of a metadata service say of their storage."""
+    from aibrix_extproc.watched.errors import SourceError
+
+    port = quantity(process_of(setup.cluster, deployment).setting("admin", "port", "--admin-port"))
+    labels = deployment.mapping("spec.selector.matchLabels")
+    try:
+        reports = await inspector.reports(deployment.namespace, labels, port or AdminSettings().port)
+    except SourceError:
+        return []  # whoever may not list pods is told so by the check of the processors
+    return named("states", metadata_reports.states(reports))
 
 
 def watched(cluster: Cluster, deployment: Thing) -> tuple[tuple[str, ...], str]:

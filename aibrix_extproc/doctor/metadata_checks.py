@@ -7,8 +7,9 @@ from aibrix_extproc.core.openai.contract.headers import SIGNED_CALLER
 from aibrix_extproc.doctor.finding import Finding, Severity
 from aibrix_extproc.doctor.network_checks import OWNING_NAME, OWNING_NAMESPACE, closes, opens
 from aibrix_extproc.doctor.objects import Thing, at, listed, quantity
-from aibrix_extproc.doctor.process import process_of
+from aibrix_extproc.doctor.process import ENV, process_of
 from aibrix_extproc.doctor.setup import Rule, Setup
+from aibrix_extproc.doctor.workload_checks import LOOPBACK
 
 WHAT: Final = "files, uploads and batches"
 _OFF: Final = ("", "false", "0", "no")
@@ -121,6 +122,13 @@ def _somebody(setup: Setup, rule: Rule) -> Iterator[Finding]:
             yield Finding(
                 Severity.ERROR, deployment.subject, process.field,
                 f"its role is worker, which answers no requests: {WHAT} are all 503", "run it with --role api",
+            )  # fmt: skip
+        host = process.setting("metadata", "host", "--metadata-host")
+        if host is not None and LOOPBACK.fullmatch(host):
+            yield Finding(
+                Severity.ERROR, deployment.subject, f"{process.field}.env",
+                f"it listens on {host}, where no Envoy reaches it: {WHAT} are all 503",
+                f"set {ENV}METADATA__HOST to 0.0.0.0, or to :: with IPv6",
             )  # fmt: skip
 
 

@@ -1,6 +1,5 @@
 """What metadata services keep and share: state, secrets, and the way of their workers to the Gateway."""
 
-import re
 from collections.abc import Iterator
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
@@ -10,8 +9,8 @@ from aibrix_extproc.doctor.network_checks import selected_by
 from aibrix_extproc.doctor.objects import Thing, at, listed, quantity
 from aibrix_extproc.doctor.process import ENV, Process, mounted, process_of
 from aibrix_extproc.doctor.setup import Setup
+from aibrix_extproc.doctor.workload_checks import LOOPBACK
 
-_LOOPBACK: Final = re.compile(r"localhost|127\..*|::1")
 _PORTS: Final = {"http": 80, "https": 443}
 _LASTING: Final = ("persistentVolumeClaim", "ephemeral", "hostPath", "nfs", "csi")
 _KEYS_FLAG: Final = "--note-keys"
@@ -139,7 +138,7 @@ def _wrong(setup: Setup, given: str | None) -> str:
         return "is none"
     if url.scheme not in _PORTS or not url.hostname:
         return "is none"
-    if _LOOPBACK.fullmatch(url.hostname):
+    if LOOPBACK.fullmatch(url.hostname):
         return "is the pod itself"
     if not _is_inside(url):
         return ""

@@ -13,7 +13,7 @@ from aibrix_extproc.doctor.setup import Setup
 DRAIN_SECONDS: Final = 30.0  # settings' defaults
 NOTICE_SECONDS: Final = 1.0
 DEFAULT_SERVICE: Final = "LoadBalancer"  # Envoy Gateway's own
-_LOOPBACK: Final = re.compile(r"localhost|127\..*|::1")
+LOOPBACK: Final = re.compile(r"localhost|127\..*|::1")
 
 
 def destinations(setup: Setup) -> int:
@@ -77,7 +77,7 @@ def _host(process: Process) -> Iterator[Finding]:
             Severity.NOTE, deployment.subject, field,
             "nothing here says where it listens: on all addresses if its image is ours, else on 127.0.0.1", fix,
         )  # fmt: skip
-    elif _LOOPBACK.fullmatch(host):
+    elif LOOPBACK.fullmatch(host):
         yield Finding(
             Severity.ERROR, deployment.subject, field,
             f"it listens on {host}, where no Envoy reaches it: every request is 503", fix,

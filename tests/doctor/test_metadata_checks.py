@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from aibrix_extproc.doctor.finding import Finding, Severity
+from aibrix_extproc.doctor.fleet_checks import Report
+from aibrix_extproc.doctor.metadata_reports import states
 from tests.doctor.test_doctor import GONE, examined
 from tests.manifests.built import built
 
@@ -128,6 +130,7 @@ def with_two_processes_on_files(objects: Objects) -> None:
     ("build", "change", "check", "words"),
     [
         (VOLUME, with_variable("aibrix-extproc", "METADATA__ENABLED", None), "handed_over", "404"),
+        (VOLUME, with_variable(NAME, "METADATA__HOST", "127.0.0.1"), "served", "no Envoy reaches"),
         (VOLUME, with_field("Deployment", NAME, f"{POD}.volumes.0", {"name": "data", "emptyDir": {}}), "kept", "lost"),
         (VOLUME, with_variable(NAME, "METADATA__DATA_DIR", None), "kept", "lost"),
         (VOLUME, with_variable(NAME, "METADATA__DATA_DIR", "/elsewhere"), "kept", "lost"),
@@ -190,3 +193,23 @@ def test_doctor_says_what_a_cluster_lacks_to_keep_files() -> None:
     of(objects, "Deployment", WORKER)["status"] = {}
     found = {one.subject: one.notice for one in examined(objects, live=True) if one.check == "ready"}
     assert found == {f"Deployment aibrix-extproc-system/{WORKER}": "no worker is ready: batches do not go on"}
+
+
+GOOD: dict[str, Any] = {"ready": True, "database": "ok", "blobs": "ok", "caller_keys": {"ok": True}}
+
+
+@pytest.mark.parametrize(
+    ("health", "expected"),
+    [
+        (GOOD, []),
+        (GOOD | {"database": "connection refused"}, [(E, "/readyz database")]),
+        (GOOD | {"blobs": "403 Forbidden"}, [(E, "/readyz blobs")]),
+        (GOOD | {"caller_keys": {"ok": False}}, [(W, "/readyz caller_keys")]),
+        ({"ready": False}, []),  # what the API server says in its place
+    ],
+)
+def test_doctor_tells_what_a_service_says_of_its_storage(
+    health: dict[str, Any], expected: list[tuple[Severity, str]]
+) -> None:
+    found = list(states([Report("Pod a/b", health, {}), Report("Pod a/c", error="no answer")]))
+    assert [(one.severity, one.field) for one in found] == expected

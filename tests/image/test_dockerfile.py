@@ -7,6 +7,7 @@ import pytest
 
 from aibrix_extproc.cli.main import COMMANDS
 from aibrix_extproc.settings import ServerSettings, Settings, read_environment
+from aibrix_extproc.settings.metadata import MetadataSettings
 from tests.architecture.sources import ROOT
 from tests.image import dockerfile
 from tests.image.dockerfile import Stage
@@ -67,17 +68,19 @@ def test_entry_points_and_health_check_are_commands_of_ours() -> None:
     assert STAGES["picker"].last("ENTRYPOINT").words == ["aibrix-extproc", "picker"]
 
 
-@each_target
-def test_exposed_ports_are_the_defaults_of_the_settings(target: Stage) -> None:
+def test_exposed_ports_are_the_defaults_of_the_settings() -> None:
     settings = Settings()
-    assert target.last("EXPOSE").words == [str(settings.server.port), str(settings.admin.port)]
+    both = [str(settings.server.port), str(settings.admin.port)]
+    assert dockerfile.whole(STAGES, "picker").last("EXPOSE").words == both
+    assert dockerfile.whole(STAGES, "serve").last("EXPOSE").words == [*both, str(settings.metadata.port)]
 
 
 @each_target
 def test_image_listens_where_the_pod_can_be_reached(target: Stage) -> None:
     tree = read_environment(target.variables("ENV"))
-    assert tree == {"server": {"host": "0.0.0.0"}, "admin": {"host": "0.0.0.0"}}
-    assert ServerSettings().host == "127.0.0.1", "then the image need not say it"
+    everywhere = {"host": "0.0.0.0"}
+    assert tree == {"server": everywhere, "admin": everywhere, "metadata": everywhere}
+    assert ServerSettings().host == MetadataSettings().host == "127.0.0.1", "then the image need not say it"
 
 
 @each_target
