@@ -8,6 +8,7 @@ from typing import Any, Final, TextIO
 
 import yaml
 
+from aibrix_extproc.config_files import depth
 from aibrix_extproc.doctor import access_checks, fleet_checks, metadata_reports
 from aibrix_extproc.doctor.diagnose import diagnose, named
 from aibrix_extproc.doctor.finding import Finding, Severity
@@ -15,7 +16,6 @@ from aibrix_extproc.doctor.objects import Cluster, Thing, at, quantity, thing_of
 from aibrix_extproc.doctor.process import process_of
 from aibrix_extproc.doctor.setup import Setup, gateways_of, setup_of
 from aibrix_extproc.settings import AdminSettings, KubernetesSettings, LimitSettings
-from aibrix_extproc.watched import depth
 
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 MAX_SETTINGS_CHARS: Final = 64 * 1024
@@ -83,7 +83,7 @@ async def examine_cluster(wanted: Wanted, say: Say) -> list[Finding]:
         if error.name is None or error.name.partition(".")[0] != "kubernetes":
             raise
         raise DoctorError("a live cluster needs an extra: in the clone run pip install -e '.[kubernetes]'") from error
-    from aibrix_extproc.watched.errors import SourceError
+    from aibrix_extproc.config_files.errors import SourceError
 
     try:
         async with inspecting(wanted.kubeconfig, wanted.context) as inspector:
@@ -104,7 +104,7 @@ async def examine_cluster(wanted: Wanted, say: Say) -> list[Finding]:
 
 async def _examine_processors(inspector: Any, setup: Setup, deployment: Thing, say: Say) -> list[Finding]:
     """Permissions, engines and the processors' own words, as their settings have it."""
-    from aibrix_extproc.watched.errors import SourceError
+    from aibrix_extproc.config_files.errors import SourceError
 
     found: list[Finding] = []
     namespaces, selector = watched(setup.cluster, deployment)
@@ -140,7 +140,7 @@ async def _examine_processors(inspector: Any, setup: Setup, deployment: Thing, s
 
 async def _examine_metadata(inspector: Any, setup: Setup, deployment: Thing) -> Iterable[Finding]:
     """What the pods of a metadata service say of their storage."""
-    from aibrix_extproc.watched.errors import SourceError
+    from aibrix_extproc.config_files.errors import SourceError
 
     port = quantity(process_of(setup.cluster, deployment).setting("admin", "port", "--admin-port"))
     labels = deployment.mapping("spec.selector.matchLabels")

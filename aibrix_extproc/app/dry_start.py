@@ -6,8 +6,8 @@ from aibrix_extproc.adapters.fleetfile.source import check_fleet_file
 from aibrix_extproc.adapters.keyfile.source import read_keys
 from aibrix_extproc.app.gateway import Gateway
 from aibrix_extproc.app.listening import StartError
+from aibrix_extproc.config_files.errors import SourceError
 from aibrix_extproc.settings import Settings
-from aibrix_extproc.watched.errors import SourceError
 
 
 def complaints(settings: Settings) -> list[str]:

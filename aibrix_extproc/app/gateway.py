@@ -36,6 +36,7 @@ from aibrix_extproc.app.parts.seals import NoteSeals
 from aibrix_extproc.app.report import fleet_page, health_page
 from aibrix_extproc.app.traffic import EngineTraffic
 from aibrix_extproc.app.transports import TRANSPORTS
+from aibrix_extproc.config_files.errors import SourceError
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.placing import ATTEMPTS
@@ -44,7 +45,6 @@ from aibrix_extproc.core.routing.place import Placer, Ranking
 from aibrix_extproc.core.routing.signals import Signals
 from aibrix_extproc.settings import Settings, Tls
 from aibrix_extproc.tls.credentials import ServerCredentials
-from aibrix_extproc.watched.errors import SourceError
 
 logger = logging.getLogger(__name__)
 

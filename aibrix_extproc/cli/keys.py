@@ -17,11 +17,11 @@ from typing import Any, Final
 from aibrix_extproc.adapters.keyfile.parse import parse_bounded, parse_moment, parse_name, parse_operation
 from aibrix_extproc.adapters.keyfile.source import read_keys
 from aibrix_extproc.adapters.keyfile.store import add_key, remove_key
+from aibrix_extproc.config_files.errors import SourceError
 from aibrix_extproc.core.access.holders import IssuedKey, KeyHolder, digest_of
 from aibrix_extproc.core.access.keys import KeyRing
 from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.core.placing import Caller
-from aibrix_extproc.watched.errors import SourceError
 
 EXIT_NO: Final = 1  # no such key, or one that lets nobody in
 EXIT_USAGE: Final = 2  # the file or an option is wrong

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import yaml
 
+from aibrix_extproc.config_files import depth
 from aibrix_extproc.settings.groups import ENV_NESTED_DELIMITER, ENV_PREFIX, GROUPS, fields_of, is_list, variable_name
-from aibrix_extproc.watched import depth
 
 Tree = dict[str, dict[str, Any]]
 

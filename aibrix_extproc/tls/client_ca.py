@@ -6,9 +6,9 @@ from typing import Final
 
 from cryptography import x509
 
+from aibrix_extproc.config_files.errors import SourceFormatError
+from aibrix_extproc.config_files.file import read_bytes
 from aibrix_extproc.tls.files import MAX_BYTES
-from aibrix_extproc.watched.errors import SourceFormatError
-from aibrix_extproc.watched.file import read_bytes
 
 FILE_NAME: Final = "ca.crt"  # in a directory, as Kubernetes names it
 

@@ -5,9 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from aibrix_extproc.tls.credentials import KeyPair
-from aibrix_extproc.tls.pair import check
-from aibrix_extproc.watched.file import (
+from aibrix_extproc.config_files.file import (
     DEFAULT_PACE,
     OnStatus,
     Pace,
@@ -16,6 +14,8 @@ from aibrix_extproc.watched.file import (
     WatchedFile,
     read_bytes,
 )
+from aibrix_extproc.tls.credentials import KeyPair
+from aibrix_extproc.tls.pair import check
 
 MAX_BYTES: Final = 256 * 1024  # of each file; a chain of three takes 6 KB
 

@@ -7,8 +7,8 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from aibrix_extproc.config_files.errors import SourceFormatError
 from aibrix_extproc.tls.credentials import KeyPair, server_context
-from aibrix_extproc.watched.errors import SourceFormatError
 
 
 @dataclass(frozen=True, slots=True)

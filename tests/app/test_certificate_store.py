@@ -19,12 +19,12 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from aibrix_extproc.app.parts.certificate import CertificateStore
+from aibrix_extproc.config_files.errors import SourceError
+from aibrix_extproc.config_files.file import Pace
 from aibrix_extproc.settings import ServerSettings, Tls
 from aibrix_extproc.tls.authority import make_authority
 from aibrix_extproc.tls.credentials import KeyPair
 from aibrix_extproc.tls.self_signed import make_pair
-from aibrix_extproc.watched.errors import SourceError
-from aibrix_extproc.watched.file import Pace
 from tests.waiting import until
 
 FAST = Pace(poll_seconds=0.01, settle_seconds=0.01, retry_seconds=0.01)

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from aibrix_extproc.app.answers import Answers
 from aibrix_extproc.app.parts.keys import KeyStore
+from aibrix_extproc.config_files.file import Pace
 from aibrix_extproc.core.access.holders import IssuedKey, KeyHolder, digest_of
 from aibrix_extproc.core.access.keys import KeyRing
 from aibrix_extproc.core.exchange import events
@@ -19,7 +20,6 @@ from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
 from aibrix_extproc.core.openai.contract.operations import Action, Operation
 from aibrix_extproc.core.placing import ANYONE, Caller
 from aibrix_extproc.settings import AccessSettings
-from aibrix_extproc.watched.file import Pace
 from tests.build import a_placer, a_snapshot, an_operation
 from tests.waiting import until
 

@@ -12,10 +12,10 @@ from aibrix_extproc.adapters.accesslog.receive import AccessLogReceiver
 from aibrix_extproc.adapters.accesslog.report import REPORT_KEY, REPORT_NAMESPACE
 from aibrix_extproc.adapters.telemetry.metrics import Metrics
 from aibrix_extproc.app.parts.seals import LIFE_SECONDS, NoteSeals
+from aibrix_extproc.config_files.errors import SourceError
+from aibrix_extproc.config_files.file import Pace
 from aibrix_extproc.core.exchange.outputs import Notes
 from aibrix_extproc.core.openai.contract.headers import NOTES_NAMESPACE, SEALED
-from aibrix_extproc.watched.errors import SourceError
-from aibrix_extproc.watched.file import Pace
 from tests.waiting import until
 
 FAST = Pace(poll_seconds=0.01, settle_seconds=0.01, retry_seconds=0.01)

@@ -35,7 +35,7 @@ ROOMS: Final[Mapping[str, tuple[str, ...]]] = {
     "msgspec": ("",),
     "pydantic": ("settings", "cli", "app.default_key", "simulator", "conformance"),
     "yaml": (
-        "settings", "watched", "adapters.keyfile", "adapters.kube", "app.doctor", "app.local", "cli.certificates",
+        "settings", "config_files", "adapters.keyfile", "adapters.kube", "app.doctor", "app.local", "cli.certificates",
     ),
     # the process and its terminal
     "uvloop": ("app.frame", "simulator.process"),

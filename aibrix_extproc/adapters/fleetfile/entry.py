@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
+from aibrix_extproc.config_files.errors import SourceFormatError
 from aibrix_extproc.core.fleet.model import ServedModel
 from aibrix_extproc.core.fleet.modelconfig import ModelConfig
-from aibrix_extproc.watched.errors import SourceFormatError
 
 _HOST_NAME: Final = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
 _EXAMPLE: Final = "write it as 10.0.0.7:8000 or http://engine-1:8000"

@@ -8,9 +8,9 @@ from typing import Final
 
 from aibrix_extproc.adapters.fleetfile.entry import Entry, HostPort
 from aibrix_extproc.adapters.fleetfile.parse import parse_key
+from aibrix_extproc.config_files.errors import SourceFormatError, SourceLookupError
+from aibrix_extproc.config_files.file import read_bytes
 from aibrix_extproc.core.fleet.model import Endpoint
-from aibrix_extproc.watched.errors import SourceFormatError, SourceLookupError
-from aibrix_extproc.watched.file import read_bytes
 
 MAX_KEY_FILE_BYTES: Final = 4096
 

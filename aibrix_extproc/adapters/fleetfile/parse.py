@@ -5,11 +5,11 @@ from types import MappingProxyType
 from typing import Final
 
 from aibrix_extproc.adapters.fleetfile.entry import Entry, HostPort, parse_address
+from aibrix_extproc.config_files.errors import SourceFormatError
+from aibrix_extproc.config_files.nodes import Place, collector_paused, compose
 from aibrix_extproc.core.fleet.kubernetes.podspec import CONFIG
 from aibrix_extproc.core.fleet.model import ServedModel
 from aibrix_extproc.core.fleet.modelconfig import InvalidConfig, ModelConfig, parse_config
-from aibrix_extproc.watched.errors import SourceFormatError
-from aibrix_extproc.watched.nodes import Place, collector_paused, compose
 
 MAX_ENDPOINTS: Final = 10_000
 MAX_MODELS: Final = 1_000  # per endpoint

@@ -8,10 +8,8 @@ from typing import Final
 from aibrix_extproc.adapters.fleetfile.entry import Entry
 from aibrix_extproc.adapters.fleetfile.lookup import Resolve, key_files, look_up, resolve_host
 from aibrix_extproc.adapters.fleetfile.parse import parse_file, refuse_repeated
-from aibrix_extproc.core.fleet.model import Endpoint
-from aibrix_extproc.core.fleet.reduce import Listed, SourceChange
-from aibrix_extproc.watched.errors import SourceError
-from aibrix_extproc.watched.file import (
+from aibrix_extproc.config_files.errors import SourceError
+from aibrix_extproc.config_files.file import (
     DEFAULT_PACE,
     OnStatus,
     Pace,
@@ -20,6 +18,8 @@ from aibrix_extproc.watched.file import (
     WatchedFile,
     read_text,
 )
+from aibrix_extproc.core.fleet.model import Endpoint
+from aibrix_extproc.core.fleet.reduce import Listed, SourceChange
 
 MAX_FILE_BYTES: Final = 1024 * 1024
 

@@ -14,10 +14,10 @@ from typing import Final
 from yaml.nodes import CollectionNode, MappingNode, Node, SequenceNode
 
 from aibrix_extproc.adapters.keyfile.parse import HASH_PREFIX, parse_keys
+from aibrix_extproc.config_files.errors import SourceError, SourceFormatError, SourceLookupError
+from aibrix_extproc.config_files.nodes import Place, compose
 from aibrix_extproc.core.access.holders import IssuedKey, KeyHolder
 from aibrix_extproc.core.placing import Caller
-from aibrix_extproc.watched.errors import SourceError, SourceFormatError, SourceLookupError
-from aibrix_extproc.watched.nodes import Place, compose
 
 NEW_FILE: Final = """\
 # Who may call. Only hashes of keys stand here; `aibrix-extproc keys new` makes a key and adds its hash.

@@ -10,12 +10,12 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Final, TypeVar
 
+from aibrix_extproc.config_files.errors import SourceFormatError
+from aibrix_extproc.config_files.nodes import Place, collector_paused, compose
 from aibrix_extproc.core.access.holders import IssuedKey, KeyHolder
 from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
 from aibrix_extproc.core.openai.contract.operations import Action
 from aibrix_extproc.core.placing import ANYONE, Caller
-from aibrix_extproc.watched.errors import SourceFormatError
-from aibrix_extproc.watched.nodes import Place, collector_paused, compose
 
 MAX_CALLERS: Final = 20_000
 MAX_KEYS: Final = 100  # per caller

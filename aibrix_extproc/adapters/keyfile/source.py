@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from aibrix_extproc.adapters.keyfile.parse import parse_keys
-from aibrix_extproc.core.access.holders import KeyHolder
-from aibrix_extproc.watched.file import (
+from aibrix_extproc.config_files.file import (
     DEFAULT_PACE,
     OnStatus,
     Pace,
@@ -16,6 +15,7 @@ from aibrix_extproc.watched.file import (
     WatchedFile,
     read_text,
 )
+from aibrix_extproc.core.access.holders import KeyHolder
 
 MAX_FILE_BYTES: Final = 8 * 1024 * 1024  # some 30,000 keys; a Secret holds 1 MiB
 

@@ -11,9 +11,9 @@ from typing import Final
 from aibrix_extproc.adapters.keyfile.edit import NEW_FILE, with_key, without_key
 from aibrix_extproc.adapters.keyfile.parse import parse_keys
 from aibrix_extproc.adapters.keyfile.source import read_key_text
+from aibrix_extproc.config_files.errors import SourceFormatError, SourceLookupError
 from aibrix_extproc.core.access.holders import IssuedKey, KeyHolder
 from aibrix_extproc.core.placing import Caller
-from aibrix_extproc.watched.errors import SourceFormatError, SourceLookupError
 
 NEW_FILE_MODE: Final = 0o600
 _SHORTEST_ID: Final = 4

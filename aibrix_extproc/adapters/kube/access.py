@@ -11,7 +11,7 @@ from kubernetes.aio.config import ConfigException, load_incluster_config, load_k
 from kubernetes.aio.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION
 
 from aibrix_extproc.adapters.kube.errors import KubeConfigError
-from aibrix_extproc.watched import depth
+from aibrix_extproc.config_files import depth
 
 OWN_NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 DEFAULT_NAMESPACE: Final = "default"

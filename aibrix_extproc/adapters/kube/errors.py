@@ -1,6 +1,6 @@
 """What can go wrong with a Kubernetes API, in the words of an operator."""
 
-from aibrix_extproc.watched.errors import SourceError
+from aibrix_extproc.config_files.errors import SourceError
 
 
 class KubeConfigError(SourceError):

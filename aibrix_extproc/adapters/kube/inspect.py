@@ -14,12 +14,12 @@ from aibrix_extproc.adapters.kube.access import find_access
 from aibrix_extproc.adapters.kube.api import KubeApi
 from aibrix_extproc.adapters.kube.errors import KubeApiError
 from aibrix_extproc.adapters.kube.resources import ADAPTERS, PODS, SERVICES, SLICES, Resource
+from aibrix_extproc.config_files.errors import SourceError
 from aibrix_extproc.core.fleet.kubernetes.kubefleet import KubeFleet
 from aibrix_extproc.core.fleet.kubernetes.objects import KubeObject, ModelAdapter, Pod, subject_of
 from aibrix_extproc.doctor.access_checks import Permission
 from aibrix_extproc.doctor.fleet_checks import Report
 from aibrix_extproc.doctor.objects import Cluster, Thing, at, thing_of
-from aibrix_extproc.watched.errors import SourceError
 
 PAGE: Final = 500
 MAX_PAGES: Final = 40

@@ -19,7 +19,7 @@ import msgspec
 from aibrix_extproc.adapters.kube.api import KubeApi
 from aibrix_extproc.adapters.kube.errors import KubeApiError, KubeUnreachable
 from aibrix_extproc.adapters.kube.resources import LEASES
-from aibrix_extproc.watched.errors import SourceError
+from aibrix_extproc.config_files.errors import SourceError
 
 logger = logging.getLogger(__name__)
 

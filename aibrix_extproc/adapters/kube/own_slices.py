@@ -10,8 +10,8 @@ from aibrix_extproc.adapters.kube.api import KubeApi
 from aibrix_extproc.adapters.kube.errors import KubeApiError, KubeUnreachable
 from aibrix_extproc.adapters.kube.resources import SLICES, Feed
 from aibrix_extproc.adapters.kube.watching import Happening
+from aibrix_extproc.config_files.errors import SourceError
 from aibrix_extproc.core.fleet.kubernetes.slices import Publication, WrittenSlice
-from aibrix_extproc.watched.errors import SourceError
 
 WRITE_SECONDS: Final = 3.0  # less than is left of a lease when its holder gives up
 SLICE_VERBS: Final = ("get", "list", "watch", "create", "update", "delete")

@@ -20,12 +20,12 @@ from aibrix_extproc.adapters.kube.errors import KubeApiError
 from aibrix_extproc.adapters.kube.own_slices import WRITE_SECONDS, OwnSlices
 from aibrix_extproc.adapters.kube.resources import SERVICES
 from aibrix_extproc.adapters.kube.watching import DEFAULT_PACE, Watch, WatchPace
+from aibrix_extproc.config_files.errors import SourceError
+from aibrix_extproc.config_files.file import OnStatus, StatusReporter
 from aibrix_extproc.core.fleet.kubernetes.objects import Service
 from aibrix_extproc.core.fleet.kubernetes.slices import Owner, Publication, Wanted, WrittenSlice, next_step, wanted_of
 from aibrix_extproc.core.fleet.model import Snapshot
 from aibrix_extproc.settings import KubernetesSettings
-from aibrix_extproc.watched.errors import SourceError
-from aibrix_extproc.watched.file import OnStatus, StatusReporter
 
 logger = logging.getLogger(__name__)
 

@@ -15,13 +15,13 @@ from aibrix_extproc.adapters.kube.api import KubeApi
 from aibrix_extproc.adapters.kube.errors import KubeApiError, KubeUnreachable
 from aibrix_extproc.adapters.kube.resources import ADAPTERS, PODS, POOLS, SLICES, Feed
 from aibrix_extproc.adapters.kube.watching import Happening, Watch, WatchPace
+from aibrix_extproc.config_files.errors import SourceError
+from aibrix_extproc.config_files.file import OnStatus, SourceStatus, StatusReporter
 from aibrix_extproc.core.fleet.kubernetes.kubefleet import KubeFleet
 from aibrix_extproc.core.fleet.kubernetes.objects import KubeObject, subject_of
 from aibrix_extproc.core.fleet.kubernetes.slices import MANAGER, MANAGER_LABEL
 from aibrix_extproc.core.fleet.reduce import SourceChange
 from aibrix_extproc.settings import KubernetesSettings
-from aibrix_extproc.watched.errors import SourceError
-from aibrix_extproc.watched.file import OnStatus, SourceStatus, StatusReporter
 
 logger = logging.getLogger(__name__)
 

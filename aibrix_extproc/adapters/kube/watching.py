@@ -18,7 +18,7 @@ import msgspec
 from aibrix_extproc.adapters.kube.api import KubeApi, refused
 from aibrix_extproc.adapters.kube.errors import KubeApiError, KubeUnreachable, VersionGone
 from aibrix_extproc.adapters.kube.resources import Feed
-from aibrix_extproc.watched.errors import SourceError
+from aibrix_extproc.config_files.errors import SourceError
 
 logger = logging.getLogger(__name__)
 

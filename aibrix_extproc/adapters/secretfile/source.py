@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 from typing import Final
 
-from aibrix_extproc.watched.errors import SourceFormatError
-from aibrix_extproc.watched.file import read_text
+from aibrix_extproc.config_files.errors import SourceFormatError
+from aibrix_extproc.config_files.file import read_text
 
 MIN_CHARACTERS: Final = 32
 MAX_SECRETS: Final = 8  # each one is tried for a forged seal

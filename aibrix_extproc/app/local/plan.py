@@ -18,10 +18,10 @@ from aibrix_extproc.adapters.fleetfile.parse import parse_flag, refuse_repeated
 from aibrix_extproc.adapters.keyfile.source import read_keys
 from aibrix_extproc.app.local.secrets import note_keys
 from aibrix_extproc.app.local.tls import LocalTls, mutual_tls
+from aibrix_extproc.config_files.errors import SourceError
 from aibrix_extproc.core.nearest import did_you_mean
 from aibrix_extproc.settings import Settings, SettingsError, Tree, load
 from aibrix_extproc.simulator.cli import add_arguments as add_simulator_arguments
-from aibrix_extproc.watched.errors import SourceError
 
 LOOPBACK: Final = "127.0.0.1"
 DEFAULT_MODEL: Final = "sim-chat"

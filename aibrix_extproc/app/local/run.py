@@ -40,9 +40,9 @@ from aibrix_extproc.app.local.plan import (
     Plan,
     make_plan,
 )
+from aibrix_extproc.config_files.file import SourceStatus
 from aibrix_extproc.core.fleet.model import Health
 from aibrix_extproc.core.fleet.reduce import Listed, SourceChange
-from aibrix_extproc.watched.file import SourceStatus
 
 START_SECONDS = 60.0  # for a child to become ready, on a slow machine that starts many at once
 MOST_PROCESSES = 256  # of a kind; more is a slip of the finger

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from aibrix_extproc.adapters.secretfile.source import read_secrets
 from aibrix_extproc.app.parts.part import Part
-from aibrix_extproc.watched.errors import SourceFormatError
-from aibrix_extproc.watched.file import FollowedFile, SourceStatus
+from aibrix_extproc.config_files.errors import SourceFormatError
+from aibrix_extproc.config_files.file import FollowedFile, SourceStatus
 
 logger = logging.getLogger(__name__)
 

@@ -39,10 +39,10 @@ from aibrix_extproc.app.metadata.sweeping import Sweeper
 from aibrix_extproc.app.metadata.upload_api import UploadApi
 from aibrix_extproc.app.parts.part import Part
 from aibrix_extproc.app.report import health_page
+from aibrix_extproc.config_files.errors import SourceError
 from aibrix_extproc.core.batches.validation import InputLimits
 from aibrix_extproc.settings import Settings
 from aibrix_extproc.settings.metadata import Role
-from aibrix_extproc.watched.errors import SourceError
 
 logger = logging.getLogger(__name__)
 PREFIXES: Final = (file_api.PREFIX, upload_api.PREFIX, shard_runner.PREFIX)

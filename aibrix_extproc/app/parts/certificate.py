@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from aibrix_extproc.app.parts.part import Meters, Part
+from aibrix_extproc.config_files.file import DEFAULT_PACE, FollowedFile, Pace, SourceStatus
 from aibrix_extproc.settings import ServerSettings
 from aibrix_extproc.tls.client_ca import FILE_NAME, read_authorities
 from aibrix_extproc.tls.credentials import KeyPair, ServerCredentials
 from aibrix_extproc.tls.files import PairFiles, read_pair
 from aibrix_extproc.tls.pair import describe
 from aibrix_extproc.tls.self_signed import make_pair, own_names
-from aibrix_extproc.watched.file import DEFAULT_PACE, FollowedFile, Pace, SourceStatus
 
 logger = logging.getLogger(__name__)
 

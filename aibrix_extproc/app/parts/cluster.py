@@ -10,8 +10,8 @@ from typing import Final
 from aibrix_extproc.adapters.kube.source import KubernetesSource
 from aibrix_extproc.app.parts.part import Meters, Part
 from aibrix_extproc.app.ports import ClusterSource
+from aibrix_extproc.config_files.file import OnStatus
 from aibrix_extproc.settings import KubernetesSettings
-from aibrix_extproc.watched.file import OnStatus
 
 MAX_REMARKS: Final = 100  # on the health page; the log has them all
 

@@ -10,10 +10,10 @@ from enum import StrEnum
 
 from aibrix_extproc.adapters.keyfile.source import KeyFile
 from aibrix_extproc.app.parts.part import Meters, Part
+from aibrix_extproc.config_files.file import DEFAULT_PACE, Pace, SourceStatus
 from aibrix_extproc.core.access.holders import KeyHolder, static_holders
 from aibrix_extproc.core.access.keys import OPEN_RING, STEERING_RING, UNREAD_RING, KeyRing
 from aibrix_extproc.settings import AccessSettings
-from aibrix_extproc.watched.file import DEFAULT_PACE, Pace, SourceStatus
 
 logger = logging.getLogger(__name__)
 

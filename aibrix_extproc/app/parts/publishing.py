@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from aibrix_extproc.adapters.kube.publish import EndpointPublisher, Leader
 from aibrix_extproc.app.fleet_store import FleetStore
 from aibrix_extproc.app.parts.part import Meters, Part
+from aibrix_extproc.config_files.file import SourceStatus
 from aibrix_extproc.settings import KubernetesSettings
-from aibrix_extproc.watched.file import SourceStatus
 
 logger = logging.getLogger(__name__)
 

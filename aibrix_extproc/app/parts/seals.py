@@ -10,10 +10,10 @@ from msgspec.structs import replace
 
 from aibrix_extproc.adapters.secretfile.source import read_secrets
 from aibrix_extproc.app.parts.part import Meters, Part
+from aibrix_extproc.config_files.file import DEFAULT_PACE, FollowedFile, Pace, SourceStatus
 from aibrix_extproc.core.access.replays import Use, UsedSeals
 from aibrix_extproc.core.access.seals import MIN_KEY_BYTES, Placed, SealKey, opened, sealed
 from aibrix_extproc.core.exchange.outputs import Notes
-from aibrix_extproc.watched.file import DEFAULT_PACE, FollowedFile, Pace, SourceStatus
 
 logger = logging.getLogger(__name__)
 

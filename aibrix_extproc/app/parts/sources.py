@@ -9,10 +9,10 @@ from aibrix_extproc.adapters.fleetfile.source import FlagSource, FleetFile
 from aibrix_extproc.app.listening import StartError
 from aibrix_extproc.app.parts.part import Meters, Part
 from aibrix_extproc.app.ports import EndpointSource
+from aibrix_extproc.config_files.errors import SourceError
+from aibrix_extproc.config_files.file import OnStatus, SourceStatus
 from aibrix_extproc.core.fleet.reduce import SourceChange
 from aibrix_extproc.settings import FleetSettings
-from aibrix_extproc.watched.errors import SourceError
-from aibrix_extproc.watched.file import OnStatus, SourceStatus
 
 logger = logging.getLogger(__name__)
 

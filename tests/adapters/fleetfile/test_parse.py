@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from aibrix_extproc.adapters.fleetfile.entry import HostPort, parse_address
 from aibrix_extproc.adapters.fleetfile.parse import ENDPOINT_FIELDS, parse_file, parse_flag
 from aibrix_extproc.cli.reference_fleetfile import EXAMPLE, FIELDS
+from aibrix_extproc.config_files.errors import SourceFormatError
 from aibrix_extproc.core.fleet.model import ServedModel
-from aibrix_extproc.watched.errors import SourceFormatError
 
 FULL = """\
 # the whole format

@@ -10,10 +10,10 @@ import pytest
 from aibrix_extproc.adapters.fleetfile.parse import parse_flag
 from aibrix_extproc.adapters.fleetfile.source import MAX_FILE_BYTES, FlagSource, FleetFile
 from aibrix_extproc.app.ports import EndpointSource
+from aibrix_extproc.config_files.errors import SourceFormatError
+from aibrix_extproc.config_files.file import Pace, SourceStatus
 from aibrix_extproc.core.fleet.model import ServedModel
 from aibrix_extproc.core.fleet.reduce import Listed, SourceChange
-from aibrix_extproc.watched.errors import SourceFormatError
-from aibrix_extproc.watched.file import Pace, SourceStatus
 from tests.waiting import until
 
 ONE = "endpoints:\n- address: 127.0.0.1:8001\n  models: [chat-m]\n"

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from aibrix_extproc.adapters.keyfile.edit import NEW_FILE, with_key, without_key
 from aibrix_extproc.adapters.keyfile.parse import parse_keys
+from aibrix_extproc.config_files.errors import SourceFormatError, SourceLookupError
 from aibrix_extproc.core.access.holders import IssuedKey, digest_of
 from aibrix_extproc.core.placing import Caller
-from aibrix_extproc.watched.errors import SourceFormatError, SourceLookupError
 
 H1, H2 = (f"sha256:{digest_of(key).hex()}" for key in ("one", "two"))
 NEW = IssuedKey("k_new", digest_of("new"), created="2026-11-23", wall_expires_at=1_798_761_600.0, note="it's: new # 1")

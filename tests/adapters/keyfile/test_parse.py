@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aibrix_extproc.adapters.keyfile.parse import MAX_KEYS, parse_keys
+from aibrix_extproc.config_files.errors import SourceFormatError
 from aibrix_extproc.core.access.holders import IssuedKey, KeyHolder, digest_of
 from aibrix_extproc.core.placing import Caller
-from aibrix_extproc.watched.errors import SourceFormatError
 
 SECRET = "sk-this-is-a-key-and-no-hash-0123456789"
 HASH = f"sha256:{digest_of('one').hex()}"

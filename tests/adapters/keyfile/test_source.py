@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from aibrix_extproc.adapters.keyfile.source import MAX_FILE_BYTES, KeyFile
+from aibrix_extproc.config_files.file import Pace, SourceStatus
 from aibrix_extproc.core.access.holders import KeyHolder, digest_of
-from aibrix_extproc.watched.file import Pace, SourceStatus
 from tests.waiting import until
 
 FAST = Pace(poll_seconds=0.01, settle_seconds=0.01, retry_seconds=0.01)

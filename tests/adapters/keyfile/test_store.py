@@ -8,9 +8,9 @@ import pytest
 
 from aibrix_extproc.adapters.keyfile.source import read_keys
 from aibrix_extproc.adapters.keyfile.store import add_key, remove_key
+from aibrix_extproc.config_files.errors import SourceFormatError, SourceLookupError
 from aibrix_extproc.core.access.holders import IssuedKey, digest_of
 from aibrix_extproc.core.placing import Caller
-from aibrix_extproc.watched.errors import SourceFormatError, SourceLookupError
 
 
 def add(path: Path, name: str, key: str, *, admin: bool = False) -> None:

@@ -10,10 +10,10 @@ from aibrix_extproc.adapters.kube.source import KubernetesSource
 from aibrix_extproc.adapters.kube.watching import WatchPace
 from aibrix_extproc.app.fleet_store import FleetStore
 from aibrix_extproc.app.ports import ClusterSource
+from aibrix_extproc.config_files.file import SourceStatus
 from aibrix_extproc.core.fleet.model import Endpoint, Health
 from aibrix_extproc.core.fleet.reduce import SourceChange
 from aibrix_extproc.settings import KubernetesSettings
-from aibrix_extproc.watched.file import SourceStatus
 from tests.fakes.kube_api import BUILT_IN, VERBS, KubeApiDouble
 from tests.waiting import until
 

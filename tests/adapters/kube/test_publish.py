@@ -15,10 +15,10 @@ from aibrix_extproc.adapters.kube.api import KubeApi
 from aibrix_extproc.adapters.kube.lease import Election, LeasePace
 from aibrix_extproc.adapters.kube.own_slices import WRITE_SECONDS
 from aibrix_extproc.adapters.kube.publish import EndpointPublisher, PublishPace
+from aibrix_extproc.config_files.file import SourceStatus
 from aibrix_extproc.core.fleet.kubernetes.slices import MANAGER, MANAGER_LABEL, SERVICE_LABEL
 from aibrix_extproc.core.fleet.model import Endpoint, Snapshot
 from aibrix_extproc.settings import KubernetesSettings
-from aibrix_extproc.watched.file import SourceStatus
 from tests.adapters.kube.rig import FAST, Cluster, DoubleCluster
 from tests.build import a_snapshot, an_endpoint
 from tests.kubeobjects import a_service

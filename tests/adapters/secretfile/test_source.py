@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from aibrix_extproc.adapters.secretfile.source import MAX_SECRETS, read_secrets
-from aibrix_extproc.watched.errors import SourceError
+from aibrix_extproc.config_files.errors import SourceError
 
 FIRST, SECOND = "a" * 32, "Zm9vYmFyYmF6cXV4cXV1eHF1dXpjb3JnZWdyYXVsdA=="
 

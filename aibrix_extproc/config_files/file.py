@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
-from aibrix_extproc.watched.deadline import within_deadline
-from aibrix_extproc.watched.errors import SourceError, SourceFormatError, SourceLookupError
+from aibrix_extproc.config_files.deadline import within_deadline
+from aibrix_extproc.config_files.errors import SourceError, SourceFormatError, SourceLookupError
 
 T = TypeVar("T")
 Stamp = tuple[int, int, int] | None  # mtime in ns, size, inode; None: not there

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from aibrix_extproc.watched.errors import SourceLookupError
+from aibrix_extproc.config_files.errors import SourceLookupError
 
 SECONDS: Final = 5.0
 

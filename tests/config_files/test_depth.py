@@ -6,11 +6,11 @@ import pytest
 import yaml
 
 from aibrix_extproc.app.doctor import DoctorError, examine_files
+from aibrix_extproc.config_files import depth
+from aibrix_extproc.config_files.depth import MAX_FOREIGN_DEPTH, MAX_OWN_DEPTH, TooDeepError, refuse_depth
+from aibrix_extproc.config_files.errors import SourceFormatError
+from aibrix_extproc.config_files.nodes import compose
 from aibrix_extproc.settings import SettingsError, load
-from aibrix_extproc.watched import depth
-from aibrix_extproc.watched.depth import MAX_FOREIGN_DEPTH, MAX_OWN_DEPTH, TooDeepError, refuse_depth
-from aibrix_extproc.watched.errors import SourceFormatError
-from aibrix_extproc.watched.nodes import compose
 
 SHAPES = {
     "lists": "[", "fields": "{", "fields-of-fields": "{a: ", "items": "- ", "keys": "? ", "list-of-fields": "[{b: ",

@@ -12,8 +12,8 @@ from typing import Any, Final, NoReturn, TypeVar
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from aibrix_extproc.watched.depth import MAX_OWN_DEPTH, TooDeepError, refuse_depth
-from aibrix_extproc.watched.errors import SourceFormatError
+from aibrix_extproc.config_files.depth import MAX_OWN_DEPTH, TooDeepError, refuse_depth
+from aibrix_extproc.config_files.errors import SourceFormatError
 
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster; absent without libyaml
 

@@ -12,13 +12,13 @@ import pytest
 from aibrix_extproc.adapters.fleetfile.source import FleetFile
 from aibrix_extproc.adapters.keyfile.source import KeyFile, read_keys
 from aibrix_extproc.adapters.secretfile.source import read_secrets
+from aibrix_extproc.config_files.deadline import within_deadline
+from aibrix_extproc.config_files.errors import SourceFormatError, SourceLookupError
+from aibrix_extproc.config_files.file import Pace, SourceStatus, read_bytes
 from aibrix_extproc.tls.client_ca import read_authorities
 from aibrix_extproc.tls.files import read_pair
-from aibrix_extproc.watched.deadline import within_deadline
-from aibrix_extproc.watched.errors import SourceFormatError, SourceLookupError
-from aibrix_extproc.watched.file import Pace, SourceStatus, read_bytes
+from tests.config_files.dead_mount import dead_mount
 from tests.waiting import until
-from tests.watched.dead_mount import dead_mount
 
 FAST = Pace(poll_seconds=0.01, settle_seconds=0.01, retry_seconds=0.01)
 READERS: dict[str, Callable[[Path], object]] = {
