@@ -24,13 +24,13 @@ from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
     ProcessingResponse,
 )
 from aibrix_extproc.adapters.extproc.health import Health
-from aibrix_extproc.adapters.extproc.lean_methods import PROCESS_PATH, health_methods
+from aibrix_extproc.adapters.extproc.lean_health import health_methods
+from aibrix_extproc.adapters.extproc.lean_methods import PROCESS_PATH
 from aibrix_extproc.app.memory import keep_freed_memory
-from aibrix_extproc.core.exchange.events import Cause
 from aibrix_extproc.core.openai.contract.headers import DESTINATION
-from aibrix_extproc.http2.handler import Method
+from aibrix_extproc.http2.frames import Piece
+from aibrix_extproc.http2.handler import CallOutcome, Method
 from aibrix_extproc.http2.server import GrpcServer
-from aibrix_extproc.rope import Rope
 from benchmarks.h2_server import H2Server
 from benchmarks.processes import LOOPBACK
 
@@ -62,19 +62,22 @@ class ConstantCall:
         self._answers: Iterator[bytes] = iter(answers)
         self._parse = parse
 
-    def message(self, given: bytes | Rope) -> Iterable[bytes]:
+    def message(self, payload: bytes) -> Iterable[bytes]:
         """The next of the answers."""
-        payload = given.joined() if isinstance(given, Rope) else given
         if self._parse:
             ProcessingRequest.FromString(payload)
         return (next(self._answers),)
 
+    def large_message(self, pieces: tuple[Piece, ...]) -> Iterable[bytes]:
+        """The next of the answers."""
+        return self.message(b"".join(pieces))
+
     def half_closed(self) -> Iterable[bytes]:
-        """Envoy has nothing more to say."""
+        """Envoy sends nothing more."""
         return ()
 
-    def closed(self, cause: Cause) -> None:
-        """Nothing is held."""
+    def closed(self, outcome: CallOutcome) -> None:
+        """Nothing to release."""
 
 
 async def _serve_frames(transport: str, port: int, answers: Answers, parse: bool) -> None:

@@ -46,31 +46,31 @@ class Framing:
         self._encoder = hpack.Encoder()
         self._streams = itertools.count(1, 2)
         room = frames.window_update(0, frames.MAX_WINDOW - frames.DEFAULT_WINDOW)
-        self._say(frames.PREFACE + frames.settings({}) + room)
+        self._send(frames.PREFACE + frames.settings({}) + room)
 
-    def _say(self, data: bytes) -> bytes:
+    def _send(self, data: bytes) -> bytes:
         connection = self._calls.connection
         connection.receive(data, 0.0)
-        while connection.behind:
+        while connection.has_unread:
             connection.receive(b"", 0.0)
         return connection.take()
 
-    def spoken(self) -> Sequence[bytes]:
+    def client_bytes(self) -> Sequence[bytes]:
         """What Envoy writes in the course of one exchange: each message with its frames, and the end."""
         stream = next(self._streams)
         block = self._encoder.encode(_HEADERS)
-        said = [frames.frame(frames.HEADERS, frames.END_HEADERS, stream, block)]
+        chunks = [frames.frame(frames.HEADERS, frames.END_HEADERS, stream, block)]
         for message in self._messages:
             starts = range(0, len(message), _FRAME_BYTES)
-            said.append(
+            chunks.append(
                 b"".join(frames.frame(frames.DATA, 0, stream, message[at : at + _FRAME_BYTES]) for at in starts)
             )
-        return said[0] + said[1], *said[2:], frames.frame(frames.DATA, frames.END_STREAM, stream)
+        return chunks[0] + chunks[1], *chunks[2:], frames.frame(frames.DATA, frames.END_STREAM, stream)
 
-    def exchange(self, spoken: Sequence[bytes]) -> None:
+    def exchange(self, client_bytes: Sequence[bytes]) -> None:
         """One exchange, as the server sees it."""
-        for data in spoken:
-            assert self._say(data)
+        for data in client_bytes:
+            assert self._send(data)
 
 
 def measure(body_bytes: int) -> float:
@@ -81,10 +81,10 @@ def measure(body_bytes: int) -> float:
 async def _measure(body_bytes: int) -> float:
     framing, series = Framing(envoy_messages(body_bytes, _ENGINE)), []
     for _ in range(SERIES):
-        exchanges = [framing.spoken() for _ in range(CALLS)]
+        exchanges = [framing.client_bytes() for _ in range(CALLS)]
         started = time.perf_counter()
-        for spoken in exchanges:
-            framing.exchange(spoken)
+        for client_bytes in exchanges:
+            framing.exchange(client_bytes)
         series.append(time.perf_counter() - started)
     return min(series) / CALLS * 1e6
 
@@ -97,8 +97,8 @@ def profile_by_module(body_bytes: int) -> Profile:
 async def _profiled(body_bytes: int) -> cProfile.Profile:
     framing, profile = Framing(envoy_messages(body_bytes, _ENGINE)), cProfile.Profile()
     for _ in range(SERIES):
-        exchanges = [framing.spoken() for _ in range(CALLS)]
+        exchanges = [framing.client_bytes() for _ in range(CALLS)]
         with profile:
-            for spoken in exchanges:
-                framing.exchange(spoken)
+            for client_bytes in exchanges:
+                framing.exchange(client_bytes)
     return profile

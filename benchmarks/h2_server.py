@@ -16,9 +16,8 @@ import h2.events
 import h2.exceptions
 from h2.settings import SettingCodes, Settings
 
-from aibrix_extproc.core.exchange.events import Cause
-from aibrix_extproc.http2.handler import Handler, Method
-from aibrix_extproc.rope import Piece
+from aibrix_extproc.http2.frames import Piece
+from aibrix_extproc.http2.handler import CallOutcome, Handler, Method
 
 _PREFIX: Final = struct.Struct(">BL")
 _HEAD: Final = ((":status", "200"), ("content-type", "application/grpc"))
@@ -36,7 +35,7 @@ _CONFIG: Final = h2.config.H2Configuration(
 
 
 class _Call:
-    """One stream; a `Reply` for handlers that answer at once, as all do that are measured."""
+    """One stream; a responder for handlers that answer at once, as all do that are measured."""
 
     __slots__ = ("answered", "handler", "received")
 
@@ -48,7 +47,7 @@ class _Call:
     def send(self, messages: Iterable[bytes]) -> None:
         raise NotImplementedError("answers later")
 
-    def send_raw(self, data: Iterable[Piece]) -> None:
+    def send_framed(self, data: Iterable[Piece]) -> None:
         raise NotImplementedError("answers later")
 
     @property
@@ -62,7 +61,7 @@ class _Call:
         raise NotImplementedError("ends by itself")
 
 
-class _Link(asyncio.Protocol):
+class _Protocol(asyncio.Protocol):
     def __init__(self, methods: Mapping[bytes, Method]) -> None:
         self._methods = methods
         self._h2 = h2.connection.H2Connection(_CONFIG)
@@ -96,7 +95,7 @@ class _Link(asyncio.Protocol):
             elif isinstance(event, h2.events.StreamReset):
                 assert event.stream_id is not None
                 if (call := self._calls.pop(event.stream_id, None)) is not None:
-                    call.handler.closed(Cause.CANCELLED)
+                    call.handler.closed(CallOutcome.CANCELLED)
         out = self._h2.data_to_send()
         if out:
             self._transport.write(out)
@@ -112,7 +111,7 @@ class _Link(asyncio.Protocol):
         with contextlib.suppress(h2.exceptions.ProtocolError):  # a reset came in the same bytes
             self._write(stream_id, call, call.handler.half_closed())
             self._h2.send_headers(stream_id, _OK, end_stream=True)
-        call.handler.closed(Cause.HALF_CLOSED)
+        call.handler.closed(CallOutcome.COMPLETED)
 
     def _on_data(self, event: h2.events.DataReceived) -> None:
         assert event.stream_id is not None
@@ -149,5 +148,5 @@ class H2Server:
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Link(self._methods), host, port)
+        self._server = await loop.create_server(lambda: _Protocol(self._methods), host, port)
         return int(self._server.sockets[0].getsockname()[1])

@@ -1,4 +1,5 @@
-"""A gRPC server over HTTP/2 on an asyncio.Protocol, for handlers that answer at once.
+"""A gRPC server over HTTP/2 on asyncio, bounded and strict. It imports hpack and the standard library, nothing else.
 
-`frames` knows bytes, `connection` HTTP/2 (no I/O, no clock of its own), `calls` gRPC, `server` sockets and the loop.
+README.md says how to use it. `server` and `handler` are the interface; `limits`, `listener_limits` and `timeouts`
+hold every bound.
 """

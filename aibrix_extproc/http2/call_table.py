@@ -1,17 +1,18 @@
-"""gRPC over one HTTP/2 connection: methods by path, and turns for all calls of it."""
+"""gRPC over one HTTP/2 connection: the method of each path, and turns for all calls of the connection."""
 
 import asyncio
 import re
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from aibrix_extproc.http2.call import Call
 from aibrix_extproc.http2.connection import Connection
 from aibrix_extproc.http2.handler import Method
-from aibrix_extproc.http2.header_blocks import Head
-from aibrix_extproc.http2.limits import ConnectionLimits, MemoryUse, Turn
+from aibrix_extproc.http2.header_blocks import Headers
+from aibrix_extproc.http2.limits import ConnectionLimits
 from aibrix_extproc.http2.listener_limits import ListenerLimits, Refusal
+from aibrix_extproc.http2.memory_use import MemoryUse
 from aibrix_extproc.http2.peer_table import PeerTable, PeerUsage
 from aibrix_extproc.http2.status import (
     HEAD_BLOCK,
@@ -21,12 +22,13 @@ from aibrix_extproc.http2.status import (
     status_block,
 )
 from aibrix_extproc.http2.streams import Stream
+from aibrix_extproc.http2.turn_work import TurnWork
 
 _CONTENT_TYPE: Final = re.compile(rb"application/grpc(\+proto)?([ ;].*)?")
 
 
 class CallTable:
-    """All calls of one connection; the connection's listener."""
+    """All calls of one connection. It is the listener of its `Connection`."""
 
     def __init__(
         self,
@@ -42,88 +44,91 @@ class CallTable:
     ) -> None:
         self.connection = Connection(self, limits)
         self.loop = loop
-        self.flush = flush  # asks that what is to be written be written soon
+        self.flush = flush  # schedules the write of what the connection has to send
         self.limits = limits
         self.max_message_bytes = max_message_bytes
         self.memory = memory or MemoryUse()
-        self.usage = usage or PeerTable(ListenerLimits()).of("local")
+        self.usage = usage or PeerTable(ListenerLimits()).usage_of("local")
         self.refuse = refuse
-        self.silent = 0  # calls without a message yet
-        self.used = False  # whether a call was opened since somebody looked
+        self.silent = 0  # calls that have no message yet
+        self.used = False  # a call was opened since the owner of the table reset this
+        self.paused = False  # the peer does not read the answers, so no call goes on
         self._methods = methods
-        self._queue: deque[Call] = deque()  # calls that have more messages than fit into one turn
-        self._turn_waits = False
-        self.paused = False  # the peer does not take the answers that there are: no call goes on
-        self._turn = Turn()
+        self._queue: deque[Call] = deque()  # calls with a backlog
+        self._turn_scheduled = False
+        self._work = TurnWork()
 
-    def opened(self, stream: Stream, head: Head, *, ended: bool) -> None:
-        """A new stream: find its method, or say what is wrong."""
-        named = head.named
-        if named[b":method"] != b"POST":
+    def opened(self, stream: Stream, headers: Headers, *, ended: bool) -> None:
+        """Start the call of a new stream, or answer what is wrong with the request."""
+        values = headers.values
+        if values[b":method"] != b"POST":
             self.connection.send_end(stream, NOT_POST_BLOCK)
             return
-        if not _CONTENT_TYPE.fullmatch(named.get(b"content-type", b"")):
+        if not _CONTENT_TYPE.fullmatch(values.get(b"content-type", b"")):
             self.connection.send_end(stream, NOT_GRPC_BLOCK)
             return
         self.used = True
-        refusal = self.usage.open_stream(named[b":path"])
+        refusal = self.usage.open_stream(values[b":path"])
         if refusal is not None:
             self.refuse(refusal)
             self.connection.send_end(stream, HEAD_BLOCK + status_block(Status.RESOURCE_EXHAUSTED, "too many streams"))
             return
         call = Call(self, stream)
-        method = self._methods.get(named[b":path"])
+        method = self._methods.get(values[b":path"])
         if method is None:
             call.fail(Status.UNIMPLEMENTED, "unknown method")
             return
         stream.receiver = call
-        call.begin(method, named.get(b"grpc-timeout"))
+        call.begin(method, values.get(b"grpc-timeout"))
         if ended:
             call.received(b"", 0, 0, ended=True)
 
     def check_progress(self) -> None:
-        """Called now and then: end what does not get on."""
+        """End the connection, or single calls of it, if they made no progress since the last check."""
         self.connection.check_progress()
         if self.memory.buffered or self.silent:
-            for stream in self.connection.open_streams():
-                if isinstance(stream.receiver, Call):
-                    stream.receiver.check_progress()
+            for call in self._open_calls():
+                call.check_progress()
 
-    # ---- turns: a connection may do so much until others have theirs, however many calls it has
+    def _open_calls(self) -> Iterator[Call]:
+        for stream in self.connection.open_streams():
+            if isinstance(stream.receiver, Call):  # None once the call is over
+                yield stream.receiver
 
-    def count(self, size: int) -> None:
-        """A message was handled: reading it may have taken milliseconds for each megabyte."""
-        if self._turn.add_bytes(size):
+    # ---- turns: after so much work other connections have theirs, however many calls this one has
+
+    def count_bytes(self, size: int) -> None:
+        """Count a message that a handler took. Reading one may take milliseconds for each megabyte."""
+        if self._work.add_bytes(size):
             self.connection.end_turn()
 
     def count_shared_frame(self) -> None:
-        """A message that shared its frame with others, so that the number of frames tells nothing of the work."""
-        if self._turn.add_message():
+        """Count a message that shared its frame with others, so that the number of frames says nothing of the work."""
+        if self._work.add_message():
             self.connection.end_turn()
 
     def queue(self, call: Call) -> None:
-        """Let a call go on when it is its turn."""
+        """Let a call go on in one of the next turns."""
         self._queue.append(call)
-        self._wait_for_turn()
+        self._schedule_turn()
 
     def resume(self) -> None:
-        """Let calls go on."""
+        """Let calls go on: the peer reads again."""
         self.paused = False
-        self._wait_for_turn()
+        self._schedule_turn()
 
-    def _wait_for_turn(self) -> None:
-        if self._queue and not self._turn_waits and not self.paused:
-            self._turn_waits = True
+    def _schedule_turn(self) -> None:
+        if self._queue and not self._turn_scheduled and not self.paused:
+            self._turn_scheduled = True
             self.loop.call_soon(self._take_turn)
 
     def _take_turn(self) -> None:
-        self._turn_waits = False
+        self._turn_scheduled = False
         while self._queue and not self.paused and not self._queue.popleft().go_on():
             pass
-        self._wait_for_turn()
+        self._schedule_turn()
 
     def fail_calls(self, status: Status, message: str) -> None:
-        """End every call, as when the time to drain is up."""
-        for stream in self.connection.open_streams():
-            if isinstance(stream.receiver, Call):
-                stream.receiver.fail(status, message)
+        """End every call with this status."""
+        for call in self._open_calls():
+            call.fail(status, message)

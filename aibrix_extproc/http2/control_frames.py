@@ -1,12 +1,13 @@
-"""Frames that concern the connection as a whole: SETTINGS, PING, GOAWAY; and the budget that they are paid from."""
+"""Frames for the connection as a whole: SETTINGS, PING and GOAWAY; and the check of PRIORITY."""
 
 from collections.abc import Mapping
 from typing import Final
 
 from aibrix_extproc.http2 import frames
 from aibrix_extproc.http2.errors import ProtocolError
+from aibrix_extproc.http2.flood_guard import FloodGuard
 from aibrix_extproc.http2.frames import ErrorCode, Setting
-from aibrix_extproc.http2.limits import ConnectionLimits, TokenBucket
+from aibrix_extproc.http2.limits import ConnectionLimits
 from aibrix_extproc.http2.send_queue import SendQueue
 from aibrix_extproc.http2.streams import Stream
 
@@ -15,9 +16,9 @@ _PING_BYTES: Final = 8
 _SETTING_BYTES: Final = 6
 
 
-def greeting(limits: ConnectionLimits) -> bytes:
-    """Our first words: SETTINGS, and more room for the connection."""
-    said = frames.settings(
+def server_preface(limits: ConnectionLimits) -> bytes:
+    """The frames that open a connection: SETTINGS, and a larger window for the connection."""
+    settings = frames.settings(
         {
             Setting.MAX_CONCURRENT_STREAMS: limits.concurrent_streams,
             Setting.INITIAL_WINDOW_SIZE: limits.stream_window,
@@ -26,41 +27,38 @@ def greeting(limits: ConnectionLimits) -> bytes:
         }
     )
     more = limits.connection_window - frames.DEFAULT_WINDOW
-    return said + frames.window_update(0, more) if more > 0 else said
+    return settings + frames.window_update(0, more) if more > 0 else settings
 
 
 class ControlFrames:
-    """Answers what a peer says about the connection."""
+    """Applies and answers them."""
 
-    def __init__(self, limits: ConnectionLimits, send_queue: SendQueue, streams: Mapping[int, Stream]) -> None:
-        self._limits = limits
+    def __init__(
+        self, limits: ConnectionLimits, send_queue: SendQueue, streams: Mapping[int, Stream], guard: FloodGuard
+    ) -> None:
+        self._settings_per_frame = limits.settings_per_frame
         self._send_queue = send_queue
         self._streams = streams
-        self._idle = TokenBucket(limits.idle_frames, limits.idle_frames_per_second, limits.idle_frames_saved)
-        self._settings = TokenBucket(limits.settings_frames, limits.settings_per_second)
+        self._guard = guard
         self.settings_seen = False
-        self.useful = 0  # frames that carried something since the last one that did not
 
-    def spend(self, at: float, what: str) -> None:
-        """Count a frame that costs work and carries nothing."""
-        earned, self.useful = self.useful * self._limits.idle_frames_per_useful, 0
-        if not self._idle.spend(at, earned):
-            raise ProtocolError(ErrorCode.ENHANCE_YOUR_CALM, f"too many {what}")
+    def frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+        """Take any frame but DATA, HEADERS, CONTINUATION, RST_STREAM, WINDOW_UPDATE and PRIORITY.
 
-    def frame(self, kind: int, flags: int, stream_id: int, payload: bytes, at: float) -> None:
-        """Any frame but DATA, HEADERS, CONTINUATION, RST_STREAM, WINDOW_UPDATE and PRIORITY."""
-        self.spend(at, "control frames")
+        Raises ProtocolError.
+        """
+        self._guard.spend_idle_frame("control frames")
         if kind == frames.SETTINGS:
-            self._on_settings(flags, stream_id, payload, at)
+            self._on_settings(flags, stream_id, payload)
         elif kind == frames.PING:
             self._on_ping(flags, stream_id, payload)
         elif kind == frames.GOAWAY:
-            _check_go_away(stream_id, payload)  # it binds us, and we open no streams
+            _check_go_away(stream_id, payload)  # it restricts streams that we open, and we open none
         elif kind == frames.PUSH_PROMISE:
             raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "a client cannot push")
-        # Frames of other kinds are ignored, as the protocol demands (RFC 9113, 5.5).
+        # A server must ignore frames of other kinds (RFC 9113, 5.5).
 
-    def _on_settings(self, flags: int, stream_id: int, payload: bytes, at: float) -> None:
+    def _on_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
         if stream_id != 0:
             raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "SETTINGS on a stream")
         if flags & frames.ACK:
@@ -69,8 +67,9 @@ class ControlFrames:
             return
         if len(payload) % _SETTING_BYTES:
             raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS has another size")
-        if len(payload) > self._limits.settings_per_frame * _SETTING_BYTES or not self._settings.spend(at):
+        if len(payload) > self._settings_per_frame * _SETTING_BYTES:
             raise ProtocolError(ErrorCode.ENHANCE_YOUR_CALM, "too many settings")
+        self._guard.spend_settings()
         self.settings_seen = True
         initial_window: int | None = None
         for name, value in frames.iter_settings(payload):
@@ -79,7 +78,7 @@ class ControlFrames:
                 initial_window = value
             elif name == Setting.MAX_FRAME_SIZE:
                 self._send_queue.set_max_frame(value)
-        # The last one counts, so that a frame costs one walk over the streams, not one per entry.
+        # Only the last entry counts, so a frame costs one pass over the streams, not one for each entry.
         if initial_window is not None and not self._send_queue.set_initial_window(
             initial_window, self._streams.values()
         ):
@@ -97,7 +96,7 @@ class ControlFrames:
 
 
 def priority_error(stream_id: int, payload: bytes) -> ErrorCode | None:
-    """What is wrong with a PRIORITY frame; it is obsolete and otherwise ignored (RFC 9113, 5.3.2)."""
+    """The error of a malformed PRIORITY frame. A correct one is ignored, because it is obsolete (RFC 9113, 5.3.2)."""
     if stream_id == 0:
         raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "PRIORITY without a stream")
     if len(payload) != frames.PRIORITY_BYTES:
@@ -114,7 +113,7 @@ def _check_go_away(stream_id: int, payload: bytes) -> None:
 
 
 def _check_setting(name: int, value: int) -> None:
-    """The table size bounds our encoder, which uses no table; the settings not named here bind clients."""
+    """Check a value. HEADER_TABLE_SIZE limits our encoder, which uses no table; other settings are for clients."""
     if name == Setting.INITIAL_WINDOW_SIZE and value > frames.MAX_WINDOW:
         raise ProtocolError(ErrorCode.FLOW_CONTROL_ERROR, "the initial window is too large")
     if name == Setting.MAX_FRAME_SIZE and not frames.DEFAULT_FRAME_BYTES <= value <= frames.MAX_FRAME_BYTES:

@@ -1,10 +1,10 @@
-"""What ends a connection."""
+"""The error that ends a connection."""
 
 from aibrix_extproc.http2.frames import ErrorCode
 
 
 class ProtocolError(Exception):
-    """The peer broke the protocol or passed a bound: the connection must end. Never leaves `Connection`."""
+    """The peer broke the protocol or exceeded a limit, so the connection must end. `Connection` catches it."""
 
     def __init__(self, code: ErrorCode, reason: str) -> None:
         super().__init__(reason)
@@ -12,7 +12,7 @@ class ProtocolError(Exception):
 
 
 def describe_other_protocol(data: bytes) -> str:
-    """What a peer speaks that does not speak HTTP/2, for whoever configured it."""
+    """Name the protocol of a peer that does not send the HTTP/2 preface. The text goes to the log."""
     if data[:1] == b"\x16":
         return "this is TLS on a port without it"
     if data[:4].isalpha() or b"HTTP/1" in data:

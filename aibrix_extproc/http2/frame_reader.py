@@ -1,4 +1,4 @@
-"""Frames out of whatever pieces the bytes of a connection come in, in turns of bounded length."""
+"""Splits the bytes of a connection into frames, wherever reads end, in turns of bounded length."""
 
 from collections.abc import Callable
 from typing import Final
@@ -9,67 +9,67 @@ from aibrix_extproc.http2.frames import ErrorCode
 from aibrix_extproc.http2.limits import ConnectionLimits
 
 OnFrame = Callable[[int, int, int, bytes, int, int], None]
-"""Kind, flags, stream, and where the payload is: data, start, end. Offsets, since most of it is copied only once."""
+"""Takes kind, flags, stream id, and the payload as data, start, end; offsets, so that most is copied only once."""
 
-JOINED_BYTES: Final = 4096  # DATA frames of this size or more are handed over together, if they follow each other
+JOINED_BYTES: Final = 4096  # DATA frames of at least this size are joined if they follow each other
 
 
 class FrameReader:
-    """Cuts one connection's bytes."""
+    """Calls `on_frame` for each frame of one connection."""
 
     def __init__(self, limits: ConnectionLimits, on_frame: OnFrame) -> None:
         self._largest = limits.frame_bytes
         self._per_turn = limits.frames_per_turn
         self._on_frame = on_frame
         self._preface_seen = False
-        self._rest = bytearray()  # an unfinished frame
-        self._wanted = frames.HEADER_BYTES  # its size, as far as that is known
-        self._seen = False  # it was looked at
-        self._unread = b""  # left for the next turn
+        self._partial = bytearray()  # an unfinished frame
+        self._wanted = frames.HEADER_BYTES  # its size as far as it is known
+        self._was_partial = False  # this same frame was unfinished at the last check
+        self._unread = b""  # bytes for the next turn
         self._stopped = False
-        self._turn_ends = False  # behind this frame, for one of these reasons: stopped, or others shall have their turn
+        self._turn_ends = False  # behind the current frame, because reading stopped or others shall have their turn
 
     @property
-    def behind(self) -> bool:
+    def has_unread(self) -> bool:
         """Whether the turn ended before everything was read."""
         return bool(self._unread)
 
     def stop(self) -> None:
-        """Read no more, not even what is there."""
+        """Read no more, and drop what is here."""
         self._stopped = self._turn_ends = True
-        self._rest, self._unread = bytearray(), b""
+        self._partial, self._unread = bytearray(), b""
 
     def check_progress(self) -> bool:
-        """Whether the frame that is unfinished was so at the last check."""
-        stale = self._seen and bool(self._rest)
-        self._seen = bool(self._rest)
-        return stale
+        """Whether the same frame is unfinished now and was at the last check."""
+        stalled = self._was_partial and bool(self._partial)
+        self._was_partial = bool(self._partial)
+        return stalled
 
     def end_turn(self) -> None:
-        """Leave the rest for the next turn: this frame took as long as many others."""
+        """Leave the rest for the next turn, because the current frame took as long as many others."""
         self._turn_ends = True
 
     def feed(self, data: bytes) -> None:
-        """Take bytes. Raises ProtocolError."""
+        """Read bytes. Raises ProtocolError."""
         start = 0
         if self._unread:
             data, self._unread = self._unread + data, b""
         elif not self._preface_seen:
-            data = b"".join((self._rest, data))
+            data = b"".join((self._partial, data))
             start = self._read_preface(data)
-        elif self._rest:
+        elif self._partial:
             start = self._complete(data)
-            if self._rest or self._stopped:
+            if self._partial or self._stopped:
                 return
         self._read(data, start)
 
     def _read_preface(self, data: bytes) -> int:
-        """Where frames begin; behind everything if that is not known yet."""
+        """The offset of the first frame; the end of the data if the preface is not complete."""
         size = len(frames.PREFACE)
         if not frames.PREFACE.startswith(data[:size]):
             raise ProtocolError(ErrorCode.PROTOCOL_ERROR, describe_other_protocol(data))
         self._preface_seen = len(data) >= size
-        self._rest = bytearray(b"" if self._preface_seen else data)
+        self._partial = bytearray(b"" if self._preface_seen else data)
         return min(size, len(data))
 
     def _read(self, data: bytes, start: int) -> None:
@@ -101,8 +101,8 @@ class FrameReader:
             self._postpone(data, start)
             return
         if start < end:
-            self._rest += memoryview(data)[start:]
-            self._seen = False
+            self._partial += memoryview(data)[start:]
+            self._was_partial = False
 
     def _postpone(self, data: bytes, start: int) -> None:
         self._turn_ends = False
@@ -110,27 +110,27 @@ class FrameReader:
             self._unread = data[start:]
 
     def _complete(self, data: bytes) -> int:
-        """Finish the frame that the last chunk left unfinished, without copying more than that; where to go on."""
-        rest, start = self._rest, 0
+        """Complete the unfinished frame, and copy nothing but it. Returns the offset behind it."""
+        partial, start = self._partial, 0
         while start < len(data):
-            after = start + self._wanted - len(rest)
-            rest += memoryview(data)[start:after]
+            after = start + self._wanted - len(partial)
+            partial += memoryview(data)[start:after]
             start = min(after, len(data))
-            if len(rest) == self._wanted == frames.HEADER_BYTES:
-                self._wanted += int.from_bytes(rest[:3], "big")
+            if len(partial) == self._wanted == frames.HEADER_BYTES:
+                self._wanted += int.from_bytes(partial[:3], "big")
                 if self._wanted > frames.HEADER_BYTES + self._largest:
                     raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, "a frame is too large")
-            if len(rest) == self._wanted:
-                self._rest = bytearray()
-                self._read(bytes(rest), 0)
+            if len(partial) == self._wanted:
+                self._partial = bytearray()
+                self._read(bytes(partial), 0)
                 break
         return start
 
 
 def _run(data: bytes, payload: int, start: int, stream_id: int, largest: int) -> tuple[list[memoryview], int]:
-    """The payloads of a large DATA frame and those like it that come right behind it, and where they end.
+    """The payloads of a large DATA frame and of those that follow it on the same stream, and the offset behind them.
 
-    A long prompt comes as a dozen of them in one read; together they take one way through flow control and deframer.
+    A long prompt comes as a dozen of such frames in one read. Joined, they pass flow control and deframer once.
     """
     view, end = memoryview(data), len(data)
     pieces = [view[payload:start]]

@@ -1,10 +1,11 @@
-"""HTTP/2 frames as bytes (RFC 9113): types, flags, error codes, and the few that a server writes."""
+"""HTTP/2 frames as bytes (RFC 9113): types, flags, error codes, and the frames that a server sends."""
 
 import struct
 from enum import IntEnum
 from typing import Final
 
-from aibrix_extproc.rope import Piece
+Piece = bytes | bytearray | memoryview
+"""Bytes of a message or of a frame's payload."""
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEADER_BYTES: Final = 9
@@ -72,7 +73,7 @@ def frame(kind: int, flags: int, stream_id: int, payload: Piece = b"") -> bytes:
 
 
 def settings(values: dict[Setting, int]) -> bytes:
-    """Our SETTINGS."""
+    """A SETTINGS frame."""
     return frame(SETTINGS, 0, 0, b"".join(_SETTING.pack(name, value) for name, value in values.items()))
 
 
@@ -80,15 +81,15 @@ SETTINGS_ACK: Final = frame(SETTINGS, ACK, 0)
 
 
 def window_update(stream_id: int, increment: int) -> bytes:
-    """More room for the peer to send."""
+    """WINDOW_UPDATE: allow the peer to send more."""
     return frame(WINDOW_UPDATE, 0, stream_id, _WORD.pack(increment))
 
 
 def reset(stream_id: int, code: ErrorCode) -> bytes:
-    """The end of one stream."""
+    """RST_STREAM: end one stream."""
     return frame(RST_STREAM, 0, stream_id, _WORD.pack(code))
 
 
 def go_away(last_stream_id: int, code: ErrorCode, reason: bytes = b"") -> bytes:
-    """No further streams."""
+    """GOAWAY: accept no further streams."""
     return frame(GOAWAY, 0, 0, _PAIR.pack(last_stream_id, code) + reason)

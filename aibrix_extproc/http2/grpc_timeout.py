@@ -1,4 +1,4 @@
-"""grpc-timeout, as clients write it."""
+"""The request header `grpc-timeout`."""
 
 import re
 from typing import Final
@@ -8,6 +8,6 @@ _UNITS: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"
 
 
 def parse_timeout(text: bytes) -> float | None:
-    """The timeout; None if it is none."""
+    """The timeout in seconds; None if the text is malformed."""
     parsed = _TIMEOUT.fullmatch(text)
     return None if parsed is None else int(parsed[1]) * _UNITS[parsed[2]]

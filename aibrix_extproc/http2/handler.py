@@ -1,43 +1,58 @@
-"""What a method of a lean server is: a handler for each call, and the reply that it may answer by later."""
+"""The interface of a gRPC method: a handler for each call, and the responder for answers that come later."""
 
 from collections.abc import Callable, Coroutine, Iterable
+from enum import StrEnum
 from typing import Any, Protocol
 
-from aibrix_extproc.core.exchange.events import Cause
-from aibrix_extproc.rope import Piece, Rope
+from aibrix_extproc.http2.frames import Piece
 
 
-class Reply(Protocol):
-    """What a handler uses to answer later than at once."""
+class CallOutcome(StrEnum):
+    """How a call ended."""
+
+    COMPLETED = "completed"  # the server sent the status OK
+    CANCELLED = "cancelled"  # the peer reset the stream in a way that is no error
+    FAILED = "failed"  # the call ended with another status, or its connection broke
+
+
+class Responder(Protocol):
+    """What a handler uses to answer later than in the call of its method. Once the call is over it does nothing."""
 
     def send(self, messages: Iterable[bytes]) -> None:
-        """Send messages; nothing happens if the call is over."""
+        """Send messages."""
 
-    def send_raw(self, data: Iterable[Piece]) -> None:
-        """Send a piece of a message that has its length prefix already; nothing happens if the call is over."""
+    def send_framed(self, data: Iterable[Piece]) -> None:
+        """Send pieces of messages that have their length prefix already."""
 
     @property
     def congested(self) -> bool:
-        """Whether the peer does not take what was sent."""
+        """Whether answers wait in the socket because the peer does not read them."""
 
     def start(self, waiting: Coroutine[Any, Any, None]) -> None:
-        """Run something that really waits; cancelled when the call ends. Further messages wait for it."""
+        """Run a coroutine in a task. The end of the call cancels it. Further messages wait until it is done."""
 
     def finish(self) -> None:
-        """End the call well; nothing happens if it is over."""
+        """End the call with the status OK."""
 
 
 class Handler(Protocol):
-    """One call of one method. An exception ends the call with INTERNAL, a CallError with its status."""
+    """One call of one method. A CallError ends the call with its status, any other exception with INTERNAL."""
 
-    def message(self, payload: bytes | Rope) -> Iterable[bytes]:
-        """A request message, a large one in pieces; the answers that are at hand."""
+    def message(self, payload: bytes) -> Iterable[bytes]:
+        """Take a message and return the answers that are at hand."""
+
+    def large_message(self, pieces: tuple[Piece, ...]) -> Iterable[bytes]:
+        """Take a message of more than `ConnectionLimits.whole_message_bytes`, in the pieces in which it came.
+
+        A message that came in a single read is never large.
+        """
 
     def half_closed(self) -> Iterable[bytes]:
-        """The client has said everything; the last answers."""
+        """The client has sent its last message; return the last answers."""
 
-    def closed(self, cause: Cause) -> None:
-        """The call is over; called exactly once."""
+    def closed(self, outcome: CallOutcome) -> None:
+        """The call is over. Called exactly once."""
 
 
-Method = Callable[[Reply], Handler]
+Method = Callable[[Responder], Handler]
+"""Makes the handler of a new call."""

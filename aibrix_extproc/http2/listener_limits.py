@@ -1,4 +1,4 @@
-"""Limits on what peers may take of the listener, and the names of what happens at them."""
+"""Limits on the connections and streams of one listener, and the reasons for which the server refuses or ends them."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,24 +6,24 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True)
 class ListenerLimits:
-    """Of one listener. The lean transport keeps all of them, grpcio those that are not of a peer."""
+    """Limits over all connections of a listener, and over those of one peer."""
 
     connections: int = 4096  # each worker thread of each Envoy has one: a hundred Envoys of sixteen, twice over
     connections_of_peer: int = 1024
-    idle_seconds: float = 600.0  # a connection without streams is closed then
+    idle_seconds: float = 600.0  # the server closes a connection that had no stream for so long
     streams: int = 20_000
     streams_of_peer: int = 10_000
 
 
 class Refusal(StrEnum):
-    """Why a connection or a stream was refused or ended; a label of a metric."""
+    """Why the server refused or ended a connection or a stream. The values are labels of a metric."""
 
-    CONNECTIONS = "connections"  # too many
-    CONNECTIONS_OF_PEER = "connections_of_peer"
-    HANDSHAKE = "handshake"  # no TLS, or not in time
-    CLIENT_CERTIFICATE = "client_certificate"  # none, or one that is not accepted
-    IDLE = "idle"  # it had no streams for long
-    EVICTED = "evicted"  # it had none, and another peer needed the place
-    STREAMS = "streams"  # too many
-    STREAMS_OF_PEER = "streams_of_peer"
-    SILENT = "silent"  # a stream without a message
+    CONNECTIONS = "connections"  # the listener has too many
+    CONNECTIONS_OF_PEER = "connections_of_peer"  # the peer has too many
+    HANDSHAKE = "handshake"  # the TLS handshake failed or took too long
+    CLIENT_CERTIFICATE = "client_certificate"  # the client has none, or one that is not accepted
+    IDLE = "idle"  # the connection had no stream for `idle_seconds`
+    EVICTED = "evicted"  # the connection had no stream, and another peer needed its place
+    STREAMS = "streams"  # the listener has too many
+    STREAMS_OF_PEER = "streams_of_peer"  # the peer has too many
+    SILENT = "silent"  # no message came on the stream

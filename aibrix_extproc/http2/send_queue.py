@@ -1,39 +1,39 @@
-"""The sending half of an HTTP/2 connection: frames in order, kept back where the peer's windows have no room."""
+"""The sending half of an HTTP/2 connection: frames in order, held back while the peer's windows have no room."""
 
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
 from aibrix_extproc.http2 import frames
+from aibrix_extproc.http2.frames import Piece
 from aibrix_extproc.http2.limits import KIB, MIB
 from aibrix_extproc.http2.streams import Stream
-from aibrix_extproc.rope import Piece
 
 LEAST_PROGRESS_BYTES: Final = KIB
-RELEASED_PER_TURN: Final = 2 * MIB  # of what waited for room; a peer may make room for 50 MB at once
+RELEASED_PER_TURN: Final = 2 * MIB  # of bytes that waited; a peer may give room for 50 MB at once
 _END: Final = frames.END_HEADERS | frames.END_STREAM
 
 
 class SendQueue:
-    """Frames to write, and the flow control that the peer imposes."""
+    """Frames to send, and the windows that the peer sets. `on_finished` is called once a stream's trailers are sent."""
 
     def __init__(self, on_finished: Callable[[Stream], None]) -> None:
-        self._on_finished = on_finished  # a stream's trailers have gone out
+        self._on_finished = on_finished
         self._out: list[bytes] = []
-        self._ready: dict[Stream, None] = {}  # have something unsent and room of their own, in the order they got it
+        self._ready: dict[Stream, None] = {}  # streams with unsent bytes and room of their own, oldest first
         self._window = frames.DEFAULT_WINDOW
         self._max_frame = frames.DEFAULT_FRAME_BYTES
         self.initial_window = frames.DEFAULT_WINDOW
-        self.unsent = 0  # bytes that wait for room
+        self.unsent = 0  # bytes of all streams that wait for room
         self._released = 0  # bytes that waited and were sent since the last check
-        self._due = 0  # how many had to be by then
-        self._left = RELEASED_PER_TURN  # of this turn
+        self._due = 0  # how many must be released until the next check
+        self._left_of_turn = RELEASED_PER_TURN
 
     def take(self) -> bytes:
-        """Everything that may be written in this turn."""
+        """The bytes to write in this turn."""
         if self.has_more:
             self.flush()
-        self._left = RELEASED_PER_TURN
+        self._left_of_turn = RELEASED_PER_TURN
         out = self._out
         if not out:
             return b""
@@ -42,21 +42,21 @@ class SendQueue:
 
     @property
     def has_more(self) -> bool:
-        """Whether something waits that has room in the windows: take it in another turn."""
+        """Whether unsent bytes have room in the windows, so that another turn must take them."""
         return bool(self._ready) and self._window > 0
 
     def control(self, frame: bytes) -> None:
-        """A frame that no window holds back."""
+        """Send a frame that needs no window."""
         self._out.append(frame)
 
     def headers(self, stream: Stream, block: bytes) -> None:
-        """An encoded header block that does not end the stream."""
+        """Send an encoded header block that does not end the stream."""
         if stream.is_open:
             stream.answered = True
             self._out.append(frames.frame(frames.HEADERS, frames.END_HEADERS, stream.id, block))
 
     def data(self, stream: Stream, data: Piece) -> None:
-        """A piece of the answer."""
+        """Send a piece of the answer, or keep it until there is room."""
         if not stream.is_open:
             return
         size = len(data)
@@ -78,7 +78,7 @@ class SendQueue:
         self.flush()
 
     def end(self, stream: Stream, block: bytes) -> None:
-        """Trailers; the stream is finished with them."""
+        """Send trailers behind everything else; they finish the stream."""
         if not stream.is_open:
             return
         stream.trailers = block
@@ -86,28 +86,28 @@ class SendQueue:
             self._finish(stream)
 
     def drop(self, stream: Stream) -> None:
-        """A stream that gets no further answer."""
+        """Drop what is unsent of a stream."""
         if stream.unsent:
             self.unsent -= sum(map(len, stream.unsent))
             stream.unsent = None
             self._ready.pop(stream, None)
 
     def check_progress(self) -> bool:
-        """Whether hardly anything of what waited at the last check was taken."""
-        stale = bool(self.unsent) and self._released < self._due
+        """Whether the peer took less than a kilobyte of what was unsent at the last check."""
+        stalled = bool(self.unsent) and self._released < self._due
         self._released, self._due = 0, min(self.unsent, LEAST_PROGRESS_BYTES)
-        return stale
+        return stalled
 
     def _make_ready(self, stream: Stream) -> None:
         if stream.unsent and stream.send_window > 0:
             self._ready[stream] = None
 
     def flush(self) -> None:
-        """Send what has room, as much as fits into this turn.
+        """Send what has room, as much as one turn may.
 
-        Costs no more than what is sent, however many streams wait for their own window.
+        The cost depends on what is sent, not on how many streams wait for their own windows.
         """
-        while self._ready and self._window > 0 and self._left > 0:
+        while self._ready and self._window > 0 and self._left_of_turn > 0:
             stream = next(iter(self._ready))
             self._send_pieces(stream)
             if not stream.unsent:
@@ -121,7 +121,7 @@ class SendQueue:
         pieces = stream.unsent
         while pieces:
             room = min(stream.send_window, self._window, self._max_frame)
-            if room <= 0 or self._left <= 0:
+            if room <= 0 or self._left_of_turn <= 0:
                 return
             piece = pieces[0]
             if len(piece) > room:
@@ -134,14 +134,14 @@ class SendQueue:
             self._window -= len(piece)
             self.unsent -= len(piece)
             self._released += len(piece)
-            self._left -= len(piece)
+            self._left_of_turn -= len(piece)
 
     def _finish(self, stream: Stream) -> None:
         assert stream.trailers is not None
         self._out.append(frames.frame(frames.HEADERS, _END, stream.id, stream.trailers))
         self._on_finished(stream)
 
-    # ---- what the peer allows; False where it breaks the protocol's bound
+    # ---- changes of the peer's windows; False if a window exceeds its maximum
 
     def grow_connection(self, increment: int) -> bool:
         """WINDOW_UPDATE of the connection."""

@@ -1,4 +1,4 @@
-"""gRPC statuses and the header blocks of answers, encoded once: they need no table, so a constant is enough."""
+"""gRPC statuses, and the header blocks of answers. The blocks use no dynamic table, so they are encoded once."""
 
 from enum import IntEnum
 from typing import Final
@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 
 class Status(IntEnum):
-    """gRPC status codes that this server gives."""
+    """The gRPC status codes that this server sends."""
 
     OK = 0
     CANCELLED = 1
@@ -21,7 +21,7 @@ class Status(IntEnum):
 
 
 class CallError(Exception):
-    """A call ends with a status other than OK."""
+    """Ends a call with a status other than OK."""
 
     def __init__(self, status: Status, message: str) -> None:
         super().__init__(message)
@@ -30,7 +30,7 @@ class CallError(Exception):
 
 
 def _literal(name: bytes, value: bytes) -> bytes:
-    """A header field without indexing (RFC 7541, 6.2.2), neither part Huffman-coded."""
+    """A header field without indexing (RFC 7541, 6.2.2), without Huffman coding."""
     return b"\x00" + _sized(name) + _sized(value)
 
 
@@ -53,8 +53,8 @@ MAX_MESSAGE_CHARACTERS: Final = 1024
 
 
 def status_block(status: Status, message: str) -> bytes:
-    """Trailers with a status; the message percent-encoded as gRPC wants it."""
+    """Trailers with a status. The message is percent-encoded, as gRPC requires, and cut at 1024 characters."""
     if status is Status.OK:
         return OK_BLOCK
-    said = quote(message[:MAX_MESSAGE_CHARACTERS], safe=" !#$&'()*+,/:;=?@[]~").encode()
-    return _literal(b"grpc-status", str(int(status)).encode()) + _literal(b"grpc-message", said)
+    encoded = quote(message[:MAX_MESSAGE_CHARACTERS], safe=" !#$&'()*+,/:;=?@[]~").encode()
+    return _literal(b"grpc-status", str(int(status)).encode()) + _literal(b"grpc-message", encoded)

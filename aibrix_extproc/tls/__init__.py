@@ -1,5 +1,5 @@
-"""TLS of the listener that Envoy talks to: the certificate that it shows, and the clients that it lets in.
+"""TLS of the listener that Envoy connects to: its certificate, and the clients that it accepts.
 
-`credentials` and `peers` are what the transports know. The other modules are imported only where TLS is on, because
-the library `cryptography` takes 11 MB and 30 ms.
+The transports import `credentials` and `peers`. The other modules are imported only where TLS is on: their library
+`cryptography` takes 11 MB and 30 ms.
 """

@@ -1,6 +1,6 @@
-"""A certificate authority of our own, and what it certifies: servers and clients of the ext_proc listener.
+"""A certificate authority of our own. It certifies servers and clients of the ext_proc listener.
 
-P-256, because making an RSA key of 4096 bits takes seconds and this takes a millisecond.
+Keys are P-256: making one takes a millisecond, an RSA key of 4096 bits takes seconds.
 """
 
 import ipaddress
@@ -27,7 +27,7 @@ CLOCK_SKEW: Final = timedelta(hours=1)
 
 
 class Role(StrEnum):
-    """At which end of a connection a certificate is shown."""
+    """The end of a connection that a certificate is for."""
 
     SERVER = "server"
     CLIENT = "client"
@@ -38,13 +38,13 @@ _USAGES: Final = {Role.SERVER: ExtendedKeyUsageOID.SERVER_AUTH, Role.CLIENT: Ext
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """Its certificate and key, as PEM."""
+    """The authority's certificate and key, as PEM."""
 
     certificate: bytes
     key: bytes = field(repr=False)
 
     def certify(self, role: Role, names: Sequence[str], life: timedelta, *, since: timedelta = CLOCK_SKEW) -> KeyPair:
-        """A new key and its certificate for these host names, addresses or URIs; never longer than the authority."""
+        """Make a key and its certificate for these host names, addresses or URIs. It never outlives the authority."""
         issuer, key = self._loaded()
         own = ec.generate_private_key(ec.SECP256R1())
         now = datetime.now(UTC)
@@ -69,7 +69,7 @@ class Authority:
 
 
 def make_authority(name: str, life: timedelta) -> Authority:
-    """A new one. Its key certifies whom it likes: keep it away from the processes that only verify."""
+    """Make an authority. Its key can certify anybody: keep it away from processes that only verify."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([_common_name(name)])
     now = datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""The authorities whose clients are let in, as an operator wrote them down: read, and refused if they are none."""
+"""Reads the file of authorities whose clients are accepted, and checks that they are authorities."""
 
 import ssl
 from pathlib import Path
@@ -14,7 +14,7 @@ FILE_NAME: Final = "ca.crt"  # in a directory, as Kubernetes names it
 
 
 def read_authorities(path: Path) -> bytes:
-    """The certificates of the file, as PEM. Raises SourceError with one sentence for its operator."""
+    """The certificates of the file, as PEM. Raises SourceError with one sentence for the operator."""
     content = read_bytes(path, MAX_BYTES, what=f"{path}: the client authority", too_large="that is too much for one")
     try:
         found = x509.load_pem_x509_certificates(content)

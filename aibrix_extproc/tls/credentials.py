@@ -1,15 +1,18 @@
-"""What a TLS listener shows its peers and asks of them: one cell that both transports read at each handshake.
+"""The certificate of a TLS listener and the clients that it accepts. Both transports read it at each handshake.
 
-Replacing any of it touches no connection that is there.
+A change affects later handshakes only, never an open connection.
 """
 
 import contextlib
 import os
 import ssl
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, NoReturn
+
+from aibrix_extproc.tls.peers import refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +24,9 @@ class KeyPair:
 
 
 class ServerCredentials:
-    """The pair in use, and the authorities whose clients are let in (None: anybody).
+    """The pair in use, and the authorities whose clients are accepted (None: every client is).
 
-    `names` are those of which a client's certificate must have one; any is good if there are none.
+    A client's certificate must have one of `names`, unless there are none.
     """
 
     def __init__(self, pair: KeyPair, client_ca: bytes | None = None, names: tuple[str, ...] = ()) -> None:
@@ -35,18 +38,22 @@ class ServerCredentials:
         self.context = server_context(pair, client_ca)
 
     def replace(self, pair: KeyPair) -> None:
-        """Show this one from the next handshake on. Raises ssl.SSLError if OpenSSL does not take it."""
+        """Use this pair from the next handshake on. Raises ssl.SSLError if OpenSSL rejects it."""
         self.context = server_context(pair, self.client_ca)
         self.pair = pair
 
     def trust(self, client_ca: bytes) -> None:
-        """Let clients of these authorities in from the next handshake on. Raises ssl.SSLError."""
+        """Accept clients of these authorities from the next handshake on. Raises ssl.SSLError."""
         self.context = server_context(self.pair, client_ca)
         self.client_ca = client_ca
 
+    def refuse_client(self, connection: ssl.SSLObject) -> str | None:
+        """Why the client of a finished handshake is refused; None if it is accepted."""
+        return None if self.client_ca is None else refusal(connection, self.names, time.time())
+
 
 def server_context(pair: KeyPair, client_ca: bytes | None = None) -> ssl.SSLContext:
-    """TLS 1.2 or newer, HTTP/2 by ALPN. Raises ssl.SSLError for a pair or an authority that is none."""
+    """A context for TLS 1.2 or newer and HTTP/2 by ALPN. Raises ssl.SSLError for a bad pair or authority."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["h2"])
@@ -63,7 +70,7 @@ def server_context(pair: KeyPair, client_ca: bytes | None = None) -> ssl.SSLCont
 
 @contextlib.contextmanager
 def _as_file(content: bytes) -> Iterator[str]:
-    """A path to it, because OpenSSL's interface in Python takes paths only; no key is written to a disk on Linux."""
+    """A path to the content, because the `ssl` module takes paths only. On Linux the key is never written to a disk."""
     with _anonymous() as file:
         file.write(content)
         file.flush()

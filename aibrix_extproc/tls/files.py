@@ -1,4 +1,4 @@
-"""A certificate and its key in two files, as a Secret is mounted; watched, the last good pair kept."""
+"""A certificate and its key in two files, as a Secret is mounted. They are watched, and the last good pair is kept."""
 
 import asyncio
 from collections.abc import Callable
@@ -21,7 +21,7 @@ MAX_BYTES: Final = 256 * 1024  # of each file; a chain of three takes 6 KB
 
 
 class PairFiles:
-    """Reads both again whenever one of them changes."""
+    """Reads both files again whenever one of them changes."""
 
     def __init__(self, certificate: Path, key: Path, on_status: OnStatus, *, pace: Pace = DEFAULT_PACE) -> None:
         self._certificate = certificate
@@ -35,17 +35,17 @@ class PairFiles:
         return self._reporter.status
 
     async def run(self, emit: Callable[[KeyPair], None]) -> None:
-        """Emit each pair that fits together, until cancelled."""
+        """Emit each valid pair, until cancelled."""
         await self._file.run(self._read, emit)
 
     async def _read(self) -> KeyPair:
-        # A reading between the replacement of one file and of the other is refused, and the second change read again.
+        # Between the replacement of one file and of the other the pair is refused; the second change is read again.
         await self._file.also((self._key,))
         return await asyncio.to_thread(read_pair, self._certificate, self._key)
 
 
 def read_pair(certificate: Path, key: Path) -> KeyPair:
-    """Both files, checked. Raises SourceError with one sentence for its operator."""
+    """Read and check both files. Raises SourceError with one sentence for the operator."""
     pair = KeyPair(_read(certificate, "certificate"), _read(key, "key of the certificate"))
     check(pair, str(certificate), str(key))
     return pair

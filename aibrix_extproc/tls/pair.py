@@ -1,4 +1,4 @@
-"""Certificate and key as an operator wrote them down: read, held against each other, and described."""
+"""Checks that a certificate and a key can be used together, and describes the certificate."""
 
 import ssl
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from aibrix_extproc.tls.credentials import KeyPair, server_context
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What of a certificate is worth showing."""
+    """The facts of a certificate that are reported."""
 
-    names: tuple[str, ...]  # that it is valid for
+    names: tuple[str, ...]  # host names and addresses
     wall_expires_at: float
 
 
 def check(pair: KeyPair, certificate: str, key: str) -> None:
-    """Refuse what no handshake could use; the two texts name the files. An expired certificate passes: see Described.
+    """Raise SourceFormatError for a pair that no handshake could use; the two texts name the files.
 
-    Raises SourceFormatError.
+    An expired certificate passes: `Described` shows its end.
     """
     first = _first(pair, certificate)
     try:
@@ -40,7 +40,7 @@ def check(pair: KeyPair, certificate: str, key: str) -> None:
 
 
 def describe(pair: KeyPair) -> Described:
-    """Names and end of a certificate that was checked."""
+    """The names and the end of a certificate that `check` has accepted."""
     first = _first(pair, "")
     try:
         found = first.extensions.get_extension_for_class(x509.SubjectAlternativeName).value

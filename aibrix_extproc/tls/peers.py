@@ -1,4 +1,4 @@
-"""Which of the clients that a trusted authority has certified are let in."""
+"""Which clients are accepted, of those that a trusted authority has certified."""
 
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,9 +21,9 @@ def _common_names(certificate: Mapping[str, Any]) -> Iterator[str]:
 
 
 def allowed(names: Iterable[str], rules: tuple[str, ...]) -> bool:
-    """Whether one of the names fits a rule: equal, or with the same beginning where the rule ends with `*`.
+    """Whether one of the names matches a rule. A rule that ends with `*` matches every name that begins like it.
 
-    Without rules every name is good, also none.
+    Without rules every client is accepted, even one without a name.
     """
     return not rules or any(_fits(name, rule) for name in names for rule in rules)
 
@@ -33,11 +33,11 @@ def _fits(name: str, rule: str) -> bool:
 
 
 def refusal(tls: ssl.SSLObject, rules: tuple[str, ...], wall_now: float) -> str | None:
-    """Why the client at the other end of a connection is not let in; None if it is."""
+    """Why the client of a finished handshake is refused; None if it is accepted. `wall_now` is in Unix seconds."""
     certificate = tls.getpeercert()
     if not certificate:
         return "no client certificate"
-    # The handshake has checked it, unless it resumed a session of before.
+    # The handshake has checked this, unless it resumed an earlier session.
     if ssl.cert_time_to_seconds(str(certificate["notAfter"])) < wall_now:
         return "the client's certificate is expired"
     if not allowed(names_of(certificate), rules):

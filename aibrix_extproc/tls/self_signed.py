@@ -1,6 +1,6 @@
-"""A certificate made at start, in memory: for encryption without authentication, as gateways ask of endpoint pickers.
+"""Makes a certificate at start, in memory. It gives encryption without authentication, as gateways want of pickers.
 
-P-256, because making an RSA key of 4096 bits takes seconds and this takes a millisecond.
+Keys are P-256: making one takes a millisecond, an RSA key of 4096 bits takes seconds.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ _LONGEST_NAME: Final = 253
 
 
 def make_pair(names: Iterable[str]) -> KeyPair:
-    """A new key and a certificate of it for these host names and addresses."""
+    """Make a key and its certificate for these host names and addresses."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "aibrix-extproc")])
     now = datetime.now(UTC)
@@ -50,7 +50,7 @@ def make_pair(names: Iterable[str]) -> KeyPair:
 
 
 def own_names(listening_on: str) -> list[str]:
-    """What we are called, as far as this machine knows."""
+    """The host names and addresses of this machine that clients may use for a listener at this address."""
     names = ["localhost", "127.0.0.1", "::1"]
     hostname = socket.gethostname()
     if hostname.isascii() and 0 < len(hostname) <= _LONGEST_NAME:
@@ -62,7 +62,7 @@ def own_names(listening_on: str) -> list[str]:
 
 
 def _outward_addresses() -> list[str]:
-    """Our addresses on the way to others. Connecting a datagram socket asks the routing table and sends nothing."""
+    """Our addresses towards other hosts. Connecting a datagram socket reads the routing table and sends nothing."""
     found = []
     for family, address in _SOMEWHERE:
         with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:

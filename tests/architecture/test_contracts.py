@@ -69,6 +69,9 @@ def test_contract_is_kept(contract: str) -> None:
         ("conformance", "conformance.probe", "core.openai.contract.errors"),
         ("conformance", "conformance.probe", "rope"),
         ("conformance", "conformance.probe", "http2.server"),
+        ("http2", "http2.server", "tls.credentials"),
+        ("http2", "http2.frames", "rope"),
+        ("http2", "http2.handler", "core.exchange.events"),
     ],
 )
 def test_import_against_a_contract_would_be_found(contract: str, importer: str, imported: str) -> None:

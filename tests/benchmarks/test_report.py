@@ -71,9 +71,9 @@ def test_page_shows_what_frames_alone_take() -> None:
 async def test_framing_speaks_as_envoy_does_and_is_answered_until_the_end() -> None:
     speaker = framing.Framing((b"head", bytes(100_000), b"answer"))
     for _ in range(3):
-        spoken = speaker.spoken()
-        assert len(spoken) == 4
-        speaker.exchange(spoken)
+        client_bytes = speaker.client_bytes()
+        assert len(client_bytes) == 4
+        speaker.exchange(client_bytes)
 
 
 def test_page_profile_leaves_out_modules_that_take_nothing() -> None:

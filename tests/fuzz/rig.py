@@ -22,7 +22,7 @@ from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
     ProcessingResponse,
 )
 from aibrix_extproc.adapters.extproc.codec import ATTRIBUTES
-from aibrix_extproc.adapters.extproc.outgoing import at_once
+from aibrix_extproc.adapters.extproc.outgoing import whole_messages
 from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.adapters.telemetry.metrics import Metrics
 from aibrix_extproc.app.answers import Answers
@@ -168,7 +168,7 @@ class Conversation:
         self._gateway.slowest = max(self._gateway.slowest, spent)
         assert spent < MAX_CPU_SECONDS
         assert len(replies) == 1, "Envoy waits for one reply to each message"
-        (reply,) = map(ProcessingResponse.FromString, at_once(replies))
+        (reply,) = map(ProcessingResponse.FromString, whole_messages(replies))
         if reply.HasField("immediate_response"):
             self.answered = True
             immediate = reply.immediate_response

@@ -12,15 +12,15 @@ from typing import Any, Final
 import pytest
 import uvloop
 
-from aibrix_extproc.core.exchange.events import Cause
 from aibrix_extproc.http2.call_table import CallTable
 from aibrix_extproc.http2.connection import Connection
-from aibrix_extproc.http2.handler import Method, Reply
+from aibrix_extproc.http2.frames import Piece
+from aibrix_extproc.http2.handler import CallOutcome, Method, Responder
 from aibrix_extproc.http2.limits import ConnectionLimits
 from aibrix_extproc.http2.listener_limits import ListenerLimits, Refusal
-from aibrix_extproc.http2.server import GrpcServer, Timeouts
+from aibrix_extproc.http2.server import GrpcServer
 from aibrix_extproc.http2.status import CallError, Status
-from aibrix_extproc.rope import Rope
+from aibrix_extproc.http2.timeouts import Timeouts
 from aibrix_extproc.tls.credentials import ServerCredentials
 from tests.http2 import wire
 
@@ -38,7 +38,7 @@ class Log:
     """What handlers were told."""
 
     messages: list[bytes] = field(default_factory=list)
-    causes: list[Cause] = field(default_factory=list)
+    outcomes: list[CallOutcome] = field(default_factory=list)
     opened: int = 0
     refusals: list[Refusal] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
@@ -47,13 +47,12 @@ class Log:
 class Echo:
     """Sends each message back; some messages are orders."""
 
-    def __init__(self, log: Log, reply: Reply) -> None:
+    def __init__(self, log: Log, responder: Responder) -> None:
         self._log = log
-        self._reply = reply
+        self._responder = responder
         log.opened += 1
 
-    def message(self, given: bytes | Rope) -> Iterable[bytes]:
-        payload = given.joined() if isinstance(given, Rope) else given
+    def message(self, payload: bytes) -> Iterable[bytes]:
         self._log.messages.append(payload)
         match payload:
             case b"break":
@@ -61,21 +60,24 @@ class Echo:
             case b"refuse":
                 raise CallError(Status.NOT_FOUND, "no such thing: 100 %\n\u00e4")
             case b"wait":
-                self._reply.start(self._wait())
+                self._responder.start(self._wait())
                 return ()
             case b"break later":
-                self._reply.start(self._break())
+                self._responder.start(self._break())
                 return ()
             case b"silence":
                 return ()
             case b"finish":
-                self._reply.finish()
+                self._responder.finish()
                 return ()
         return (payload,)
 
+    def large_message(self, pieces: tuple[Piece, ...]) -> Iterable[bytes]:
+        return self.message(b"".join(pieces))
+
     async def _wait(self) -> None:
         await self._log.gate.wait()
-        self._reply.send((b"waited",))
+        self._responder.send((b"waited",))
 
     async def _break(self) -> None:
         await self._log.gate.wait()
@@ -84,12 +86,12 @@ class Echo:
     def half_closed(self) -> Iterable[bytes]:
         return ()
 
-    def closed(self, cause: Cause) -> None:
-        self._log.causes.append(cause)
+    def closed(self, outcome: CallOutcome) -> None:
+        self._log.outcomes.append(outcome)
 
 
 def echo_methods(log: Log) -> Mapping[bytes, Method]:
-    return {wire.ECHO.encode(): lambda reply: Echo(log, reply)}
+    return {wire.ECHO.encode(): lambda responder: Echo(log, responder)}
 
 
 class Talk:
@@ -123,7 +125,7 @@ class Talk:
         """The peer writes; read to the end as the protocol would, turn by turn."""
         self.connection.receive(b"".join(pieces), self.now)
         self.read()
-        while self.connection.behind:
+        while self.connection.has_unread:
             self.connection.receive(b"", self.now)
             self.read()
         return self
@@ -170,7 +172,7 @@ async def serving(
     *,
     tls: ServerCredentials | None = None,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
-    bounds: ListenerLimits | None = None,
+    listener_limits: ListenerLimits | None = None,
     timeouts: Timeouts = QUICK,
 ) -> AsyncIterator[Served]:
     """An echo server on a port of its own."""
@@ -178,7 +180,7 @@ async def serving(
     server = GrpcServer(
         echo_methods(log),
         max_message_bytes=max_message_bytes,
-        bounds=bounds,
+        listener_limits=listener_limits,
         limits=limits,
         timeouts=timeouts,
         on_refusal=log.refusals.append,

@@ -15,17 +15,17 @@ import pytest
 from aibrix_extproc.http2 import acceptor
 from aibrix_extproc.http2.listener_limits import ListenerLimits
 from aibrix_extproc.http2.peer_table import PeerTable, PeerUsage
-from aibrix_extproc.http2.server import Timeouts
+from aibrix_extproc.http2.timeouts import Timeouts
 from aibrix_extproc.tls.credentials import KeyPair, ServerCredentials
 from tests.http2 import wire
 from tests.http2.rig import QUICK, connected, on_both_loops, serving
 from tests.waiting import until
 
 
-def a_share(peer: str) -> PeerUsage:
+def a_usage(peer: str) -> PeerUsage:
     peers = PeerTable(ListenerLimits())
-    usage = peers.of(peer)
-    peers.enter(usage)
+    usage = peers.usage_of(peer)
+    peers.open_connection(usage)
     return usage
 
 
@@ -37,7 +37,7 @@ SLOW = Timeouts(handshake_seconds=600.0, linger_seconds=0.1, notice_seconds=0.02
 async def test_connections_over_the_bound_are_closed_unheard_and_that_is_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with serving(bounds=ListenerLimits(connections=1)) as served, connected(served.port) as first:
+    async with serving(listener_limits=ListenerLimits(connections=1)) as served, connected(served.port) as first:
         await until(lambda: served.server.connections == 1)
         for _ in range(3):
             async with connected(served.port, greet=False) as peer:
@@ -52,7 +52,7 @@ async def test_connections_over_the_bound_are_closed_unheard_and_that_is_logged_
 
 @on_both_loops
 async def test_as_many_connections_as_may_be_come_in_even_if_all_come_at_once() -> None:
-    async with serving(bounds=ListenerLimits(connections=50)) as served, contextlib.AsyncExitStack() as stack:
+    async with serving(listener_limits=ListenerLimits(connections=50)) as served, contextlib.AsyncExitStack() as stack:
         comings = (stack.enter_async_context(connected(served.port)) for _ in range(50))
         peers = await asyncio.gather(*comings)
         for peer in peers:
@@ -87,7 +87,7 @@ async def test_handshakes_that_are_not_finished_count_as_connections(certificate
     client = client_side(certificate, "h2")
     tls = server_side(certificate)
     async with (
-        serving(tls=tls, bounds=ListenerLimits(connections=3), timeouts=SLOW) as served,
+        serving(tls=tls, listener_limits=ListenerLimits(connections=3), timeouts=SLOW) as served,
         contextlib.AsyncExitStack() as stack,
     ):
         address = ("127.0.0.1", served.port)
@@ -129,7 +129,7 @@ async def test_mistake_while_a_connection_comes_in_is_logged_and_the_next_one_co
     def admit(peer: str) -> PeerUsage:
         if mistakes:
             raise mistakes.pop()
-        return a_share(peer)
+        return a_usage(peer)
 
     def new_protocol(_: PeerUsage) -> asyncio.Protocol:
         guests.append(asyncio.Protocol())
@@ -155,7 +155,7 @@ async def test_peer_that_comes_while_handshakes_are_cancelled_is_closed() -> Non
         entrance.close()
         return asyncio.Protocol()
 
-    entrance = acceptor.Acceptor(last_guest, a_share, lambda _: None, QUICK, None)
+    entrance = acceptor.Acceptor(last_guest, a_usage, lambda _: None, QUICK, None)
     with socket.create_connection(listener.getsockname()) as peer:
         peer.setblocking(False)
         entrance.open([listener])

@@ -8,8 +8,8 @@ import pytest
 
 from aibrix_extproc.http2.listener_limits import ListenerLimits, Refusal
 from aibrix_extproc.http2.peer_table import RESERVED_STREAMS, PeerTable, peer_key
-from aibrix_extproc.http2.server import Timeouts
 from aibrix_extproc.http2.status import Status
+from aibrix_extproc.http2.timeouts import Timeouts
 from tests.http2 import wire
 from tests.http2.rig import Peer, Served, connected, on_both_loops, serving
 from tests.waiting import until
@@ -40,7 +40,7 @@ async def answered(peer: Peer, stream: int = 1) -> bool:
 
 @on_both_loops
 async def test_peer_has_no_more_connections_than_its_share_and_others_come_in() -> None:
-    async with serving(bounds=ListenerLimits(connections=20, connections_of_peer=5)) as served:
+    async with serving(listener_limits=ListenerLimits(connections=20, connections_of_peer=5)) as served:
         async with hoard(served, 5, "127.0.0.2") as idle:
             async with connected(served.port, host="127.0.0.2", greet=False) as late:
                 await late.hear_all()
@@ -56,9 +56,9 @@ async def test_peer_has_no_more_connections_than_its_share_and_others_come_in() 
 
 @on_both_loops
 async def test_idle_connections_of_the_greediest_make_room_for_others() -> None:
-    bounds = ListenerLimits(connections=10, connections_of_peer=10)
+    listener_limits = ListenerLimits(connections=10, connections_of_peer=10)
     async with (
-        serving(bounds=bounds, timeouts=LOOKING) as served,
+        serving(listener_limits=listener_limits, timeouts=LOOKING) as served,
         hoard(served, 1, "127.0.0.3") as honest,
         hoard(served, 9, "127.0.0.2") as idle,
         contextlib.AsyncExitStack() as stack,
@@ -77,7 +77,7 @@ async def test_idle_connections_of_the_greediest_make_room_for_others() -> None:
 @on_both_loops
 async def test_greediest_gets_no_place_of_others_however_often_it_comes() -> None:
     async with (
-        serving(bounds=ListenerLimits(connections=6, connections_of_peer=6)) as served,
+        serving(listener_limits=ListenerLimits(connections=6, connections_of_peer=6)) as served,
         hoard(served, 1, "127.0.0.3") as honest,
         hoard(served, 5, "127.0.0.2"),
     ):
@@ -91,7 +91,7 @@ async def test_greediest_gets_no_place_of_others_however_often_it_comes() -> Non
 
 @on_both_loops
 async def test_connection_with_a_stream_makes_no_room() -> None:
-    async with serving(bounds=ListenerLimits(connections=2)) as served:
+    async with serving(listener_limits=ListenerLimits(connections=2)) as served:
         async with hoard(served, 2, "127.0.0.2") as busy:
             for peer in busy:
                 peer.say(wire.request(1), wire.data(1, SILENCE))
@@ -104,7 +104,7 @@ async def test_connection_with_a_stream_makes_no_room() -> None:
 
 @on_both_loops
 async def test_connection_that_is_idle_for_long_is_closed_in_the_orderly_way_and_a_used_one_is_not() -> None:
-    async with serving(bounds=ListenerLimits(idle_seconds=0.3), timeouts=LOOKING) as served:
+    async with serving(listener_limits=ListenerLimits(idle_seconds=0.3), timeouts=LOOKING) as served:
         async with connected(served.port) as idle, connected(served.port) as waiting, connected(served.port) as used:
             waiting.say(wire.request(1), wire.data(1, SILENCE))
             asking = asyncio.ensure_future(keep_asking(used))
@@ -127,7 +127,7 @@ async def keep_asking(peer: Peer) -> None:
 @on_both_loops
 async def test_pings_do_not_keep_an_idle_connection() -> None:
     async with (
-        serving(bounds=ListenerLimits(idle_seconds=0.2), timeouts=LOOKING) as served,
+        serving(listener_limits=ListenerLimits(idle_seconds=0.2), timeouts=LOOKING) as served,
         connected(served.port) as peer,
     ):
 
@@ -146,7 +146,7 @@ async def test_pings_do_not_keep_an_idle_connection() -> None:
 async def test_stream_that_begins_as_its_connection_is_retired_is_still_served() -> None:
     slow = Timeouts(handshake_seconds=5.0, linger_seconds=0.1, notice_seconds=0.3, progress_seconds=0.05)
     async with (
-        serving(bounds=ListenerLimits(idle_seconds=0.1), timeouts=slow) as served,
+        serving(listener_limits=ListenerLimits(idle_seconds=0.1), timeouts=slow) as served,
         connected(served.port) as peer,
     ):
         await peer.hear(lambda: peer.heard.goodbyes)
@@ -158,7 +158,7 @@ async def test_stream_that_begins_as_its_connection_is_retired_is_still_served()
 @on_both_loops
 async def test_retired_connection_cannot_stay_by_a_stream_that_it_ends_later() -> None:
     async with (
-        serving(bounds=ListenerLimits(idle_seconds=0.1), timeouts=LOOKING) as served,
+        serving(listener_limits=ListenerLimits(idle_seconds=0.1), timeouts=LOOKING) as served,
         connected(served.port) as peer,
     ):
         await peer.hear(lambda: peer.heard.goodbyes)
@@ -172,7 +172,7 @@ async def test_retired_connection_cannot_stay_by_a_stream_that_it_ends_later() -
 @on_both_loops
 async def test_streams_are_bounded_for_a_peer_and_for_all() -> None:
     async with (
-        serving(bounds=ListenerLimits(streams=5, streams_of_peer=3)) as served,
+        serving(listener_limits=ListenerLimits(streams=5, streams_of_peer=3)) as served,
         connected(served.port, host="127.0.0.2") as greedy,
         connected(served.port, host="127.0.0.3") as other,
     ):
@@ -218,7 +218,7 @@ def test_peer_is_the_host_behind_an_address(address: object, peer: str) -> None:
 
 def test_health_checks_have_streams_of_their_own_when_all_are_taken() -> None:
     peers = PeerTable(ListenerLimits(streams=2, streams_of_peer=2))
-    usage = peers.of("p")
+    usage = peers.usage_of("p")
     assert [usage.open_stream(b"/x/Process") for _ in range(3)] == [None, None, Refusal.STREAMS]
     health = [usage.open_stream(b"/grpc.health.v1.Health/Check") for _ in range(RESERVED_STREAMS + 1)]
     assert health == [None] * RESERVED_STREAMS + [Refusal.STREAMS]
@@ -230,8 +230,8 @@ def test_health_checks_have_streams_of_their_own_when_all_are_taken() -> None:
 def test_peers_that_are_gone_are_forgotten() -> None:
     peers = PeerTable(ListenerLimits())
     for number in range(1000):
-        usage = peers.of(str(number))
-        peers.enter(usage)
-        usage.leave()
+        usage = peers.usage_of(str(number))
+        peers.open_connection(usage)
+        usage.close_connection()
     assert not peers._by_peer
     assert peers.connections == 0

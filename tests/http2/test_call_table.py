@@ -6,10 +6,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from aibrix_extproc.core.exchange.events import Cause
-from aibrix_extproc.http2.handler import Reply
+from aibrix_extproc.http2.handler import CallOutcome, Responder
 from aibrix_extproc.http2.status import Status
-from aibrix_extproc.rope import Rope
 from tests.http2 import wire
 from tests.http2.rig import MAX_MESSAGE_BYTES, HandlerBug, Log, Talk, on_both_loops
 from tests.waiting import until
@@ -49,7 +47,7 @@ async def test_call_without_messages_is_answered_with_its_status() -> None:
     talk = Talk().say(wire.request(1, end=True))
     assert talk.answer().headers == {":status": "200", "content-type": "application/grpc"}
     assert talk.answer().trailers == {"grpc-status": "0"}
-    assert talk.log.causes == [Cause.HALF_CLOSED]
+    assert talk.log.outcomes == [CallOutcome.COMPLETED]
 
 
 async def test_trailers_of_the_client_are_the_end_of_its_request() -> None:
@@ -93,7 +91,7 @@ async def test_refused_call_gets_trailers_only_and_then_a_quiet_reset(name: str)
     assert answer.reset == (None if name.endswith("short") else wire.NO_ERROR)
     assert talk.answer(3).messages == (b"hello",)
     assert talk.calls.memory.buffered == 0
-    assert len(talk.log.causes) == talk.log.opened
+    assert len(talk.log.outcomes) == talk.log.opened
 
 
 async def test_message_of_the_largest_size_is_taken() -> None:
@@ -106,7 +104,7 @@ async def test_refusal_after_an_answer_comes_as_trailers_with_an_encoded_message
     talk = Talk().say(wire.request(1), wire.data(1, HELLO), wire.data(1, wire.message(b"refuse")))
     assert "grpc-status" not in talk.answer().headers
     assert talk.answer().trailers == {"grpc-status": "5", "grpc-message": "no such thing: 100 %25%0A%C3%A4"}
-    assert talk.log.causes == [Cause.FAILED]
+    assert talk.log.outcomes == [CallOutcome.FAILED]
 
 
 @pytest.mark.parametrize(
@@ -155,9 +153,9 @@ async def test_call_that_lacks_what_we_do_not_need_is_served(request_: bytes) ->
 @pytest.mark.parametrize("timeout", ["0n", "99999999n", "1m", "900u", "00000002m", "0S", "0M", "0H"])
 async def test_deadline_of_the_client_ends_a_call_that_waits(timeout: str) -> None:
     talk = Talk().say(wire.request(1, grpc_timeout=timeout), wire.data(1, wire.message(b"wait")))
-    await until(lambda: talk.log.causes)
+    await until(lambda: talk.log.outcomes)
     assert talk.answer().trailers["grpc-status"] == "4"
-    assert talk.log.causes == [Cause.FAILED]
+    assert talk.log.outcomes == [CallOutcome.FAILED]
 
 
 @on_both_loops
@@ -175,7 +173,7 @@ async def test_messages_behind_one_that_waits_are_answered_in_order() -> None:
     talk.say(wire.data(1, ORDERS[:7]), wire.data(1, ORDERS[7:], end=True))
     assert talk.answer().messages == (b"hello",)
     talk.log.gate.set()
-    await until(lambda: talk.log.causes)
+    await until(lambda: talk.log.outcomes)
     assert talk.answer().messages == (b"hello", b"waited", b"hello", *ANSWERS)
     assert talk.answer().trailers == {"grpc-status": "0"}
     assert talk.calls.memory.buffered == 0
@@ -185,7 +183,7 @@ async def test_two_messages_that_wait_do_so_one_after_the_other() -> None:
     talk = Talk().say(wire.request(1), wire.data(1, wire.message(b"wait") * 2, end=True))
     assert talk.log.messages == [b"wait"]
     talk.log.gate.set()
-    await until(lambda: talk.log.causes)
+    await until(lambda: talk.log.outcomes)
     assert talk.answer().messages == (b"waited", b"waited")
 
 
@@ -194,7 +192,7 @@ async def test_cancelled_call_stops_what_waits_and_is_over_once() -> None:
     talk.log.gate.set()
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert talk.log.causes == [Cause.CANCELLED]
+    assert talk.log.outcomes == [CallOutcome.CANCELLED]
     assert talk.answer().messages == ()
 
 
@@ -224,8 +222,7 @@ class BreaksEverywhere:
         if where == "begin":
             raise HandlerBug
 
-    def message(self, given: bytes | Rope) -> Iterable[bytes]:
-        payload = given.joined() if isinstance(given, Rope) else given
+    def message(self, payload: bytes) -> Iterable[bytes]:
         if self._where == "iterate":
             return (self._broken() for _ in range(2))
         return (payload,)
@@ -238,8 +235,8 @@ class BreaksEverywhere:
             raise HandlerBug
         return ()
 
-    def closed(self, cause: Cause) -> None:
-        self._log.causes.append(cause)
+    def closed(self, outcome: CallOutcome) -> None:
+        self._log.outcomes.append(outcome)
         if self._where == "close":
             raise HandlerBug
 
@@ -247,7 +244,7 @@ class BreaksEverywhere:
 @pytest.mark.parametrize("where", ["begin", "iterate", "half close", "close"])
 async def test_bug_of_a_handler_ends_its_call_and_is_logged(where: str, caplog: pytest.LogCaptureFixture) -> None:
     def methods(log: Log) -> dict[bytes, object]:
-        def method(reply: Reply) -> object:
+        def method(responder: Responder) -> object:
             return BreaksEverywhere(log, where if log.opened == 0 else "nowhere")
 
         return {wire.ECHO.encode(): method}
@@ -265,7 +262,7 @@ async def test_bug_of_a_handler_ends_its_call_and_is_logged(where: str, caplog: 
 async def test_bug_while_waiting_ends_its_call_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     talk = Talk().say(wire.request(1), wire.data(1, wire.message(b"break later")))
     talk.log.gate.set()
-    await until(lambda: talk.log.causes)
+    await until(lambda: talk.log.outcomes)
     assert talk.answer().trailers["grpc-status"] == "13"
     assert "HandlerBug" in caplog.text
 
@@ -278,4 +275,4 @@ async def test_bug_at_the_end_of_one_call_does_not_keep_others_from_their_end() 
     for stream in (1, 3, 5):
         talk.say(wire.request(stream))
     talk.connection.lost()
-    assert len(talk.log.causes) == 3
+    assert len(talk.log.outcomes) == 3

@@ -6,7 +6,7 @@ import hpack
 import pytest
 from hyperframe.frame import DataFrame, GoAwayFrame, PingFrame, RstStreamFrame, SettingsFrame
 
-from aibrix_extproc.core.exchange.events import Cause
+from aibrix_extproc.http2.handler import CallOutcome
 from aibrix_extproc.http2.limits import MIB, ConnectionLimits
 from tests.http2 import wire
 from tests.http2.rig import Talk
@@ -82,7 +82,7 @@ async def test_breach_of_the_connection_ends_it_with_its_code_and_every_call_onc
     assert talk.goodbye == code
     assert talk.connection.closing
     assert talk.connection.streams == 0
-    assert len(talk.log.causes) == talk.log.opened
+    assert len(talk.log.outcomes) == talk.log.opened
     talk.say(wire.request(9), wire.ping())  # nothing is read after the last word
     assert isinstance(talk.reader.frames[-1], GoAwayFrame)
 
@@ -129,7 +129,7 @@ async def test_breach_of_a_stream_resets_it_and_leaves_the_others_alone(name: st
     assert talk.goodbye is None
     assert talk.answer(1).reset == code
     assert talk.connection.streams == 0
-    assert len(talk.log.causes) == talk.log.opened
+    assert len(talk.log.outcomes) == talk.log.opened
     talk.say(wire.request(7), wire.data(7, HELLO, end=True))
     assert talk.answer(7).messages == (b"hello",)
     assert talk.answer(7).trailers == {"grpc-status": "0"}
@@ -166,9 +166,9 @@ async def test_anything_before_settings_ends_the_connection(first: bytes) -> Non
 async def test_what_is_no_preface_ends_the_connection(said: bytes) -> None:
     talk = Talk(greet=False).say(said)
     assert talk.goodbye == wire.PROTOCOL_ERROR
-    assert talk.connection.fault is not None
-    assert ("HTTP/1" in talk.connection.fault) == said.startswith(b"GET")
-    assert ("TLS" in talk.connection.fault) == said.startswith(b"\x16")
+    assert talk.connection.close_reason is not None
+    assert ("HTTP/1" in talk.connection.close_reason) == said.startswith(b"GET")
+    assert ("TLS" in talk.connection.close_reason) == said.startswith(b"\x16")
 
 
 async def test_frames_of_unknown_kinds_flags_and_settings_are_ignored() -> None:
@@ -364,27 +364,28 @@ async def test_stream_that_goes_on_for_ever_after_its_end_ends_the_connection() 
 async def test_data_on_a_stream_that_the_peer_reset_is_answered_with_a_reset() -> None:
     talk = Talk().say(wire.request(1), wire.reset(1), wire.data(1, HELLO))
     assert talk.answer().reset == wire.STREAM_CLOSED
-    assert talk.log.causes == [Cause.CANCELLED]
+    assert talk.log.outcomes == [CallOutcome.CANCELLED]
 
 
 async def test_reset_after_the_end_of_a_finished_stream_is_nothing() -> None:
     talk = Talk().say(wire.request(1), wire.data(1, HELLO, end=True), wire.reset(1))
     assert talk.goodbye is None
-    assert talk.log.causes == [Cause.HALF_CLOSED]
+    assert talk.log.outcomes == [CallOutcome.COMPLETED]
 
 
 async def test_reset_after_our_answer_and_the_end_of_the_request_cancels_a_call_that_waits() -> None:
     talk = Talk().say(wire.request(1), wire.data(1, wire.message(b"wait"), end=True), wire.reset(1))
-    assert talk.log.causes == [Cause.CANCELLED]
+    assert talk.log.outcomes == [CallOutcome.CANCELLED]
     assert talk.answer().reset is None
 
 
 @pytest.mark.parametrize(
-    ("code", "cause"), [(0, Cause.CANCELLED), (8, Cause.CANCELLED), (2, Cause.CANCELLED), (1, Cause.FAILED)]
+    ("code", "outcome"),
+    [(0, CallOutcome.CANCELLED), (8, CallOutcome.CANCELLED), (2, CallOutcome.CANCELLED), (1, CallOutcome.FAILED)],
 )
-async def test_code_of_a_reset_tells_why_a_call_ended(code: int, cause: Cause) -> None:
+async def test_code_of_a_reset_tells_why_a_call_ended(code: int, outcome: CallOutcome) -> None:
     talk = Talk().say(wire.request(1), wire.data(1, HELLO), wire.reset(1, code))
-    assert talk.log.causes == [cause]
+    assert talk.log.outcomes == [outcome]
 
 
 async def test_more_streams_than_announced_are_refused_and_room_comes_back() -> None:
@@ -435,7 +436,7 @@ async def test_nothing_is_read_behind_a_frame_that_ends_the_connection_even_if_i
     talk.say(said[:20]).say(said[20:])
     assert talk.goodbye == wire.CALM
     assert isinstance(talk.reader.frames[-1], GoAwayFrame)
-    assert talk.log.opened == len(talk.log.causes) == 1
+    assert talk.log.opened == len(talk.log.outcomes) == 1
     assert talk.connection.streams == 0
 
 
@@ -445,6 +446,6 @@ async def test_end_of_the_connection_is_the_end_of_every_call(lose: Callable[[Ta
     for stream in range(1, 21, 2):
         talk.say(wire.request(stream), wire.data(stream, wire.message(b"wait")))
     lose(talk)
-    assert len(talk.log.causes) == 10
+    assert len(talk.log.outcomes) == 10
     assert talk.connection.streams == 0
     assert not [one for one in talk.reader.frames if isinstance(one, RstStreamFrame)]

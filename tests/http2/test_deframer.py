@@ -13,7 +13,7 @@ MOST = 100
 
 
 def deframed(pieces: list[bytes], most: int = MOST) -> tuple[list[bytes], Deframer]:
-    deframer, found = Deframer(most), []
+    deframer, found = Deframer(most, most), []
     for piece in pieces:
         start = 0
         while start < len(piece):

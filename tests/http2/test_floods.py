@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 import hpack
 import pytest
 
-from aibrix_extproc.http2.limits import KIB, MESSAGES_PER_TURN, MIB, ConnectionLimits
+from aibrix_extproc.http2.limits import KIB, MIB, ConnectionLimits
+from aibrix_extproc.http2.turn_work import MESSAGES_PER_TURN
 from tests.http2 import wire
 from tests.http2.rig import Talk
 from tests.waiting import until
@@ -115,7 +116,7 @@ async def test_flood_ends_the_connection_with_its_code_within_bounds(name: str) 
     finally:
         tracemalloc.stop()
     assert talk.goodbye == wire.CALM
-    assert len(talk.log.causes) == talk.log.opened
+    assert len(talk.log.outcomes) == talk.log.opened
     assert peak < 64 * MIB
     assert time.process_time() - started < 30  # with every allocation traced
 
@@ -163,7 +164,7 @@ async def test_busy_peer_that_resets_half_of_its_streams_is_no_flood() -> None:
         talk.connection.take()
     talk.read()
     assert talk.goodbye is None
-    assert talk.log.opened == len(talk.log.causes) == 5_000
+    assert talk.log.opened == len(talk.log.outcomes) == 5_000
 
 
 @pytest.mark.slow
@@ -188,7 +189,7 @@ async def test_mass_of_clients_that_give_up_before_they_were_answered_is_no_floo
         talk.connection.receive(wire.reset(stream), talk.now)
     talk.read()
     assert talk.goodbye is None
-    assert len(talk.log.causes) == 5_000
+    assert len(talk.log.outcomes) == 5_000
 
 
 async def test_peer_that_takes_no_answers_is_cut_off() -> None:
@@ -196,7 +197,7 @@ async def test_peer_that_takes_no_answers_is_cut_off() -> None:
     for stream in range(1, 201, 2):
         talk.say(wire.request(stream), wire.data(stream, wire.message(bytes(20_000))))
     assert talk.goodbye == wire.CALM
-    assert len(talk.log.causes) == talk.log.opened
+    assert len(talk.log.outcomes) == talk.log.opened
 
 
 async def test_unfinished_messages_are_bounded_for_all_calls_together() -> None:
@@ -224,7 +225,7 @@ async def test_thousands_of_messages_in_one_frame_take_many_turns() -> None:
     talk = Talk().say(wire.window_update(0, 2**30), wire.settings({4: 2**30}), wire.request(1))
     talk.connection.receive(wire.raw(0, 1, 1, wire.message() * 20_000), 0.0)
     assert len(talk.log.messages) <= 64
-    await until(lambda: talk.log.causes)
+    await until(lambda: talk.log.outcomes)
     talk.read()
     assert len(talk.log.messages) == 20_000
     assert talk.answer().trailers == {"grpc-status": "0"}
@@ -243,10 +244,10 @@ async def test_turn_ends_by_the_work_that_header_blocks_take(fields: bytes, work
     """HeaderBlocks are small and their fields are many: a turn of 256 such frames would take 100 ms and more."""
     talk, opened = Talk(), [0]
     talk.connection.receive(b"".join(wire.headers(stream, wire.block() + fields) for stream in range(1, 400, 2)), 0.0)
-    while talk.connection.behind and len(opened) < 300:
+    while talk.connection.has_unread and len(opened) < 300:
         opened.append(talk.log.opened)
         talk.connection.receive(b"", 0.0)
-    assert (talk.connection.fault, talk.log.opened) == (None, 200)
+    assert (talk.connection.close_reason, talk.log.opened) == (None, 200)
     assert (
         max(after - before for before, after in itertools.pairwise(opened))
         <= ConnectionLimits().header_work_per_turn // work + 1
@@ -257,10 +258,10 @@ async def test_chunk_of_thousands_of_small_frames_is_read_in_turns() -> None:
     talk = Talk().say(wire.request(1))
     talk.connection.receive(wire.data(1, HELLO) * 1000, 0.0)
     assert len(talk.log.messages) == ConnectionLimits().frames_per_turn
-    assert talk.connection.behind
+    assert talk.connection.has_unread
     talk.connection.receive(wire.data(1, HELLO) * 10, 0.0)
     turns = 1
-    while talk.connection.behind:
+    while talk.connection.has_unread:
         talk.connection.receive(b"", 0.0)
         turns += 1
     assert len(talk.log.messages) == 1010
@@ -295,10 +296,10 @@ async def test_frames_that_take_long_end_the_turn() -> None:
     encoded = wire.block((*wire.REQUEST, *((f"x-{number}", "") for number in range(60))))
     talk = Talk(ConnectionLimits(header_work_per_turn=60))
     talk.connection.receive(b"".join(wire.headers(stream, encoded) for stream in range(1, 21, 2)), 0.0)
-    assert (talk.log.opened, talk.connection.behind) == (1, True)
+    assert (talk.log.opened, talk.connection.has_unread) == (1, True)
     assert talk.say().log.opened == 10
     talk.connection.receive(wire.settings({4: 1}) + wire.settings({4: 2}) + wire.request(21), 0.0)
-    assert (talk.log.opened, talk.connection.behind) == (10, True)
+    assert (talk.log.opened, talk.connection.has_unread) == (10, True)
     assert talk.say().log.opened == 11
 
 

@@ -60,11 +60,11 @@ def _check_end(talk: Talk) -> None:
     if talk.connection.closing:
         assert isinstance(talk.reader.frames[-1], GoAwayFrame)
         assert talk.goodbye in range(1, 14)
-        assert talk.connection.fault
+        assert talk.connection.close_reason
     talk.connection.lost()
     assert talk.connection.streams == 0
     assert talk.calls.memory.buffered == 0
-    assert len(talk.log.causes) == talk.log.opened
+    assert len(talk.log.outcomes) == talk.log.opened
     for frame in talk.reader.frames:
         assert isinstance(frame, Frame)
 
@@ -108,7 +108,7 @@ async def test_mutated_conversations_over_sockets_raise_nothing_and_leave_nothin
         await until(lambda: served.server.connections == 1)
         assert raised == []
         assert (served.server.buffered, served.server.memory.unsent) == (0, 0)
-        assert served.log.opened == len(served.log.causes) > 300
+        assert served.log.opened == len(served.log.outcomes) > 300
 
 
 def _blocks() -> int:

@@ -10,7 +10,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from aibrix_extproc.core.exchange.events import Cause
+from aibrix_extproc.http2.handler import CallOutcome
 from tests.http2 import wire
 from tests.http2.rig import serving
 from tests.waiting import until
@@ -39,7 +39,7 @@ async def test_stream_of_messages_comes_back_and_ends_well() -> None:
         call = found.stream_stream(wire.ECHO)(each([b"a", b"", b"c" * 100_000]))
         assert [message async for message in call] == [b"a", b"", b"c" * 100_000]
         assert await call.code() is grpc.StatusCode.OK
-        assert served.log.causes == [Cause.HALF_CLOSED]
+        assert served.log.outcomes == [CallOutcome.COMPLETED]
 
 
 async def test_unary_and_half_streaming_calls_are_the_same_to_the_server() -> None:
@@ -66,8 +66,8 @@ async def test_client_that_cancels_is_noticed() -> None:
         await call.write(b"wait")
         await until(lambda: served.log.messages)
         call.cancel()
-        await until(lambda: served.log.causes)
-        assert served.log.causes == [Cause.CANCELLED]
+        await until(lambda: served.log.outcomes)
+        assert served.log.outcomes == [CallOutcome.CANCELLED]
 
 
 async def test_deadline_of_the_client_ends_the_call_on_both_sides() -> None:
@@ -75,7 +75,7 @@ async def test_deadline_of_the_client_ends_the_call_on_both_sides() -> None:
         with pytest.raises(grpc.aio.AioRpcError) as refusal:
             await found.unary_unary(wire.ECHO)(b"wait", timeout=0.1)
         assert refusal.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        await until(lambda: served.log.causes)
+        await until(lambda: served.log.outcomes)
         assert served.server.running == 0
 
 
@@ -137,8 +137,8 @@ async def test_ten_thousand_streams_on_one_connection_all_end_well() -> None:
             else:
                 await call.done_writing()
         await until(lambda: served.server.running == 0, seconds=60)
-        assert served.log.causes.count(Cause.CANCELLED) == 5_000
-        assert served.log.causes.count(Cause.HALF_CLOSED) == 5_000
+        assert served.log.outcomes.count(CallOutcome.CANCELLED) == 5_000
+        assert served.log.outcomes.count(CallOutcome.COMPLETED) == 5_000
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import pytest
 
 from aibrix_extproc.http2.call_table import CallTable
 from aibrix_extproc.http2.connection import Connection
-from aibrix_extproc.http2.header_blocks import Head
+from aibrix_extproc.http2.header_blocks import Headers
 from aibrix_extproc.http2.limits import ConnectionLimits
 from aibrix_extproc.http2.protocol import ServerProtocol
 from aibrix_extproc.http2.server import GrpcServer
@@ -49,21 +49,21 @@ class _Page:
             self._connection.send_data(self._stream, b"a page")
             self._connection.send_end(self._stream, b"\x00\x04last\x03yes")
 
-    def reset_by_peer(self, code: int) -> None:
+    def stream_closed(self, code: int) -> None:
         pass
 
 
 class _PlainCalls(CallTable):
     """A web server, as h2spec expects one."""
 
-    def opened(self, stream: Stream, head: Head, *, ended: bool) -> None:
+    def opened(self, stream: Stream, headers: Headers, *, ended: bool) -> None:
         stream.receiver = _Page(self.connection, stream)
         if ended:
             stream.receiver.received(b"", 0, 0, ended=True)
 
 
 class _PlainServer(GrpcServer):
-    def accept(self, protocol: ServerProtocol) -> CallTable:
+    def register(self, protocol: ServerProtocol) -> CallTable:
         self._protocols.add(protocol)
         return _PlainCalls(
             {}, self.loop, protocol.flush_soon, ConnectionLimits(concurrent_streams=100), max_message_bytes=1

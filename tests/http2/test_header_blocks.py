@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from aibrix_extproc.http2.errors import ProtocolError
 from aibrix_extproc.http2.frames import ErrorCode
-from aibrix_extproc.http2.header_blocks import MAX_REMEMBERED, HeaderBlocks, has_more_fields, leaves_table
+from aibrix_extproc.http2.header_blocks import MAX_REMEMBERED, HeaderBlocks
+from aibrix_extproc.http2.hpack_scan import has_more_fields, leaves_table
 from aibrix_extproc.http2.limits import ConnectionLimits
 
 # The second call of a real Envoy: `:path` as a literal that shall not be indexed, everything else by index.

@@ -9,7 +9,7 @@ import h2.events
 import h2.settings
 import pytest
 
-from aibrix_extproc.core.exchange.events import Cause
+from aibrix_extproc.http2.handler import CallOutcome
 from aibrix_extproc.http2.limits import ConnectionLimits
 from tests.http2 import wire
 from tests.http2.rig import Talk
@@ -42,7 +42,7 @@ class Oracle:
                 size = self._dice.choice((1, 5, 9, 100, 20_000))
                 self.talk.connection.receive(out[at : at + size], self.talk.now)
                 at += size
-            while self.talk.connection.behind:
+            while self.talk.connection.has_unread:
                 self.talk.connection.receive(b"", self.talk.now)
             back = self.talk.connection.take()
             if not out and not back:
@@ -123,8 +123,11 @@ async def _converse(seed: int, steps: int) -> None:
     assert set(oracle.ended.values()) <= {"0"}
     for stream in finished:
         assert oracle.received.get(stream, b"") == oracle.sent[stream]
-    causes = oracle.talk.log.causes
-    assert (causes.count(Cause.HALF_CLOSED), causes.count(Cause.CANCELLED)) == (len(finished), len(oracle.reset))
+    outcomes = oracle.talk.log.outcomes
+    assert (outcomes.count(CallOutcome.COMPLETED), outcomes.count(CallOutcome.CANCELLED)) == (
+        len(finished),
+        len(oracle.reset),
+    )
     assert oracle.talk.connection.streams == 0
     assert oracle.talk.calls.memory.buffered == 0
 

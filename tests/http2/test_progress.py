@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from aibrix_extproc.http2.limits import MIB, ConnectionLimits
-from aibrix_extproc.http2.server import Timeouts
+from aibrix_extproc.http2.timeouts import Timeouts
 from tests.http2 import wire
 from tests.http2.rig import Talk, connected, on_both_loops, serving
 from tests.waiting import until
@@ -29,7 +29,7 @@ async def test_frame_that_does_not_come_to_its_end_ends_the_connection_however_i
     assert check_progress(talk) is None
     talk.say(frame[5:6])
     assert check_progress(talk) == wire.CALM
-    assert len(talk.log.causes) == talk.log.opened == 1
+    assert len(talk.log.outcomes) == talk.log.opened == 1
 
 
 async def test_frames_that_come_in_pieces_but_come_are_no_slow_peer() -> None:
@@ -130,7 +130,7 @@ async def test_peer_that_does_not_read_is_gone_in_bounded_time() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1)
         writer.write(wire.GREETING + wire.window_update(0, 2**31 - 1 - 65_535) + wire.settings({4: 2**31 - 1}))
         writer.write(wire.request(1) + wire.raw(0, 0, 1, wire.message(bytes(500_000))) * 60)
-        await until(lambda: served.log.causes)
+        await until(lambda: served.log.outcomes)
         await until(lambda: served.server.connections == 0)
         writer.transport.abort()
         del reader

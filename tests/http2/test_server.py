@@ -8,7 +8,7 @@ import ssl
 
 import pytest
 
-from aibrix_extproc.core.exchange.events import Cause
+from aibrix_extproc.http2.handler import CallOutcome
 from aibrix_extproc.http2.limits import MIB, ConnectionLimits
 from aibrix_extproc.http2.server import CLOSED_LINES
 from tests.http2 import wire
@@ -62,8 +62,8 @@ async def test_peer_that_goes_away_cancels_its_calls(how: str) -> None:
         if how == "rst":
             peer.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         peer.writer.close()
-        await until(lambda: len(served.log.causes) == 3)
-        assert set(served.log.causes) == {Cause.CANCELLED}
+        await until(lambda: len(served.log.outcomes) == 3)
+        assert set(served.log.outcomes) == {CallOutcome.CANCELLED}
         await until(lambda: served.server.connections == 0)
         assert served.server.running == 0
 
@@ -123,7 +123,7 @@ async def test_slow_reader_is_not_read_from_and_takes_bounded_memory() -> None:
         assert len(served.log.messages) < 60
         writer.transport.abort()
         await until(lambda: served.server.connections == 0)
-        assert served.log.causes == [Cause.CANCELLED]
+        assert served.log.outcomes == [CallOutcome.CANCELLED]
         del reader
 
 
@@ -190,7 +190,7 @@ async def test_answers_that_peers_of_all_connections_do_not_take_are_bounded_at_
             peer.say(wire.settings({4: 0}), wire.request(1), wire.data(1, wire.message(bytes(size))))
             await until(lambda: len(served.log.messages) == count)  # noqa: B023 (it is awaited here)
         await peers[0].hear_all()
-        assert served.log.causes == [Cause.CANCELLED]
+        assert served.log.outcomes == [CallOutcome.CANCELLED]
         assert served.server.connections == 2
         assert 500_000 < served.server.memory.unsent < 510_000
         for peer in peers[1:]:
@@ -208,7 +208,7 @@ async def test_answers_that_lie_in_buffers_of_sockets_count_as_not_taken() -> No
         writer.write(wire.GREETING + wire.settings({4: 2**31 - 1}) + wire.window_update(0, 2**30))
         for stream in range(1, 101, 2):
             writer.write(wire.request(stream) + wire.data(stream, wire.message(bytes(900_000))))
-        await until(lambda: served.log.causes)
+        await until(lambda: served.log.outcomes)
         await until(lambda: served.server.connections == 0)
         assert served.server.memory.unsent == 0
         writer.transport.abort()
@@ -285,14 +285,14 @@ async def test_drain_cuts_what_is_left_when_its_time_is_up() -> None:
         await served.server.drain(0.05)
         await peer.hear_all()
         assert peer.heard.answer(1).trailers["grpc-status"] == "14"
-        assert served.log.causes == [Cause.FAILED]
+        assert served.log.outcomes == [CallOutcome.FAILED]
 
 
 @on_both_loops
 async def test_drain_waits_for_an_answer_that_the_peer_has_not_taken_yet() -> None:
     async with serving() as served, connected(served.port) as peer:
         peer.say(wire.settings({4: 0}), wire.request(1), wire.data(1, HELLO, end=True))
-        await until(lambda: served.log.causes)
+        await until(lambda: served.log.outcomes)
         drain = asyncio.create_task(served.server.drain(5.0))
         await peer.hear(lambda: peer.heard.goodbye() is not None)
         await asyncio.sleep(2 * QUICK.notice_seconds)
@@ -315,7 +315,7 @@ async def test_drain_ends_at_once_when_the_peer_cancels_the_last_call() -> None:
         peer.say(wire.reset(1))
         async with asyncio.timeout(60):
             await drain
-        assert served.log.causes == [Cause.CANCELLED]
+        assert served.log.outcomes == [CallOutcome.CANCELLED]
 
 
 @on_both_loops
@@ -341,7 +341,7 @@ async def test_drain_under_load_serves_every_stream_up_to_its_last_one_and_refus
         assert {peer.heard.answer(one).messages for one in served_streams} == {(b"hello",)}
         assert {peer.heard.reset_of(one) for one in range(second + 2, stream + 1, 2)} == {wire.REFUSED_STREAM}
         assert served.log.opened == len(running) + len(served_streams) > len(running)
-        assert set(served.log.causes) == {Cause.HALF_CLOSED}
+        assert set(served.log.outcomes) == {CallOutcome.COMPLETED}
         peer.writer.close()
         await drain
 

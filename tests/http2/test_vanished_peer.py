@@ -95,7 +95,7 @@ async def _vanish() -> None:
             log.gate.set()  # answers that nobody acknowledges
             await until(lambda: not any(one.connections for one in servers), seconds=GONE_SECONDS + 15)
             assert len(kinds) == 7
-            assert len(log.causes) == log.opened == 5
+            assert len(log.outcomes) == log.opened == 5
     finally:
         network.remove()
         for one in servers:

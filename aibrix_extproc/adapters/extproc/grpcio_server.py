@@ -13,9 +13,9 @@ from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import Pr
 from aibrix_extproc.adapters.extproc.grpcio_health import health_handlers
 from aibrix_extproc.adapters.extproc.grpcio_tls import Guard, peer_credentials
 from aibrix_extproc.adapters.extproc.health import Health
-from aibrix_extproc.adapters.extproc.large_message import Peeled, peel
-from aibrix_extproc.adapters.extproc.outgoing import Outgoing, at_once
-from aibrix_extproc.adapters.extproc.service import MESSAGE_OVERHEAD_BYTES, SERVICE, Inlet, armed
+from aibrix_extproc.adapters.extproc.large_message import LargeMessage, parse_large_message
+from aibrix_extproc.adapters.extproc.outgoing import Outgoing, whole_messages
+from aibrix_extproc.adapters.extproc.service import MESSAGE_OVERHEAD_BYTES, SERVICE, Inlet, rearmed
 from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.core.exchange.events import Cause
 from aibrix_extproc.http2.listener_limits import ListenerLimits, Refusal
@@ -142,7 +142,7 @@ class GrpcioServer:
         """Write what a passed deadline brings, beside the coroutine that waits for Envoy's next message."""
 
         async def write(replies: list[Outgoing]) -> None:
-            for reply in at_once(replies):
+            for reply in whole_messages(replies):
                 await context.write(reply)
 
         if replies := session.expire():
@@ -160,16 +160,18 @@ class GrpcioServer:
         self._running += 1
         try:
             read: Callable[[], Awaitable[object]] = context.read
-            while isinstance(message := await read(), ProcessingRequest | Peeled):
-                replies = session.receive_peeled(message) if isinstance(message, Peeled) else session.receive(message)
+            while isinstance(message := await read(), ProcessingRequest | LargeMessage):
+                replies = (
+                    session.receive_large(message) if isinstance(message, LargeMessage) else session.receive(message)
+                )
                 del message  # a large body must not live until the next message comes
-                timer = armed(timer, session, loop, expire)
-                for reply in at_once(replies):
+                timer = rearmed(timer, session, loop, expire)
+                for reply in whole_messages(replies):
                     await context.write(reply)
                 while session.pending is not None:
-                    for reply in at_once(session.resume(await session.pending)):
+                    for reply in whole_messages(session.resume(await session.pending)):
                         await context.write(reply)
-                    timer = armed(timer, session, loop, expire)
+                    timer = rearmed(timer, session, loop, expire)
             cause = Cause.HALF_CLOSED
         except asyncio.CancelledError:
             cause = Cause.CANCELLED  # how Envoy ends half of all normal exchanges
@@ -181,9 +183,13 @@ class GrpcioServer:
             session.close(cause)
 
 
-def _parsed(payload: bytes) -> ProcessingRequest | Peeled:
+def _parsed(payload: bytes) -> ProcessingRequest | LargeMessage:
     """A message of Envoy; grpc calls this with the whole of it."""
-    return peel(rope_of((payload,))) if len(payload) > LARGE_BYTES else ProcessingRequest.FromString(payload)
+    return (
+        parse_large_message(rope_of((payload,)))
+        if len(payload) > LARGE_BYTES
+        else ProcessingRequest.FromString(payload)
+    )
 
 
 def _bind(server: Any, host: str, port: int, credentials: ServerCredentials | None) -> int:

@@ -21,7 +21,7 @@ _MAX_VARINT_BYTES: Final = 10
 _FIXED: Final = {1: 8, 5: 4}  # wire type -> size
 
 
-class Peeled:
+class LargeMessage:
     """A message and the body that was taken out of it."""
 
     __slots__ = ("body", "message")
@@ -31,7 +31,7 @@ class Peeled:
         self.body = body
 
 
-def peel(message: Rope) -> Peeled:
+def parse_large_message(message: Rope) -> LargeMessage:
     """Take the body out. Raises DecodeError for what is no message of Envoy's with a large body."""
     cursor = _Cursor(message)
     around = bytearray()
@@ -47,7 +47,7 @@ def peel(message: Rope) -> Peeled:
             around += tag + cursor.value(tag, length)
         if len(around) > MAX_AROUND_BYTES:
             raise DecodeError("too much beside the body")
-    return Peeled(ProcessingRequest.FromString(bytes(around)), body or rope_of(()))
+    return LargeMessage(ProcessingRequest.FromString(bytes(around)), body or rope_of(()))
 
 
 def _peel_body(cursor: "_Cursor", end: int) -> tuple[bytes, Rope]:

@@ -1,4 +1,4 @@
-"""The lean transport as the application drives it: Process and health on one port."""
+"""The lean transport: `http2.GrpcServer` with Process, the inlets and health on one port."""
 
 import asyncio
 import logging
@@ -7,29 +7,24 @@ from types import MappingProxyType
 from typing import Final
 
 from aibrix_extproc.adapters.extproc.health import Health
-from aibrix_extproc.adapters.extproc.lean_methods import (
-    PROCESS_PATH,
-    InletCall,
-    WatchCall,
-    health_methods,
-    inlet_method,
-    process_method,
-)
+from aibrix_extproc.adapters.extproc.lean_health import WatchCall, health_methods
+from aibrix_extproc.adapters.extproc.lean_methods import PROCESS_PATH, InletCall, inlet_method, process_method
 from aibrix_extproc.adapters.extproc.service import MESSAGE_OVERHEAD_BYTES, Inlet
 from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.http2.handler import Method
 from aibrix_extproc.http2.limits import ConnectionLimits
 from aibrix_extproc.http2.listener_limits import ListenerLimits, Refusal
 from aibrix_extproc.http2.server import GrpcServer
+from aibrix_extproc.rope import LARGE_BYTES
 from aibrix_extproc.tls.credentials import ServerCredentials
 
 logger = logging.getLogger(__name__)
 
-MAX_QUESTION_BYTES: Final = 4096  # of a health check: the name of a service
+MAX_HEALTH_REQUEST_BYTES: Final = 4096  # the name of a service
 
 
 class LeanTransport:
-    """Fits `service.ExtProcServer`."""
+    """Implements `service.ExtProcServer`."""
 
     def __init__(
         self,
@@ -43,7 +38,7 @@ class LeanTransport:
         loop = asyncio.get_running_loop()
         self._health = Health()
         self._health_server: GrpcServer | None = None
-        self._bounds = bounds
+        self._listener_limits = bounds or ListenerLimits()
         self._on_refusal = on_refusal
         self._listening: set[InletCall] = set()
         self._watching: set[WatchCall] = set()
@@ -55,31 +50,31 @@ class LeanTransport:
         self._server = GrpcServer(
             methods,
             max_message_bytes=max_body_bytes + MESSAGE_OVERHEAD_BYTES,
-            bounds=bounds,
-            limits=_limits(bounds),
+            listener_limits=self._listener_limits,
+            limits=_connection_limits(self._listener_limits),
             on_refusal=on_refusal,
         )
 
     @property
     def connections(self) -> int:
-        """Connections that are open now."""
+        """How many connections are open."""
         return self._server.connections
 
     @property
     def running(self) -> int:
-        """Streams that are open now."""
+        """How many exchanges are open."""
         return self._server.running - len(self._listening) - len(self._watching)
 
     async def start(self, host: str, port: int, credentials: ServerCredentials | None = None) -> int:
-        """Listen, live but not ready; returns the port."""
+        """Listen, live but not ready, and return the port. Raises OSError."""
         return await self._server.start(host, port, credentials)
 
     async def start_health(self, host: str, port: int) -> int:
-        """Answer grpc.health.v1 on a port of its own, in plaintext; returns the port."""
+        """Serve grpc.health.v1 on a port of its own, in plaintext, and return the port. Raises OSError."""
         server = GrpcServer(
             health_methods(self._health, set()),
-            max_message_bytes=MAX_QUESTION_BYTES,
-            bounds=self._bounds,
+            max_message_bytes=MAX_HEALTH_REQUEST_BYTES,
+            listener_limits=self._listener_limits,
             on_refusal=self._on_refusal,
         )
         bound = await server.start(host, port)
@@ -87,11 +82,11 @@ class LeanTransport:
         return bound
 
     async def set_ready(self, ready: bool) -> None:
-        """What the health service answers for every name that means readiness."""
+        """Set the status of every name that stands for readiness."""
         self._health.set_ready(ready)
 
     async def drain(self, *, notice_seconds: float, drain_seconds: float) -> None:
-        """Not ready at once, take new streams for the notice, finish running ones, stop."""
+        """Become not ready, accept new streams during the notice, let running ones finish, stop."""
         self._health.set_ready(False)
         await asyncio.sleep(notice_seconds)
         logger.info("draining", extra={"running": self.running})
@@ -103,6 +98,7 @@ class LeanTransport:
             await self._health_server.drain(0.0)
 
 
-def _limits(bounds: ListenerLimits | None) -> ConnectionLimits | None:
-    """Those of a connection: one may have all streams that its peer may have."""
-    return None if bounds is None else ConnectionLimits(concurrent_streams=min(bounds.streams_of_peer, bounds.streams))
+def _connection_limits(limits: ListenerLimits) -> ConnectionLimits:
+    """One connection may have all streams that its peer may have."""
+    streams = min(limits.streams_of_peer, limits.streams)
+    return ConnectionLimits(concurrent_streams=streams, whole_message_bytes=LARGE_BYTES)

@@ -32,12 +32,12 @@ Outgoing = bytes | Rope | BodyStream
 """A message, a message in pieces, or a row of messages."""
 
 
-def are_small(replies: list[Outgoing]) -> TypeGuard[list[bytes]]:
+def all_small(replies: list[Outgoing]) -> TypeGuard[list[bytes]]:
     """Whether all can be sent in this turn of the loop."""
     return all(type(reply) is bytes for reply in replies)
 
 
-def at_once(replies: list[Outgoing]) -> Iterator[bytes]:
+def whole_messages(replies: list[Outgoing]) -> Iterator[bytes]:
     """All messages, whole."""
     for reply in replies:
         if isinstance(reply, BodyStream):

@@ -1,4 +1,4 @@
-"""Large answers as pieces for the wire, so many in one turn of the loop that others wait a millisecond or two."""
+"""Sends large answers in steps of a few hundred kilobytes, one in a turn of the loop, so that others wait 1 to 2 ms."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -8,11 +8,11 @@ from aibrix_extproc.http2.deframer import PREFIX, length_prefixed
 from aibrix_extproc.rope import Piece, Rope
 
 STEP_BYTES: Final = 256 * 1024
-CONGESTED_SECONDS: Final = 0.01  # until the peer is looked at again
+CONGESTED_SECONDS: Final = 0.01  # pause while the peer does not read
 
 
 def steps(reply: Rope | BodyStream) -> Iterator[list[Piece]]:
-    """Pieces to be sent in one turn, with their length prefix, and then those of the next."""
+    """The pieces of each step, with their length prefixes."""
     step: list[Piece] = []
     size = 0
     for piece in _pieces(reply):

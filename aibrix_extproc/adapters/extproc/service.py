@@ -16,7 +16,7 @@ Inlet = Callable[[bytes], None]
 """Takes each message of a method that only listens (the access log, say), until Envoy or the drain ends the stream."""
 
 
-def armed(
+def rearmed(
     timer: asyncio.TimerHandle | None, session: Session, loop: asyncio.AbstractEventLoop, expire: Callable[[], None]
 ) -> asyncio.TimerHandle | None:
     """The timer of a session that may wait for something else by now: its latest deadline is the one that counts."""

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from aibrix_extproc.adapters.extproc import codec
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import ProcessingRequest
 from aibrix_extproc.adapters.extproc.duplex import HOLD_SECONDS, Duplex
-from aibrix_extproc.adapters.extproc.large_message import Peeled
+from aibrix_extproc.adapters.extproc.large_message import LargeMessage
 from aibrix_extproc.adapters.extproc.outgoing import Outgoing
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.outputs import (
@@ -129,7 +129,7 @@ class Session:
         self.wait_seconds: float | None = None  # after which `expire` shall be called; the transport takes it away
         self.expire_now: Callable[[], None] | None = None  # the transport's: calls `expire` and sends the replies
 
-    def receive_peeled(self, peeled: Peeled) -> list[Outgoing]:
+    def receive_large(self, peeled: LargeMessage) -> list[Outgoing]:
         """Replies to a message whose large body was taken out before it was parsed."""
         return self.receive(peeled.message, peeled.body)
 

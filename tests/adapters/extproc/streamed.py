@@ -12,7 +12,7 @@ from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
     ProcessingRequest,
     ProcessingResponse,
 )
-from aibrix_extproc.adapters.extproc.outgoing import Outgoing, at_once
+from aibrix_extproc.adapters.extproc.outgoing import Outgoing, whole_messages
 from aibrix_extproc.adapters.extproc.session import Machine, Session
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.outputs import Ask, Authenticate, Fact, Finished, Phase, Place
@@ -80,7 +80,7 @@ class Conversation:
         return self.heard(self.session.receive(ProcessingRequest.FromString(message.SerializeToString())))
 
     def heard(self, replies: list[Outgoing]) -> list[ProcessingResponse]:
-        new = [ProcessingResponse.FromString(one) for one in at_once(replies)]
+        new = [ProcessingResponse.FromString(one) for one in whole_messages(replies)]
         self.said += new
         return new
 

@@ -11,8 +11,13 @@ from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
     ProcessingRequest,
     ProcessingResponse,
 )
-from aibrix_extproc.adapters.extproc.large_message import MAX_AROUND_BYTES, MAX_FIELDS, Peeled, peel
-from aibrix_extproc.adapters.extproc.outgoing import PIECE_BYTES, BodyStream, at_once
+from aibrix_extproc.adapters.extproc.large_message import (
+    MAX_AROUND_BYTES,
+    MAX_FIELDS,
+    LargeMessage,
+    parse_large_message,
+)
+from aibrix_extproc.adapters.extproc.outgoing import PIECE_BYTES, BodyStream, whole_messages
 from aibrix_extproc.core.exchange.outputs import Continue, Phase
 from aibrix_extproc.rope import Rope, rope_of
 
@@ -36,7 +41,7 @@ def in_pieces(data: bytes, size: int) -> Rope:
 @given(size=st.integers(1, 12_000), body=st.sampled_from((b"", b"x", BODY)))
 def test_message_is_the_same_but_for_its_body(field: str, size: int, body: bytes) -> None:
     message = a_message(field, body)
-    peeled = peel(in_pieces(message.SerializeToString(), size))
+    peeled = parse_large_message(in_pieces(message.SerializeToString(), size))
     assert peeled.body.joined() == body
     getattr(message, field).body = b""
     assert peeled.message == message
@@ -44,7 +49,7 @@ def test_message_is_the_same_but_for_its_body(field: str, size: int, body: bytes
 
 def test_body_is_not_copied() -> None:
     data = a_message().SerializeToString()
-    pieces = peel(rope_of((data,))).body.pieces
+    pieces = parse_large_message(rope_of((data,))).body.pieces
     assert [piece.obj for piece in pieces if isinstance(piece, memoryview)] == [data]
 
 
@@ -53,10 +58,10 @@ def test_any_bytes_are_a_message_or_refused(noise: bytes, size: int, at: int) ->
     data = a_message(body=b"abc").SerializeToString()
     for bent in (noise, data[:at], data[:at] + noise + data[at:]):
         try:
-            found = peel(in_pieces(bent, size))
+            found = parse_large_message(in_pieces(bent, size))
         except DecodeError:
             continue
-        assert isinstance(found, Peeled)
+        assert isinstance(found, LargeMessage)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +77,7 @@ def test_any_bytes_are_a_message_or_refused(noise: bytes, size: int, at: int) ->
 )
 def test_what_envoy_never_sends_is_refused(data: bytes) -> None:
     with pytest.raises(DecodeError):
-        peel(rope_of((data,)))
+        parse_large_message(rope_of((data,)))
 
 
 def test_large_answer_in_pieces_reads_like_one_that_was_encoded_whole() -> None:
@@ -85,7 +90,9 @@ def test_large_answer_in_pieces_reads_like_one_that_was_encoded_whole() -> None:
 @pytest.mark.parametrize("end", [True, False])
 def test_large_streamed_body_ends_with_its_last_piece(end: bool) -> None:
     body = in_pieces(BODY * 20, PIECE_BYTES + 1)
-    said = [ProcessingResponse.FromString(one) for one in at_once([BodyStream(Phase.REQUEST_BODY, body, end=end)])]
+    said = [
+        ProcessingResponse.FromString(one) for one in whole_messages([BodyStream(Phase.REQUEST_BODY, body, end=end)])
+    ]
     pieces = [one.request_body.response.body_mutation.streamed_response for one in said]
     assert b"".join(piece.body for piece in pieces) == BODY * 20
     assert [piece.end_of_stream for piece in pieces] == [*[False] * (len(pieces) - 1), end]

@@ -16,7 +16,7 @@ from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
     ProcessingRequest,
     ProcessingResponse,
 )
-from aibrix_extproc.adapters.extproc.outgoing import Outgoing, at_once
+from aibrix_extproc.adapters.extproc.outgoing import Outgoing, whole_messages
 from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.machine import Exchange
@@ -107,7 +107,7 @@ def response_head(status: int = 200) -> ProcessingRequest:
 
 
 def only(replies: list[Outgoing]) -> ProcessingResponse:
-    (reply,) = at_once(replies)
+    (reply,) = whole_messages(replies)
     return ProcessingResponse.FromString(reply)
 
 
