@@ -18,7 +18,7 @@ from aibrix_extproc.core.openai.contract.operations import Operation
 from aibrix_extproc.core.placing import ATTEMPTS, Caller, Placement
 from aibrix_extproc.core.routing.owners import ResponseOwners
 from aibrix_extproc.core.routing.place import Placer, Ranking
-from aibrix_extproc.core.routing.signals import Signals
+from aibrix_extproc.core.routing.signals import SignalSources
 
 MODEL: Final = "chat-m"
 REQUEST_ID: Final = "req_0123456789abcdef0123456789abcdef"
@@ -63,7 +63,7 @@ def a_placer(
 ) -> Placer:
     """What places requests, over idle endpoints and without chance unless told otherwise."""
     return Placer(
-        Signals(LoadBook() if load is None else load, draw),
+        SignalSources(LoadBook() if load is None else load, draw),
         ResponseOwners([b"what the ids of responses are made with"]) if owners is None else owners,
         Ranking(strategy, candidates),
         lambda: wall_at,

@@ -42,7 +42,7 @@ from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.placing import ATTEMPTS
 from aibrix_extproc.core.routing.owners import ResponseOwners
 from aibrix_extproc.core.routing.place import Placer, Ranking
-from aibrix_extproc.core.routing.signals import Signals
+from aibrix_extproc.core.routing.signals import SignalSources
 from aibrix_extproc.settings import Settings, Tls
 from aibrix_extproc.tls.credentials import ServerCredentials
 
@@ -112,7 +112,7 @@ class Gateway:
         answers = Answers(
             snapshot=lambda: self.store.snapshot,
             keys=lambda: self._keys.ring,
-            placer=Placer(Signals(self._load, random.random), owners, ranking, time.time),
+            placer=Placer(SignalSources(self._load, random.random), owners, ranking, time.time),
             clock=time.perf_counter,
             wall_clock=time.time,
         )

@@ -18,8 +18,10 @@ from aibrix_extproc.core.openai.contract.headers import (
     SESSION_KEY,
 )
 from aibrix_extproc.core.openai.wire.sizes import BYTES_PER_TOKEN
+from aibrix_extproc.core.routing.mix import MAX_PARTS, MAX_WEIGHT
 from aibrix_extproc.core.routing.registry import DEFAULT_STRATEGY, NOT_HERE, STRATEGIES
-from aibrix_extproc.core.routing.spec import Input, Strategy
+from aibrix_extproc.core.routing.scorer import Input, Strategy
+from aibrix_extproc.core.routing.signals import MEANINGS, Need
 
 _ERRORS_HEAD: Final = """
 Whatever fails, the client gets OpenAI's error: `{"error": {"message", "type", "param", "code"}}`, all four keys always
@@ -38,7 +40,7 @@ A strategy orders the endpoints that can take a request. Envoy tries the first, 
 of an answer the next ones. Which strategy orders them, the first of these that says something:
 
 1. `lockedRoutingStrategy` of the model's configuration (annotation {code(CONFIG)}, see [labels.md](labels.md));
-2. the request header {code(ROUTING_STRATEGY)}, in any case; an unknown name there is a 400;
+2. the request header {code(ROUTING_STRATEGY)}, in any case; one that cannot be followed is a 400;
 3. the profile of that configuration, which the request header {code(CONFIG_PROFILE)} may name;
 4. the setting `routing.strategy` (default {code(DEFAULT_STRATEGY)}).
 
@@ -46,14 +48,20 @@ All of them pick among the endpoints that serve the model, can do the task and a
 {code(EXTERNAL_FILTER)} leaves of these the ones whose labels match. A request that continues or names a stored response
 goes to the engine that holds it, and none of this counts.
 
-A strategy is one file in `core/routing/strategies` and one line in `core/routing/registry.py`.
+Each place may name several strategies with weights: {code("least-request:2,random:1")}. Each of them then scores every
+endpoint between 0 and 1, the weighted mean counts, and equal endpoints take turns. Weights are whole numbers up to
+{MAX_WEIGHT}; one that is missing is 1, and 0 leaves a strategy out. At most {MAX_PARTS} parts, each strategy once. A
+combination looks at every endpoint, so it costs about 1 us for each of them and part.
+
+A strategy is one file in `core/routing/scorers` and one line in `core/routing/registry.py`. What it needs is produced
+from the first request on that uses it.
 """
 
 _NOT_HERE: Final = f"""
 ## Names of AIBrix that are not here
 
 Named by the header they are a 400 that says what comes nearest. Named by a model's configuration the gateway's own
-strategy takes their place, and `/readyz` and the log say so. Combinations (`least-request:2,random:1`) are a 400, too.
+strategy takes their place, and `/readyz` and the log say so. The same holds for a combination with such a part.
 A model's `lockedRoutingStrategy` lets requests pass whose clients cannot be changed: their header is not looked at.
 Sessions: {code(SESSION_ID)} and {code(SESSION_KEY)} count for strategies that keep sessions.
 """
@@ -157,7 +165,7 @@ def _strategy(strategy: Strategy) -> str:
     parts = [
         f"## {spec.name}",
         strategy.reference,
-        _inputs("input", spec.inputs),
+        _inputs("needs", tuple(Input(need.value, MEANINGS[need]) for need in Need if need in spec.needs)),
         _inputs("parameter", spec.parameters),
     ]
     return "\n\n".join(part for part in parts if part)

@@ -7,16 +7,20 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from aibrix_extproc.core.nearest import did_you_mean
 from aibrix_extproc.core.placing import ATTEMPTS
+from aibrix_extproc.core.routing.mix import InvalidMix, parse_mix
 from aibrix_extproc.core.routing.registry import DEFAULT_STRATEGY, NOT_HERE, STRATEGIES
 from aibrix_extproc.settings.fields import Group, Name, PortName, Seconds, ServiceName, flag
 
 
 def _strategy_here(name: str) -> str:
-    if name not in STRATEGIES:
-        nearest = f"; {NOT_HERE[name]} comes nearest to AIBrix's {name}" if name in NOT_HERE else ""
-        nearest = nearest or did_you_mean(name, STRATEGIES)
-        raise ValueError(f"must be one of {', '.join(STRATEGIES)}{nearest}")
-    return name
+    try:
+        return parse_mix(name).label
+    except InvalidMix as error:
+        rule = f"must be one of {', '.join(STRATEGIES)}"
+        if error.names == (name,):
+            nearest = f"; {NOT_HERE[name]} comes nearest to AIBrix's {name}" if name in NOT_HERE else ""
+            raise ValueError(f"{rule}{nearest or did_you_mean(name, STRATEGIES)}") from error
+        raise ValueError(f"{rule}, or some of them with weights (least-request:2,random:1): {error}") from error
 
 
 class FleetSettings(Group):
@@ -87,7 +91,8 @@ class RoutingSettings(Group):
     """How an endpoint is picked."""
 
     strategy: Annotated[str, AfterValidator(_strategy_here)] = Field(
-        DEFAULT_STRATEGY, description=f"strategy when the client names none: {', '.join(STRATEGIES)}",
+        DEFAULT_STRATEGY, description=f"strategy when the client names none: {', '.join(STRATEGIES)}; "
+        "or several with weights (least-request:2,random:1)",
         json_schema_extra=flag("--strategy"),
     )  # fmt: skip
     destinations: int = Field(

@@ -65,7 +65,7 @@ def test_contract_is_kept(contract: str) -> None:
         ("core", "core.routing.plan", "core.access.keys"),
         ("adapters", "adapters.engine.client", "adapters.kube.access"),
         ("adapters", "adapters.keyfile.store", "adapters.fleetfile.parse"),
-        ("strategies", "core.routing.strategies.random", "core.routing.strategies.round_robin"),
+        ("strategies", "core.routing.scorers.random", "core.routing.scorers.round_robin"),
         ("conformance", "conformance.probe", "core.openai.contract.errors"),
         ("conformance", "conformance.probe", "rope"),
         ("conformance", "conformance.probe", "http2.server"),

@@ -30,10 +30,8 @@ def words_of(*paths: Path) -> set[str]:
 
 
 def test_every_strategy_file_is_in_the_registry() -> None:
-    files = [path for path in python_files(CORE / "routing" / "strategies") if path.stem != "__init__"]
-    modules = {
-        importlib.import_module(f"aibrix_extproc.core.routing.strategies.{path.stem}").SPEC.name for path in files
-    }
+    files = [path for path in python_files(CORE / "routing" / "scorers") if path.stem != "__init__"]
+    modules = {importlib.import_module(f"aibrix_extproc.core.routing.scorers.{path.stem}").SPEC.name for path in files}
     assert modules == set(STRATEGIES)
     assert len(files) == len(STRATEGIES)
 

@@ -39,7 +39,7 @@ from aibrix_extproc.core.openai.contract.paths import normalise
 from aibrix_extproc.core.placing import Caller
 from aibrix_extproc.core.routing.owners import ResponseOwners
 from aibrix_extproc.core.routing.place import Placer, Ranking
-from aibrix_extproc.core.routing.signals import Signals
+from aibrix_extproc.core.routing.signals import SignalSources
 from tests.build import a_snapshot, an_endpoint
 from tests.fuzz.recorded import SECRET, Answer, Request
 
@@ -87,7 +87,7 @@ class Gateway:
         answers = Answers(
             snapshot=lambda: fleet, keys=lambda: ring, clock=time.perf_counter, wall_clock=time.time,
             placer=Placer(
-                Signals(self.load, random.Random(1).random), owners, Ranking("least-request"), time.time
+                SignalSources(self.load, random.Random(1).random), owners, Ranking("least-request"), time.time
             ),
         )  # fmt: skip
         self.desk = GatewayDesk(

@@ -1,30 +1,60 @@
 """One request and the endpoints that could take it in, the ranked placement out. Runs once per request."""
 
+from collections.abc import Callable, Sequence
+from typing import Final, final
+
 from aibrix_extproc.core.fleet.model import Endpoint
-from aibrix_extproc.core.placing import Load, Placement, RouteQuery
-from aibrix_extproc.core.routing.registry import STRATEGIES
+from aibrix_extproc.core.placing import Placement, RouteQuery
+from aibrix_extproc.core.routing.best import best
+from aibrix_extproc.core.routing.mix import Mix
+from aibrix_extproc.core.routing.pool import Pool
+from aibrix_extproc.core.routing.registry import Scorers
+from aibrix_extproc.core.routing.scorer import Scorer
+from aibrix_extproc.core.routing.signals import Need, Signals, SignalSources
+
+MAX_COMBINATIONS: Final = 64  # that are kept ready
+
+Rank = Callable[[RouteQuery, Pool, Signals, int], tuple[Endpoint, ...]]
 
 
-def choose(
-    strategy: str,
-    query: RouteQuery,
-    endpoints: tuple[Endpoint, ...],
-    load: Load,
-    *,
-    tick: int,
-    dice: float,
-    limit: int,
-) -> Placement:
-    """Rank at most `limit` different addresses, best first.
+@final
+class Chooser:
+    """A mix at work: its scorers, and which signals they need."""
 
-    `strategy` is a key of STRATEGIES and `endpoints` is not empty: both are the caller's to check, since each has an
-    answer of its own for the client. `tick` counts placements, per model: two models that alternate on one counter
-    would each see every other tick. `dice` is uniform in [0, 1).
-    """
-    if not endpoints or limit < 1:
-        raise ValueError("nothing to choose from")
-    ranked = STRATEGIES[strategy].rank(query, endpoints, load, tick=tick, dice=dice, limit=limit)
-    return Placement(strategy, query.model, _by_distinct_address(ranked))
+    __slots__ = ("_draws", "_rank", "_sources", "_ticks", "label")
+
+    def __init__(self, mix: Mix, scorers: Scorers, sources: SignalSources) -> None:
+        parts = [(scorers.get(name), weight) for name, weight in mix.parts]
+        self.label = mix.label
+        self._sources = sources
+        self._ticks = Need.TICK in mix.needs
+        self._draws = Need.DRAW in mix.needs
+        self._rank = parts[0][0].rank if len(parts) == 1 else _combined(parts)
+
+    def choose(self, query: RouteQuery, pool: Pool, limit: int) -> Placement:
+        """Rank at most `limit` different addresses, best first. The pool is not empty, the limit above zero."""
+        sources = self._sources
+        signals = Signals(
+            sources.load,
+            sources.tick(query.model) if self._ticks else -1,
+            sources.draw() if self._draws else -1.0,
+        )
+        return Placement(self.label, query.model, _by_distinct_address(self._rank(query, pool, signals, limit)))
+
+
+def _combined(parts: Sequence[tuple[Scorer, int]]) -> Rank:
+    """By the weighted mean of the scores; equal ones take turns."""
+    total = sum(weight for _, weight in parts)
+
+    def rank(query: RouteQuery, pool: Pool, signals: Signals, limit: int) -> tuple[Endpoint, ...]:
+        sums = [0.0] * len(pool.endpoints)
+        for scorer, weight in parts:
+            share = weight / total
+            scores = scorer.scores(query, pool, signals)
+            sums = [before + share * score for before, score in zip(sums, scores, strict=True)]
+        return best(sums, pool.endpoints, signals.tick, limit)
+
+    return rank
 
 
 def _by_distinct_address(ranked: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
@@ -35,3 +65,21 @@ def _by_distinct_address(ranked: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
     for endpoint in ranked:
         first.setdefault(endpoint.address, endpoint)
     return tuple(first.values())
+
+
+class Choosers:
+    """The choosers of one process, by mix."""
+
+    def __init__(self, sources: SignalSources) -> None:
+        self._sources = sources
+        self._scorers = Scorers(sources)
+        self._made: dict[Mix, Chooser] = {}
+
+    def of(self, mix: Mix) -> Chooser:
+        """The chooser for a mix."""
+        made = self._made.get(mix)
+        if made is None:
+            if len(self._made) >= MAX_COMBINATIONS:
+                self._made.clear()  # clients name combinations; the scorers and their memory stay
+            made = self._made[mix] = Chooser(mix, self._scorers, self._sources)
+        return made

@@ -13,18 +13,22 @@ from aibrix_extproc.core.fleet.model import Endpoint, Snapshot
 from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.core.openai.contract.operations import shown
 from aibrix_extproc.core.placing import ATTEMPTS, Placement, RouteQuery
-from aibrix_extproc.core.routing.choose import choose
+from aibrix_extproc.core.routing.choose import Chooser, Choosers
 from aibrix_extproc.core.routing.eligible import eligible, not_ready, with_one_key
+from aibrix_extproc.core.routing.mix import parse_mix
 from aibrix_extproc.core.routing.owners import ResponseOwners
 from aibrix_extproc.core.routing.plan import Plan, plan_of
-from aibrix_extproc.core.routing.registry import STRATEGIES
+from aibrix_extproc.core.routing.pool import Pool
 from aibrix_extproc.core.routing.request import Place
-from aibrix_extproc.core.routing.signals import Signals
+from aibrix_extproc.core.routing.signals import Need, SignalSources
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """How placements are made: the strategy when nobody names one, and how many candidates there are at most."""
+    """How placements are made: the strategy when nobody names one, and how many candidates there are at most.
+
+    `strategy` may be a combination; one that cannot be read raises InvalidMix.
+    """
 
     strategy: str
     candidates: int = ATTEMPTS
@@ -42,13 +46,15 @@ class Placer:
     """Places requests. `wall_clock`: seconds since the epoch, for the ids of responses."""
 
     def __init__(
-        self, signals: Signals, owners: ResponseOwners, ranking: Ranking, wall_clock: Callable[[], float]
+        self, sources: SignalSources, owners: ResponseOwners, ranking: Ranking, wall_clock: Callable[[], float]
     ) -> None:
-        self._signals = signals
+        self._draw = sources.draw
         self._owners = owners
-        self._strategy = ranking.strategy
+        self._mix = parse_mix(ranking.strategy)
         self._limit = ranking.candidates
-        self._keeps_sessions = STRATEGIES[ranking.strategy].spec.keeps_sessions
+        self._choosers = Choosers(sources)
+        self._default = self._choosers.of(self._mix)
+        self._keeps_sessions = Need.SESSION in self._mix.needs
         self._wall_clock = wall_clock
 
     def place(self, request: Place, fleet: Snapshot) -> Decision | Problem:
@@ -56,7 +62,7 @@ class Placer:
         decision = self._decided(request, fleet)
         if not request.operation.makes_response or not isinstance(decision, Decision):
             return decision
-        made = self._owners.issue(request.caller.name, decision.placement, self._wall_clock(), self._signals.draw())
+        made = self._owners.issue(request.caller.name, decision.placement, self._wall_clock(), self._draw())
         return replace(decision, response_id=made)
 
     def _decided(self, request: Place, fleet: Snapshot) -> Decision | Problem:
@@ -70,8 +76,8 @@ class Placer:
             return ready
         config = fleet.configs.get(query.model)
         if request.headers is None and config is None and not self._keeps_sessions:
-            return self._pick(self._strategy, query, ready)  # nearly all requests
-        plan = plan_of(request.headers, config, self._strategy, self._signals.draw())
+            return self._pick(self._default, query, _pool(ready, fleet, query.model))  # nearly all requests
+        plan = plan_of(request.headers, config, self._mix, self._draw())
         if isinstance(plan, Problem):
             return plan
         if plan.selector:
@@ -80,7 +86,8 @@ class Placer:
                 return _none_selected(plan, fleet, query.model)
         if plan.session:
             query = replace(query, session=plan.session)
-        return self._pick(plan.strategy, query, ready, plan.answer_headers)
+        chooser = self._choosers.of(plan.mix)
+        return self._pick(chooser, query, _pool(ready, fleet, query.model), plan.answer_headers)
 
     def _with_response(self, request: Place, response_id: str, fleet: Snapshot) -> Decision | Problem:
         """The endpoint that holds a stored response. What the client says of others does not count."""
@@ -100,26 +107,21 @@ class Placer:
         ready = tuple(one for one in ready if one.identity == holder.identity)
         if not ready:
             return not_ready(model)
-        return self._pick(self._strategy, replace(request.query, model=model), ready)
+        return self._pick(self._default, replace(request.query, model=model), Pool(ready))
 
     def _pick(
         self,
-        strategy: str,
+        chooser: Chooser,
         query: RouteQuery,
-        ready: tuple[Endpoint, ...],
+        pool: Pool,
         answer_headers: tuple[tuple[str, str], ...] = (),
     ) -> Decision:
-        signals = self._signals
-        placement = choose(
-            strategy,
-            query,
-            ready,
-            signals.load.view,
-            tick=signals.tick(query.model),
-            dice=signals.draw(),
-            limit=self._limit,
-        )
-        return Decision(with_one_key(placement), answer_headers)
+        return Decision(with_one_key(chooser.choose(query, pool, self._limit)), answer_headers)
+
+
+def _pool(ready: tuple[Endpoint, ...], fleet: Snapshot, model: str) -> Pool:
+    """With a key if these are all ready endpoints of the model, so that what is remembered of them counts."""
+    return Pool(ready, model if ready is fleet.ready_by_model[model] else "")
 
 
 def _none_selected(plan: Plan, fleet: Snapshot, model: str) -> Problem:

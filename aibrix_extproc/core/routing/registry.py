@@ -4,14 +4,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from aibrix_extproc.core.routing.spec import Strategy
-from aibrix_extproc.core.routing.strategies import (
+from aibrix_extproc.core.routing.scorer import Scorer, Strategy
+from aibrix_extproc.core.routing.scorers import (
     least_request,
     power_of_two,
     random,
     round_robin,
     session_affinity,
 )
+from aibrix_extproc.core.routing.signals import SignalSources
 
 DEFAULT_STRATEGY: Final = least_request.SPEC.name
 
@@ -19,11 +20,11 @@ STRATEGIES: Final[Mapping[str, Strategy]] = MappingProxyType(
     {
         strategy.spec.name: strategy
         for strategy in (
-            Strategy(least_request.SPEC, least_request.rank),
-            Strategy(power_of_two.SPEC, power_of_two.rank),
-            Strategy(random.SPEC, random.rank),
-            Strategy(round_robin.SPEC, round_robin.rank),
-            Strategy(session_affinity.SPEC, session_affinity.rank),
+            Strategy(least_request.SPEC, least_request.LeastRequest),
+            Strategy(power_of_two.SPEC, power_of_two.PowerOfTwo),
+            Strategy(random.SPEC, random.Random),
+            Strategy(round_robin.SPEC, round_robin.RoundRobin),
+            Strategy(session_affinity.SPEC, session_affinity.SessionAffinity),
         )
     }
 )
@@ -48,3 +49,20 @@ NOT_HERE: Final[Mapping[str, str]] = MappingProxyType(
         "vtc-basic": "least-request",
     }
 )
+
+
+class Scorers:
+    """The scorers of one process, each made when it is first asked for and kept with its memory."""
+
+    def __init__(self, sources: SignalSources) -> None:
+        self._sources = sources
+        self._made: dict[str, Scorer] = {}
+
+    def get(self, name: str) -> Scorer:
+        """The scorer of a strategy of the registry; its signals are produced from now on."""
+        made = self._made.get(name)
+        if made is None:
+            strategy = STRATEGIES[name]
+            self._sources.require(strategy.spec.needs)
+            made = self._made[name] = strategy.make()
+        return made

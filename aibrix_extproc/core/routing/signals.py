@@ -1,20 +1,72 @@
-"""What strategies may know besides the request and its endpoints: in-flight counts, turns and chance."""
+"""What scorers may know besides the request and its endpoints, and what produces it.
 
-from collections.abc import Callable
+A scorer declares its needs. Only what is needed is produced: a turn is counted, a number drawn, and a source that costs
+something switched on with the first scorer that needs it.
+"""
+
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
 
 from aibrix_extproc.core.fleet.load import LoadBook
 
 
-class Signals:
+class Need(StrEnum):
+    """A signal that a scorer reads."""
+
+    LOAD = "in-flight"
+    TICK = "tick"
+    DRAW = "draw"
+    SESSION = "session"  # of the query; the client is told it
+
+
+MEANINGS: Final = MappingProxyType(
+    {
+        Need.LOAD: "exchanges that this gateway has with an endpoint now; exact, never sampled",
+        Need.TICK: "a counter of placements, one per model",
+        Need.DRAW: "one uniform random number per request",
+        Need.SESSION: "`x-session-id`, else `x-aibrix-session-key`, else a new one; told by `x-session-id`",
+    }
+)
+
+
+class Signals(msgspec.Struct, frozen=True, gc=False):
+    """The signals of one placement; what the scorer does not declare is not in them."""
+
+    load: LoadBook
+    tick: int = -1
+    draw: float = -1.0  # uniform in [0, 1)
+
+
+class SignalSources:
     """One for all placements of a process. `draw` gives a uniform number in [0, 1)."""
 
     def __init__(self, load: LoadBook, draw: Callable[[], float]) -> None:
         self.load = load
         self.draw = draw
         self._ticks: dict[str, int] = {}  # placements by model, of models that are served
+        self._starts: dict[Need, Callable[[], None]] = {Need.LOAD: load.record_changes}
+        self._needed: set[Need] = set()
+
+    def provide(self, need: Need, start: Callable[[], None]) -> None:
+        """Have a producer started when the first scorer needs it."""
+        self._starts[need] = start
+        if need in self._needed:
+            start()
+
+    def require(self, needs: Iterable[Need]) -> None:
+        """Start the producers of these signals that do not run yet."""
+        for need in needs:
+            if need not in self._needed:
+                self._needed.add(need)
+                if need in self._starts:
+                    self._starts[need]()
 
     def tick(self, model: str) -> int:
-        """The number of placements of this model before this one.
+        """The number of placements of this model that needed one before.
 
         Per model, since two models that alternate on one counter would each see every other number.
         """

@@ -29,6 +29,7 @@ from aibrix_extproc.core.openai.wire.multipart import STEP_BYTES, FormFacts, For
 from aibrix_extproc.core.openai.wire.request import read_json
 from aibrix_extproc.core.openai.wire.transcripts import transcript_text
 from aibrix_extproc.core.openai.wire.usage import usage_from_json
+from aibrix_extproc.core.routing.mix import parse_mix
 from aibrix_extproc.core.routing.plan import plan_of
 from aibrix_extproc.core.routing.selector import InvalidSelector, parse_selector
 from aibrix_extproc.rope import rope_of
@@ -85,7 +86,7 @@ def _selector(text: str) -> object:
 
 def _routed(text: str) -> object:
     routing = routing_headers_of(dict.fromkeys(ROUTING_HEADERS, text))
-    return plan_of(routing, None, "least-request", 0.5)
+    return plan_of(routing, None, parse_mix("least-request"), 0.5)
 
 
 def _part(line: str) -> bytes:

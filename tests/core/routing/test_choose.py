@@ -12,8 +12,11 @@ from msgspec.structs import replace
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.model import Endpoint
 from aibrix_extproc.core.placing import ATTEMPTS, Placement, RouteQuery
-from aibrix_extproc.core.routing.choose import choose
+from aibrix_extproc.core.routing.choose import Choosers
+from aibrix_extproc.core.routing.mix import parse_mix
+from aibrix_extproc.core.routing.pool import Pool
 from aibrix_extproc.core.routing.registry import DEFAULT_STRATEGY, STRATEGIES
+from aibrix_extproc.core.routing.signals import SignalSources
 
 QUERY = RouteQuery(model="chat-m")
 ALMOST_ONE = 1 - 2**-53
@@ -27,14 +30,26 @@ def chosen(
     strategy: str,
     query: RouteQuery,
     offered: tuple[Endpoint, ...],
-    load: Mapping[str, int],
+    load: LoadBook | Mapping[str, int],
     *,
     tick: int,
-    dice: float,
+    draw: float,
     limit: int = ATTEMPTS,
 ) -> Placement:
     """A placement of as many candidates as there are attempts, unless told otherwise."""
-    return choose(strategy, query, offered, load, tick=tick, dice=dice, limit=limit)
+    book = load if isinstance(load, LoadBook) else a_book(load)
+    sources = SignalSources(book, lambda: draw)
+    sources.tick = lambda model: tick  # type: ignore[method-assign]
+    return Choosers(sources).of(parse_mix(strategy)).choose(query, Pool(offered), limit)
+
+
+def a_book(counts: Mapping[str, int]) -> LoadBook:
+    """A book with these exchanges in flight."""
+    book = LoadBook()
+    for identity, count in counts.items():
+        for _ in range(count):
+            book.acquire(identity)
+    return book
 
 
 def identities(placement: Placement) -> list[str]:
@@ -46,14 +61,14 @@ def identities(placement: Placement) -> list[str]:
     count=st.integers(1, 70),
     busy=st.dictionaries(st.integers(0, 80).map(lambda index: f"id-{index}"), st.integers(1, 9)),
     tick=st.integers(0, 2**63),
-    dice=st.floats(0, ALMOST_ONE),
+    draw=st.floats(0, ALMOST_ONE),
     limit=st.integers(1, 80),
 )
 def test_any_strategy_gives_as_many_different_endpoints_as_it_may(
-    strategy: str, count: int, busy: dict[str, int], tick: int, dice: float, limit: int
+    strategy: str, count: int, busy: dict[str, int], tick: int, draw: float, limit: int
 ) -> None:
     offered = endpoints(count)
-    placement = chosen(strategy, QUERY, offered, busy, tick=tick, dice=dice, limit=limit)
+    placement = chosen(strategy, QUERY, offered, busy, tick=tick, draw=draw, limit=limit)
     assert len(set(identities(placement))) == len(placement.candidates) == min(limit, count)
     assert all(candidate in offered for candidate in placement.candidates)
     assert (placement.strategy, placement.model, placement.first) == (strategy, "chat-m", placement.candidates[0])
@@ -68,14 +83,14 @@ def test_least_request_order_never_has_a_busier_endpoint_before_a_less_busy_one(
     busy: list[int], tick: int, limit: int
 ) -> None:
     load = {f"id-{index}": count for index, count in enumerate(busy)}
-    ranked = identities(chosen("least-request", QUERY, endpoints(len(busy)), load, tick=tick, dice=0.0, limit=limit))
+    ranked = identities(chosen("least-request", QUERY, endpoints(len(busy)), load, tick=tick, draw=0.0, limit=limit))
     assert [load[identity] for identity in ranked] == sorted(busy)[:limit]
 
 
 def test_least_request_with_equals_that_are_not_neighbours_shares_evenly() -> None:
     load = {"id-1": 5}
     firsts = Counter(
-        chosen("least-request", QUERY, endpoints(4), load, tick=tick, dice=0.0).first.identity for tick in range(300)
+        chosen("least-request", QUERY, endpoints(4), load, tick=tick, draw=0.0).first.identity for tick in range(300)
     )
     assert firsts == {"id-0": 100, "id-2": 100, "id-3": 100}
 
@@ -84,7 +99,7 @@ def test_least_request_under_held_requests_fills_all_endpoints_to_the_same_level
     book = LoadBook()
     offered = endpoints(5)
     for tick in range(50):
-        book.acquire(chosen("least-request", QUERY, offered, book.view, tick=tick, dice=0.0).first.identity)
+        book.acquire(chosen("least-request", QUERY, offered, book, tick=tick, draw=0.0).first.identity)
     assert dict(book.view) == {endpoint.identity: 10 for endpoint in offered}
 
 
@@ -94,19 +109,19 @@ def test_least_request_after_a_release_returns_to_the_freed_endpoint() -> None:
     for endpoint in offered:
         book.acquire(endpoint.identity)
     book.release("id-2")
-    assert chosen("least-request", QUERY, offered, book.view, tick=7, dice=0.9).first.identity == "id-2"
+    assert chosen("least-request", QUERY, offered, book, tick=7, draw=0.9).first.identity == "id-2"
 
 
 def test_round_robin_over_three_ticks_visits_each_endpoint_and_lists_its_followers() -> None:
     offered = endpoints(3)
-    rounds = [identities(chosen("round-robin", QUERY, offered, {}, tick=tick, dice=0.0, limit=2)) for tick in range(4)]
+    rounds = [identities(chosen("round-robin", QUERY, offered, {}, tick=tick, draw=0.0, limit=2)) for tick in range(4)]
     assert rounds == [["id-0", "id-1"], ["id-1", "id-2"], ["id-2", "id-0"], ["id-0", "id-1"]]
 
 
-def test_random_over_an_even_grid_of_dice_draws_every_order_equally_often() -> None:
+def test_random_over_an_even_grid_of_draw_draws_every_order_equally_often() -> None:
     steps = 6000
     orders = Counter(
-        tuple(identities(chosen("random", QUERY, endpoints(3), {}, tick=0, dice=(step + 0.5) / steps)))
+        tuple(identities(chosen("random", QUERY, endpoints(3), {}, tick=0, draw=(step + 0.5) / steps)))
         for step in range(steps)
     )
     assert set(orders) == set(permutations(["id-0", "id-1", "id-2"]))
@@ -117,15 +132,15 @@ def test_power_of_two_puts_the_less_busy_of_its_two_in_front() -> None:
     offered = endpoints(4)
     load = {"id-0": 3, "id-1": 2, "id-2": 1}
     for step in range(100):
-        first, second, *_ = identities(chosen("power-of-two", QUERY, offered, load, tick=0, dice=step / 100))
+        first, second, *_ = identities(chosen("power-of-two", QUERY, offered, load, tick=0, draw=step / 100))
         assert load.get(first, 0) <= load.get(second, 0)
-        (alone,) = identities(chosen("power-of-two", QUERY, offered, load, tick=0, dice=step / 100, limit=1))
+        (alone,) = identities(chosen("power-of-two", QUERY, offered, load, tick=0, draw=step / 100, limit=1))
         assert alone == first
 
 
 def firsts_of(offered: tuple[Endpoint, ...], sessions: int = 400) -> list[str]:
     return [
-        chosen("session-affinity", replace(QUERY, session=f"s-{one}"), offered, {}, tick=one, dice=0.3).first.identity
+        chosen("session-affinity", replace(QUERY, session=f"s-{one}"), offered, {}, tick=one, draw=0.3).first.identity
         for one in range(sessions)
     ]
 
@@ -133,11 +148,11 @@ def firsts_of(offered: tuple[Endpoint, ...], sessions: int = 400) -> list[str]:
 def test_session_affinity_sends_a_session_to_one_endpoint_whatever_else_changes() -> None:
     query = replace(QUERY, session="mine")
     offered = endpoints(7)
-    expected = identities(chosen("session-affinity", query, offered, {}, tick=0, dice=0.0))
+    expected = identities(chosen("session-affinity", query, offered, {}, tick=0, draw=0.0))
     for tick in range(20):
         load = {f"id-{tick % 7}": tick}
         turned = offered[tick % 7 :] + offered[: tick % 7]
-        assert identities(chosen("session-affinity", query, turned, load, tick=tick, dice=tick / 20)) == expected
+        assert identities(chosen("session-affinity", query, turned, load, tick=tick, draw=tick / 20)) == expected
 
 
 def test_session_affinity_shares_sessions_evenly() -> None:
@@ -153,9 +168,9 @@ def test_session_affinity_moves_only_the_sessions_of_an_endpoint_that_left() -> 
     for old, new in zip(before, after, strict=True):
         assert new == old or old == "id-2"
     # The second candidate is where the session goes when the first has left, so a retry warms the right cache.
-    ranked = identities(chosen("session-affinity", replace(QUERY, session="s-0"), offered, {}, tick=0, dice=0.0))
+    ranked = identities(chosen("session-affinity", replace(QUERY, session="s-0"), offered, {}, tick=0, draw=0.0))
     left = tuple(one for one in offered if one.identity != ranked[0])
-    again = chosen("session-affinity", replace(QUERY, session="s-0"), left, {}, tick=0, dice=0.0)
+    again = chosen("session-affinity", replace(QUERY, session="s-0"), left, {}, tick=0, draw=0.0)
     assert again.first.identity == ranked[1]
 
 
@@ -167,13 +182,13 @@ def test_session_affinity_moves_only_the_sessions_of_an_endpoint_that_left() -> 
 def test_session_affinity_only_hashes_what_a_client_calls_its_session(forged: str) -> None:
     offered = endpoints(3)
     allowed = offered[:2]  # the address that is named is not among those that may be picked
-    placement = chosen("session-affinity", replace(QUERY, session=forged), allowed, {}, tick=0, dice=0.0)
+    placement = chosen("session-affinity", replace(QUERY, session=forged), allowed, {}, tick=0, draw=0.0)
     assert sorted(identities(placement)) == ["id-0", "id-1"]
 
 
 @pytest.mark.parametrize("limit", [1, 4, 8, 16])
 def test_choose_offers_as_many_candidates_as_the_destinations_that_are_set(limit: int) -> None:
-    found = chosen(DEFAULT_STRATEGY, QUERY, endpoints(9), {}, tick=0, dice=0.0, limit=limit)
+    found = chosen(DEFAULT_STRATEGY, QUERY, endpoints(9), {}, tick=0, draw=0.0, limit=limit)
     assert len(found.candidates) == min(limit, 9)
 
 
@@ -184,11 +199,5 @@ def test_choose_with_two_pods_at_one_address_offers_the_address_once(strategy: s
         Endpoint(identity="new", address="10.0.0.1:8000"),
         Endpoint(identity="other", address="10.0.0.2:8000"),
     )
-    placement = chosen(strategy, QUERY, twins, {}, tick=1, dice=0.5)
+    placement = chosen(strategy, QUERY, twins, {}, tick=1, draw=0.5)
     assert sorted(endpoint.address for endpoint in placement.candidates) == ["10.0.0.1:8000", "10.0.0.2:8000"]
-
-
-@pytest.mark.parametrize(("offered", "limit"), [((), 4), (endpoints(1), 0)], ids=["no-endpoint", "no-candidate"])
-def test_choose_with_nothing_to_choose_from_raises(offered: tuple[Endpoint, ...], limit: int) -> None:
-    with pytest.raises(ValueError, match="nothing to choose from"):
-        chosen("random", QUERY, offered, {}, tick=0, dice=0.0, limit=limit)

@@ -1,17 +1,22 @@
 """From what a client says and a model's configuration to a plan: who goes before whom, and what is refused."""
 
+import json
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from aibrix_extproc.core.fleet.modelconfig import ModelConfig, parse_config
 from aibrix_extproc.core.openai.contract.errors import Problem, shape
 from aibrix_extproc.core.placing import RoutingHeaders
+from aibrix_extproc.core.routing.mix import parse_mix
 from aibrix_extproc.core.routing.plan import Plan, plan_of, unknown_strategies
 from aibrix_extproc.core.routing.registry import NOT_HERE, STRATEGIES
+from aibrix_extproc.settings import RoutingSettings
 
+RANDOM = parse_mix("random")
 PROFILES = """{"defaultProfile": "p", "profiles": {
     "p": {"routingStrategy": "round-robin"}, "q": {"routingStrategy": "power-of-two"}, "none": {},
     "odd": {"routingStrategy": "prefix-cache"},
@@ -22,7 +27,7 @@ LOCKED = '{"lockedRoutingStrategy": "random", "profiles": {"default": {"routingS
 
 def planned(config: str = "", default: str = "least-request", **headers: Any) -> Plan:
     """A plan; a refusal fails the test."""
-    made = plan_of(RoutingHeaders(**headers), parse_config(config) if config else None, default, 0.5)
+    made = plan_of(RoutingHeaders(**headers), parse_config(config) if config else None, parse_mix(default), 0.5)
     assert isinstance(made, Plan)
     return made
 
@@ -60,7 +65,7 @@ def planned(config: str = "", default: str = "least-request", **headers: Any) ->
 def test_lock_goes_before_the_client_and_that_before_the_profile(
     config: str, headers: dict[str, Any], strategy: str
 ) -> None:
-    assert planned(config, **headers).strategy == strategy
+    assert planned(config, **headers).mix.label == strategy
 
 
 @pytest.mark.parametrize(
@@ -78,7 +83,7 @@ def test_profile_is_told_when_it_was_chosen_for_the_client(headers: dict[str, An
 
 @pytest.mark.parametrize("name", sorted(NOT_HERE))
 def test_strategy_that_only_aibrix_has_is_refused_with_the_nearest_one(name: str) -> None:
-    problem = plan_of(RoutingHeaders(strategy=name.upper()), None, "random", 0.5)
+    problem = plan_of(RoutingHeaders(strategy=name.upper()), None, RANDOM, 0.5)
     assert isinstance(problem, Problem)
     body = shape(problem).body.decode()
     assert (problem.http_status, problem.key) == (400, "unsupported_strategy")
@@ -93,13 +98,37 @@ def test_strategy_that_only_aibrix_has_is_refused_with_the_nearest_one(name: str
         ("no-such", "unknown_strategy"),
         ("x" * 10_000, "unknown_strategy"),
         ("\x00{model}", "unknown_strategy"),
-        ("least-request:2,random:1", "unsupported_strategy"),
-        ("least-request:2", "unsupported_strategy"),
+        ("least-request:2,nope:1", "unsupported_strategy"),
+        ("least-request:2,pd", "unsupported_strategy"),
+        ("random,random", "unsupported_strategy"),
+        ("random:-1", "unsupported_strategy"),
+        ("random:1000001", "unsupported_strategy"),
+        ("random:", "unsupported_strategy"),
+        ("random:0,least-request:0", "unsupported_strategy"),
+        ("random,,least-request", "unsupported_strategy"),
+        (":2", "unsupported_strategy"),
+        (",".join(f"a{number}" for number in range(9)), "unsupported_strategy"),
+        ("random:1," * 1000, "unsupported_strategy"),
     ],
-    ids=["unknown", "long", "odd", "weighted", "weighted-one"],
+    ids=[
+        "unknown",
+        "long",
+        "odd",
+        "unknown-part",
+        "part-of-aibrix",
+        "twice",
+        "negative",
+        "large",
+        "no-number",
+        "all-out",
+        "gap",
+        "no-name",
+        "many",
+        "very-long",
+    ],
 )
 def test_strategy_that_nobody_has_is_refused_shortly(given: str, key: str) -> None:
-    problem = plan_of(RoutingHeaders(strategy=given), None, "random", 0.5)
+    problem = plan_of(RoutingHeaders(strategy=given), None, RANDOM, 0.5)
     assert isinstance(problem, Problem)
     shaped = shape(problem)
     assert (shaped.status, problem.key) == (400, key)
@@ -107,7 +136,7 @@ def test_strategy_that_nobody_has_is_refused_shortly(given: str, key: str) -> No
 
 
 def test_filter_that_cannot_be_read_is_a_400_that_says_why() -> None:
-    problem = plan_of(RoutingHeaders(external_filter="a=b=c"), None, "random", 0.5)
+    problem = plan_of(RoutingHeaders(external_filter="a=b=c"), None, RANDOM, 0.5)
     assert isinstance(problem, Problem)
     shaped = shape(problem)
     assert (shaped.status, problem.row.param) == (400, "external-filter")
@@ -128,7 +157,7 @@ def test_session_is_told_by_the_strategy_that_keeps_it_and_by_no_other(strategy:
 
 
 def test_new_sessions_have_different_ids_that_hold_nothing_but_chance() -> None:
-    made = {plan_of(RoutingHeaders(strategy="session-affinity"), None, "random", step / 64) for step in range(64)}
+    made = {plan_of(RoutingHeaders(strategy="session-affinity"), None, RANDOM, step / 64) for step in range(64)}
     ids = {plan.session for plan in made if isinstance(plan, Plan)}
     assert len(ids) == 64
     assert {len(one) for one in ids} == {14}
@@ -139,7 +168,43 @@ def test_strategies_of_a_configuration_that_are_not_here_are_named() -> None:
     assert unknown_strategies(parse_config(LOCKED)) == ()
 
 
-TEXT = st.none() | st.text(max_size=40) | st.sampled_from(["auto", "p", "random", "session-affinity", "a in (b)"])
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("least-request:2,random:1", "least-request:2,random:1"),
+        (" Least-Request : 2 , RANDOM ", "least-request:2,random:1"),
+        ("least-request:2", "least-request"),
+        ("least-request,random:0", "least-request"),
+        ("random:1000000,round-robin:007", "random:1000000,round-robin:7"),
+    ],
+)
+def test_combination_is_taken_from_header_profile_lock_and_setting(text: str, label: str) -> None:
+    assert planned(strategy=text).mix.label == label
+    for config in ({"profiles": {"default": {"routingStrategy": text}}}, {"lockedRoutingStrategy": text}):
+        assert planned(json.dumps(config)).mix.label == label
+    assert planned(default=text).mix.label == label
+    assert RoutingSettings(strategy=text).strategy == label
+
+
+@pytest.mark.parametrize("text", ["random:x", "nope:1,random", "random,random"])
+def test_combination_that_cannot_be_read_gives_way_in_a_configuration_and_is_refused_as_a_setting(text: str) -> None:
+    config = json.dumps({"lockedRoutingStrategy": text})
+    assert planned(config).mix.label == "least-request"
+    assert unknown_strategies(parse_config(config)) == (text,)
+    with pytest.raises(ValidationError, match="least-request:2,random:1"):
+        RoutingSettings(strategy=text)
+
+
+def test_combination_with_a_part_that_keeps_sessions_tells_the_session() -> None:
+    plan = planned(strategy="session-affinity:2,least-request:1", session="mine")
+    assert (plan.session, dict(plan.answer_headers)) == ("mine", {"x-session-id": "mine"})
+
+
+TEXT = (
+    st.none()
+    | st.text(max_size=40)
+    | st.sampled_from(["auto", "p", "random", "session-affinity", "a in (b)", "random:2,least-request"])
+)
 
 
 @given(
@@ -147,9 +212,9 @@ TEXT = st.none() | st.text(max_size=40) | st.sampled_from(["auto", "p", "random"
     st.sampled_from([None, parse_config(PROFILES), parse_config(LOCKED), parse_config("{}")]),
     st.floats(0, 1, exclude_max=True),
 )
-def test_any_headers_give_a_plan_or_a_refusal(headers: RoutingHeaders, config: ModelConfig | None, dice: float) -> None:
-    made = plan_of(headers, config, "least-request", dice)
+def test_any_headers_give_a_plan_or_a_refusal(headers: RoutingHeaders, config: ModelConfig | None, draw: float) -> None:
+    made = plan_of(headers, config, RANDOM, draw)
     if isinstance(made, Plan):
-        assert made.strategy in STRATEGIES
+        assert {name for name, _ in made.mix.parts} <= STRATEGIES.keys()
     else:
         assert shape(made).status == 400

@@ -5,13 +5,13 @@ import pkgutil
 
 import pytest
 
-from aibrix_extproc.core.routing import strategies
+from aibrix_extproc.core.routing import scorers
 from aibrix_extproc.core.routing.registry import DEFAULT_STRATEGY, NOT_HERE, STRATEGIES
 
 
 def test_registry_lists_every_strategy_module() -> None:
-    modules = [module.name for module in pkgutil.iter_modules(strategies.__path__)]
-    specs = {importlib.import_module(f"{strategies.__name__}.{module}").SPEC.name for module in modules}
+    modules = [module.name for module in pkgutil.iter_modules(scorers.__path__)]
+    specs = {importlib.import_module(f"{scorers.__name__}.{module}").SPEC.name for module in modules}
     assert specs == set(STRATEGIES)
     assert len(modules) == len(STRATEGIES)
 
@@ -32,4 +32,4 @@ def test_strategy_reference_says_when_to_use_it_and_its_limits(name: str) -> Non
     assert "Use it" in strategy.reference
     assert "Limits:" in strategy.reference
     assert strategy.spec.intent.endswith(".")
-    assert strategy.spec.inputs
+    assert strategy.spec.needs

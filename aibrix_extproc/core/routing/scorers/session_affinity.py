@@ -1,30 +1,24 @@
 """Each session to an endpoint of its own, as long as that one is there."""
 
+from collections.abc import Callable
 from hashlib import blake2b
 from heapq import nlargest
 from typing import Final
 
 from aibrix_extproc.core.fleet.model import Endpoint
-from aibrix_extproc.core.placing import Load, RouteQuery
-from aibrix_extproc.core.routing.spec import Input, StrategySpec
+from aibrix_extproc.core.placing import RouteQuery
+from aibrix_extproc.core.routing.pool import Pool
+from aibrix_extproc.core.routing.scorer import Scorer, ScorerSpec
+from aibrix_extproc.core.routing.signals import Need, Signals
 
-SPEC: Final = StrategySpec(
+SPEC: Final = ScorerSpec(
     name="session-affinity",
     intent="Send all requests of a session to one endpoint.",
-    inputs=(Input("session", "`x-session-id`, else `x-aibrix-session-key`, else a new one; told by `x-session-id`"),),
-    keeps_sessions=True,
+    needs=frozenset({Need.SESSION}),
 )
 
 
-def rank(
-    query: RouteQuery,
-    endpoints: tuple[Endpoint, ...],
-    load: Load,
-    *,
-    tick: int,
-    dice: float,
-    limit: int,
-) -> tuple[Endpoint, ...]:
+class SessionAffinity(Scorer):
     """Order the endpoints by a hash of session and endpoint (rendezvous hashing), so nothing has to be remembered.
 
     Use it for conversations whose prompts repeat what was said: the endpoint has it in its prefix cache. All gateways
@@ -32,12 +26,25 @@ def rank(
     others stay; when one joins, it takes over its share of the sessions and no more. A session's id is only hashed:
     it holds no address, and no address can be written into it. Limits: it ignores load, so a busy session makes a
     busy endpoint; one hash for each endpoint makes it the most expensive strategy in a large fleet (about 1 us each).
+    In a combination the session's endpoint scores highest, and the others less, in its order.
     """
-    session = blake2b(query.session.encode("utf-8", "surrogatepass"), digest_size=8)
+
+    def scores(self, query: RouteQuery, pool: Pool, signals: Signals) -> list[float]:
+        """The hashes."""
+        weight = _weight(query.session)
+        return [int.from_bytes(weight(endpoint)) / 2**64 for endpoint in pool.endpoints]
+
+    def rank(self, query: RouteQuery, pool: Pool, signals: Signals, limit: int) -> tuple[Endpoint, ...]:
+        """By the hashes, without turns: no two are equal."""
+        return tuple(nlargest(limit, pool.endpoints, key=_weight(query.session)))
+
+
+def _weight(session: str) -> Callable[[Endpoint], bytes]:
+    hashed = blake2b(session.encode("utf-8", "surrogatepass"), digest_size=8)
 
     def weight(endpoint: Endpoint) -> bytes:
-        mixed = session.copy()
+        mixed = hashed.copy()
         mixed.update(b"\0" + endpoint.identity.encode())
         return mixed.digest()
 
-    return tuple(nlargest(limit, endpoints, key=weight))
+    return weight

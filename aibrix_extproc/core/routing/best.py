@@ -1,0 +1,28 @@
+"""The one place where scores become a ranking, and where ties are broken."""
+
+from collections.abc import Sequence
+from heapq import nlargest
+
+from aibrix_extproc.core.fleet.model import Endpoint
+
+
+def best(scores: Sequence[float], endpoints: tuple[Endpoint, ...], tick: int, limit: int) -> tuple[Endpoint, ...]:
+    """The `limit` endpoints with the highest scores; equal ones take turns by `tick`."""
+    lowest = nlargest(limit, scores)[-1]
+    levels: dict[float, list[Endpoint]] = {}
+    for endpoint, score in zip(endpoints, scores, strict=True):
+        if score >= lowest:
+            levels.setdefault(score, []).append(endpoint)
+    ranked: list[Endpoint] = []
+    for level in sorted(levels, reverse=True):
+        ranked += in_turn(levels[level], tick, limit - len(ranked))
+    return tuple(ranked[:limit])
+
+
+def in_turn(endpoints: Sequence[Endpoint], tick: int, limit: int) -> list[Endpoint]:
+    """At most `limit` endpoints, from the one whose turn it is on, and around. `limit` below one gives none."""
+    if limit < 1:
+        return []
+    start = tick % len(endpoints)
+    taken = list(endpoints[start : start + limit])
+    return taken + list(endpoints[: min(start, limit - len(taken))])
