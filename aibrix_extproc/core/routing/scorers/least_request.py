@@ -1,6 +1,5 @@
 """The endpoint with the fewest of our exchanges in flight; equals take turns."""
 
-from collections import OrderedDict
 from typing import Final
 
 from aibrix_extproc.core.fleet.load_order import LoadOrder
@@ -17,7 +16,6 @@ SPEC: Final = ScorerSpec(
 )
 
 
-FEW: Final = 16  # endpoints are counted as fast as an order is kept
 MAX_ORDERED: Final = 250_000  # endpoints in all orders together, about 200 bytes each
 
 
@@ -32,8 +30,7 @@ class LeastRequest(Scorer):
     """
 
     def __init__(self) -> None:
-        self._orders: OrderedDict[str, LoadOrder] = OrderedDict()  # by key of the pool, the latest used last
-        self._ordered = 0
+        self._orders: dict[str, LoadOrder] = {}  # by key of the pool
 
     def scores(self, query: RouteQuery, pool: Pool, signals: Signals) -> list[float]:
         """Between the busiest (0) and the least busy (1)."""
@@ -44,18 +41,16 @@ class LeastRequest(Scorer):
         return [1 - (count - least) / spread for count in counts]
 
     def rank(self, query: RouteQuery, pool: Pool, signals: Signals, limit: int) -> tuple[Endpoint, ...]:
-        """By scores among few endpoints or a selection; from a kept order among all endpoints of a model."""
-        endpoints = pool.endpoints
-        if len(endpoints) <= FEW or not pool.key:
+        """By scores in a selection; from a kept order among all endpoints of a model."""
+        if not pool.key:
             return super().rank(query, pool, signals, limit)
         order = self._orders.get(pool.key)
         if order is None:
-            order = self._orders[pool.key] = LoadOrder(signals.load)
-        self._ordered -= len(order)
-        found = order.first(endpoints, signals.tick, limit)
-        self._ordered += len(order)
-        self._orders.move_to_end(pool.key)
-        while self._ordered > MAX_ORDERED and len(self._orders) > 1:
-            _, oldest = self._orders.popitem(last=False)
-            self._ordered -= len(oldest)
-        return found
+            order = self._new_order(pool, signals)
+        return order.first(pool.endpoints, signals.tick, limit)
+
+    def _new_order(self, pool: Pool, signals: Signals) -> LoadOrder:
+        if len(pool.endpoints) + sum(map(len, self._orders.values())) > MAX_ORDERED:
+            self._orders.clear()  # those in use are made anew
+        order = self._orders[pool.key] = LoadOrder(signals.load)
+        return order

@@ -62,7 +62,7 @@ ROWS: Final[Mapping[str, ErrorRow]] = MappingProxyType({
         message=(
             "Unsupported value for header 'routing-strategy': '{given}'. {reason} Supported values are: {supported}."
         ),
-        when="the header routing-strategy names what only AIBrix's own gateway has, or a combination that cannot be read",
+        when="the header routing-strategy names what only AIBrix's gateway has, or a combination that cannot be read",
     ),
     "invalid_external_filter": ErrorRow(
         status=400, code="invalid_value", param="external-filter",
