@@ -23,7 +23,10 @@ _RETRY: Final[Any] = {
     "max_retries": 4, "retry_timeout": timedelta(seconds=20),
     "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=3), "base": 2},
 }  # fmt: skip
-_CLIENT: Final[Any] = {"connect_timeout": timedelta(seconds=5), "timeout": timedelta(seconds=60)}
+# Options given here hide AWS_ALLOW_HTTP. Who names an endpoint without TLS means it.
+_CLIENT: Final[Any] = {
+    "connect_timeout": timedelta(seconds=5), "timeout": timedelta(seconds=60), "allow_http": True,
+}  # fmt: skip
 SCHEMES: Final = ("file", "s3", "gs", "az")
 
 

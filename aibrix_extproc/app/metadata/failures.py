@@ -7,7 +7,15 @@ from functools import wraps
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError
 
 from aibrix_extproc.adapters.blobs.store import BlobError, BlobsFullError
-from aibrix_extproc.adapters.openai_http.call import Call, Handler, RefusedError, Reply, StreamReply, refuse
+from aibrix_extproc.adapters.openai_http.call import (
+    Call,
+    ContentError,
+    Handler,
+    RefusedError,
+    Reply,
+    StreamReply,
+    refuse,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +34,7 @@ def _telling(name: str, handler: Handler) -> Handler:
             return await handler(call)
         except _BUGS:
             raise
-        except (SQLAlchemyError, BlobError) as error:
+        except (SQLAlchemyError, BlobError, ContentError) as error:
             logger.warning("storage failed", extra={"operation": name, "error": repr(error)[:300]})
             raise _refusal(error) from error
 

@@ -8,7 +8,7 @@ from aibrix_extproc.adapters.blobs.store import BlobStore
 from aibrix_extproc.adapters.ledger.files import FileLedger, QuotaExceededError
 from aibrix_extproc.adapters.openai_http.call import Call, Handler, RefusedError, Reply, StreamReply, good, refuse
 from aibrix_extproc.adapters.openai_http.form import Form, read_form
-from aibrix_extproc.app.metadata.reading import segments_between
+from aibrix_extproc.app.metadata.reading import begun, segments_between
 from aibrix_extproc.app.metadata.receiving import Received, Receiver, remove_quietly
 from aibrix_extproc.core.files import ids, rules
 from aibrix_extproc.core.files.ranges import NotSatisfiable, read_range
@@ -125,7 +125,7 @@ class FileApi:
             raise RefusedError(rules.not_satisfiable(record.size)) from None
         start, end = (0, record.size) if span is None else (span.start, span.end)
         segments = await self.ledger.segments(record.id)
-        content = segments_between(self.blobs, segments, start, end)
+        content = await begun(segments_between(self.blobs, segments, start, end))
         if span is None:
             return StreamReply(content, record.size, 200, headers)
         return StreamReply(content, end - start, 206, {**headers, "content-range": span.content_range(record.size)})

@@ -2,9 +2,26 @@
 
 from collections.abc import AsyncIterator, Sequence
 
-from aibrix_extproc.adapters.blobs.store import BlobError, BlobStore
+from aibrix_extproc.adapters.blobs.store import BlobError, BlobMissingError, BlobStore
 from aibrix_extproc.adapters.openai_http.call import ContentError
 from aibrix_extproc.core.files.records import Segment
+
+
+class LostContentError(ContentError):
+    """A blob that a content consists of is not there any more."""
+
+
+async def begun(content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same content with its first piece read, so that an answer does not begin with what cannot be read."""
+    first = await anext(content, b"")
+
+    async def whole() -> AsyncIterator[bytes]:
+        if first:
+            yield first
+        async for piece in content:
+            yield piece
+
+    return whole()
 
 
 async def segments_between(blobs: BlobStore, segments: Sequence[Segment], start: int, end: int) -> AsyncIterator[bytes]:
@@ -16,6 +33,8 @@ async def segments_between(blobs: BlobStore, segments: Sequence[Segment], start:
             try:
                 async for piece in blobs.stream(segment.blob, first, last):
                     yield piece
+            except BlobMissingError as error:
+                raise LostContentError(str(error)) from error
             except BlobError as error:
                 raise ContentError(str(error)) from error
         position += segment.size

@@ -49,8 +49,10 @@ class Options:
     jump_seconds: float = 0.0  # by which SIGUSR1 sets this process' clock
 
 
-def serve(settings: dict[str, Tree], log: str, options: Options) -> None:
+def serve(settings: dict[str, Tree], log: str, options: Options, environment: dict[str, str]) -> None:
     """Become the service; its output goes to the log file."""
+    for name, value in environment.items():
+        os.putenv(name, value)  # for the library of the blob store, which asks the operating system
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for descriptor in (1, 2):
         os.dup2(output, descriptor)

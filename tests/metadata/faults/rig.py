@@ -42,6 +42,7 @@ class Plant:
     engine: Engine
     gateway: str
     settings: dict[str, Any] = field(default_factory=dict)  # of the metadata group, beside the plant's own
+    environment: dict[str, str] = field(default_factory=dict)  # of every process
     running: list["Running"] = field(default_factory=list)
 
     @property
@@ -66,7 +67,7 @@ class Plant:
         tree = {"metadata": metadata, "metering": {"note_keys": str(keys)}, "admin": {"port": 0},
                 "log": {"format": "json"}}  # fmt: skip
         log = self.folder / f"log-{len(self.running)}"
-        process = _FORK.Process(target=serve, args=({"test": tree}, str(log), options), daemon=True)
+        process = _FORK.Process(target=serve, args=({"test": tree}, str(log), options, self.environment), daemon=True)
         process.start()
         started = Running(process, log)
         self.running.append(started)
@@ -179,10 +180,10 @@ class Running:
 
 
 @asynccontextmanager
-async def planted(folder: Path, **settings: Any) -> AsyncIterator[Plant]:
+async def planted(folder: Path, environment: dict[str, str] | None = None, **settings: Any) -> AsyncIterator[Plant]:
     """A plant without a process, and its end."""
     engine = Engine()
-    plant = Plant(folder, engine, await engine.start(), settings)
+    plant = Plant(folder, engine, await engine.start(), settings, environment or {})
     try:
         yield plant
     finally:
