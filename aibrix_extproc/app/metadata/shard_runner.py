@@ -63,6 +63,7 @@ class ShardRunner:
         self, claim: ShardClaim, lease: Lease, waiting: list[tuple[int, RequestLine]], results: "_Results"
     ) -> None:
         queue = iter(waiting)
+        all_sent = asyncio.Event()
 
         async def work() -> None:
             for number, request in queue:
@@ -71,11 +72,11 @@ class ShardRunner:
                     await results.commit()
 
         async with asyncio.TaskGroup() as tasks:
-            timer = tasks.create_task(results.commit_now_and_then())
+            tasks.create_task(results.commit_now_and_then(all_sent))
             workers = [tasks.create_task(work()) for _ in range(min(LINES_AT_ONCE, len(waiting)))]
             if workers:
                 await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
-            timer.cancel()
+            all_sent.set()
 
     async def _committed(self, claim: ShardClaim) -> dict[int, Result]:
         found: dict[int, Result] = {}
@@ -160,8 +161,11 @@ class _Results:
             if outcomes:
                 await self._runner.store(self._claim, self._lease, outcomes)
 
-    async def commit_now_and_then(self) -> None:
-        """Until cancelled; a commit that has begun is finished."""
-        while True:
-            await asyncio.sleep(COMMIT_SECONDS)
-            await asyncio.shield(self.commit())
+    async def commit_now_and_then(self, all_sent: asyncio.Event) -> None:
+        """Until every line has been sent. A commit that has begun is then finished, not broken off."""
+        while not all_sent.is_set():
+            try:
+                async with asyncio.timeout(COMMIT_SECONDS):
+                    await all_sent.wait()
+            except TimeoutError:
+                await self.commit()
