@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from aibrix_extproc.adapters.keyfile.edit import EditedByHandError
 from aibrix_extproc.adapters.keyfile.parse import parse_bounded, parse_moment, parse_name, parse_operation
 from aibrix_extproc.adapters.keyfile.source import read_keys
 from aibrix_extproc.adapters.keyfile.store import add_key, remove_key
@@ -121,7 +122,12 @@ def _new(args: argparse.Namespace) -> int:
         expires = args.expires.timestamp() if args.expires else None
         return IssuedKey(key_id, digest, datetime.now(UTC).date().isoformat(), expires, args.note or "")
 
-    holder = add_key(args.file, caller, digest, make)
+    try:
+        holder = add_key(args.file, caller, digest, make)
+    except EditedByHandError as error:
+        print(key)  # without it the lines would be of no use
+        print(f"aibrix-extproc: {error}\nThe key works once they are there. It is not shown again.", file=sys.stderr)
+        return EXIT_USAGE
     print(key)  # alone on standard output, for scripts
     print(
         f"The key is not shown again; {args.file} keeps its hash, and a running gateway takes it in a second.",

@@ -50,6 +50,17 @@ def test_new_key_has_the_documented_form_and_gets_its_caller_in(path: Path, caps
     assert key not in path.read_text()
 
 
+def test_new_key_for_a_file_that_is_not_edited_works_once_its_lines_are_there(path: Path, capsys: Captured) -> None:
+    path.write_text('{"callers": []}')
+    assert main(["keys", "new", "--file", str(path), "--caller", "team-a", "--note", "a: b"]) == 2
+    assert path.read_text() == '{"callers": []}'
+    captured = capsys.readouterr()
+    lines = [line for line in captured.err.splitlines() if line.startswith(("- ", "  "))]
+    path.write_text("callers:\n" + "\n".join(lines) + "\n")
+    key = captured.out.removesuffix("\n")
+    assert KeyRing(read_keys(path)).authenticate(f"Bearer {key}", None, time.time()) == Caller("team-a")
+
+
 def test_new_keys_differ_and_the_file_keeps_what_else_is_in_it(path: Path, capsys: Captured) -> None:
     path.write_text("# ours\ncallers:\n- name: team-b  # the other team\n  keys: []\n")
     assert len({new(path, capsys), new(path, capsys), new(path, capsys, caller="team-b")}) == 3

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from aibrix_extproc.adapters.keyfile.edit import NEW_FILE, with_key, without_key
+from aibrix_extproc.adapters.keyfile.edit import with_key, without_key
+from aibrix_extproc.adapters.keyfile.lines import NEW_FILE
 from aibrix_extproc.adapters.keyfile.parse import parse_keys
 from aibrix_extproc.adapters.keyfile.source import read_key_text
 from aibrix_extproc.config_files.errors import SourceFormatError, SourceLookupError

@@ -1,12 +1,14 @@
 """Keys added and taken out by text: all the rest of the file stays as it was, byte by byte."""
 
 import difflib
+import textwrap
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aibrix_extproc.adapters.keyfile.edit import NEW_FILE, with_key, without_key
+from aibrix_extproc.adapters.keyfile.edit import with_key, without_key
+from aibrix_extproc.adapters.keyfile.lines import NEW_FILE
 from aibrix_extproc.adapters.keyfile.parse import parse_keys
 from aibrix_extproc.config_files.errors import SourceFormatError, SourceLookupError
 from aibrix_extproc.core.access.holders import IssuedKey, digest_of
@@ -43,11 +45,6 @@ callers:
     "no-last-line-end": f"callers:\n- keys:\n  - id: k_1\n    hash: {H1}\n  name: team-a",
     "no-last-line-end-after-keys": f"callers:\n- name: team-a\n  keys:\n  - id: k_1\n    hash: {H1}",
     "no-keys-yet": "callers:\n- name: team-a\n  keys: []  # none yet\n  admin: true\n",
-    "flow-keys": f"callers:\n- name: team-a\n  keys: [{{id: k_1, hash: '{H1}'}}]\n  admin: false\n",
-    "flow-lines": f"callers: [\n  {{name: team-a, keys: [\n    {{id: k_1, hash: '{H1}'}},\n  ]}},\n]\n",
-    "flow-no-keys": "callers: [{name: team-a, keys: []}]\n",
-    "json": f'{{"callers": [{{"name": "team-a", "keys": [{{"id": "k_1", "hash": "{H1}"}}]}}]}}\n',
-    "json-nobody": '{"callers": []}',
     "windows": f"callers:\r\n- name: team-a\r\n  keys:\r\n  - id: k_1\r\n    hash: {H1}\r\n  admin: true\r\n",
     "dashes-alone": f"callers:\n-\n  name: team-a\n  keys:\n  -\n    id: k_1\n    hash: {H1}\n",
     "comments-before-items": f"callers:\n- name: team-a\n  keys:  # b\n  # c\n  - id: k_1\n    hash: {H1}\n  # d\n",
@@ -55,6 +52,13 @@ callers:
     "new": NEW_FILE,
     "document-marks": f"---\ncallers:\n- name: team-a\n  keys:\n  - id: k_1\n    hash: {H1}\n...\n",
 }  # fmt: skip
+
+# Forms that are left to their operator.
+IN_BRACKETS = {
+    "flow-keys": f"callers:\n- name: team-a\n  keys: [{{id: k_1, hash: '{H1}'}}]\n  admin: false\n",
+    "flow-lines": f"callers: [\n  {{name: team-a, keys: [\n    {{id: k_1, hash: '{H1}'}},\n  ]}},\n]\n",
+    "json": f'{{"callers": [{{"name": "team-a", "keys": [{{"id": "k_1", "hash": "{H1}"}}]}}]}}\n',
+}
 
 
 def lost_and_gained(before: str, after: str) -> tuple[list[str], list[str]]:
@@ -116,6 +120,27 @@ def test_added_lines_look_like_the_documented_form() -> None:
 def test_removal_of_an_unknown_id_says_where_ids_are_listed() -> None:
     with pytest.raises(SourceLookupError, match="no key with the id k_9; see `aibrix-extproc keys list`"):
         without_key(TEXTS["as-documented"], "f", "k_9")
+
+
+@pytest.mark.parametrize("style", IN_BRACKETS)
+def test_file_with_lists_in_brackets_is_left_alone_and_the_lines_are_shown(style: str) -> None:
+    with pytest.raises(
+        SourceFormatError, match="nothing was changed, add this to the keys of team-a by hand:"
+    ) as added:
+        with_key(IN_BRACKETS[style], "f", Caller("team-a"), NEW)
+    lines = str(added.value).partition(":\n")[2]
+    (shown,) = parse_keys(f"callers:\n- name: team-a\n  keys:\n{textwrap.indent(lines, '  ')}", "f")
+    assert shown.keys == (NEW,)
+    with pytest.raises(SourceFormatError, match="nothing was changed, remove the key k_1 of team-a by hand"):
+        without_key(IN_BRACKETS[style], "f", "k_1")
+
+
+def test_caller_for_a_list_in_brackets_is_shown_with_its_permissions() -> None:
+    caller = Caller("team-b", ("chat-*",), admin=True)
+    with pytest.raises(SourceFormatError, match="add this to callers by hand") as refused:
+        with_key('{"callers": []}', "f", caller, NEW)
+    (shown,) = parse_keys("callers:\n" + str(refused.value).partition(":\n")[2], "f")
+    assert (shown.caller, shown.keys) == (caller, (NEW,))
 
 
 def test_file_that_cannot_be_edited_safely_is_refused_with_the_lines_to_add() -> None:
