@@ -22,11 +22,12 @@ from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
     ProcessingMode,
     ProcessingRequest,
 )
-from aibrix_extproc.adapters.extproc.session import Desk, Session
+from aibrix_extproc.adapters.extproc.session import Dispatcher, Session
 from aibrix_extproc.app.gateway import Gateway
-from aibrix_extproc.core.exchange import events
+from aibrix_extproc.core.exchange import asks, events
+from aibrix_extproc.core.exchange.asks import Ask
 from aibrix_extproc.core.exchange.machine import Exchange
-from aibrix_extproc.core.exchange.outputs import Ask, Continue, Fact, Output, Phase
+from aibrix_extproc.core.exchange.outputs import Continue, Fact, Output, Phase
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.fleet.model import Endpoint, Health, ServedModel
 from aibrix_extproc.core.fleet.reduce import Listed
@@ -103,28 +104,28 @@ class _Watch:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
 
 
-class _TimedDesk:
-    """A desk that notes how long the real one takes."""
+class _TimedDispatcher:
+    """A dispatcher that notes how long the real one takes."""
 
-    def __init__(self, desk: Desk, watch: _Watch) -> None:
-        self._desk = desk
+    def __init__(self, dispatcher: Dispatcher, watch: _Watch) -> None:
+        self._dispatcher = dispatcher
         self._watch = watch
 
-    def answer(self, ask: Ask) -> events.Answer:
+    def answer(self, ask: Ask) -> asks.Answer:
         started = time.perf_counter()
-        answer = self._desk.answer(ask)
+        answer = self._dispatcher.answer(ask)
         self._watch.add(f"answer {type(ask).__name__}", started)
-        assert isinstance(answer, events.Admitted | events.Answered | events.Placed | events.Refused)
+        assert isinstance(answer, asks.Admitted | asks.Answered | asks.Placed | asks.Refused)
         return answer
 
     def observe(self, fact: Fact) -> None:
         started = time.perf_counter()
-        self._desk.observe(fact)
+        self._dispatcher.observe(fact)
         self._watch.add(f"observe {type(fact).__name__}", started)
 
     def timed(self, phase: Phase, seconds: float) -> None:
         started = time.perf_counter()
-        self._desk.timed(phase, seconds)
+        self._dispatcher.timed(phase, seconds)
         self._watch.add("observe time by phase", started)
 
     def bug(self) -> None:
@@ -156,7 +157,7 @@ class _Bench:
 
     def __init__(self, body_bytes: int) -> None:
         self.gateway = _gateway()
-        self.desk = self.gateway.desk
+        self.dispatcher = self.gateway.dispatcher
         # Idle engines take turns, so the engines that answer do so too; else each exchange would count as retried.
         self._messages = itertools.cycle([envoy_messages(body_bytes, engine) for engine in _ENGINES])
 
@@ -175,7 +176,7 @@ class _Bench:
         replies: list[Continue] = []
         shipped: Any = self.gateway.new_session()._exchange
         exchange: object = _TimedExchange(shipped, watch, replies)
-        self.exchange(Session(_TimedDesk(self.desk, watch), exchange, time.perf_counter, str))  # type: ignore[arg-type]
+        self.exchange(Session(_TimedDispatcher(self.dispatcher, watch), exchange, time.perf_counter, str))  # type: ignore[arg-type]
         return replies
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from aibrix_extproc.core.exchange import events
+from aibrix_extproc.core.exchange import asks, events
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.fleet.load import LoadBook
@@ -110,9 +110,9 @@ def a_request_body(data: bytes | None = None, **fields: object) -> events.Reques
     return events.RequestBody(HEAD_AT, data, end_of_stream=True)
 
 
-def a_placed(placement: Placement | None = None, response_id: str | None = None) -> events.Placed:
+def a_placed(placement: Placement | None = None, response_id: str | None = None) -> asks.Placed:
     """The answer to `Place`."""
-    return events.Placed(PLACED_AT, placement or a_placement(), response_id=response_id)
+    return asks.Placed(PLACED_AT, placement or a_placement(), response_id=response_id)
 
 
 def a_response_head(

@@ -1,7 +1,7 @@
 """The settings that every exchange obeys, as one value."""
 
-from aibrix_extproc.core.exchange.policy import ExchangePolicy
-from aibrix_extproc.settings import Settings
+from aibrix_extproc.core.exchange.policy import WAIT_SHARE, ExchangePolicy
+from aibrix_extproc.settings import ServerSettings, Settings
 
 
 def exchange_policy(settings: Settings) -> ExchangePolicy:
@@ -15,5 +15,11 @@ def exchange_policy(settings: Settings) -> ExchangePolicy:
         max_wait_seconds=settings.limits.max_wait_seconds,
         health_path=settings.health.path,
         destinations=settings.routing.destinations,
+        message_seconds=settings.server.message_timeout_seconds,
         is_picker=settings.picker.assume_duplex,
     )
+
+
+def longest_wait_seconds(server: ServerSettings) -> float:
+    """How long an answer may be waited for: a share of the time that Envoy waits for us, if asked to."""
+    return WAIT_SHARE * max(server.message_timeout_seconds, server.max_message_timeout_seconds)

@@ -14,18 +14,21 @@ from aibrix_extproc.adapters.extproc.service import ExtProcServer
 from aibrix_extproc.adapters.extproc.session import Machine, Session
 from aibrix_extproc.adapters.http.admin import AdminServer
 from aibrix_extproc.adapters.telemetry import logs, metrics
-from aibrix_extproc.app.answers import Answers
+from aibrix_extproc.app.authenticator import Authenticator
+from aibrix_extproc.app.body_reading import BodyReading
 from aibrix_extproc.app.conflicts import refuse_conflicts
 from aibrix_extproc.app.credentials import Credentials
 from aibrix_extproc.app.descriptors import raise_descriptor_limit
-from aibrix_extproc.app.desk import GatewayDesk
-from aibrix_extproc.app.exchange_policy import exchange_policy
+from aibrix_extproc.app.directory import Directory
+from aibrix_extproc.app.dispatch import Dispatcher, handlers
+from aibrix_extproc.app.exchange_policy import exchange_policy, longest_wait_seconds
 from aibrix_extproc.app.fixture import fixtures
 from aibrix_extproc.app.fleet_parts import fleet_parts
 from aibrix_extproc.app.frame import Frame, run_process, stop_signal
 from aibrix_extproc.app.health_log import HealthLog
 from aibrix_extproc.app.listening import StartError, bounds_of, listening_at
 from aibrix_extproc.app.memory import keep_freed_memory, leave_out_of_collection
+from aibrix_extproc.app.observers import fact_observers
 from aibrix_extproc.app.parts.bodies import LargeBodies
 from aibrix_extproc.app.parts.configs import ConfigLog
 from aibrix_extproc.app.parts.engines import Engines
@@ -33,6 +36,7 @@ from aibrix_extproc.app.parts.keys import KeyStore
 from aibrix_extproc.app.parts.loop import LoopWatch
 from aibrix_extproc.app.parts.part import Part
 from aibrix_extproc.app.parts.seals import NoteSeals
+from aibrix_extproc.app.placing import Placing
 from aibrix_extproc.app.report import fleet_page, health_page
 from aibrix_extproc.app.traffic import EngineTraffic
 from aibrix_extproc.app.transports import TRANSPORTS
@@ -83,7 +87,7 @@ class Gateway:
         configs = ConfigLog(settings.routing.strategy)
         for look_at in (HealthLog().look_at, configs.look_at, self._traffic.forget):
             self.store.subscribe(look_at)
-        self.desk = self._gateway_desk()
+        self.dispatcher = self._dispatcher()
         self._new_exchange = self._exchanges()
         self._server = self._ext_proc_server()
         parts = (
@@ -103,28 +107,27 @@ class Gateway:
         self._credentials = store.credentials
         return [store]
 
-    def _gateway_desk(self) -> GatewayDesk:
+    def _dispatcher(self) -> Dispatcher:
         settings = self._settings
         owners = ResponseOwners(self._seals.secrets)
         self._seals.subscribe(owners.use_secrets)
         # Also where a list has one address: a gateway that goes elsewhere by itself is followed.
         ranking = Ranking(settings.routing.strategy, max(ATTEMPTS, settings.routing.destinations))
-        answers = Answers(
-            snapshot=lambda: self.store.snapshot,
-            keys=lambda: self._keys.ring,
-            placer=Placer(SignalSources(self._load, random.random), owners, ranking, time.time),
-            clock=time.perf_counter,
-            wall_clock=time.time,
-        )
-        answers.credentials = Credentials(lambda: self._seals.secrets, time.time)
-        return GatewayDesk(
-            answers,
-            self._load,
-            owners,
-            self._metrics,
-            look_soon=self._engines.look_soon,
-            log_every_exchange=settings.log.exchanges,
-            reader=self._bodies.reader,
+        placer = Placer(SignalSources(self._load, random.random), owners, ranking, time.time)
+        credentials = Credentials(lambda: self._seals.secrets, time.time)
+        return Dispatcher(
+            handlers(
+                Authenticator(lambda: self._keys.ring, time.time, credentials),
+                Directory(lambda: self.store.snapshot),
+                Placing(placer, lambda: self.store.snapshot, time.perf_counter),
+                BodyReading(self._bodies.reader),
+            ),
+            fact_observers(
+                self._load, owners, self._engines.poll_soon, self._metrics, log_every=settings.log.exchanges
+            ),
+            longest_wait_seconds=longest_wait_seconds(settings.server),
+            timed=self._metrics.timed,
+            bug=self._metrics.bug,
         )
 
     def _exchanges(self) -> Callable[[], Machine]:
@@ -136,7 +139,7 @@ class Gateway:
     def new_session(self) -> Session:
         """The exchange of a new stream."""
         return Session(
-            self.desk,
+            self.dispatcher,
             self._new_exchange(),
             time.perf_counter,
             _make_id,

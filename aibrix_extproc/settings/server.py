@@ -88,6 +88,16 @@ class ServerSettings(Group):
         10_000, ge=1, le=1_000_000,
         description="of one address (lean transport), and of one connection (both); more are refused",
     )  # fmt: skip
+    message_timeout_seconds: Seconds = Field(
+        5.0,
+        description="Envoy's own `message_timeout` towards us, so long it waits for an answer; what we wait for"
+        " ourselves takes four fifths of it at most",
+    )  # fmt: skip
+    max_message_timeout_seconds: float = Field(
+        0.0, ge=0, le=86_400,
+        description="Envoy's own `max_message_timeout`: how long it waits if we ask it to; 0 if it has none, as with"
+        " Envoy Gateway",
+    )  # fmt: skip
     drain_seconds: float = Field(
         30.0, ge=0, le=86_400, description="how long running exchanges may go on after SIGTERM",
         json_schema_extra=flag("--drain-seconds"),

@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from aibrix_extproc.app.answers import Answers
+from aibrix_extproc.app.authenticator import Authenticator
 from aibrix_extproc.app.parts.keys import KeyStore
 from aibrix_extproc.config_files.file import Pace
 from aibrix_extproc.core.access.holders import IssuedKey, KeyHolder, digest_of
 from aibrix_extproc.core.access.keys import KeyRing
-from aibrix_extproc.core.exchange import events
-from aibrix_extproc.core.exchange.outputs import Authenticate
+from aibrix_extproc.core.exchange import asks
+from aibrix_extproc.core.exchange.asks import Authenticate
 from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
 from aibrix_extproc.core.openai.contract.operations import Action, Operation
 from aibrix_extproc.core.placing import ANYONE, Caller
 from aibrix_extproc.settings import AccessSettings
-from tests.build import a_placer, a_snapshot, an_operation
+from tests.build import an_operation
 from tests.waiting import until
 
 FAST = Pace(poll_seconds=0.01, settle_seconds=0.01, retry_seconds=0.01)
@@ -115,16 +115,10 @@ async def test_key_that_is_in_the_file_too_is_what_the_file_says(path: Path) -> 
         assert asked(store, STATIC_KEY) == "invalid_api_key"
 
 
-def admitted(caller: Caller, operation: Operation | None) -> events.Answer:
+def admitted(caller: Caller, operation: Operation | None) -> asks.Answer:
     holder = KeyHolder(caller, (IssuedKey("k_1", digest_of(FILE_KEY), wall_expires_at=NOW + 1),))
-    answers = Answers(
-        snapshot=a_snapshot,
-        keys=lambda: KeyRing([holder]),
-        placer=a_placer(),
-        clock=lambda: 0.0,
-        wall_clock=lambda: NOW,
-    )
-    return answers.answer(Authenticate(operation, f"Bearer {FILE_KEY}", None))
+    authenticator = Authenticator(lambda: KeyRing([holder]), lambda: NOW)
+    return authenticator.authenticate(Authenticate(operation, f"Bearer {FILE_KEY}", None))
 
 
 ONLY_CHAT = Caller("team-a", operations=frozenset({"chat_completion"}))
@@ -133,21 +127,21 @@ ONLY_CHAT = Caller("team-a", operations=frozenset({"chat_completion"}))
 @pytest.mark.parametrize("operation", ["chat_completion", None])
 def test_operation_that_is_allowed_or_unknown_passes(operation: str | None) -> None:
     row = None if operation is None else an_operation(operation)
-    assert admitted(ONLY_CHAT, row) == events.Admitted(ONLY_CHAT)
+    assert admitted(ONLY_CHAT, row) == asks.Admitted(ONLY_CHAT)
 
 
 @pytest.mark.parametrize("operation", ["embedding", "list_models", "create_file", "retrieve_response"])
 def test_operation_that_is_not_allowed_is_a_403_that_names_it(operation: str) -> None:
     row = an_operation(operation)
     answer = admitted(ONLY_CHAT, row)
-    assert isinstance(answer, events.Refused)
+    assert isinstance(answer, asks.Refused)
     assert (answer.problem.key, answer.problem.http_status) == ("permission_denied", 403)
     assert answer.problem.values == {"what": f"{row.method} {row.path}"}
 
 
 @pytest.mark.parametrize("row", [row for row in OPERATIONS if row.action in (Action.ADMIN, Action.REFUSE)])
 def test_permission_does_not_tell_that_an_unserved_url_exists(row: Operation) -> None:
-    assert admitted(ONLY_CHAT, row) == events.Admitted(ONLY_CHAT)
+    assert admitted(ONLY_CHAT, row) == asks.Admitted(ONLY_CHAT)
 
 
 async def test_everyone_nobody_and_holders_are_told_apart_at_start_and_on_the_page(

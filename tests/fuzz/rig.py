@@ -1,6 +1,6 @@
-"""A session on the gateway's real desk, fed with whatever; says what is wrong with how it took it.
+"""A session on the gateway's real dispatcher, fed with whatever; says what is wrong with how it took it.
 
-The promises: no exception (the desk's `bug` is never called), an answer to every message within bounded CPU time,
+The promises: no exception (the dispatcher's `bug` is never called), an answer to every message within bounded CPU time,
 headers that Envoy can send, every error body in the shape of its API, and nothing left behind at the end.
 """
 
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from aibrix_extproc.adapters.bodyreader.reader import BodyReader
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
     HeaderMap,
     HttpBody,
@@ -25,8 +26,12 @@ from aibrix_extproc.adapters.extproc.codec import ATTRIBUTES
 from aibrix_extproc.adapters.extproc.outgoing import whole_messages
 from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.adapters.telemetry.metrics import Metrics
-from aibrix_extproc.app.answers import Answers
-from aibrix_extproc.app.desk import GatewayDesk
+from aibrix_extproc.app.authenticator import Authenticator
+from aibrix_extproc.app.body_reading import BodyReading
+from aibrix_extproc.app.directory import Directory
+from aibrix_extproc.app.dispatch import Dispatcher, handlers
+from aibrix_extproc.app.observers import fact_observers
+from aibrix_extproc.app.placing import Placing
 from aibrix_extproc.core.access.holders import IssuedKey, KeyHolder, digest_of
 from aibrix_extproc.core.access.keys import KeyRing
 from aibrix_extproc.core.exchange import events
@@ -66,7 +71,7 @@ def watchdog() -> Iterator[None]:
 
 
 class Gateway:
-    """What sessions share: fleet, keys, desk. `seen` counts what came back, so that a run can be told from a no-op."""
+    """What sessions share. `seen` counts what came back, so that a run can be told from a no-op."""
 
     def __init__(self) -> None:
         fleet = a_snapshot(
@@ -84,17 +89,20 @@ class Gateway:
         self.load = LoadBook()
         self.metrics = Metrics()
         owners = ResponseOwners([SECRET])
-        answers = Answers(
-            snapshot=lambda: fleet, keys=lambda: ring, clock=time.perf_counter, wall_clock=time.time,
-            placer=Placer(
-                SignalSources(self.load, random.Random(1).random), owners, Ranking("least-request"), time.time
+        placer = Placer(SignalSources(self.load, random.Random(1).random), owners, Ranking("least-request"), time.time)
+        self.dispatcher = Dispatcher(
+            handlers(
+                Authenticator(lambda: ring, time.time),
+                Directory(lambda: fleet),
+                Placing(placer, lambda: fleet, time.perf_counter),
+                BodyReading(BodyReader()),
             ),
-        )  # fmt: skip
-        self.desk = GatewayDesk(
-            answers, self.load, owners, self.metrics, look_soon=lambda _: None, log_every_exchange=False
+            fact_observers(self.load, owners, lambda _: None, self.metrics, log_every=False),
+            longest_wait_seconds=4.0,
+            timed=self.metrics.timed,
+            bug=self._bug,
         )
         self.bugs = 0
-        self.desk.bug = self._bug
         self.seen: Counter[int] = Counter()
         self.slowest = 0.0
 
@@ -117,7 +125,7 @@ class Conversation:
         self._gateway = gateway
         policy = ExchangePolicy(max_body_bytes=150_000, metering=metering)
         self._answer: dict[str, str] = {}  # headers of the engine's answer
-        self._session = Session(gateway.desk, Exchange(policy), time.perf_counter, lambda: _ID)
+        self._session = Session(gateway.dispatcher, Exchange(policy), time.perf_counter, lambda: _ID)
         self._request = request
         self.answered = False  # by us: Envoy asks for nothing more
 

@@ -1,4 +1,4 @@
-"""Mutated requests and mutated answers of engines through the gateway's own session, desk and tables.
+"""Mutated requests and mutated answers of engines through the gateway's own session, dispatcher and tables.
 
 The normal run takes a few thousand of each; `make fuzz` a hundred thousand. A failure names the seed of its message.
 """

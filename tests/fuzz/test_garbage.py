@@ -69,7 +69,7 @@ def test_garbage_in_an_exchange_is_no_internal_error(seed: int, duplex: bool, ca
     with watchdog():
         for _ in range(500):
             policy = ExchangePolicy(max_body_bytes=150_000, metering=dice.random() < 0.5, is_picker=dice.random() < 0.3)
-            session = Session(gateway.desk, Exchange(policy), time.perf_counter, lambda: ID, assume_duplex=duplex)
+            session = Session(gateway.dispatcher, Exchange(policy), time.perf_counter, lambda: ID, assume_duplex=duplex)
             messages = good_start() if dice.random() < 0.6 else []
             for _ in range(dice.randrange(1, 5)):
                 message = ProcessingRequest()
@@ -121,7 +121,7 @@ def test_garbage_in_the_access_log_is_counted_and_can_be_shown(seed: int) -> Non
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1.0, 1e300, 2.0**63])
 def test_flags_that_are_none_are_no_internal_error(value: float) -> None:
     gateway = Gateway()
-    session = Session(gateway.desk, Exchange(ExchangePolicy(max_body_bytes=1_000)), time.perf_counter, lambda: ID)
+    session = Session(gateway.dispatcher, Exchange(ExchangePolicy(max_body_bytes=1_000)), time.perf_counter, lambda: ID)
     for message in good_start():
         session.receive(message)
     head = ProcessingRequest()
@@ -143,7 +143,7 @@ def test_garbage_to_the_health_service_is_an_unknown_name() -> None:
 @pytest.mark.parametrize("value", ["²", "٣", "9" * 5_000, "-1", "2e2", "nan", "", "999999999", "099", "600", "1"])
 def test_status_that_is_none_is_no_internal_error(value: str) -> None:
     gateway = Gateway()
-    session = Session(gateway.desk, Exchange(ExchangePolicy(max_body_bytes=1_000)), time.perf_counter, lambda: ID)
+    session = Session(gateway.dispatcher, Exchange(ExchangePolicy(max_body_bytes=1_000)), time.perf_counter, lambda: ID)
     for message in good_start():
         session.receive(message)
     head = ProcessingRequest()

@@ -15,7 +15,7 @@ from itertools import count
 from typing import Final
 
 from aibrix_extproc.adapters.bodyreader.wire import LENGTH, MAX_ANSWER_BYTES, QUESTION, Report, decode
-from aibrix_extproc.core.exchange import events
+from aibrix_extproc.core.exchange import asks
 from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.rope import Rope
 
@@ -25,7 +25,7 @@ STEP_BYTES: Final = 1024 * 1024  # copied in one turn of the loop
 MAX_WAITING: Final = 256  # bodies
 MAX_WAITING_BYTES: Final = 512 * 1024 * 1024  # together, unless there is only one
 DEADLINE_SECONDS: Final = 4.0  # Envoy waits five for a message to be answered
-_BUSY: Final = events.Refused(Problem("gateway_busy"))
+_BUSY: Final = asks.Refused(Problem("gateway_busy"))
 
 
 class ReaderError(Exception):
@@ -90,7 +90,7 @@ class BodyReader:
         """Bodies that are read or wait for it."""
         return self._waiting
 
-    async def read(self, body: Rope, *, sizes: bool) -> events.BodyRead | events.Refused:
+    async def read(self, body: Rope, *, sizes: bool) -> asks.BodyRead | asks.Refused:
         """Returns the facts of a body, or the refusal."""
         full = self._waiting >= MAX_WAITING or self._waiting_bytes + body.size > MAX_WAITING_BYTES
         if full and self._waiting:
@@ -115,7 +115,7 @@ class BodyReader:
             self._process.stop()
             self._process = None
 
-    async def _read_in_turn(self, body: Rope, *, sizes: bool) -> events.BodyRead:
+    async def _read_in_turn(self, body: Rope, *, sizes: bool) -> asks.BodyRead:
         await self._wait_for_turn(body.size)
         asking: asyncio.Task[Report] | None = None
         try:
@@ -131,7 +131,7 @@ class BodyReader:
         read = report.facts or report.problem
         if read is None:
             raise ReaderError("an empty report")
-        return events.BodyRead(read, (report.prompt_tokens, report.answer_tokens))
+        return asks.BodyRead(read, (report.prompt_tokens, report.answer_tokens))
 
     async def _ask(self, process: _Process, size: int, *, sizes: bool) -> Report:
         done = False

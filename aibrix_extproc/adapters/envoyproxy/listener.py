@@ -245,6 +245,7 @@ def _ext_proc(spec: EnvoySpec) -> ext_proc.ExternalProcessor:
         failure_mode_allow=True,
         allow_mode_override=True,
         message_timeout=timedelta(seconds=spec.message_timeout),
+        max_message_timeout=timedelta(seconds=spec.max_message_timeout),
         processing_mode=ext_proc.ProcessingMode(
             request_header_mode=send,
             request_body_mode=ext_proc.ProcessingModeBodySendMode.BUFFERED,

@@ -16,6 +16,7 @@ MIB: Final = 1024 * 1024
 # For an Envoy that reads our files.
 STREAM_FILTER: Final = Path(__file__).with_name("stream_filter.lua")
 ANSWER_FILTER: Final = Path(__file__).with_name("answer_filter.lua")
+MAX_MESSAGE_SECONDS: Final = 60.0  # for which Envoy waits for a processor that asks for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class EnvoySpec:
     access_log_flush: float = 1.0  # how late they hear of it
     max_body_bytes: int = 50 * MIB
     message_timeout: float = 5.0  # per ext_proc message; running out of it in a request phase gives the JSON 503
+    max_message_timeout: float = MAX_MESSAGE_SECONDS  # the same, where a processor asks for more
     retries: int = RETRIES  # after the first attempt, each at the next candidate
     connect_timeout: float = 1.0  # to an engine
     request_timeout: float = 300.0  # for the client to send its whole request

@@ -3,6 +3,7 @@
 Values are read and written as `raw_value`: Envoy looks at nothing else in several places.
 """
 
+import math
 import re
 from collections.abc import Callable
 from functools import lru_cache
@@ -268,6 +269,13 @@ def encode_large(reply: Continue, body: Rope) -> Rope:
     for number in reversed(_BODY_PATHS[reply.phase]):
         head = field_head(number, body.size + len(head)) + head
     return rope_of((_continue(reply), head, *body.pieces))
+
+
+def encode_message_timeout(seconds: float) -> bytes:
+    """Asks Envoy to wait longer for the answer to its last message, serialised. Possible once for a message."""
+    response = ProcessingResponse()
+    response.override_message_timeout.FromMilliseconds(math.ceil(seconds * 1000))
+    return response.SerializeToString()
 
 
 def encode_piece(phase: Phase, data: bytes, *, end: bool) -> bytes:

@@ -6,7 +6,7 @@ and calls `close` in its `finally`. This is the pump, and the one place where a 
 
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Protocol
 
@@ -18,38 +18,33 @@ from aibrix_extproc.adapters.extproc.duplex import HOLD_SECONDS, Duplex
 from aibrix_extproc.adapters.extproc.large_message import LargeMessage
 from aibrix_extproc.adapters.extproc.outgoing import Outgoing
 from aibrix_extproc.core.exchange import events
+from aibrix_extproc.core.exchange.asks import Answer, Ask, Pending
 from aibrix_extproc.core.exchange.outputs import (
-    Ask,
-    Authenticate,
+    FACTS,
     Continue,
-    Describe,
     Fact,
     Immediate,
     Notes,
     Output,
     Phase,
-    Place,
-    Read,
-    ReadLarge,
     Reply,
     Taken,
     WaitFor,
 )
-from aibrix_extproc.core.exchange.policy import ExchangePolicy
+from aibrix_extproc.core.exchange.policy import WAIT_SHARE, ExchangePolicy
 from aibrix_extproc.core.exchange.states import ProtocolViolation
 from aibrix_extproc.rope import Rope
 
 logger = logging.getLogger(__name__)
 
 _SERVER_ERROR = int(HTTPStatus.INTERNAL_SERVER_ERROR)
-_ANSWERS = (events.Admitted, events.Placed, events.Answered, events.Refused, events.BodyRead)
 
 
-class Desk(Protocol):
+class Dispatcher(Protocol):
     """What a session needs from the application."""
 
-    def answer(self, ask: Ask) -> events.Answer | Awaitable[events.Answer]:
-        """Find out what the machine asks; an awaitable only when something really waits."""
+    def answer(self, ask: Ask) -> Answer | Pending:
+        """The answer to what the machine asks, or what to wait for."""
 
     def observe(self, fact: Fact) -> None:
         """Something happened."""
@@ -101,7 +96,7 @@ class Session:
 
     def __init__(
         self,
-        desk: Desk,
+        dispatcher: Dispatcher,
         exchange: Machine,
         clock: Callable[[], float],
         make_id: Callable[[], str],
@@ -110,7 +105,7 @@ class Session:
         seal: Callable[[Notes], Notes] | None = None,
         traffic: Traffic | None = None,
     ) -> None:
-        self._desk = desk
+        self._dispatcher = dispatcher
         self._seal = seal
         self._traffic = traffic
         self._engine: str | None = None  # the identity that the traffic knows this exchange by
@@ -125,7 +120,8 @@ class Session:
         self._closed = False
         self._warned = False
         self._phase = Phase.REQUEST_HEAD  # of the message being handled
-        self.pending: Coroutine[None, None, events.Answer | None] | None = None
+        self._waiting: Pending | None = None  # what `pending` waits for
+        self.pending: Coroutine[None, None, Answer | None] | None = None
         self.wait_seconds: float | None = None  # after which `expire` shall be called; the transport takes it away
         self.expire_now: Callable[[], None] | None = None  # the transport's: calls `expire` and sends the replies
 
@@ -144,10 +140,10 @@ class Session:
         if not self._begun:
             self._begin(message)
         replies = self._guarded(self._take, message, phase, started, body)
-        self._desk.timed(phase, self._clock() - started)
+        self._dispatcher.timed(phase, self._clock() - started)
         return replies
 
-    def resume(self, answer: events.Answer | None) -> list[Outgoing]:
+    def resume(self, answer: Answer | None) -> list[Outgoing]:
         """Replies once `pending` has come true; None stands for one that failed."""
         self.pending = None
         return self._after_bug() if answer is None else self._guarded(self._advance, answer)
@@ -218,7 +214,7 @@ class Session:
 
     def _after_bug(self) -> list[Outgoing]:
         """The JSON 500 while that is possible, else the answer that lets Envoy go on."""
-        self._desk.bug()
+        self._dispatcher.bug()
         answers = [one for one in self._exchange.internal_error() if isinstance(one, Immediate)]
         return [reply for one in answers for reply in self._encode(one)] or self._go_on()
 
@@ -226,10 +222,18 @@ class Session:
         """The answer that changes nothing."""
         return [codec.EMPTY_CONTINUE[self._phase]] if self._duplex is None else self._duplex.go_on(self._phase)
 
-    async def _settled(self, waiting: Awaitable[events.Answer]) -> events.Answer | None:
+    def _wait_for(self, waiting: Pending) -> list[Outgoing]:
+        """Leave it to the transport to wait; what Envoy must hear before, because it would not wait as long."""
+        self._waiting, self.pending = waiting, self._settled(waiting)
+        policy = self._exchange.policy
+        if waiting.seconds <= policy.message_seconds * WAIT_SHARE or self._duplex is not None:
+            return []
+        return [codec.encode_message_timeout(waiting.seconds / WAIT_SHARE)]
+
+    async def _settled(self, waiting: Pending) -> Answer | None:
         """An answer that had to be waited for; a failure of what it waits for is a bug like any other."""
         try:
-            return await waiting
+            return await waiting.wait()
         except Exception:
             logger.exception("internal error while waiting for an answer")
             return None
@@ -242,6 +246,9 @@ class Session:
         self.expire_now = None  # its owner holds this session: a cycle would keep both until the collector comes
         if self.pending is not None and inspect.getcoroutinestate(self.pending) == inspect.CORO_CREATED:
             self.pending.close()  # the stream was over before anybody waited
+            if self._waiting is not None:
+                self._waiting.drop()
+        self._waiting = None
         if self._engine is not None and self._traffic is not None:
             self._traffic.ended(self._engine, self)
         self._advance(events.StreamClosed(self._clock(), cause))
@@ -259,25 +266,19 @@ class Session:
                         replies.append(_encoded(output))
                     else:
                         replies += self._encode(output)
-                elif (
-                    type(output) is Authenticate
-                    or type(output) is Place
-                    or type(output) is Describe
-                    or type(output) is Read
-                    or type(output) is ReadLarge
-                ):
-                    answer = self._desk.answer(output)
-                    if isinstance(answer, _ANSWERS):
-                        next_event = answer  # an event brings one ask at most
-                    else:
-                        self.pending = self._settled(answer)
                 elif type(output) is WaitFor:
                     self.wait_seconds = output.seconds
-                else:
+                elif type(output) in FACTS:
                     if type(output) is Taken and self._traffic is not None:
                         self._engine = output.identity
                         self._traffic.placed(output.identity, self, self._clock())
-                    self._desk.observe(output)
+                    self._dispatcher.observe(output)  # type: ignore[arg-type]
+                else:
+                    answer = self._dispatcher.answer(output)  # type: ignore[arg-type]
+                    if type(answer) is Pending:
+                        replies += self._wait_for(answer)
+                    else:
+                        next_event = answer  # an event brings one ask at most
         return replies
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import aiohttp
 
-from aibrix_extproc.adapters.envoyproxy.spec import STREAM_FILTER, EnvoySpec, SocketAddress
+from aibrix_extproc.adapters.envoyproxy.spec import MAX_MESSAGE_SECONDS, STREAM_FILTER, EnvoySpec, SocketAddress
 from aibrix_extproc.adapters.envoyproxy.supervise import ChildSpec
 from aibrix_extproc.app.local.plan import LOOPBACK, GatewayWorker, MetadataProcess, Plan, SimulatedEngine
 from aibrix_extproc.app.local.secrets import write_secret
@@ -40,6 +40,7 @@ def gateway_worker(worker: GatewayWorker, plan: Plan, session: aiohttp.ClientSes
     """A gateway worker that knows its fleet."""
     command = [*_OURSELVES, "serve", "--host", LOOPBACK, "--port", str(worker.port)]
     command += ["--admin-host", LOOPBACK, "--admin-port", str(worker.admin_port), "--fleet", str(plan.fleet)]
+    command += ["--server-max-message-timeout-seconds", str(MAX_MESSAGE_SECONDS)]
     command += plan.tls.flags
     command += ["--metering", "--note-keys", str(plan.note_keys)]  # the Envoy beside it has all that this needs
     command += ["--metadata"] if plan.metadata is not None else []

@@ -25,7 +25,6 @@ class Engines(Part):
         store.subscribe(lambda _: self._poller.wake())
         self._store = store
         self._load = load
-        self.look_soon = self._poller.look_soon
 
     @property
     def known(self) -> bool:
@@ -36,6 +35,10 @@ class Engines(Part):
         """Wait for the first fleet."""
         snapshot = await self._store.wait_known()
         logger.info("fleet known", extra={"endpoints": len(snapshot.endpoints), "models": len(snapshot.models)})
+
+    def poll_soon(self, identity: str) -> None:
+        """Ask this engine before its turn."""
+        self._poller.look_soon(identity)
 
     async def run(self) -> None:
         """Poll until cancelled."""

@@ -5,11 +5,8 @@ from enum import StrEnum
 
 import msgspec
 
+from aibrix_extproc.core.exchange.asks import Answer
 from aibrix_extproc.core.fleet.subset import Subset
-from aibrix_extproc.core.openai.contract.errors import Problem
-from aibrix_extproc.core.openai.wire.request import RequestFacts
-from aibrix_extproc.core.openai.wire.sizes import UNKNOWN, Sizes
-from aibrix_extproc.core.placing import Caller, Placement
 from aibrix_extproc.rope import Rope
 
 
@@ -46,43 +43,6 @@ class RequestTrailers(msgspec.Struct, frozen=True, gc=False):
     """Trailers of the request."""
 
     at: float
-
-
-class Admitted(msgspec.Struct, frozen=True, gc=False):
-    """Answer to `Authenticate`: who calls."""
-
-    caller: Caller
-    signed: str = ""  # for the metadata service, which believes nothing else
-
-
-class Answered(msgspec.Struct, frozen=True, gc=False):
-    """Answer to `Describe`: what the client gets."""
-
-    status: int
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
-
-
-class BodyRead(msgspec.Struct, frozen=True, gc=False):
-    """Answer to `Read`: what a long body says, or why it is refused."""
-
-    facts: RequestFacts | Problem
-    sizes: Sizes = UNKNOWN
-
-
-class Placed(msgspec.Struct, frozen=True, gc=False):
-    """Answer to `Place`: where the request may go."""
-
-    at: float
-    placement: Placement
-    answer_headers: tuple[tuple[str, str], ...] = ()  # what the client is told of it with the answer, whoever answers
-    response_id: str | None = None  # the id that the engine shall give to the response, if the operation makes one
-
-
-class Refused(msgspec.Struct, frozen=True, gc=False):
-    """Answer to any ask: the client gets a problem instead."""
-
-    problem: Problem
 
 
 class ResponseHead(msgspec.Struct, frozen=True, gc=False):
@@ -143,7 +103,6 @@ class StreamClosed(msgspec.Struct, frozen=True, gc=False):
     cause: Cause
 
 
-Answer = Admitted | Answered | BodyRead | Placed | Refused
 EnvoyEvent = (
     RequestHead | RequestBody | LargeRequestBody | RequestTrailers | ResponseHead | ResponseBody | ResponseTrailers
 )

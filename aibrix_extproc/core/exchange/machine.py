@@ -1,6 +1,7 @@
 """The exchange: two directions, a mode, and exactly one closing fact."""
 
 from aibrix_extproc.core.exchange import events
+from aibrix_extproc.core.exchange.asks import ANSWERS
 from aibrix_extproc.core.exchange.outputs import Finished, Immediate, Moved, Outcome, Output, Taken
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.exchange.request_side import RequestSide
@@ -10,15 +11,7 @@ from aibrix_extproc.core.openai.contract.errors import Problem
 
 _OF_THE_WAIT = frozenset({events.DeadlineReached, events.EngineRests})
 _NOTED = frozenset({Immediate, Taken, Moved})
-_LATE = (
-    events.Admitted,
-    events.Answered,
-    events.BodyRead,
-    events.Placed,
-    events.Refused,
-    events.DeadlineReached,
-    events.EngineRests,
-)
+_LATE = ANSWERS | {events.DeadlineReached, events.EngineRests}
 
 
 class Exchange:
@@ -75,7 +68,7 @@ class Exchange:
     def _receive_late(self, event: events.Event) -> tuple[Output, ...]:
         if isinstance(event, events.StreamClosed) and self._mode is Mode.ABSORBING:
             return self._close(event)
-        if self._mode is Mode.CLOSED and not isinstance(event, _LATE):
+        if self._mode is Mode.CLOSED and type(event) not in _LATE:
             raise ProtocolViolation(f"{type(event).__name__} after the stream has closed")
         return ()  # on its way when we gave the final answer, or an answer that nobody waits for any more
 

@@ -4,16 +4,14 @@ Those that are final are told apart by `type(...) is`: an isinstance that fails 
 exchange has dozens.
 """
 
-from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import final
+from typing import Final, final
 
 import msgspec
 
-from aibrix_extproc.core.exchange.events import BodyRead, Cause
-from aibrix_extproc.core.openai.contract.operations import Operation
-from aibrix_extproc.core.placing import Caller, Placement
-from aibrix_extproc.core.routing.request import Place as Place
+from aibrix_extproc.core.exchange.asks import Ask
+from aibrix_extproc.core.exchange.events import Cause
+from aibrix_extproc.core.placing import Placement
 from aibrix_extproc.rope import Rope
 
 
@@ -72,42 +70,6 @@ class Immediate(msgspec.Struct, frozen=True, gc=False):
 
 
 @final
-class Authenticate(msgspec.Struct, frozen=True, gc=False):
-    """May this caller use the operation?"""
-
-    operation: Operation | None  # None: an unknown URL, refused after authentication
-    authorization: str | None
-    x_api_key: str | None
-    api_key: str | None = None
-    request_id: str = ""
-    on_behalf: str | None = None  # who the worker of batches speaks for, signed
-
-
-@final
-class Describe(msgspec.Struct, frozen=True, gc=False):
-    """What does the gateway itself answer to this operation?"""
-
-    operation: Operation
-    parameters: Mapping[str, str]
-    caller: Caller
-
-
-@final
-class Read(msgspec.Struct, frozen=True, gc=False):
-    """Read a long body: call `step`, a few milliseconds each, and let others work between, until it gives an event."""
-
-    step: Callable[[], BodyRead | None]
-
-
-@final
-class ReadLarge(msgspec.Struct, frozen=True, gc=False):
-    """Read a large JSON body, which is too much for one turn; the answer is `BodyRead` or `Refused`."""
-
-    body: Rope
-    sizes: bool  # whether the sizes of prompt and answer are asked for
-
-
-@final
 class WaitFor(msgspec.Struct, frozen=True, gc=False):
     """The shell shall come back with `DeadlineReached` after this time, unless the stream has ended."""
 
@@ -139,7 +101,7 @@ class Moved(msgspec.Struct, frozen=True, gc=False):
     to_identity: str
 
 
-class Held(msgspec.Struct, frozen=True, gc=False):
+class OwnerChanged(msgspec.Struct, frozen=True, gc=False):
     """Fact: another engine than the first candidate has made a response, so that its id alone does not find it."""
 
     at: float
@@ -173,7 +135,6 @@ class Finished(msgspec.Struct, frozen=True, gc=False):
 
 
 Reply = Continue | Immediate
-Question = Authenticate | Describe | Place  # answered from what the gateway knows
-Ask = Question | Read | ReadLarge
-Fact = Taken | Moved | Held | Finished
+Fact = Taken | Moved | OwnerChanged | Finished
+FACTS: Final[frozenset[type]] = frozenset({Taken, Moved, OwnerChanged, Finished})
 Output = Reply | Ask | Fact | WaitFor

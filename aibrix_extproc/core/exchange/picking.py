@@ -18,6 +18,7 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "rate_limited": "rejected-saturated",
         "overloaded": "rejected-saturated",
         "timeout": "rejected-ttl-expired",
+        "decision_timeout": "rejected-ttl-expired",
         "keys_unknown": "rejected-internal",
         "internal_error": "rejected-internal",
     }

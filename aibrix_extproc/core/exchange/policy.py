@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from aibrix_extproc.core.placing import ATTEMPTS
 
 MIB = 1024 * 1024
+WAIT_SHARE = 0.8  # of the time that Envoy waits for us: the rest is for the way there and back
 AUDIO_FORM_BYTES = 25 * MIB  # as with OpenAI, which counts the whole form
 
 
@@ -17,6 +18,7 @@ class ExchangePolicy:
     media_hosts: tuple[str, ...] = ()  # whose URLs engines may fetch, as patterns; none: engines decide
     metering: bool = False  # ask engines for the usage of every stream, leave notes for filter and access log
     max_wait_seconds: float = 600.0  # longest time to the response's head; a client may ask for less
+    message_seconds: float = 5.0  # how long Envoy waits for our answer to a message
     is_picker: bool = False  # asked by a gateway of the Inference Extension: its assumptions and headers hold
     health_path: str = ""  # answered without a key, for load balancers; empty for none
     metadata: bool = False  # files, uploads and batches go to the metadata service; without it they are unknown URLs

@@ -5,24 +5,11 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
-from aibrix_extproc.core.exchange import events, forwarding
+from aibrix_extproc.core.exchange import asks, events, forwarding
 from aibrix_extproc.core.exchange.admission import asks_for_upgrade, needs_body, objection, too_large
+from aibrix_extproc.core.exchange.asks import Authenticate, Describe, Place, Read, ReadLarge
 from aibrix_extproc.core.exchange.direction import Direction
-from aibrix_extproc.core.exchange.outputs import (
-    Authenticate,
-    Continue,
-    Describe,
-    Headers,
-    Immediate,
-    Outcome,
-    Output,
-    Phase,
-    Place,
-    Read,
-    ReadLarge,
-    Taken,
-    WaitFor,
-)
+from aibrix_extproc.core.exchange.outputs import Continue, Headers, Immediate, Outcome, Output, Phase, Taken, WaitFor
 from aibrix_extproc.core.exchange.picking import DROPPED_REASON, REASONS, assumed
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.exchange.routing_headers import routing_headers_of, wants_sizes
@@ -120,15 +107,15 @@ class RequestSide(Direction[RequestPhase]):
     def _step(self, event: events.Event) -> Step:
         return _STEPS[type(event)](self, event)
 
-    def _on_body_read(self, event: events.BodyRead) -> Step:
+    def _on_body_read(self, event: asks.BodyRead) -> Step:
         body, self._unread = self._unread, b""
         return self._on_facts(event.facts, body, event.sizes)
 
-    def _on_answered(self, event: events.Answered) -> Step:
+    def _on_answered(self, event: asks.Answered) -> Step:
         self.outcome = Outcome.ANSWERED
         return RequestPhase.ANSWERED, (self._finish(event.status, event.headers, event.body, "answered"),)
 
-    def _on_refused(self, event: events.Refused) -> Step:
+    def _on_refused(self, event: asks.Refused) -> Step:
         self._unread = b""
         return self._refused(event.problem)
 
@@ -169,7 +156,7 @@ class RequestSide(Direction[RequestPhase]):
             ),
         )
 
-    def _on_admitted(self, event: events.Admitted) -> Step:
+    def _on_admitted(self, event: asks.Admitted) -> Step:
         assert self._head is not None
         self.caller = event.caller
         if asks_for_upgrade(self._headers):
@@ -255,7 +242,7 @@ class RequestSide(Direction[RequestPhase]):
         stored = facts.previous_response_id if operation.makes_response else None  # others ignore it
         return RequestPhase.PLACING, (Place(operation, query, routing, self.caller, stored, self._head.subset),)
 
-    def _on_placed(self, event: events.Placed) -> Step:
+    def _on_placed(self, event: asks.Placed) -> Step:
         assert self._match is not None
         assert self._head is not None
         operation, placement = self._match.operation, event.placement
@@ -299,17 +286,17 @@ _STEPS: Final[Mapping[type, Callable[[RequestSide, Any], Step]]] = {
     events.RequestBody: RequestSide._on_body,
     events.LargeRequestBody: RequestSide._on_body,
     events.RequestTrailers: RequestSide._on_trailers,
-    events.BodyRead: RequestSide._on_body_read,
-    events.Admitted: RequestSide._on_admitted,
-    events.Answered: RequestSide._on_answered,
-    events.Placed: RequestSide._on_placed,
-    events.Refused: RequestSide._on_refused,
+    asks.BodyRead: RequestSide._on_body_read,
+    asks.Admitted: RequestSide._on_admitted,
+    asks.Answered: RequestSide._on_answered,
+    asks.Placed: RequestSide._on_placed,
+    asks.Refused: RequestSide._on_refused,
 }
 
 
-def _next_step(reader: FormReader) -> events.BodyRead | None:
+def _next_step(reader: FormReader) -> asks.BodyRead | None:
     fields = reader.step()
-    return None if fields is None else events.BodyRead(_form_facts(fields))
+    return None if fields is None else asks.BodyRead(_form_facts(fields))
 
 
 def _form_facts(fields: FormFacts | Problem) -> request.RequestFacts | Problem:

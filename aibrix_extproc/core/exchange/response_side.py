@@ -7,7 +7,16 @@ from msgspec.structs import replace
 
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.direction import Direction
-from aibrix_extproc.core.exchange.outputs import Continue, Headers, Held, Immediate, Moved, Outcome, Output, Phase
+from aibrix_extproc.core.exchange.outputs import (
+    Continue,
+    Headers,
+    Immediate,
+    Moved,
+    Outcome,
+    Output,
+    OwnerChanged,
+    Phase,
+)
 from aibrix_extproc.core.exchange.policy import MIB, ExchangePolicy
 from aibrix_extproc.core.exchange.request_side import RequestSide
 from aibrix_extproc.core.exchange.states import RESPONSE_TABLE, ResponsePhase
@@ -141,7 +150,7 @@ class ResponseSide(Direction[ResponsePhase]):
     def _held(self, event: events.ResponseHead, moved: tuple[Moved, ...]) -> tuple[Output, ...]:
         """The engine that answered keeps the response; the id finds it, unless a retry has moved the request."""
         response_id = self._request.response_id
-        return tuple(Held(event.at, response_id, one.to_identity) for one in moved) if response_id else ()
+        return tuple(OwnerChanged(event.at, response_id, one.to_identity) for one in moved) if response_id else ()
 
     def _wants_text(self, event: events.ResponseHead) -> bool:
         facts = self._request.facts

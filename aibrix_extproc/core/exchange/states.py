@@ -10,7 +10,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from aibrix_extproc.core.exchange import events
+from aibrix_extproc.core.exchange import asks, events
 
 
 class ProtocolViolation(Exception):
@@ -58,24 +58,24 @@ _Q, _P = RequestPhase, ResponsePhase
 # (phase, event) -> the phases it may lead to
 REQUEST_TABLE: Final[Mapping[tuple[RequestPhase, type], frozenset[RequestPhase]]] = MappingProxyType({
     (_Q.IDLE, events.RequestHead): frozenset({_Q.ADMITTING, _Q.DESCRIBING, _Q.ANSWERED}),
-    (_Q.ADMITTING, events.Admitted): frozenset(
+    (_Q.ADMITTING, asks.Admitted): frozenset(
         {_Q.AWAITING_BODY, _Q.PLACING, _Q.PLACED, _Q.DESCRIBING, _Q.ANSWERED}
     ),
-    (_Q.ADMITTING, events.Refused): frozenset({_Q.ANSWERED}),
+    (_Q.ADMITTING, asks.Refused): frozenset({_Q.ANSWERED}),
     (_Q.AWAITING_BODY, events.RequestBody): frozenset({_Q.READING, _Q.PLACING, _Q.ANSWERED}),
     (_Q.AWAITING_BODY, events.LargeRequestBody): frozenset({_Q.READING, _Q.PLACING, _Q.ANSWERED}),
-    (_Q.READING, events.BodyRead): frozenset({_Q.PLACING, _Q.ANSWERED}),
-    (_Q.READING, events.Refused): frozenset({_Q.ANSWERED}),
+    (_Q.READING, asks.BodyRead): frozenset({_Q.PLACING, _Q.ANSWERED}),
+    (_Q.READING, asks.Refused): frozenset({_Q.ANSWERED}),
     (_Q.READING, events.RequestTrailers): frozenset({_Q.READING}),
     (_Q.AWAITING_BODY, events.RequestTrailers): frozenset({_Q.AWAITING_BODY}),
-    (_Q.PLACING, events.Placed): frozenset({_Q.PLACED}),
-    (_Q.PLACING, events.Refused): frozenset({_Q.ANSWERED}),
+    (_Q.PLACING, asks.Placed): frozenset({_Q.PLACED}),
+    (_Q.PLACING, asks.Refused): frozenset({_Q.ANSWERED}),
     (_Q.PLACING, events.RequestTrailers): frozenset({_Q.PLACING}),
     (_Q.PLACED, events.RequestBody): frozenset({_Q.PLACED}),  # of a request whose path told enough
     (_Q.PLACED, events.LargeRequestBody): frozenset({_Q.PLACED}),
     (_Q.PLACED, events.RequestTrailers): frozenset({_Q.PLACED}),
-    (_Q.DESCRIBING, events.Answered): frozenset({_Q.ANSWERED}),
-    (_Q.DESCRIBING, events.Refused): frozenset({_Q.ANSWERED}),
+    (_Q.DESCRIBING, asks.Answered): frozenset({_Q.ANSWERED}),
+    (_Q.DESCRIBING, asks.Refused): frozenset({_Q.ANSWERED}),
 })  # fmt: skip
 
 RESPONSE_TABLE: Final[Mapping[tuple[ResponsePhase, type], frozenset[ResponsePhase]]] = MappingProxyType({

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from aibrix_extproc.adapters.bodyreader.reader import MAX_WAITING, BodyReader
-from aibrix_extproc.core.exchange.events import BodyRead, Refused
+from aibrix_extproc.core.exchange.asks import BodyRead, Refused
 from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.core.openai.wire.request import read_json
 from aibrix_extproc.core.openai.wire.sizes import read_sizes

@@ -14,8 +14,9 @@ from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
 )
 from aibrix_extproc.adapters.extproc.outgoing import Outgoing, whole_messages
 from aibrix_extproc.adapters.extproc.session import Machine, Session
-from aibrix_extproc.core.exchange import events
-from aibrix_extproc.core.exchange.outputs import Ask, Authenticate, Fact, Finished, Phase, Place
+from aibrix_extproc.core.exchange import asks
+from aibrix_extproc.core.exchange.asks import Ask, Authenticate, Place
+from aibrix_extproc.core.exchange.outputs import Fact, Finished, Phase
 from tests.build import CALLER, a_placed, a_request_body, a_request_head, a_response_head, an_exchange
 
 DUPLEX = ProcessingMode.BodySendMode.FULL_DUPLEX_STREAMED
@@ -23,7 +24,7 @@ HEAD, BODY, TRAILERS = "request_headers", "request_body", "request_trailers"
 CHAT = a_request_body().data
 
 
-class Desk:
+class Dispatcher:
     """Lets everyone in and places everything."""
 
     def __init__(self) -> None:
@@ -38,11 +39,11 @@ class Desk:
             raise RuntimeError
         match ask:
             case Authenticate():
-                return events.Admitted(CALLER)
+                return asks.Admitted(CALLER)
             case Place():
                 return a_placed()
             case _:
-                return events.Answered(200, (), b"{}")
+                return asks.Answered(200, (), b"{}")
 
     def observe(self, fact: Fact) -> None:
         self.facts.append(fact)
@@ -66,7 +67,7 @@ class Conversation:
     """A session with everything that it was told and that it said."""
 
     session: Session
-    desk: Desk
+    dispatcher: Dispatcher
     modes: dict[str, Any] | None
     said: list[ProcessingResponse] = field(default_factory=list)
     begun: bool = False
@@ -101,11 +102,11 @@ def a_conversation(
     **options: Any,
 ) -> Conversation:
     """A data plane that streams both ways, or as told; it does not say how if both are None."""
-    desk = Desk()
-    session = Session(desk, exchange or an_exchange(), clock or (lambda: 1.0), lambda: "made-id", **options)
+    dispatcher = Dispatcher()
+    session = Session(dispatcher, exchange or an_exchange(), clock or (lambda: 1.0), lambda: "made-id", **options)
     told = {"request_body_mode": request, "response_body_mode": response}
     modes = {name: mode for name, mode in told.items() if mode is not None}
-    return Conversation(session, desk, modes or None)
+    return Conversation(session, dispatcher, modes or None)
 
 
 def piece(reply: ProcessingResponse) -> tuple[bytes, bool]:

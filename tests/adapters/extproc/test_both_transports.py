@@ -20,8 +20,10 @@ from aibrix_extproc.adapters.extproc.grpcio_server import GrpcioServer
 from aibrix_extproc.adapters.extproc.lean_transport import LeanTransport
 from aibrix_extproc.adapters.extproc.service import LIVENESS, READINESS, ExtProcServer
 from aibrix_extproc.adapters.extproc.session import Session
-from aibrix_extproc.core.exchange import events
-from aibrix_extproc.core.exchange.outputs import Ask, Authenticate, Fact, Finished, Outcome, Phase, Place
+from aibrix_extproc.app.dispatch import pending
+from aibrix_extproc.core.exchange import asks, events
+from aibrix_extproc.core.exchange.asks import Ask, Authenticate, Place
+from aibrix_extproc.core.exchange.outputs import Fact, Finished, Outcome, Phase
 from tests.build import CALLER, MAX_BODY_BYTES, a_placed, a_request_body, a_request_head, a_response_head, an_exchange
 from tests.waiting import until
 
@@ -30,11 +32,11 @@ CHECK = "/grpc.health.v1.Health/Check"
 LISTEN = "/test.Log/Listen"
 
 
-class DeskBug(Exception):
+class DispatcherBug(Exception):
     """A mistake of ours."""
 
 
-class Desk:
+class Dispatcher:
     """Lets everyone in and places everything, at once or when told to."""
 
     def __init__(self) -> None:
@@ -48,16 +50,16 @@ class Desk:
     def answer(self, ask: Ask) -> Any:
         self.asked += 1
         if self.breaks:
-            raise DeskBug
+            raise DispatcherBug
         match ask:
             case Authenticate():
-                return events.Admitted(CALLER)
+                return asks.Admitted(CALLER)
             case Place():
-                return self._place() if self.waits else a_placed()
+                return pending(self._place(), 4.0) if self.waits else a_placed()
             case _:
-                return events.Answered(200, (), b"{}")
+                return asks.Answered(200, (), b"{}")
 
-    async def _place(self) -> events.Answer:
+    async def _place(self) -> asks.Answer:
         await self.gate.wait()
         return a_placed()
 
@@ -78,14 +80,14 @@ def ticking() -> Callable[[], float]:
 
 
 class Twin:
-    """A transport with its desk, and a client."""
+    """A transport with its dispatcher, and a client."""
 
     def __init__(self, transport: Callable[..., ExtProcServer]) -> None:
-        self.desk = Desk()
+        self.dispatcher = Dispatcher()
         self.heard: list[bytes] = []
         clock = ticking()
         self.server = transport(
-            lambda: Session(self.desk, an_exchange(), clock, lambda: "made-id"),
+            lambda: Session(self.dispatcher, an_exchange(), clock, lambda: "made-id"),
             max_body_bytes=MAX_BODY_BYTES,
             inlets={LISTEN: self.heard.append},
         )
@@ -155,8 +157,8 @@ async def test_exchange_is_three_answers_and_a_good_end(twin: Twin) -> None:
     await call.done_writing()
     assert await call.read() is grpc.aio.EOF
     assert await call.code() is grpc.StatusCode.OK
-    await until(lambda: twin.desk.finished)
-    (finished,) = twin.desk.finished
+    await until(lambda: twin.dispatcher.finished)
+    (finished,) = twin.dispatcher.finished
     assert (finished.outcome, finished.cause) == (Outcome.SERVED, events.Cause.HALF_CLOSED)
     await until(lambda: twin.server.running == 0)
 
@@ -166,8 +168,8 @@ async def test_cancelled_exchange_is_finished_once_as_cancelled(twin: Twin) -> N
     await ask(call, head())
     await ask(call, body())
     call.cancel()
-    await until(lambda: twin.desk.finished)
-    assert [one.cause for one in twin.desk.finished] in ([twin.cancelled], [events.Cause.CANCELLED])
+    await until(lambda: twin.dispatcher.finished)
+    assert [one.cause for one in twin.dispatcher.finished] in ([twin.cancelled], [events.Cause.CANCELLED])
 
 
 async def test_lost_connection_finishes_every_exchange(twin: Twin) -> None:
@@ -175,28 +177,28 @@ async def test_lost_connection_finishes_every_exchange(twin: Twin) -> None:
     for call in calls:
         await ask(call, head())
     await twin.channel.close(grace=None)
-    await until(lambda: len(twin.desk.finished) == 5)
-    assert {one.cause for one in twin.desk.finished} <= {twin.cancelled, events.Cause.CANCELLED}
+    await until(lambda: len(twin.dispatcher.finished) == 5)
+    assert {one.cause for one in twin.dispatcher.finished} <= {twin.cancelled, events.Cause.CANCELLED}
 
 
 async def test_answer_that_must_be_waited_for_comes_when_it_is_there(twin: Twin) -> None:
-    twin.desk.waits = True
+    twin.dispatcher.waits = True
     call = twin.process()
     await ask(call, head())
     await call.write(body())
-    await until(lambda: twin.desk.asked == 2)
-    twin.desk.gate.set()
+    await until(lambda: twin.dispatcher.asked == 2)
+    twin.dispatcher.gate.set()
     assert (await call.read()).WhichOneof("response") == "request_body"
 
 
 async def test_messages_that_do_not_wait_for_answers_are_answered_in_order(twin: Twin) -> None:
-    twin.desk.waits = True
+    twin.dispatcher.waits = True
     call = twin.process()
     for message in (head(), body(), response_head()):
         await call.write(message)
     await call.done_writing()
-    await until(lambda: twin.desk.asked == 2)
-    twin.desk.gate.set()
+    await until(lambda: twin.dispatcher.asked == 2)
+    twin.dispatcher.gate.set()
     answers = [answer.WhichOneof("response") async for answer in call]
     assert answers == ["request_headers", "request_body", "response_headers"]
     assert await call.code() is grpc.StatusCode.OK
@@ -211,28 +213,28 @@ async def test_answer_that_is_due_comes_by_itself_though_envoy_says_nothing(twin
         assert (await call.read()).immediate_response.status.code == 504
     await call.done_writing()
     assert await call.read() is grpc.aio.EOF
-    await until(lambda: twin.desk.finished)
-    assert [one.status for one in twin.desk.finished] == [504]
+    await until(lambda: twin.dispatcher.finished)
+    assert [one.status for one in twin.dispatcher.finished] == [504]
 
 
 async def test_cancel_while_waiting_finishes_the_exchange_without_an_engine(twin: Twin) -> None:
-    twin.desk.waits = True
+    twin.dispatcher.waits = True
     call = twin.process()
     await ask(call, head())
     await call.write(body())
-    await until(lambda: twin.desk.asked == 2)
+    await until(lambda: twin.dispatcher.asked == 2)
     call.cancel()
-    await until(lambda: twin.desk.finished)
-    twin.desk.gate.set()
-    assert [one.holding for one in twin.desk.finished] == [None]
+    await until(lambda: twin.dispatcher.finished)
+    twin.dispatcher.gate.set()
+    assert [one.holding for one in twin.dispatcher.finished] == [None]
 
 
 async def test_bug_is_answered_as_an_internal_error_of_the_exchange(twin: Twin) -> None:
-    twin.desk.breaks = True
+    twin.dispatcher.breaks = True
     call = twin.process()
     await call.write(head())
     assert (await call.read()).immediate_response.status.code == 500
-    assert twin.desk.bugs == 1
+    assert twin.dispatcher.bugs == 1
     call.cancel()
 
 
@@ -265,7 +267,7 @@ async def test_deadline_of_the_client_ends_the_exchange(twin: Twin) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as refusal:
         await call.read()
     assert refusal.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    await until(lambda: len(twin.desk.finished) == 1)
+    await until(lambda: len(twin.dispatcher.finished) == 1)
 
 
 async def test_health_tells_readiness_from_liveness_and_knows_no_other_name(twin: Twin) -> None:
@@ -310,7 +312,7 @@ async def test_drain_ends_what_does_not_end_by_itself(twin: Twin) -> None:
     await ask(call, head())
     await twin.server.drain(notice_seconds=0.0, drain_seconds=0.1)
     assert await call.code() is not grpc.StatusCode.OK
-    await until(lambda: len(twin.desk.finished) == 1)
+    await until(lambda: len(twin.dispatcher.finished) == 1)
 
 
 async def test_busy_port_is_an_error(twin: Twin) -> None:

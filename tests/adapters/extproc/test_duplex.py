@@ -13,7 +13,8 @@ from aibrix_extproc.adapters.extproc.duplex import (
 )
 from aibrix_extproc.adapters.extproc.outgoing import PIECE_BYTES
 from aibrix_extproc.core.exchange import events
-from aibrix_extproc.core.exchange.outputs import Authenticate, Moved, Outcome, Phase, Place
+from aibrix_extproc.core.exchange.asks import Authenticate, Place
+from aibrix_extproc.core.exchange.outputs import Moved, Outcome, Phase
 from tests.adapters.extproc.streamed import (
     BODY,
     CHAT,
@@ -111,7 +112,7 @@ def test_body_of_one_byte_too_much_is_refused_before_its_end() -> None:
     assert json.loads(refusal.immediate_response.body)["error"]["code"] == "request_too_large"
     assert talk.tell(request_body(b"x" * 1000, end=True)) == []
     talk.session.close(events.Cause.HALF_CLOSED)
-    assert (talk.desk.finished.problem, talk.desk.finished.status) == ("request_too_large", 413)
+    assert (talk.dispatcher.finished.problem, talk.dispatcher.finished.status) == ("request_too_large", 413)
 
 
 def test_body_of_the_largest_size_is_taken() -> None:
@@ -163,7 +164,7 @@ def test_request_without_a_body_is_answered_at_once() -> None:
     talk = a_conversation()
     (answer,) = talk.tell(request_head("GET", "/v1/models", end_of_stream=True))
     assert answer.immediate_response.status.code == 200
-    assert not [ask for ask in talk.desk.asks if isinstance(ask, Place)]
+    assert not [ask for ask in talk.dispatcher.asks if isinstance(ask, Place)]
 
 
 def test_request_that_its_path_places_goes_on_piece_by_piece() -> None:
@@ -357,22 +358,22 @@ def test_placement_sets_the_deadline_that_the_client_asked_for() -> None:
 @pytest.mark.parametrize("broken", [Authenticate, Place])
 def test_bug_before_the_response_is_a_json_500(broken: type) -> None:
     talk = a_conversation()
-    talk.desk.breaks = broken
+    talk.dispatcher.breaks = broken
     talk.tell(request_head())
     talk.tell(request_body(CHAT, end=True))
     (answer,) = talk.said
     assert answer.immediate_response.status.code == 500
-    assert talk.desk.bugs == 1
+    assert talk.dispatcher.bugs == 1
 
 
 def test_bug_after_the_response_began_lets_it_pass() -> None:
     talk = placed()
-    talk.desk.breaks = Moved
+    talk.dispatcher.breaks = Moved
     (head,) = talk.tell(response_head(404, upstream_address="10.0.0.2:8000"))
     assert head.WhichOneof("response") == "response_headers"
     assert [piece(one) for one in talk.tell(response_body(NO_MODEL, end=True))] == [(NO_MODEL, True)]
     talk.session.close(events.Cause.HALF_CLOSED)
-    assert talk.desk.finished.outcome is Outcome.INTERNAL_ERROR
+    assert talk.dispatcher.finished.outcome is Outcome.INTERNAL_ERROR
 
 
 def test_second_head_is_ignored(caplog: pytest.LogCaptureFixture) -> None:

@@ -133,8 +133,8 @@ def test_any_messages_in_any_order_are_survived_with_one_closing_fact(
         else:
             talk.tell(message)
     talk.session.close(events.Cause.CANCELLED)
-    assert talk.desk.finished is not None
-    assert talk.desk.bugs == 0
+    assert talk.dispatcher.finished is not None
+    assert talk.dispatcher.bugs == 0
 
 
 @given(st.lists(messages, max_size=12))

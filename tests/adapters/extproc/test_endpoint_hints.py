@@ -1,7 +1,8 @@
 """What a gateway says of endpoints in metadata: which may be picked, which has answered."""
 
 from aibrix_extproc.core.exchange import events
-from aibrix_extproc.core.exchange.outputs import Moved, Place
+from aibrix_extproc.core.exchange.asks import Place
+from aibrix_extproc.core.exchange.outputs import Moved
 from tests.adapters.extproc.streamed import (
     CHAT,
     Conversation,
@@ -30,7 +31,7 @@ def hinted(*entries: str, text: str | None = None) -> Conversation:
 
 
 def subset(talk: Conversation) -> object:
-    (place,) = [ask for ask in talk.desk.asks if isinstance(ask, Place)]
+    (place,) = [ask for ask in talk.dispatcher.asks if isinstance(ask, Place)]
     return place.subset
 
 
@@ -66,6 +67,6 @@ def test_served_endpoint_of_the_metadata_moves_the_load() -> None:
     served = message.metadata_context.filter_metadata["envoy.lb"].fields["x-gateway-destination-endpoint-served"]
     served.string_value = "10.0.0.2:8000"
     talk.tell(message)
-    assert Moved("engine-1", "engine-2") in talk.desk.facts
+    assert Moved("engine-1", "engine-2") in talk.dispatcher.facts
     talk.session.close(events.Cause.HALF_CLOSED)
-    assert talk.desk.finished.upstream_address == "10.0.0.2:8000"
+    assert talk.dispatcher.finished.upstream_address == "10.0.0.2:8000"

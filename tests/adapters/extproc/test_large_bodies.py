@@ -6,7 +6,7 @@ import selectors
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,11 +26,13 @@ from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
 )
 from aibrix_extproc.adapters.extproc.lean_methods import ProcessCall
 from aibrix_extproc.adapters.extproc.session import Session
+from aibrix_extproc.app.dispatch import pending
 from aibrix_extproc.app.memory import leave_out_of_collection
-from aibrix_extproc.app.slices import Slices
-from aibrix_extproc.core.exchange import events
+from aibrix_extproc.app.time_slices import TimeSlices
+from aibrix_extproc.core.exchange import asks
+from aibrix_extproc.core.exchange.asks import Ask, Authenticate, Place, Read, ReadLarge
 from aibrix_extproc.core.exchange.machine import Exchange
-from aibrix_extproc.core.exchange.outputs import Ask, Authenticate, Fact, Phase, Place, Read, ReadLarge
+from aibrix_extproc.core.exchange.outputs import Fact, Phase
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.exchange.request_side import RequestSide
 from aibrix_extproc.core.openai.wire.request import RequestFacts, read_json
@@ -68,24 +70,24 @@ class Turns(selectors.DefaultSelector):
 
 
 @dataclass
-class Desk:
+class Dispatcher:
     """Lets everyone in, places everything, and has large bodies read."""
 
     reader: BodyReader
-    slices: Slices = field(default_factory=Slices)
+    slices: TimeSlices = field(default_factory=TimeSlices)
     bugs: int = 0
     facts: list[Fact] = field(default_factory=list)
 
-    def answer(self, ask: Ask) -> events.Answer | Awaitable[events.Answer]:
+    def answer(self, ask: Ask) -> asks.Answer | asks.Pending:
         match ask:
             case Authenticate():
-                return events.Admitted(CALLER)
+                return asks.Admitted(CALLER)
             case Place():
                 return a_placed()
             case Read():
-                return self.slices.run(ask.step)
+                return pending(self.slices.run(ask.step), 60.0)
             case ReadLarge():
-                return self.reader.read(ask.body, sizes=ask.sizes)
+                return pending(self.reader.read(ask.body, sizes=ask.sizes), 60.0)
         raise AssertionError(ask)
 
     def observe(self, fact: Fact) -> None:
@@ -104,7 +106,7 @@ class Served:
 
     port: int
     turns: Turns
-    desk: Desk
+    dispatcher: Dispatcher
     loop: asyncio.AbstractEventLoop
 
 
@@ -116,19 +118,19 @@ def served(request: pytest.FixtureRequest) -> Iterator[Served]:
     turns = Turns()
 
     async def serve() -> None:
-        desk = Desk(BodyReader())
+        dispatcher = Dispatcher(BodyReader())
         policy = ExchangePolicy(metering=True, max_audio_bytes=50 * MIB)
         loop = asyncio.get_running_loop()
         server = transport(
-            lambda: Session(desk, Exchange(policy), time.perf_counter, lambda: "id"), max_body_bytes=50 * MIB
+            lambda: Session(dispatcher, Exchange(policy), time.perf_counter, lambda: "id"), max_body_bytes=50 * MIB
         )
         port = await server.start("127.0.0.1", 0)
         stopping = asyncio.Event()
         stop.set_result(stopping)
-        started.set_result(Served(port, turns, desk, loop))
+        started.set_result(Served(port, turns, dispatcher, loop))
         await stopping.wait()
         await server.drain(notice_seconds=0, drain_seconds=0)
-        desk.reader.stop()
+        dispatcher.reader.stop()
 
     def run() -> None:
         with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(turns)) as runner:
@@ -206,7 +208,7 @@ def test_large_body_is_changed_and_nothing_of_it_lost(served: Served, size: int)
     assert [one.WhichOneof("response") for one in said] == ["request_headers", "request_body"]
     assert said[1].request_body.response.clear_route_cache
     assert body_of(said) == asking_for_usage(body)
-    assert served.desk.bugs == 0
+    assert served.dispatcher.bugs == 0
 
 
 @each_transport_served
@@ -217,7 +219,7 @@ def test_large_body_in_pieces_goes_on_in_pieces(served: Served, piece: int) -> N
     assert said[0].WhichOneof("response") == "request_headers"
     assert body_of(said) == asking_for_usage(body)
     assert said[-1].request_body.response.body_mutation.streamed_response.end_of_stream
-    assert served.desk.bugs == 0
+    assert served.dispatcher.bugs == 0
 
 
 @each_transport_served
@@ -271,7 +273,7 @@ def test_large_form_is_read_and_goes_on_as_it_is(served: Served, size: int) -> N
     assert body_of(said) == b""
     cut_short = conversation(served, buffered(a_form(b"\r\n--cu?", size)[:-40], **FORM))
     assert cut_short[-1].immediate_response.status.code == 400
-    assert served.desk.bugs == 0
+    assert served.dispatcher.bugs == 0
 
 
 @pytest.mark.slow
@@ -291,7 +293,7 @@ class NeverRead(BodyReader):
         super().__init__()
         self.begun = threading.Event()
 
-    async def read(self, body: Rope, *, sizes: bool) -> events.BodyRead | events.Refused:
+    async def read(self, body: Rope, *, sizes: bool) -> asks.BodyRead | asks.Refused:
         self.begun.set()
         await asyncio.Event().wait()
         raise AssertionError
@@ -336,8 +338,8 @@ def test_exchange_leaves_nothing_that_waits_for_the_collector(served: Served, en
         if ends == "well":
             conversation(served, buffered(body))
         elif ends == "while its body is read":
-            served.desk.reader = NeverRead()
-            given_up(served, buffered(body), served.desk.reader.begun.is_set)
+            served.dispatcher.reader = NeverRead()
+            given_up(served, buffered(body), served.dispatcher.reader.begun.is_set)
         elif ends == "in the middle of a body":
             given_up(served, streamed(body, 60_000)[:20], lambda: of_exchanges()["Session"] > 0)
         else:

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,9 +18,11 @@ from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
 )
 from aibrix_extproc.adapters.extproc.outgoing import Outgoing, whole_messages
 from aibrix_extproc.adapters.extproc.session import Session
-from aibrix_extproc.core.exchange import events
+from aibrix_extproc.app.dispatch import pending
+from aibrix_extproc.core.exchange import asks, events
+from aibrix_extproc.core.exchange.asks import Ask, Authenticate, Place
 from aibrix_extproc.core.exchange.machine import Exchange
-from aibrix_extproc.core.exchange.outputs import Ask, Authenticate, Fact, Finished, Outcome, Phase, Place, Taken
+from aibrix_extproc.core.exchange.outputs import Fact, Finished, Outcome, Phase, Taken
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.openai.contract.errors import Problem
 from tests.build import CALLER, a_placed, a_request_body, a_request_head, a_response_head, an_exchange
@@ -29,39 +31,39 @@ MADE_ID = "made-id"
 ENVOY_ID = "01234567-89ab-cdef-0123-456789abcdef"
 
 
-class DeskBug(Exception):
+class DispatcherBug(Exception):
     """A mistake of ours."""
 
 
-class FakeDesk:
+class FakeDispatcher:
     """Lets everyone in and places everything; one kind of ask or fact may be told to fail or to wait."""
 
     def __init__(self, *, breaks: type | None = None, waits: type | None = None) -> None:
         self._breaks = breaks
         self._waits = waits
-        self.placement: asyncio.Future[events.Answer] | None = None
+        self.placement: asyncio.Future[asks.Answer] | None = None
         self.facts: list[Fact] = []
         self.bugs = 0
         self.phases: list[Phase] = []
 
-    def answer(self, ask: Ask) -> events.Answer | Awaitable[events.Answer]:
+    def answer(self, ask: Ask) -> asks.Answer | asks.Pending:
         if self._breaks is type(ask):
-            raise DeskBug("this text must reach no client")
+            raise DispatcherBug("this text must reach no client")
         if self._waits is type(ask):
             self.placement = asyncio.get_running_loop().create_future()
-            return self.placement
+            return pending(self.placement, 4.0)
         match ask:
             case Authenticate():
-                return events.Admitted(CALLER)
+                return asks.Admitted(CALLER)
             case Place():
                 return a_placed()
             case _:
-                return events.Answered(200, (), b"{}")
+                return asks.Answered(200, (), b"{}")
 
     def observe(self, fact: Fact) -> None:
         self.facts.append(fact)
         if self._breaks is type(fact):
-            raise DeskBug("this text must reach no client")
+            raise DispatcherBug("this text must reach no client")
 
     def timed(self, phase: Phase, seconds: float) -> None:
         assert seconds >= 0
@@ -82,8 +84,8 @@ def ticking() -> Callable[[], float]:
     return lambda: next(ticks) / 1000
 
 
-def a_session(desk: FakeDesk) -> Session:
-    return Session(desk, an_exchange(), ticking(), lambda: MADE_ID)
+def a_session(dispatcher: FakeDispatcher) -> Session:
+    return Session(dispatcher, an_exchange(), ticking(), lambda: MADE_ID)
 
 
 def http_headers(headers: dict[str, str], *, end_of_stream: bool = False) -> HttpHeaders:
@@ -133,8 +135,8 @@ def is_internal_error(replies: list[Outgoing]) -> bool:
 
 
 def test_chat_takes_three_messages_and_three_replies() -> None:
-    desk = FakeDesk()
-    session = a_session(desk)
+    dispatcher = FakeDispatcher()
+    session = a_session(dispatcher)
     messages = (request_head(), request_body(), response_head())
     assert [kind(session.receive(message)) for message in messages] == [
         "request_headers",
@@ -142,18 +144,18 @@ def test_chat_takes_three_messages_and_three_replies() -> None:
         "response_headers",
     ]
     session.close(events.Cause.HALF_CLOSED)
-    assert desk.phases == [Phase.REQUEST_HEAD, Phase.REQUEST_BODY, Phase.RESPONSE_HEAD]
-    assert desk.facts == [Taken("engine-1"), desk.finished]
-    assert (desk.finished.outcome, desk.finished.request_id) == (Outcome.SERVED, ENVOY_ID)
+    assert dispatcher.phases == [Phase.REQUEST_HEAD, Phase.REQUEST_BODY, Phase.RESPONSE_HEAD]
+    assert dispatcher.facts == [Taken("engine-1"), dispatcher.finished]
+    assert (dispatcher.finished.outcome, dispatcher.finished.request_id) == (Outcome.SERVED, ENVOY_ID)
 
 
 @pytest.mark.parametrize("given", ["", "mine", "x" * 36, ENVOY_ID.upper(), f" {ENVOY_ID}"])
 def test_exchange_without_an_id_of_envoy_gets_one_of_ours(given: str) -> None:
-    desk = FakeDesk()
-    session = a_session(desk)
+    dispatcher = FakeDispatcher()
+    session = a_session(dispatcher)
     session.receive(request_head(x_request_id=given))
     session.close(events.Cause.CANCELLED)
-    assert desk.finished.request_id == MADE_ID
+    assert dispatcher.finished.request_id == MADE_ID
 
 
 @pytest.mark.parametrize(
@@ -162,8 +164,8 @@ def test_exchange_without_an_id_of_envoy_gets_one_of_ours(given: str) -> None:
      ("a" * 129, False), ("a b", False), ("-a", False), ("a\r\nb: c", False), ("\xe9", False)],
 )  # fmt: skip
 def test_picker_keeps_the_id_of_its_gateway(given: str, kept: bool) -> None:
-    desk = FakeDesk()
-    session = Session(desk, Exchange(ExchangePolicy(is_picker=True)), ticking(), lambda: MADE_ID)
+    dispatcher = FakeDispatcher()
+    session = Session(dispatcher, Exchange(ExchangePolicy(is_picker=True)), ticking(), lambda: MADE_ID)
     session.receive(request_head(x_request_id=given))
     reply = only(session.receive(request_body())).request_body.response
     changed = {one.header.key: one.header.raw_value for one in reply.header_mutation.set_headers}
@@ -171,7 +173,7 @@ def test_picker_keeps_the_id_of_its_gateway(given: str, kept: bool) -> None:
         given.encode("latin-1") if kept else MADE_ID.encode()
     )
     session.close(events.Cause.CANCELLED)
-    assert desk.finished.request_id == (given if kept else MADE_ID)
+    assert dispatcher.finished.request_id == (given if kept else MADE_ID)
 
 
 @pytest.mark.parametrize(("given", "told"), [(ENVOY_ID, ENVOY_ID), (f"{ENVOY_ID}-2", ENVOY_ID), ("mine", MADE_ID)])
@@ -180,7 +182,7 @@ def test_answer_whose_request_we_never_saw_has_the_id_of_its_request_and_not_of_
 ) -> None:
     head = response_head()
     head.attributes["envoy.filters.http.ext_proc"].fields["request.id"].string_value = given
-    mutation = only(a_session(FakeDesk()).receive(head)).response_headers.response.header_mutation
+    mutation = only(a_session(FakeDispatcher()).receive(head)).response_headers.response.header_mutation
     assert {one.header.key: one.header.raw_value for one in mutation.set_headers}["x-request-id"] == told.encode()
 
 
@@ -188,30 +190,30 @@ def test_answer_whose_request_we_never_saw_has_the_id_of_its_request_and_not_of_
 def test_bug_before_the_response_is_a_json_500_that_names_the_exchange(
     broken: type, caplog: pytest.LogCaptureFixture
 ) -> None:
-    desk = FakeDesk(breaks=broken)
-    session = a_session(desk)
+    dispatcher = FakeDispatcher(breaks=broken)
+    session = a_session(dispatcher)
     replies = session.receive(request_head())
     if broken is not Authenticate:
         replies = session.receive(request_body())
     assert is_internal_error(replies)
-    assert desk.bugs == 1
+    assert dispatcher.bugs == 1
     assert "internal error" in caplog.text
     session.close(events.Cause.HALF_CLOSED)
-    assert (desk.finished.outcome, desk.finished.status) == (Outcome.INTERNAL_ERROR, 500)
+    assert (dispatcher.finished.outcome, dispatcher.finished.status) == (Outcome.INTERNAL_ERROR, 500)
 
 
-class ResponseBug(FakeDesk):
+class ResponseBug(FakeDispatcher):
     """Breaks when the answer of a retried engine moves the load."""
 
     def observe(self, fact: Fact) -> None:
         self.facts.append(fact)
         if type(fact).__name__ == "Moved":
-            raise DeskBug
+            raise DispatcherBug
 
 
 def test_bug_after_the_response_began_lets_it_pass() -> None:
-    desk = ResponseBug()
-    session = a_session(desk)
+    dispatcher = ResponseBug()
+    session = a_session(dispatcher)
     session.receive(request_head())
     session.receive(request_body())
     message = response_head()
@@ -221,21 +223,21 @@ def test_bug_after_the_response_began_lets_it_pass() -> None:
     assert only(replies) == ProcessingResponse(response_headers={})
     assert kind(replies) == "response_headers"
     session.close(events.Cause.HALF_CLOSED)
-    assert desk.bugs == 1
-    assert (desk.finished.outcome, desk.finished.holding) == (Outcome.INTERNAL_ERROR, "engine-2")
+    assert dispatcher.bugs == 1
+    assert (dispatcher.finished.outcome, dispatcher.finished.holding) == (Outcome.INTERNAL_ERROR, "engine-2")
 
 
 def test_message_out_of_order_is_answered_and_logged(caplog: pytest.LogCaptureFixture) -> None:
-    desk = FakeDesk()
-    session = a_session(desk)
+    dispatcher = FakeDispatcher()
+    session = a_session(dispatcher)
     assert only(session.receive(request_body())) == ProcessingResponse(request_body={})
     assert kind(session.receive(request_head())) == "request_headers"
     assert "protocol violation" in caplog.text
-    assert desk.bugs == 0
+    assert dispatcher.bugs == 0
 
 
 def test_trailers_are_answered() -> None:
-    session = a_session(FakeDesk())
+    session = a_session(FakeDispatcher())
     session.receive(request_head())
     trailers = ProcessingRequest(request_trailers=HttpTrailers())
     assert kind(session.receive(trailers)) == "request_trailers"
@@ -243,66 +245,66 @@ def test_trailers_are_answered() -> None:
 
 def test_message_of_an_unknown_kind_is_ignored(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        assert a_session(FakeDesk()).receive(ProcessingRequest()) == []
+        assert a_session(FakeDispatcher()).receive(ProcessingRequest()) == []
     assert "unknown kind" in caplog.text
 
 
 @pytest.mark.parametrize("message", [ProcessingRequest(), request_body()], ids=["unknown kind", "out of order"])
 def test_messages_that_make_no_sense_fill_no_log(message: ProcessingRequest, caplog: pytest.LogCaptureFixture) -> None:
-    session = a_session(FakeDesk())
+    session = a_session(FakeDispatcher())
     for _ in range(100):
         session.receive(message)
     assert len(caplog.records) == 1
 
 
 def test_close_gives_one_closing_fact_however_often_it_is_called() -> None:
-    desk = FakeDesk()
-    session = a_session(desk)
+    dispatcher = FakeDispatcher()
+    session = a_session(dispatcher)
     session.receive(request_head())
     session.receive(request_body())
     session.close(events.Cause.CANCELLED)
     session.close(events.Cause.HALF_CLOSED)
-    assert (desk.finished.cause, desk.finished.holding) == (events.Cause.CANCELLED, "engine-1")
+    assert (dispatcher.finished.cause, dispatcher.finished.holding) == (events.Cause.CANCELLED, "engine-1")
 
 
 async def test_answer_that_is_not_at_hand_is_awaited_and_resumes_the_exchange() -> None:
-    desk = FakeDesk(waits=Place)
-    session = a_session(desk)
+    dispatcher = FakeDispatcher(waits=Place)
+    session = a_session(dispatcher)
     session.receive(request_head())
     assert session.receive(request_body()) == []
     assert session.pending is not None
-    assert desk.placement is not None
-    desk.placement.set_result(a_placed())
+    assert dispatcher.placement is not None
+    dispatcher.placement.set_result(a_placed())
     replies = session.resume(await session.pending)
     assert kind(replies) == "request_body"
     assert session.pending is None
     session.close(events.Cause.HALF_CLOSED)
-    assert desk.finished.holding == "engine-1"
+    assert dispatcher.finished.holding == "engine-1"
 
 
 async def test_refusal_that_was_waited_for_is_the_final_answer() -> None:
-    desk = FakeDesk(waits=Authenticate)
-    session = a_session(desk)
+    dispatcher = FakeDispatcher(waits=Authenticate)
+    session = a_session(dispatcher)
     assert session.receive(request_head()) == []
-    assert desk.placement is not None
-    desk.placement.set_result(events.Refused(Problem("missing_api_key")))
+    assert dispatcher.placement is not None
+    dispatcher.placement.set_result(asks.Refused(Problem("missing_api_key")))
     assert session.pending is not None
     assert only(session.resume(await session.pending)).immediate_response.status.code == 401
 
 
 async def test_client_gone_while_an_answer_is_awaited_takes_nothing() -> None:
-    desk = FakeDesk(waits=Place)
-    session = a_session(desk)
+    dispatcher = FakeDispatcher(waits=Place)
+    session = a_session(dispatcher)
     session.receive(request_head())
     session.receive(request_body())
     session.close(events.Cause.CANCELLED)
     assert session.resume(a_placed()) == []
-    assert desk.finished.holding is None
-    assert desk.facts == [desk.finished]
+    assert dispatcher.finished.holding is None
+    assert dispatcher.facts == [dispatcher.finished]
 
 
 async def test_client_gone_before_anybody_waited_leaves_nothing_unawaited() -> None:
-    session = a_session(FakeDesk(waits=Place))
+    session = a_session(FakeDispatcher(waits=Place))
     session.receive(request_head())
     session.receive(request_body())
     session.close(events.Cause.CANCELLED)
@@ -310,8 +312,8 @@ async def test_client_gone_before_anybody_waited_leaves_nothing_unawaited() -> N
     gc.collect()  # a coroutine that was never awaited warns here
 
 
-def placed_session(desk: FakeDesk) -> Session:
-    session = a_session(desk)
+def placed_session(dispatcher: FakeDispatcher) -> Session:
+    session = a_session(dispatcher)
     session.receive(request_head(x_stainless_read_timeout="5"))
     assert session.wait_seconds is None
     session.receive(request_body())
@@ -319,25 +321,25 @@ def placed_session(desk: FakeDesk) -> Session:
 
 
 def test_deadline_before_the_response_is_the_final_answer() -> None:
-    desk = FakeDesk()
-    session = placed_session(desk)
+    dispatcher = FakeDispatcher()
+    session = placed_session(dispatcher)
     assert session.wait_seconds == 6.0  # a second longer than the client
     immediate = only(session.expire()).immediate_response
     assert immediate.status.code == 504
     assert json.loads(immediate.body)["error"]["code"] == "timeout"
     assert session.expire() == []
     session.close(events.Cause.HALF_CLOSED)
-    assert (desk.finished.status, desk.finished.holding) == (504, "engine-1")
+    assert (dispatcher.finished.status, dispatcher.finished.holding) == (504, "engine-1")
 
 
 def test_deadline_after_the_response_or_after_the_end_says_nothing() -> None:
-    desk = FakeDesk()
-    session = placed_session(desk)
+    dispatcher = FakeDispatcher()
+    session = placed_session(dispatcher)
     session.receive(response_head())
     assert session.expire() == []
     session.close(events.Cause.HALF_CLOSED)
     assert session.expire() == []
-    assert (desk.finished.status, desk.finished.outcome) == (200, Outcome.SERVED)
+    assert (dispatcher.finished.status, dispatcher.finished.outcome) == (200, Outcome.SERVED)
 
 
 class FakeTraffic:
@@ -359,7 +361,7 @@ class FakeTraffic:
 
 def session_in_traffic(traffic: FakeTraffic) -> tuple[Session, list[Outgoing]]:
     """A placed session, and what its transport sends when it is told to."""
-    session = Session(FakeDesk(), an_exchange(), ticking(), lambda: MADE_ID, traffic=traffic)
+    session = Session(FakeDispatcher(), an_exchange(), ticking(), lambda: MADE_ID, traffic=traffic)
     session.receive(request_head())
     session.receive(request_body())
     sent: list[Outgoing] = []

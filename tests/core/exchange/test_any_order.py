@@ -5,18 +5,16 @@ from typing import TypeVar
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aibrix_extproc.core.exchange import events
+from aibrix_extproc.core.exchange import asks, events
+from aibrix_extproc.core.exchange.asks import Authenticate, Describe, Place
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.outputs import (
-    Authenticate,
     Continue,
-    Describe,
     Finished,
-    Held,
     Immediate,
     Moved,
     Output,
-    Place,
+    OwnerChanged,
     Taken,
     WaitFor,
 )
@@ -108,15 +106,15 @@ response_bodies = st.builds(
 placements = st.lists(st.integers(0, len(ENDPOINTS) - 1), min_size=1, unique=True).map(
     lambda order: a_placement(*(ENDPOINTS[index] for index in order))
 )
-placed = st.builds(events.Placed, TIMES, placements)
+placed = st.builds(asks.Placed, TIMES, placements)
 refused = st.sampled_from(sorted(ERRORS)).map(
-    lambda key: events.Refused(Problem(key, dict.fromkeys(
+    lambda key: asks.Refused(Problem(key, dict.fromkeys(
         ("model", "message", "key", "what", "param", "expected", "got", "reason", "given", "accepted", "limit", "size",
          "method", "path", "supported", "request_id", "response_id", "id", "status", "purpose"), "x",
     )))
 )  # fmt: skip
-answered = st.just(events.Answered(200, JSON_HEADERS, b"{}"))
-admitted = st.just(events.Admitted(CALLER))
+answered = st.just(asks.Answered(200, JSON_HEADERS, b"{}"))
+admitted = st.just(asks.Admitted(CALLER))
 deadlines = st.builds(events.DeadlineReached, TIMES)
 trailers = st.builds(events.RequestTrailers, TIMES) | st.builds(events.ResponseTrailers, TIMES)
 closings = st.builds(events.StreamClosed, TIMES, st.sampled_from(events.Cause))
@@ -136,7 +134,7 @@ anything = st.one_of(
 
 
 class Ledger:
-    """Keeps what came out and what the load book makes of it, as the desk does."""
+    """Keeps what came out and what the load book makes of it, as the dispatcher does."""
 
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
@@ -174,13 +172,13 @@ class Ledger:
         if finals:
             later = self.outputs[finals[0] + 1 :]
             assert not [one for one in later if isinstance(one, Continue | Authenticate | Place | Describe | Taken)]
-        if any(isinstance(output, Held | Moved) for output in self.outputs):
+        if any(isinstance(output, OwnerChanged | Moved) for output in self.outputs):
             assert any(isinstance(output, Taken) for output in self.outputs)
 
 
 # A common conversation; the random events begin after some of it, else few would get past the first phases.
 COMMON: tuple[events.Event, ...] = (
-    a_request_head(), events.Admitted(CALLER), a_request_body(), a_placed(), a_response_head(500), a_response_body(),
+    a_request_head(), asks.Admitted(CALLER), a_request_body(), a_placed(), a_response_head(500), a_response_body(),
 )  # fmt: skip
 
 
@@ -269,7 +267,7 @@ def test_tables_split_the_events_of_envoy_between_them() -> None:
     assert request | response | {events.StreamClosed} == {
         events.RequestHead, events.RequestBody, events.LargeRequestBody, events.RequestTrailers,
         events.ResponseHead, events.ResponseBody,
-        events.ResponseTrailers, events.Admitted, events.Answered, events.BodyRead, events.Placed, events.Refused,
+        events.ResponseTrailers, asks.Admitted, asks.Answered, asks.BodyRead, asks.Placed, asks.Refused,
         events.StreamClosed,
         events.DeadlineReached, events.EngineRests,
     }  # fmt: skip

@@ -5,9 +5,10 @@ from typing import Any, TypeVar
 
 import pytest
 
-from aibrix_extproc.core.exchange.events import Admitted, DeadlineReached, Refused
+from aibrix_extproc.core.exchange.asks import Admitted, Place, Refused
+from aibrix_extproc.core.exchange.events import DeadlineReached
 from aibrix_extproc.core.exchange.machine import Exchange
-from aibrix_extproc.core.exchange.outputs import Continue, Held, Immediate, Outcome, Output, Phase, Place, WaitFor
+from aibrix_extproc.core.exchange.outputs import Continue, Immediate, Outcome, Output, OwnerChanged, Phase, WaitFor
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.exchange.response_side import MAX_SHORT_BYTES
 from aibrix_extproc.core.openai.contract.errors import Problem
@@ -75,13 +76,13 @@ def test_response_gets_an_id_of_ours_so_that_its_engine_is_found_later() -> None
     assert {**sent, "request_id": None} == {"request_id": None, **json.loads(body)}
     assert ("content-length", str(len(forward.body))) in forward.set_headers
     # The id names the first candidate, so nothing has to be remembered.
-    assert not [one for one in exchange.receive(a_response_head()) if isinstance(one, Held)]
+    assert not [one for one in exchange.receive(a_response_head()) if isinstance(one, OwnerChanged)]
 
 
 def test_response_that_a_retry_moved_is_held_by_the_engine_that_answered() -> None:
     exchange, _ = placed(b'{"model":"chat-m","input":"hi"}', path="/v1/responses")
-    held = only(exchange.receive(a_response_head(upstream_address="10.0.0.2:8000")), Held)
-    assert held == Held(RESPONSE_AT, "resp_made", "engine-2")
+    held = only(exchange.receive(a_response_head(upstream_address="10.0.0.2:8000")), OwnerChanged)
+    assert held == OwnerChanged(RESPONSE_AT, "resp_made", "engine-2")
 
 
 def test_response_that_failed_is_held_by_nobody() -> None:
@@ -89,7 +90,7 @@ def test_response_that_failed_is_held_by_nobody() -> None:
     assert not [
         one
         for one in exchange.receive(a_response_head(status=400, upstream_address="10.0.0.2:8000"))
-        if isinstance(one, Held)
+        if isinstance(one, OwnerChanged)
     ]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aibrix_extproc.core.exchange.events import Admitted
+from aibrix_extproc.core.exchange.asks import Admitted
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.outputs import Continue, Immediate
 from aibrix_extproc.core.exchange.policy import ExchangePolicy

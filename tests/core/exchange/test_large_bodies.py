@@ -5,9 +5,10 @@ import json
 import pytest
 from msgspec.structs import replace
 
-from aibrix_extproc.core.exchange.events import Admitted, BodyRead, LargeRequestBody, Refused, RequestTrailers
+from aibrix_extproc.core.exchange.asks import Admitted, BodyRead, Place, ReadLarge, Refused
+from aibrix_extproc.core.exchange.events import LargeRequestBody, RequestTrailers
 from aibrix_extproc.core.exchange.machine import Exchange
-from aibrix_extproc.core.exchange.outputs import Continue, Immediate, Phase, Place, ReadLarge
+from aibrix_extproc.core.exchange.outputs import Continue, Immediate, Phase
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.core.openai.wire.request import read_json

@@ -1,8 +1,9 @@
 """Forms that are too long for one turn: read in steps between two phases of the request."""
 
-from aibrix_extproc.core.exchange.events import Admitted, BodyRead, RequestTrailers
+from aibrix_extproc.core.exchange.asks import Admitted, BodyRead, Place, Read
+from aibrix_extproc.core.exchange.events import RequestTrailers
 from aibrix_extproc.core.exchange.machine import Exchange
-from aibrix_extproc.core.exchange.outputs import Continue, Immediate, Phase, Place, Read
+from aibrix_extproc.core.exchange.outputs import Continue, Immediate, Phase
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.openai.wire.multipart import STEP_BYTES
 from tests.build import CALLER, a_closing, a_request_body, a_request_head

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from aibrix_extproc.core.exchange.events import Admitted
+from aibrix_extproc.core.exchange.asks import Admitted, Authenticate
 from aibrix_extproc.core.exchange.machine import Exchange
-from aibrix_extproc.core.exchange.outputs import Authenticate, Continue, Immediate
+from aibrix_extproc.core.exchange.outputs import Continue, Immediate
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.openai.contract.headers import ON_BEHALF, SIGNED_CALLER
 from tests.build import CALLER, a_request_head, a_response_head

@@ -6,18 +6,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from aibrix_extproc.core.exchange.events import Admitted, Answered, Refused, RequestTrailers
+from aibrix_extproc.core.exchange.asks import Admitted, Answered, Authenticate, Describe, Place, Refused
+from aibrix_extproc.core.exchange.events import RequestTrailers
 from aibrix_extproc.core.exchange.machine import Exchange
-from aibrix_extproc.core.exchange.outputs import (
-    Authenticate,
-    Continue,
-    Describe,
-    Immediate,
-    Outcome,
-    Phase,
-    Place,
-    WaitFor,
-)
+from aibrix_extproc.core.exchange.outputs import Continue, Immediate, Outcome, Phase, WaitFor
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.exchange.states import Mode, ProtocolViolation
 from aibrix_extproc.core.openai.contract.errors import Problem

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from aibrix_extproc.core.exchange.events import Admitted, Cause, Event, ResponseTrailers
+from aibrix_extproc.core.exchange.asks import Admitted
+from aibrix_extproc.core.exchange.events import Cause, Event, ResponseTrailers
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.outputs import Continue, Finished, Immediate, Moved, Outcome, Output, Phase
 from aibrix_extproc.core.exchange.response_side import MAX_ERROR_BODY_BYTES

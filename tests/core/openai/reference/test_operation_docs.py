@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from aibrix_extproc.core.exchange.admission import objection
-from aibrix_extproc.core.exchange.events import Admitted
+from aibrix_extproc.core.exchange.asks import Admitted
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.outputs import Continue, Immediate
 from aibrix_extproc.core.exchange.policy import ExchangePolicy

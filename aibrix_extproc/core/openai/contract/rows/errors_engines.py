@@ -116,6 +116,12 @@ ROWS: Final[Mapping[str, ErrorRow]] = MappingProxyType({
         message="The server had an error while processing your request. Sorry about that! (request id {request_id})",
         when="a bug of ours, before the response has begun",
     ),
+    "decision_timeout": ErrorRow(
+        status=503, type=SERVER_ERROR, code="decision_timeout", retry_after_seconds=1,
+        causes=(Cause.GATEWAY,),
+        message="The gateway could not decide on this request in time. Please retry shortly.",
+        when="something that the gateway has to ask or to wait for takes longer than its deadline",
+    ),
     "gateway_unavailable": ErrorRow(
         status=503, type=SERVER_ERROR, code="gateway_unavailable", retry_after_seconds=1,
         causes=(Cause.GATEWAY,),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from aibrix_extproc.app.slices import Slices
+from aibrix_extproc.app.time_slices import TimeSlices
 
 
 def job(name: str, steps: int, log: list[str]) -> Callable[[], str | None]:
@@ -21,14 +21,14 @@ def job(name: str, steps: int, log: list[str]) -> Callable[[], str | None]:
 
 
 async def test_jobs_take_turns_and_all_come_to_their_end() -> None:
-    slices, log = Slices(), list[str]()
+    slices, log = TimeSlices(), list[str]()
     found = await asyncio.gather(*(slices.run(job(name, 3, log)) for name in "abc"))
     assert found == ["a", "b", "c"]
     assert log == ["a", "b", "c"] * 3
 
 
 async def test_turn_of_the_loop_has_one_step_at_most() -> None:
-    slices, log = Slices(), list[str]()
+    slices, log = TimeSlices(), list[str]()
     turns: list[int] = []
 
     async def watch() -> None:
@@ -41,14 +41,14 @@ async def test_turn_of_the_loop_has_one_step_at_most() -> None:
 
 
 async def test_first_step_waits_for_the_next_turn() -> None:
-    slices, log = Slices(), list[str]()
+    slices, log = TimeSlices(), list[str]()
     task = asyncio.ensure_future(slices.run(job("a", 1, log)))
     assert log == []
     assert await task == "a"
 
 
 async def test_job_that_is_cancelled_lets_others_go_on() -> None:
-    slices, log = Slices(), list[str]()
+    slices, log = TimeSlices(), list[str]()
     first = asyncio.ensure_future(slices.run(job("a", 1000, log)))
     second = asyncio.ensure_future(slices.run(job("b", 2, log)))
     await asyncio.sleep(0)
@@ -61,7 +61,7 @@ async def test_step_that_fails_is_told_and_lets_others_go_on() -> None:
     def broken() -> str | None:
         raise LookupError
 
-    slices, log = Slices(), list[str]()
+    slices, log = TimeSlices(), list[str]()
     with pytest.raises(LookupError):
         await slices.run(broken)
     assert await slices.run(job("b", 2, log)) == "b"
@@ -69,6 +69,6 @@ async def test_step_that_fails_is_told_and_lets_others_go_on() -> None:
 
 def test_job_that_nobody_waits_for_is_never_begun() -> None:
     log = list[str]()
-    Slices().run(job("a", 1, log))
+    TimeSlices().run(job("a", 1, log))
     gc.collect()  # a coroutine would warn here
     assert log == []

@@ -1,4 +1,4 @@
-"""Long work on the event loop, in slices with turns for everything else between them."""
+"""Long work on the event loop in time slices, with turns for everything else between them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Generator
@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 Found = TypeVar("Found")
 
 
-class Slices:
+class TimeSlices:
     """Runs steps of a few milliseconds. However many jobs wait, a turn of the loop has one step; they take turns."""
 
     def __init__(self) -> None:

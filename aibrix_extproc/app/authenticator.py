@@ -1,0 +1,47 @@
+"""Who may pass: the caller behind a request's credentials, and what it may do."""
+
+from collections.abc import Callable
+
+from aibrix_extproc.app.credentials import Credentials
+from aibrix_extproc.core.access.keys import KeyRing
+from aibrix_extproc.core.exchange.asks import Admitted, Authenticate, Refused
+from aibrix_extproc.core.openai.contract.errors import Problem
+from aibrix_extproc.core.openai.contract.operations import Action
+from aibrix_extproc.core.placing import Caller
+
+
+class Authenticator:
+    """Answers from the key ring of the moment. `credentials` are of a gateway that has a metadata service."""
+
+    def __init__(
+        self,
+        keys: Callable[[], KeyRing],
+        wall_clock: Callable[[], float],
+        credentials: Credentials | None = None,
+    ) -> None:
+        self._keys = keys
+        self._wall_clock = wall_clock
+        self._credentials = credentials
+
+    def authenticate(self, ask: Authenticate) -> Admitted | Refused:
+        """The caller, or the refusal."""
+        caller = self._caller(ask)
+        if isinstance(caller, Problem):
+            return Refused(caller)
+        operation = ask.operation
+        # What is an unknown URL for everybody stays one: a 403 would tell that it is there.
+        if operation is None or operation.action in (Action.ADMIN, Action.REFUSE):
+            return Admitted(caller)
+        if not caller.may_use_operation(operation.id):
+            what = f"{operation.method} {operation.path}"
+            return Refused(Problem("permission_denied", {"what": what}))
+        if operation.action is Action.METADATA and self._credentials is not None:
+            return Admitted(caller, self._credentials.vouch(caller.name, ask.request_id, operation.id))
+        return Admitted(caller)
+
+    def _caller(self, ask: Authenticate) -> Caller | Problem:
+        keys = self._keys()
+        if ask.on_behalf is None or ask.operation is None:
+            return keys.authenticate(ask.authorization, ask.x_api_key, self._wall_clock(), api_key=ask.api_key)
+        name = None if self._credentials is None else self._credentials.vouched(ask.on_behalf, ask.operation.id)
+        return keys.named(name) if name is not None else Problem("invalid_api_key", {"key": "***"})

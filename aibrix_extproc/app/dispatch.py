@@ -1,0 +1,124 @@
+"""Asks go to their handlers, facts to their observers, each by a table of types.
+
+A handler gives the answer, or something to wait for. Every wait has a deadline, shorter than the time that Envoy
+waits for us, and a row of ERRORS for the case that the deadline passes.
+"""
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from aibrix_extproc.app.authenticator import Authenticator
+from aibrix_extproc.app.body_reading import BodyReading
+from aibrix_extproc.app.directory import Directory
+from aibrix_extproc.app.placing import Placing
+from aibrix_extproc.core.exchange.asks import (
+    ANSWERS,
+    Answer,
+    Ask,
+    Authenticate,
+    Describe,
+    Pending,
+    Place,
+    Read,
+    ReadLarge,
+    Refused,
+)
+from aibrix_extproc.core.exchange.outputs import Fact, Phase
+from aibrix_extproc.core.openai.contract.errors import Problem
+
+logger = logging.getLogger(__name__)
+
+DEADLINE_SECONDS: Final = 4.0  # Envoy waits five seconds for a message to be answered
+OVERDUE: Final = "decision_timeout"
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """How one type of ask is answered."""
+
+    answer: Callable[[Any], Answer | Awaitable[Answer]]
+    deadline_seconds: float = DEADLINE_SECONDS  # for an answer that is waited for
+    overdue: str = OVERDUE  # the row of ERRORS when it does not come
+
+
+Observer = tuple[type[Fact], Callable[[Any], None]]
+"""What observes, and which fact."""
+
+
+def handlers(
+    authenticator: Authenticator, directory: Directory, placing: Placing, bodies: BodyReading
+) -> Mapping[type[Ask], Handler]:
+    """A row for every ask."""
+    return {
+        Authenticate: Handler(authenticator.authenticate),
+        Describe: Handler(directory.describe),
+        Place: Handler(placing.place),
+        Read: Handler(bodies.read, overdue="gateway_busy"),
+        ReadLarge: Handler(bodies.read_large, overdue="gateway_busy"),
+    }
+
+
+class Dispatcher:
+    """Fits `adapters.extproc.session.Dispatcher`. No wait is longer than `longest_wait_seconds`."""
+
+    def __init__(
+        self,
+        handlers: Mapping[type[Ask], Handler],
+        observers: Iterable[Observer],
+        *,
+        longest_wait_seconds: float,
+        timed: Callable[[Phase, float], None],
+        bug: Callable[[], None],
+    ) -> None:
+        self._handlers = handlers
+        self._answers = {ask: handler.answer for ask, handler in handlers.items()}
+        self._longest_wait_seconds = longest_wait_seconds
+        self._observers: dict[type, list[Callable[[Any], None]]] = {}
+        for fact, observe in observers:
+            self._observers.setdefault(fact, []).append(observe)
+        self.timed = timed
+        self.bug = bug
+
+    def answer(self, ask: Ask) -> Answer | Pending:
+        """The answer of the ask's handler, or what to wait for."""
+        answer: Any = self._answers[type(ask)](ask)
+        if type(answer) in ANSWERS:
+            return answer  # type: ignore[no-any-return]
+        handler = self._handlers[type(ask)]
+        return pending(answer, min(handler.deadline_seconds, self._longest_wait_seconds), handler.overdue)
+
+    def observe(self, fact: Fact) -> None:
+        """Tell every observer of the fact, in their order. One that fails keeps the fact from no other."""
+        for observe in self._observers.get(type(fact), ()):
+            try:
+                observe(fact)
+            except Exception:
+                logger.exception("internal error of an observer", extra={"fact": type(fact).__name__})
+                self.bug()
+
+
+def pending(waiting: Awaitable[Answer], seconds: float, overdue: str = OVERDUE) -> Pending:
+    """What is waited for, with a deadline. `overdue`: the row of ERRORS when it does not come."""
+    return Pending(partial(_bounded, waiting, seconds, overdue), seconds, partial(_drop, waiting))
+
+
+async def _bounded(waiting: Awaitable[Answer], seconds: float, overdue: str) -> Answer:
+    """The answer, or the refusal at its deadline."""
+    deadline = asyncio.timeout(seconds)
+    try:
+        async with deadline:
+            return await waiting
+    except TimeoutError:
+        if not deadline.expired():
+            raise
+        return Refused(Problem(overdue))
+
+
+def _drop(waiting: Awaitable[Answer]) -> None:
+    if inspect.iscoroutine(waiting):
+        waiting.close()

@@ -1,0 +1,50 @@
+"""Who observes which fact, and in which order."""
+
+from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+
+from aibrix_extproc.adapters.telemetry.logs import log_exchange
+from aibrix_extproc.adapters.telemetry.metrics import Metrics
+from aibrix_extproc.app.dispatch import Observer
+from aibrix_extproc.core.exchange.outputs import Finished, Moved, OwnerChanged, Taken
+from aibrix_extproc.core.fleet.load import LoadBook
+from aibrix_extproc.core.routing.owners import ResponseOwners
+
+
+def fact_observers(
+    load: LoadBook, owners: ResponseOwners, poll_soon: Callable[[str], None], metrics: Metrics, *, log_every: bool
+) -> tuple[Observer, ...]:
+    """The load comes first, so that it is exact whatever the others do. `poll_soon` polls an engine before its turn."""
+
+    def take(fact: Taken) -> None:
+        load.acquire(fact.identity)
+
+    def move(fact: Moved) -> None:
+        load.release(fact.from_identity)
+        load.acquire(fact.to_identity)
+
+    def release(fact: Finished) -> None:
+        if fact.holding is not None:
+            load.release(fact.holding)
+
+    def check_left(fact: Moved) -> None:
+        poll_soon(fact.from_identity)
+
+    def check_failed(fact: Finished) -> None:
+        if fact.status >= HTTPStatus.INTERNAL_SERVER_ERROR and fact.holding is not None:
+            poll_soon(fact.holding)
+
+    def record_owner(fact: OwnerChanged) -> None:
+        owners.record_move(fact.response_id, fact.identity, fact.at)
+
+    return (
+        (Taken, take),
+        (Moved, move),
+        (Finished, release),
+        (Moved, check_left),
+        (Finished, check_failed),
+        (OwnerChanged, record_owner),
+        (Finished, metrics.finished),
+        (Finished, partial(log_exchange, every=log_every)),
+    )
