@@ -821,8 +821,9 @@ end
 -- What an answer is, is told by its head alone, whatever the request seemed to ask for.
 function envoy_on_response(stream)
   local metadata = stream:streamInfo():dynamicMetadata()
+  if metadata:get(REPORT) then return end -- the filter in the cluster has seen the whole
   local notes = metadata:get(NOTES)
-  if type(notes) ~= "table" or metadata:get(REPORT) then return end -- the filter in the cluster has seen the whole
+  if type(notes) ~= "table" then return end
   local headers = stream:headers()
   local status = headers:get(":status")
   if not status or byte(status) ~= 50 then return end
