@@ -1,8 +1,8 @@
 """What routing needs of a JSON body or a form, read without building the tree.
 
 One pass of msgspec over the bytes picks a fixed set of top-level members and validates the JSON around them: about
-70 us for a 220 KB prompt, 1.5 us for 1 KB, never more than 3 ns a byte. Nothing is kept of members that are not in the
-set, however many there are. Duplicate keys: the last one wins, as in the engines' own parser.
+70 us for a 220 KB prompt, 1.5 us for 1 KB, up to 6 ns a byte where members are tiny or arrays nest. It keeps nothing of
+other members, however many there are. Duplicate keys: the last one wins, as in the engines' own parser.
 
 Whatever is accepted here is read by engines in the same way. They coerce (`"stream": "yes"` streams in vLLM), so a
 member that is read here must have the type that OpenAI documents.
