@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from pydantic import SecretStr
 
-from aibrix_extproc.adapters.extproc import codec
+from aibrix_extproc.adapters.extproc import decoding, encoding
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
     HeaderMap,
     ProcessingMode,
@@ -65,8 +65,8 @@ def envoy_messages(body_bytes: int, served_by: str) -> Messages:
             "upstream.address": served_by,
         },
     )
-    response.attributes[codec.ATTRIBUTES].fields["response.code"].number_value = 200
-    response.attributes[codec.ATTRIBUTES].fields["response.flags"].number_value = 0
+    response.attributes[decoding.ATTRIBUTES].fields["response.code"].number_value = 200
+    response.attributes[decoding.ATTRIBUTES].fields["response.flags"].number_value = 0
     return head.SerializeToString(), whole.SerializeToString(), response.SerializeToString()
 
 
@@ -88,7 +88,7 @@ def _fill(headers: HeaderMap, pairs: Iterable[tuple[str, str]]) -> None:
 
 
 def _attributes(message: ProcessingRequest, values: dict[str, str]) -> None:
-    fields = message.attributes[codec.ATTRIBUTES].fields
+    fields = message.attributes[decoding.ATTRIBUTES].fields
     for name, value in values.items():
         fields[name].string_value = value
 
@@ -218,7 +218,7 @@ async def _measure(body_bytes: int) -> tuple[Step, ...]:
         Step("parse protobuf", best(lambda: [ProcessingRequest.FromString(one) for one in raw])),
         Step("messages to events", best(lambda: _decode(parsed))),
         *_parts(bench),
-        Step("replies to bytes", best(lambda: [codec.encode(one) for one in replies])),
+        Step("replies to bytes", best(lambda: [encoding.encode(one) for one in replies])),
         Step("new session", best(bench.gateway.new_session)),
     ]
     rest = whole - sum(step.us for step in steps)
@@ -238,9 +238,9 @@ def _parts(bench: _Bench) -> Iterable[Step]:
 
 def _decode(parsed: Sequence[ProcessingRequest]) -> None:
     for message in parsed:
-        phase = codec.phase_of(message)
+        phase = decoding.phase_of(message)
         assert phase is not None
-        codec.decode(message, phase, 0.0, str)
+        decoding.decode(message, phase, 0.0, str)
 
 
 def profile_by_module(body_bytes: int) -> Profile:

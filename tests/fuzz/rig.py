@@ -22,7 +22,7 @@ from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
     ProcessingRequest,
     ProcessingResponse,
 )
-from aibrix_extproc.adapters.extproc.codec import ATTRIBUTES
+from aibrix_extproc.adapters.extproc.decoding import ATTRIBUTES
 from aibrix_extproc.adapters.extproc.outgoing import whole_messages
 from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.adapters.telemetry.metrics import Metrics

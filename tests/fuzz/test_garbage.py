@@ -12,7 +12,7 @@ from aibrix_extproc.adapters.accesslog._generated.als_pb2 import StreamAccessLog
 from aibrix_extproc.adapters.accesslog.receive import AccessLogReceiver
 from aibrix_extproc.adapters.accesslog.report import REPORT_KEY, REPORT_NAMESPACE
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import ProcessingRequest, ProcessingResponse
-from aibrix_extproc.adapters.extproc.codec import ATTRIBUTES, LB_NAMESPACE, SUBSET_NAMESPACE
+from aibrix_extproc.adapters.extproc.decoding import ATTRIBUTES, LB_NAMESPACE, SUBSET_NAMESPACE
 from aibrix_extproc.adapters.extproc.health import Health
 from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.adapters.telemetry import logs

@@ -1,4 +1,4 @@
-"""The ext_proc service on grpc.aio: a coroutine per stream around a `Session`, health, and an orderly end."""
+"""The ext_proc service on grpc.aio: a coroutine per stream around a `Session`, health, and a graceful end."""
 
 import asyncio
 import functools
@@ -25,7 +25,7 @@ from aibrix_extproc.tls.credentials import ServerCredentials
 
 logger = logging.getLogger(__name__)
 
-SILENCE_SECONDS: Final = 30.0  # then a peer that answers no PING is gone; grpc's own default is hours
+SILENCE_SECONDS: Final = 30.0  # a peer that answers no PING for so long is gone; grpc's own default is hours
 
 _Context = Any  # grpc.aio.ServicerContext; grpcio ships no types
 
@@ -77,23 +77,23 @@ class GrpcioServer:
 
     @property
     def running(self) -> int:
-        """Streams that are open now."""
+        """How many exchanges are open."""
         return self._running
 
     @property
     def connections(self) -> int | None:
-        """Nobody is told."""
+        """None: grpc does not report it."""
         return None
 
     async def start(self, host: str, port: int, credentials: ServerCredentials | None = None) -> int:
-        """Listen, live but not ready; returns the port. Raises OSError if that is impossible."""
+        """Listen, live but not ready, and return the port. Raises OSError."""
         self._guard.credentials = credentials
         bound = _bind(self._server, host, port, credentials)
         await self._server.start()
         return bound
 
     async def start_health(self, host: str, port: int) -> int:
-        """Answer grpc.health.v1 on a port of its own, in plaintext; returns the port."""
+        """Serve grpc.health.v1 on a port of its own, in plaintext, and return the port. Raises OSError."""
         server = grpc.aio.server(options=self._options)
         server.add_generic_rpc_handlers((health_handlers(self._health),))
         bound = _bind(server, host, port, None)
@@ -102,11 +102,11 @@ class GrpcioServer:
         return bound
 
     async def set_ready(self, ready: bool) -> None:
-        """What the health service answers for every name that means readiness."""
+        """Set the status of every name that stands for readiness."""
         self._health.set_ready(ready)
 
     async def drain(self, *, notice_seconds: float, drain_seconds: float) -> None:
-        """Go out of service: not ready at once, take new streams for the notice, finish running ones, stop."""
+        """Become not ready, accept new streams during the notice, let running ones finish, stop."""
         self._health.set_ready(False)
         if notice_seconds:
             await asyncio.sleep(notice_seconds)
@@ -120,7 +120,7 @@ class GrpcioServer:
     def _listener(self, inlet: Inlet) -> Callable[[object, _Context], Awaitable[bytes]]:
         async def listen(_: object, context: _Context) -> bytes:
             await self._guard.check(context)
-            # Such a stream has no end of its own, so the drain ends it; Envoy goes on with another replica.
+            # Such a stream has no end of its own, so the drain ends it. Envoy continues with another replica.
             draining = asyncio.ensure_future(self._draining.wait())
             reading = asyncio.ensure_future(context.read())
             try:
@@ -139,7 +139,7 @@ class GrpcioServer:
         return listen
 
     def _expire(self, session: Session, context: _Context) -> None:
-        """Write what a passed deadline brings, beside the coroutine that waits for Envoy's next message."""
+        """Write the replies after a deadline. Meanwhile the stream's coroutine waits for Envoy's next message."""
 
         async def write(replies: list[Outgoing]) -> None:
             for reply in whole_messages(replies):
@@ -184,7 +184,7 @@ class GrpcioServer:
 
 
 def _parsed(payload: bytes) -> ProcessingRequest | LargeMessage:
-    """A message of Envoy; grpc calls this with the whole of it."""
+    """Parse a message of Envoy; grpc passes the whole of it."""
     return (
         parse_large_message(rope_of((payload,)))
         if len(payload) > LARGE_BYTES
@@ -204,5 +204,5 @@ def _bind(server: Any, host: str, port: int, credentials: ServerCredentials | No
 
 
 def _try_to_listen(host: str, port: int) -> None:
-    """Raise the OSError that says what is wrong: grpc only says that something is, with a line of its own on stderr."""
+    """Raise the OSError that names the cause. grpc would raise one without it, and print a line on stderr."""
     listening_socket(host, port).close()

@@ -1,4 +1,4 @@
-"""TLS on the grpcio transport: what it shows its peers, and which of them are let in."""
+"""TLS on the grpcio transport: its certificate, and the clients that it accepts."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ _Context = Any  # grpc.aio.ServicerContext; grpcio ships no types
 
 
 def peer_credentials(credentials: ServerCredentials) -> Any:
-    """Server credentials of grpc that are those of the moment at each handshake, as TLS 1.2 or newer."""
+    """Server credentials for grpc, which reads the current pair at each handshake. TLS 1.2 or newer."""
 
     def configuration() -> Any:
         pair = credentials.pair
@@ -28,12 +28,12 @@ def peer_credentials(credentials: ServerCredentials) -> Any:
         shown = credentials.context
         return configuration()
 
-    asks = credentials.client_ca is not None
-    return grpc.dynamic_ssl_server_credentials(configuration(), changed, require_client_authentication=asks)
+    requires = credentials.client_ca is not None
+    return grpc.dynamic_ssl_server_credentials(configuration(), changed, require_client_authentication=requires)
 
 
 class Guard:
-    """Refuses calls of clients whose certificate has no name that is allowed; grpc has checked the rest of it."""
+    """Refuses calls of clients whose certificate has no allowed name. grpc has checked the rest of the certificate."""
 
     def __init__(self, on_refusal: Callable[[Refusal], None]) -> None:
         self._on_refusal = on_refusal
@@ -48,6 +48,6 @@ class Guard:
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, "no name of the certificate is allowed")
 
 
-def _names(told: Mapping[str, Sequence[bytes]]) -> list[str]:
-    found = told.get("x509_subject_alternative_name") or told.get("x509_common_name") or ()
+def _names(context: Mapping[str, Sequence[bytes]]) -> list[str]:
+    found = context.get("x509_subject_alternative_name") or context.get("x509_common_name") or ()
     return [one.decode("utf-8", "replace") for one in found]

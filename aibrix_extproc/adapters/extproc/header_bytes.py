@@ -1,7 +1,6 @@
-"""The message that only changes headers, put together byte by byte: every answer of an engine gets one.
+"""Encodes a message that only changes headers without the protobuf library. Every answer of an engine gets one.
 
-Names and lengths repeat, so everything around a value is remembered; the protobuf library would make two objects for
-each header.
+Names and lengths repeat, so everything around a value is remembered. The library makes two objects for each header.
 """
 
 from functools import lru_cache
@@ -31,7 +30,7 @@ _OVERWRITES: Final = HeaderValueOption(
 
 
 def raw_value(value: str) -> bytes:
-    """A header's value as it was read, so that what goes back is what came."""
+    """The bytes of a header's value; the inverse of how values are decoded."""
     try:
         return value.encode("latin-1")
     except UnicodeEncodeError:
@@ -39,7 +38,7 @@ def raw_value(value: str) -> bytes:
 
 
 def header_bytes(message: int, given: Headers, removed: tuple[str, ...]) -> bytes:
-    """A serialised ProcessingResponse whose field `message` sets and removes headers, and does nothing else."""
+    """A serialised ProcessingResponse that only sets and removes headers; `message` is the number of its field."""
     pieces: list[bytes] = []
     for name, value in given:
         raw = raw_value(value)
@@ -66,7 +65,7 @@ def _removal(names: tuple[str, ...]) -> bytes:
 
 @lru_cache(_REMEMBERED)
 def _around(message: int, length: int) -> bytes:
-    """What stands before changes of this length."""
+    """The tags and lengths that stand before changes of this length."""
     head = b""
     for number in (_MUTATION, _COMMON, message):
         head = field_head(number, length + len(head)) + head

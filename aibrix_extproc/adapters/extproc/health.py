@@ -1,4 +1,4 @@
-"""grpc.health.v1 as both transports answer it: names, readiness, and watchers that hear of changes."""
+"""The state behind grpc.health.v1 on both transports: names, readiness, and watchers of changes."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -15,11 +15,11 @@ _UNKNOWN: Final = int(HealthCheckResponse.SERVICE_UNKNOWN)
 
 
 class TooManyWatchers(Exception):
-    """There is no room for one more watcher."""
+    """The limit of watchers is reached."""
 
 
 class Health:
-    """Live from the beginning, ready when told."""
+    """Live from the beginning; ready once `set_ready` says so."""
 
     def __init__(self) -> None:
         self._ready = False
@@ -27,21 +27,21 @@ class Health:
         self._watchers: set[asyncio.Event] = set()
 
     def set_ready(self, ready: bool) -> None:
-        """What is answered for every name that means readiness."""
+        """Set the status of every name that stands for readiness."""
         self._ready = ready
-        self._tell()
+        self._notify()
 
     def close(self) -> None:
-        """End every watch, once it has heard the latest status."""
+        """End every watch after it has sent the latest status."""
         self._closed = True
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         for watcher in self._watchers:
             watcher.set()
 
     def status(self, name: str) -> int | None:
-        """Of a service; None for an unknown one."""
+        """The status of a service; None for an unknown name."""
         if name == LIVENESS:
             return _SERVING
         if name not in READINESS:
@@ -49,27 +49,27 @@ class Health:
         return _SERVING if self._ready else _NOT_SERVING
 
     async def watch(self, name: str) -> AsyncGenerator[bytes, None]:
-        """The status now and after each change, until `close`, as messages. Raises TooManyWatchers."""
+        """Serialised answers: the status now and after each change, until `close`. Raises TooManyWatchers."""
         if len(self._watchers) >= MAX_WATCHERS:
             raise TooManyWatchers
-        told = asyncio.Event()
-        self._watchers.add(told)
-        said: int | None = None
+        changed = asyncio.Event()
+        self._watchers.add(changed)
+        sent: int | None = None
         try:
             while True:
-                told.clear()
+                changed.clear()
                 found = self.status(name)
                 status = _UNKNOWN if found is None else found
-                if status != said:
-                    said = status
+                if status != sent:
+                    sent = status
                     yield answer(status)
                 if self._closed:
                     return
-                await told.wait()
+                await changed.wait()
         finally:
-            self._watchers.discard(told)
+            self._watchers.discard(changed)
 
 
 def answer(status: int) -> bytes:
-    """A status on the wire."""
+    """A serialised answer."""
     return bytes(HealthCheckResponse(status=status).SerializeToString())

@@ -1,7 +1,7 @@
-"""A large message of Envoy without its body, and the body in the pieces in which it came.
+"""Parses a large message of Envoy without its body, which stays in the pieces in which it came.
 
-The protobuf library copies a body three times before anybody sees it. Here the few bytes around it are taken out and
-parsed as always; the body is never touched.
+The protobuf library would copy the body three times. Here it parses only the few bytes around the body, which is never
+copied.
 """
 
 from typing import Final
@@ -11,8 +11,8 @@ from google.protobuf.message import DecodeError
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import HttpBody, ProcessingRequest
 from aibrix_extproc.rope import Piece, Rope, rope_of
 
-MAX_AROUND_BYTES: Final = 1024 * 1024  # of a message beside its body; what is more is not Envoy's
-MAX_FIELDS: Final = 256  # each of them costs time
+MAX_AROUND_BYTES: Final = 1024 * 1024  # of a message beside its body; Envoy sends less
+MAX_FIELDS: Final = 256  # beside the body; each costs time
 _BODIES: Final = frozenset(
     ProcessingRequest.DESCRIPTOR.fields_by_name[name].number for name in ("request_body", "response_body")
 )
@@ -22,7 +22,7 @@ _FIXED: Final = {1: 8, 5: 4}  # wire type -> size
 
 
 class LargeMessage:
-    """A message and the body that was taken out of it."""
+    """A parsed message, and the body that was taken out of it."""
 
     __slots__ = ("body", "message")
 
@@ -32,7 +32,7 @@ class LargeMessage:
 
 
 def parse_large_message(message: Rope) -> LargeMessage:
-    """Take the body out. Raises DecodeError for what is no message of Envoy's with a large body."""
+    """Take the body out and parse the rest. Raises DecodeError for what is no message with at most one body."""
     cursor = _Cursor(message)
     around = bytearray()
     body: Rope | None = None
@@ -41,7 +41,7 @@ def parse_large_message(message: Rope) -> LargeMessage:
         if field in _BODIES and length is not None:
             if body is not None:
                 raise DecodeError("two bodies")
-            inner, body = _peel_body(cursor, cursor.at + length)
+            inner, body = _take_body(cursor, cursor.at + length)
             around += tag + _varint(len(inner)) + inner
         else:
             around += tag + cursor.value(tag, length)
@@ -50,7 +50,7 @@ def parse_large_message(message: Rope) -> LargeMessage:
     return LargeMessage(ProcessingRequest.FromString(bytes(around)), body or rope_of(()))
 
 
-def _peel_body(cursor: "_Cursor", end: int) -> tuple[bytes, Rope]:
+def _take_body(cursor: "_Cursor", end: int) -> tuple[bytes, Rope]:
     inner = bytearray()
     body = rope_of(())
     if end > cursor.size:
@@ -80,7 +80,7 @@ class _Cursor:
         self.size = rope.size
 
     def field(self) -> tuple[int, bytes, int | None]:
-        """Number, tag as it was encoded, and length of the next field; None for one that has no length."""
+        """The next field: its number, its tag as encoded, and its length, None for a wire type without one."""
         self._fields += 1
         if self._fields > MAX_FIELDS:
             raise DecodeError("too many fields beside the body")
@@ -89,7 +89,7 @@ class _Cursor:
         return tag >> 3, encoded, length
 
     def value(self, tag: bytes, length: int | None) -> bytes:
-        """The rest of a field that is kept, as it was encoded."""
+        """The rest of a field, as encoded."""
         if length is not None:
             if length > MAX_AROUND_BYTES:
                 raise DecodeError("too much beside the body")
@@ -139,5 +139,5 @@ def _varint(value: int) -> bytes:
 
 
 def field_head(number: int, length: int) -> bytes:
-    """What stands before the content of a field with a length."""
+    """The tag and the length of a field, which stand before its content."""
     return _varint(number << 3 | 2) + _varint(length)

@@ -9,17 +9,18 @@ from aibrix_extproc.tls.credentials import ServerCredentials
 
 SERVICE: Final = "envoy.service.ext_proc.v3.ExternalProcessor"
 LIVENESS: Final = "liveness"
-READINESS: Final = ("", "readiness", SERVICE, "inference-extension", "gateway-plugin")  # the last two: names of others
+# The last two are the names that other gateways ask for.
+READINESS: Final = ("", "readiness", SERVICE, "inference-extension", "gateway-plugin")
 MESSAGE_OVERHEAD_BYTES: Final = 1024 * 1024  # headers and attributes beside a body of the largest size
 
 Inlet = Callable[[bytes], None]
-"""Takes each message of a method that only listens (the access log, say), until Envoy or the drain ends the stream."""
+"""Takes each message of a method that only listens, such as the access log. Envoy or the drain ends the stream."""
 
 
 def rearmed(
     timer: asyncio.TimerHandle | None, session: Session, loop: asyncio.AbstractEventLoop, expire: Callable[[], None]
 ) -> asyncio.TimerHandle | None:
-    """The timer of a session that may wait for something else by now: its latest deadline is the one that counts."""
+    """The timer of a session: a new one if the session has set `wait_seconds`, else this one."""
     seconds, session.wait_seconds = session.wait_seconds, None
     if seconds is None:
         return timer
@@ -29,33 +30,30 @@ def rearmed(
 
 
 class ExtProcServer(Protocol):
-    """A transport that serves Process and grpc.health.v1 on one port, and the latter on another one if asked to."""
+    """A transport: serves Process and grpc.health.v1 on one port, and on request grpc.health.v1 on another."""
 
     @property
     def running(self) -> int:
-        """Streams that are open now."""
+        """How many exchanges are open."""
         ...
 
     @property
     def connections(self) -> int | None:
-        """Connections that are open now; None if the transport does not tell."""
+        """How many connections are open; None if the transport does not know."""
         ...
 
     async def start(self, host: str, port: int, credentials: ServerCredentials | None = None) -> int:
-        """Listen, live but not ready, with TLS if there are credentials; returns the port.
-
-        Raises OSError if that is impossible.
-        """
+        """Listen, live but not ready, with TLS if there are credentials, and return the port. Raises OSError."""
         ...
 
     async def start_health(self, host: str, port: int) -> int:
-        """Answer grpc.health.v1 alone, in plaintext, until the drain is over; returns the port. Raises OSError."""
+        """Serve grpc.health.v1 alone, in plaintext, until the drain is over, and return the port. Raises OSError."""
         ...
 
     async def set_ready(self, ready: bool) -> None:
-        """What the health service answers for every name that means readiness."""
+        """Set the status of every name that stands for readiness."""
         ...
 
     async def drain(self, *, notice_seconds: float, drain_seconds: float) -> None:
-        """Go out of service: not ready at once, take new streams for the notice, finish running ones, stop."""
+        """Become not ready, accept new streams during the notice, let running ones finish, stop."""
         ...

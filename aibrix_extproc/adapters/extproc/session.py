@@ -1,7 +1,7 @@
-"""One ext_proc stream whatever carries it: messages in, serialised replies out, closed exactly once.
+"""One ext_proc stream on any transport: messages in, serialised replies out, closed exactly once.
 
 A transport calls `receive` for each message, sends what it returns, awaits `pending` when an answer is not at hand,
-and calls `close` in its `finally`. This is the pump, and the one place where a bug is caught.
+and calls `close` in its `finally`. This is the one place where a bug is caught.
 """
 
 import inspect
@@ -12,9 +12,9 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from aibrix_extproc.adapters.extproc import codec
+from aibrix_extproc.adapters.extproc import decoding, encoding
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import ProcessingRequest
-from aibrix_extproc.adapters.extproc.duplex import HOLD_SECONDS, Duplex
+from aibrix_extproc.adapters.extproc.duplex import RESPONSE_BODY_SECONDS, Duplex
 from aibrix_extproc.adapters.extproc.large_message import LargeMessage
 from aibrix_extproc.adapters.extproc.outgoing import Outgoing
 from aibrix_extproc.core.exchange import events
@@ -132,7 +132,7 @@ class Session:
     def receive(self, message: ProcessingRequest, body: Rope | None = None) -> list[Outgoing]:
         """Replies to one message of Envoy, serialised, in order."""
         started = self._clock()
-        phase = codec.phase_of(message)
+        phase = decoding.phase_of(message)
         if phase is None:
             self._warn("a message of an unknown kind was ignored")
             return []
@@ -154,7 +154,7 @@ class Session:
             return []
         if self._exchange.answerable:
             return self._guarded(self._advance, self._rests or events.DeadlineReached(self._clock()))
-        if self._duplex is not None and self._duplex.holds_response:
+        if self._duplex is not None and self._duplex.buffers_response:
             return self._guarded(self._advance, self._duplex.cut_short(self._clock()))
         return []
 
@@ -166,19 +166,19 @@ class Session:
 
     def _begin(self, message: ProcessingRequest) -> None:
         self._begun = True
-        request, response = codec.duplex_directions(message, unless_told=self._assume_duplex)
+        request, response = decoding.duplex_directions(message, default=self._assume_duplex)
         if request or response:
             policy = self._exchange.policy
             self._duplex = Duplex(request=request, response=response, max_body_bytes=policy.max_body_bytes)
             self.wait_seconds = policy.max_wait_seconds  # Envoy waits for ever in this mode
 
     def _take(self, message: ProcessingRequest, phase: Phase, at: float, body: Rope | None) -> list[Outgoing]:
-        event = codec.decode(message, phase, at, self._make_id, body, keep_id=self._keep_id)
+        event = decoding.decode(message, phase, at, self._make_id, body, keep_id=self._keep_id)
         if type(event) is events.ResponseHead and self._traffic is not None:
             self._note_answer(event, self._traffic)
         if self._duplex is None:
             return self._advance(event)
-        joined, replies = self._duplex.arrive(event, phase)
+        joined, replies = self._duplex.from_envoy(event, phase)
         return replies if joined is None else self._advance(joined)
 
     def _note_answer(self, head: events.ResponseHead, traffic: Traffic) -> None:
@@ -188,9 +188,9 @@ class Session:
     def _encode(self, reply: Reply) -> list[Outgoing]:
         if self._duplex is None:
             return [_encoded(reply)]
-        replies: list[Outgoing] = self._duplex.leave(reply)
-        if self._duplex.holds_response:
-            self.wait_seconds = HOLD_SECONDS
+        replies: list[Outgoing] = self._duplex.to_envoy(reply)
+        if self._duplex.buffers_response:
+            self.wait_seconds = RESPONSE_BODY_SECONDS
         return replies
 
     def _guarded(self, step: Callable[..., list[Outgoing]], *arguments: object) -> list[Outgoing]:
@@ -199,8 +199,8 @@ class Session:
             return step(*arguments)
         except ProtocolViolation as violation:
             self._warn("protocol violation: %s", violation)
-            if self._duplex is not None and self._duplex.holds(self._phase):
-                return self._after_bug()  # what is held must neither stay here nor go on unjudged
+            if self._duplex is not None and self._duplex.buffers(self._phase):
+                return self._after_bug()  # what is buffered must neither stay here nor pass unchecked
         except Exception:
             logger.exception("internal error while handling %s", self._phase.value)
             return self._after_bug()
@@ -220,7 +220,7 @@ class Session:
 
     def _go_on(self) -> list[Outgoing]:
         """The answer that changes nothing."""
-        return [codec.EMPTY_CONTINUE[self._phase]] if self._duplex is None else self._duplex.go_on(self._phase)
+        return [encoding.EMPTY_CONTINUE[self._phase]] if self._duplex is None else self._duplex.go_on(self._phase)
 
     def _wait_for(self, waiting: Pending) -> list[Outgoing]:
         """Leave it to the transport to wait; what Envoy must hear before, because it would not wait as long."""
@@ -228,7 +228,7 @@ class Session:
         policy = self._exchange.policy
         if waiting.seconds <= policy.message_seconds * WAIT_SHARE or self._duplex is not None:
             return []
-        return [codec.encode_message_timeout(waiting.seconds / WAIT_SHARE)]
+        return [encoding.encode_message_timeout(waiting.seconds / WAIT_SHARE)]
 
     async def _settled(self, waiting: Pending) -> Answer | None:
         """An answer that had to be waited for; a failure of what it waits for is a bug like any other."""
@@ -284,5 +284,5 @@ class Session:
 
 def _encoded(reply: Reply) -> Outgoing:
     if type(reply) is Continue and reply.large_body is not None:
-        return codec.encode_large(reply, reply.large_body)
-    return codec.encode(reply)
+        return encoding.encode_large(reply, reply.large_body)
+    return encoding.encode(reply)

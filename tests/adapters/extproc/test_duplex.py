@@ -6,10 +6,10 @@ import pytest
 
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import ProcessingMode, ProcessingRequest
 from aibrix_extproc.adapters.extproc.duplex import (
-    HOLD_SECONDS,
     JOINED_BYTES,
-    MAX_HELD_RESPONSE_BYTES,
-    Lane,
+    MAX_BUFFERED_RESPONSE_BYTES,
+    RESPONSE_BODY_SECONDS,
+    Direction,
 )
 from aibrix_extproc.adapters.extproc.outgoing import PIECE_BYTES
 from aibrix_extproc.core.exchange import events
@@ -125,12 +125,12 @@ def test_body_of_the_largest_size_is_taken() -> None:
 
 
 def test_body_of_tiny_pieces_is_kept_whole_in_few_of_them() -> None:
-    lane = Lane((Phase.REQUEST_HEAD, Phase.REQUEST_BODY, Phase.REQUEST_TRAILERS), 100_000, streams=True)
+    direction = Direction((Phase.REQUEST_HEAD, Phase.REQUEST_BODY, Phase.REQUEST_TRAILERS), 100_000, streams=True)
     sent = bytes(number % 251 for number in range(100_000))
-    assert all(lane.keep(sent[at : at + 1]) for at in range(len(sent)))
-    assert len(lane.pieces) <= 100_000 // JOINED_BYTES + 1
-    assert lane.whole() == sent
-    assert not lane.keep(b"x")
+    assert all(direction.keep(sent[at : at + 1]) for at in range(len(sent)))
+    assert len(direction.pieces) <= 100_000 // JOINED_BYTES + 1
+    assert direction.whole() == sent
+    assert not direction.keep(b"x")
 
 
 def test_end_that_is_told_twice_is_heard_once() -> None:
@@ -231,7 +231,7 @@ def test_trailers_of_an_answer_are_answered() -> None:
 def test_error_of_an_engine_is_held_and_goes_on_in_the_words_of_the_api(by_trailers: bool) -> None:
     talk = placed()
     assert talk.tell(response_head(404, content_encoding="identity")) == []
-    assert talk.session.wait_seconds == HOLD_SECONDS
+    assert talk.session.wait_seconds == RESPONSE_BODY_SECONDS
     assert talk.tell(response_body(NO_MODEL[:20])) == []
     talk.tell(response_body(NO_MODEL[20:], end=not by_trailers))
     if by_trailers:
@@ -262,7 +262,7 @@ def test_short_answer_that_is_none_is_held_and_passes_as_it_is() -> None:
 def test_endless_error_is_cut_short() -> None:
     talk = placed()
     talk.tell(response_head(500))
-    assert talk.tell(response_body(b"x" * MAX_HELD_RESPONSE_BYTES)) == []
+    assert talk.tell(response_body(b"x" * MAX_BUFFERED_RESPONSE_BYTES)) == []
     (answer,) = talk.tell(response_body(b"x"))
     assert answer.immediate_response.status.code == 500
     assert json.loads(answer.immediate_response.body)["error"]["type"] == "server_error"

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aibrix_extproc.adapters.extproc import codec
+from aibrix_extproc.adapters.extproc import encoding
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import HeaderValueOption, ProcessingResponse
 from aibrix_extproc.core.exchange.outputs import Continue, Phase
 
@@ -25,4 +25,4 @@ def test_library_reads_the_same_changes(changed: list[tuple[str, str]], removed:
             latin = all(ord(one) < 256 for one in value)
             option.header.raw_value = value.encode("latin-1" if latin else "utf-8")
         mutation.remove_headers.extend(removed)
-    assert ProcessingResponse.FromString(codec.encode(reply)) == wanted
+    assert ProcessingResponse.FromString(encoding.encode(reply)) == wanted

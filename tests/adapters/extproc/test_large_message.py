@@ -5,7 +5,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aibrix_extproc.adapters.extproc import codec
+from aibrix_extproc.adapters.extproc import encoding
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
     HttpBody,
     ProcessingRequest,
@@ -18,7 +18,7 @@ from aibrix_extproc.adapters.extproc.large_message import (
     parse_large_message,
 )
 from aibrix_extproc.adapters.extproc.outgoing import PIECE_BYTES, BodyStream, whole_messages
-from aibrix_extproc.core.exchange.outputs import Continue, Phase
+from aibrix_extproc.core.exchange.outputs import Continue, Notes, Phase
 from aibrix_extproc.rope import Rope, rope_of
 
 BODY = bytes(range(256)) * 40
@@ -81,9 +81,13 @@ def test_what_envoy_never_sends_is_refused(data: bytes) -> None:
 
 
 def test_large_answer_in_pieces_reads_like_one_that_was_encoded_whole() -> None:
-    said = {"set_headers": (("content-length", "7"),), "destination": "10.0.0.1:80", "notes": (("a", "b"),)}
-    in_one = codec.encode(Continue(Phase.REQUEST_BODY, body=BODY, **said))  # type: ignore[arg-type]
-    rope = codec.encode_large(Continue(Phase.REQUEST_BODY, **said), in_pieces(BODY, 999))  # type: ignore[arg-type]
+    said = {
+        "set_headers": (("content-length", "7"),),
+        "destination": "10.0.0.1:80",
+        "notes": Notes("id", "chat", "m", "c", "sse", False, b"seal"),
+    }
+    in_one = encoding.encode(Continue(Phase.REQUEST_BODY, body=BODY, **said))  # type: ignore[arg-type]
+    rope = encoding.encode_large(Continue(Phase.REQUEST_BODY, **said), in_pieces(BODY, 999))  # type: ignore[arg-type]
     assert ProcessingResponse.FromString(rope.joined()) == ProcessingResponse.FromString(in_one)
 
 

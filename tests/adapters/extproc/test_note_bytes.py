@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aibrix_extproc.adapters.extproc import codec
+from aibrix_extproc.adapters.extproc import decoding, encoding
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import ProcessingResponse
 from aibrix_extproc.adapters.extproc.note_bytes import note_bytes
 from aibrix_extproc.core.exchange.outputs import Continue, Notes, Phase
@@ -44,7 +44,7 @@ def test_notes_stand_beside_whatever_else_a_placement_says() -> None:
     )
     for said in says:
         reply = Continue(Phase.REQUEST_BODY, destination="10.0.0.1:8000", notes=notes, **said)
-        read = ProcessingResponse.FromString(codec.encode(reply))
+        read = ProcessingResponse.FromString(encoding.encode(reply))
         assert read.request_body.response.clear_route_cache
-        assert set(read.dynamic_metadata.fields) == {codec.LB_NAMESPACE, NOTES_NAMESPACE}
+        assert set(read.dynamic_metadata.fields) == {decoding.LB_NAMESPACE, NOTES_NAMESPACE}
         assert read.dynamic_metadata.fields[NOTES_NAMESPACE] == left(notes).dynamic_metadata.fields[NOTES_NAMESPACE]

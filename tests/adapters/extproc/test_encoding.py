@@ -1,13 +1,13 @@
-"""What the codec remembers of the answers that it has encoded."""
+"""Which encoded replies are remembered."""
 
 import sys
 
-from aibrix_extproc.adapters.extproc import codec
+from aibrix_extproc.adapters.extproc import encoding
 from aibrix_extproc.core.exchange.outputs import Continue, Phase
 
 
 def encoded(path: str) -> bytes:
-    return codec.encode(Continue(Phase.REQUEST_BODY, set_headers=((":path", path),), destination="10.0.0.1:8000"))
+    return encoding.encode(Continue(Phase.REQUEST_BODY, set_headers=((":path", path),), destination="10.0.0.1:8000"))
 
 
 def test_long_path_of_a_client_is_encoded_and_not_remembered() -> None:
