@@ -22,7 +22,7 @@ ROOMS: Final[Mapping[str, tuple[str, ...]]] = {
     "multipart": ("adapters.openai_http",),
     "cryptography": ("tls",),
     # what stands around us
-    "kubernetes": ("adapters.kube",),
+    "kubernetes": ("adapters.kube.package",),
     "envoy": ("adapters.envoyproxy.find",),
     "envoy_data_plane": ("adapters.envoyproxy",),
     "betterproto2": ("adapters.envoyproxy",),

@@ -85,6 +85,7 @@ def test_every_declared_dependency_has_a_room() -> None:
         ("adapters.kube.api", "from google.protobuf import json_format"),
         ("adapters.kube.api", "from google import protobuf"),
         ("app.gateway", "from kubernetes import client"),
+        ("adapters.kube.api", "from kubernetes.aio import client"),
         ("settings", "def load():\n    import kubernetes.aio.client"),
         ("simulator.app", "import kubernetes"),
         ("adapters.brand_new.room", "import kubernetes"),

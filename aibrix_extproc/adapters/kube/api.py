@@ -10,12 +10,10 @@ from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
-from kubernetes.aio.client.configuration import Configuration
-from kubernetes.aio.client.rest import RESTClientObject
-from kubernetes.aio.config import ConfigException
 
 from aibrix_extproc.adapters.kube.access import ClusterAccess
 from aibrix_extproc.adapters.kube.errors import KubeApiError, KubeConfigError, KubeUnreachable, VersionGone
+from aibrix_extproc.adapters.kube.package import ConfigException, Configuration, RESTClientObject
 
 CONNECT_SECONDS: Final = 10.0
 ANSWER_SECONDS: Final = 60.0
