@@ -97,6 +97,15 @@ class BlobStore:
         with _told():
             return bytes(await obstore.get_range_async(self._store, key, start=start, end=end))
 
+    async def exists(self, key: str) -> bool:
+        """Whether there is a blob under the key."""
+        try:
+            with _told():
+                await obstore.head_async(self._store, key)
+        except BlobMissingError:
+            return False
+        return True
+
     async def delete(self, keys: Iterable[str]) -> None:
         """Remove blobs; one that is not there is no error."""
         for key in keys:

@@ -80,14 +80,29 @@ class FileLedger:
         """Delete the caller's file; the blobs that nothing refers to any more. None if there is no such file."""
         mine = and_(files.c.id == file_id, files.c.caller == caller, _alive(wall_now))
         async with self._database.write() as connection:
-            return await _delete(connection, mine)
+            return await remove_file(connection, mine)
 
     @whole
     async def delete_expired(self, wall_now: float) -> list[str] | None:
         """Delete one file whose time is over; the blobs that nothing refers to. None if there is none."""
         oldest = select(files.c.id).where(files.c.expires_at <= int(wall_now)).limit(1).scalar_subquery()
         async with self._database.write() as connection:
-            return await _delete(connection, files.c.id == oldest)
+            return await remove_file(connection, files.c.id == oldest)
+
+    @whole
+    async def contents_after(self, blob: str, most: int) -> list[tuple[str, str, bool]]:
+        """The next blobs of files behind one, in order: blob, file, and whether the file counts as lost."""
+        columns = (file_segments.c.blob, files.c.id, files.c.lost)
+        query = select(*columns).join(files, files.c.id == file_segments.c.file_id).where(file_segments.c.blob > blob)
+        async with self._database.read() as connection:
+            rows = await connection.execute(query.order_by(file_segments.c.blob).limit(most))
+            return [(row.blob, row.id, row.lost) for row in rows]
+
+    @whole
+    async def mark(self, file_id: str, *, lost: bool) -> None:
+        """Whether the file's content is lost; a file that is deleted meanwhile stays deleted."""
+        async with self._database.write() as connection:
+            await connection.execute(update(files).where(files.c.id == file_id).values(lost=lost))
 
     @whole
     async def referenced(self, blobs: Collection[str]) -> set[str]:
@@ -153,7 +168,8 @@ async def _referenced(connection: AsyncConnection, blobs: Collection[str]) -> se
     return {row.blob for row in await connection.execute(query)}
 
 
-async def _delete(connection: AsyncConnection, which: Any) -> list[str] | None:
+async def remove_file(connection: AsyncConnection, which: Any) -> list[str] | None:
+    """Remove one file in a transaction of the caller's; the blobs that nothing refers to. None if there is none."""
     columns = (files.c.id, files.c.caller, files.c.size)
     found = (await connection.execute(select(*columns).where(which))).first()
     if found is None:

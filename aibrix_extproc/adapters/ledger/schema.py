@@ -60,6 +60,7 @@ files: Final = Table(
     Column("sha256", String(64), nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
+    Column("lost", Boolean, nullable=False, server_default=false()),  # a blob of its content is not there any more
     Index("ix_files_page", "caller", "created_at", "id"),
     Index("ix_files_expiry", "expires_at"),
 )

@@ -78,7 +78,7 @@ class UploadLedger:
             if not (await connection.execute(change)).rowcount:
                 return None
             await add_file(connection, file, segments, self._quota)
-            return await _drop_parts(connection, upload_id)
+            return await drop_parts(connection, upload_id)
 
     @whole
     async def cancel(self, upload_id: str, wall_now: float) -> list[str] | None:
@@ -87,7 +87,7 @@ class UploadLedger:
         async with self._database.write() as connection:
             if not (await connection.execute(change)).rowcount:
                 return None
-            return await _drop_parts(connection, upload_id)
+            return await drop_parts(connection, upload_id)
 
     @whole
     async def expire(self, wall_now: float) -> list[str] | None:
@@ -99,7 +99,7 @@ class UploadLedger:
                 return None
             change = update(uploads).where(uploads.c.id == found.id, over).values(status=UploadStatus.EXPIRED.value)
             await connection.execute(change)
-            return await _drop_parts(connection, found.id)
+            return await drop_parts(connection, found.id)
 
     @whole
     async def forget(self, before: float) -> int:
@@ -123,7 +123,8 @@ async def _touch(connection: AsyncConnection, upload_id: str, wall_now: float) -
     return bool((await connection.execute(change)).rowcount)
 
 
-async def _drop_parts(connection: AsyncConnection, upload_id: str) -> list[str]:
+async def drop_parts(connection: AsyncConnection, upload_id: str) -> list[str]:
+    """Remove an upload's parts in a transaction of the caller's; the blobs that nothing refers to."""
     mine = upload_parts.c.upload_id == upload_id
     blobs = [row.blob for row in await connection.execute(select(upload_parts.c.blob).where(mine))]
     await connection.execute(delete(upload_parts).where(mine))

@@ -175,7 +175,20 @@ class WorkLedger:
         """The input is not valid; the blobs that nothing refers to any more. Raises LeaseLostError."""
         async with self._database.write() as connection:
             await self._become(connection, claim, BatchStatus.FAILED, errors=errors)
-            return await _forget_work(connection, claim.batch.id)
+            return await forget_work(connection, claim.batch.id)
+
+    @whole
+    async def abandon(self, claim: BatchClaim | ShardClaim, errors: str) -> list[str]:
+        """The batch's content is lost: end it; the blobs that nothing refers to. Raises LeaseLostError."""
+        mine = batches.c.id == claim.batch.id
+        async with self._database.write() as connection:
+            await self._hold(connection, claim)
+            now = int(await self._database.now(connection))
+            for status in (BatchStatus.FAILED, BatchStatus.CANCELLED):
+                values = {"status": status.value, STAMPS[status]: now, "errors": errors}
+                change = update(batches).where(mine, batches.c.status.in_(sources_of(status)))
+                await connection.execute(change.values(values))
+            return await forget_work(connection, claim.batch.id)
 
     async def _become(self, connection: AsyncConnection, claim: BatchClaim, status: BatchStatus, **values: Any) -> None:
         now = int(await self._database.now(connection))
@@ -260,7 +273,7 @@ class WorkLedger:
             await self._become(connection, claim, status, **ids)
             for _, record, content in files:
                 await add_file(connection, record, content, None)
-            return await _forget_work(connection, claim.batch.id)
+            return await forget_work(connection, claim.batch.id)
 
 
 def _row_of(claim: BatchClaim | ShardClaim) -> tuple[Table, Any]:
@@ -273,7 +286,7 @@ def _shard_row(batch_id: str, number: int) -> Any:
     return and_(batch_shards.c.batch_id == batch_id, batch_shards.c.number == number)
 
 
-async def _forget_work(connection: AsyncConnection, batch_id: str) -> list[str]:
+async def forget_work(connection: AsyncConnection, batch_id: str) -> list[str]:
     """Remove what only a running batch needs; the blobs that nothing else refers to."""
     blobs: set[str] = set()
     for table, names in (

@@ -3,22 +3,30 @@
 import asyncio
 import hashlib
 import json
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aibrix_extproc.adapters.blobs.store import BlobStore
-from aibrix_extproc.adapters.ledger.work import BatchClaim, WorkLedger
-from aibrix_extproc.app.metadata.reading import segments_between
+from aibrix_extproc.adapters.ledger.work import BatchClaim, ShardClaim, WorkLedger
+from aibrix_extproc.app.metadata.reading import LostContentError, segments_between
 from aibrix_extproc.app.metadata.receiving import remove_quietly
 from aibrix_extproc.core.batches.lifecycle import BatchStatus
 from aibrix_extproc.core.batches.records import BatchRecord
+from aibrix_extproc.core.batches.request_lines import LineError
 from aibrix_extproc.core.batches.splitting import LineSplitter
 from aibrix_extproc.core.batches.validation import InputLimits, Validation
 from aibrix_extproc.core.files import ids
 from aibrix_extproc.core.files.records import FileRecord, Segment
 from aibrix_extproc.core.openai.contract.stored import OUTPUT_PURPOSE, PURPOSES
 
+logger = logging.getLogger(__name__)
+
 _SLICE_BYTES: Final = 64 * 1024  # validated between two turns of the event loop
+
+_LOST: Final = json.dumps(
+    [LineError("invalid_request", "The content of the batch was lost. Create it again.", "input_file_id").as_object()]
+)
 
 Models = Callable[[BatchRecord], Awaitable[frozenset[str]]]
 
@@ -44,11 +52,14 @@ class BatchSteps:
         splitter = LineSplitter(self._limits.line_bytes)
         content = await self._ledger.content(batch.id)
         total = sum(one.size for one in content)
-        async for piece in segments_between(self._blobs, content, 0, total):
-            for start in range(0, len(piece), _SLICE_BYTES):
-                for line in splitter.feed(piece[start : start + _SLICE_BYTES]):
-                    validation.feed(line)
-                await asyncio.sleep(0)
+        try:
+            async for piece in segments_between(self._blobs, content, 0, total):
+                for start in range(0, len(piece), _SLICE_BYTES):
+                    for line in splitter.feed(piece[start : start + _SLICE_BYTES]):
+                        validation.feed(line)
+                    await asyncio.sleep(0)
+        except LostContentError:  # nothing has run yet: its owner knows at once
+            return await remove_quietly(self._blobs, await self._ledger.fail(claim, _LOST))
         for line in splitter.end():
             validation.feed(line)
         errors = validation.errors
@@ -57,6 +68,14 @@ class BatchSteps:
             await remove_quietly(self._blobs, await self._ledger.fail(claim, told))
         else:
             await self._ledger.start(claim, validation.model or "", validation.shards, validation.total)
+
+    async def gave_up(self, claim: BatchClaim | ShardClaim) -> bool:
+        """End a batch whose content is lost, once its time is over; until then a store may come back with it."""
+        if self._wall_clock() < claim.batch.expires_at:
+            return False
+        logger.error("batch failed, its content is lost", extra={"batch": claim.batch.id})
+        await remove_quietly(self._blobs, await self._ledger.abandon(claim, _LOST))
+        return True
 
     async def end(self, claim: BatchClaim) -> None:
         """Make the files of a batch whose shards are all done, in one transaction. Raises LeaseLostError."""

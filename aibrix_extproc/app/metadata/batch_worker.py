@@ -7,11 +7,12 @@ from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from aibrix_extproc.adapters.blobs.store import BlobError
+from aibrix_extproc.adapters.blobs.store import BlobError, BlobMissingError
 from aibrix_extproc.adapters.ledger.work import BatchClaim, LeaseLostError, ShardClaim, WorkLedger
 from aibrix_extproc.adapters.openai_http.call import ContentError
 from aibrix_extproc.app.metadata.batch_steps import BatchSteps
 from aibrix_extproc.app.metadata.leases import Lease, held
+from aibrix_extproc.app.metadata.reading import LostContentError
 from aibrix_extproc.app.metadata.shard_runner import ShardRunner
 from aibrix_extproc.app.parts.part import Part
 
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 SHARDS_AT_ONCE: Final = 4
 LOOK_SECONDS: Final = 1.0  # how soon work of another process is found
 FAILURE_SECONDS: Final = 5.0
+_LOST: Final = (LostContentError, BlobMissingError)
 
 
 class BatchWorker(Part):
@@ -93,7 +95,11 @@ class BatchWorker(Part):
             return False
         try:
             async with held(self._ledger, claim, self._lease_seconds):
-                await step(claim)
+                try:
+                    await step(claim)
+                except _LOST:
+                    if not await self._steps.gave_up(claim):
+                        raise
         except (asyncio.CancelledError, LeaseLostError):
             await self._give_back(claim)
             raise
@@ -109,6 +115,9 @@ class BatchWorker(Part):
                 self._leases.add(lease)
                 try:
                     await self._shards.run(claim, lease)
+                except _LOST:
+                    if not await self._steps.gave_up(claim):
+                        raise
                 finally:
                     self._leases.discard(lease)
         except (asyncio.CancelledError, LeaseLostError):

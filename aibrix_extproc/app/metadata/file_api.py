@@ -1,5 +1,6 @@
 """OpenAI's Files API: create, list, retrieve, delete, content."""
 
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -8,7 +9,7 @@ from aibrix_extproc.adapters.blobs.store import BlobStore
 from aibrix_extproc.adapters.ledger.files import FileLedger, QuotaExceededError
 from aibrix_extproc.adapters.openai_http.call import Call, Handler, RefusedError, Reply, StreamReply, good, refuse
 from aibrix_extproc.adapters.openai_http.form import Form, read_form
-from aibrix_extproc.app.metadata.reading import begun, segments_between
+from aibrix_extproc.app.metadata.reading import LostContentError, begun, segments_between
 from aibrix_extproc.app.metadata.receiving import Received, Receiver, remove_quietly
 from aibrix_extproc.core.files import ids, rules
 from aibrix_extproc.core.files.ranges import NotSatisfiable, read_range
@@ -17,6 +18,8 @@ from aibrix_extproc.core.openai.contract.operations import shown
 from aibrix_extproc.core.openai.contract.paging import list_object, read_page
 from aibrix_extproc.core.openai.contract.refusals import unsupported
 from aibrix_extproc.core.openai.contract.stored import LISTED_PURPOSES, NOT_DOWNLOADED
+
+logger = logging.getLogger(__name__)
 
 PREFIX: Final = "files"
 
@@ -125,10 +128,17 @@ class FileApi:
             raise RefusedError(rules.not_satisfiable(record.size)) from None
         start, end = (0, record.size) if span is None else (span.start, span.end)
         segments = await self.ledger.segments(record.id)
-        content = await begun(segments_between(self.blobs, segments, start, end))
+        content = await self._begun(record, segments_between(self.blobs, segments, start, end))
         if span is None:
             return StreamReply(content, record.size, 200, headers)
         return StreamReply(content, end - start, 206, {**headers, "content-range": span.content_range(record.size)})
+
+    async def _begun(self, record: FileRecord, content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        try:
+            return await begun(content)
+        except LostContentError:
+            logger.error("content of a file is lost", extra={"file": record.id, "caller": record.caller})
+            raise refuse("file_content_lost", id=record.id) from None
 
     async def _found(self, call: Call) -> FileRecord:
         file_id = call.parameters.get("file_id", "")

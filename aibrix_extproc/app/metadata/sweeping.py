@@ -1,4 +1,4 @@
-"""Removes what has expired, and blobs that no object refers to.
+"""Removes what has expired, and blobs that no object refers to; marks files whose blobs are not there.
 
 Every step is one conditional transaction, so replicas may sweep at the same time.
 """
@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 _LOOKED_UP_AT_ONCE: Final = 200
 _KEEP_ENDED_UPLOADS_SECONDS: Final = 86_400
+CONTENTS_AT_ONCE: Final = 500  # of files, looked for in one round; the next round goes on behind them
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +31,10 @@ class Swept:
     files: int
     uploads: int
     orphans: int
+    lost: int  # files marked, not removed
 
 
-@dataclass(frozen=True)
+@dataclass
 class Sweeper(Part):
     """Sweeps at an interval, in seconds."""
 
@@ -46,14 +48,20 @@ class Sweeper(Part):
     orphan_seconds: float
     wall_clock: Callable[[], float]
     jitter: Callable[[], float]  # from 0 to 1, so that replicas do not sweep in step
+    _looked_up_to: str = ""  # the blob of a file that was looked for last
 
     async def run(self) -> None:
         """Sweep until cancelled; a failure is logged, and the next round tries again."""
         while True:
             try:
                 swept = await self.sweep()
-                if swept != Swept(0, 0, 0):
-                    counts = {"files": swept.files, "uploads": swept.uploads, "orphans": swept.orphans}
+                if swept != Swept(0, 0, 0, 0):
+                    counts = {
+                        "files": swept.files,
+                        "uploads": swept.uploads,
+                        "orphans": swept.orphans,
+                        "lost": swept.lost,
+                    }
                     logger.info("swept", extra=counts)
             except (SQLAlchemyError, BlobError, OSError) as error:
                 logger.warning("sweep failed", extra={"error": str(error)[:300]})
@@ -65,7 +73,7 @@ class Sweeper(Part):
         files = await self._drain(lambda: self.files.delete_expired(now))
         uploads = await self._drain(lambda: self.uploads.expire(now))
         await self.uploads.forget(now - _KEEP_ENDED_UPLOADS_SECONDS)
-        return Swept(files, uploads, await self._remove_orphans(now))
+        return Swept(files, uploads, await self._remove_orphans(now), await self._mark_lost())
 
     async def _drain(self, step: Callable[[], Awaitable[list[str] | None]]) -> int:
         """Repeat a step that removes one object and returns its blobs, until there is none left."""
@@ -92,3 +100,17 @@ class Sweeper(Part):
         orphans = [key for key in keys if key not in used]
         await self.blobs.delete(orphans)
         return len(orphans)
+
+    async def _mark_lost(self) -> int:
+        """Look for the blobs of some files. A file that was lost and is whole again counts as it did before."""
+        rows = await self.files.contents_after(self._looked_up_to, CONTENTS_AT_ONCE)
+        self._looked_up_to = rows[-1][0] if len(rows) == CONTENTS_AT_ONCE else ""
+        lost = {file for blob, file, was_lost in rows if not was_lost and not await self.blobs.exists(blob)}
+        for file in lost:
+            logger.error("content of a file is lost", extra={"file": file})
+            await self.files.mark(file, lost=True)
+        for file in {file for _, file, was_lost in rows if was_lost}:
+            if all([await self.blobs.exists(one.blob) for one in await self.files.segments(file)]):
+                logger.warning("lost content of a file is back", extra={"file": file})
+                await self.files.mark(file, lost=False)
+        return len(lost)

@@ -1,6 +1,7 @@
 """The life of a batch, as a table.
 
-validating -> in_progress -> finalizing -> completed; a batch that fails validation never runs. Cancelling and expiry
+validating -> in_progress -> finalizing -> completed; a batch that fails validation never runs, and one that runs
+fails only if its content is lost. Cancelling and expiry
 end a batch that runs; both keep the results that are there.
 """
 
@@ -27,8 +28,8 @@ _S = BatchStatus
 TRANSITIONS: Final[Mapping[BatchStatus, frozenset[BatchStatus]]] = MappingProxyType(
     {
         _S.VALIDATING: frozenset({_S.FAILED, _S.IN_PROGRESS, _S.CANCELLING}),
-        _S.IN_PROGRESS: frozenset({_S.FINALIZING, _S.CANCELLING}),
-        _S.FINALIZING: frozenset({_S.COMPLETED, _S.EXPIRED, _S.CANCELLING}),
+        _S.IN_PROGRESS: frozenset({_S.FINALIZING, _S.CANCELLING, _S.FAILED}),
+        _S.FINALIZING: frozenset({_S.COMPLETED, _S.EXPIRED, _S.CANCELLING, _S.FAILED}),
         _S.CANCELLING: frozenset({_S.CANCELLED}),
         _S.FAILED: frozenset(),
         _S.COMPLETED: frozenset(),

@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Final
 
 UPLOAD_LIFE_SECONDS: Final = 3600
+LOST: Final = "The content of this file was lost. Delete the file, and upload it again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class FileRecord:
     sha256: str  # hexadecimal
     created_at: int
     expires_at: int | None
+    lost: bool = False  # its content cannot be read any more
 
     def is_expired(self, wall_now: float) -> bool:
         """Whether the file's life is over; it then is as good as deleted."""
@@ -88,8 +90,8 @@ def file_object(record: FileRecord) -> dict[str, object]:
         "expires_at": record.expires_at,
         "filename": record.filename,
         "purpose": record.purpose,
-        "status": "processed",
-        "status_details": None,
+        "status": "error" if record.lost else "processed",
+        "status_details": LOST if record.lost else None,
     }
 
 

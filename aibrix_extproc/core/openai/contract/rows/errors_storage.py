@@ -55,6 +55,12 @@ ROWS: Final[Mapping[str, ErrorRow]] = MappingProxyType({
         message="Not allowed to download files of purpose: {purpose}",
         when="the content of a file whose purpose forbids that",
     ),
+    "file_content_lost": ErrorRow(
+        status=410, code="file_content_lost", param="id",
+        causes=(Cause.STORED,),
+        message="The content of file {id} was lost. Delete the file, and upload it again.",
+        when="the content of a file whose blob is not in the blob store any more",
+    ),
     "range_not_satisfiable": ErrorRow(
         status=416, code="range_not_satisfiable",
         causes=(Cause.STORED,),

@@ -19,7 +19,7 @@ ROWS: Final = (
     Operation(
         "file_content", "GET", "/v1/files/{file_id}/content",
         action=Action.METADATA,
-        errors=("file_not_found", "download_refused", "range_not_satisfiable"),
+        errors=("file_not_found", "download_refused", "file_content_lost", "range_not_satisfiable"),
     ),
     Operation(
         "create_upload", "POST", "/v1/uploads",
