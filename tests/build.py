@@ -11,6 +11,7 @@ from typing import Any, Final
 from aibrix_extproc.core.exchange import asks, events
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
+from aibrix_extproc.core.fleet.index import Pair
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.model import Endpoint, Health, ServedModel, Snapshot, snapshot_of
 from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
@@ -45,6 +46,13 @@ def an_endpoint(number: int = 1, *, models: tuple[str, ...] = (MODEL,), **change
 def a_snapshot(*endpoints: Endpoint, known: bool = True) -> Snapshot:
     """A fleet; of one ready engine unless told otherwise."""
     return snapshot_of(endpoints or (an_endpoint(),), version=1, known=known)
+
+
+def changes(before: Snapshot, after: Snapshot) -> tuple[Pair, ...]:
+    """The endpoints that differ between two snapshots, as the fleet tells its subscribers."""
+    old, new = ({one.identity: one for one in each.endpoints} for each in (before, after))
+    pairs = ((old.get(identity), new.get(identity)) for identity in sorted(old.keys() | new.keys()))
+    return tuple(pair for pair in pairs if pair[0] != pair[1])
 
 
 def a_placement(*endpoints: Endpoint, model: str = MODEL) -> Placement:

@@ -6,17 +6,21 @@ Everything happens on the event loop of one thread, so there is no lock; a reade
 import asyncio
 from collections.abc import Callable, Iterable
 
+from aibrix_extproc.core.fleet.index import Pair
 from aibrix_extproc.core.fleet.model import Endpoint, Snapshot
-from aibrix_extproc.core.fleet.reduce import Change, askable, declared, reduce
+from aibrix_extproc.core.fleet.reduce import Change, Fleet, Observed
 
 Subscriber = Callable[[Snapshot], None]
+ChangeSubscriber = Callable[[tuple[Pair, ...], Snapshot], None]
 
 
 class FleetStore:
     """Applies changes and tells subscribers of each new snapshot."""
 
     def __init__(self, sources: Iterable[str]) -> None:
-        self._fleet = declared(sources)
+        self._fleet = Fleet(sources)
+        self._given: list[Callable[[], None]] = []
+        self._changes: list[ChangeSubscriber] = []
         self._subscribers: dict[object, Subscriber] = {}
         self._known = asyncio.Event()
 
@@ -33,19 +37,35 @@ class FleetStore:
     @property
     def askable(self) -> tuple[Endpoint, ...]:
         """The endpoints whose engines are worth asking."""
-        return askable(self._fleet)
+        return tuple(self._fleet.askable.values())
 
     def apply(self, change: Change) -> None:
         """Fold one change in; subscribers hear of it only when readers would see a difference."""
         before = self._fleet.snapshot
-        self._fleet = reduce(self._fleet, change)
+        pairs = self._fleet.apply(change)
         after = self._fleet.snapshot
         if after is before:
             return
         if after.known:
             self._known.set()
+        for notify in self._changes:
+            notify(pairs, after)
+        if not isinstance(change, Observed):
+            for wake in self._given:
+                wake()
         for subscriber in tuple(self._subscribers.values()):
             subscriber(after)
+
+    def subscribe_changes(self, subscriber: ChangeSubscriber) -> None:
+        """Call `subscriber` with the endpoints that differ, before and after, and the new snapshot.
+
+        For subscribers whose work shall not grow with the fleet.
+        """
+        self._changes.append(subscriber)
+
+    def subscribe_given(self, subscriber: Callable[[], None]) -> None:
+        """Call `subscriber` when sources give other endpoints than before, and not when engines answer otherwise."""
+        self._given.append(subscriber)
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Call `subscriber` with each new snapshot, synchronously; the result ends the subscription."""

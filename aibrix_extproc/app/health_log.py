@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 
+from aibrix_extproc.core.fleet.index import Pair
 from aibrix_extproc.core.fleet.model import Endpoint, Health, Snapshot
 
 logger = logging.getLogger(__name__)
@@ -12,32 +13,24 @@ _EXPECTED = frozenset({Health.READY, Health.UNKNOWN, Health.DRAINING})
 
 
 class HealthLog:
-    """Subscribe `look_at` to the fleet store."""
+    """Subscribe `look_at` to the changes of the fleet store."""
 
-    def __init__(self) -> None:
-        self._known: dict[str, Health] = {}
-        self._remarks: dict[str, str] = {}
-
-    def look_at(self, snapshot: Snapshot) -> None:
-        """Log what differs from the snapshot before."""
-        present = {endpoint.identity: endpoint.health for endpoint in snapshot.endpoints}
-        changed = [one for one in snapshot.endpoints if self._known.get(one.identity) is not one.health]
-        left = [identity for identity in self._known if identity not in present]
-        self._known = present
-        self._remark(snapshot)
+    def look_at(self, pairs: tuple[Pair, ...], snapshot: Snapshot) -> None:
+        """Log what differs."""
+        changed = [new for old, new in pairs if new is not None and (old is None or old.health is not new.health)]
+        left = [old for old, new in pairs if old is not None and new is None]
+        self._remark(pairs)
         for endpoint in changed[:MAX_LINES]:
             _say(endpoint)
-        for identity in left[: MAX_LINES - len(changed)] if len(changed) < MAX_LINES else ():
-            logger.info("endpoint has left", extra={"endpoint": identity})
+        for endpoint in left[: max(0, MAX_LINES - len(changed))]:
+            logger.info("endpoint has left", extra={"endpoint": endpoint.identity})
         unsaid = len(changed) + len(left) - MAX_LINES
         if unsaid > 0:
-            counts = Counter(health.value for health in present.values())
+            counts = Counter(endpoint.health.value for endpoint in snapshot.endpoints)
             logger.info("more endpoints have changed", extra={"endpoints": unsaid, "now": dict(counts)})
 
-    def _remark(self, snapshot: Snapshot) -> None:
-        before = self._remarks
-        self._remarks = {one.identity: one.remark for one in snapshot.endpoints if one.remark}
-        fresh = [one for one in snapshot.endpoints if one.remark and before.get(one.identity) != one.remark]
+    def _remark(self, pairs: tuple[Pair, ...]) -> None:
+        fresh = [new for old, new in pairs if new and new.remark and (old is None or old.remark != new.remark)]
         for one in fresh[:MAX_LINES]:
             logger.warning("endpoint has a remark", extra={"endpoint": one.address, "detail": one.remark})
         if len(fresh) > MAX_LINES:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Protocol
 
+from aibrix_extproc.core.fleet.index import Pair
 from aibrix_extproc.core.fleet.model import Snapshot
 
 
@@ -44,11 +45,11 @@ class EngineTraffic:
             if not here:
                 del self._placed_at[identity]
 
-    def forget(self, snapshot: Snapshot) -> None:
-        """Drop the answers of engines that are not in the fleet any more."""
-        present = {endpoint.address for endpoint in snapshot.endpoints}
-        for address in self._answered_at.keys() - present:
-            del self._answered_at[address]
+    def forget(self, pairs: tuple[Pair, ...], snapshot: Snapshot) -> None:
+        """Drop the answers of engines that have left the fleet, or their address. Subscribe it to changes."""
+        for old, new in pairs:
+            if old is not None and (new is None or new.address != old.address):
+                self._answered_at.pop(old.address, None)
 
     def silence_seconds(self, address: str) -> float:
         """Since an engine last answered a client; infinite if it never has."""

@@ -4,7 +4,7 @@ import math
 
 from aibrix_extproc.app.traffic import EngineTraffic
 from aibrix_extproc.core.fleet.model import Health, Snapshot
-from tests.build import a_snapshot, an_endpoint
+from tests.build import a_snapshot, an_endpoint, changes
 
 
 class FakeExchange:
@@ -72,7 +72,8 @@ def test_silence_is_the_time_since_the_last_answer_and_is_forgotten_with_the_eng
     assert traffic.silence_seconds(endpoint.address) == math.inf
     traffic.answered(endpoint.address, 97.0)
     assert traffic.silence_seconds(endpoint.address) == 3.0
-    traffic.forget(a_snapshot(endpoint))
+    here, elsewhere = a_snapshot(endpoint), a_snapshot(an_endpoint(2))
+    traffic.forget(changes(a_snapshot(an_endpoint(1, health=Health.ASLEEP)), here), here)
     assert traffic.silence_seconds(endpoint.address) == 3.0
-    traffic.forget(a_snapshot(an_endpoint(2)))
+    traffic.forget(changes(here, elsewhere), elsewhere)
     assert traffic.silence_seconds(endpoint.address) == math.inf

@@ -36,7 +36,7 @@ NO_TRAFFIC: Final = NoTraffic()
 
 
 class EnginePoller:
-    """One watcher per endpoint. Wire it as `store.subscribe(lambda _: poller.wake())`."""
+    """One watcher per endpoint. Wire it as `store.subscribe_given(poller.wake)`."""
 
     def __init__(
         self,

@@ -28,7 +28,7 @@ class ConfigLog(Part):
 
     def look_at(self, snapshot: Snapshot) -> None:
         """Look at the configurations if they differ from those of the snapshot before."""
-        if snapshot.configs == self._configs:
+        if snapshot.configs is self._configs or snapshot.configs == self._configs:
             return
         self._configs = snapshot.configs
         before, self.remarks = self.remarks, MappingProxyType(dict(self._remarks()))

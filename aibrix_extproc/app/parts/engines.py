@@ -22,7 +22,7 @@ class Engines(Part):
     def __init__(self, fleet: FleetSettings, store: FleetStore, traffic: EngineTraffic, load: LoadBook) -> None:
         pace = PollPace(interval_seconds=fleet.poll_seconds, timeout_seconds=fleet.poll_timeout_seconds)
         self._poller = EnginePoller(lambda: store.askable, store.apply, pace=pace, traffic=traffic)
-        store.subscribe(lambda _: self._poller.wake())
+        store.subscribe_given(self._poller.wake)
         self._store = store
         self._load = load
 

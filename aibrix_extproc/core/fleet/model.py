@@ -5,7 +5,7 @@ hot path reads. Load is not part of it: it lives in `load.LoadBook`, keyed by `E
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -99,7 +99,7 @@ class Snapshot:
 
 
 EMPTY: Final = Snapshot()
-_ALL_TASKS: Final = frozenset(Task)
+ALL_TASKS: Final = frozenset(Task)
 
 
 def snapshot_of(endpoints: tuple[Endpoint, ...], *, version: int, known: bool = True) -> Snapshot:
@@ -119,7 +119,7 @@ def snapshot_of(endpoints: tuple[Endpoint, ...], *, version: int, known: bool = 
         ready_by_model=MappingProxyType({name: _pickable(found) for name, found in by_model.items()}),
         common_tasks=MappingProxyType({name: _common_tasks(found) for name, found in by_model.items()}),
         models=MappingProxyType(dict(sorted(models.items()))),
-        configs=MappingProxyType(_configs(ordered, by_model)),
+        configs=MappingProxyType(configs_of(ordered, by_model)),
         partial=frozenset(name for name, found in by_model.items() if any(one.frontend for one in found)),
     )
 
@@ -132,7 +132,7 @@ def _pickable(endpoints: list[Endpoint]) -> tuple[Endpoint, ...]:
 
 def _common_tasks(endpoints: list[Endpoint]) -> frozenset[Task]:
     """An endpoint whose tasks are unknown counts as one that can do everything."""
-    return _ALL_TASKS.intersection(*(one.tasks for one in endpoints if one.tasks))
+    return ALL_TASKS.intersection(*(one.tasks for one in endpoints if one.tasks))
 
 
 def _fuller(one: ServedModel | None, other: ServedModel) -> ServedModel:
@@ -143,7 +143,7 @@ def _fuller(one: ServedModel | None, other: ServedModel) -> ServedModel:
 _Carrier = tuple[str, str, ModelConfig]  # name and identity of an endpoint, and its configuration
 
 
-def _configs(endpoints: tuple[Endpoint, ...], by_model: Mapping[str, list[Endpoint]]) -> dict[str, ModelConfig]:
+def configs_of(endpoints: tuple[Endpoint, ...], by_model: Mapping[str, Sequence[Endpoint]]) -> dict[str, ModelConfig]:
     """The configuration of each model: by the endpoints that serve it, else by all of their groups."""
     if all(endpoint.config is None for endpoint in endpoints):
         return {}

@@ -4,13 +4,13 @@ A source gives identity, address, labels and perhaps models; a poll of the engin
 are kept apart here, since either may come first and each replaces only its own part.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from types import MappingProxyType
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
-from aibrix_extproc.core.fleet.model import EMPTY, Endpoint, Health, ServedModel, Snapshot, Task, snapshot_of
-from aibrix_extproc.core.fleet.served import unique, with_listed
+from aibrix_extproc.core.fleet.index import FleetIndex, Pair
+from aibrix_extproc.core.fleet.model import Endpoint, Health, ServedModel, Snapshot, Task
+from aibrix_extproc.core.fleet.served import served, unique
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,136 +55,137 @@ Change = SourceChange | Observed
 # What a source may say of an endpoint for the engine's own word to count; else the source knows what is to happen.
 ASKED: Final = frozenset({Health.UNKNOWN, Health.READY})
 _NOT_JUDGED: Final[frozenset[str]] = frozenset()
-_BEFORE_LISTING: Final[Mapping[str, Endpoint]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
 class Fleet:
-    """The snapshot and what it was made from. Of two sources that give one identity, the one declared first wins."""
+    """The snapshot and what it is made of. Of two sources that give one identity, the one declared first wins."""
 
-    sources: Mapping[str, Mapping[str, Endpoint]]
-    unlisted: frozenset[str]  # sources that have not listed yet
-    observed: Mapping[str, Observed] = field(default_factory=lambda: MappingProxyType({}))
-    # By identity: the names that were given when the engine last listed its models, so that its list speaks of them.
-    judged: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
-    merged: Mapping[str, Endpoint] = field(default_factory=lambda: MappingProxyType({}))  # by identity
-    snapshot: Snapshot = EMPTY
+    def __init__(self, sources: Iterable[str]) -> None:
+        self._sources: dict[str, dict[str, Endpoint]] = {source: {} for source in sources}
+        self._unlisted = set(self._sources)  # sources that have not listed yet
+        self._observed: dict[str, Observed] = {}
+        # By identity, the names that were given when the engine last listed its models: its list speaks of them.
+        self._judged: dict[str, frozenset[str]] = {}
+        self._merged: dict[str, Endpoint] = {}  # by identity
+        self._unasked = 0  # of these, the ones of unknown health
+        self._askable: dict[str, Endpoint] = {}
+        self._index = FleetIndex()
 
+    @property
+    def snapshot(self) -> Snapshot:
+        """The fleet as of now."""
+        return self._index.snapshot
 
-def declared(sources: Iterable[str]) -> Fleet:
-    """The fleet before anything is known: which sources will speak."""
-    names = tuple(sources)
-    return Fleet(MappingProxyType(dict.fromkeys(names, _BEFORE_LISTING)), frozenset(names))
+    @property
+    def askable(self) -> Mapping[str, Endpoint]:
+        """What sources give of the endpoints whose engines are worth asking, by identity.
 
+        Not those of which a source says that they are not to be picked.
+        """
+        return self._askable
 
-def reduce(fleet: Fleet, change: Change) -> Fleet:
-    """Fold one change in. Where nothing that readers see has changed, the snapshot is the same object."""
-    match change:
-        case Observed():
-            return _observe(fleet, change)
-        case Listed(source, endpoints):
-            return _given(fleet, source, {endpoint.identity: endpoint for endpoint in endpoints}, listed=True)
-        case Changed(source, endpoint):
-            changed = {**_of(fleet, source), endpoint.identity: endpoint}
-            return _given(fleet, source, changed, touched={endpoint.identity})
-        case Gone(source, identity):
-            kept = {key: endpoint for key, endpoint in _of(fleet, source).items() if key != identity}
-            return _given(fleet, source, kept, touched={identity})
+    def apply(self, change: Change) -> tuple[Pair, ...]:
+        """Fold one change in, and say which endpoints readers see differently.
 
+        Without any the snapshot stays the same object, unless the fleet becomes known.
+        """
+        match change:
+            case Observed():
+                return self._observe(change)
+            case Listed(source, endpoints):
+                before, after = self._of(source), {endpoint.identity: endpoint for endpoint in endpoints}
+                touched = [key for key in before.keys() | after.keys() if _differ(before.get(key), after.get(key))]
+                self._sources[source] = after
+                self._unlisted.discard(source)
+                return self._given(touched)
+            case Changed(source, endpoint):
+                before = self._of(source)
+                if not _differ(before.get(endpoint.identity), endpoint):
+                    return ()
+                before[endpoint.identity] = endpoint
+                return self._given([endpoint.identity])
+            case Gone(source, identity):
+                return self._given([identity] if self._of(source).pop(identity, None) is not None else [])
 
-def askable(fleet: Fleet) -> tuple[Endpoint, ...]:
-    """The endpoints whose engines are worth asking: not those of which a source says that they are not to be picked."""
-    first: dict[str, Endpoint] = {}
-    for given in fleet.sources.values():
-        for identity, endpoint in given.items():
-            first.setdefault(identity, endpoint)
-    return tuple(endpoint for endpoint in first.values() if endpoint.health in ASKED)
+    def _of(self, source: str) -> dict[str, Endpoint]:
+        if source not in self._sources:
+            raise ValueError(f"undeclared source: {source}")
+        return self._sources[source]
 
+    def _first(self, identity: str) -> Endpoint | None:
+        """What the first source that knows an endpoint says of it."""
+        for given in self._sources.values():
+            found = given.get(identity)
+            if found is not None:
+                return found
+        return None
 
-def _of(fleet: Fleet, source: str) -> Mapping[str, Endpoint]:
-    if source not in fleet.sources:
-        raise ValueError(f"undeclared source: {source}")
-    return fleet.sources[source]
+    def _given(self, touched: Collection[str]) -> tuple[Pair, ...]:
+        """What sources give of these has changed; observations of endpoints that nobody gives any more are dropped."""
+        for key in touched:
+            given = self._first(key)
+            if given is not None and given.health in ASKED:
+                self._askable[key] = given
+            else:
+                self._askable.pop(key, None)
+            if given is None:
+                self._observed.pop(key, None)
+                self._judged.pop(key, None)
+            elif given.health not in ASKED and key in self._observed:
+                # Kept for its models; its health is old news once the source lets the engine be asked again.
+                self._observed[key] = replace(self._observed[key], health=Health.UNKNOWN, detail="")
+        return self._settle(touched)
 
-
-def _given(
-    fleet: Fleet, source: str, endpoints: dict[str, Endpoint], *, listed: bool = False, touched: set[str] | None = None
-) -> Fleet:
-    """Replace what one source gives; observations of endpoints that nobody gives any more are dropped."""
-    before = _of(fleet, source)
-    unlisted = fleet.unlisted - {source} if listed else fleet.unlisted
-    touched = {
-        key for key in touched or before.keys() | endpoints.keys() if _differ(before.get(key), endpoints.get(key))
-    }
-    if not touched and unlisted == fleet.unlisted:
-        return fleet
-    sources = MappingProxyType({**fleet.sources, source: MappingProxyType(endpoints)})
-    observed, judged = dict(fleet.observed), dict(fleet.judged)
-    for key in touched & observed.keys():
-        given = _first(sources, key)
+    def _observe(self, seen: Observed) -> tuple[Pair, ...]:
+        """Take in what an engine has shown; an endpoint that left while it was asked is no longer of interest."""
+        key = seen.identity
+        given = self._first(key)
         if given is None:
-            del observed[key]
-            judged.pop(key, None)
-        elif given.health not in ASKED:
-            # Kept for its models; its health is old news once the source lets the engine be asked again.
-            observed[key] = replace(observed[key], health=Health.UNKNOWN, detail="")
-    after = replace(
-        fleet,
-        sources=sources,
-        unlisted=unlisted,
-        observed=MappingProxyType(observed),
-        judged=MappingProxyType(judged),
-    )
-    return _settled(after, touched=touched)
+            return ()
+        before, news = self._observed.get(key), False
+        if seen.models is not None:
+            names = frozenset(model.id for model in given.models)
+            news = names != self._judged.get(key)
+            self._judged[key] = names
+        if before is not None:
+            seen = replace(
+                seen,
+                models=before.models if seen.models is None else seen.models,
+                tasks=before.tasks if seen.tasks is None else seen.tasks,
+                frontend=before.frontend if seen.frontend is None else seen.frontend,
+            )
+        if seen == before and not news:
+            return ()
+        self._observed[key] = seen
+        return self._settle((key,))
+
+    def _settle(self, touched: Iterable[str]) -> tuple[Pair, ...]:
+        """Merge the touched endpoints anew, and make the next snapshot if readers would see a difference."""
+        pairs: list[Pair] = []
+        for key in touched:
+            given, old = self._first(key), self._merged.get(key)
+            new = None
+            if given is not None:
+                new = _seen(given, self._observed.get(key), self._judged.get(key, _NOT_JUDGED))
+                self._merged[key] = new
+            elif old is not None:
+                del self._merged[key]
+            if _differ(old, new):
+                self._unasked += _is_unasked(new) - _is_unasked(old)
+                pairs.append((old, new))
+        # Known once is known for good: an endpoint that joins later must not make the gateway unready.
+        known = self.snapshot.known or not (self._unlisted or self._unasked)
+        if pairs or known != self.snapshot.known:
+            self._index.apply(pairs, known=known)
+        return tuple(pairs)
+
+
+def _is_unasked(endpoint: Endpoint | None) -> bool:
+    return endpoint is not None and endpoint.health is Health.UNKNOWN
 
 
 def _differ(one: Endpoint | None, other: Endpoint | None) -> bool:
     return one is not other and one != other  # the first test spares nearly all of the second in a large fleet
-
-
-def _first(sources: Mapping[str, Mapping[str, Endpoint]], identity: str) -> Endpoint | None:
-    """What the first source that knows an endpoint says of it."""
-    return next((given[identity] for given in sources.values() if identity in given), None)
-
-
-def _observe(fleet: Fleet, seen: Observed) -> Fleet:
-    """Take in what an engine has shown; an endpoint that left while it was asked is no longer of interest."""
-    if seen.identity not in fleet.merged:
-        return fleet
-    before, judged = fleet.observed.get(seen.identity), fleet.judged
-    given = _first(fleet.sources, seen.identity)
-    if seen.models is not None and given is not None:
-        names = frozenset(model.id for model in given.models)
-        if names != judged.get(seen.identity):
-            judged = MappingProxyType({**judged, seen.identity: names})
-    if before is not None:
-        seen = replace(
-            seen,
-            models=before.models if seen.models is None else seen.models,
-            tasks=before.tasks if seen.tasks is None else seen.tasks,
-            frontend=before.frontend if seen.frontend is None else seen.frontend,
-        )
-    if seen == before and judged is fleet.judged:
-        return fleet
-    observed = MappingProxyType({**fleet.observed, seen.identity: seen})
-    return _settled(replace(fleet, observed=observed, judged=judged), touched={seen.identity})
-
-
-def _settled(fleet: Fleet, touched: set[str]) -> Fleet:
-    """The fleet with the snapshot that its parts give; only the touched endpoints are merged anew."""
-    merged = dict(fleet.merged)
-    for identity in touched:
-        merged.pop(identity, None)
-        given = _first(fleet.sources, identity)
-        if given is not None:
-            merged[identity] = _seen(given, fleet.observed.get(identity), fleet.judged.get(identity, _NOT_JUDGED))
-    before = fleet.snapshot
-    # Known once is known for good: an endpoint that joins later must not make the gateway unready.
-    known = before.known or (not fleet.unlisted and all(one.health is not Health.UNKNOWN for one in merged.values()))
-    if known == before.known and all(merged.get(key) == fleet.merged.get(key) for key in touched):
-        return fleet
-    after = snapshot_of(tuple(merged.values()), version=before.version + 1, known=known)
-    return replace(fleet, merged=MappingProxyType(merged), snapshot=after)
 
 
 def _seen(given: Endpoint, seen: Observed | None, judged: frozenset[str]) -> Endpoint:
@@ -194,8 +195,11 @@ def _seen(given: Endpoint, seen: Observed | None, judged: frozenset[str]) -> End
     # A source that says "not ready" or "draining" knows what is about to happen; one that says nothing, or "ready" in
     # advance, gives way to what the engine answers.
     asked = given.health in ASKED and seen.health is not Health.UNKNOWN
+    models, remark = served(given, seen.models or (), judged)
     return replace(
-        with_listed(given, seen.models or (), judged),
+        given,
+        models=models,
+        remark=remark,
         frontend=seen.frontend or "",
         tasks=given.tasks or seen.tasks or frozenset(),
         health=seen.health if asked else given.health,

@@ -6,7 +6,6 @@ engine takes any name. A source may also select (`Endpoint.selects`): then only 
 """
 
 from collections.abc import Collection, Iterable
-from dataclasses import replace
 from typing import Final
 
 from aibrix_extproc.core.fleet.model import Endpoint, ServedModel
@@ -17,19 +16,21 @@ MAX_NAMES: Final = 8  # of a remark
 MAX_NAME_CHARACTERS: Final = 64  # of a name in a remark
 
 
-def with_listed(given: Endpoint, listed: tuple[ServedModel, ...], judged: Collection[str]) -> Endpoint:
-    """The endpoint with what it serves, and a remark on names that its engine does not list.
+def served(
+    given: Endpoint, listed: tuple[ServedModel, ...], judged: Collection[str]
+) -> tuple[tuple[ServedModel, ...], str]:
+    """What an endpoint serves, and a remark on names that its engine does not list.
 
     `judged` holds the given names that were known when the engine was asked; a younger one counts until the next list.
     """
     if not listed:
-        return replace(given, models=unique(given.models))
+        return unique(given.models), ""
     known = {model.id: model for model in listed}
     missing = [model for model in given.models if model.id not in known]
     wrong = [model for model in missing if model.id in judged and given.engine in CHECK_NAMES]
     kept = [model for model in missing if model not in wrong]
     found = _selected(given.models, listed) if given.selects else listed
-    return replace(given, models=unique((*found, *kept)), remark=_remark(given, wrong, known))
+    return unique((*found, *kept)), _remark(given, wrong, known)
 
 
 def unique(models: Iterable[ServedModel]) -> tuple[ServedModel, ...]:

@@ -40,7 +40,7 @@ class Rig:
         self.store = FleetStore(["test"])
         self.told: list[Observed] = []
         self.poller = EnginePoller(lambda: self.store.askable, self._tell, pace=pace, traffic=traffic, dice=lambda: 0.5)
-        self.store.subscribe(lambda _: self.poller.wake())
+        self.store.subscribe_given(self.poller.wake)
 
     def _tell(self, seen: Observed) -> None:
         self.told.append(seen)

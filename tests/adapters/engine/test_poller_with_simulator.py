@@ -33,7 +33,7 @@ async def store(sim: Simulator) -> AsyncIterator[FleetStore]:
     address = f"127.0.0.1:{sim.port}"
     store.apply(Listed("test", (Endpoint(identity=address, address=address, api_key="sk-engine"),)))
     poller = EnginePoller(lambda: store.snapshot.endpoints, store.apply, pace=PACE)
-    store.subscribe(lambda _: poller.wake())
+    store.subscribe_given(poller.wake)
     task = asyncio.ensure_future(poller.run())
     await asyncio.wait_for(store.wait_known(), 60)
     yield store

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aibrix_extproc.core.fleet.model import Endpoint, Health, ServedModel, Task
-from aibrix_extproc.core.fleet.reduce import Change, Changed, Fleet, Gone, Listed, Observed, askable, declared, reduce
+from aibrix_extproc.core.fleet.model import Endpoint, Health, ServedModel, Task, snapshot_of
+from aibrix_extproc.core.fleet.reduce import Change, Changed, Fleet, Gone, Listed, Observed
 
 CHAT = ServedModel("chat-m", max_model_len=4096)
 LORA = ServedModel("lora-a", parent="chat-m")
@@ -22,9 +22,9 @@ def an_endpoint(
 
 
 def a_fleet(*changes: Change, sources: Sequence[str] = ("file",)) -> Fleet:
-    fleet = declared(sources)
+    fleet = Fleet(sources)
     for change in changes:
-        fleet = reduce(fleet, change)
+        fleet.apply(change)
     return fleet
 
 
@@ -91,7 +91,7 @@ def test_failed_poll_of_a_ready_endpoint_keeps_its_models_and_tasks() -> None:
 
 
 def test_fleet_becomes_known_when_every_source_listed_and_every_endpoint_was_asked() -> None:
-    fleet = declared(["file", "flags"])
+    fleet = Fleet(["file", "flags"])
     steps: list[Change] = [
         Listed("file", (an_endpoint("e1"),)),
         Observed("e1", Health.UNREACHABLE),
@@ -100,7 +100,7 @@ def test_fleet_becomes_known_when_every_source_listed_and_every_endpoint_was_ask
     ]
     known = []
     for step in steps:
-        fleet = reduce(fleet, step)
+        fleet.apply(step)
         known.append(fleet.snapshot.known)
     assert known == [False, False, False, True]
 
@@ -131,21 +131,25 @@ def test_endpoint_that_joins_a_known_fleet_leaves_it_known() -> None:
 )
 def test_change_that_says_nothing_new_keeps_the_same_snapshot_object(again: Change) -> None:
     fleet = a_fleet(Listed("file", (an_endpoint(),)), ready("e1", CHAT))
-    assert reduce(fleet, again).snapshot is fleet.snapshot
+    before = fleet.snapshot
+    assert fleet.apply(again) == ()
+    assert fleet.snapshot is before
 
 
 def test_change_of_any_visible_part_bumps_the_version() -> None:
     fleet = a_fleet(Listed("file", (an_endpoint(),)), ready("e1", CHAT))
-    after = reduce(fleet, Changed("file", an_endpoint(name="engine-1")))
-    assert after.snapshot.version == fleet.snapshot.version + 1
-    assert after.snapshot.ready_by_model["chat-m"][0].name == "engine-1"
+    before = fleet.snapshot
+    ((old, new),) = fleet.apply(Changed("file", an_endpoint(name="engine-1")))
+    assert (old, new) == (before.endpoints[0], fleet.snapshot.endpoints[0])
+    assert fleet.snapshot.version == before.version + 1
+    assert fleet.snapshot.ready_by_model["chat-m"][0].name == "engine-1"
 
 
 def test_new_listing_keeps_observations_of_those_that_stay_and_forgets_the_others() -> None:
     fleet = a_fleet(Listed("file", (an_endpoint("e1"), an_endpoint("e2"))), ready("e1", CHAT), ready("e2", CHAT))
-    fleet = reduce(fleet, Listed("file", (an_endpoint("e1"),)))
+    fleet.apply(Listed("file", (an_endpoint("e1"),)))
     assert [endpoint.identity for endpoint in fleet.snapshot.ready_by_model["chat-m"]] == ["e1"]
-    fleet = reduce(fleet, Changed("file", an_endpoint("e2")))
+    fleet.apply(Changed("file", an_endpoint("e2")))
     assert [endpoint.health for endpoint in fleet.snapshot.endpoints] == [Health.READY, Health.UNKNOWN]
 
 
@@ -162,15 +166,15 @@ def test_endpoint_of_two_sources_counts_once_and_survives_the_loss_of_either() -
         Listed("flags", (an_endpoint(name="from-flags"),)),
         sources=both,
     )
-    fleet = reduce(fleet, ready("e1", CHAT))
+    fleet.apply(ready("e1", CHAT))
     assert [endpoint.name for endpoint in fleet.snapshot.endpoints] == ["from-file"]
-    fleet = reduce(fleet, Gone("file", "e1"))
+    fleet.apply(Gone("file", "e1"))
     assert [(one.name, one.health) for one in fleet.snapshot.endpoints] == [("from-flags", Health.READY)]
 
 
 def test_change_from_an_undeclared_source_raises_and_names_it() -> None:
     with pytest.raises(ValueError, match="undeclared source: moon"):
-        reduce(declared(["file"]), Gone("moon", "e1"))
+        Fleet(["file"]).apply(Gone("moon", "e1"))
 
 
 IDENTITIES = st.sampled_from(["e1", "e2", "e3"])
@@ -195,24 +199,26 @@ CHANGES = st.one_of(
 
 @given(st.lists(CHANGES, max_size=12))
 def test_any_order_of_changes_keeps_snapshots_consistent_and_versions_honest(changes: list[Change]) -> None:
-    fleet = declared(["file"])
+    fleet = Fleet(["file"])
     for change in changes:
         before = fleet.snapshot
-        fleet = reduce(fleet, change)
+        fleet.apply(change)
         after = fleet.snapshot
         assert (after is before) == (after.version == before.version)
         assert before.known <= after.known
         identities = [endpoint.identity for endpoint in after.endpoints]
         assert len(set(identities)) == len(identities)
-        assert set(fleet.observed) <= set(identities)
-        assert reduce(fleet, change) is fleet
+        assert set(fleet._observed) <= set(identities)
+        assert after == snapshot_of(after.endpoints, version=after.version, known=after.known)
+        assert fleet.apply(change) == ()
+        assert fleet.snapshot is after
         for model, ready_ones in after.ready_by_model.items():
             assert all(one.health is Health.READY and one in after.by_model[model] for one in ready_ones)
 
 
 def test_engines_of_endpoints_that_a_source_holds_back_are_not_asked() -> None:
     given = tuple(an_endpoint(health.value, health=health) for health in Health)
-    assert {one.health for one in askable(a_fleet(Listed("file", given)))} == {Health.READY, Health.UNKNOWN}
+    assert {one.health for one in a_fleet(Listed("file", given)).askable.values()} == {Health.READY, Health.UNKNOWN}
 
 
 def test_endpoint_held_back_and_let_go_again_counts_by_its_source_until_its_engine_is_asked_anew() -> None:
@@ -226,7 +232,7 @@ def test_endpoint_held_back_and_let_go_again_counts_by_its_source_until_its_engi
     ]
     fleet = a_fleet()
     for change, health, detail in steps:
-        fleet = reduce(fleet, change)
+        fleet.apply(change)
         (endpoint,) = fleet.snapshot.endpoints
         assert (endpoint.health, endpoint.detail) == (health, detail)
     assert fleet.snapshot.endpoints[0].models == (CHAT,)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from aibrix_extproc.core.fleet.model import Endpoint, Health, ServedModel, Snapshot
 from aibrix_extproc.core.fleet.modelconfig import parse_config
-from aibrix_extproc.core.fleet.reduce import Change, Changed, Listed, Observed, declared, reduce
-from aibrix_extproc.core.fleet.served import CHECK_NAMES, with_listed
+from aibrix_extproc.core.fleet.reduce import Change, Changed, Fleet, Listed, Observed
+from aibrix_extproc.core.fleet.served import CHECK_NAMES, served
 
 QWEN = ServedModel("Qwen/Qwen3-8B", max_model_len=32_768)
 ALIAS = ServedModel("qwen", max_model_len=32_768)
@@ -34,9 +34,9 @@ def listing(*models: ServedModel, identity: str = "e1") -> Observed:
 
 
 def snapshot(*changes: Change) -> Snapshot:
-    fleet = declared(["kubernetes"])
+    fleet = Fleet(["kubernetes"])
     for change in changes:
-        fleet = reduce(fleet, change)
+        fleet.apply(change)
     return fleet.snapshot
 
 
@@ -105,7 +105,7 @@ def test_length_of_a_model_is_known_as_soon_as_one_engine_has_told_it() -> None:
 
 def test_remark_on_many_and_long_names_stays_short() -> None:
     many = tuple(ServedModel(f"{number}-{'x' * 250}") for number in range(1000))
-    assert len(with_listed(labelled("foo"), many, {"foo"}).remark) < 1000
+    assert len(served(labelled("foo"), many, {"foo"})[1]) < 1000
 
 
 NAMES = st.sampled_from(["a", "b", "c/d", "e"])
@@ -122,23 +122,23 @@ def test_an_engine_that_checks_names_is_never_asked_for_one_that_it_refuses(
     selects: bool,
 ) -> None:
     endpoint = replace(labelled(engine=engine), models=given, selects=selects)
-    after = with_listed(endpoint, listed, judged)
-    served, names = {one.id for one in after.models}, {one.id for one in given}
+    models, remark = served(endpoint, listed, judged)
+    found, names = {one.id for one in models}, {one.id for one in given}
     known = {one.id for one in listed}
-    assert len(served) == len(after.models)
+    assert len(found) == len(models)
     if not listed:
-        assert served == names
+        assert found == names
         return
     if not selects:
-        assert known <= served
+        assert known <= found
     if engine in CHECK_NAMES:
-        assert served <= known | (names - judged)
-        assert bool(after.remark) == bool((names & judged) - known)
+        assert found <= known | (names - judged)
+        assert bool(remark) == bool((names & judged) - known)
     else:
-        assert names <= served
-        assert after.remark == ""
+        assert names <= found
+        assert remark == ""
     first = {one.id: one for one in reversed(listed)}
-    assert all(one == first[one.id] or selects for one in after.models if one.id in first)
+    assert all(one == first[one.id] or selects for one in models if one.id in first)
 
 
 @given(st.lists(st.tuples(MODELS, MODELS), max_size=5))
