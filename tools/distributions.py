@@ -47,10 +47,11 @@ def build(out: Path, root: Path = ROOT) -> tuple[Path, Path]:
 
 
 def _builder(folder: Path) -> str:
-    venv.create(folder, with_pip=True)
+    venv.create(folder)
     python = str(folder / "bin" / "python")
-    locked = ("--require-hashes", "--no-deps", "--only-binary", ":all:", "--requirement", str(LOCK))
-    _run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *locked, where=folder)
+    locked = ("--require-hashes", "--no-deps", "--only-binary", ":all:", "--no-compile", "--requirement", str(LOCK))
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python)
+    _run(*pip, "install", "--quiet", *locked, where=folder)
     return python
 
 

@@ -97,7 +97,8 @@ class Rehearsal:
         # Our own pip, as new as that of a base image; the one that an old Python brings takes twice the time.
         (packages,) = (root / "python").glob("lib/python*/site-packages")
         shutil.copytree(Path(pip.__file__).parent, packages / "pip")
-        self._variables = {"PATH": f"{root / 'python' / 'bin'}:{os.defpath}"}
+        # What builds is used once, so it is not worth compiling; the Dockerfile compiles what the image holds.
+        self._variables = {"PATH": f"{root / 'python' / 'bin'}:{os.defpath}", "PIP_NO_COMPILE": "1"}
 
     def follow(self, stage: Stage) -> None:
         """Do what the stage says."""

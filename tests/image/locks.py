@@ -3,6 +3,7 @@
 import re
 import tomllib
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,20 @@ class Pin:
     @property
     def version(self) -> str:
         return str(self.requirement.specifier).removeprefix("==")
+
+    @property
+    def line(self) -> str:
+        """The pin as pip reads it."""
+        return " ".join([str(self.requirement), *(f"--hash={one}" for one in self.hashes)])
+
+    @property
+    def is_installed_for_any_machine(self) -> bool:
+        """Whether this environment has the same version from a wheel that fits every machine."""
+        try:
+            found = distribution(self.requirement.name)
+        except PackageNotFoundError:
+            return False
+        return found.version == self.version and "Tag: py3-none-any" in (found.read_text("WHEEL") or "")
 
 
 def read(path: Path) -> dict[str, Pin]:
