@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from aibrix_extproc.core.openai.contract.headers import DESTINATION, SIGNED_CALLER
 from aibrix_extproc.doctor.objects import Cluster, Thing, at, listed
 from aibrix_extproc.doctor.process import serves_metadata
-
-GATEWAY_GROUP: Final = "gateway.networking.k8s.io"
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,6 @@ def shape_g(status: int, message: str) -> Reply:
 
 
 UNAUTHORIZED: Final = shape_c(401, "Unauthorized")
-SCALING: Final = shape_c(503, "The model is currently scaling. Please try again later.")
 UNREADABLE: Final = shape_b(400, "There was an error parsing the body")
 NOT_FOUND: Final = shape_b(404, "Not Found")
 CORS_REFUSED: Final = Reply(

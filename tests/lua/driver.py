@@ -11,7 +11,7 @@ from typing import Any
 from lupa import luajit21
 
 from aibrix_extproc.adapters.envoyproxy.spec import STREAM_FILTER
-from aibrix_extproc.core.openai.wire.sse import SseEvent, SseParser
+from tests.oracles.sse import SseEvent, SseParser
 
 SSE = "text/event-stream; charset=utf-8"
 _WORDS = ("terminal", "error", "unmetered")

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from lupa import lua51, luajit21
 
 from aibrix_extproc.adapters.envoyproxy.spec import STREAM_FILTER
-from aibrix_extproc.core.openai.wire.usage import usage_from_json
 from tests.lua import driver
 from tests.lua.driver import cut, cut_at, send
 from tests.lua.streams import CHAT, CHAT_WITH_USAGE, COUNTED, DONE, GOOD, TYPED, chunk, data, typed, typed_end
+from tests.oracles.usage import usage_from_json
 
 ENDINGS = {"lf": b"\n", "crlf": b"\r\n", "cr": b"\r"}
 each_good = pytest.mark.parametrize(("kind", "body", "report"), GOOD.values(), ids=GOOD)

@@ -31,7 +31,6 @@ class _Body(msgspec.Struct):
 
 _ENVELOPE: Final = msgspec.json.Decoder(_Envelope)
 _BODY: Final = msgspec.json.Decoder(_Body)
-_ANY: Final = msgspec.json.Decoder()
 
 
 @dataclass(frozen=True, slots=True)

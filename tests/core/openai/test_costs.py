@@ -28,7 +28,6 @@ from aibrix_extproc.core.openai.wire.media import forbidden_url
 from aibrix_extproc.core.openai.wire.multipart import STEP_BYTES, FormFacts, FormReader, form_fields
 from aibrix_extproc.core.openai.wire.request import read_json
 from aibrix_extproc.core.openai.wire.transcripts import transcript_text
-from aibrix_extproc.core.openai.wire.usage import usage_from_json
 from aibrix_extproc.core.routing.mix import parse_mix
 from aibrix_extproc.core.routing.plan import plan_of
 from aibrix_extproc.core.routing.selector import InvalidSelector, parse_selector
@@ -133,7 +132,6 @@ PATHS: dict[str, tuple[Callable[[str], object], int, float]] = {
     "error dump": (lambda text: from_engine(("1 validation error " + text).encode()), ERROR, 20),
     "error dump of fields": (lambda text: from_engine(("{'type': 'a', 'loc': (" + text).encode()), ERROR, 20),
     "short answer": (lambda text: is_error(text.encode()), 384, 1),
-    "usage": (lambda text: usage_from_json(text.encode()), 1_000_000, 20),
     "transcript": (lambda text: transcript_text(text.encode()), 1_000_000, 20),
 }  # fmt: skip
 

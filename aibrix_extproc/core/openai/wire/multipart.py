@@ -63,12 +63,6 @@ def form_fields(content_type: str, body: bytes | bytearray | memoryview) -> Form
     return next(found for found in _steps(content_type, body) if found is not None)
 
 
-def form_field(content_type: str, body: bytes | bytearray | memoryview, name: str) -> str | Problem | None:
-    """One text field of a form: None if the form does not have it."""
-    facts = form_fields(content_type, body)
-    return facts if isinstance(facts, Problem) else facts.values.get(name)
-
-
 def _steps(content_type: str, body: FormBody) -> Iterator[FormFacts | Problem | None]:
     if not is_form(content_type):
         given = content_type.split(";", 1)[0].strip()[:100]

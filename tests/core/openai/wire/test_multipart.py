@@ -13,12 +13,17 @@ from aibrix_extproc.core.openai.wire.multipart import (
     STEP_BYTES,
     FormFacts,
     FormReader,
-    form_field,
     form_fields,
 )
 from aibrix_extproc.rope import rope_of
 
 TYPE = "multipart/form-data; boundary=b0undary"
+
+
+def form_field(content_type: str, body: bytes | memoryview, name: str) -> str | Problem | None:
+    """One text field of a form: None if the form does not have it."""
+    read = form_fields(content_type, body)
+    return read if isinstance(read, Problem) else read.values.get(name)
 
 
 def field(name: str, value: bytes) -> bytes:

@@ -1,15 +1,14 @@
 """Usage as each operation tells it."""
 
 import json
-from functools import reduce
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aibrix_extproc.core.openai.wire.sse import Ending, SseEvent, SseParser
-from aibrix_extproc.core.openai.wire.usage import Usage, merged, usage_from_event, usage_from_json
+from aibrix_extproc.core.openai.wire.usage import Usage
+from tests.oracles.usage import usage_from_json
 
 BODIES = [
     ("chat completion",
@@ -62,67 +61,6 @@ def test_usage_of_a_body_is_read(body: Any, expected: Usage | None) -> None:
 @pytest.mark.parametrize("body", [b"", b"{", b"not json", b'{"usage": {"prompt_tokens": 1', b"[" * 5000, b"\xff"])
 def test_usage_of_a_broken_body_is_none(body: bytes) -> None:
     assert usage_from_json(body) is None
-
-
-def data(value: object) -> str:
-    return f"data: {json.dumps(value)}\n\n"
-
-
-STREAMS = [
-    ("chat with a usage chunk",
-     data({"choices": [{"delta": {"content": 'the "usage"'}}], "usage": None})
-     + data({"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}})
-     + "data: [DONE]\n\n",
-     Usage(5, 2, 7)),
-    ("chat with usage in every chunk",
-     data({"usage": {"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6}})
-     + data({"usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}}),
-     Usage(5, 2, 7)),
-    ("chat without usage", data({"choices": []}) + "data: [DONE]\n\n", None),
-    ("responses",
-     "event: response.created\n" + data({"type": "response.created", "response": {"id": "r", "usage": None}})
-     + "event: response.completed\n"
-     + data({"type": "response.completed",
-             "response": {"output": [], "usage": {"input_tokens": 5, "output_tokens": 2, "total_tokens": 7,
-                                                  "input_tokens_details": {"cached_tokens": 4}}}}),
-     Usage(5, 2, 7, 4)),
-    ("messages in two halves",
-     "event: message_start\n"
-     + data({"type": "message_start", "message": {"usage": {"input_tokens": 5, "output_tokens": 0}}})
-     + "event: message_delta\n" + data({"type": "message_delta", "delta": {}, "usage": {"output_tokens": 9}}),
-     Usage(5, 9, 14)),
-    ("messages with all of it at the end",
-     data({"type": "message_start", "message": {"usage": {"input_tokens": 5, "output_tokens": 0}}})
-     + data({"type": "message_delta", "usage": {"input_tokens": 5, "output_tokens": 9}}),
-     Usage(5, 9, 14)),
-    ("transcript",
-     data({"type": "transcript.text.delta", "delta": "x"})
-     + data({"type": "transcript.text.done", "text": "x",
-             "usage": {"type": "tokens", "input_tokens": 3, "output_tokens": 1, "total_tokens": 4}}),
-     Usage(3, 1, 4)),
-    ("last event cut off", data({"choices": []}) + 'data: {"usage": {"total_tokens": 5}}\n', None),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("stream", "expected"), [pytest.param(*row[1:], id=row[0]) for row in STREAMS])
-def test_usage_of_a_stream_is_read_in_pieces_of_any_size(stream: str, expected: Usage | None) -> None:
-    raw = stream.encode()
-    for size in (1, 7, 64, len(raw)):
-        parser = SseParser()
-        events = [event for at in range(0, len(raw), size) for event in parser.feed(raw[at : at + size])]
-        assert reduce(merged, map(usage_from_event, events + parser.finish()), None) == expected
-
-
-def test_usage_of_an_event_that_did_not_end_is_none() -> None:
-    text = '{"usage": {"total_tokens": 5}}'
-    assert usage_from_event(SseEvent(text)) == Usage(5, 0, 5)
-    assert usage_from_event(SseEvent(text, "", Ending.UNTERMINATED)) is None
-
-
-def test_merging_with_nothing_changes_nothing() -> None:
-    usage = Usage(1, 2, 3)
-    assert merged(None, usage) == merged(usage, None) == merged(usage, usage) == usage
-    assert merged(None, None) is None
 
 
 @given(st.binary(max_size=200))

@@ -1,6 +1,6 @@
-"""Server-sent events: a parser that is right however the bytes are cut, and a writer that suits every SDK.
+"""An oracle for streams: a parser of server-sent events that is right however the bytes are cut.
 
-The parser follows the WHATWG rules: lines end with LF, CR or CRLF, an event ends with a blank line, `data` lines are
+It follows the WHATWG rules: lines end with LF, CR or CRLF, an event ends with a blank line, `data` lines are
 joined. Comments, `id` and `retry` are read over, and so are blocks without data. What SDKs lose or stumble over (an
 event that the stream's end cut off, one that grew too large) is reported as such.
 """
@@ -12,12 +12,8 @@ from typing import Final
 
 DEFAULT_MAX_EVENT_BYTES: Final = 1_048_576
 
-DONE: Final = "[DONE]"
-KEEP_ALIVE: Final = b": keep-alive\n\n"  # a comment is the only keep-alive that no SDK takes for an event
-
 _BOM: Final = b"\xef\xbb\xbf"
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
-_BREAKS: Final = re.compile("\r\n|\n|\r")
 
 
 class Ending(Enum):
@@ -121,15 +117,3 @@ class SseParser:
         self._event_bytes = 0
         self._oversized = False
         return event
-
-
-def encode_event(data: str, name: str = "") -> bytes:
-    """One event on the wire, with its blank line and without `id` and `retry`, which break openai-python.
-
-    Data that are blank would be an event that every SDK fails to parse; they become a comment.
-    """
-    if not data.strip():
-        return KEEP_ALIVE
-    head = f"event: {_BREAKS.sub(' ', name)}\n" if name else ""
-    lines = "".join(f"data: {line}\n" for line in _BREAKS.split(data))
-    return f"{head}{lines}\n".encode("utf-8", "replace")
