@@ -40,6 +40,7 @@ from aibrix_extproc.core.openai.contract.headers import (
     NOTES_NAMESPACE,
     READ_HEADERS,
     REQUEST_ID,
+    REQUEST_ID_NOTE,
     RESERVED_REQUEST_HEADERS,
     SIGNED_CALLER,
 )
@@ -312,7 +313,7 @@ def _access_log_service(spec: EnvoySpec) -> list[accesslog.AccessLog]:
         metadata_filter=accesslog.MetadataFilter(
             matcher=matcher.MetadataMatcher(
                 filter=NOTES_NAMESPACE,
-                path=[matcher.MetadataMatcherPathSegment(key="request_id")],
+                path=[matcher.MetadataMatcherPathSegment(key=REQUEST_ID_NOTE)],
                 value=matcher.ValueMatcher(present_match=True),
             ),
             match_if_key_not_found=False,

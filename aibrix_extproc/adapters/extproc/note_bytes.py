@@ -12,7 +12,7 @@ from google.protobuf.struct_pb2 import Struct, Value
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import ProcessingResponse
 from aibrix_extproc.adapters.extproc.large_message import field_head
 from aibrix_extproc.core.exchange.outputs import Notes
-from aibrix_extproc.core.openai.contract.headers import NOTES_NAMESPACE, SEALED
+from aibrix_extproc.core.openai.contract.headers import NOTES_NAMESPACE, REQUEST_ID_NOTE, SEALED
 
 _KEY, _VALUE = 1, 2  # of an entry of a map: protobuf's own numbers
 _REMEMBERED: Final = 1024
@@ -25,21 +25,30 @@ _METADATA: Final = ProcessingResponse.DESCRIPTOR.fields_by_name["dynamic_metadat
 def note_bytes(notes: Notes) -> bytes:
     """A serialised ProcessingResponse with nothing but these notes.
 
-    What the stream filter needs stands beside the sealed text, whose form is none of its business.
+    What the stream filter needs stands beside the sealed text, whose form is none of its business, and so does the id,
+    by which Envoy's access log filter knows an exchange that was placed.
     """
-    return _before_sealed(notes.stream, notes.hide_usage, len(notes.sealed)) + notes.sealed
+    request_id, sealed = notes.request_id.encode(), notes.sealed
+    before_id, before_sealed = _around(notes.stream, notes.hide_usage, len(request_id), len(sealed))
+    return b"".join((before_id, request_id, before_sealed, sealed))
 
 
 @lru_cache(_REMEMBERED)
-def _before_sealed(stream: str, hide_usage: bool, length: int) -> bytes:
-    """All of the message but a sealed text of this length, which ends it."""
+def _around(stream: str, hide_usage: bool, id_length: int, length: int) -> tuple[bytes, bytes]:
+    """All of the message but the id and the sealed text, which have these lengths."""
     plain = _note("stream", Value(string_value=stream)) + _note("hide_usage", Value(bool_value=hide_usage))
-    head = field_head(_TEXT, length)
-    sealed = _entry_head(_FIELDS, SEALED, len(head) + length) + head
-    around = len(plain) + len(sealed) + length
+    plain += _before_text(REQUEST_ID_NOTE, id_length)
+    sealed = _before_text(SEALED, length)
+    around = len(plain) + id_length + len(sealed) + length
     struct = field_head(_STRUCT, around)
     entry = _entry_head(_FIELDS, NOTES_NAMESPACE, len(struct) + around) + struct
-    return b"".join((field_head(_METADATA, len(entry) + around), entry, plain, sealed))
+    return field_head(_METADATA, len(entry) + around) + entry + plain, sealed
+
+
+def _before_text(name: str, length: int) -> bytes:
+    """A note up to its text."""
+    head = field_head(_TEXT, length)
+    return _entry_head(_FIELDS, name, len(head) + length) + head
 
 
 def _note(name: str, value: Value) -> bytes:

@@ -1,36 +1,42 @@
 """Notes put together byte by byte are what the protobuf library would write."""
 
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aibrix_extproc.adapters.envoyproxy.configure import configuration
+from aibrix_extproc.adapters.envoyproxy.spec import EnvoySpec, SocketAddress
 from aibrix_extproc.adapters.extproc import decoding, encoding
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import ProcessingResponse
 from aibrix_extproc.adapters.extproc.note_bytes import note_bytes
 from aibrix_extproc.core.exchange.outputs import Continue, Notes, Phase
-from aibrix_extproc.core.openai.contract.headers import NOTES_NAMESPACE, SEALED
+from aibrix_extproc.core.openai.contract.headers import NOTES_NAMESPACE, REQUEST_ID_NOTE, SEALED
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=200) | st.integers(100, 40_000).map("ü".__mul__)
 
 
-def some(stream: str, hide_usage: bool, sealed: str) -> Notes:
-    return Notes("r", "chat_completion", "m", "me", stream, hide_usage, sealed.encode())
+def some(stream: str, hide_usage: bool, sealed: str, request_id: str = "r") -> Notes:
+    return Notes(request_id, "chat_completion", "m", "me", stream, hide_usage, sealed.encode())
 
 
 def left(notes: Notes) -> ProcessingResponse:
     """What the library makes of them."""
     response = ProcessingResponse()
     fields = response.dynamic_metadata.fields[NOTES_NAMESPACE].struct_value.fields
+    fields[REQUEST_ID_NOTE].string_value = notes.request_id
     fields["stream"].string_value = notes.stream
     fields["hide_usage"].bool_value = notes.hide_usage
     fields[SEALED].string_value = notes.sealed.decode()
     return response
 
 
-@given(texts, st.booleans(), texts)
-def test_library_reads_the_same_notes(stream: str, hide_usage: bool, sealed: str) -> None:
-    notes = some(stream, hide_usage, sealed)
+@given(texts, st.booleans(), texts, texts)
+def test_library_reads_the_same_notes(stream: str, hide_usage: bool, sealed: str, request_id: str) -> None:
+    notes = some(stream, hide_usage, sealed, request_id)
     assert ProcessingResponse.FromString(note_bytes(notes)) == left(notes)
 
 
@@ -48,3 +54,12 @@ def test_notes_stand_beside_whatever_else_a_placement_says() -> None:
         assert read.request_body.response.clear_route_cache
         assert set(read.dynamic_metadata.fields) == {decoding.LB_NAMESPACE, NOTES_NAMESPACE}
         assert read.dynamic_metadata.fields[NOTES_NAMESPACE] == left(notes).dynamic_metadata.fields[NOTES_NAMESPACE]
+
+
+def test_access_log_filter_of_our_envoy_finds_what_it_looks_for() -> None:
+    """It sends the entries of exchanges that left a note of this name, and no others."""
+    nowhere = SocketAddress("127.0.0.1", 1)
+    spec = EnvoySpec(nowhere, nowhere, (nowhere,), Path("/nowhere"), access_log_service=True)
+    (name,) = re.findall(r'"filter": "aibrix.extproc", "path": \[{"key": "(\w+)"}\]', json.dumps(configuration(spec)))
+    read = ProcessingResponse.FromString(note_bytes(some("", hide_usage=False, sealed="x")))
+    assert read.dynamic_metadata.fields[NOTES_NAMESPACE].struct_value.fields[name].string_value == "r"

@@ -19,6 +19,7 @@ REQUEST_ID: Final = "x-request-id"
 OPENAI_VERSION: Final = "2020-10-01"
 NOTES_NAMESPACE: Final = "aibrix.extproc"  # dynamic metadata: what the stream filter and the access log are told
 SEALED: Final = "sealed"  # the note that holds what is charged
+REQUEST_ID_NOTE: Final = "request_id"  # by this one Envoy's access log knows what was placed
 
 # Where gateways that ask an endpoint picker may leave the path that a client asked for.
 SIGNED_CALLER: Final = "x-aibrix-signed-caller"  # from us to the metadata service: who calls
