@@ -22,7 +22,8 @@ from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
     ProcessingMode,
     ProcessingRequest,
 )
-from aibrix_extproc.adapters.extproc.session import Dispatcher, Session
+from aibrix_extproc.adapters.extproc.interfaces import Dispatcher
+from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.app.gateway import Gateway
 from aibrix_extproc.core.exchange import asks, events
 from aibrix_extproc.core.exchange.asks import Ask

@@ -64,7 +64,7 @@ def handlers(
 
 
 class Dispatcher:
-    """Fits `adapters.extproc.session.Dispatcher`. No wait is longer than `longest_wait_seconds`."""
+    """Fits `adapters.extproc.interfaces.Dispatcher`. No wait is longer than `longest_wait_seconds`."""
 
     def __init__(
         self,

@@ -28,7 +28,7 @@ NOT_SERVED: Final = "fail: missing destination endpoint served metadata"
 
 
 class FixtureExchange:
-    """Fits `adapters.extproc.session.Machine`."""
+    """Fits `adapters.extproc.interfaces.Machine`."""
 
     def __init__(
         self, policy: ExchangePolicy, endpoints: Callable[[], tuple[Endpoint, ...]], tick: Callable[[], int]

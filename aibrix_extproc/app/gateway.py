@@ -10,8 +10,9 @@ from functools import partial
 from aibrix_extproc import __version__
 from aibrix_extproc.adapters.accesslog.receive import METHOD as ACCESS_LOG_METHOD
 from aibrix_extproc.adapters.accesslog.receive import AccessLogReceiver
+from aibrix_extproc.adapters.extproc.interfaces import Machine
 from aibrix_extproc.adapters.extproc.service import ExtProcServer
-from aibrix_extproc.adapters.extproc.session import Machine, Session
+from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.adapters.http.admin import AdminServer
 from aibrix_extproc.adapters.telemetry import logs, metrics
 from aibrix_extproc.app.authenticator import Authenticator

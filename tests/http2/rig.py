@@ -101,7 +101,7 @@ class Talk:
         self,
         limits: ConnectionLimits | None = None,
         *,
-        greet: bool = True,
+        handshake: bool = True,
         methods: Callable[[Log], Mapping[bytes, Method]] = echo_methods,
     ) -> None:
         self.log = Log()
@@ -114,8 +114,8 @@ class Talk:
             limits or ConnectionLimits(),
             max_message_bytes=MAX_MESSAGE_BYTES,
         )
-        if greet:
-            self.say(wire.GREETING)
+        if handshake:
+            self.say(wire.CLIENT_PREFACE)
 
     @property
     def connection(self) -> Connection:
@@ -137,8 +137,8 @@ class Talk:
         return self.reader.answer(stream_id)
 
     @property
-    def goodbye(self) -> int | None:
-        return self.reader.goodbye()
+    def goaway(self) -> int | None:
+        return self.reader.goaway()
 
 
 def on_both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
@@ -223,13 +223,13 @@ class Peer:
 
 @contextlib.asynccontextmanager
 async def connected(
-    port: int, tls: ssl.SSLContext | None = None, *, greet: bool = True, host: str = "127.0.0.1"
+    port: int, tls: ssl.SSLContext | None = None, *, handshake: bool = True, host: str = "127.0.0.1"
 ) -> AsyncIterator[Peer]:
     """A client of its own connection, which comes from the address `host`."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls, local_addr=(host, 0))
     peer = Peer(reader, writer)
-    if greet:
-        peer.say(wire.GREETING)
+    if handshake:
+        peer.say(wire.CLIENT_PREFACE)
     try:
         yield peer
     finally:

@@ -40,7 +40,7 @@ async def test_connections_over_the_bound_are_closed_unheard_and_that_is_logged_
     async with serving(listener_limits=ListenerLimits(connections=1)) as served, connected(served.port) as first:
         await until(lambda: served.server.connections == 1)
         for _ in range(3):
-            async with connected(served.port, greet=False) as peer:
+            async with connected(served.port, handshake=False) as peer:
                 await peer.hear_all()
                 assert peer.raw == b""
         assert [one.message for one in caplog.records] == ["too many connections, new ones are closed"]
@@ -124,7 +124,7 @@ async def test_mistake_while_a_connection_comes_in_is_logged_and_the_next_one_co
 ) -> None:
     monkeypatch.setattr(acceptor, "PAUSE_SECONDS", 0.01)
     mistakes = [MemoryError(), ValueError()]
-    guests: list[asyncio.Protocol] = []
+    protocols: list[asyncio.Protocol] = []
 
     def admit(peer: str) -> PeerUsage:
         if mistakes:
@@ -132,8 +132,8 @@ async def test_mistake_while_a_connection_comes_in_is_logged_and_the_next_one_co
         return a_usage(peer)
 
     def new_protocol(_: PeerUsage) -> asyncio.Protocol:
-        guests.append(asyncio.Protocol())
-        return guests[-1]
+        protocols.append(asyncio.Protocol())
+        return protocols[-1]
 
     listener = socket.create_server(("127.0.0.1", 0))
     entrance = acceptor.Acceptor(new_protocol, admit, lambda _: None, QUICK, None)
@@ -141,7 +141,7 @@ async def test_mistake_while_a_connection_comes_in_is_logged_and_the_next_one_co
     with contextlib.ExitStack() as stack:
         for _ in range(3):
             stack.enter_context(socket.create_connection(listener.getsockname()))
-        await until(lambda: guests and not entrance.arriving)
+        await until(lambda: protocols and not entrance.arriving)
         assert [one.message for one in caplog.records] == 2 * ["internal error while a connection came in"]
     entrance.close()
     await until(lambda: listener.fileno() < 0)
@@ -150,12 +150,12 @@ async def test_mistake_while_a_connection_comes_in_is_logged_and_the_next_one_co
 async def test_peer_that_comes_while_handshakes_are_cancelled_is_closed() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
 
-    def last_guest(_: PeerUsage) -> asyncio.Protocol:
+    def last_protocol(_: PeerUsage) -> asyncio.Protocol:
         asyncio.get_running_loop().call_soon(entrance.cancel_handshakes)
         entrance.close()
         return asyncio.Protocol()
 
-    entrance = acceptor.Acceptor(last_guest, a_usage, lambda _: None, QUICK, None)
+    entrance = acceptor.Acceptor(last_protocol, a_usage, lambda _: None, QUICK, None)
     with socket.create_connection(listener.getsockname()) as peer:
         peer.setblocking(False)
         entrance.open([listener])
@@ -232,7 +232,7 @@ async def test_tls_with_h2_is_served_and_ends_in_order(certificate: tuple[Path, 
         assert peer.heard.answer(1).messages == (bytes(300_000),)
         peer.say(wire.raw(0, 0, 0))
         await peer.hear_all()
-        assert peer.heard.goodbye() == wire.PROTOCOL_ERROR
+        assert peer.heard.goaway() == wire.PROTOCOL_ERROR
 
 
 @on_both_loops
@@ -263,7 +263,7 @@ async def test_peer_that_does_not_finish_its_handshake_is_gone_after_the_patienc
 async def test_plaintext_on_the_tls_port_is_not_served(certificate: tuple[Path, Path]) -> None:
     async with serving(tls=server_side(certificate)) as served:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
-        writer.write(wire.GREETING + wire.request(1))
+        writer.write(wire.CLIENT_PREFACE + wire.request(1))
         async with asyncio.timeout(60):
             while await reader.read(1000):
                 pass

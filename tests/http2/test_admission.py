@@ -16,13 +16,13 @@ from tests.waiting import until
 
 HELLO = wire.message(b"hello")
 SILENCE = wire.message(b"silence")  # the answer to it never comes
-LOOKING = Timeouts(handshake_seconds=5.0, linger_seconds=0.1, notice_seconds=0.02, progress_seconds=0.05)
+FAST_CHECKS = Timeouts(handshake_seconds=5.0, linger_seconds=0.1, notice_seconds=0.02, progress_seconds=0.05)
 RESOURCE_EXHAUSTED = str(int(Status.RESOURCE_EXHAUSTED))
 
 
 @contextlib.asynccontextmanager
 async def hoard(served: Served, count: int, host: str) -> AsyncIterator[list[Peer]]:
-    """Connections of one address that greet and say nothing more."""
+    """Connections of one address that complete the handshake and send nothing more."""
     async with contextlib.AsyncExitStack() as stack:
         peers = []
         before = served.server.connections
@@ -42,7 +42,7 @@ async def answered(peer: Peer, stream: int = 1) -> bool:
 async def test_peer_has_no_more_connections_than_its_share_and_others_come_in() -> None:
     async with serving(listener_limits=ListenerLimits(connections=20, connections_of_peer=5)) as served:
         async with hoard(served, 5, "127.0.0.2") as idle:
-            async with connected(served.port, host="127.0.0.2", greet=False) as late:
+            async with connected(served.port, host="127.0.0.2", handshake=False) as late:
                 await late.hear_all()
                 assert late.raw == b""
             assert served.log.refusals == [Refusal.CONNECTIONS_OF_PEER]
@@ -58,7 +58,7 @@ async def test_peer_has_no_more_connections_than_its_share_and_others_come_in() 
 async def test_idle_connections_of_the_greediest_make_room_for_others() -> None:
     listener_limits = ListenerLimits(connections=10, connections_of_peer=10)
     async with (
-        serving(listener_limits=listener_limits, timeouts=LOOKING) as served,
+        serving(listener_limits=listener_limits, timeouts=FAST_CHECKS) as served,
         hoard(served, 1, "127.0.0.3") as honest,
         hoard(served, 9, "127.0.0.2") as idle,
         contextlib.AsyncExitStack() as stack,
@@ -82,7 +82,7 @@ async def test_greediest_gets_no_place_of_others_however_often_it_comes() -> Non
         hoard(served, 5, "127.0.0.2"),
     ):
         for _ in range(50):
-            async with connected(served.port, host="127.0.0.2", greet=False) as late:
+            async with connected(served.port, host="127.0.0.2", handshake=False) as late:
                 await late.hear_all()
                 assert late.raw == b""
         assert set(served.log.refusals) == {Refusal.CONNECTIONS}
@@ -96,7 +96,7 @@ async def test_connection_with_a_stream_makes_no_room() -> None:
             for peer in busy:
                 peer.say(wire.request(1), wire.data(1, SILENCE))
             await until(lambda: len(served.log.messages) == 2)
-            async with connected(served.port, host="127.0.0.3", greet=False) as late:
+            async with connected(served.port, host="127.0.0.3", handshake=False) as late:
                 await late.hear_all()
                 assert late.raw == b""
         assert served.log.refusals == [Refusal.CONNECTIONS]
@@ -104,12 +104,12 @@ async def test_connection_with_a_stream_makes_no_room() -> None:
 
 @on_both_loops
 async def test_connection_that_is_idle_for_long_is_closed_in_the_orderly_way_and_a_used_one_is_not() -> None:
-    async with serving(listener_limits=ListenerLimits(idle_seconds=0.3), timeouts=LOOKING) as served:
+    async with serving(listener_limits=ListenerLimits(idle_seconds=0.3), timeouts=FAST_CHECKS) as served:
         async with connected(served.port) as idle, connected(served.port) as waiting, connected(served.port) as used:
             waiting.say(wire.request(1), wire.data(1, SILENCE))
             asking = asyncio.ensure_future(keep_asking(used))
             await idle.hear_all()
-            assert [one.error_code for one in idle.heard.goodbyes] == [0, 0]  # GOAWAY twice, with NO_ERROR
+            assert [one.error_code for one in idle.heard.goaways] == [0, 0]  # GOAWAY twice, with NO_ERROR
             assert not asking.done()
             asking.cancel()
             assert served.log.refusals == [Refusal.IDLE]
@@ -127,7 +127,7 @@ async def keep_asking(peer: Peer) -> None:
 @on_both_loops
 async def test_pings_do_not_keep_an_idle_connection() -> None:
     async with (
-        serving(listener_limits=ListenerLimits(idle_seconds=0.2), timeouts=LOOKING) as served,
+        serving(listener_limits=ListenerLimits(idle_seconds=0.2), timeouts=FAST_CHECKS) as served,
         connected(served.port) as peer,
     ):
 
@@ -149,7 +149,7 @@ async def test_stream_that_begins_as_its_connection_is_retired_is_still_served()
         serving(listener_limits=ListenerLimits(idle_seconds=0.1), timeouts=slow) as served,
         connected(served.port) as peer,
     ):
-        await peer.hear(lambda: peer.heard.goodbyes)
+        await peer.hear(lambda: peer.heard.goaways)
         assert await answered(peer)
         await peer.hear_all()
         assert served.log.refusals == [Refusal.IDLE]
@@ -158,10 +158,10 @@ async def test_stream_that_begins_as_its_connection_is_retired_is_still_served()
 @on_both_loops
 async def test_retired_connection_cannot_stay_by_a_stream_that_it_ends_later() -> None:
     async with (
-        serving(listener_limits=ListenerLimits(idle_seconds=0.1), timeouts=LOOKING) as served,
+        serving(listener_limits=ListenerLimits(idle_seconds=0.1), timeouts=FAST_CHECKS) as served,
         connected(served.port) as peer,
     ):
-        await peer.hear(lambda: peer.heard.goodbyes)
+        await peer.hear(lambda: peer.heard.goaways)
         peer.say(wire.request(1), wire.data(1, SILENCE))
         await until(lambda: served.log.messages == [b"silence"])
         peer.say(wire.reset(1))
@@ -192,7 +192,7 @@ async def test_streams_are_bounded_for_a_peer_and_for_all() -> None:
 
 @on_both_loops
 async def test_stream_without_a_message_ends() -> None:
-    async with serving(timeouts=LOOKING) as served, connected(served.port) as peer:
+    async with serving(timeouts=FAST_CHECKS) as served, connected(served.port) as peer:
         peer.say(wire.request(1), wire.request(3), wire.data(3, SILENCE))
         await peer.hear(lambda: peer.heard.ended(1))
         assert peer.heard.answer(1).trailers["grpc-status"] == str(int(Status.DEADLINE_EXCEEDED))

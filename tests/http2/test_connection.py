@@ -79,7 +79,7 @@ BREACHES: dict[str, tuple[bytes, int]] = {
 async def test_breach_of_the_connection_ends_it_with_its_code_and_every_call_once(name: str) -> None:
     said, code = BREACHES[name]
     talk = Talk().say(said)
-    assert talk.goodbye == code
+    assert talk.goaway == code
     assert talk.connection.closing
     assert talk.connection.streams == 0
     assert len(talk.log.outcomes) == talk.log.opened
@@ -126,7 +126,7 @@ STREAM_BREACHES: dict[str, tuple[bytes, int]] = {
 async def test_breach_of_a_stream_resets_it_and_leaves_the_others_alone(name: str) -> None:
     said, code = STREAM_BREACHES[name]
     talk = Talk().say(said)
-    assert talk.goodbye is None
+    assert talk.goaway is None
     assert talk.answer(1).reset == code
     assert talk.connection.streams == 0
     assert len(talk.log.outcomes) == talk.log.opened
@@ -136,7 +136,7 @@ async def test_breach_of_a_stream_resets_it_and_leaves_the_others_alone(name: st
 
 
 async def test_first_words_are_settings_that_say_what_is_taken_and_room() -> None:
-    talk = Talk(greet=False)
+    talk = Talk(handshake=False)
     talk.read()
     first, second = talk.reader.frames
     assert isinstance(first, SettingsFrame)
@@ -156,16 +156,16 @@ async def test_settings_and_pings_are_acknowledged_and_acknowledgements_are_not(
 
 @pytest.mark.parametrize("first", [wire.ping(), wire.request(1), wire.settings(ack=True) + wire.ping()])
 async def test_anything_before_settings_ends_the_connection(first: bytes) -> None:
-    talk = Talk(greet=False).say(wire.PREFACE, first)
-    assert talk.goodbye == wire.PROTOCOL_ERROR
+    talk = Talk(handshake=False).say(wire.PREFACE, first)
+    assert talk.goaway == wire.PROTOCOL_ERROR
 
 
 @pytest.mark.parametrize(
     "said", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00", b"\0" * 24, wire.PREFACE[:-1] + b"X"]
 )
 async def test_what_is_no_preface_ends_the_connection(said: bytes) -> None:
-    talk = Talk(greet=False).say(said)
-    assert talk.goodbye == wire.PROTOCOL_ERROR
+    talk = Talk(handshake=False).say(said)
+    assert talk.goaway == wire.PROTOCOL_ERROR
     assert talk.connection.close_reason is not None
     assert ("HTTP/1" in talk.connection.close_reason) == said.startswith(b"GET")
     assert ("TLS" in talk.connection.close_reason) == said.startswith(b"\x16")
@@ -188,8 +188,14 @@ async def test_reserved_bit_of_the_stream_id_is_ignored() -> None:
 
 @pytest.mark.parametrize("step", [1, 2, 3, 7, 9, 10, 64])
 async def test_bytes_in_pieces_of_any_size_mean_the_same(step: int) -> None:
-    said = wire.GREETING + wire.request(1) + wire.data(1, HELLO, padding=3) + wire.ping() + wire.data(1, b"", end=True)
-    talk = Talk(greet=False)
+    said = (
+        wire.CLIENT_PREFACE
+        + wire.request(1)
+        + wire.data(1, HELLO, padding=3)
+        + wire.ping()
+        + wire.data(1, b"", end=True)
+    )
+    talk = Talk(handshake=False)
     for start in range(0, len(said), step):
         talk.say(said[start : start + step])
     assert talk.answer().messages == (b"hello",)
@@ -256,7 +262,7 @@ async def test_room_is_given_back_before_it_is_gone() -> None:
     for _ in range(40):
         talk.say(wire.data(1, wire.message(b"silence") + wire.message(bytes(9_000))))
     used = 40 * (5 + 7 + 5 + 9_000)
-    assert talk.goodbye is None
+    assert talk.goaway is None
     assert talk.answer().reset is None
     assert talk.reader.granted(1) >= used - SHORT.stream_window
     assert talk.reader.granted(0) - (SHORT.connection_window - 65535) >= used - SHORT.connection_window
@@ -266,7 +272,7 @@ async def test_padding_counts_as_content_for_the_windows() -> None:
     talk = Talk(SHORT).say(wire.request(1))
     for _ in range(2000):
         talk.say(wire.data(1, b"\0", padding=255))
-        if talk.goodbye is not None or talk.answer().reset is not None:
+        if talk.goaway is not None or talk.answer().reset is not None:
             break
     assert talk.reader.granted(1) > SHORT.stream_window
 
@@ -279,13 +285,13 @@ async def test_peer_that_ignores_a_stream_window_loses_the_stream() -> None:
         sent += 16_000
     assert talk.answer().reset == wire.FLOW_CONTROL_ERROR
     assert sent <= 2 * SHORT.stream_window
-    assert talk.goodbye is None
+    assert talk.goaway is None
 
 
 async def test_peer_that_ignores_the_connection_window_loses_the_connection() -> None:
     limits = ConnectionLimits(connection_window=65_535, stream_window=10 * MIB)
     talk = Talk(limits).say(wire.request(1), wire.raw(0, 0, 1, bytes(65_536)))
-    assert talk.goodbye == wire.FLOW_CONTROL_ERROR
+    assert talk.goaway == wire.FLOW_CONTROL_ERROR
 
 
 async def test_answer_waits_for_the_stream_window_and_goes_on_where_it_stopped() -> None:
@@ -336,7 +342,7 @@ async def test_stream_reset_while_its_answer_waits_gives_the_room_to_others() ->
     talk = Talk(ConnectionLimits(unsent_bytes=200_000)).say(wire.settings({4: 0}))
     for stream in range(1, 41, 2):
         talk.say(wire.request(stream), wire.data(stream, wire.message(bytes(50_000))), wire.reset(stream))
-    assert talk.goodbye is None
+    assert talk.goaway is None
 
 
 # ---- streams that are over
@@ -348,7 +354,7 @@ async def test_what_was_on_its_way_when_we_ended_a_stream_is_ignored() -> None:
     assert talk.answer().reset == wire.NO_ERROR
     before = len(talk.reader.frames)
     talk.say(wire.data(1, HELLO), wire.data(1, HELLO), wire.window_update(1, 10), wire.reset(1))
-    assert talk.goodbye is None
+    assert talk.goaway is None
     assert len(talk.reader.frames) == before
 
 
@@ -356,9 +362,9 @@ async def test_stream_that_goes_on_for_ever_after_its_end_ends_the_connection() 
     talk = Talk().say(wire.request(1, path="/unknown"))
     for _ in range(10_000):
         talk.say(wire.data(1, b"x"))
-        if talk.goodbye is not None:
+        if talk.goaway is not None:
             break
-    assert talk.goodbye == wire.CALM
+    assert talk.goaway == wire.CALM
 
 
 async def test_data_on_a_stream_that_the_peer_reset_is_answered_with_a_reset() -> None:
@@ -369,7 +375,7 @@ async def test_data_on_a_stream_that_the_peer_reset_is_answered_with_a_reset() -
 
 async def test_reset_after_the_end_of_a_finished_stream_is_nothing() -> None:
     talk = Talk().say(wire.request(1), wire.data(1, HELLO, end=True), wire.reset(1))
-    assert talk.goodbye is None
+    assert talk.goaway is None
     assert talk.log.outcomes == [CallOutcome.COMPLETED]
 
 
@@ -395,7 +401,7 @@ async def test_more_streams_than_announced_are_refused_and_room_comes_back() -> 
     assert talk.answer(5).reset == wire.REFUSED_STREAM
     talk.say(wire.reset(1), wire.request(7), wire.data(7, HELLO))
     assert talk.answer(7).messages == (b"hello",)
-    assert talk.goodbye is None
+    assert talk.goaway is None
 
 
 # ---- the end of a connection
@@ -420,7 +426,7 @@ async def test_refused_streams_of_a_drain_cost_no_goodwill() -> None:
     talk.connection.refuse_new()
     for stream in range(3, 1003, 2):
         talk.say(wire.request(stream), wire.data(stream, HELLO), wire.data(stream, HELLO))
-    assert talk.goodbye == wire.NO_ERROR
+    assert talk.goaway == wire.NO_ERROR
     talk.say(wire.data(1, HELLO, end=True))
     assert talk.answer(1).messages == (b"hello",)
 
@@ -434,7 +440,7 @@ async def test_nothing_is_read_behind_a_frame_that_ends_the_connection_even_if_i
     talk = Talk(ConnectionLimits(unsent_bytes=1_000)).say(wire.settings({4: 0}), wire.request(1))
     said = wire.data(1, wire.message(bytes(2_000))) + wire.request(3) + wire.ping()
     talk.say(said[:20]).say(said[20:])
-    assert talk.goodbye == wire.CALM
+    assert talk.goaway == wire.CALM
     assert isinstance(talk.reader.frames[-1], GoAwayFrame)
     assert talk.log.opened == len(talk.log.outcomes) == 1
     assert talk.connection.streams == 0

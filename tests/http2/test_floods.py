@@ -86,7 +86,7 @@ FLOODS: dict[str, Callable[[], Iterator[bytes]]] = {
     "ping_acks": _again(wire.ping(ack=True)),
     "priorities": _again(wire.raw(2, 0, 1, b"\0\0\0\x03\0")),
     "unknown_frames": _again(wire.raw(0x99, 0, 0, b"")),
-    "goodbyes": _again(wire.go_away()),
+    "goaways": _again(wire.go_away()),
     "windows_of_the_connection": _again(wire.window_update(0, 1)),
     "windows_of_a_stream": _on_open_stream(wire.window_update(1, 1)),
     "windows_while_many_wait": _window_of_many_that_wait,
@@ -106,7 +106,7 @@ async def test_flood_ends_the_connection_with_its_code_within_bounds(name: str) 
     tracemalloc.start()
     started, sent = time.process_time(), 0
     try:
-        while talk.goodbye is None and sent < MOST_FRAMES:
+        while talk.goaway is None and sent < MOST_FRAMES:
             talk.calls.connection.receive(next(frames), talk.now)
             talk.now += 1e-6  # a million a second
             sent += 1
@@ -115,7 +115,7 @@ async def test_flood_ends_the_connection_with_its_code_within_bounds(name: str) 
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert talk.goodbye == wire.CALM
+    assert talk.goaway == wire.CALM
     assert len(talk.log.outcomes) == talk.log.opened
     assert peak < 64 * MIB
     assert time.process_time() - started < 30  # with every allocation traced
@@ -136,12 +136,12 @@ async def test_oversized_headers_end_the_connection(encoded: bytes, code: int) -
     talk = Talk()
     started = time.process_time()
     talk.say(wire.headers(1, encoded))
-    assert talk.goodbye == code
+    assert talk.goaway == code
     assert time.process_time() - started < 0.2
 
 
 async def test_settings_with_hundreds_of_entries_end_the_connection() -> None:
-    assert Talk().say(wire.settings(dict.fromkeys(range(10, 200), 1))).goodbye == wire.CALM
+    assert Talk().say(wire.settings(dict.fromkeys(range(10, 200), 1))).goaway == wire.CALM
 
 
 async def test_slow_flood_is_within_the_rate_and_is_borne() -> None:
@@ -149,7 +149,7 @@ async def test_slow_flood_is_within_the_rate_and_is_borne() -> None:
     for _ in range(10_000):
         talk.now += 1 / 100
         talk.say(wire.ping())
-    assert talk.goodbye is None
+    assert talk.goaway is None
 
 
 @pytest.mark.slow
@@ -163,7 +163,7 @@ async def test_busy_peer_that_resets_half_of_its_streams_is_no_flood() -> None:
         talk.calls.connection.receive(over, talk.now)
         talk.connection.take()
     talk.read()
-    assert talk.goodbye is None
+    assert talk.goaway is None
     assert talk.log.opened == len(talk.log.outcomes) == 5_000
 
 
@@ -177,7 +177,7 @@ async def test_busy_peer_with_a_ping_and_two_windows_for_each_answer_is_no_flood
         talk.calls.connection.receive(thanks + wire.data(stream, end=True), talk.now)
         talk.connection.take()
     talk.read()
-    assert talk.goodbye is None
+    assert talk.goaway is None
 
 
 @pytest.mark.slow
@@ -188,7 +188,7 @@ async def test_mass_of_clients_that_give_up_before_they_were_answered_is_no_floo
     for stream in streams:
         talk.connection.receive(wire.reset(stream), talk.now)
     talk.read()
-    assert talk.goodbye is None
+    assert talk.goaway is None
     assert len(talk.log.outcomes) == 5_000
 
 
@@ -196,7 +196,7 @@ async def test_peer_that_takes_no_answers_is_cut_off() -> None:
     talk = Talk(ConnectionLimits(unsent_bytes=1 * MIB)).say(wire.settings({4: 0}))
     for stream in range(1, 201, 2):
         talk.say(wire.request(stream), wire.data(stream, wire.message(bytes(20_000))))
-    assert talk.goodbye == wire.CALM
+    assert talk.goaway == wire.CALM
     assert len(talk.log.outcomes) == talk.log.opened
 
 
@@ -208,7 +208,7 @@ async def test_unfinished_messages_are_bounded_for_all_calls_together() -> None:
     assert len(refused) == 10
     assert {talk.answer(stream).trailers["grpc-status"] for stream in refused} == {"8"}
     assert talk.calls.memory.buffered <= MIB
-    assert talk.goodbye is None
+    assert talk.goaway is None
 
 
 async def test_messages_that_wait_for_the_one_before_are_bounded_by_the_window() -> None:

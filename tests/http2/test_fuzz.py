@@ -41,7 +41,7 @@ def _play(dice: random.Random) -> int:
     stream = wire.PREFACE + b"".join(frames)
     if dice.random() < 0.05:
         stream = stream[dice.randrange(30) :]
-    talk = Talk(SMALL, greet=False)
+    talk = Talk(SMALL, handshake=False)
     at = 0
     while at < len(stream):
         size = dice.choice((1, 9, 50, 5_000, 5_000, 5_000))
@@ -59,7 +59,7 @@ def _play(dice: random.Random) -> int:
 def _check_end(talk: Talk) -> None:
     if talk.connection.closing:
         assert isinstance(talk.reader.frames[-1], GoAwayFrame)
-        assert talk.goodbye in range(1, 14)
+        assert talk.goaway in range(1, 14)
         assert talk.connection.close_reason
     talk.connection.lost()
     assert talk.connection.streams == 0
@@ -162,8 +162,8 @@ def _play_strategy() -> st.SearchStrategy[bytes]:
 
 @given(_play_strategy(), st.booleans(), st.integers(1, 60))
 @settings(max_examples=300)
-async def test_anything_at_all_does_no_harm(said: bytes, greet: bool, size: int) -> None:
-    talk = Talk(SMALL, greet=greet)
+async def test_anything_at_all_does_no_harm(said: bytes, handshake: bool, size: int) -> None:
+    talk = Talk(SMALL, handshake=handshake)
     for at in range(0, len(said), size):
         talk.say(said[at : at + size])
     _check_end(talk)
@@ -175,8 +175,8 @@ async def test_any_header_block_does_no_harm(block: bytes) -> None:
     talk = Talk(SMALL).say(
         wire.headers(1, block, end=True), wire.request(3), wire.data(3, wire.message(b"hello"), end=True)
     )
-    if talk.goodbye is None:
+    if talk.goaway is None:
         assert talk.answer(3).messages == (b"hello",)
     else:
-        assert talk.goodbye in (wire.COMPRESSION_ERROR, wire.CALM)
+        assert talk.goaway in (wire.COMPRESSION_ERROR, wire.CALM)
     _check_end(talk)

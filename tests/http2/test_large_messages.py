@@ -38,4 +38,4 @@ async def test_peer_that_ignores_a_stream_window_in_one_read_loses_the_stream() 
     frame = wire.data(1, bytes(16_000))
     talk = Talk(SHORT).say(wire.request(1), frame * (SHORT.stream_window // 16_000 + 1))
     assert talk.answer().reset == wire.FLOW_CONTROL_ERROR
-    assert talk.goodbye is None
+    assert talk.goaway is None

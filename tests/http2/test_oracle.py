@@ -22,7 +22,7 @@ class Oracle:
 
     def __init__(self, dice: random.Random) -> None:
         self._dice = dice
-        self.talk = Talk(SMALL, greet=False)
+        self.talk = Talk(SMALL, handshake=False)
         self.talk.calls.flush = lambda: None  # `exchange` takes what there is to write
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding=None))
         self.h2.initiate_connection()

@@ -1,4 +1,4 @@
-"""Slow peers: what was unfinished at one check and still is at the next ends its connection, or its call alone."""
+"""Slow peers: what is unfinished at two checks in a row ends its connection, or its call alone."""
 
 import asyncio
 
@@ -11,14 +11,14 @@ from tests.http2.rig import Talk, connected, on_both_loops, serving
 from tests.waiting import until
 
 HELLO = wire.message(b"hello")
-IMPATIENT = Timeouts(handshake_seconds=5.0, linger_seconds=0.2, notice_seconds=0.02, progress_seconds=0.1)
+FAST_CHECKS = Timeouts(handshake_seconds=5.0, linger_seconds=0.2, notice_seconds=0.02, progress_seconds=0.1)
 
 
 def check_progress(talk: Talk) -> int | None:
-    """Look at the connection as the server does now and then; the code of its goodbye, if it was that."""
+    """Check a connection as the server does at intervals; the code of its GOAWAY, if it sent one."""
     talk.calls.check_progress()
     talk.read()
-    return talk.goodbye
+    return talk.goaway
 
 
 @pytest.mark.parametrize(
@@ -116,19 +116,19 @@ async def test_little_that_is_left_of_an_answer_is_waited_for_as_well() -> None:
 @on_both_loops
 @pytest.mark.parametrize("said", [b"\0\0", wire.begun(1, b"\x82")], ids=["frame", "header block"])
 async def test_peer_that_begins_and_does_not_end_is_told_goodbye_in_bounded_time(said: bytes) -> None:
-    async with serving(timeouts=IMPATIENT) as served, connected(served.port) as peer:
+    async with serving(timeouts=FAST_CHECKS) as served, connected(served.port) as peer:
         peer.say(said)
         await peer.hear_all()
-        assert peer.heard.goodbye() == wire.CALM
+        assert peer.heard.goaway() == wire.CALM
         await until(lambda: served.server.connections == 0)
 
 
 @on_both_loops
 async def test_peer_that_does_not_read_is_gone_in_bounded_time() -> None:
     limits = ConnectionLimits(connection_window=256 * MIB, stream_window=256 * MIB)
-    async with serving(limits, timeouts=IMPATIENT) as served:
+    async with serving(limits, timeouts=FAST_CHECKS) as served:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1)
-        writer.write(wire.GREETING + wire.window_update(0, 2**31 - 1 - 65_535) + wire.settings({4: 2**31 - 1}))
+        writer.write(wire.CLIENT_PREFACE + wire.window_update(0, 2**31 - 1 - 65_535) + wire.settings({4: 2**31 - 1}))
         writer.write(wire.request(1) + wire.raw(0, 0, 1, wire.message(bytes(500_000))) * 60)
         await until(lambda: served.log.outcomes)
         await until(lambda: served.server.connections == 0)
@@ -138,9 +138,9 @@ async def test_peer_that_does_not_read_is_gone_in_bounded_time() -> None:
 
 @on_both_loops
 async def test_connection_that_owes_nothing_may_be_silent_with_its_streams() -> None:
-    async with serving(timeouts=IMPATIENT) as served, connected(served.port) as peer:
+    async with serving(timeouts=FAST_CHECKS) as served, connected(served.port) as peer:
         peer.say(wire.request(1), wire.data(1, wire.message(b"wait")))
-        await asyncio.sleep(5 * IMPATIENT.progress_seconds)
+        await asyncio.sleep(5 * FAST_CHECKS.progress_seconds)
         served.log.gate.set()
         peer.say(wire.data(1, HELLO, end=True))
         await peer.hear(lambda: peer.heard.ended(1))

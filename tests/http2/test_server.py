@@ -20,10 +20,10 @@ HELLO = wire.message(b"hello")
 
 @on_both_loops
 async def test_http1_on_the_port_is_told_goodbye_and_logged(caplog: pytest.LogCaptureFixture) -> None:
-    async with serving() as served, connected(served.port, greet=False) as peer:
+    async with serving() as served, connected(served.port, handshake=False) as peer:
         peer.say(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
         await peer.hear_all()
-        assert peer.heard.goodbye() == wire.PROTOCOL_ERROR
+        assert peer.heard.goaway() == wire.PROTOCOL_ERROR
         assert "HTTP/1 on a port for gRPC" in caplog.text
 
 
@@ -38,9 +38,9 @@ async def test_tls_on_the_plaintext_port_is_told_goodbye_and_logged(caplog: pyte
 
 @on_both_loops
 async def test_silent_connection_is_closed_after_the_patience() -> None:
-    async with serving() as served, connected(served.port, greet=False) as peer:
+    async with serving() as served, connected(served.port, handshake=False) as peer:
         await peer.hear_all()
-        assert peer.heard.goodbye() == wire.NO_ERROR
+        assert peer.heard.goaway() == wire.NO_ERROR
         await until(lambda: served.server.connections == 0)
 
 
@@ -90,7 +90,7 @@ async def test_flooder_hears_why_and_others_are_served_meanwhile() -> None:
             await good.hear(functools.partial(good.heard.ended, stream))
             assert good.heard.answer(stream).messages == (b"hello",)
         await bad.hear_all()
-        assert bad.heard.goodbye() == wire.CALM
+        assert bad.heard.goaway() == wire.CALM
 
 
 @on_both_loops
@@ -109,7 +109,7 @@ async def test_slow_reader_is_not_read_from_and_takes_bounded_memory() -> None:
     limits = ConnectionLimits(connection_window=256 * MIB, stream_window=256 * MIB)
     async with serving(limits) as served:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1)
-        writer.write(wire.GREETING + wire.window_update(0, 2**31 - 1 - 65_535) + wire.settings({4: 2**31 - 1}))
+        writer.write(wire.CLIENT_PREFACE + wire.window_update(0, 2**31 - 1 - 65_535) + wire.settings({4: 2**31 - 1}))
         writer.write(wire.request(1))
         say = wire.raw(0, 0, 1, wire.message(bytes(500_000)))
         for _ in range(100):
@@ -133,7 +133,7 @@ async def test_slow_reader_is_not_answered_what_it_has_already_asked() -> None:
     limits = ConnectionLimits(connection_window=256 * MIB, stream_window=256 * MIB)
     async with serving(limits) as served:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1)
-        writer.write(wire.GREETING + wire.window_update(0, 2**31 - 1 - 65_535) + wire.settings({4: 2**31 - 1}))
+        writer.write(wire.CLIENT_PREFACE + wire.window_update(0, 2**31 - 1 - 65_535) + wire.settings({4: 2**31 - 1}))
         writer.write(wire.request(1))
         for _ in range(30):
             writer.write(wire.raw(0, 0, 1, wire.message(bytes(1_000)) * 1_000))
@@ -157,7 +157,7 @@ async def test_slow_reader_is_not_answered_what_it_has_already_asked() -> None:
 async def test_last_word_to_a_peer_that_does_not_read_waits_for_the_patience_only() -> None:
     async with serving() as served:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
-        writer.write(wire.GREETING + wire.raw(0, 0, 0))
+        writer.write(wire.CLIENT_PREFACE + wire.raw(0, 0, 0))
         await until(lambda: served.server.connections == 1)
         await until(lambda: served.server.connections == 0, seconds=5 * QUICK.linger_seconds)
         writer.transport.abort()
@@ -205,7 +205,7 @@ async def test_answers_that_lie_in_buffers_of_sockets_count_as_not_taken() -> No
     limits = ConnectionLimits(unsent_bytes_together=2 * MIB)
     async with serving(limits) as served:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1)  # reads nothing after that
-        writer.write(wire.GREETING + wire.settings({4: 2**31 - 1}) + wire.window_update(0, 2**30))
+        writer.write(wire.CLIENT_PREFACE + wire.settings({4: 2**31 - 1}) + wire.window_update(0, 2**30))
         for stream in range(1, 101, 2):
             writer.write(wire.request(stream) + wire.data(stream, wire.message(bytes(900_000))))
         await until(lambda: served.log.outcomes)
@@ -223,7 +223,9 @@ async def test_peer_that_takes_no_answers_and_then_breaks_the_protocol_is_closed
     asyncio.get_running_loop().set_exception_handler(lambda _, mishap: mishaps.append(mishap))
     async with serving(ConnectionLimits(unsent_bytes_together=1 * MIB)) as served:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1)  # reads nothing after that
-        writer.write(wire.GREETING + wire.settings({4: 2**31 - 1}) + wire.window_update(0, 2**30) + wire.request(1))
+        writer.write(
+            wire.CLIENT_PREFACE + wire.settings({4: 2**31 - 1}) + wire.window_update(0, 2**30) + wire.request(1)
+        )
         while served.server.memory.unsent < MIB - 50_000:  # more than the socket takes, but not too much
             heard = len(served.log.messages)
             writer.write(wire.data(1, wire.message(bytes(16_000))))
@@ -243,7 +245,7 @@ async def test_peer_that_comes_back_with_nonsense_again_and_again_fills_no_log(
 ) -> None:
     async with serving() as served:
         for _ in range(2 * CLOSED_LINES):
-            async with connected(served.port, greet=False) as peer:
+            async with connected(served.port, handshake=False) as peer:
                 peer.say(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
                 await peer.hear_all()
     assert len(caplog.records) == CLOSED_LINES
@@ -259,7 +261,7 @@ async def test_drain_lets_running_calls_finish_and_refuses_new_ones() -> None:
         peer.say(wire.request(1), wire.data(1, wire.message(b"wait")))
         await until(lambda: served.log.messages)
         drain = asyncio.create_task(served.server.drain(5.0))
-        await peer.hear(lambda: peer.heard.goodbye() is not None)
+        await peer.hear(lambda: peer.heard.goaway() is not None)
         await asyncio.sleep(2 * QUICK.notice_seconds)
         peer.say(wire.request(3), wire.data(3, HELLO))
         await peer.hear(lambda: peer.heard.reset_of(3) is not None)
@@ -271,7 +273,7 @@ async def test_drain_lets_running_calls_finish_and_refuses_new_ones() -> None:
         assert peer.heard.answer(1).messages == (b"waited",)
         assert peer.heard.answer(1).trailers == {"grpc-status": "0"}
         await peer.hear_all()
-        assert peer.heard.goodbye() == wire.NO_ERROR
+        assert peer.heard.goaway() == wire.NO_ERROR
         peer.writer.close()
         await drain
         assert served.server.connections == 0
@@ -294,7 +296,7 @@ async def test_drain_waits_for_an_answer_that_the_peer_has_not_taken_yet() -> No
         peer.say(wire.settings({4: 0}), wire.request(1), wire.data(1, HELLO, end=True))
         await until(lambda: served.log.outcomes)
         drain = asyncio.create_task(served.server.drain(5.0))
-        await peer.hear(lambda: peer.heard.goodbye() is not None)
+        await peer.hear(lambda: peer.heard.goaway() is not None)
         await asyncio.sleep(2 * QUICK.notice_seconds)
         assert not drain.done()
         peer.say(wire.window_update(1, 1000))
@@ -310,7 +312,7 @@ async def test_drain_ends_at_once_when_the_peer_cancels_the_last_call() -> None:
         peer.say(wire.request(1), wire.data(1, wire.message(b"wait")))
         await until(lambda: served.log.messages)
         drain = asyncio.create_task(served.server.drain(600.0))
-        await peer.hear(lambda: peer.heard.goodbye() is not None)
+        await peer.hear(lambda: peer.heard.goaway() is not None)
         await asyncio.sleep(2 * QUICK.notice_seconds)
         peer.say(wire.reset(1))
         async with asyncio.timeout(60):
@@ -327,11 +329,11 @@ async def test_drain_under_load_serves_every_stream_up_to_its_last_one_and_refus
         await until(lambda: len(served.log.messages) == len(running))
         drain = asyncio.create_task(served.server.drain(5.0))
         stream = running[-1]
-        while len(peer.heard.goodbyes) < 2 or stream < peer.heard.goodbyes[-1].last_stream_id + 40:
+        while len(peer.heard.goaways) < 2 or stream < peer.heard.goaways[-1].last_stream_id + 40:
             stream += 2
             peer.say(wire.request(stream), wire.data(stream, HELLO, end=True))
             await peer.hear(functools.partial(peer.heard.over, stream))
-        first, second = (one.last_stream_id for one in peer.heard.goodbyes)
+        first, second = (one.last_stream_id for one in peer.heard.goaways)
         assert (first, drain.done()) == (2**31 - 1, False)
         served.log.gate.set()
         peer.say(*(wire.data(stream, end=True) for stream in running))
@@ -353,7 +355,7 @@ async def test_connection_that_comes_during_the_drain_is_told_so() -> None:
         async with connected(served.port) as peer:
             peer.say(wire.request(1))
             await peer.hear(lambda: peer.heard.reset_of(1) is not None)
-            assert peer.heard.goodbye() == wire.NO_ERROR
+            assert peer.heard.goaway() == wire.NO_ERROR
             assert peer.heard.reset_of(1) == wire.REFUSED_STREAM
 
 

@@ -38,7 +38,7 @@ def main(host: str, port: int, tls_port: int) -> None:
     ):
         sock = socket.create_connection((host, tls_port if tls else port))
         one = context.wrap_socket(sock) if tls else sock
-        one.sendall(wire.GREETING + said)
+        one.sendall(wire.CLIENT_PREFACE + said)
         kept.append(one)
         say(f"{one.getsockname()[1]} {kind}")
     say("ready")

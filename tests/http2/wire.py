@@ -37,7 +37,7 @@ def settings(values: dict[int, int] | None = None, *, ack: bool = False) -> byte
     return bytes(frame.serialize())
 
 
-GREETING: Final = PREFACE + settings()
+CLIENT_PREFACE: Final = PREFACE + settings()
 
 
 def block(headers: Iterable[tuple[str, str]] = REQUEST) -> bytes:
@@ -160,13 +160,13 @@ class Reader:
         return found
 
     @property
-    def goodbyes(self) -> list[GoAwayFrame]:
+    def goaways(self) -> list[GoAwayFrame]:
         """All GOAWAYs."""
         return [frame for frame in self.frames if isinstance(frame, GoAwayFrame)]
 
-    def goodbye(self) -> int | None:
+    def goaway(self) -> int | None:
         """The code of the last GOAWAY, None without one."""
-        return self.goodbyes[-1].error_code if self.goodbyes else None
+        return self.goaways[-1].error_code if self.goaways else None
 
     def body(self, stream_id: int) -> bytes:
         """All DATA of a stream."""

@@ -8,30 +8,28 @@ import inspect
 import logging
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
-from typing import Protocol
 
 from msgspec.structs import replace
 
 from aibrix_extproc.adapters.extproc import decoding, encoding
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import ProcessingRequest
 from aibrix_extproc.adapters.extproc.duplex import RESPONSE_BODY_SECONDS, Duplex
+from aibrix_extproc.adapters.extproc.interfaces import Dispatcher, Machine, Traffic
 from aibrix_extproc.adapters.extproc.large_message import LargeMessage
 from aibrix_extproc.adapters.extproc.outgoing import Outgoing
 from aibrix_extproc.core.exchange import events
-from aibrix_extproc.core.exchange.asks import Answer, Ask, Pending
+from aibrix_extproc.core.exchange.asks import Answer, Pending
 from aibrix_extproc.core.exchange.outputs import (
     FACTS,
     Continue,
-    Fact,
     Immediate,
     Notes,
-    Output,
     Phase,
     Reply,
     Taken,
     WaitFor,
 )
-from aibrix_extproc.core.exchange.policy import WAIT_SHARE, ExchangePolicy
+from aibrix_extproc.core.exchange.policy import WAIT_SHARE
 from aibrix_extproc.core.exchange.states import ProtocolViolation
 from aibrix_extproc.rope import Rope
 
@@ -40,57 +38,10 @@ logger = logging.getLogger(__name__)
 _SERVER_ERROR = int(HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
-class Dispatcher(Protocol):
-    """What a session needs from the application."""
-
-    def answer(self, ask: Ask) -> Answer | Pending:
-        """The answer to what the machine asks, or what to wait for."""
-
-    def observe(self, fact: Fact) -> None:
-        """Something happened."""
-
-    def timed(self, phase: Phase, seconds: float) -> None:
-        """Our own time for one message."""
-
-    def bug(self) -> None:
-        """An exception that nobody expected was turned into an answer."""
-
-
-class Traffic(Protocol):
-    """Who wants to know what exchanges show of engines."""
-
-    def placed(self, identity: str, exchange: "Session", at: float) -> None:
-        """An exchange goes to an engine."""
-
-    def answered(self, address: str, at: float) -> None:
-        """An engine has begun to answer."""
-
-    def ended(self, identity: str, exchange: "Session") -> None:
-        """An exchange that went to an engine is over."""
-
-
-class Machine(Protocol):
-    """What a session needs from an exchange."""
-
-    @property
-    def policy(self) -> ExchangePolicy:
-        """The bounds that it obeys."""
-
-    @property
-    def answerable(self) -> bool:
-        """Whether a final answer of ours may still be sent."""
-
-    def receive(self, event: events.Event) -> tuple[Output, ...]:
-        """What follows from an event. Raises ProtocolViolation, changing nothing, for one that fits nowhere."""
-
-    def internal_error(self) -> tuple[Output, ...]:
-        """The final answer after a bug of ours; nothing when the response has already begun."""
-
-
 class Session:
-    """The exchange of one stream, fed with messages.
+    """The exchange of one stream.
 
-    `assume_duplex` is for data planes that do not say how they send bodies and are known to stream them both ways.
+    `assume_duplex` is for data planes that stream bodies in both directions and do not say so in their messages.
     `seal` signs the notes that go to Envoy.
     """
 
@@ -108,7 +59,7 @@ class Session:
         self._dispatcher = dispatcher
         self._seal = seal
         self._traffic = traffic
-        self._engine: str | None = None  # the identity that the traffic knows this exchange by
+        self._engine: str | None = None  # the identity that `traffic` got for this exchange
         self._rests: events.EngineRests | None = None
         self._exchange = exchange
         self._keep_id = exchange.policy.is_picker
@@ -116,21 +67,21 @@ class Session:
         self._make_id = make_id
         self._assume_duplex = assume_duplex
         self._begun = False
-        self._duplex: Duplex | None = None  # in that mode only
+        self._duplex: Duplex | None = None  # only in the mode FULL_DUPLEX_STREAMED
         self._closed = False
         self._warned = False
         self._phase = Phase.REQUEST_HEAD  # of the message being handled
         self._waiting: Pending | None = None  # what `pending` waits for
         self.pending: Coroutine[None, None, Answer | None] | None = None
-        self.wait_seconds: float | None = None  # after which `expire` shall be called; the transport takes it away
-        self.expire_now: Callable[[], None] | None = None  # the transport's: calls `expire` and sends the replies
+        self.wait_seconds: float | None = None  # until the transport calls `expire`; the transport resets it
+        self.expire_now: Callable[[], None] | None = None  # set by the transport: calls `expire` and sends the replies
 
-    def receive_large(self, peeled: LargeMessage) -> list[Outgoing]:
-        """Replies to a message whose large body was taken out before it was parsed."""
-        return self.receive(peeled.message, peeled.body)
+    def receive_large(self, message: LargeMessage) -> list[Outgoing]:
+        """The replies to a message whose large body was taken out before it was parsed."""
+        return self.receive(message.message, message.body)
 
     def receive(self, message: ProcessingRequest, body: Rope | None = None) -> list[Outgoing]:
-        """Replies to one message of Envoy, serialised, in order."""
+        """The serialised replies to one message of Envoy, in order."""
         started = self._clock()
         phase = decoding.phase_of(message)
         if phase is None:
@@ -144,12 +95,12 @@ class Session:
         return replies
 
     def resume(self, answer: Answer | None) -> list[Outgoing]:
-        """Replies once `pending` has come true; None stands for one that failed."""
+        """The replies to the result of `pending`; None stands for a failure."""
         self.pending = None
         return self._after_bug() if answer is None else self._guarded(self._advance, answer)
 
     def expire(self) -> list[Outgoing]:
-        """Replies now that the deadline has passed; none if the answer was quicker."""
+        """The replies after the deadline has passed; none if the answer came first."""
         if self._closed:
             return []
         if self._exchange.answerable:
@@ -159,7 +110,7 @@ class Session:
         return []
 
     def engine_rests(self, *, elsewhere: bool) -> None:
-        """The engine was found asleep or paused: end the wait for its answer, if none has begun."""
+        """End the wait for an engine that is asleep or paused, unless its answer has begun."""
         if self._exchange.answerable and self.expire_now is not None and not self._closed:
             self._rests = events.EngineRests(self._clock(), elsewhere)
             self.expire_now()
@@ -175,13 +126,13 @@ class Session:
     def _take(self, message: ProcessingRequest, phase: Phase, at: float, body: Rope | None) -> list[Outgoing]:
         event = decoding.decode(message, phase, at, self._make_id, body, keep_id=self._keep_id)
         if type(event) is events.ResponseHead and self._traffic is not None:
-            self._note_answer(event, self._traffic)
+            self._report_answer(event, self._traffic)
         if self._duplex is None:
             return self._advance(event)
         joined, replies = self._duplex.from_envoy(event, phase)
         return replies if joined is None else self._advance(joined)
 
-    def _note_answer(self, head: events.ResponseHead, traffic: Traffic) -> None:
+    def _report_answer(self, head: events.ResponseHead, traffic: Traffic) -> None:
         if self._engine is not None and head.upstream_address and head.status < _SERVER_ERROR:
             traffic.answered(head.upstream_address, head.at)
 
@@ -194,7 +145,7 @@ class Session:
         return replies
 
     def _guarded(self, step: Callable[..., list[Outgoing]], *arguments: object) -> list[Outgoing]:
-        """Run one step; whatever goes wrong, Envoy gets an answer to the message it waits for."""
+        """Run one step. Whatever it raises, Envoy gets an answer to the message that it waits for."""
         try:
             return step(*arguments)
         except ProtocolViolation as violation:
@@ -207,23 +158,23 @@ class Session:
         return self._go_on()
 
     def _warn(self, what: str, *details: object) -> None:
-        """A line for the first thing that makes no sense: a peer that goes on like that must not fill the log."""
+        """Log the first warning of this stream only, so that a peer cannot fill the log."""
         if not self._warned:
             self._warned = True
             logger.warning(what, *details)
 
     def _after_bug(self) -> list[Outgoing]:
-        """The JSON 500 while that is possible, else the answer that lets Envoy go on."""
+        """The JSON 500 while that is possible, else the reply that changes nothing."""
         self._dispatcher.bug()
         answers = [one for one in self._exchange.internal_error() if isinstance(one, Immediate)]
         return [reply for one in answers for reply in self._encode(one)] or self._go_on()
 
     def _go_on(self) -> list[Outgoing]:
-        """The answer that changes nothing."""
+        """The reply that changes nothing."""
         return [encoding.EMPTY_CONTINUE[self._phase]] if self._duplex is None else self._duplex.go_on(self._phase)
 
     def _wait_for(self, waiting: Pending) -> list[Outgoing]:
-        """Leave it to the transport to wait; what Envoy must hear before, because it would not wait as long."""
+        """Set `pending` for the transport. If Envoy would not wait so long, the reply asks it to."""
         self._waiting, self.pending = waiting, self._settled(waiting)
         policy = self._exchange.policy
         if waiting.seconds <= policy.message_seconds * WAIT_SHARE or self._duplex is not None:
@@ -231,7 +182,7 @@ class Session:
         return [encoding.encode_message_timeout(waiting.seconds / WAIT_SHARE)]
 
     async def _settled(self, waiting: Pending) -> Answer | None:
-        """An answer that had to be waited for; a failure of what it waits for is a bug like any other."""
+        """Wait for an answer. None if waiting raised, which counts as a bug."""
         try:
             return await waiting.wait()
         except Exception:
@@ -239,13 +190,13 @@ class Session:
             return None
 
     def close(self, cause: events.Cause) -> None:
-        """The stream is over; gives the one closing fact. Further calls do nothing."""
+        """The stream is over: report the closing fact. Further calls do nothing."""
         if self._closed:
             return
         self._closed = True
-        self.expire_now = None  # its owner holds this session: a cycle would keep both until the collector comes
+        self.expire_now = None  # it refers to this session; without the cycle both are freed at once
         if self.pending is not None and inspect.getcoroutinestate(self.pending) == inspect.CORO_CREATED:
-            self.pending.close()  # the stream was over before anybody waited
+            self.pending.close()  # the stream ended before the transport awaited it
             if self._waiting is not None:
                 self._waiting.drop()
         self._waiting = None

@@ -12,8 +12,9 @@ from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
     ProcessingRequest,
     ProcessingResponse,
 )
+from aibrix_extproc.adapters.extproc.interfaces import Machine
 from aibrix_extproc.adapters.extproc.outgoing import Outgoing, whole_messages
-from aibrix_extproc.adapters.extproc.session import Machine, Session
+from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.core.exchange import asks
 from aibrix_extproc.core.exchange.asks import Ask, Authenticate, Place
 from aibrix_extproc.core.exchange.outputs import Fact, Finished, Phase

@@ -59,7 +59,7 @@ async def test_peer_of_grpcio_that_answers_no_ping_is_given_up() -> None:
     server = GrpcioServer(no_session, max_body_bytes=1000, silence_seconds=2.0)
     port = await server.start("127.0.0.1", 0)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(wire.GREETING)
+    writer.write(wire.CLIENT_PREFACE)
     async with asyncio.timeout(DEADLINE_SECONDS):
         with contextlib.suppress(ConnectionError):
             while await reader.read(1000):
