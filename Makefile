@@ -7,6 +7,8 @@ WORKERS ?= 3
 # Where Python is told not to keep compiled modules, as in many containers, each of the hundreds of processes that the
 # tests start would compile all of ours again: 0.3 s of CPU for one, and 7 s for each worker that collects.
 export PYTHONDONTWRITEBYTECODE :=
+# What needs nothing but .venv; the other marks have targets of their own.
+HERE := not sdk and not sdk_suite and not browser and not kubernetes and not postgres and not fuzz and not faults and not helm
 PYTEST = $(BIN)/pytest -n $(WORKERS) --dist worksteal
 KUBE_TOOLS ?= $(HOME)/.cache/aibrix-extproc/kube-tools
 
@@ -35,10 +37,15 @@ types: for-test
 	$(BIN)/mypy
 
 unit: for-test   ## the quick tests: nothing slow, no real Envoy, no older SDKs
-	$(PYTEST) -m "not slow and not envoy and not sdk and not sdk_suite and not browser and not kubernetes and not postgres and not fuzz and not faults and not helm" $(ARGS)
+	$(PYTEST) -m "not slow and not envoy and $(HERE)" $(ARGS)
 
-test: for-test lint types ## format, lint, import directions, types, all tests
-	$(PYTEST) -m "not sdk and not sdk_suite and not browser and not kubernetes and not postgres and not fuzz and not faults and not helm" $(ARGS)
+# Types take half a minute on one core: they are checked beside the tests, and what is wrong with them is said at the end.
+test: for-test lint ## format, lint, import directions, types, all tests
+	@mkdir -p .mypy_cache && { $(BIN)/mypy >.mypy_cache/said 2>&1 & types=$$!; }; \
+	echo '$(PYTEST)'; \
+	$(PYTEST) -m "$(HERE)" $(ARGS); \
+	tests=$$?; wait $$types; types=$$?; echo $(BIN)/mypy; cat .mypy_cache/said; \
+	test $$tests -eq 0 && exit $$types; exit $$tests
 
 test-newest:     ## all tests on the newest versions of everything, in an environment of its own; .venv stays as it is
 	@$(PYTHON) -m venv --clear .venvs/newest
