@@ -1,4 +1,4 @@
-"""Asks go to their handlers, facts to their observers, each by a table of types.
+"""Asks go to their handlers, facts and charges to their observers, each by a table of types.
 
 A handler gives the answer, or something to wait for. Every wait has a deadline, shorter than the time that Envoy
 waits for us, and a row of ERRORS for the case that the deadline passes.
@@ -29,6 +29,7 @@ from aibrix_extproc.core.exchange.asks import (
     Refused,
 )
 from aibrix_extproc.core.exchange.outputs import Fact, Phase
+from aibrix_extproc.core.exchange.records import Charge, ExchangeRecord
 from aibrix_extproc.core.openai.contract.errors import Problem
 
 logger = logging.getLogger(__name__)
@@ -46,8 +47,9 @@ class Handler:
     overdue: str = OVERDUE  # the row of ERRORS when it does not come
 
 
-Observer = tuple[type[Fact], Callable[[Any], None]]
-"""What observes, and which fact."""
+Observed = Fact | Charge | ExchangeRecord
+Observer = tuple[type[Observed], Callable[[Any], None]]
+"""Which type of facts, charges or records, and what observes it."""
 
 
 def handlers(
@@ -92,13 +94,17 @@ class Dispatcher:
         handler = self._handlers[type(ask)]
         return pending(answer, min(handler.deadline_seconds, self._longest_wait_seconds), handler.overdue)
 
-    def observe(self, fact: Fact) -> None:
-        """Tell every observer of the fact, in their order. One that fails keeps the fact from no other."""
-        for observe in self._observers.get(type(fact), ()):
+    def observes(self, kind: type[Observed]) -> bool:
+        """Whether anything observes this type; what is not observed need not be made."""
+        return kind in self._observers
+
+    def observe(self, what: Observed) -> None:
+        """Call every observer of its type, in their order. One that fails does not stop the next."""
+        for observe in self._observers.get(type(what), ()):
             try:
-                observe(fact)
+                observe(what)
             except Exception:
-                logger.exception("internal error of an observer", extra={"fact": type(fact).__name__})
+                logger.exception("internal error of an observer", extra={"of": type(what).__name__})
                 self.bug()
 
 

@@ -14,7 +14,7 @@ from aibrix_extproc.adapters.extproc.interfaces import Machine
 from aibrix_extproc.adapters.extproc.service import ExtProcServer
 from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.adapters.http.admin import AdminServer
-from aibrix_extproc.adapters.telemetry import logs, metrics
+from aibrix_extproc.adapters.telemetry import metrics
 from aibrix_extproc.app.authenticator import Authenticator
 from aibrix_extproc.app.body_reading import BodyReading
 from aibrix_extproc.app.conflicts import refuse_conflicts
@@ -29,7 +29,7 @@ from aibrix_extproc.app.frame import Frame, run_process, stop_signal
 from aibrix_extproc.app.health_log import HealthLog
 from aibrix_extproc.app.listening import StartError, bounds_of, listening_at
 from aibrix_extproc.app.memory import keep_freed_memory, leave_out_of_collection
-from aibrix_extproc.app.observers import fact_observers
+from aibrix_extproc.app.observers import observers
 from aibrix_extproc.app.parts.bodies import LargeBodies
 from aibrix_extproc.app.parts.configs import ConfigLog
 from aibrix_extproc.app.parts.engines import Engines
@@ -43,6 +43,7 @@ from aibrix_extproc.app.traffic import EngineTraffic
 from aibrix_extproc.app.transports import TRANSPORTS
 from aibrix_extproc.config_files.errors import SourceError
 from aibrix_extproc.core.exchange.machine import Exchange
+from aibrix_extproc.core.exchange.records import ExchangeRecord
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.placing import ATTEMPTS
 from aibrix_extproc.core.routing.owners import ResponseOwners
@@ -124,9 +125,7 @@ class Gateway:
                 Placing(placer, lambda: self.store.snapshot, time.perf_counter),
                 BodyReading(self._bodies.reader),
             ),
-            fact_observers(
-                self._load, owners, self._engines.poll_soon, self._metrics, log_every=settings.log.exchanges
-            ),
+            observers(self._load, owners, self._engines.poll_soon, self._metrics, log_every=settings.log.exchanges),
             longest_wait_seconds=longest_wait_seconds(settings.server),
             timed=self._metrics.timed,
             bug=self._metrics.bug,
@@ -153,9 +152,9 @@ class Gateway:
     def _ext_proc_server(self) -> ExtProcServer:
         settings = self._settings
         access_log = AccessLogReceiver(
-            self._metrics.charged,
+            self.dispatcher.observe,
             self._metrics.malformed_record,
-            logs.log_record if settings.log.exchanges else None,
+            self.dispatcher.observe if self.dispatcher.observes(ExchangeRecord) else None,
             admit=self._seals.admit,
         )
         return TRANSPORTS[settings.server.transport](

@@ -1,20 +1,21 @@
-"""Who observes which fact, and in which order."""
+"""Who observes which fact, charge or record, and in which order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from http import HTTPStatus
 
-from aibrix_extproc.adapters.telemetry.logs import log_exchange
+from aibrix_extproc.adapters.telemetry.logs import log_exchange, log_record
 from aibrix_extproc.adapters.telemetry.metrics import Metrics
 from aibrix_extproc.app.dispatch import Observer
 from aibrix_extproc.core.exchange.outputs import Finished, Moved, OwnerChanged, Taken
+from aibrix_extproc.core.exchange.records import Charge, ExchangeRecord
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.routing.owners import ResponseOwners
 
 
-def fact_observers(
+def observers(
     load: LoadBook, owners: ResponseOwners, poll_soon: Callable[[str], None], metrics: Metrics, *, log_every: bool
-) -> tuple[Observer, ...]:
+) -> Sequence[Observer]:
     """The load comes first, so that it is exact whatever the others do. `poll_soon` polls an engine before its turn."""
 
     def take(fact: Taken) -> None:
@@ -38,7 +39,7 @@ def fact_observers(
     def record_owner(fact: OwnerChanged) -> None:
         owners.record_move(fact.response_id, fact.identity, fact.at)
 
-    return (
+    rows: list[Observer] = [
         (Taken, take),
         (Moved, move),
         (Finished, release),
@@ -47,4 +48,8 @@ def fact_observers(
         (OwnerChanged, record_owner),
         (Finished, metrics.finished),
         (Finished, partial(log_exchange, every=log_every)),
-    )
+        (Charge, metrics.charged),
+    ]
+    if log_every:
+        rows.append((ExchangeRecord, log_record))
+    return rows

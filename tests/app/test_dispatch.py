@@ -14,11 +14,12 @@ from aibrix_extproc.app.body_reading import BodyReading
 from aibrix_extproc.app.directory import Directory
 from aibrix_extproc.app.dispatch import OVERDUE, Dispatcher, Handler, handlers
 from aibrix_extproc.app.exchange_policy import longest_wait_seconds
-from aibrix_extproc.app.observers import fact_observers
+from aibrix_extproc.app.observers import observers
 from aibrix_extproc.app.placing import Placing
 from aibrix_extproc.core.access.keys import OPEN_RING
 from aibrix_extproc.core.exchange.asks import ANSWERS, Admitted, Answer, Ask, Authenticate, Pending, Place, Refused
 from aibrix_extproc.core.exchange.outputs import FACTS, Fact, Moved, Taken
+from aibrix_extproc.core.exchange.records import Charge, ExchangeRecord
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.openai.contract.errors import ERRORS, Problem
 from aibrix_extproc.core.routing.owners import ResponseOwners
@@ -164,12 +165,32 @@ def test_observers_hear_of_a_fact_in_their_order_and_one_that_fails_keeps_it_fro
 def test_load_is_the_first_to_hear_of_every_fact_that_concerns_it() -> None:
     load, polled = LoadBook(), list[str]()
     owners = ResponseOwners([b"s" * 32])
-    rows = fact_observers(load, owners, polled.append, Metrics(), log_every=False)
-    assert {fact for fact, _ in rows} == FACTS
+    rows = observers(load, owners, polled.append, Metrics(), log_every=False)
+    assert {kind for kind, _ in rows} == FACTS | {Charge}
     dispatcher = a_dispatcher(Handler(lambda _: a_placed()), *rows)
     dispatcher.observe(Taken("a"))
     dispatcher.observe(Moved("a", "b"))
     assert (load.in_flight("a"), load.in_flight("b"), polled) == (0, 1, ["a"])
+
+
+def test_charges_and_records_go_to_the_observers_of_their_types() -> None:
+    charges, bugs = list[Charge](), list[str]()
+
+    def broken(_: Charge) -> None:
+        raise RuntimeError("a bug")
+
+    rows = ((Charge, broken), (Charge, charges.append))
+    dispatcher = a_dispatcher(Handler(lambda _: a_placed()), *rows, bugs=bugs)
+    charge = Charge(request_id="r", operation="chat_completion", model="m", caller="me", status=200)
+    dispatcher.observe(charge)
+    assert (charges, bugs) == ([charge], ["bug"])
+    assert (dispatcher.observes(Charge), dispatcher.observes(ExchangeRecord)) == (True, False)
+
+
+@pytest.mark.parametrize("log_every", [False, True])
+def test_records_are_observed_only_where_every_exchange_is_logged(log_every: bool) -> None:
+    rows = observers(LoadBook(), ResponseOwners([b"s" * 32]), lambda _: None, Metrics(), log_every=log_every)
+    assert (ExchangeRecord in dict(rows)) is log_every
 
 
 def test_ask_without_a_row_is_a_bug() -> None:

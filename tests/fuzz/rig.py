@@ -30,7 +30,7 @@ from aibrix_extproc.app.authenticator import Authenticator
 from aibrix_extproc.app.body_reading import BodyReading
 from aibrix_extproc.app.directory import Directory
 from aibrix_extproc.app.dispatch import Dispatcher, handlers
-from aibrix_extproc.app.observers import fact_observers
+from aibrix_extproc.app.observers import observers
 from aibrix_extproc.app.placing import Placing
 from aibrix_extproc.core.access.holders import IssuedKey, KeyHolder, digest_of
 from aibrix_extproc.core.access.keys import KeyRing
@@ -97,7 +97,7 @@ class Gateway:
                 Placing(placer, lambda: fleet, time.perf_counter),
                 BodyReading(BodyReader()),
             ),
-            fact_observers(self.load, owners, lambda _: None, self.metrics, log_every=False),
+            observers(self.load, owners, lambda _: None, self.metrics, log_every=False),
             longest_wait_seconds=4.0,
             timed=self.metrics.timed,
             bug=self._bug,

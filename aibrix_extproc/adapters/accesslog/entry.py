@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from aibrix_extproc.adapters.accesslog._generated.als_pb2 import AccessLogCommon, HTTPAccessLogEntry, ResponseFlags
 from aibrix_extproc.adapters.accesslog.report import Report
@@ -26,7 +27,7 @@ def read_entry(entry: HTTPAccessLogEntry, placed: Placed, report: Report) -> Exc
         flags=tuple(names_of(common.response_flags)),
         bytes_in=entry.request.request_body_bytes,
         bytes_out=entry.response.response_body_bytes,
-        wall_started_at=_wall(common),
+        wall_started_at=_seconds(common, "start_time"),
         first_byte_seconds=_seconds(common, "time_to_first_downstream_tx_byte"),
         total_seconds=_seconds(common, "duration", "time_to_last_downstream_tx_byte"),
         upstream_address=f"{host}:{address.port_value}" if host else "",
@@ -43,15 +44,11 @@ def names_of(flags: ResponseFlags) -> Iterator[str]:
     return (field.name for field, value in flags.ListFields() if value is True)
 
 
-def _wall(common: AccessLogCommon) -> float | None:
-    if not common.HasField("start_time"):
-        return None
-    return float(common.start_time.seconds) + common.start_time.nanos / 1e9
+def seconds_of(span: Duration | Timestamp) -> float:
+    """As a number: of a span, or since the epoch."""
+    return span.seconds + span.nanos / 1e9
 
 
 def _seconds(common: AccessLogCommon, *names: str) -> float | None:
-    for name in names:
-        if common.HasField(name):
-            span: Duration = getattr(common, name)
-            return float(span.seconds) + span.nanos / 1e9
-    return None
+    """The first of these that is there."""
+    return next((seconds_of(getattr(common, name)) for name in names if common.HasField(name)), None)

@@ -13,17 +13,18 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from aibrix_extproc.adapters.accesslog._generated.als_pb2 import (
+    ChargeCommon,
     ChargeEntry,
     ChargeMessage,
     HTTPAccessLogEntry,
     ResponseFlags,
     StreamAccessLogsMessage,
 )
-from aibrix_extproc.adapters.accesslog.entry import names_of, read_entry
+from aibrix_extproc.adapters.accesslog.entry import names_of, read_entry, seconds_of
 from aibrix_extproc.adapters.accesslog.metadata_text import TextIn
 from aibrix_extproc.adapters.accesslog.report import REPORT_KEY, REPORT_NAMESPACE, Report, ReportError, read_report
 from aibrix_extproc.core.access.seals import Placed
-from aibrix_extproc.core.exchange.records import Charge, ExchangeRecord, StreamEnd, stream_end, unmetered
+from aibrix_extproc.core.exchange.records import Charge, ExchangeRecord, StreamEnd, Times, stream_end, unmetered
 from aibrix_extproc.core.openai.contract.headers import NOTES_NAMESPACE, SEALED
 
 METHOD: Final = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
@@ -41,11 +42,14 @@ class AccessLogReceiver:
         on_record: Callable[[ExchangeRecord], None] | None = None,
         *,
         admit: Callable[[bytes], Placed | None],
+        timed: bool = False,
     ) -> None:
+        """`timed`: charges have their times, which takes 2 us each."""
         self._admit = admit
         self._on_charge = on_charge
         self._on_malformed = on_malformed
         self._on_record = on_record
+        self._timed = timed
 
     def take(self, payload: bytes) -> None:
         """One message: a batch of entries."""
@@ -72,30 +76,40 @@ class AccessLogReceiver:
             return
         told = metadata.get(REPORT_NAMESPACE)
         report = read_report(_report_text(told) if told else b"")
-        self._on_charge(_charge(entry, placed, report))
+        self._on_charge(_charge(entry, placed, report, timed=self._timed))
         if self._on_record is not None and whole is not None:
             self._on_record(read_entry(whole, placed, report))
 
 
-def _charge(entry: ChargeEntry, placed: Placed, report: Report) -> Charge:
+def _charge(entry: ChargeEntry, placed: Placed, report: Report, *, timed: bool) -> Charge:
     """What an exchange cost."""
     response, usage, seconds = entry.response, report.usage, report.audio_seconds
+    status = response.response_code.value
     is_metered = usage is not None or seconds > 0
-    end, why = None, ""
-    if report.terminal is not None or not is_metered:
-        status = response.response_code.value
-        end = _stream_end(entry, status, report)
-        why = "" if is_metered else unmetered(placed.operation, status, report.unmetered, end)
+    end = None if report.terminal is None else _stream_end(entry, status, report)
     return Charge(
-        placed.operation,
-        placed.model,
-        placed.caller,
-        entry.request.request_body_bytes,
-        response.response_body_bytes,
-        usage,
-        end,
-        seconds,
-        why,
+        request_id=placed.request_id,
+        operation=placed.operation,
+        model=placed.model,
+        caller=placed.caller,
+        status=status,
+        bytes_in=entry.request.request_body_bytes,
+        bytes_out=response.response_body_bytes,
+        usage=usage,
+        audio_seconds=seconds,
+        unmetered="" if is_metered else unmetered(placed.operation, status, report.unmetered, end),
+        end=end,
+        error=report.error,
+        times=_times(entry.common_properties) if timed else None,
+    )
+
+
+def _times(common: ChargeCommon) -> Times:
+    started, first, total = common.start_time, common.time_to_first_downstream_tx_byte, common.duration
+    return Times(
+        seconds_of(started) if common.HasField("start_time") else None,
+        seconds_of(first) if common.HasField("time_to_first_downstream_tx_byte") else None,
+        seconds_of(total) if common.HasField("duration") else None,
     )
 
 

@@ -26,18 +26,30 @@ class StreamEnd(StrEnum):
     LEFT = "left"  # the client went away
 
 
-class Charge(msgspec.Struct, frozen=True, gc=False):
-    """What metrics count of one entry, which is all that most gateways want of it."""
+class Times(msgspec.Struct, frozen=True, gc=False):
+    """When an exchange was and how long it took, in seconds; None where Envoy did not tell."""
 
+    wall_started_at: float | None
+    first_byte_seconds: float | None  # from the start to the response's head on its way to the client
+    total_seconds: float | None
+
+
+class Charge(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What one exchange cost and whom, whatever became of it."""
+
+    request_id: str
     operation: str
     model: str
     caller: str
-    bytes_in: int
-    bytes_out: int
-    usage: Usage | None
-    end: StreamEnd | None  # None if there was no stream
+    status: int  # that the client saw; 0 if it saw none
+    bytes_in: int = 0  # of the request's body
+    bytes_out: int = 0  # of the response's body
+    usage: Usage | None = None
     audio_seconds: float = 0.0
     unmetered: str = ""  # one of UNMETERED if a success told no usage; an estimate has only the bytes then
+    end: StreamEnd | None = None  # None if there was no stream
+    error: str = ""  # code of an error inside of the stream
+    times: Times | None = None  # only where an observer wants them
 
 
 _CLIENT_LEFT = frozenset({"downstream_connection_termination", "downstream_remote_reset"})

@@ -10,7 +10,7 @@ from aibrix_extproc.adapters.accesslog._generated.als_pb2 import HTTPAccessLogEn
 from aibrix_extproc.adapters.accesslog.receive import AccessLogReceiver
 from aibrix_extproc.adapters.accesslog.report import REPORT_KEY, REPORT_NAMESPACE
 from aibrix_extproc.core.access.seals import Placed
-from aibrix_extproc.core.exchange.records import Charge, ExchangeRecord, StreamEnd
+from aibrix_extproc.core.exchange.records import Charge, ExchangeRecord, StreamEnd, Times
 from aibrix_extproc.core.openai.contract.headers import NOTES_NAMESPACE, SEALED
 from aibrix_extproc.core.openai.wire.usage import Usage
 
@@ -33,7 +33,9 @@ class Collected:
         self.charges: list[Charge] = []
         self.records: list[ExchangeRecord] = []
         self.malformed = 0
-        self.receiver = AccessLogReceiver(self.charges.append, self._count, self.records.append, admit=everybody)
+        self.receiver = AccessLogReceiver(
+            self.charges.append, self._count, self.records.append, admit=everybody, timed=True
+        )
 
     def _count(self) -> None:
         self.malformed += 1
@@ -77,7 +79,20 @@ def test_entry_becomes_a_record_with_all_that_it_tells() -> None:
     entry.response.response_code_details = "via_upstream"
     found = Collected().take(entry)
     assert found.charges == [
-        Charge("chat_completion", "m", "me", 96, 1010, Usage(11, 3, 14, 8), StreamEnd.ERROR, 2.5),
+        Charge(
+            request_id="r-1",
+            operation="chat_completion",
+            model="m",
+            caller="me",
+            status=200,
+            bytes_in=96,
+            bytes_out=1010,
+            usage=Usage(11, 3, 14, 8),
+            audio_seconds=2.5,
+            end=StreamEnd.ERROR,
+            error="upstream_error",
+            times=Times(1_700_000_000.25, 0.02, 1.5),
+        ),
     ]
     assert found.records == [
         ExchangeRecord(
@@ -106,7 +121,9 @@ def test_entry_becomes_a_record_with_all_that_it_tells() -> None:
 
 def test_what_envoy_does_not_tell_stays_empty() -> None:
     found = Collected().take(an_entry())
-    assert found.charges == [Charge("", "m", "me", 0, 0, None, None)]
+    assert found.charges == [
+        Charge(request_id="r-1", operation="", model="m", caller="me", status=0, times=Times(None, None, None))
+    ]
     assert found.records == [ExchangeRecord(request_id="r-1", model="m", caller="me")]
 
 

@@ -15,7 +15,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from aibrix_extproc.adapters.accesslog._generated import als_pb2 as ours
 from aibrix_extproc.adapters.accesslog.receive import METHOD, AccessLogReceiver
 from aibrix_extproc.core.access.seals import Placed
-from aibrix_extproc.core.exchange.records import Charge, ExchangeRecord, StreamEnd
+from aibrix_extproc.core.exchange.records import Charge, ExchangeRecord, StreamEnd, Times
 from aibrix_extproc.core.openai.wire.usage import Usage
 
 pytestmark = pytest.mark.slow  # importing the complete types takes most of a second
@@ -105,9 +105,17 @@ def test_envoys_entry_is_read() -> None:
     )
     charges: list[Charge] = []
     records: list[ExchangeRecord] = []
-    receiver = AccessLogReceiver(charges.append, lambda: pytest.fail("malformed"), records.append, admit=admit)
+    receiver = AccessLogReceiver(
+        charges.append, lambda: pytest.fail("malformed"), records.append, admit=admit, timed=True
+    )
     receiver.take(bytes(batch))
-    assert charges == [Charge("chat_completion", "m", "me", 96, 1010, Usage(input_tokens=11), StreamEnd.COMPLETE)]
+    assert charges == [
+        Charge(
+            request_id="r", operation="chat_completion", model="m", caller="me", status=200, bytes_in=96,
+            bytes_out=1010, usage=Usage(input_tokens=11), end=StreamEnd.COMPLETE,
+            times=Times(entry.common_properties.start_time.timestamp(), 0.02, 1.5),
+        )
+    ]  # fmt: skip
     (record,) = records
     assert (record.request_id, record.model, record.status, record.details) == ("r", "m", 200, "via_upstream")
     assert (record.bytes_in, record.bytes_out, record.attempts) == (96, 1010, 1)
