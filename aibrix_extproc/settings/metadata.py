@@ -54,6 +54,10 @@ class MetadataSettings(Group):
     max_stored_bytes: int = Field(100 * 1024 * MIB, ge=1, description="bytes that one caller may store")
     max_batch_requests: int = Field(50_000, ge=1, description="requests in one batch")
     max_batch_line_bytes: int = Field(10 * MIB, ge=1024, description="bytes of one line of a batch")
+    max_enqueued_tokens: int = Field(
+        0, ge=0,
+        description="tokens, estimated, that the batches of one caller may have enqueued for one model; 0: no limit",
+    )  # fmt: skip
     lease_seconds: float = Field(
         15.0, ge=1.0, le=300.0,
         description="how long a process that has died keeps what it worked on, in seconds; a live one renews five times"

@@ -143,7 +143,7 @@ async def service(database: Database, tmp_path: Path) -> AsyncIterator[Service]:
     engine = Engine()
     gateway = await engine.start()
     session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
-    limits = InputLimits(requests=5000, line_bytes=100_000)
+    limits = InputLimits(requests=5000, enqueued_tokens=50_000, line_bytes=100_000)
 
     async def models(_: BatchRecord) -> frozenset[str]:
         return frozenset({"m", "n"})

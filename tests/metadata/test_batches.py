@@ -320,3 +320,47 @@ async def test_stream_options_are_left_out_and_the_rest_is_sent_as_it_is(service
     assert done.request_counts is not None
     assert done.request_counts.completed == 1
     assert service.engine.headers[0]["x-owner"] == "alice"
+
+
+async def test_batch_over_the_enqueued_tokens_of_its_model_fails_and_fits_when_others_have_ended(
+    service: Service,
+) -> None:
+    """30,000 tokens each, of 50,000 that a caller may have for one model; other callers and models do not count."""
+    client, bob = service.openai(), service.openai("bob")
+    service.engine.hold.clear()
+
+    def two(size: int, model: str = "m") -> list[str]:
+        text = {"role": "system", "content": "x" * size}
+        return [line(one, model=model, messages=[text, {"role": "user", "content": one}]) for one in ("a", "b")]
+
+    big = two(60_000)
+    first = await batch_until(client, await create(client, big), lambda one: one.status == "in_progress")
+    second = await ended(client, await create(client, big))
+    assert second.errors is not None
+    (told,) = second.errors.data or []
+    assert (told.code, told.line, told.param) == ("token_limit_exceeded", None, None)
+    assert "Limit: 50,000 enqueued tokens" in (told.message or "")
+    others = [
+        await create(client, two(90_000, "n")),
+        await create(bob, big),
+    ]
+    for owner, one in zip((client, bob), others, strict=True):
+        await batch_until(owner, one, lambda batch: batch.status == "in_progress")
+    service.engine.hold.set()
+    assert (await ended(client, first)).status == "completed"
+    assert (await ended(client, await create(client, big))).status == "completed"
+
+
+async def test_lines_that_begin_alike_follow_each_other_whatever_stands_before_the_prompt(service: Service) -> None:
+    asked: list[str] = []
+    service.engine.fault = lambda text, _: asked.append(text)
+    client = service.openai()
+    texts = [f"{'system ' * 20}{'AB'[number % 2]} {number}" for number in range(60)]
+    lines = [
+        json.dumps({"custom_id": text, "method": "POST", "url": URL, "body": {
+            "seed": number, "model": "m", "messages": [{"role": "user", "content": text}]}})
+        for number, text in enumerate(texts)
+    ]  # fmt: skip
+    await ended(client, await create(client, lines))
+    groups = ["A" if "A " in text else "B" for text in asked]
+    assert groups == sorted(groups)

@@ -14,8 +14,8 @@ from aibrix_extproc.core.batches.records import BatchRecord
 from aibrix_extproc.core.files.records import Segment
 from aibrix_extproc.core.openai.contract.paging import Page
 
-LEASE_COLUMNS: Final = frozenset({"fence", "owner", "lease_until"})
-BATCH_COLUMNS: Final = tuple(column for column in batches.columns if column.name not in LEASE_COLUMNS)
+OWN_COLUMNS: Final = frozenset({"fence", "owner", "lease_until", "served_at", "enqueued_tokens"})  # of the worker
+BATCH_COLUMNS: Final = tuple(column for column in batches.columns if column.name not in OWN_COLUMNS)
 
 
 class BatchLedger:

@@ -47,6 +47,7 @@ storage: Final = Table(
     Column("caller", String(256), primary_key=True),
     Column("files", BigInteger, nullable=False),
     Column("bytes", BigInteger, nullable=False),
+    Column("served_at", Float, nullable=False, server_default="0"),  # a shard of a batch of the caller's was begun
 )
 
 files: Final = Table(
@@ -132,6 +133,8 @@ batches: Final = Table(
                      "reasoning_tokens")
     ),
     *_lease_columns(),
+    Column("served_at", Float, nullable=False, server_default="0"),  # a shard of it was begun
+    Column("enqueued_tokens", BigInteger, nullable=False, server_default="0"),  # of all prompts, estimated
     Index("ix_batches_page", "caller", "created_at", "id"),
     Index("ix_batches_work", "status", "lease_until"),
 )  # fmt: skip

@@ -7,7 +7,7 @@ LeaseLostError says so. Two holders therefore never both write, however late one
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Table, and_, delete, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -16,13 +16,17 @@ from aibrix_extproc.adapters.ledger.batches import BATCH_COLUMNS, batch_of
 from aibrix_extproc.adapters.ledger.database import Database
 from aibrix_extproc.adapters.ledger.files import add_file, unreferenced
 from aibrix_extproc.adapters.ledger.schema import batch_inputs, batch_segments, batch_shards, batches
+from aibrix_extproc.adapters.ledger.turns import RUNNING, candidates, enqueued_tokens, running_shards, served
 from aibrix_extproc.adapters.ledger.whole import whole
+from aibrix_extproc.core.batches.fairness import Candidate, in_turn
 from aibrix_extproc.core.batches.lifecycle import STAMPS, BatchStatus, sources_of
 from aibrix_extproc.core.batches.records import BatchRecord, Usage
 from aibrix_extproc.core.batches.validation import Shard
 from aibrix_extproc.core.files.records import FileRecord, Segment
 
-_RUNNING: Final = (BatchStatus.IN_PROGRESS.value, BatchStatus.CANCELLING.value)
+
+class TooManyTokensError(Exception):
+    """The caller would have more tokens enqueued for the model than it may."""
 
 
 class LeaseLostError(Exception):
@@ -44,6 +48,14 @@ class ShardClaim:
     batch: BatchRecord
     shard: Shard
     fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much a batch asks for; tokens are those of the prompts, estimated."""
+
+    requests: int
+    tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +87,7 @@ class WorkLedger:
     async def claim_ended(self) -> BatchClaim | None:
         """A batch of which every shard is done, or that was cancelled before it had any."""
         undone = exists().where(batch_shards.c.batch_id == batches.c.id, ~batch_shards.c.done)
-        states = (*_RUNNING, BatchStatus.FINALIZING.value)
+        states = (*RUNNING, BatchStatus.FINALIZING.value)
         return await self._claim_batch(and_(batches.c.status.in_(states), ~undone))
 
     async def _claim_batch(self, condition: Any) -> BatchClaim | None:
@@ -89,26 +101,28 @@ class WorkLedger:
             return BatchClaim(batch_of(row), row.fence + 1)
 
     @whole
-    async def claim_shard(self, held: Sequence[str]) -> ShardClaim | None:
-        """A shard that may run. Batches of which this process holds fewest shards come first; `held` names them."""
+    async def claim_shard(self) -> ShardClaim | None:
+        """A shard that may run, of the batch whose turn it is."""
         async with self._database.write() as connection:
             now = await self._database.now(connection)
-            free = and_(~batch_shards.c.done, batch_shards.c.lease_until < now, batches.c.status.in_(_RUNNING))
-            query = (
-                select(batch_shards)
-                .join(batches, batches.c.id == batch_shards.c.batch_id)
-                .where(free)
-                .order_by(batch_shards.c.batch_id.in_(list(held) or [""]), batches.c.created_at, batch_shards.c.number)
-                .limit(1)
-                .with_for_update(skip_locked=True, of=batch_shards)
-            )
-            row = (await connection.execute(query)).first()
-            if row is None:
-                return None
-            await self._take(connection, batch_shards, _shard_row(row.batch_id, row.number), now)
-            shard = Shard(row.number, row.start, row.end, row.first_line, row.lines)
-            found = select(*BATCH_COLUMNS).where(batches.c.id == row.batch_id)
-            return ShardClaim(batch_of((await connection.execute(found)).one()), shard, row.fence + 1)
+            for one in in_turn(await candidates(connection, now), await running_shards(connection, now)):
+                claim = await self._claim_of(connection, one, now)
+                if claim is not None:
+                    return claim
+            return None
+
+    async def _claim_of(self, connection: AsyncConnection, turn: Candidate, now: float) -> ShardClaim | None:
+        columns = batch_shards.c
+        free = and_(columns.batch_id == turn.batch, ~columns.done, columns.lease_until < now)
+        query = select(batch_shards).where(free).order_by(columns.number).limit(1).with_for_update(skip_locked=True)
+        row = (await connection.execute(query)).first()
+        if row is None:
+            return None  # another process is just taking it
+        await self._take(connection, batch_shards, _shard_row(row.batch_id, row.number), now)
+        await served(connection, turn, now)
+        shard = Shard(row.number, row.start, row.end, row.first_line, row.lines)
+        found = select(*BATCH_COLUMNS).where(batches.c.id == row.batch_id)
+        return ShardClaim(batch_of((await connection.execute(found)).one()), shard, row.fence + 1)
 
     async def _take(self, connection: AsyncConnection, table: Table, which: Any, now: float) -> None:
         values = {"fence": table.c.fence + 1, "owner": self._owner, "lease_until": now + self._lease_seconds}
@@ -159,15 +173,22 @@ class WorkLedger:
     # ------------------------------------------------------------------------------------------------- steps
 
     @whole
-    async def start(self, claim: BatchClaim, model: str, shards: Sequence[Shard], total: int) -> None:
-        """The input is valid: its shards may run. Raises LeaseLostError, also if the batch was cancelled."""
+    async def start(self, claim: BatchClaim, model: str, shards: Sequence[Shard], size: Size, most_tokens: int) -> None:
+        """The input is valid: its shards may run.
+
+        Raises LeaseLostError, also if the batch was cancelled; TooManyTokensError if the caller's batches for the model
+        would have more than `most_tokens` together (0: no limit).
+        """
         rows = [
             {"batch_id": claim.batch.id, "number": one.number, "start": one.start, "end": one.end,
              "first_line": one.first_line, "lines": one.lines}
             for one in shards
         ]  # fmt: skip
+        values = {"model": model, "total": size.requests, "enqueued_tokens": size.tokens}
         async with self._database.write() as connection:
-            await self._become(connection, claim, BatchStatus.IN_PROGRESS, model=model, total=total)
+            await self._become(connection, claim, BatchStatus.IN_PROGRESS, **values)
+            if most_tokens and await enqueued_tokens(connection, claim.batch.caller, model) > most_tokens:
+                raise TooManyTokensError
             await connection.execute(insert(batch_shards), rows)
 
     @whole

@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aibrix_extproc.adapters.blobs.store import BlobStore
-from aibrix_extproc.adapters.ledger.work import BatchClaim, ShardClaim, WorkLedger
+from aibrix_extproc.adapters.ledger.work import BatchClaim, ShardClaim, Size, TooManyTokensError, WorkLedger
 from aibrix_extproc.app.metadata.reading import LostContentError, segments_between
 from aibrix_extproc.app.metadata.receiving import remove_quietly
 from aibrix_extproc.core.batches.lifecycle import BatchStatus
 from aibrix_extproc.core.batches.records import BatchRecord
-from aibrix_extproc.core.batches.request_lines import LineError
+from aibrix_extproc.core.batches.request_lines import LineError, too_many_tokens
 from aibrix_extproc.core.batches.splitting import LineSplitter
 from aibrix_extproc.core.batches.validation import InputLimits, Validation
 from aibrix_extproc.core.files import ids
@@ -67,7 +67,16 @@ class BatchSteps:
             told = json.dumps([one.as_object() for one in errors], ensure_ascii=False)
             await remove_quietly(self._blobs, await self._ledger.fail(claim, told))
         else:
-            await self._ledger.start(claim, validation.model or "", validation.shards, validation.total)
+            await self._start(claim, validation)
+
+    async def _start(self, claim: BatchClaim, validation: Validation) -> None:
+        model, most = validation.model or "", self._limits.enqueued_tokens
+        try:
+            size = Size(validation.total, validation.tokens)
+            await self._ledger.start(claim, model, validation.shards, size, most)
+        except TooManyTokensError:
+            told = json.dumps([too_many_tokens(model, most).as_object()], ensure_ascii=False)
+            await remove_quietly(self._blobs, await self._ledger.fail(claim, told))
 
     async def gave_up(self, claim: BatchClaim | ShardClaim) -> bool:
         """End a batch whose content is lost, once its time is over; until then a store may come back with it."""

@@ -40,7 +40,6 @@ class BatchWorker(Part):
         self._shards = shards
         self._lease_seconds = lease_seconds
         self._woken = asyncio.Event()
-        self._held: list[str] = []  # batches of the shards that run here
         self._leases: set[Lease] = set()  # of these shards
 
     def wake(self) -> None:
@@ -106,10 +105,9 @@ class BatchWorker(Part):
         return True
 
     async def _run_one(self) -> bool:
-        claim = await self._ledger.claim_shard(self._held)
+        claim = await self._ledger.claim_shard()
         if claim is None:
             return False
-        self._held.append(claim.batch.id)
         try:
             async with held(self._ledger, claim, self._lease_seconds) as lease:
                 self._leases.add(lease)
@@ -123,8 +121,6 @@ class BatchWorker(Part):
         except (asyncio.CancelledError, LeaseLostError):
             await self._give_back(claim)
             raise
-        finally:
-            self._held.remove(claim.batch.id)
         return True
 
     async def _give_back(self, claim: BatchClaim | ShardClaim) -> None:

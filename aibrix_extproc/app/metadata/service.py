@@ -90,7 +90,7 @@ class MetadataService:
         own = self._settings.metadata
         ledger = WorkLedger(self._database, f"{socket.gethostname()}-{os.getpid()}", own.lease_seconds)
         gateway = GatewayClient(session, own.gateway_url, lambda: self._secrets.current, self._database.clock)
-        limits = InputLimits(own.max_batch_requests, own.max_batch_line_bytes)
+        limits = InputLimits(own.max_batch_requests, own.max_enqueued_tokens, own.max_batch_line_bytes)
         sender = LineSender(session, own.gateway_url, gateway.headers, self._gates, self._database.clock)
         shards = ShardRunner(ledger, self._blobs, sender, _new_key, limits.line_bytes)
         steps = BatchSteps(ledger, self._blobs, gateway.models, limits, self._database.clock)

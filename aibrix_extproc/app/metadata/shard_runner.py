@@ -26,7 +26,6 @@ COMMIT_RESULTS: Final = 100
 COMMIT_BYTES: Final = 4 * 1024 * 1024
 COMMIT_SECONDS: Final = 2.0  # a result is lost for at most this long if the process dies
 LINES_AT_ONCE: Final = 64  # of one shard, waiting or running
-_PREFIX_BYTES: Final = 4096
 _RETRY_SECONDS: Final = 1.0
 
 
@@ -53,7 +52,7 @@ class ShardRunner:
         lines = await self._lines(claim)
         waiting = [(number, request) for number, request in lines.items() if number not in done]
         # Lines that begin alike follow each other, so that an engine finds their prefix in its cache.
-        waiting.sort(key=lambda one: one[1].body[:_PREFIX_BYTES])
+        waiting.sort(key=lambda one: one[1].beginning)
         results = _Results(self, claim, lease)
         await self._send(claim, lease, waiting, results)
         await results.commit()

@@ -7,8 +7,10 @@ import msgspec
 
 from aibrix_extproc.core.openai.contract.operation_rows import BATCH_OPERATIONS
 from aibrix_extproc.core.openai.contract.operations import Stream, shown
+from aibrix_extproc.core.openai.wire.sizes import BYTES_PER_TOKEN
 
 MAX_CUSTOM_ID: Final = 512
+_BEGINNING_BYTES: Final = 4096
 
 
 class _Envelope(msgspec.Struct):
@@ -54,6 +56,8 @@ class RequestLine:
     custom_id: str
     model: str
     body: bytes  # JSON, as the client wrote it but for `stream_options`
+    beginning: bytes  # of its prompt, as JSON; requests that share it share an engine's cache
+    tokens: int  # of its prompt, estimated
 
 
 def read_line(text: bytes, endpoint: str, number: int) -> RequestLine | LineError:
@@ -98,7 +102,8 @@ def _read_body(custom_id: str, raw: bytes, endpoint: str, number: int) -> Reques
         return LineError("streaming_unsupported", message, "body.stream", number)
     if bytes(body.stream_options):
         raw = _without(raw, "stream_options")
-    return RequestLine(custom_id, model, raw)
+    text = memoryview(raw if prompt is None else getattr(body, prompt))
+    return RequestLine(custom_id, model, raw, bytes(text[:_BEGINNING_BYTES]), max(text.nbytes // BYTES_PER_TOKEN, 1))
 
 
 def _without(raw: bytes, name: str) -> bytes:
@@ -139,3 +144,12 @@ def repeated_id(custom_id: str, first: int, number: int) -> LineError:
     """A custom_id that an earlier line has."""
     message = f"The custom_id '{shown(custom_id, 128)}' is a duplicate of the one on line {first}."
     return LineError("duplicate_custom_id", message, "custom_id", number)
+
+
+def too_many_tokens(model: str, most: int) -> LineError:
+    """The caller has more enqueued for the model than it may."""
+    message = (
+        f"Enqueued token limit reached for {shown(model, 128)}. Limit: {most:,} enqueued tokens. Please try again once"
+        " some in_progress batches have been completed."
+    )
+    return LineError("token_limit_exceeded", message)

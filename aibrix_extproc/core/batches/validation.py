@@ -25,6 +25,7 @@ class InputLimits:
     """The most that a batch's input may have."""
 
     requests: int = 50_000
+    enqueued_tokens: int = 0  # of one caller's batches for one model together; 0: no limit
     line_bytes: int = 10 * 1024 * 1024
 
 
@@ -53,6 +54,7 @@ class Validation:
         self._failed = False
         self.model: str | None = None
         self.total = 0
+        self.tokens = 0  # of all prompts, estimated
 
     def feed(self, line: Line) -> None:
         """Look at one line."""
@@ -75,6 +77,7 @@ class Validation:
         request = read_line(line.text, self._endpoint, line.number)
         if isinstance(request, LineError):
             return request
+        self.tokens += request.tokens
         return self._repeated(request, line.number) or self._wrong_model(request, line.number)
 
     def _repeated(self, request: RequestLine, number: int) -> LineError | None:

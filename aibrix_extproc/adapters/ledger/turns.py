@@ -1,0 +1,56 @@
+"""What a worker asks before it takes a shard: whose turn it is, and how much a caller has enqueued."""
+
+from typing import Final
+
+from sqlalchemy import and_, exists, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from aibrix_extproc.adapters.ledger.schema import batch_shards, batches, storage
+from aibrix_extproc.core.batches.fairness import Candidate
+from aibrix_extproc.core.batches.lifecycle import BatchStatus
+
+RUNNING: Final = (BatchStatus.IN_PROGRESS.value, BatchStatus.CANCELLING.value)
+_LOOKED_AT: Final = 1000  # batches at a time, those that have waited longest
+
+
+async def candidates(connection: AsyncConnection, now: float) -> list[Candidate]:
+    """The batches of which a shard is free."""
+    mine = batch_shards.c.batch_id == batches.c.id
+    free = exists().where(mine, ~batch_shards.c.done, batch_shards.c.lease_until < now)
+    columns = (batches.c.id, batches.c.caller, batches.c.created_at, batches.c.served_at)
+    query = (
+        select(*columns, func.coalesce(storage.c.served_at, 0.0).label("caller_served_at"))
+        .join(storage, storage.c.caller == batches.c.caller, isouter=True)
+        .where(batches.c.status.in_(RUNNING), free)
+        .order_by(batches.c.served_at)
+        .limit(_LOOKED_AT)
+    )
+    rows = await connection.execute(query)
+    return [Candidate(row.id, row.caller, row.created_at, row.served_at, row.caller_served_at) for row in rows]
+
+
+async def running_shards(connection: AsyncConnection, now: float) -> dict[tuple[str, str], int]:
+    """How many shards run in all processes, by caller and batch."""
+    held = and_(~batch_shards.c.done, batch_shards.c.lease_until >= now)
+    names = (batches.c.caller, batches.c.id)
+    query = select(*names, func.count().label("count")).join(batch_shards, batch_shards.c.batch_id == batches.c.id)
+    rows = await connection.execute(query.where(held).group_by(*names))
+    return {(row.caller, row.id): row[2] for row in rows}
+
+
+async def served(connection: AsyncConnection, turn: Candidate, now: float) -> None:
+    """It was this batch's turn, and its caller's."""
+    await connection.execute(update(batches).where(batches.c.id == turn.batch).values(served_at=now))
+    await connection.execute(update(storage).where(storage.c.caller == turn.caller).values(served_at=now))
+
+
+async def enqueued_tokens(connection: AsyncConnection, caller: str, model: str) -> int:
+    """Tokens of the caller's batches for a model that have not ended. Locks, so that two batches see each other."""
+    await connection.execute(select(storage.c.caller).where(storage.c.caller == caller).with_for_update())
+    states = (*RUNNING, BatchStatus.FINALIZING.value)
+    mine = and_(batches.c.caller == caller, batches.c.model == model, batches.c.status.in_(states))
+    return int(
+        (
+            await connection.execute(select(func.coalesce(func.sum(batches.c.enqueued_tokens), 0)).where(mine))
+        ).scalar_one()
+    )
