@@ -16,8 +16,7 @@ Endpoints = tuple[Endpoint, ...]
 class LoadOrder:
     """The order of one set of endpoints, which are sorted by identity."""
 
-    def __init__(self, book: LoadBook) -> None:
-        self._book = book
+    def __init__(self) -> None:
         self._read = 0  # place in the book's changes
         self._endpoints: Endpoints = ()
         self._by_identity: dict[str, Endpoint] = {}
@@ -28,11 +27,11 @@ class LoadOrder:
     def __len__(self) -> int:
         return len(self._by_identity)
 
-    def first(self, endpoints: Endpoints, tick: int, limit: int) -> Endpoints:
-        """The `limit` least busy ones, least busy first; equals take turns by `tick`."""
+    def first(self, endpoints: Endpoints, book: LoadBook, tick: int, limit: int) -> Endpoints:
+        """The `limit` least busy ones, least busy first; equals take turns by `tick`. Always with the same book."""
         if endpoints is not self._endpoints:
-            self._follow(endpoints)
-        self._catch_up()
+            self._follow(endpoints, book)
+        self._catch_up(book)
         by_identity, found = self._by_identity, list[Endpoint]()
         for level in self._filled:
             equals = self._levels[level]
@@ -44,36 +43,36 @@ class LoadOrder:
                 break
         return tuple(found)
 
-    def _follow(self, endpoints: Endpoints) -> None:
+    def _follow(self, endpoints: Endpoints, book: LoadBook) -> None:
         gone, come = difference(self._endpoints, endpoints)
         self._endpoints = endpoints
         if len(gone) + len(come) > len(endpoints) // 2:
-            self._rebuild()
+            self._rebuild(book)
             return
         for endpoint in gone:
             self._leave(endpoint.identity, self._counts.pop(endpoint.identity))
             del self._by_identity[endpoint.identity]
         for endpoint in come:
             self._by_identity[endpoint.identity] = endpoint
-            self._enter(endpoint.identity, self._book.in_flight(endpoint.identity))
+            self._enter(endpoint.identity, book.in_flight(endpoint.identity))
 
-    def _catch_up(self) -> None:
+    def _catch_up(self, book: LoadBook) -> None:
         """Take in which counts have changed since the last time."""
-        changed = self._book.changed_since(self._read)
+        changed = book.changed_since(self._read)
         if changed is None or len(changed) > len(self._endpoints):
-            self._rebuild()
+            self._rebuild(book)
             return
         self._read += len(changed)
-        counts, in_flight = self._counts, self._book.view.get
+        counts, in_flight = self._counts, book.view.get
         for identity in changed:
             before = counts.get(identity)
             if before is not None and (now := in_flight(identity, 0)) != before:
                 self._leave(identity, before)
                 self._enter(identity, now)
 
-    def _rebuild(self) -> None:
-        self._read = self._book.changes()
-        in_flight = self._book.view.get
+    def _rebuild(self, book: LoadBook) -> None:
+        self._read = book.changes()
+        in_flight = book.view.get
         self._by_identity = {endpoint.identity: endpoint for endpoint in self._endpoints}
         self._counts = {identity: in_flight(identity, 0) for identity in self._by_identity}
         self._levels = {}

@@ -1,8 +1,6 @@
-"""What the five strategies did before they were scorers, as an oracle: each gives the ranking that must come out."""
+"""What strategies did before they were scorers, as an oracle: each gives the ranking that must come out."""
 
 from collections.abc import Mapping
-from hashlib import blake2b
-from heapq import nlargest
 
 from aibrix_extproc.core.fleet.model import Endpoint
 
@@ -56,15 +54,3 @@ def round_robin(endpoints: Endpoints, tick: int, limit: int) -> Endpoints:
     start = tick % len(endpoints)
     taken = endpoints[start : start + limit]
     return taken + endpoints[: min(start, limit - len(taken))]
-
-
-def session_affinity(endpoints: Endpoints, session: str, limit: int) -> Endpoints:
-    """By a hash of session and endpoint."""
-    hashed = blake2b(session.encode("utf-8", "surrogatepass"), digest_size=8)
-
-    def weight(endpoint: Endpoint) -> bytes:
-        mixed = hashed.copy()
-        mixed.update(b"\0" + endpoint.identity.encode())
-        return mixed.digest()
-
-    return tuple(nlargest(limit, endpoints, key=weight))

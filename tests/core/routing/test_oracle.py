@@ -16,12 +16,11 @@ from tests.core.routing import oracle
 
 ALMOST_ONE = 1 - 2**-53
 Endpoints = tuple[Endpoint, ...]
-ORACLE: dict[str, Callable[[Endpoints, LoadBook, Signals, str, int], Endpoints]] = {
-    "least-request": lambda those, book, given, _, limit: oracle.least_request(those, book.view, given.tick, limit),
-    "power-of-two": lambda those, book, given, _, limit: oracle.power_of_two(those, book.view, given.draw, limit),
-    "random": lambda those, _, given, __, limit: oracle.random(those, given.draw, limit),
-    "round-robin": lambda those, _, given, __, limit: oracle.round_robin(those, given.tick, limit),
-    "session-affinity": lambda those, _, __, session, limit: oracle.session_affinity(those, session, limit),
+ORACLE: dict[str, Callable[[Endpoints, LoadBook, Signals, int], Endpoints]] = {
+    "least-request": lambda those, book, given, limit: oracle.least_request(those, book.view, given.tick, limit),
+    "power-of-two": lambda those, book, given, limit: oracle.power_of_two(those, book.view, given.draw, limit),
+    "random": lambda those, _, given, limit: oracle.random(those, given.draw, limit),
+    "round-robin": lambda those, _, given, limit: oracle.round_robin(those, given.tick, limit),
 }
 
 # What happens before a decision: exchanges begin and end, endpoints come, go and are described anew.
@@ -39,13 +38,11 @@ def endpoint(number: int, name: str = "") -> Endpoint:
         st.tuples(st.lists(STEP, max_size=40), st.integers(0, 2**40), st.floats(0, ALMOST_ONE), st.integers(1, 20)),
         min_size=1, max_size=8,
     ),
-    session=st.text(max_size=8),
 )  # fmt: skip
 def test_scorer_ranks_as_its_strategy_did_before(
     strategy: str,
     count: int,
     rounds: list[tuple[list[tuple[str, int]], int, float, int]],
-    session: str,
 ) -> None:
     book = LoadBook()
     book.record_changes()
@@ -56,9 +53,9 @@ def test_scorer_ranks_as_its_strategy_did_before(
             happen(step, number, fleet, book)
         pool = tuple(fleet[identity] for identity in sorted(fleet))
         signals = Signals(book, tick, draw)
-        expected = ORACLE[strategy](pool, book, signals, session, limit)
+        expected = ORACLE[strategy](pool, book, signals, limit)
         for key in ("chat-m", ""):
-            assert scorer.rank(RouteQuery("chat-m", session=session), Pool(pool, key), signals, limit) == expected
+            assert scorer.rank(RouteQuery("chat-m"), Pool(pool, key), signals, limit) == expected
 
 
 def happen(step: str, number: int, fleet: dict[str, Endpoint], book: LoadBook) -> None:

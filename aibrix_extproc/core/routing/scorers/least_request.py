@@ -5,6 +5,7 @@ from typing import Final
 from aibrix_extproc.core.fleet.load_order import LoadOrder
 from aibrix_extproc.core.fleet.model import Endpoint
 from aibrix_extproc.core.placing import RouteQuery
+from aibrix_extproc.core.routing.kept import Kept
 from aibrix_extproc.core.routing.pool import Pool
 from aibrix_extproc.core.routing.scorer import Scorer, ScorerSpec
 from aibrix_extproc.core.routing.signals import Need, Signals
@@ -14,9 +15,6 @@ SPEC: Final = ScorerSpec(
     intent="Send each request to the endpoint that has the fewest requests from this gateway.",
     needs=frozenset({Need.LOAD, Need.TICK}),
 )
-
-
-MAX_ORDERED: Final = 250_000  # endpoints in all orders together, about 200 bytes each
 
 
 class LeastRequest(Scorer):
@@ -30,7 +28,7 @@ class LeastRequest(Scorer):
     """
 
     def __init__(self) -> None:
-        self._orders: dict[str, LoadOrder] = {}  # by key of the pool
+        self._orders = Kept(LoadOrder)
 
     def scores(self, query: RouteQuery, pool: Pool, signals: Signals) -> list[float]:
         """Between the busiest (0) and the least busy (1)."""
@@ -44,13 +42,4 @@ class LeastRequest(Scorer):
         """By scores in a selection; from a kept order among all endpoints of a model."""
         if not pool.key:
             return super().rank(query, pool, signals, limit)
-        order = self._orders.get(pool.key)
-        if order is None:
-            order = self._new_order(pool, signals)
-        return order.first(pool.endpoints, signals.tick, limit)
-
-    def _new_order(self, pool: Pool, signals: Signals) -> LoadOrder:
-        if len(pool.endpoints) + sum(map(len, self._orders.values())) > MAX_ORDERED:
-            self._orders.clear()  # those in use are made anew
-        order = self._orders[pool.key] = LoadOrder(signals.load)
-        return order
+        return self._orders.of(pool).first(pool.endpoints, signals.load, signals.tick, limit)
