@@ -14,7 +14,7 @@ from pathlib import Path
 
 import aibrix_extproc
 from aibrix_extproc.adapters.envoyproxy.find import EnvoyNotFoundError, find_envoy
-from benchmarks import framing, inside, report, whereabouts
+from benchmarks import cpu_profile, framing, inside, report
 from benchmarks.keys import BARE, PLAIN
 from benchmarks.processes import raise_open_files
 from benchmarks.results import Results, Sample, envoy_us, ext_proc_us, verdicts
@@ -41,7 +41,7 @@ def main() -> int:
     titles = {target.key: target.title for target in plan.targets}
     ours = {key: title for key, title in titles.items() if TARGETS[key].ours}
     kinds = {} if args.no_steps else {"1 KB chat": SMALL_BODY_BYTES, "220 KB prompt": PROMPT_BYTES}
-    where = whereabouts.section(results, _inside(kinds)) if kinds else ()
+    where = cpu_profile.section(results, _inside(kinds)) if kinds else ()
     about = _circumstances(plan, (load_before, os.getloadavg()[0]))
     text = report.page(results, plan.scenarios, titles, ours, where, about)
     print(text)
@@ -50,8 +50,8 @@ def main() -> int:
     return 3 if unmet and args.strict else 0
 
 
-def _inside(kinds: Mapping[str, int]) -> whereabouts.Inside:
-    return whereabouts.Inside(
+def _inside(kinds: Mapping[str, int]) -> cpu_profile.Inside:
+    return cpu_profile.Inside(
         steps={title: inside.measure(size) for title, size in kinds.items()},
         exchange={title: inside.profile_by_module(size) for title, size in kinds.items()},
         framing_us={title: framing.measure(size) for title, size in kinds.items()},

@@ -42,13 +42,13 @@ def _event(content: object) -> bytes:
 _DIFFERENT: Final = 512
 
 
-def _chat_reply(dice: random.Random) -> bytes:
-    words = " ".join("".join(dice.choices("abcdefghijklmnopqrstuvwxyz", k=6)) for _ in range(48))
+def _chat_reply(rng: random.Random) -> bytes:
+    words = " ".join("".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=6)) for _ in range(48))
     message = {"role": "assistant", "content": words}
     return json_reply(
         "200 OK",
         {
-            "id": f"chatcmpl-{dice.getrandbits(128):032x}",
+            "id": f"chatcmpl-{rng.getrandbits(128):032x}",
             "object": "chat.completion",
             "created": 1750000000,
             "model": MODEL,
@@ -59,8 +59,8 @@ def _chat_reply(dice: random.Random) -> bytes:
 
 
 def _chat_replies() -> Iterator[bytes]:
-    dice = random.Random(1)
-    return cycle([_chat_reply(dice) for _ in range(_DIFFERENT)])
+    rng = random.Random(1)
+    return cycle([_chat_reply(rng) for _ in range(_DIFFERENT)])
 
 
 _CHAT_REPLIES: Final = _chat_replies()

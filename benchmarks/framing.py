@@ -15,8 +15,8 @@ from aibrix_extproc.http2.call_table import CallTable
 from aibrix_extproc.http2.deframer import length_prefixed
 from aibrix_extproc.http2.limits import MIB, ConnectionLimits
 from benchmarks.bare_server import ConstantCall, constant_answers
+from benchmarks.cpu_profile import Profile
 from benchmarks.inside import CALLS, SERIES, envoy_messages, shares
-from benchmarks.whereabouts import Profile
 
 _HEADERS: Final = (
     (b":method", b"POST"),

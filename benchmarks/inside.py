@@ -33,7 +33,7 @@ from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.fleet.model import Endpoint, Health, ServedModel
 from aibrix_extproc.core.fleet.reduce import Listed
 from aibrix_extproc.settings import AccessSettings, FleetSettings, Settings
-from benchmarks.whereabouts import Profile, Step
+from benchmarks.cpu_profile import Profile, Step
 from benchmarks.wire import API_KEY, CHAT_PATH, MODEL, SDK_HEADERS, chat_body
 
 _ENGINES: Final = tuple(f"127.0.0.1:{port}" for port in range(9101, 9105))

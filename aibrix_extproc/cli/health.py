@@ -31,22 +31,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 if it is ready (or alive), 1 if not or if nobody answers, 2 if the settings cannot be used."""
+    """0 if it is ready (or alive), 1 if not or if there is no answer, 2 if the settings cannot be used."""
     try:
         admin = settings_of(args).admin
     except SettingsError as error:
         print(f"aibrix-extproc: {error}", file=sys.stderr)
         return EXIT_SETTINGS
     state, path = ("alive", "/livez") if args.live else ("ready", "/readyz")
-    complaint = _complaint(admin, path, args.timeout)
-    if complaint is None:
+    objection = _objection(admin, path, args.timeout)
+    if objection is None:
         print(state)
         return 0
-    print(f"not {state}: {complaint}", file=sys.stderr)
+    print(f"not {state}: {objection}", file=sys.stderr)
     return EXIT_NOT_WELL
 
 
-def _complaint(admin: AdminSettings, path: str, seconds: float) -> str | None:
+def _objection(admin: AdminSettings, path: str, seconds: float) -> str | None:
     host = _reachable(admin.host)
     shown = f"http://{f'[{host}]' if ':' in host else host}:{admin.port}{path}"
     connection = http.client.HTTPConnection(host, admin.port, timeout=seconds)

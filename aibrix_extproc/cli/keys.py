@@ -24,7 +24,7 @@ from aibrix_extproc.core.access.keys import KeyRing
 from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.core.placing import Caller
 
-EXIT_NO: Final = 1  # no such key, or one that lets nobody in
+EXIT_NO: Final = 1  # no such key, or one that is not accepted
 EXIT_USAGE: Final = 2  # the file or an option is wrong
 
 KEY_PREFIX: Final = "sk-"
@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0: done, or good; 1: there is no such key, or it lets nobody in; 2: the file or an option is wrong."""
+    """0: done, or good; 1: there is no such key, or it is not accepted; 2: the file or an option is wrong."""
     try:
         return int(args.verb_run(args))
     except SourceError as error:
@@ -152,7 +152,7 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _rows(holder: KeyHolder, wall_now: float) -> Iterable[dict[str, object]]:
-    """A row for each key; one for a caller without keys too, so that nobody is left out."""
+    """A row for each key; one for a caller without keys, too."""
     caller = holder.caller
     rights = [name for name in ("admin", "engine_controls") if getattr(caller, name)]
     shared = {
@@ -213,10 +213,10 @@ def _check(args: argparse.Namespace) -> int:
     found = next(
         ((holder, one) for holder in holders for one in holder.keys if one.digest == digest_of(key)), (None, None)
     )
-    return _told(answer, *found)
+    return _describe(answer, *found)
 
 
-def _told(answer: Caller | Problem, holder: KeyHolder | None, key: IssuedKey | None) -> int:
+def _describe(answer: Caller | Problem, holder: KeyHolder | None, key: IssuedKey | None) -> int:
     if holder is None or key is None:
         print("unknown: this key lets nobody in")
         return EXIT_NO

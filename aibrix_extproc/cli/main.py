@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _open_missing_streams()
     try:
         code = _run(words)
-        sys.stdout.flush()  # here, not at the end of Python, where nobody could answer for it
+        sys.stdout.flush()  # here: at the end of Python an error of it would not be reported
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:

@@ -30,7 +30,7 @@ _PURGE = (
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until told to stop, or purge. 0: done; 1: not done to its end; 2: the settings are wrong."""
+    """Serve until a signal ends the process, or purge. 0: done; 1: not done to its end; 2: the settings are wrong."""
     try:
         settings = settings_of(args)
     except SettingsError as error:

@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(action, message)
 
     def _check_options(self, words: Sequence[str]) -> None:
-        """Before argparse, which would rather complain of what is missing than of what is written wrongly."""
+        """Runs before argparse, which reports missing options before it reports misspelled ones."""
         mine = words if self._commands() is None else words[:1]  # what follows is the command's
         for word in mine:
             if word == "--":
@@ -44,8 +44,8 @@ class Parser(argparse.ArgumentParser):
 
     def _hint(self, unknown: Sequence[str]) -> str:
         options = (word.partition("=")[0] for word in unknown if word.startswith("-") and len(word) > 2)
-        hints = (did_you_mean(option, self._option_string_actions) for option in options)
-        return next(filter(None, hints), "")
+        suggestions = (did_you_mean(option, self._option_string_actions) for option in options)
+        return next(filter(None, suggestions), "")
 
     def _commands(self) -> argparse.Action | None:
         return next((one for one in self._actions if isinstance(one, argparse._SubParsersAction)), None)

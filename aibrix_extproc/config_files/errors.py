@@ -1,4 +1,4 @@
-"""What can be wrong with something that an operator wrote down; the text says where it is and what to do."""
+"""Errors in what an operator wrote; the text says where it is and what to do."""
 
 
 class SourceError(Exception):
@@ -8,7 +8,7 @@ class SourceError(Exception):
 
 
 class SourceFormatError(SourceError):
-    """The text is wrong and stays wrong until somebody edits it."""
+    """The text is wrong until it is edited."""
 
 
 class SourceLookupError(SourceError):

@@ -47,7 +47,7 @@ OnStatus = Callable[[SourceStatus], None]
 
 
 class StatusReporter:
-    """Tells of each new status once."""
+    """Reports each new status once."""
 
     def __init__(self, source: str, on_status: OnStatus) -> None:
         self._on_status = on_status
@@ -180,7 +180,7 @@ def _read_regular(path: Path, most: int) -> bytes:
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    """Open without waiting for somebody at the other end, which is how the opening of a pipe begins."""
+    """Open without waiting: opening a pipe waits for its other end."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 

@@ -1,4 +1,4 @@
-"""YAML as nodes that know their place, so that each complaint can name a line and a field.
+"""YAML as nodes that know their place, so that each error can name a line and a field.
 
 Plain YAML loading would lose the lines, take the last of two equal keys, and turn `on` into a boolean.
 """

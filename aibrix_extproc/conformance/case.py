@@ -65,7 +65,7 @@ class Case:
     check: Callable[[Bench], None]
     needs: tuple[Need, ...] = ()
     is_large: bool = False  # moves tens of megabytes or opens hundreds of streams
-    patience: int = 1  # times the time limit that the case may take
+    time_factor: int = 1  # times the time limit that the case may take
 
 
 @dataclass(frozen=True, slots=True)

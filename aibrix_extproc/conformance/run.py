@@ -57,7 +57,7 @@ class Run:
         if reason := self._lack(case):
             self._finish(Result(case, GROUP_OF[case.id], Verdict.SKIP, 0, case.expected, reason=reason))
             return
-        seconds = self._target.seconds * case.patience
+        seconds = self._target.seconds * case.time_factor
         running = _Running(Bench(self._target, self._deployment, seconds), time.monotonic(), seconds)
         self._running[case] = running
         # A daemon: what a deployment keeps hanging must not keep the program from its end.

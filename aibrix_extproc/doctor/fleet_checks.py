@@ -21,7 +21,7 @@ class Report:
     denied: bool = False  # whoever runs doctor may not ask through the API server
 
 
-def pods(remarks: Mapping[str, str], endpoints: int, selector: str) -> Iterator[Finding]:
+def pods(warnings: Mapping[str, str], endpoints: int, selector: str) -> Iterator[Finding]:
     """What reading the pods as the processor does has shown."""
     if endpoints == 0:
         yield Finding(
@@ -29,7 +29,7 @@ def pods(remarks: Mapping[str, str], endpoints: int, selector: str) -> Iterator[
             "no pod of the namespaces looked at is an engine: every model is unknown",
             "label vLLM's pods with model.aibrix.ai/name, or name their namespace",
         )  # fmt: skip
-    for subject, why in remarks.items():
+    for subject, why in warnings.items():
         yield Finding(
             Severity.WARNING, subject, "metadata", f"it is no engine, or not as it says: {why}",
             "correct the label or annotation; docs/labels.md has their forms",
@@ -39,7 +39,7 @@ def pods(remarks: Mapping[str, str], endpoints: int, selector: str) -> Iterator[
 def reports(found: Iterable[Report]) -> Iterator[Finding]:
     """What the processors know and cannot reach."""
     engines: dict[tuple[str, str, str], set[str]] = {}
-    remarks: dict[tuple[str, str], None] = {}
+    warnings: dict[tuple[str, str], None] = {}
     for report in found:
         if report.error:
             yield _silent(report)
@@ -48,7 +48,7 @@ def reports(found: Iterable[Report]) -> Iterator[Finding]:
         for one in listed(report.fleet, "endpoints"):
             health, detail = str(at(one, "health")), str(at(one, "detail") or "")
             if at(one, "remark"):
-                remarks[str(at(one, "name")), str(at(one, "remark"))] = None
+                warnings[str(at(one, "name")), str(at(one, "remark"))] = None
             if health not in ("ready", "draining"):
                 engines.setdefault((str(at(one, "name")), health, detail), set()).add(report.subject)
     for (name, health, detail), seen in sorted(engines.items())[:MAX_ENGINES]:
@@ -59,9 +59,9 @@ def reports(found: Iterable[Report]) -> Iterator[Finding]:
             "set the key that the engine wants: engine_api_key" if refused
             else "see the engine's log, its port label, and whether a NetworkPolicy keeps the processor out",
         )  # fmt: skip
-    for name, remark in sorted(remarks)[:MAX_ENGINES]:
+    for name, warning in sorted(warnings)[:MAX_ENGINES]:
         yield Finding(
-            Severity.WARNING, f"engine {name}", "metadata.labels", remark,
+            Severity.WARNING, f"engine {name}", "metadata.labels", warning,
             "start the engine with that name (vLLM: --served-model-name), or give the label a name that it lists",
         )  # fmt: skip
     if len(engines) > MAX_ENGINES:

@@ -20,8 +20,8 @@ def handed_over(setup: Setup) -> Iterator[Finding]:
     rules = list(setup.metadata_rules())
     for deployment in setup.deployments():
         process = process_of(setup.cluster, deployment)
-        told = process.setting("metadata", "enabled", "--metadata")
-        on = told is not None and told.lower() not in _OFF
+        value = process.setting("metadata", "enabled", "--metadata")
+        on = value is not None and value.lower() not in _OFF
         if on and not rules:
             yield Finding(
                 Severity.ERROR, setup.gateway.subject, "",
@@ -88,7 +88,7 @@ def streamed(setup: Setup) -> Iterator[Finding]:
 
 
 def served(setup: Setup) -> Iterator[Finding]:
-    """Behind the route there is a Service, and somebody behind that."""
+    """Behind the route there is a Service, and it has endpoints."""
     for rule in setup.metadata_rules():
         for index, ref in enumerate(listed(rule.content, "backendRefs")):
             namespace, name = at(ref, "namespace") or rule.route.namespace, str(at(ref, "name"))

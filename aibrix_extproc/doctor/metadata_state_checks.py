@@ -38,11 +38,11 @@ def _in_files(process: Process) -> Iterator[tuple[str, str]]:
     """Which parts of the state are files, each with its path."""
     folder = process.setting("metadata", "data_dir", "--data") or ""
     for what, field, scheme in (("the SQLite database is", "database", "sqlite"), ("blobs are", "blobs", "file")):
-        told = process.setting("metadata", field, f"--{field}")
-        if told is None and not process.unseen:
+        value = process.setting("metadata", field, f"--{field}")
+        if value is None and not process.unseen:
             yield what, folder
-        elif told is not None and told.startswith(f"{scheme}:"):
-            yield what, told.partition("://")[2].replace("//", "/")
+        elif value is not None and value.startswith(f"{scheme}:"):
+            yield what, value.partition("://")[2].replace("//", "/")
 
 
 def _lasts(process: Process, path: str) -> bool:
@@ -72,7 +72,7 @@ def _alone(setup: Setup, deployment: Thing, where: str) -> Iterator[Finding]:
 
 
 def shared_keys(setup: Setup) -> Iterator[Finding]:
-    """Processors and metadata services have the same keys, by which they believe each other."""
+    """Processors and metadata services have the same keys, by which each verifies the other."""
     services = [process_of(setup.cluster, one) for one in setup.metadata_deployments()]
     gateways = [process_of(setup.cluster, one) for one in setup.deployments()] if services else []
     for process in (*gateways, *services):
@@ -116,7 +116,7 @@ def gateway_url(setup: Setup) -> Iterator[Finding]:
         yield from _egress(setup, deployment)
         given = process.setting("metadata", "gateway_url", "--gateway-url")
         if given == "" or (given is None and process.unseen):
-            continue  # it comes from where nobody looks
+            continue  # its source is not read
         wrong = _wrong(setup, given)
         if wrong:
             yield Finding(

@@ -104,7 +104,7 @@ def quantity(value: Any) -> int | None:
 
 
 def condition(statuses: Iterable[Any], kind: str) -> Mapping[str, Any] | None:
-    """The condition of a type in a status' list; None while nobody has written it."""
+    """The condition of a type in a status' list; None while it is not set."""
     for one in statuses:
         if isinstance(one, Mapping) and one.get("type") == kind:
             return one

@@ -1,4 +1,4 @@
-"""What a deployed process of ours is told: by flags, environment and settings file, as far as objects show it."""
+"""The settings of a deployed process of ours, from its flags, variables and file, as far as objects show them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ ENV: Final = "AIBRIX_EXTPROC_"
 COMMANDS: Final = ("serve", "picker")
 METADATA: Final = "metadata"
 Setting = tuple[str, str]  # group, field
-# What `picker` says in words of its own, and what it is told by nobody.
+# Options that `picker` has under other names, and settings that it sets by itself.
 PICKER_FLAGS: Final[Mapping[Setting, str]] = MappingProxyType(
     {
         ("kubernetes", "inference_pool"): "--pool-name",
@@ -54,7 +54,7 @@ class Process:
         return f"spec.template.spec.containers[{containers.index(self.container) if self.container else 0}]"
 
     def setting(self, group: str, field: str, flag: str) -> str | None:
-        """What it is told of a setting, lists with commas; None if that is nothing, or cannot be seen."""
+        """The value of a setting, lists with commas; None if it is not set or cannot be seen."""
         one = (group, field)
         flags = [flag, *([PICKER_FLAGS[one]] if self.is_picker and one in PICKER_FLAGS else [])]
         by_flag = _by_flag(self.container, flags)
@@ -126,7 +126,7 @@ def _text(value: Any) -> str:
 def _environment(
     cluster: Cluster, deployment: Thing, container: Mapping[str, Any], unseen: list[str]
 ) -> Mapping[str, str]:
-    """The variables; empty for one whose value comes from where nobody looks."""
+    """The variables; empty for one whose value comes from an object that is not read."""
     found: dict[str, str] = {}
     for one in listed(container, "envFrom"):
         name = at(one, "configMapRef.name")

@@ -72,7 +72,7 @@ def _host(process: Process) -> Iterator[Finding]:
     fix = f"set {ENV}SERVER__HOST to 0.0.0.0, or to :: with IPv6"
     if host is None:
         if process.unseen:
-            return  # which is told
+            return  # another check reports it
         yield Finding(
             Severity.NOTE, deployment.subject, field,
             "nothing here says where it listens: on all addresses if its image is ours, else on 127.0.0.1", fix,

@@ -15,7 +15,7 @@ _SLEEP_STATES = {"awake": None, "weights_offloaded": 1, "discard_all": 2}
 def engine_gauges(engine: Engine) -> list[Gauge]:
     """All gauges with their series."""
     common, scheduler = engine.metrics.common, engine.scheduler
-    # A halted vLLM makes no steps and so reports nobody who came meanwhile: measured, 4 hanging, gauge 0.
+    # A halted vLLM makes no steps and so does not count requests that came meanwhile: measured, 4 hanging, gauge 0.
     waiting = 0 if scheduler.frozen else sum(claim.sequences for claim in scheduler.waiting.values())
     deferred = 0 if scheduler.frozen else scheduler.deferred()
 

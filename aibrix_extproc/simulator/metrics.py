@@ -85,7 +85,7 @@ class Histogram:
 
 
 class Metrics:
-    """All counters and histograms of one engine; gauges are read when somebody asks."""
+    """All counters and histograms of one engine; gauges are read with each scrape."""
 
     def __init__(self, model_name: str, started_at_wall: float, max_model_len: int) -> None:
         self.common: Labels = (("engine", "0"), ("model_name", model_name))

@@ -26,7 +26,7 @@ class Scheduler:
         self.total_blocks = total_blocks
         self.max_loras = max_loras
         self.frozen = False
-        """While paused or asleep nobody is admitted."""
+        """While paused or asleep no request is admitted."""
         self.waiting: OrderedDict[Hashable, Claim] = OrderedDict()
         self.running: dict[Hashable, Claim] = {}
         self.running_sequences = 0
@@ -85,7 +85,7 @@ class Scheduler:
 
     @property
     def cache_usage(self) -> float:
-        """Held part of the blocks, 0 to 1."""
+        """The part of the blocks that is in use, 0 to 1."""
         return min(1.0, self.held_blocks / self.total_blocks)
 
     def _lacks_slot(self, claim: Claim) -> bool:

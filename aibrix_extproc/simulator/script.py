@@ -20,7 +20,7 @@ _CYCLE_LENGTH: Final = 4096
 
 
 def _word_cycle() -> tuple[str, ...]:
-    """A long walk over the words with a fixed linear congruence: no dice, no visible period."""
+    """A long walk over the words with a fixed linear congruence: no random numbers, no visible period."""
     state, cycle = 12345, []
     for _ in range(_CYCLE_LENGTH):
         state = (state * 1103515245 + 12345) & 0x7FFFFFFF

@@ -126,7 +126,7 @@ class Simulator:
             self._listener = None
 
     def _hold_port(self) -> None:
-        """Bind the port without listening: connections are refused and nobody else can take it."""
+        """Bind the port without listening: connections are refused, and no other process can bind it."""
         family = socket.AF_INET6 if ":" in self.options.host else socket.AF_INET
         holder = socket.socket(family, socket.SOCK_STREAM)
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

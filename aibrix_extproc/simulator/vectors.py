@@ -13,8 +13,8 @@ _CLASSES: Final = 2
 
 @lru_cache(maxsize=1)
 def _table() -> "array[float]":
-    dice = random.Random(20240517)
-    return array("f", (dice.gauss(0, 1) for _ in range(_TABLE_LENGTH)))
+    rng = random.Random(20240517)
+    return array("f", (rng.gauss(0, 1) for _ in range(_TABLE_LENGTH)))
 
 
 @lru_cache(maxsize=4096)

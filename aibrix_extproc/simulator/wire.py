@@ -53,7 +53,7 @@ def _nothing() -> None:
 
 @dataclass(frozen=True, slots=True)
 class EventStream:
-    """An answer in pieces; each item is one event, or several when nobody waits between them."""
+    """An answer in pieces; each item is one event, or several that are written together."""
 
     events: AsyncIterator[bytes]
     close: Callable[[], None] = _nothing

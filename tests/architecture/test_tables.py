@@ -15,6 +15,7 @@ from aibrix_extproc.app.metadata.metrics import METADATA_METRICS
 from aibrix_extproc.cli.main import COMMANDS
 from aibrix_extproc.core.openai.contract import errors
 from aibrix_extproc.core.openai.contract.errors import ERRORS
+from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
 from aibrix_extproc.core.routing.registry import STRATEGIES
 from tests.architecture.sources import CORE, PACKAGE, ROOT, called, python_files, shown, tree
 
@@ -99,3 +100,37 @@ def test_every_command_has_its_module(command: object) -> None:
     module = importlib.import_module(getattr(command, "module", ""))
     assert callable(module.add_arguments)
     assert callable(module.run)
+
+
+def ids_asked(module: ast.Module) -> Iterator[tuple[int, str]]:
+    """Comparisons of something's `id` or `path` with the id or path of an operation, which a column should say."""
+    known = {name for row in OPERATIONS for name in (row.id, row.path)}
+    for node in ast.walk(module):
+        if isinstance(node, ast.Compare) and isinstance(node.left, ast.Attribute) and node.left.attr in ("id", "path"):
+            for one in node.comparators:
+                constants = {part.value for part in ast.walk(one) if isinstance(part, ast.Constant)}
+                yield from ((node.lineno, str(name)) for name in constants & known)
+
+
+def test_code_asks_columns_of_an_operation_not_its_id_or_path() -> None:
+    rooms = (CORE, PACKAGE / "app", PACKAGE / "adapters", PACKAGE / "http2")
+    assert [
+        f"{shown(path, line)} {name}: make it a column of Operation in core/openai/contract/operations.py"
+        for room in rooms
+        for path in python_files(room)
+        for line, name in ids_asked(tree(path))
+    ] == []
+
+
+def test_id_that_is_asked_would_be_found() -> None:
+    source = (
+        "a = operation.id == 'response'\nb = row.operation.id in ('score', 'x')\nc = request.path != '/v1/responses'"
+    )
+    assert [line for line, _ in ids_asked(ast.parse(source))] == [1, 2, 3]
+    assert list(ids_asked(ast.parse("file.id == file_id or model.id == 'score-model'"))) == []
+
+
+@pytest.mark.parametrize("name", [*metrics.METRICS, *METADATA_METRICS])
+def test_every_metric_is_described(name: str) -> None:
+    _, _, description = {**metrics.METRICS, **METADATA_METRICS}[name]
+    assert description.endswith("."), f"say in a sentence what {name} counts: the last column of its row"

@@ -3,11 +3,11 @@ import re
 import pytest
 
 from benchmarks import framing
+from benchmarks.cpu_profile import Inside, Step, section
 from benchmarks.keys import BARE, BARE_LEAN, LEAN, PLAIN, REFERENCE
 from benchmarks.report import Circumstances, page, table
 from benchmarks.results import Results, Sample
 from benchmarks.scenarios import SCENARIOS
-from benchmarks.whereabouts import Inside, Step, section
 
 TITLES = {
     PLAIN: "Envoy alone", BARE: "bare server", BARE_LEAN: "its floor", REFERENCE: "grpcio", LEAN: "lean",

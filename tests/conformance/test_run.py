@@ -86,9 +86,9 @@ def test_a_case_that_hangs_ends_with_its_time_and_its_connections() -> None:
     assert time.monotonic() - started < 5
 
 
-def test_patience_gives_a_case_more_time() -> None:
+def test_time_factor_gives_a_case_more_time() -> None:
     seconds = []
-    case = Case(CASES[0].id, "title", "", lambda bench: seconds.append(bench.seconds_left), patience=3)
+    case = Case(CASES[0].id, "title", "", lambda bench: seconds.append(bench.seconds_left), time_factor=3)
     results(case, target=a_target(seconds=10.0))
     assert 20 < seconds[0] <= 30
 

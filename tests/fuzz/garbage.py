@@ -29,19 +29,19 @@ _MOST_DEPTH: Final = 7
 class Garbage:
     """Makes them. `words` are names that the reader knows, of headers and in texts; `keys` are those of maps."""
 
-    def __init__(self, dice: random.Random, words: Sequence[str], keys: Sequence[str]) -> None:
-        self._dice = dice
+    def __init__(self, rng: random.Random, words: Sequence[str], keys: Sequence[str]) -> None:
+        self._rng = rng
         self._words = words
         self._keys = keys
 
     def fill(self, message: Any, *, depth: int = 0) -> None:
         """Set some fields, those of inner messages too."""
-        dice = self._dice
+        rng = self._rng
         # Of a oneof the last one that is set stays, so one of them is drawn.
-        drawn = {one.name: dice.choice(one.fields).name for one in message.DESCRIPTOR.oneofs}
+        drawn = {one.name: rng.choice(one.fields).name for one in message.DESCRIPTOR.oneofs}
         for field in message.DESCRIPTOR.fields:
             alternatives = field.containing_oneof
-            if dice.random() < 0.2 or (alternatives is not None and drawn[alternatives.name] != field.name):
+            if rng.random() < 0.2 or (alternatives is not None and drawn[alternatives.name] != field.name):
                 continue
             if field.message_type is not None and field.message_type.GetOptions().map_entry:
                 self._fill_map(getattr(message, field.name), field, depth)
@@ -58,15 +58,15 @@ class Garbage:
     def _fill_map(self, found: Any, field: FieldDescriptor, depth: int) -> None:
         assert field.message_type is not None
         value = field.message_type.fields_by_name["value"]
-        for _ in range(self._dice.randrange(5)):
-            key = self._dice.choice(self._keys)
+        for _ in range(self._rng.randrange(5)):
+            key = self._rng.choice(self._keys)
             if value.message_type is None:
                 found[key] = self._value(value)
             elif depth < _MOST_DEPTH:
                 self.fill(found[key], depth=depth + 1)
 
     def _fill_list(self, found: Any, field: FieldDescriptor, depth: int) -> None:
-        for _ in range(self._dice.randrange(6)):
+        for _ in range(self._rng.randrange(6)):
             if field.message_type is None:
                 found.append(self._value(field))
             elif depth < _MOST_DEPTH:
@@ -75,17 +75,17 @@ class Garbage:
     def _fill_named(self, one: Message, depth: int) -> None:
         self.fill(one, depth=depth)
         if "key" in one.DESCRIPTOR.fields_by_name:
-            setattr(one, "key", self._dice.choice(self._words))  # noqa: B010 (no message type here has it for sure)
+            setattr(one, "key", self._rng.choice(self._words))  # noqa: B010 (no message type here has it for sure)
 
     def _value(self, field: FieldDescriptor) -> Any:
-        dice, kind = self._dice, field.cpp_type
+        rng, kind = self._rng, field.cpp_type
         match kind:
             case FieldDescriptor.CPPTYPE_STRING if field.type == FieldDescriptor.TYPE_BYTES:
-                return dice.choice((dice.choice(_TEXTS).encode(), dice.randbytes(dice.randrange(40)), b"[" * 10_000))
+                return rng.choice((rng.choice(_TEXTS).encode(), rng.randbytes(rng.randrange(40)), b"[" * 10_000))
             case FieldDescriptor.CPPTYPE_STRING:
-                return dice.choice(_TEXTS if dice.random() < 0.8 else self._words)
+                return rng.choice(_TEXTS if rng.random() < 0.8 else self._words)
             case FieldDescriptor.CPPTYPE_BOOL:
-                return dice.random() < 0.5
+                return rng.random() < 0.5
             case FieldDescriptor.CPPTYPE_DOUBLE | FieldDescriptor.CPPTYPE_FLOAT:
-                return dice.choice(_NUMBERS)
-        return dice.choice(_INTEGERS[kind])
+                return rng.choice(_NUMBERS)
+        return rng.choice(_INTEGERS[kind])

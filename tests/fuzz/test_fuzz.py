@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from tests.fuzz import bend
+from tests.fuzz import mutate
 from tests.fuzz.recorded import ANSWERS, REQUESTS, Answer, Request
 from tests.fuzz.rig import Conversation, Gateway, watchdog
 
@@ -64,31 +64,31 @@ BODIES: Final = tuple(one.body for one in REQUESTS)
 ANSWER_BODIES: Final = tuple(one.body for one in ANSWERS)
 
 
-def bent_request(dice: random.Random) -> Request:
+def bent_request(rng: random.Random) -> Request:
     """A recorded request with its line, headers or body changed."""
-    one = dice.choice(REQUESTS)
+    one = rng.choice(REQUESTS)
     method, path, headers, body = one.method, one.path, one.headers, one.body
-    if dice.random() < 0.1:
-        method = dice.choice(METHODS)
-    if dice.random() < 0.15:
-        path = bend.wire_text(bend.some_bytes(dice, path.encode(), (b"/v1/models/..%2f", b"/v1/responses/a/b")))
-    if dice.random() < 0.4:
-        headers = bend.headers(dice, headers, HEADERS)
-    if dice.random() < 0.8:
-        body = bend.body(dice, body, BODIES)
+    if rng.random() < 0.1:
+        method = rng.choice(METHODS)
+    if rng.random() < 0.15:
+        path = mutate.wire_text(mutate.some_bytes(rng, path.encode(), (b"/v1/models/..%2f", b"/v1/responses/a/b")))
+    if rng.random() < 0.4:
+        headers = mutate.headers(rng, headers, HEADERS)
+    if rng.random() < 0.8:
+        body = mutate.body(rng, body, BODIES)
     return Request(method, path, headers, body)
 
 
-def bent_answer(dice: random.Random) -> Answer:
+def bent_answer(rng: random.Random) -> Answer:
     """A recorded answer with its status, headers, body or Envoy's word about it changed."""
-    one = dice.choice(ANSWERS)
-    status = dice.choice(STATUSES) if dice.random() < 0.2 else one.status
-    headers = bend.headers(dice, one.headers, ANSWER_HEADERS) if dice.random() < 0.4 else one.headers
-    body = bend.body(dice, one.body, ANSWER_BODIES) if dice.random() < 0.85 else one.body
-    details = dice.choice(DETAILS) if dice.random() < 0.1 else one.details
-    flags = dice.getrandbits(dice.choice((8, 30, 62))) if dice.random() < 0.1 else one.flags
+    one = rng.choice(ANSWERS)
+    status = rng.choice(STATUSES) if rng.random() < 0.2 else one.status
+    headers = mutate.headers(rng, one.headers, ANSWER_HEADERS) if rng.random() < 0.4 else one.headers
+    body = mutate.body(rng, one.body, ANSWER_BODIES) if rng.random() < 0.85 else one.body
+    details = rng.choice(DETAILS) if rng.random() < 0.1 else one.details
+    flags = rng.getrandbits(rng.choice((8, 30, 62))) if rng.random() < 0.1 else one.flags
     return Answer(
-        status, headers, body, details, flags, {"grpc-status": "\xff"} if dice.random() < 0.1 else one.trailers
+        status, headers, body, details, flags, {"grpc-status": "\xff"} if rng.random() < 0.1 else one.trailers
     )
 
 
@@ -115,13 +115,13 @@ def check(gateway: Gateway, number: int) -> None:
 def test_mutated_requests_are_answered_in_shape_and_break_nothing(number: int) -> None:
     gateway = Gateway()
     for seed in range(number):
-        dice = random.Random(seed)
-        talk = Conversation(gateway, bent_request(dice), metering=dice.random() < 0.5)
+        rng = random.Random(seed)
+        talk = Conversation(gateway, bent_request(rng), metering=rng.random() < 0.5)
         try:
             with watchdog():
-                talk.ask(trailers=dice.random() < 0.1)
+                talk.ask(trailers=rng.random() < 0.1)
                 if not talk.answered:
-                    talk.answer(dice.choice(ANSWERS), "10.0.0.1:8000")
+                    talk.answer(rng.choice(ANSWERS), "10.0.0.1:8000")
                 talk.close()
             assert not gateway.bugs, gateway.bugs
         except Exception as error:
@@ -136,9 +136,9 @@ def test_mutated_answers_of_engines_become_answers_in_shape_and_break_nothing(nu
     asking = [one for one in REQUESTS if reaches_an_engine(one)]
     gateway = Gateway()
     for seed in range(number):
-        dice = random.Random(seed)
-        answer, address = bent_answer(dice), dice.choice(("10.0.0.1:8000", "10.0.0.2:8000", "", "\xff"))
-        talk = Conversation(gateway, dice.choice(asking), metering=dice.random() < 0.5)
+        rng = random.Random(seed)
+        answer, address = bent_answer(rng), rng.choice(("10.0.0.1:8000", "10.0.0.2:8000", "", "\xff"))
+        talk = Conversation(gateway, rng.choice(asking), metering=rng.random() < 0.5)
         try:
             with watchdog():
                 talk.ask()

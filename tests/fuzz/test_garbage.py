@@ -64,17 +64,17 @@ def good_start() -> list[ProcessingRequest]:
 @pytest.mark.parametrize("seed", range(4))
 def test_garbage_in_an_exchange_is_no_internal_error(seed: int, duplex: bool, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR)
-    dice, gateway, answered = random.Random(seed), Gateway(), 0
-    garbage = Garbage(dice, WORDS, KEYS)
+    rng, gateway, answered = random.Random(seed), Gateway(), 0
+    garbage = Garbage(rng, WORDS, KEYS)
     with watchdog():
         for _ in range(500):
-            policy = ExchangePolicy(max_body_bytes=150_000, metering=dice.random() < 0.5, is_picker=dice.random() < 0.3)
+            policy = ExchangePolicy(max_body_bytes=150_000, metering=rng.random() < 0.5, is_picker=rng.random() < 0.3)
             session = Session(gateway.dispatcher, Exchange(policy), time.perf_counter, lambda: ID, assume_duplex=duplex)
-            messages = good_start() if dice.random() < 0.6 else []
-            for _ in range(dice.randrange(1, 5)):
+            messages = good_start() if rng.random() < 0.6 else []
+            for _ in range(rng.randrange(1, 5)):
                 message = ProcessingRequest()
                 garbage.fill(message)
-                for name in ATTRIBUTE_NAMES if dice.random() < 0.5 else ():
+                for name in ATTRIBUTE_NAMES if rng.random() < 0.5 else ():
                     garbage.fill(message.attributes[ATTRIBUTES].fields[name], depth=5)
                 messages.append(message)
             for message in messages:
@@ -92,8 +92,8 @@ def test_garbage_in_an_exchange_is_no_internal_error(seed: int, duplex: bool, ca
 
 @pytest.mark.parametrize("seed", range(2))
 def test_garbage_in_the_access_log_is_counted_and_can_be_shown(seed: int) -> None:
-    dice, gateway, taken = random.Random(seed), Gateway(), list[object]()
-    garbage = Garbage(dice, LOG_KEYS, LOG_KEYS)
+    rng, gateway, taken = random.Random(seed), Gateway(), list[object]()
+    garbage = Garbage(rng, LOG_KEYS, LOG_KEYS)
     metrics = gateway.metrics
     seals = NoteSeals(None, time.time, lambda _: None)
 
@@ -113,7 +113,7 @@ def test_garbage_in_the_access_log_is_counted_and_can_be_shown(seed: int) -> Non
                     "stream"
                 ].string_value = "data_done"
             receiver.take(message.SerializeToString())
-            receiver.take(dice.randbytes(dice.randrange(50)))
+            receiver.take(rng.randbytes(rng.randrange(50)))
     assert len(taken) > 300
     assert metrics.exposition()
 

@@ -20,7 +20,7 @@ from aibrix_extproc.core.openai.wire.sizes import read_sizes
 from aibrix_extproc.core.placing import ANYONE
 from aibrix_extproc.rope import Rope
 from tests.build import an_operation
-from tests.fuzz import bend
+from tests.fuzz import mutate
 from tests.fuzz.recorded import REQUESTS
 
 BODIES: Final = tuple(one.body for one in REQUESTS if one.body.startswith(b"{"))
@@ -71,31 +71,31 @@ class Request(BaseModel):
     max_completion_tokens: int | None = None
 
 
-def spelled(dice: random.Random, name: str) -> str:
+def spelled(rng: random.Random, name: str) -> str:
     """A name as it may be written in JSON."""
-    at = dice.randrange(len(name))
-    return dice.choice((name, name, name, f"{name[:at]}\\u{ord(name[at]):04x}{name[at + 1 :]}", name.upper()))
+    at = rng.randrange(len(name))
+    return rng.choice((name, name, name, f"{name[:at]}\\u{ord(name[at]):04x}{name[at + 1 :]}", name.upper()))
 
 
-def bent_body(dice: random.Random) -> bytes:
-    """A recorded body with members that we read in front or behind, and perhaps bent as the other messages are."""
-    body = dice.choice(BODIES)
-    if dice.random() < 0.25:
-        body = bend.body(dice, body, BODIES)
-    for _ in range(dice.choice((1, 1, 2, 3))):
-        space = dice.choice(SPACES) if dice.random() < 0.2 else ""
-        member = f'{space}"{spelled(dice, dice.choice(FIELDS))}"{space}:{dice.choice(VALUES)}{space}'.encode()
-        front = dice.random() < 0.5
+def mutated_body(rng: random.Random) -> bytes:
+    """A recorded body with members that we read in front or behind, and perhaps mutated as the other messages are."""
+    body = rng.choice(BODIES)
+    if rng.random() < 0.25:
+        body = mutate.body(rng, body, BODIES)
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        space = rng.choice(SPACES) if rng.random() < 0.2 else ""
+        member = f'{space}"{spelled(rng, rng.choice(FIELDS))}"{space}:{rng.choice(VALUES)}{space}'.encode()
+        front = rng.random() < 0.5
         body = body[:1] + member + b"," + body[1:] if front else body[:-1] + b"," + member + body[-1:]
-    match dice.randrange(60):
+    match rng.randrange(60):
         case 0:
             return body.decode("utf-8", "replace").encode("utf-16")
         case 1:
             return b"\xef\xbb\xbf" + body
         case 2:
-            return body + dice.choice((b" ", b"\n", b"\x00", b"{}", b","))
+            return body + rng.choice((b" ", b"\n", b"\x00", b"{}", b","))
         case 3 | 4 | 5:
-            return bend.some_bytes(dice, body, BODIES)
+            return mutate.some_bytes(rng, body, BODIES)
     return body
 
 
@@ -160,8 +160,8 @@ def assert_sent_on_alike(body: bytes, facts: RequestFacts) -> None:
 def test_what_we_accept_engines_read_alike(number: int) -> None:
     accepted = refused = 0
     for seed in range(number):
-        dice = random.Random(seed)
-        body = bent_body(dice)
+        rng = random.Random(seed)
+        body = mutated_body(rng)
         facts = read_json(body)
         try:
             read_sizes(body)

@@ -97,7 +97,7 @@ class FlagSource:
 
 
 async def check_fleet_file(path: Path) -> None:
-    """Read it once, with the key files that it names, and ask nobody for host names. Raises SourceError."""
+    """Read it once, with the key files that it names, without resolving host names. Raises SourceError."""
 
     async def as_written(name: str) -> str:
         return name

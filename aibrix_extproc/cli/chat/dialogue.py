@@ -77,10 +77,10 @@ class Dialogue:
         try:
             models = self._talk.models()
         except TalkError as error:
-            self._screen.mistake(str(error))
+            self._screen.error(str(error))
             return False
         if not models:
-            self._screen.mistake(f"{self._talk.base_url} serves no model.")
+            self._screen.error(f"{self._talk.base_url} serves no model.")
             return False
         self._conversation.model, *self._others = models
         return True
@@ -98,7 +98,7 @@ class Dialogue:
                     self._screen.note(f"Trying {conversation.model}.")
                     continue
                 conversation.take_back()
-                self._screen.mistake(str(error))
+                self._screen.error(str(error))
                 return False
 
     def _answered(self) -> str:
@@ -135,7 +135,7 @@ class Dialogue:
             return False
         obey = self._obey.get(command.name)
         if obey is None:
-            self._screen.mistake(unknown_command(command.name))
+            self._screen.error(unknown_command(command.name))
         else:
             obey(command.argument)
         return True
@@ -149,7 +149,7 @@ class Dialogue:
         try:
             models = self._talk.models()
         except TalkError as error:
-            self._screen.mistake(str(error))
+            self._screen.error(str(error))
             return
         for model in models[:MAX_SHOWN]:
             self._screen.note(f"{'*' if model == self._conversation.model else ' '} {model}")

@@ -30,6 +30,6 @@ class Screen:
         """A line that is no answer."""
         self._notes.write(text.translate(_CONTROLS) + "\n", "dim")
 
-    def mistake(self, text: str) -> None:
+    def error(self, text: str) -> None:
         """A line about what went wrong."""
         self._mistakes.write(text.translate(_CONTROLS) + "\n", "red")

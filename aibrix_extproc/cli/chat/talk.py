@@ -100,21 +100,21 @@ class Talk:
             case openai.APITimeoutError():
                 return TalkError(f"{self.base_url} did not answer in time; --timeout gives it longer.")
             case openai.AuthenticationError():
-                said = _told(error.body, error.message)
+                said = _message_of(error.body, error.message)
                 return TalkError(f"{said} Set OPENAI_API_KEY, or give --api-key-file.", error.code)
             case openai.APIStatusError():
-                return TalkError(_told(error.body, error.message), error.code)
+                return TalkError(_message_of(error.body, error.message), error.code)
             case openai.APIConnectionError():
                 return TalkError(
                     f"Nothing answers at {self.base_url}: start something there, as by `aibrix-extproc local`, "
                     "or name another --base-url."
                 )
             case openai.APIError():
-                return TalkError(_told(error.body, error.message), error.code)
+                return TalkError(_message_of(error.body, error.message), error.code)
         return TalkError(str(error))
 
 
-def _told(body: object, otherwise: str) -> str:
+def _message_of(body: object, otherwise: str) -> str:
     """The API's own words without the SDK's frame."""
     message = body.get("message") if isinstance(body, dict) else None
     return str(message or otherwise)

@@ -93,7 +93,7 @@ CASES: Final = (
     # id, title, expected, check, needs
     Case("AUD-01", "transcription; file before the model", "text", _through_sdk, _MODEL),
     Case("AUD-02", "24 MB and 26 MB", "200; 413 Maximum content size limit", _sizes, _MODEL, is_large=True,
-         patience=4),
+         time_factor=4),
     Case("AUD-03", "stream", "transcript.text.delta and .done events", _stream, _MODEL),
     Case("AUD-04", "response_format text", "plain text, or 400 param response_format", _text, _MODEL),
     Case("AUD-05", "no model; no file", "400", _missing, _MODEL),

@@ -74,9 +74,10 @@ CASES: Final = (
     # id, title, expected, check, needs
     Case("REQ-22", "chunked body", "200", _chunked, (Need.CHAT,)),
     Case("REQ-23", "Expect: 100-continue", "100 at once, then 200", _expect_continue, (Need.CHAT,)),
-    Case("REQ-24", "body of 40 MB", "200", _forty_megabytes, (Need.CHAT,), is_large=True, patience=2),
+    Case("REQ-24", "body of 40 MB", "200", _forty_megabytes, (Need.CHAT,), is_large=True, time_factor=2),
     Case("REQ-25", "body over the limit, declared and chunked", "413 request_too_large", _over_the_limit,
-         (Need.CHAT,), is_large=True, patience=2),
+         (Need.CHAT,), is_large=True, time_factor=2),
     Case("REQ-26", "JSON 10,000 deep, number of a million digits", "400, no crash", _extreme_json, (Need.CHAT,)),
-    Case("REQ-27", "model behind 20 MB of other fields", "200", _model_last, (Need.CHAT,), is_large=True, patience=2),
+    Case("REQ-27", "model behind 20 MB of other fields", "200", _model_last, (Need.CHAT,), is_large=True,
+         time_factor=2),
 )  # fmt: skip

@@ -277,7 +277,7 @@ CASES: Final = (
     Case("CHAT-06", "the SDK's stream helper", "final completion with usage", _stream_helper, _CHAT),
     Case("CHAT-07", "the SDK's parse helper", "parsed object", _parse, _CHAT),
     Case("CHAT-08", "many streams at once", "all end, ids do not mix", _many_streams, _CHAT, is_large=True,
-         patience=4),
+         time_factor=4),
     Case("CHAT-09", "pace of a stream", "chunks arrive one by one", _one_by_one, _CHAT),
     Case("CHAT-11", "stream for a client that takes gzip", "not compressed", _not_compressed, _CHAT),
     Case("CHAT-14", "eight images", "200", _images, _CHAT),

@@ -147,5 +147,5 @@ CASES: Final = (
     Case("HDR-07", "OpenAI-Organization and OpenAI-Project", "accepted", _organization, (Need.CHAT,)),
     Case("HDR-08", "80 headers, a header of 16 KiB", "200 or 431 in shape", _many_headers, (Need.CHAT,)),
     Case("HDR-09", "HTTP/1.0, 100 requests on a connection", "all served, connection kept after [DONE]",
-         _one_connection, (Need.CHAT,), patience=2),
+         _one_connection, (Need.CHAT,), time_factor=2),
 )  # fmt: skip

@@ -89,6 +89,6 @@ CASES: Final = (
     Case("MOD-03", "retrieve odd ids", "404 model_not_found", _odd),
     Case("MOD-04", "retrieve an unknown id", "404 model_not_found, param model", _unknown),
     Case("MOD-05", "delete a base model", "403, 404 or 405 in shape", _delete, (Need.CHAT,)),
-    Case("MOD-07", "listed, retrieved and used models", "the same", _usable, (Need.CHAT,), patience=2),
+    Case("MOD-07", "listed, retrieved and used models", "the same", _usable, (Need.CHAT,), time_factor=2),
     Case("MOD-08", "models of several engines", "listed once", _twice),
 )

@@ -122,7 +122,7 @@ def _not_served(bench: Bench) -> None:
 
 
 def _is_served(answer: Answer) -> bool:
-    """Whether somebody has looked at the request, as far as an answer to an incomplete one can tell."""
+    """Whether the request was read, as far as the answer to an incomplete one shows it."""
     if answer.status in (404, 405, 501):
         return b"model_not_found" in answer.body
     return True

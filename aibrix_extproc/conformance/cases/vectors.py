@@ -87,7 +87,7 @@ EMBEDDING_CASES: Final = (
     Case("EMB-01", "text through the SDK (base64)", "list of floats, usage", _one, (Need.EMBEDDING,)),
     Case("EMB-02", "texts, tokens, lists of tokens", "in the order of the input", _several, (Need.EMBEDDING,)),
     Case("EMB-03", "encoding_format float", "the same floats", _floats, (Need.EMBEDDING,)),
-    Case("EMB-04", "2048 inputs", "200, whole answer", _large, (Need.EMBEDDING,), is_large=True, patience=4),
+    Case("EMB-04", "2048 inputs", "200, whole answer", _large, (Need.EMBEDDING,), is_large=True, time_factor=4),
     Case("EMB-05", "empty input", "400", _empty, (Need.EMBEDDING,)),
     Case("EMB-06", "embeddings of a chat model", "400 or 404 in shape", _wrong_task, (Need.CHAT,)),
 )

@@ -107,7 +107,7 @@ async def is_sleeping(call: Call) -> Answer:
 
 
 async def reset_prefix_cache(call: Call) -> Answer:
-    """Forget all cached blocks, unless some are held."""
+    """Forget all cached blocks, unless some are in use."""
     return json_reply({"success": call.engine.reset_prefix_cache()})
 
 

@@ -26,7 +26,7 @@ RETRY_AFTER_MAX_SECONDS: Final = 60  # SDKs sleep the whole value or give up abo
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A refusal for the client. `param` and `code` override the row's when the engine told us more."""
+    """A refusal for the client. `param` and `code` override the row's where the engine's answer has more."""
 
     key: str
     values: Mapping[str, str] = field(default_factory=dict)

@@ -17,7 +17,7 @@ SESSION_KEY: Final = "x-aibrix-session-key"
 CHOSEN_PROFILE: Final = "x-aibrix-config-profile"
 REQUEST_ID: Final = "x-request-id"
 OPENAI_VERSION: Final = "2020-10-01"
-NOTES_NAMESPACE: Final = "aibrix.extproc"  # dynamic metadata: what the stream filter and the access log are told
+NOTES_NAMESPACE: Final = "aibrix.extproc"  # dynamic metadata for the stream filter and the access log
 SEALED: Final = "sealed"  # the note that holds what is charged
 REQUEST_ID_NOTE: Final = "request_id"  # by this one Envoy's access log knows what was placed
 
@@ -50,7 +50,7 @@ NOT_FORWARDED: Final[tuple[str, ...]] = (
     ON_BEHALF,
     *sorted(ROUTING_HEADERS),
 )
-TEST_SELECTION: Final = "test-epp-endpoint-selection"  # of conformance tests; nobody else looks at it
+TEST_SELECTION: Final = "test-epp-endpoint-selection"  # read for conformance tests only
 READ_TIMEOUT: Final = "x-stainless-read-timeout"  # seconds; how long the SDK waits for bytes
 HEAD_TIMEOUT: Final = "x-stainless-timeout"  # the same of SDKs in JavaScript, which wait for the head alone
 
@@ -63,7 +63,7 @@ NOT_RETURNED: Final[tuple[str, ...]] = (
     "x-envoy-upstream-service-time",
 )
 
-# What belongs to an answer that is replaced: how it was packed, and what it told the client to do next.
+# What belongs to an answer that is replaced: how it was packed, and what the client was to do next.
 NOT_RETURNED_WITH_ERRORS: Final[tuple[str, ...]] = (
     *NOT_RETURNED,
     "content-encoding",

@@ -1,4 +1,4 @@
-"""Which errors an operation can give, by what causes them: data for the reference, held against the code by a test."""
+"""Which errors an operation can give, by what causes them: data for the reference, compared with the code by a test."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """The 500s of engines that the request is to blame for.
 
 vLLM answers 500 where it cannot fetch media that a request names, or cannot compile its schema. The answer filter knows
-the same texts, so that no other engine is asked; here the client is told what it can change.
+the same texts, so that no other engine is asked; here the client gets what it can change.
 """
 
 import re

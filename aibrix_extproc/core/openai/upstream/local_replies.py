@@ -78,7 +78,7 @@ _ONLY_WITH: Final = {
 
 
 def problem_from_local_reply(status: int, code_details: str, flags: int, *, max_body_bytes: int) -> Problem:
-    """What the client is told instead of Envoy's own reply."""
+    """The problem that replaces a reply of Envoy's own."""
     key = _by_details(status, code_details) or _by_flags(status, flags) or _by_status(status)
     return Problem(key, _values(key, max_body_bytes))
 

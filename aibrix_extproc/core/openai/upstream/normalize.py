@@ -1,7 +1,7 @@
 """Turns the error answer of an engine into a problem for the client.
 
 The client learns what it can change: its request. Whatever the engine says about itself stays inside, and a status
-that blames the gateway (its key was refused, say) is never told as the client's fault.
+that blames the gateway (its key was refused, say) never becomes the client's fault.
 """
 
 import re
@@ -72,7 +72,7 @@ def problem_from_upstream(
     body: bytes,
     request: Request,
 ) -> Problem:
-    """What the client is told when an engine answered with an error (or with an error at status 200)."""
+    """The problem that stands for an engine's error (or for an error at status 200)."""
     error = read_engine_error(content_type, body)
     return _problem(_meant_status(status, error), error, request)
 

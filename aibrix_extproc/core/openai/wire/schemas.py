@@ -1,7 +1,7 @@
 """Finds schemas and grammars that no text can satisfy, before an engine sees them.
 
 xgrammar compiles `{"$ref": "#"}` and `root ::= root`, and generation then fails at the first token with a 500. Both are
-the same mistake: a rule that leads only to itself before any text can begin. Recursion behind an object, an array or
+the same error: a rule that leads only to itself before any text can begin. Recursion behind an object, an array or
 a literal is fine. Everything is linear in the size of what is looked at, and what is larger than a bound is left to the
 engine.
 """

@@ -1,4 +1,4 @@
-"""How large a request is in tokens, as well as that can be told without a tokenizer: a token for four bytes."""
+"""How large a request is in tokens, estimated without a tokenizer: a token for four bytes."""
 
 import re
 from typing import Final

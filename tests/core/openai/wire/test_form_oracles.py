@@ -1,4 +1,4 @@
-"""Forms bent in every way: what we accept, the engines' own parser reads in the same way.
+"""Forms mutated in every way: what we accept, the engines' own parser reads in the same way.
 
 Starlette with python-multipart is what vLLM reads forms with; `multipart` is a second opinion. All of them may refuse
 more than we do not; none may see another field, another file or another value.
@@ -87,44 +87,44 @@ EXTRA: Final = [
 ]  # fmt: skip
 
 
-def a_form(dice: random.Random) -> tuple[str, bytes]:
-    """A form out of usual and unusual pieces, and then bent or not."""
-    boundary = dice.choice(BOUNDARIES)
-    content_type = (dice.choice(TYPES) if dice.random() < 0.2 else 'multipart/form-data; boundary="{}"').replace(
+def a_form(rng: random.Random) -> tuple[str, bytes]:
+    """A form out of usual and unusual pieces, and then mutated or not."""
+    boundary = rng.choice(BOUNDARIES)
+    content_type = (rng.choice(TYPES) if rng.random() < 0.2 else 'multipart/form-data; boundary="{}"').replace(
         "{}", boundary
     )
     delimiter = b"--" + boundary.encode()
-    body = dice.choice([b""] * 12 + [b"\r\n", b"preamble\r\n", b"\n", delimiter + b"x\r\n", b"\r\nx"])
-    for _ in range(dice.randrange(5)):
+    body = rng.choice([b""] * 12 + [b"\r\n", b"preamble\r\n", b"\n", delimiter + b"x\r\n", b"\r\nx"])
+    for _ in range(rng.randrange(5)):
         body += (
             delimiter
-            + dice.choice([b"\r\n"] * 30 + [b" \r\n", b"\n", b"\t \r\n", b"x\r\n", b"-\r\n", b"--\r\n"])
-            + a_part(dice, boundary)
+            + rng.choice([b"\r\n"] * 30 + [b" \r\n", b"\n", b"\t \r\n", b"x\r\n", b"-\r\n", b"--\r\n"])
+            + a_part(rng, boundary)
         )
-    body += delimiter + dice.choice(
+    body += delimiter + rng.choice(
         [b"--\r\n"] * 20 + [b"--", b"-", b"", b"\r\n", b"-- \r\n", b"--\r\nepilogue", b" --\r\n"]
     )
-    return content_type, bent(dice, body) if dice.random() < 0.25 else body
+    return content_type, mutated(rng, body) if rng.random() < 0.25 else body
 
 
-def a_part(dice: random.Random, boundary: str) -> bytes:
-    usual = dice.random() < 0.85
-    pattern = dice.choice(DISPOSITIONS[:6]) if usual else dice.choice(DISPOSITIONS)
-    disposition = pattern.replace("{}", dice.choice(NAMES[:6] if usual else NAMES))
-    lines = [b"Content-Disposition: " + disposition.encode("utf-8" if dice.random() < 0.9 else "latin-1", "replace")]
-    if dice.random() < 0.12:
-        lines.insert(dice.randrange(2), dice.choice(EXTRA))
-    value = dice.choice(VALUES[:14] if usual else VALUES).replace(b"cut", boundary.encode())
-    return b"\r\n".join(lines) + b"\r\n\r\n" + value + dice.choice([b"\r\n"] * 40 + [b"\n", b""])
+def a_part(rng: random.Random, boundary: str) -> bytes:
+    usual = rng.random() < 0.85
+    pattern = rng.choice(DISPOSITIONS[:6]) if usual else rng.choice(DISPOSITIONS)
+    disposition = pattern.replace("{}", rng.choice(NAMES[:6] if usual else NAMES))
+    lines = [b"Content-Disposition: " + disposition.encode("utf-8" if rng.random() < 0.9 else "latin-1", "replace")]
+    if rng.random() < 0.12:
+        lines.insert(rng.randrange(2), rng.choice(EXTRA))
+    value = rng.choice(VALUES[:14] if usual else VALUES).replace(b"cut", boundary.encode())
+    return b"\r\n".join(lines) + b"\r\n\r\n" + value + rng.choice([b"\r\n"] * 40 + [b"\n", b""])
 
 
-def bent(dice: random.Random, body: bytes) -> bytes:
-    for _ in range(dice.randrange(1, 4)):
-        at = dice.randrange(len(body) + 1)
-        inserted = dice.choice(
+def mutated(rng: random.Random, body: bytes) -> bytes:
+    for _ in range(rng.randrange(1, 4)):
+        at = rng.randrange(len(body) + 1)
+        inserted = rng.choice(
             [b"", b"\r", b"\n", b'"', b"\\", b";", b"=", b" ", b"\t", b"-", b"*", b"\x00", b"\xff", b"\r\n", b":"]
         )
-        body = body[:at] + inserted + body[at + dice.randrange(3) :]
+        body = body[:at] + inserted + body[at + rng.randrange(3) :]
     return body
 
 
@@ -183,17 +183,17 @@ def contents(form: Form) -> dict[str, str | bytes]:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_form_that_is_accepted_is_read_as_the_engine_reads_it(seed: int) -> None:
-    dice = random.Random(seed)
+    rng = random.Random(seed)
 
     async def check() -> int:
         accepted = 0
         for _ in range(FORMS // 6):
-            content_type, body = a_form(dice)
+            content_type, body = a_form(rng)
             ours = we_read(content_type, body)
             if ours is None:
                 continue
             accepted += 1
-            pieces = sorted(dice.randrange(len(body) + 1) for _ in range(dice.randrange(4)))
+            pieces = sorted(rng.randrange(len(body) + 1) for _ in range(rng.randrange(4)))
             for cut in ([], pieces, list(range(1, len(body)))):
                 theirs = await starlette_reads(content_type, body, cut)
                 assert theirs is not None, (content_type, body, cut)
@@ -205,11 +205,11 @@ def test_form_that_is_accepted_is_read_as_the_engine_reads_it(seed: int) -> None
 
 @pytest.mark.parametrize("seed", range(2))
 def test_form_that_is_accepted_is_never_another_one_for_a_second_parser(seed: int) -> None:
-    dice = random.Random(1000 + seed)
+    rng = random.Random(1000 + seed)
     agreed = 0
     for _ in range(FORMS // 4):
         boundary = "cut"
-        content_type, body = a_form(dice)
+        content_type, body = a_form(rng)
         if "cut" not in content_type:
             continue
         ours, theirs = we_read("multipart/form-data; boundary=cut", body), multipart_reads(boundary, body)
@@ -221,19 +221,19 @@ def test_form_that_is_accepted_is_never_another_one_for_a_second_parser(seed: in
 
 def test_forms_out_of_usual_pieces_are_accepted() -> None:
     """Whatever the engine reads of the first few pieces, we read, too: strictness costs honest clients nothing."""
-    dice = random.Random(7)
+    rng = random.Random(7)
     for _ in range(500):
-        boundary = dice.choice(BOUNDARIES)
+        boundary = rng.choice(BOUNDARIES)
         delimiter = b"--" + boundary.encode()
         body = b""
-        for _ in range(dice.randrange(1, 6)):
-            disposition = dice.choice(DISPOSITIONS[:9]).replace("{}", dice.choice(NAMES[:6]))
+        for _ in range(rng.randrange(1, 6)):
+            disposition = rng.choice(DISPOSITIONS[:9]).replace("{}", rng.choice(NAMES[:6]))
             body += (
                 delimiter
                 + b"\r\nContent-Disposition: "
                 + disposition.encode()
                 + b"\r\n\r\n"
-                + dice.choice(VALUES[:5])
+                + rng.choice(VALUES[:5])
                 + b"\r\n"
             )
         facts = form_fields(f'multipart/form-data; boundary="{boundary}"', body + delimiter + b"--\r\n")

@@ -1,4 +1,4 @@
-"""Forms as SDKs send them, as they should not be sent, and cut or bent in every way."""
+"""Forms as SDKs send them, as they should not be sent, and cut or mutated in every way."""
 
 from typing import Any
 

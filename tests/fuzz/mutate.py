@@ -44,25 +44,25 @@ TEXTS: Final[tuple[str, ...]] = (
 )  # fmt: skip
 
 
-def some_bytes(dice: random.Random, data: bytes, others: Sequence[bytes]) -> bytes:
+def some_bytes(rng: random.Random, data: bytes, others: Sequence[bytes]) -> bytes:
     """Bytes with one to four places changed."""
     changed = bytearray(data)
-    for _ in range(dice.choice((1, 1, 1, 2, 4))):
-        at, end = sorted((dice.randrange(len(changed) + 1), dice.randrange(len(changed) + 1)))
-        end = min(end, at + dice.choice((1, 4, 40, len(changed))))
-        match dice.randrange(7):
+    for _ in range(rng.choice((1, 1, 1, 2, 4))):
+        at, end = sorted((rng.randrange(len(changed) + 1), rng.randrange(len(changed) + 1)))
+        end = min(end, at + rng.choice((1, 4, 40, len(changed))))
+        match rng.randrange(7):
             case 0 if at < len(changed):
-                changed[at] ^= 1 << dice.randrange(8)
+                changed[at] ^= 1 << rng.randrange(8)
             case 1:
-                changed[at:at] = dice.choice(TOKENS)
+                changed[at:at] = rng.choice(TOKENS)
             case 2:
-                changed[at:end] = dice.choice(TOKENS)
+                changed[at:end] = rng.choice(TOKENS)
             case 3:
                 del changed[at:end]
             case 4:
-                changed[at:at] = changed[at:end] * dice.choice((1, 2, 30))
+                changed[at:at] = changed[at:end] * rng.choice((1, 2, 30))
             case 5:
-                changed[at:] = dice.choice(others)[at:]
+                changed[at:] = rng.choice(others)[at:]
             case _:
                 del changed[at:]
     return bytes(changed[:MAX_BYTES])
@@ -77,80 +77,80 @@ def _nodes(tree: Any, found: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
     return found
 
 
-def json_tree(dice: random.Random, data: bytes) -> bytes:
+def json_tree(rng: random.Random, data: bytes) -> bytes:
     """A JSON document with one to three nodes replaced, moved, doubled, renamed or taken out."""
     text = json.dumps({"": json.loads(data)})
-    for _ in range(dice.choice((1, 1, 2, 3))):
+    for _ in range(rng.choice((1, 1, 2, 3))):
         tree = json.loads(text)  # anew, so that no node is in two places
         places = _nodes(tree, [])
-        container, key = dice.choice(places)
+        container, key = rng.choice(places)
         value = container[key]
-        match dice.randrange(7):
+        match rng.randrange(7):
             case 0:
-                container[key] = dice.choice(VALUES)
+                container[key] = rng.choice(VALUES)
             case 1:
-                source, other = dice.choice(places)
+                source, other = rng.choice(places)
                 container[key] = json.loads(json.dumps(source[other]))
             case 2 if container is not tree:
                 del container[key]
             case 3:
-                container[key] = [value] * dice.choice((1, 2, 20))
+                container[key] = [value] * rng.choice((1, 2, 20))
             case 4:
-                container[key] = {dice.choice(("error", "detail", "message", "0", "")): value}
+                container[key] = {rng.choice(("error", "detail", "message", "0", "")): value}
             case 5 if isinstance(container, dict) and container is not tree:
-                container[str(dice.choice(VALUES))] = container.pop(key)
+                container[str(rng.choice(VALUES))] = container.pop(key)
             case _:
                 container[key] = str(value)
         changed = json.dumps(tree)
         if len(changed) > MAX_BYTES:
             break
         text = changed
-    ascii_only = dice.random() < 0.5
+    ascii_only = rng.random() < 0.5
     return json.dumps(json.loads(text)[""], ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
 
 
-def with_member(dice: random.Random, data: bytes) -> bytes:
+def with_member(rng: random.Random, data: bytes) -> bytes:
     """A JSON object with one more member in front."""
-    return b'{"%b":%b,%b' % (dice.choice(NAMES), dice.choice(MEMBERS), data[1:])
+    return b'{"%b":%b,%b' % (rng.choice(NAMES), rng.choice(MEMBERS), data[1:])
 
 
-def form_parts(dice: random.Random, data: bytes) -> bytes:
-    """A form with its parts dropped, doubled, shuffled, bent or put into one another."""
+def form_parts(rng: random.Random, data: bytes) -> bytes:
+    """A form with its parts dropped, doubled, shuffled, mutated or put into one another."""
     parts = data.split(b"--cut")
-    for _ in range(dice.choice((1, 1, 2, 3))):
-        at = dice.randrange(len(parts))
-        match dice.randrange(6):
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        at = rng.randrange(len(parts))
+        match rng.randrange(6):
             case 0:
                 parts.insert(at, parts[at])
             case 1 if len(parts) > 1:
                 del parts[at]
             case 2:
-                dice.shuffle(parts)
+                rng.shuffle(parts)
             case 3:
-                parts[at] = some_bytes(dice, parts[at], parts)
+                parts[at] = some_bytes(rng, parts[at], parts)
             case 4:
                 inner = (
                     b'\r\nContent-Disposition: form-data; name="model"\r\nContent-Type: multipart/mixed; boundary=in'
                 )
                 parts.insert(at, inner + b"\r\n\r\n--in\r\n\r\nchat-m\r\n--in--\r\n")
             case _:
-                parts[at : at + 1] = [parts[at]] * dice.choice((2, 300))
+                parts[at : at + 1] = [parts[at]] * rng.choice((2, 300))
     return b"--cut".join(parts)
 
 
-def headers(dice: random.Random, given: Headers, names: Sequence[str]) -> Headers:
-    """Headers with one to three dropped, added, emptied or bent."""
+def headers(rng: random.Random, given: Headers, names: Sequence[str]) -> Headers:
+    """Headers with one to three dropped, added, emptied or mutated."""
     changed = dict(given)
-    for _ in range(dice.choice((1, 1, 2, 3))):
-        name = dice.choice((*changed, *names)) if dice.random() < 0.5 and changed else dice.choice(names)
-        match dice.randrange(4):
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        name = rng.choice((*changed, *names)) if rng.random() < 0.5 and changed else rng.choice(names)
+        match rng.randrange(4):
             case 0:
                 changed.pop(name, None)
             case 1 if name in changed:
-                bent = some_bytes(dice, changed[name].encode("latin-1", "replace"), (b"",))
-                changed[name] = wire_text(bent)
+                mutated = some_bytes(rng, changed[name].encode("latin-1", "replace"), (b"",))
+                changed[name] = wire_text(mutated)
             case _:
-                changed[name] = dice.choice(TEXTS)
+                changed[name] = rng.choice(TEXTS)
     return changed
 
 
@@ -159,12 +159,12 @@ def wire_text(data: bytes) -> str:
     return data.translate(None, b"\r\n\x00").decode("latin-1")
 
 
-def body(dice: random.Random, data: bytes, others: Sequence[bytes]) -> bytes:
+def body(rng: random.Random, data: bytes, others: Sequence[bytes]) -> bytes:
     """A body changed as what it is, or as plain bytes."""
-    ways: list[Callable[[], bytes]] = [lambda: some_bytes(dice, data, others)]
+    ways: list[Callable[[], bytes]] = [lambda: some_bytes(rng, data, others)]
     if data[:1] in b"{[" and data:
-        ways += [lambda: json_tree(dice, data), lambda: json_tree(dice, data), lambda: with_member(dice, data)]
+        ways += [lambda: json_tree(rng, data), lambda: json_tree(rng, data), lambda: with_member(rng, data)]
     if data.startswith(b"--cut"):
-        ways += [lambda: form_parts(dice, data)] * 2
-    changed = dice.choice(ways)()
-    return some_bytes(dice, changed, others) if dice.random() < 0.1 else changed
+        ways += [lambda: form_parts(rng, data)] * 2
+    changed = rng.choice(ways)()
+    return some_bytes(rng, changed, others) if rng.random() < 0.1 else changed

@@ -40,7 +40,7 @@ def section(results: Results, inside: Inside) -> Sequence[str]:
     return (
         "## Where the microseconds go",
         _WORDS,
-        whereabouts(results, inside.steps),
+        transport_table(results, inside.steps),
         "### The exchange",
         _STEPS,
         steps_table(inside.steps),
@@ -60,7 +60,7 @@ def steps_table(steps: Mapping[str, Sequence[Step]]) -> str:
     return table(("step", *(f"{title}, µs" for title in steps)), rows)
 
 
-def whereabouts(results: Results, steps: Mapping[str, Sequence[Step]]) -> str:
+def transport_table(results: Results, steps: Mapping[str, Sequence[Step]]) -> str:
     """What our servers cost behind Envoy, split into transport, exchange and the rest."""
     rows = [
         (title, transport, *map(number, parts))
