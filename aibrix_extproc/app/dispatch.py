@@ -123,6 +123,9 @@ async def _bounded(waiting: Awaitable[Answer], seconds: float, overdue: str) -> 
         if not deadline.expired():
             raise
         return Refused(Problem(overdue))
+    finally:
+        # It refers to the task. A cancelled task refers to this frame by its exception, so this would be a cycle.
+        del deadline
 
 
 def _drop(waiting: Awaitable[Answer]) -> None:

@@ -152,7 +152,7 @@ def head(path: str = "/v1/chat/completions", content_type: str = "application/js
 
 
 def conversation(served: Served, messages: list[ProcessingRequest]) -> list[ProcessingResponse]:
-    """What the server says, to the end of the stream."""
+    """What the server answers, to the end of the stream, without its requests to wait longer for an answer."""
     big = [("grpc.max_receive_message_length", 64 * MIB), ("grpc.max_send_message_length", 64 * MIB)]
     with grpc.insecure_channel(f"127.0.0.1:{served.port}", options=big) as channel:
         call: Any = channel.stream_stream(
@@ -160,7 +160,8 @@ def conversation(served: Served, messages: list[ProcessingRequest]) -> list[Proc
             request_serializer=ProcessingRequest.SerializeToString,
             response_deserializer=ProcessingResponse.FromString,
         )
-        return list(call(iter(messages), timeout=6 * DEADLINE_SECONDS))
+        answers = call(iter(messages), timeout=6 * DEADLINE_SECONDS)
+        return [one for one in answers if not one.HasField("override_message_timeout")]
 
 
 def buffered(body: bytes, **of_head: str) -> list[ProcessingRequest]:
