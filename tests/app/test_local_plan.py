@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from aibrix_extproc.app.local.plan import DEFAULT_ENVOY_ADMIN_PORT, LocalError, Plan, make_plan
+from aibrix_extproc.app.local.errors import LocalError
+from aibrix_extproc.app.local.plan import Plan, make_plan
+from aibrix_extproc.app.local.ports import DEFAULT_ENVOY_ADMIN_PORT
 from aibrix_extproc.app.local.run import add_arguments
 
 

@@ -10,7 +10,8 @@ import aiohttp
 
 from aibrix_extproc.adapters.envoyproxy.spec import MAX_MESSAGE_SECONDS, STREAM_FILTER, EnvoySpec, SocketAddress
 from aibrix_extproc.adapters.envoyproxy.supervise import ChildSpec
-from aibrix_extproc.app.local.plan import LOOPBACK, GatewayWorker, MetadataProcess, Plan, SimulatedEngine
+from aibrix_extproc.app.local.plan import GatewayWorker, MetadataProcess, Plan, SimulatedEngine
+from aibrix_extproc.app.local.ports import LOOPBACK
 from aibrix_extproc.app.local.secrets import write_secret
 from aibrix_extproc.settings import environment_with
 

@@ -29,17 +29,10 @@ from aibrix_extproc.app.descriptors import raise_descriptor_limit
 from aibrix_extproc.app.local import children as local_children
 from aibrix_extproc.app.local import screen as local_screen
 from aibrix_extproc.app.local import view as local_view
-from aibrix_extproc.app.local.plan import (
-    DEFAULT_ENGINES,
-    DEFAULT_ENVOY_ADMIN_PORT,
-    DEFAULT_MODEL,
-    EXIT_USAGE,
-    LOOPBACK,
-    TASKS,
-    LocalError,
-    Plan,
-    make_plan,
-)
+from aibrix_extproc.app.local.checks import TASKS
+from aibrix_extproc.app.local.errors import EXIT_USAGE, LocalError
+from aibrix_extproc.app.local.plan import DEFAULT_ENGINES, DEFAULT_MODEL, Plan, make_plan
+from aibrix_extproc.app.local.ports import DEFAULT_ENVOY_ADMIN_PORT, LOOPBACK
 from aibrix_extproc.config_files.file import SourceStatus
 from aibrix_extproc.core.fleet.model import Health
 from aibrix_extproc.core.fleet.reduce import Listed, SourceChange

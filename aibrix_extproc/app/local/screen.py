@@ -6,7 +6,8 @@ from types import MappingProxyType
 from typing import Final
 
 from aibrix_extproc.adapters.envoyproxy.supervise import ChildEvent, ChildState
-from aibrix_extproc.app.local.plan import LOOPBACK, Plan
+from aibrix_extproc.app.local.plan import Plan
+from aibrix_extproc.app.local.ports import LOOPBACK
 from aibrix_extproc.core.fleet.model import Task
 
 _EXAMPLE: Final = """\

@@ -8,7 +8,9 @@ from typing import Any, Final
 
 import aiohttp
 
-from aibrix_extproc.app.local.plan import LOOPBACK, LocalError, Plan
+from aibrix_extproc.app.local.errors import LocalError
+from aibrix_extproc.app.local.plan import Plan
+from aibrix_extproc.app.local.ports import LOOPBACK
 from aibrix_extproc.core.fleet.model import Health
 
 ENGINE_SECONDS: Final = 5.0  # for a running engine to answer anything at all
