@@ -3,12 +3,13 @@
 import argparse
 import json
 import sys
+from collections.abc import Callable
 
 from aibrix_extproc.cli.flags import add_settings_arguments, settings_of
-from aibrix_extproc.settings import Settings, SettingsError
+from aibrix_extproc.cli.process import EXIT_SETTINGS, with_settings
+from aibrix_extproc.settings import Settings
 
 EXIT_FAILED = 1
-EXIT_SETTINGS = 2
 GROUPS = ("metadata", "metering", "admin", "log")
 
 
@@ -31,13 +32,17 @@ _PURGE = (
 
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal ends the process, or purge. 0: done; 1: not done to its end; 2: the settings are wrong."""
+    return with_settings(
+        lambda: settings_of(args),
+        lambda settings: _with_extra(
+            lambda: _purge(settings, args.caller) if args.verb == "purge" else _serve(settings)
+        ),
+    )
+
+
+def _with_extra(run: Callable[[], int]) -> int:
     try:
-        settings = settings_of(args)
-    except SettingsError as error:
-        print(f"aibrix-extproc: {error}", file=sys.stderr)
-        return EXIT_SETTINGS
-    try:
-        return _purge(settings, args.caller) if args.verb == "purge" else _serve(settings)
+        return run()
     except ModuleNotFoundError as error:
         print(f"aibrix-extproc: metadata needs an extra ({error.name}): pip install -e '.[metadata]'", file=sys.stderr)
         return EXIT_SETTINGS

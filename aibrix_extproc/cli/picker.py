@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from aibrix_extproc.cli.flags import add_settings_arguments, given_settings
-from aibrix_extproc.settings import LogFormat, LogLevel, SettingsError, Tls, Tree, build
+from aibrix_extproc.cli.process import with_settings
+from aibrix_extproc.settings import LogFormat, LogLevel, Settings, Tls, Tree, build
 
-EXIT_SETTINGS = 2
 HEALTH_PORT = 9003
 METRICS_PORT = 9090
 DEBUG_VERBOSITY = 4
@@ -64,11 +64,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal ends the process."""
-    try:
-        settings = build(by_source(args), file=args.config)
-    except SettingsError as error:
-        print(f"aibrix-extproc: {error}", file=sys.stderr)
-        return EXIT_SETTINGS
+    return with_settings(lambda: build(by_source(args), file=args.config), lambda settings: _serve(settings, args))
+
+
+def _serve(settings: Settings, args: argparse.Namespace) -> int:
     if "config_file" in args:
         print("aibrix-extproc: --config-file is not read; see --help for what can be set", file=sys.stderr)
     from aibrix_extproc.app.gateway import run_gateway

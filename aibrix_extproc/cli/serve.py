@@ -2,12 +2,10 @@
 
 import argparse
 import gc
-import sys
 
 from aibrix_extproc.cli.flags import add_settings_arguments, settings_of
-from aibrix_extproc.settings import SettingsError
-
-EXIT_SETTINGS = 2
+from aibrix_extproc.cli.process import with_settings
+from aibrix_extproc.settings import Settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,11 +15,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal ends the process."""
-    try:
-        settings = settings_of(args)
-    except SettingsError as error:
-        print(f"aibrix-extproc: {error}", file=sys.stderr)
-        return EXIT_SETTINGS
+    return with_settings(lambda: settings_of(args), _serve)
+
+
+def _serve(settings: Settings) -> int:
     gc.disable()  # what is imported stays: looking for garbage in it takes a sixth of the time until we serve
     from aibrix_extproc.app.gateway import run_gateway
 
