@@ -25,6 +25,7 @@ from tests.waiting import until
 
 LOOPBACK = "127.0.0.1"
 DEADLINE = 60.0
+LIMIT = 6 * 1024 * 1024
 
 
 def free_port() -> int:
@@ -126,6 +127,13 @@ class ScriptedProcessor:
         assert server.add_insecure_port(f"{LOOPBACK}:{self.port}") == self.port
         await server.start()
         self._server = server
+
+    async def reset(self) -> None:
+        """As it was made: it runs, is told nothing to do, and has heard nothing."""
+        self.place, self.immediate, self.abort, self.hang = "", None, False, False
+        if self._server is None:
+            await self.start()
+        self.messages.clear()
 
     async def kill(self) -> None:
         if self._server is not None:
@@ -282,3 +290,13 @@ async def _is_live(envoy: RunningEnvoy, process: asyncio.subprocess.Process) -> 
         return (await envoy.admin("/ready")).strip() == "LIVE"
     except aiohttp.ClientError:
         return False
+
+
+async def reaches_processor(envoy: RunningEnvoy) -> bool:
+    await envoy.ask()
+    return bool(envoy.processor.messages)
+
+
+async def known(envoy: RunningEnvoy, *engines: ScriptedEngine) -> None:
+    envoy.set_endpoints(*(engine.address for engine in engines))
+    await envoy.wait_for_endpoints(len(engines))
