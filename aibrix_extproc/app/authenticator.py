@@ -29,7 +29,7 @@ class Authenticator:
         if isinstance(caller, Problem):
             return Refused(caller)
         operation = ask.operation
-        # What is an unknown URL for everybody stays one: a 403 would tell that it is there.
+        # What is an unknown URL for everybody stays one: a 403 would say that it exists.
         if operation is None or operation.action in (Action.ADMIN, Action.REFUSE):
             return Admitted(caller)
         if not caller.may_use_operation(operation.id):

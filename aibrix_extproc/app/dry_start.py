@@ -10,12 +10,12 @@ from aibrix_extproc.config_files.errors import SourceError
 from aibrix_extproc.settings import Settings
 
 
-def complaints(settings: Settings) -> list[str]:
+def start_warnings(settings: Settings) -> list[str]:
     """A sentence each. Ports are not tried, engines, names and the cluster not asked."""
-    return asyncio.run(_complaints(settings))
+    return asyncio.run(_start_warnings(settings))
 
 
-async def _complaints(settings: Settings) -> list[str]:
+async def _start_warnings(settings: Settings) -> list[str]:
     found = []
     try:
         Gateway(settings)  # all of its parts are made, none is started

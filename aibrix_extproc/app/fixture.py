@@ -51,8 +51,8 @@ class FixtureExchange:
                 return (self._placed(event),)
             case events.ResponseHead():
                 self.answerable = False
-                told = ((SERVED, event.served or NOT_SERVED), (SELECTED, self._selected))
-                return (Continue(Phase.RESPONSE_HEAD, set_headers=tuple(pair for pair in told if pair[1])),)
+                found = ((SERVED, event.served or NOT_SERVED), (SELECTED, self._selected))
+                return (Continue(Phase.RESPONSE_HEAD, set_headers=tuple(pair for pair in found if pair[1])),)
             case events.RequestBody():
                 return (Continue(Phase.REQUEST_BODY),)
             case events.RequestTrailers():

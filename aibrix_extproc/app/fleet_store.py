@@ -15,7 +15,7 @@ ChangeSubscriber = Callable[[tuple[Pair, ...], Snapshot], None]
 
 
 class FleetStore:
-    """Applies changes and tells subscribers of each new snapshot."""
+    """Applies changes and calls subscribers with each new snapshot."""
 
     def __init__(self, sources: Iterable[str]) -> None:
         self._fleet = Fleet(sources)

@@ -87,9 +87,9 @@ class Gateway:
         self._traffic = EngineTraffic(lambda: self.store.snapshot, time.perf_counter)
         self._engines = Engines(settings.fleet, self.store, self._traffic, self._load)
         configs = ConfigLog(settings.routing.strategy)
-        for look_at in (HealthLog().look_at, self._traffic.forget):
-            self.store.subscribe_changes(look_at)
-        self.store.subscribe(configs.look_at)
+        for on_change in (HealthLog().log_changes, self._traffic.forget):
+            self.store.subscribe_changes(on_change)
+        self.store.subscribe(configs.log_changes)
         self.dispatcher = self._dispatcher()
         self._new_exchange = self._exchanges()
         self._server = self._ext_proc_server()

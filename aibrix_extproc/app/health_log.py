@@ -13,9 +13,9 @@ _EXPECTED = frozenset({Health.READY, Health.UNKNOWN, Health.DRAINING})
 
 
 class HealthLog:
-    """Subscribe `look_at` to the changes of the fleet store."""
+    """Subscribe `log_changes` to the changes of the fleet store."""
 
-    def look_at(self, pairs: tuple[Pair, ...], snapshot: Snapshot) -> None:
+    def log_changes(self, pairs: tuple[Pair, ...], snapshot: Snapshot) -> None:
         """Log what differs."""
         changed = [new for old, new in pairs if new is not None and (old is None or old.health is not new.health)]
         left = [old for old, new in pairs if old is not None and new is None]

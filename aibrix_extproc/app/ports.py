@@ -11,13 +11,13 @@ class EndpointSource(Protocol):
 
     @property
     def name(self) -> str:
-        """The name in every change it emits; FleetStore is told it beforehand."""
+        """The name in every change it emits; FleetStore gets it beforehand."""
         ...
 
     async def run(self, emit: Callable[[SourceChange], None]) -> None:
         """Emit `Listed` as soon as everything was read, then what changes, until cancelled.
 
-        A source that loses sight of the outside keeps what it said and tells its own status; it does not raise.
+        A source that loses its connection keeps what it emitted and reports a status; it does not raise.
         """
         ...
 
@@ -31,34 +31,4 @@ class ClusterSource(EndpointSource, Protocol):
 
     def remarks(self) -> Mapping[str, str]:
         """What cannot be used, and why, by object."""
-        ...
-
-
-class Publisher(Protocol):
-    """Something outside that is to know every endpoint of the fleet."""
-
-    @property
-    def leads(self) -> bool:
-        """Whether this replica is the one that tells."""
-        ...
-
-    @property
-    def published(self) -> int:
-        """How many endpoints are known there."""
-        ...
-
-    def age_seconds(self) -> float:
-        """Since what is known there was last found to be right, or in another replica's hands."""
-        ...
-
-    def report(self) -> Mapping[str, object]:
-        """For the health page."""
-        ...
-
-    def wake(self) -> None:
-        """The fleet has changed."""
-        ...
-
-    async def run(self) -> None:
-        """Publish until cancelled; what is published then stays."""
         ...

@@ -32,9 +32,9 @@ def run(args: argparse.Namespace) -> int:
         return EXIT_SETTINGS
     _print(settings, by_source, as_json=args.json)
     sys.stdout.flush()
-    from aibrix_extproc.app.dry_start import complaints
+    from aibrix_extproc.app.dry_start import start_warnings
 
-    wrong = complaints(settings)
+    wrong = start_warnings(settings)
     for sentence in wrong:
         print(f"aibrix-extproc: {sentence}", file=sys.stderr)
     return EXIT_SETTINGS if wrong else 0

@@ -14,7 +14,7 @@ def follow(*snapshots: Snapshot) -> None:
     """Let a log see one snapshot after the other."""
     log = HealthLog()
     for before, after in pairwise((EMPTY, *snapshots)):
-        log.look_at(changes(before, after), after)
+        log.log_changes(changes(before, after), after)
 
 
 def test_each_change_of_health_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
@@ -41,5 +41,5 @@ def test_a_thousand_changes_at_once_are_some_lines_and_a_sum(caplog: pytest.LogC
     assert caplog.records[-1].getMessage() == "more endpoints have changed"
     assert (caplog.records[-1].endpoints, caplog.records[-1].now) == (1000 - MAX_LINES, {"ready": 1000})  # type: ignore[attr-defined]
     caplog.clear()
-    HealthLog().look_at(changes(thousand, a_snapshot(an_endpoint(1))), a_snapshot(an_endpoint(1)))
+    HealthLog().log_changes(changes(thousand, a_snapshot(an_endpoint(1))), a_snapshot(an_endpoint(1)))
     assert len(caplog.records) == MAX_LINES + 1

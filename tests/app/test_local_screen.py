@@ -117,7 +117,7 @@ def test_configured_keys_are_mentioned_but_not_shown() -> None:
 
 
 def test_engines_that_cannot_be_used_are_named_with_their_reason() -> None:
-    line = local_screen.complaint("127.0.0.1:8000", "not_ready", "the engine wants a key, none is configured")
+    line = local_screen.warning("127.0.0.1:8000", "not_ready", "the engine wants a key, none is configured")
     text = local_screen.screen(a_plan(), [], [line], 1)
     assert "! Engine 127.0.0.1:8000 is not ready: the engine wants a key, none is configured" in text
     assert "none yet" in text

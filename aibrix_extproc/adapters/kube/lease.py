@@ -42,7 +42,7 @@ class LeasePace:
     give_up_seconds: float = 6.0  # a holder that could not renew this long does not write any more
     retry_seconds: float = 1.5  # between two renewals, and two looks of those who wait
     request_seconds: float = 3.0
-    dice: Callable[[], float] = random.random
+    draw: Callable[[], float] = random.random
 
 
 DEFAULT_LEASE_PACE: Final = LeasePace()
@@ -109,7 +109,7 @@ class Election:
                 self._log_change()
                 for on_attempt in self._subscribers:
                     on_attempt()
-                await asyncio.sleep(self._pace.retry_seconds * (0.75 + self._pace.dice() / 2))
+                await asyncio.sleep(self._pace.retry_seconds * (0.75 + self._pace.draw() / 2))
         finally:
             await self._release()
 

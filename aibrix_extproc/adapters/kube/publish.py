@@ -1,7 +1,7 @@
-"""Makes the engines of the fleet endpoints of one Service: the replica that leads writes its EndpointSlices.
+"""Publishes the engines of the fleet as endpoints of one Service: the leading replica writes its EndpointSlices.
 
-The others watch the same slices and keep the same fleet, so they go on where the leader stopped. What is published
-stays when nobody leads, or when the API server is away: Envoy then goes on with what it knows.
+The other replicas watch the same slices and have the same fleet, so any of them can continue. Published slices stay
+while no replica leads and while the API server cannot be reached; Envoy keeps its endpoints.
 """
 
 import asyncio
@@ -41,9 +41,9 @@ class PublishPace:
     rest_seconds: float = 0.15  # after each round: at most five a second
     first_wait_seconds: float = 0.2
     longest_wait_seconds: float = 10.0
-    service_seconds: float = 30.0  # between two looks at the Service
+    service_seconds: float = 30.0  # between two checks of the Service
     watch: WatchPace = DEFAULT_PACE
-    dice: Callable[[], float] = random.random
+    draw: Callable[[], float] = random.random
 
 
 DEFAULT_PUBLISH_PACE: Final = PublishPace()
@@ -77,7 +77,7 @@ class Leader(Protocol):
 
 
 class EndpointPublisher:
-    """Publishes what `snapshot` returns; `wake` tells that it has changed. Raises KubeConfigError like a source."""
+    """Publishes what `snapshot` returns; `wake` says that it has changed. Raises KubeConfigError like a source."""
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class EndpointPublisher:
         self._settled = False  # nothing was left to write when we looked last
         self._good_at = clock()
         self._failures = 0
-        self._seen_service = False
+        self._service_checked = False
         self._errors: dict[str, str] = {}  # by what fails: writing, or the Service itself
 
     @property
@@ -123,7 +123,7 @@ class EndpointPublisher:
         return self._slices.size
 
     def age_seconds(self) -> float:
-        """Since it was last known that the slices are as the fleet is, or that another replica sees to it."""
+        """Seconds since the slices were last found equal to the fleet, or another replica was found leading."""
         return self._clock() - self._good_at
 
     def report(self) -> Mapping[str, object]:
@@ -146,7 +146,7 @@ class EndpointPublisher:
         """Publish while leading, until cancelled."""
         async with self._api, asyncio.TaskGroup() as group:
             group.create_task(Watch(self._api, self._slices.feed, self._slices.tell, self._pace.watch).run())
-            group.create_task(self._look_after_service())
+            group.create_task(self._check_service_regularly())
             group.create_task(self._keep_writing())
 
     async def _keep_writing(self) -> None:
@@ -154,7 +154,7 @@ class EndpointPublisher:
             await self._due.wait()
             await asyncio.sleep(self._pace.gather_seconds)
             self._due.clear()
-            self._tell_status()
+            self._report_status()
             if not (self.leads and self._slices.listed and self._snapshot().known):
                 continue  # whatever of these changes wakes us again
             try:
@@ -167,15 +167,15 @@ class EndpointPublisher:
             else:
                 self._failures = 0
                 self._errors.pop("slices", None)
-            self._tell_status()
+            self._report_status()
             await asyncio.sleep(self._pace.rest_seconds)
 
     async def _write(self) -> None:
-        """One round. What others have changed meanwhile is looked at again and left to the next one."""
+        """One round. A slice that somebody else has changed meanwhile is read again and left to the next round."""
         slices = self._slices
-        if not self._seen_service:
-            await self._see_service()  # before the first write: else all would be written again with the owner
-            self._seen_service = True
+        if not self._service_checked:
+            await self._check_service()  # before the first write: else all would be written again with the owner
+            self._service_checked = True
         self._refresh_wanted()
         step = next_step(self._wanted, slices.standing.values(), self._publication, slices.taken)
         refused: SourceError | None = None
@@ -220,11 +220,11 @@ class EndpointPublisher:
         self._errors["slices"] = self._slices.described(error)
         self._failures += 1
         self._on_error()
-        self._tell_status()
+        self._report_status()
         self.wake()
         wait = min(self._pace.first_wait_seconds * 2 ** min(self._failures - 1, 16), self._pace.longest_wait_seconds)
         asked = error.retry_seconds if isinstance(error, KubeApiError) else 0.0
-        await asyncio.sleep(max(wait * (0.5 + self._pace.dice() / 2), asked))
+        await asyncio.sleep(max(wait * (0.5 + self._pace.draw() / 2), asked))
 
     def _on_election(self) -> None:
         """After each attempt at the lease: wake the writer if it is news, and note that all is well if it is."""
@@ -234,26 +234,26 @@ class EndpointPublisher:
             self._due.set()
         if self._settled if self.leads else self._leader.looked_after:
             self._good_at = self._clock()
-        self._tell_status()
+        self._report_status()
 
-    def _tell_status(self) -> None:
+    def _report_status(self) -> None:
         errors = [self._leader.error, self._slices.error, *self._errors.values()]
         known = self._slices.listed or any(errors)
         if known:
             self._reporter.report("; ".join(dict.fromkeys(filter(None, errors))))
 
-    async def _look_after_service(self) -> None:
+    async def _check_service_regularly(self) -> None:
         """Learn the Service's uid, so that its slices go with it, and say what is wrong with it."""
         while True:
-            problem = await self._see_service() if self.leads else ""
+            problem = await self._check_service() if self.leads else ""
             if problem:
                 self._errors["service"] = problem
             else:
                 self._errors.pop("service", None)
             seconds = self._pace.service_seconds / (1 if self.leads and not problem else 10)
-            await asyncio.sleep(seconds * (0.75 + self._pace.dice() / 2))
+            await asyncio.sleep(seconds * (0.75 + self._pace.draw() / 2))
 
-    async def _see_service(self) -> str:
+    async def _check_service(self) -> str:
         """What is wrong with the Service; empty if nothing is, or if it may not be seen."""
         service, namespace = self._publication.service, self._publication.namespace
         try:

@@ -210,10 +210,8 @@ class Local:
         plan = self._plan
         endpoints = await local_view.settled_endpoints(self._session, plan)
         models = await local_view.listed_models(self._session, plan, endpoints)
-        complaints = [
-            local_screen.complaint(one.address, one.health, one.detail)
-            for one in endpoints
-            if one.health != Health.READY
+        warnings = [
+            local_screen.warning(one.address, one.health, one.detail) for one in endpoints if one.health != Health.READY
         ]
         if self._json:
             _say(json.dumps(local_screen.addresses(plan, models)), self._out)
@@ -221,7 +219,7 @@ class Local:
         _say("")
         tasks = {model: one.tasks for one in endpoints for model in one.models}
         seconds = time.monotonic() - self._started_at
-        _say(local_screen.screen(plan, models, complaints, seconds, tasks, _program()))
+        _say(local_screen.screen(plan, models, warnings, seconds, tasks, _program()))
 
     def _on_child(self, event: ChildEvent) -> None:
         was_ready = event.name in self._ready

@@ -52,7 +52,7 @@ def starting(plan: Plan) -> str:
 def screen(
     plan: Plan,
     models: Sequence[str],
-    complaints: Sequence[str],
+    warnings: Sequence[str],
     seconds: float,
     tasks: Mapping[str, Collection[str]] = MappingProxyType({}),
     program: str = "aibrix-extproc",
@@ -84,7 +84,7 @@ def screen(
             )
         )
     lines = [f"Ready after {seconds:.1f} s.", "", *_table(rows), ""]
-    lines += [*(f"  ! {complaint}" for complaint in complaints), *([""] if complaints else [])]
+    lines += [*(f"  ! {warning}" for warning in warnings), *([""] if warnings else [])]
     return "\n".join([*lines, example, *_table(places), "", "Stop with Ctrl-C."])
 
 
@@ -128,7 +128,7 @@ def told(event: ChildEvent, *, was_ready: bool, log: Path) -> str | None:
     return None
 
 
-def complaint(address: str, health: str, detail: str) -> str:
+def warning(address: str, health: str, detail: str) -> str:
     """A line about an engine that cannot be used."""
     return f"Engine {address} is {health.replace('_', ' ')}" + (f": {detail}" if detail else "")
 

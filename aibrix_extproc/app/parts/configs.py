@@ -1,4 +1,4 @@
-"""What models' configurations ask for that cannot be had: a line in the log, and a remark on the health page."""
+"""What models' configurations ask for that cannot be had: a line in the log, and a warning on the health page."""
 
 import logging
 from collections.abc import Mapping
@@ -13,34 +13,34 @@ from aibrix_extproc.core.routing.plan import unknown_strategies
 
 logger = logging.getLogger(__name__)
 
-MAX_REMARKS: Final = 100  # on the health page; the log has them all
+MAX_WARNINGS: Final = 100  # on the health page; the log has them all
 
 
 class ConfigLog(Part):
-    """Subscribe `look_at` to the fleet store."""
+    """Subscribe `log_changes` to the fleet store."""
 
     name = "configs"
 
     def __init__(self, default_strategy: str) -> None:
         self._default = default_strategy
         self._configs: Mapping[str, ModelConfig] = MappingProxyType({})
-        self.remarks: Mapping[str, str] = MappingProxyType({})  # by model
+        self.warnings: Mapping[str, str] = MappingProxyType({})  # by model
 
-    def look_at(self, snapshot: Snapshot) -> None:
+    def log_changes(self, snapshot: Snapshot) -> None:
         """Look at the configurations if they differ from those of the snapshot before."""
         if snapshot.configs is self._configs or snapshot.configs == self._configs:
             return
         self._configs = snapshot.configs
-        before, self.remarks = self.remarks, MappingProxyType(dict(self._remarks()))
-        for model, remark in self.remarks.items():
-            if before.get(model) != remark:
-                logger.warning("a model's configuration cannot be obeyed", extra={"model": model, "detail": remark})
+        before, self.warnings = self.warnings, MappingProxyType(dict(self._warnings()))
+        for model, warning in self.warnings.items():
+            if before.get(model) != warning:
+                logger.warning("a model's configuration cannot be obeyed", extra={"model": model, "detail": warning})
 
     def report(self) -> Mapping[str, str] | None:
         """What cannot be obeyed, by model."""
-        return dict(islice(self.remarks.items(), MAX_REMARKS)) or None
+        return dict(islice(self.warnings.items(), MAX_WARNINGS)) or None
 
-    def _remarks(self) -> list[tuple[str, str]]:
+    def _warnings(self) -> list[tuple[str, str]]:
         found = []
         for model, config in self._configs.items():
             unknown = unknown_strategies(config)

@@ -59,7 +59,7 @@ class Placed(msgspec.Struct, frozen=True, gc=False):
 
     at: float
     placement: Placement
-    answer_headers: tuple[tuple[str, str], ...] = ()  # what the client is told of it with the answer, whoever answers
+    answer_headers: tuple[tuple[str, str], ...] = ()  # for the client, with the answer of an engine or of the gateway
     response_id: str | None = None  # the id that the engine shall give to the response, if the operation makes one
 
 
