@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from aibrix_extproc.core.exchange.asks import Answered, Describe, Refused
+from aibrix_extproc.core.exchange.asks import Describe, Described, Refused
 from aibrix_extproc.core.fleet.model import ServedModel, Snapshot
 from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.core.openai.contract.listing import ModelCard, model_list, one_model
@@ -19,7 +19,7 @@ class Directory:
     def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
         self._snapshot = snapshot
 
-    def describe(self, ask: Describe) -> Answered | Refused:
+    def describe(self, ask: Describe) -> Described | Refused:
         """The gateway's own answer to an operation. A model that the caller may not use does not exist for it."""
         operation, caller = ask.operation, ask.caller
         snapshot = self._snapshot()
@@ -27,10 +27,10 @@ class Directory:
             return Refused(Problem("fleet_unknown"))
         if operation.local is Local.HEALTH:
             serves = any(snapshot.ready_by_model.values())
-            return Answered(200, _JSON, b'{"status":"ok"}') if serves else _refused("no_engine_ready")
+            return Described(200, _JSON, b'{"status":"ok"}') if serves else _refused("no_engine_ready")
         if operation.local is Local.LIST_MODELS:
             cards = (_card(served) for served in snapshot.models.values() if caller.may_use_model(served.id))
-            return Answered(200, _JSON, model_list(cards))
+            return Described(200, _JSON, model_list(cards))
         asked = ask.parameters.get("model", "")
         name = decode_model_id(asked)
         served = snapshot.models.get(name) if name is not None else None
@@ -38,7 +38,7 @@ class Directory:
             return _refused("model_not_found_retrieve", model=shown(name or asked))
         if operation.local is Local.DELETE_MODEL:
             return _refused("model_delete_refused", model=shown(served.id))
-        return Answered(200, _JSON, one_model(_card(served)))
+        return Described(200, _JSON, one_model(_card(served)))
 
 
 def _refused(key: str, **values: str) -> Refused:

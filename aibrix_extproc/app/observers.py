@@ -7,7 +7,7 @@ from http import HTTPStatus
 from aibrix_extproc.adapters.telemetry.logs import log_exchange, log_record
 from aibrix_extproc.adapters.telemetry.metrics import Metrics
 from aibrix_extproc.app.dispatch import Observer
-from aibrix_extproc.core.exchange.outputs import Finished, Moved, OwnerChanged, Taken
+from aibrix_extproc.core.exchange.outputs import Assigned, Finished, Moved, OwnerChanged
 from aibrix_extproc.core.exchange.records import Charge, ExchangeRecord
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.routing.owners import ResponseOwners
@@ -18,7 +18,7 @@ def observers(
 ) -> Sequence[Observer]:
     """The load comes first, so that it is exact whatever the others do. `poll_soon` polls an engine before its turn."""
 
-    def take(fact: Taken) -> None:
+    def take(fact: Assigned) -> None:
         load.acquire(fact.identity)
 
     def move(fact: Moved) -> None:
@@ -26,21 +26,21 @@ def observers(
         load.acquire(fact.to_identity)
 
     def release(fact: Finished) -> None:
-        if fact.holding is not None:
-            load.release(fact.holding)
+        if fact.assigned_to is not None:
+            load.release(fact.assigned_to)
 
     def check_left(fact: Moved) -> None:
         poll_soon(fact.from_identity)
 
     def check_failed(fact: Finished) -> None:
-        if fact.status >= HTTPStatus.INTERNAL_SERVER_ERROR and fact.holding is not None:
-            poll_soon(fact.holding)
+        if fact.status >= HTTPStatus.INTERNAL_SERVER_ERROR and fact.assigned_to is not None:
+            poll_soon(fact.assigned_to)
 
     def record_owner(fact: OwnerChanged) -> None:
         owners.record_move(fact.response_id, fact.identity, fact.at)
 
     rows: list[Observer] = [
-        (Taken, take),
+        (Assigned, take),
         (Moved, move),
         (Finished, release),
         (Moved, check_left),

@@ -16,7 +16,7 @@ from aibrix_extproc.core.fleet.model import Snapshot
 class Waiting(Protocol):
     """An exchange that was given to an engine."""
 
-    def engine_rests(self, *, elsewhere: bool) -> None:
+    def engine_asleep(self, *, elsewhere: bool) -> None:
         """End it if no answer has begun; `elsewhere`: another engine could take it now."""
 
 
@@ -56,13 +56,13 @@ class EngineTraffic:
         at = self._answered_at.get(address)
         return math.inf if at is None else self._clock() - at
 
-    def engine_rests(self, identity: str, awake_at: float) -> None:
+    def engine_asleep(self, identity: str, awake_at: float) -> None:
         """End the exchanges that went to an engine after it was last seen awake, and have no answer."""
         late = [one for one, at in self._placed_at.get(identity, {}).items() if at >= awake_at]
         if late:
             elsewhere = self._is_elsewhere(identity)
             for exchange in late:
-                exchange.engine_rests(elsewhere=elsewhere)
+                exchange.engine_asleep(elsewhere=elsewhere)
 
     def _is_elsewhere(self, identity: str) -> bool:
         """Whether another engine is ready for each model of this one."""

@@ -18,7 +18,7 @@ from aibrix_extproc.app.observers import observers
 from aibrix_extproc.app.placing import Placing
 from aibrix_extproc.core.access.keys import OPEN_RING
 from aibrix_extproc.core.exchange.asks import ANSWERS, Admitted, Answer, Ask, Authenticate, Pending, Place, Refused
-from aibrix_extproc.core.exchange.outputs import FACTS, Fact, Moved, Taken
+from aibrix_extproc.core.exchange.outputs import FACTS, Assigned, Fact, Moved
 from aibrix_extproc.core.exchange.records import Charge, ExchangeRecord
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.openai.contract.errors import ERRORS, Problem
@@ -144,19 +144,19 @@ def test_observers_hear_of_a_fact_in_their_order_and_one_that_fails_keeps_it_fro
     heard: list[str] = []
     bugs: list[str] = []
 
-    def broken(fact: Taken) -> None:
+    def broken(fact: Assigned) -> None:
         heard.append(f"broken {fact.identity}")
         raise RuntimeError("a bug")
 
     dispatcher = a_dispatcher(
         Handler(lambda _: a_placed()),
-        (Taken, lambda fact: heard.append(f"first {fact.identity}")),
-        (Taken, broken),
+        (Assigned, lambda fact: heard.append(f"first {fact.identity}")),
+        (Assigned, broken),
         (Moved, lambda _: heard.append("moved")),
-        (Taken, lambda fact: heard.append(f"last {fact.identity}")),
+        (Assigned, lambda fact: heard.append(f"last {fact.identity}")),
         bugs=bugs,
     )
-    dispatcher.observe(Taken("e1"))
+    dispatcher.observe(Assigned("e1"))
     assert heard == ["first e1", "broken e1", "last e1"]
     assert bugs == ["bug"]
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
@@ -168,7 +168,7 @@ def test_load_is_the_first_to_hear_of_every_fact_that_concerns_it() -> None:
     rows = observers(load, owners, polled.append, Metrics(), log_every=False)
     assert {kind for kind, _ in rows} == FACTS | {Charge}
     dispatcher = a_dispatcher(Handler(lambda _: a_placed()), *rows)
-    dispatcher.observe(Taken("a"))
+    dispatcher.observe(Assigned("a"))
     dispatcher.observe(Moved("a", "b"))
     assert (load.in_flight("a"), load.in_flight("b"), polled) == (0, 1, ["a"])
 

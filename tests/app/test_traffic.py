@@ -13,7 +13,7 @@ class FakeExchange:
     def __init__(self) -> None:
         self.told: list[bool] = []
 
-    def engine_rests(self, *, elsewhere: bool) -> None:
+    def engine_asleep(self, *, elsewhere: bool) -> None:
         self.told.append(elsewhere)
 
 
@@ -28,7 +28,7 @@ def test_exchanges_that_came_since_the_engine_was_last_awake_are_told() -> None:
     traffic.placed("engine-1", early, 9.9)
     traffic.placed("engine-1", late, 10.0)
     traffic.placed("engine-2", other, 10.0)
-    traffic.engine_rests("engine-1", 10.0)
+    traffic.engine_asleep("engine-1", 10.0)
     assert (early.told, late.told, other.told) == ([], [True], [])
 
 
@@ -37,7 +37,7 @@ def test_exchanges_are_told_whether_another_engine_is_ready() -> None:
     traffic = watched(snapshot)
     exchange = FakeExchange()
     traffic.placed("engine-1", exchange, 10.0)
-    traffic.engine_rests("engine-1", -math.inf)
+    traffic.engine_asleep("engine-1", -math.inf)
     assert exchange.told == [False]
 
 
@@ -47,7 +47,7 @@ def test_exchange_that_has_ended_is_told_nothing() -> None:
     traffic.placed("engine-1", exchange, 10.0)
     traffic.ended("engine-1", exchange)
     traffic.ended("engine-1", exchange)
-    traffic.engine_rests("engine-1", 0.0)
+    traffic.engine_asleep("engine-1", 0.0)
     assert exchange.told == []
 
 
@@ -55,14 +55,14 @@ def test_exchange_that_ends_while_others_are_told_does_no_harm() -> None:
     traffic = watched(a_snapshot(an_endpoint(1)))
 
     class Ending(FakeExchange):
-        def engine_rests(self, *, elsewhere: bool) -> None:
-            super().engine_rests(elsewhere=elsewhere)
+        def engine_asleep(self, *, elsewhere: bool) -> None:
+            super().engine_asleep(elsewhere=elsewhere)
             traffic.ended("engine-1", self)
 
     exchanges = [Ending(), Ending()]
     for exchange in exchanges:
         traffic.placed("engine-1", exchange, 10.0)
-    traffic.engine_rests("engine-1", 0.0)
+    traffic.engine_asleep("engine-1", 0.0)
     assert [len(one.told) for one in exchanges] == [1, 1]
 
 

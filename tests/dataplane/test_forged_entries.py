@@ -13,7 +13,7 @@ from aibrix_extproc.adapters.accesslog._generated.als_pb2 import StreamAccessLog
 from aibrix_extproc.adapters.accesslog.receive import METHOD
 from aibrix_extproc.adapters.accesslog.report import REPORT_KEY, REPORT_NAMESPACE
 from aibrix_extproc.adapters.envoyproxy.spec import STREAM_FILTER
-from aibrix_extproc.core.openai.contract.headers import NOTES_NAMESPACE
+from aibrix_extproc.core.openai.contract.headers import EXTPROC_NAMESPACE
 from tests.dataplane.engines import EngineSpec
 from tests.dataplane.stack import Stack, running
 from tests.waiting import eventually
@@ -48,7 +48,7 @@ def tell(stack: Stack, count: int, **notes: str) -> None:
             "caller": f"forged-{number}",
             "operation": "chat_completion",
         }
-        metadata[NOTES_NAMESPACE].update(forged | notes)
+        metadata[EXTPROC_NAMESPACE].update(forged | notes)
         metadata[REPORT_NAMESPACE].update({REPORT_KEY: f"output_tokens={2**53}"})
     with grpc.insecure_channel(f"127.0.0.1:{stack.worker.port}") as channel:
         call = channel.stream_unary(METHOD)

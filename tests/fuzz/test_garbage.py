@@ -17,7 +17,7 @@ from aibrix_extproc.adapters.extproc.health import Health
 from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.adapters.telemetry import logs
 from aibrix_extproc.app.parts.seals import NoteSeals
-from aibrix_extproc.core.access.seals import Placed
+from aibrix_extproc.core.access.seals import SealedPlacement
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
@@ -25,7 +25,7 @@ from aibrix_extproc.core.openai.contract.headers import (
     DESTINATION,
     DESTINATION_SERVED,
     DESTINATION_SUBSET,
-    NOTES_NAMESPACE,
+    EXTPROC_NAMESPACE,
     READ_HEADERS,
     SEALED,
 )
@@ -37,11 +37,11 @@ ID = "01234567-89ab-cdef-0123-456789abcdef"
 WORDS = (*sorted(READ_HEADERS), *(":status",) * 20, *("content-type",) * 5, "x-other", DESTINATION_SERVED)
 KEYS = (
     *(ATTRIBUTES,) * 4, "response.flags", "response.code_details", "upstream.address", "request.id", "request.protocol",
-    *(LB_NAMESPACE, SUBSET_NAMESPACE, DESTINATION, DESTINATION_SERVED, DESTINATION_SUBSET, NOTES_NAMESPACE),
+    *(LB_NAMESPACE, SUBSET_NAMESPACE, DESTINATION, DESTINATION_SERVED, DESTINATION_SUBSET, EXTPROC_NAMESPACE),
 )  # fmt: skip
 ATTRIBUTE_NAMES = ("response.flags", "response.code_details", "upstream.address", "request.id", "request.protocol")
 LOG_KEYS = (
-    *(NOTES_NAMESPACE, NOTES_NAMESPACE, REPORT_NAMESPACE, REPORT_KEY),
+    *(EXTPROC_NAMESPACE, EXTPROC_NAMESPACE, REPORT_NAMESPACE, REPORT_KEY),
     *("request_id", "operation", "model", "caller", "stream", SEALED, SEALED),
 )
 HEAD = {
@@ -97,10 +97,10 @@ def test_garbage_in_the_access_log_is_counted_and_can_be_shown(seed: int) -> Non
     metrics = gateway.metrics
     seals = NoteSeals(None, time.time, lambda _: None)
 
-    def admit(text: bytes) -> Placed:
+    def admit(text: bytes) -> SealedPlacement:
         seals.admit(text)  # what it makes of forged ones must not raise either
         taken.append(text)
-        return Placed(0, 0, 0, "r", "chat_completion", "m", "me", "")
+        return SealedPlacement(0, 0, 0, "r", "chat_completion", "m", "me", "")
 
     receiver = AccessLogReceiver(metrics.charged, metrics.malformed_record, logs.log_record, admit=admit)
     with watchdog():
@@ -109,7 +109,7 @@ def test_garbage_in_the_access_log_is_counted_and_can_be_shown(seed: int) -> Non
             garbage.fill(message)
             for entry in message.http_logs.log_entry:
                 garbage.fill(entry.common_properties.metadata, depth=1)
-                entry.common_properties.metadata.filter_metadata[NOTES_NAMESPACE].fields[
+                entry.common_properties.metadata.filter_metadata[EXTPROC_NAMESPACE].fields[
                     "stream"
                 ].string_value = "data_done"
             receiver.take(message.SerializeToString())

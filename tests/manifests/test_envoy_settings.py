@@ -14,7 +14,7 @@ from aibrix_extproc.adapters.envoyproxy.spec import METADATA_NAMESPACES, MIB, ST
 from aibrix_extproc.core.openai.contract.errors import Problem, shape
 from aibrix_extproc.core.openai.contract.headers import (
     DESTINATION,
-    NOTES_NAMESPACE,
+    EXTPROC_NAMESPACE,
     REQUEST_ID,
     RESERVED_REQUEST_HEADERS,
     SIGNED_CALLER,
@@ -270,5 +270,5 @@ def test_stream_filter_in_the_manifests_is_the_package_s() -> None:
 def test_metering_tells_processors_of_exactly_the_exchanges_that_were_placed() -> None:
     settings = spec("EnvoyProxy", LUA)["telemetry"]["accessLog"]["settings"]
     (sink,) = [one for one in settings if one["sinks"][0]["type"] == "ALS"]
-    assert NOTES_NAMESPACE in sink["matches"][0]
+    assert EXTPROC_NAMESPACE in sink["matches"][0]
     assert sink["sinks"][0]["als"]["logName"] == listener.ACCESS_LOG_NAME

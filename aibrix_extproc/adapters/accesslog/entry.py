@@ -7,11 +7,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from aibrix_extproc.adapters.accesslog._generated.als_pb2 import AccessLogCommon, HTTPAccessLogEntry, ResponseFlags
 from aibrix_extproc.adapters.accesslog.report import Report
-from aibrix_extproc.core.access.seals import Placed
+from aibrix_extproc.core.access.seals import SealedPlacement
 from aibrix_extproc.core.exchange.records import ExchangeRecord
 
 
-def read_entry(entry: HTTPAccessLogEntry, placed: Placed, report: Report) -> ExchangeRecord:
+def read_entry(entry: HTTPAccessLogEntry, placed: SealedPlacement, report: Report) -> ExchangeRecord:
     """The record behind the entry of an exchange."""
     common = entry.common_properties
     address = common.upstream_remote_address.socket_address

@@ -1,9 +1,9 @@
-"""Decodes what Envoy's access logger sends and hands each exchange of ours over: what it cost, or all that is told.
+"""Decodes what Envoy's access logger sends and hands over each exchange of ours: what it cost, or the whole record.
 
-Every look into a message costs 0.1 us, so an entry is read in full only for those who want the record. Nothing that
-arrives here raises: a message that cannot be parsed and an entry that makes no sense are counted. An entry without our
-notes is skipped: it is somebody else's, or its request was never placed. Of the notes only the sealed text counts, and
-only if `admit` accepts it, because whoever reaches the port may send entries.
+Reading a field costs 0.1 us, so an entry is read in full only if an observer wants the record. Nothing that arrives
+here raises: a message that cannot be parsed and an entry that makes no sense are counted. An entry without our dynamic
+metadata is skipped: it is not ours, or its request was never placed. Only the sealed text in it counts, and only if
+`admit` accepts it, because anybody who reaches the port can send entries.
 """
 
 from collections.abc import Callable
@@ -23,9 +23,9 @@ from aibrix_extproc.adapters.accesslog._generated.als_pb2 import (
 from aibrix_extproc.adapters.accesslog.entry import names_of, read_entry, seconds_of
 from aibrix_extproc.adapters.accesslog.metadata_text import TextIn
 from aibrix_extproc.adapters.accesslog.report import REPORT_KEY, REPORT_NAMESPACE, Report, ReportError, read_report
-from aibrix_extproc.core.access.seals import Placed
+from aibrix_extproc.core.access.seals import SealedPlacement
 from aibrix_extproc.core.exchange.records import Charge, ExchangeRecord, StreamEnd, Times, stream_end, unmetered
-from aibrix_extproc.core.openai.contract.headers import NOTES_NAMESPACE, SEALED
+from aibrix_extproc.core.openai.contract.headers import EXTPROC_NAMESPACE, SEALED
 
 METHOD: Final = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
 _sealed_text: Final = TextIn(SEALED)
@@ -41,7 +41,7 @@ class AccessLogReceiver:
         on_malformed: Callable[[], None],
         on_record: Callable[[ExchangeRecord], None] | None = None,
         *,
-        admit: Callable[[bytes], Placed | None],
+        admit: Callable[[bytes], SealedPlacement | None],
         timed: bool = False,
     ) -> None:
         """`timed`: charges have their times, which takes 2 us each."""
@@ -68,20 +68,20 @@ class AccessLogReceiver:
     def _take_entry(self, entry: ChargeEntry, whole: HTTPAccessLogEntry | None) -> None:
         common = entry.common_properties
         metadata = common.metadata.filter_metadata
-        notes = metadata.get(NOTES_NAMESPACE)
-        if not notes:
+        ours = metadata.get(EXTPROC_NAMESPACE)
+        if not ours:
             return
-        placed = self._admit(_sealed_text(notes))
+        placed = self._admit(_sealed_text(ours))
         if placed is None:
             return
-        told = metadata.get(REPORT_NAMESPACE)
-        report = read_report(_report_text(told) if told else b"")
+        reported = metadata.get(REPORT_NAMESPACE)
+        report = read_report(_report_text(reported) if reported else b"")
         self._on_charge(_charge(entry, placed, report, timed=self._timed))
         if self._on_record is not None and whole is not None:
             self._on_record(read_entry(whole, placed, report))
 
 
-def _charge(entry: ChargeEntry, placed: Placed, report: Report, *, timed: bool) -> Charge:
+def _charge(entry: ChargeEntry, placed: SealedPlacement, report: Report, *, timed: bool) -> Charge:
     """What an exchange cost."""
     response, usage, seconds = entry.response, report.usage, report.audio_seconds
     status = response.response_code.value

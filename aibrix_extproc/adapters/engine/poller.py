@@ -28,7 +28,7 @@ class NoTraffic:
         """None has answered."""
         return math.inf
 
-    def engine_rests(self, identity: str, awake_at: float) -> None:
+    def engine_asleep(self, identity: str, awake_at: float) -> None:
         """Nobody waits there."""
 
 

@@ -50,7 +50,7 @@ class Traffic(Protocol):
     def silence_seconds(self, address: str) -> float:
         """Since an engine last answered a client; infinite if it never has."""
 
-    def engine_rests(self, identity: str, awake_at: float) -> None:
+    def engine_asleep(self, identity: str, awake_at: float) -> None:
         """An engine was found asleep or paused. At `awake_at` (of the clock of exchanges) it still worked."""
 
 
@@ -137,7 +137,7 @@ class Watcher:
             self._emit(seen)
             self._told = seen
         if seen.health is Health.ASLEEP:
-            self._traffic.engine_rests(self._target.identity, self._awake_at)
+            self._traffic.engine_asleep(self._target.identity, self._awake_at)
 
     async def _look(self) -> Observed | None:
         """One look. None: it brought nothing that would change what was told."""

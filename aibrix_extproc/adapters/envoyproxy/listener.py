@@ -37,10 +37,10 @@ from aibrix_extproc.core.openai.contract.credentials import PARTS as CREDENTIAL_
 from aibrix_extproc.core.openai.contract.errors import Problem, shape
 from aibrix_extproc.core.openai.contract.headers import (
     DESTINATION,
-    NOTES_NAMESPACE,
+    EXTPROC_NAMESPACE,
+    PLACED_REQUEST_ID,
     READ_HEADERS,
     REQUEST_ID,
-    REQUEST_ID_NOTE,
     RESERVED_REQUEST_HEADERS,
     SIGNED_CALLER,
 )
@@ -294,7 +294,7 @@ def _remove_forgeries() -> core.TypedExtensionConfig:
 
 
 def _stream_filter(spec: EnvoySpec) -> list[hcm.HttpFilter]:
-    """Before the processor, hence after it on the way back: it reads the notes that the processor leaves."""
+    """Before the processor, hence after it on the way back: it reads the dynamic metadata that the processor leaves."""
     if spec.stream_filter is None:
         return []
     source = core.DataSource(filename=str(spec.stream_filter))
@@ -312,8 +312,8 @@ def _access_log_service(spec: EnvoySpec) -> list[accesslog.AccessLog]:
     placed = accesslog.AccessLogFilter(
         metadata_filter=accesslog.MetadataFilter(
             matcher=matcher.MetadataMatcher(
-                filter=NOTES_NAMESPACE,
-                path=[matcher.MetadataMatcherPathSegment(key=REQUEST_ID_NOTE)],
+                filter=EXTPROC_NAMESPACE,
+                path=[matcher.MetadataMatcherPathSegment(key=PLACED_REQUEST_ID)],
                 value=matcher.ValueMatcher(present_match=True),
             ),
             match_if_key_not_found=False,

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from aibrix_extproc.core.openai.contract.headers import NOTES_NAMESPACE
+from aibrix_extproc.core.openai.contract.headers import EXTPROC_NAMESPACE
 from aibrix_extproc.core.placing import RETRIES
 
 # Where our processor may leave values: `envoy.lb` is the endpoint picker protocol's, the other one is ours.
-METADATA_NAMESPACES: Final = ("envoy.lb", NOTES_NAMESPACE)
+METADATA_NAMESPACES: Final = ("envoy.lb", EXTPROC_NAMESPACE)
 ENDPOINTS_FILE: Final = "endpoints.json"
 READINESS_SERVICE: Final = "readiness"  # the name that our gRPC health service answers for "send me exchanges"
 MIB: Final = 1024 * 1024

@@ -19,9 +19,9 @@ from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import (
     ProcessingResponse,
 )
 from aibrix_extproc.adapters.extproc.decoding import LB_NAMESPACE
+from aibrix_extproc.adapters.extproc.dynamic_metadata import dynamic_metadata_bytes
 from aibrix_extproc.adapters.extproc.header_bytes import header_bytes, raw_value
 from aibrix_extproc.adapters.extproc.large_message import field_head
-from aibrix_extproc.adapters.extproc.note_bytes import note_bytes
 from aibrix_extproc.adapters.extproc.phases import FIELDS
 from aibrix_extproc.core.exchange.outputs import Continue, Immediate, Phase, Reply
 from aibrix_extproc.core.openai.contract.headers import DESTINATION
@@ -66,9 +66,13 @@ def encode(reply: Reply) -> bytes:
         return header_bytes(_RESPONSE_HEADERS, reply.set_headers, reply.remove_headers)
     if reply.destination is None or reply.body is not None or not _is_short(reply):
         return _continue(reply)
-    # Placed requests get the same few replies again and again; only the notes differ. Protobuf reads messages that
-    # follow each other as one.
-    return _placed(reply) if reply.notes is None else _placed(replace(reply, notes=None)) + note_bytes(reply.notes)
+    # Placed requests get the same few replies again and again; only the dynamic metadata differs. Protobuf reads
+    # messages that follow each other as one.
+    return (
+        _placed(reply)
+        if reply.dynamic_metadata is None
+        else _placed(replace(reply, dynamic_metadata=None)) + dynamic_metadata_bytes(reply.dynamic_metadata)
+    )
 
 
 def _is_short(reply: Continue) -> bool:
@@ -101,7 +105,7 @@ def _continue(reply: Continue) -> bytes:
         response.mode_override.request_body_mode = ProcessingMode.BodySendMode.NONE
         response.mode_override.response_header_mode = ProcessingMode.HeaderSendMode.SEND
     serialised = response.SerializeToString()
-    return serialised if reply.notes is None else serialised + note_bytes(reply.notes)
+    return serialised if reply.dynamic_metadata is None else serialised + dynamic_metadata_bytes(reply.dynamic_metadata)
 
 
 _placed = lru_cache(MAX_REMEMBERED)(_continue)
@@ -138,7 +142,7 @@ def encode_piece(phase: Phase, data: bytes, *, end: bool) -> bytes:
 def _changes(reply: Continue) -> bool:
     return (
         bool(reply.set_headers or reply.remove_headers or reply.destination or reply.buffer_response)
-        or reply.notes is not None
+        or reply.dynamic_metadata is not None
         or reply.skip_body
         or reply.body is not None
     )

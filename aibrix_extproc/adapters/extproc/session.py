@@ -21,12 +21,12 @@ from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.asks import Answer, Pending
 from aibrix_extproc.core.exchange.outputs import (
     FACTS,
+    Assigned,
     Continue,
+    DynamicMetadata,
     Immediate,
-    Notes,
     Phase,
     Reply,
-    Taken,
     WaitFor,
 )
 from aibrix_extproc.core.exchange.policy import WAIT_SHARE
@@ -42,7 +42,7 @@ class Session:
     """The exchange of one stream.
 
     `assume_duplex` is for data planes that stream bodies in both directions and do not say so in their messages.
-    `seal` signs the notes that go to Envoy.
+    `seal` signs the dynamic metadata that goes to Envoy.
     """
 
     def __init__(
@@ -53,14 +53,14 @@ class Session:
         make_id: Callable[[], str],
         *,
         assume_duplex: bool = False,
-        seal: Callable[[Notes], Notes] | None = None,
+        seal: Callable[[DynamicMetadata], DynamicMetadata] | None = None,
         traffic: Traffic | None = None,
     ) -> None:
         self._dispatcher = dispatcher
         self._seal = seal
         self._traffic = traffic
         self._engine: str | None = None  # the identity that `traffic` got for this exchange
-        self._rests: events.EngineRests | None = None
+        self._asleep: events.EngineAsleep | None = None
         self._exchange = exchange
         self._keep_id = exchange.policy.is_picker
         self._clock = clock
@@ -104,15 +104,15 @@ class Session:
         if self._closed:
             return []
         if self._exchange.answerable:
-            return self._guarded(self._advance, self._rests or events.DeadlineReached(self._clock()))
+            return self._guarded(self._advance, self._asleep or events.DeadlineReached(self._clock()))
         if self._duplex is not None and self._duplex.buffers_response:
             return self._guarded(self._advance, self._duplex.cut_short(self._clock()))
         return []
 
-    def engine_rests(self, *, elsewhere: bool) -> None:
+    def engine_asleep(self, *, elsewhere: bool) -> None:
         """End the wait for an engine that is asleep or paused, unless its answer has begun."""
         if self._exchange.answerable and self.expire_now is not None and not self._closed:
-            self._rests = events.EngineRests(self._clock(), elsewhere)
+            self._asleep = events.EngineAsleep(self._clock(), elsewhere)
             self.expire_now()
 
     def _begin(self, message: ProcessingRequest) -> None:
@@ -211,8 +211,8 @@ class Session:
             outputs, next_event = self._exchange.receive(next_event), None
             for output in outputs:
                 if type(output) is Continue or type(output) is Immediate:
-                    if type(output) is Continue and output.notes is not None and self._seal is not None:
-                        output = replace(output, notes=self._seal(output.notes))
+                    if type(output) is Continue and output.dynamic_metadata is not None and self._seal is not None:
+                        output = replace(output, dynamic_metadata=self._seal(output.dynamic_metadata))
                     if self._duplex is None:
                         replies.append(_encoded(output))
                     else:
@@ -220,7 +220,7 @@ class Session:
                 elif type(output) is WaitFor:
                     self.wait_seconds = output.seconds
                 elif type(output) in FACTS:
-                    if type(output) is Taken and self._traffic is not None:
+                    if type(output) is Assigned and self._traffic is not None:
                         self._engine = output.identity
                         self._traffic.placed(output.identity, self, self._clock())
                     self._dispatcher.observe(output)  # type: ignore[arg-type]

@@ -139,7 +139,7 @@ class Metrics(MetricRegistry):
         self._exchanges.add((fact.operation, model, status, fact.outcome.value))
         if fact.problem is not None:
             self._counters["aibrix_extproc_problems_total"].add((fact.problem,))
-        if fact.placement is not None and fact.holding != fact.placement.first.identity:
+        if fact.placement is not None and fact.assigned_to != fact.placement.first.identity:
             self._counters["aibrix_extproc_retried_total"].add((model,))
         self._observe_waits(fact, model)
 

@@ -12,8 +12,8 @@ from aibrix_extproc.adapters.secretfile.source import read_secrets
 from aibrix_extproc.app.parts.part import Meters, Part
 from aibrix_extproc.config_files.file import DEFAULT_PACE, FollowedFile, Pace, SourceStatus
 from aibrix_extproc.core.access.replays import Use, UsedSeals
-from aibrix_extproc.core.access.seals import MIN_KEY_BYTES, Placed, SealKey, opened, sealed
-from aibrix_extproc.core.exchange.outputs import Notes
+from aibrix_extproc.core.access.seals import MIN_KEY_BYTES, SealedPlacement, SealKey, opened, sealed
+from aibrix_extproc.core.exchange.outputs import DynamicMetadata
 
 logger = logging.getLogger(__name__)
 
@@ -62,16 +62,23 @@ class NoteSeals(Part):
         if self._file is not None:
             await self._file.run(self._take)
 
-    def seal(self, notes: Notes) -> Notes:
-        """The notes with the sealed text."""
+    def seal(self, metadata: DynamicMetadata) -> DynamicMetadata:
+        """The dynamic metadata with the sealed text."""
         self._number = number = self._number + 1
         at = int(self._wall_clock())
-        placed = Placed(
-            at, self._issuer, number, notes.request_id, notes.operation, notes.model, notes.caller, notes.stream
+        placed = SealedPlacement(
+            at,
+            self._issuer,
+            number,
+            metadata.request_id,
+            metadata.operation,
+            metadata.model,
+            metadata.caller,
+            metadata.stream,
         )
-        return replace(notes, sealed=sealed(self._keys[0], placed))
+        return replace(metadata, sealed=sealed(self._keys[0], placed))
 
-    def admit(self, text: bytes) -> Placed | None:
+    def admit(self, text: bytes) -> SealedPlacement | None:
         """What a sealed text says, if it is ours and not used yet; otherwise the reason is counted."""
         placed = opened(self._keys, text)
         reason = ("forged" if text else "unsealed") if placed is None else self._refusal(placed)
@@ -80,7 +87,7 @@ class NoteSeals(Part):
         self._on_refused(reason)
         return None
 
-    def _refusal(self, placed: Placed) -> str | None:
+    def _refusal(self, placed: SealedPlacement) -> str | None:
         if self._wall_clock() - placed.wall_at > LIFE_SECONDS:
             return "expired"
         use = self._used.use(placed)

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Final
 
-from aibrix_extproc.core.access.seals import Placed
+from aibrix_extproc.core.access.seals import SealedPlacement
 
 PAGE_BITS: Final = 16
 PAGE_BYTES: Final = 2**PAGE_BITS // 8
@@ -38,7 +38,7 @@ class UsedSeals:
         self._floor = -1
         self._last: tuple[tuple[int, int], _Page] | None = None  # used last, as nearly always the time before
 
-    def use(self, seal: Placed) -> Use:
+    def use(self, seal: SealedPlacement) -> Use:
         """Mark the seal as used."""
         key = (seal.issuer, seal.number >> PAGE_BITS)
         last = self._last
@@ -54,7 +54,7 @@ class UsedSeals:
             page.latest = seal.wall_at
         return Use.FIRST
 
-    def _page(self, key: tuple[int, int], seal: Placed) -> _Page | None:
+    def _page(self, key: tuple[int, int], seal: SealedPlacement) -> _Page | None:
         page = self._pages.pop(key, None)
         if page is None:
             if seal.wall_at <= self._floor:

@@ -19,7 +19,7 @@ _MAC_BYTES: Final = 18  # a multiple of three needs no padding
 _MAC_CHARACTERS: Final = _MAC_BYTES * 4 // 3
 
 
-class Placed(msgspec.Struct, frozen=True, gc=False, array_like=True):
+class SealedPlacement(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One placement: when, which one, and what is charged to whom."""
 
     wall_at: int  # seconds since the epoch
@@ -49,16 +49,16 @@ class SealKey:
 
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Placed).decode
+_decode = msgspec.json.Decoder(SealedPlacement).decode
 
 
-def sealed(key: SealKey, placed: Placed) -> bytes:
+def sealed(key: SealKey, placed: SealedPlacement) -> bytes:
     """The placement as a sealed text, in UTF-8."""
     content = _encode(placed)
     return key.mac(content) + content
 
 
-def opened(keys: Sequence[SealKey], text: bytes) -> Placed | None:
+def opened(keys: Sequence[SealKey], text: bytes) -> SealedPlacement | None:
     """What a sealed text says; None if no key has made it."""
     given, content = text[:_MAC_CHARACTERS], text[_MAC_CHARACTERS:]
     for key in keys:

@@ -1,5 +1,6 @@
 """One HTTP request and its response as seen through ext_proc: events in, outputs out, nothing else.
 
-The machine never awaits, never reads a clock and never sends. It does not know protobuf, gRPC, the fleet's store or
-the key file: what it needs from them it asks for (`outputs.Ask`), and the shell comes back with an event.
+The machine does no I/O: it does not await, read a clock or send. It imports no protobuf and no gRPC. If it needs the
+fleet or the keys, it returns an ask (`asks.py`); the caller, `adapters/extproc/session.py`, feeds the answer back as an
+event.
 """

@@ -1,4 +1,4 @@
-"""Why a request is refused from its head alone, before its body is read."""
+"""Checks of a request's head: what is refused before the body is read."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from aibrix_extproc.core.openai.contract.operations import Action, ModelIn, Oper
 _BODILESS = frozenset({"GET", "DELETE"})
 
 
-def objection(
+def refusal_from_head(
     operation: Operation, request: Mapping[str, str], path: str, *, end_of_stream: bool, policy: ExchangePolicy
 ) -> Problem | None:
     """The refusal of a matched request, or None to go on."""
@@ -20,9 +20,9 @@ def objection(
     if encoding not in ("identity", ""):
         return Problem("unsupported_content_encoding", {"given": shown(encoding, 64)})
     if operation.action is Action.ROUTE:
-        unusable = _unusable_type(operation, request.get("content-type", ""), end_of_stream=end_of_stream)
-        if unusable is not None:
-            return unusable
+        wrong = _wrong_content_type(operation, request.get("content-type", ""), end_of_stream=end_of_stream)
+        if wrong is not None:
+            return wrong
     return too_large(operation, headers.content_length(request), policy)
 
 
@@ -32,11 +32,11 @@ def asks_for_upgrade(request: Mapping[str, str]) -> bool:
 
 
 def needs_body(operation: Operation, *, end_of_stream: bool) -> bool:
-    """Whether the placement waits for the body; what names its engine in the path does not."""
+    """Whether placement needs the body. A path that names a stored response is enough by itself."""
     return operation.action is Action.ROUTE or not (end_of_stream or operation.method in _BODILESS)
 
 
-def _unusable_type(operation: Operation, given: str, *, end_of_stream: bool) -> Problem | None:
+def _wrong_content_type(operation: Operation, given: str, *, end_of_stream: bool) -> Problem | None:
     form = operation.model_in is ModelIn.FORM
     if end_of_stream:
         return Problem("malformed_multipart", {"reason": "the body is empty"}) if form else Problem("malformed_json")

@@ -1,6 +1,6 @@
-"""What the machine asks the shell, and the answers: each ask stands beside its answer.
+"""Asks of the machine and their answers, each ask beside its answer. The dispatcher answers them.
 
-A new ask has its place here, a phase in `states.py`, its steps in `request_side.py`, and a row in the table of
+A new ask needs a class here, a phase in `states.py`, its steps in `request_side.py`, and a row in the table of
 `app/dispatch.py`.
 """
 
@@ -27,26 +27,26 @@ class Authenticate(msgspec.Struct, frozen=True, gc=False):
     x_api_key: str | None
     api_key: str | None = None
     request_id: str = ""
-    on_behalf: str | None = None  # who the worker of batches speaks for, signed
+    on_behalf: str | None = None  # the caller of a batch, signed by the metadata service's worker
 
 
 class Admitted(msgspec.Struct, frozen=True, gc=False):
     """Answer to `Authenticate`: who calls."""
 
     caller: Caller
-    signed: str = ""  # for the metadata service, which believes nothing else
+    signed: str = ""  # the caller as a header for the metadata service
 
 
 @final
 class Describe(msgspec.Struct, frozen=True, gc=False):
-    """What does the gateway itself answer to this operation?"""
+    """What does the gateway answer to an operation that no engine serves?"""
 
     operation: Operation
     parameters: Mapping[str, str]
     caller: Caller
 
 
-class Answered(msgspec.Struct, frozen=True, gc=False):
+class Described(msgspec.Struct, frozen=True, gc=False):
     """Answer to `Describe`: what the client gets."""
 
     status: int
@@ -59,7 +59,7 @@ class Placed(msgspec.Struct, frozen=True, gc=False):
 
     at: float
     placement: Placement
-    answer_headers: tuple[tuple[str, str], ...] = ()  # for the client, with the answer of an engine or of the gateway
+    answer_headers: tuple[tuple[str, str], ...] = ()  # about the placement, for the client
     response_id: str | None = None  # the id that the engine shall give to the response, if the operation makes one
 
 
@@ -72,17 +72,17 @@ class BodyRead(msgspec.Struct, frozen=True, gc=False):
 
 @final
 class Read(msgspec.Struct, frozen=True, gc=False):
-    """Read a long body: call `step`, a few milliseconds each, and let others work between, until it gives an event."""
+    """Read a long body: call `step` until it returns an answer. Each takes milliseconds; other work may run between."""
 
     step: Callable[[], BodyRead | None]
 
 
 @final
 class ReadLarge(msgspec.Struct, frozen=True, gc=False):
-    """Read a large JSON body, which is too much for one turn."""
+    """Read a JSON body that is too large for one turn of the event loop."""
 
     body: Rope
-    sizes: bool  # whether the sizes of prompt and answer are asked for
+    sizes: bool  # whether the sizes of prompt and answer are needed
 
 
 class Refused(msgspec.Struct, frozen=True, gc=False):
@@ -92,14 +92,14 @@ class Refused(msgspec.Struct, frozen=True, gc=False):
 
 
 Ask = Authenticate | Describe | Place | Read | ReadLarge
-Answer = Admitted | Answered | BodyRead | Placed | Refused
-ANSWERS: Final[frozenset[type]] = frozenset({Admitted, Answered, BodyRead, Placed, Refused})
+Answer = Admitted | Described | BodyRead | Placed | Refused
+ANSWERS: Final[frozenset[type]] = frozenset({Admitted, Described, BodyRead, Placed, Refused})
 
 
 @final
 class Pending(msgspec.Struct, frozen=True, gc=False):
-    """In place of an answer: it has to be waited for. It comes within `seconds`, if only as a refusal."""
+    """In place of an answer that is not at hand. It comes within `seconds`, if only as a refusal."""
 
-    wait: Callable[[], Awaitable[Answer]]  # whoever is cancelled while it waits leaves nothing behind
+    wait: Callable[[], Awaitable[Answer]]  # may be cancelled
     seconds: float
-    drop: Callable[[], None]  # in place of `wait`: nobody will
+    drop: Callable[[], None]  # call it if `wait` is never called

@@ -1,4 +1,4 @@
-"""What both directions of an exchange are: a phase, and a table of which event may come and where it may lead."""
+"""A direction of an exchange: a phase, and a table of the events that may come and the phases they lead to."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ AnyPhase = TypeVar("AnyPhase", bound=RequestPhase | ResponsePhase)
 
 
 class Direction(ABC, Generic[AnyPhase]):
-    """One direction; what an event does is told by `_step`."""
+    """One direction. Subclasses implement `_step`."""
 
     def __init__(self, name: str, phase: AnyPhase, table: Mapping[tuple[AnyPhase, type], frozenset[AnyPhase]]) -> None:
         self._name = name

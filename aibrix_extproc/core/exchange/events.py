@@ -1,4 +1,4 @@
-"""What the shell tells the machine. `at` is monotonic seconds, read by the shell."""
+"""What happens to an exchange. `at` is monotonic seconds."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -13,14 +13,14 @@ from aibrix_extproc.rope import Rope
 class RequestHead(msgspec.Struct, frozen=True, gc=False):
     """The request's headers, names in lower case.
 
-    `request_id` is unique per exchange, unless a picker's gateway chose it otherwise.
+    `request_id` is unique per exchange, unless the gateway of an endpoint picker reuses ids.
     """
 
     at: float
     request_id: str
     headers: Mapping[str, str]
     end_of_stream: bool
-    subset: Subset | None = None  # what a gateway allows to be picked; None is everything
+    subset: Subset | None = None  # endpoints that an endpoint picker's gateway allows; None: all
 
 
 class RequestBody(msgspec.Struct, frozen=True, gc=False):
@@ -46,7 +46,7 @@ class RequestTrailers(msgspec.Struct, frozen=True, gc=False):
 
 
 class ResponseHead(msgspec.Struct, frozen=True, gc=False):
-    """The response's headers, from an engine or made by Envoy (`code_details` tells), with Envoy's attributes."""
+    """The response's headers, from an engine or made by Envoy (see `code_details`), with Envoy's attributes."""
 
     at: float
     status: int
@@ -55,9 +55,9 @@ class ResponseHead(msgspec.Struct, frozen=True, gc=False):
     code_details: str = ""
     flags: int = 0
     upstream_address: str = ""
-    request_id: str = ""  # for a stream that begins here
-    served: str | None = None  # which endpoint a gateway says has answered; `upstream_address` has it as well
-    protocol: str = ""  # that the client speaks; empty if Envoy was not asked for it
+    request_id: str = ""  # of a stream whose first message this is
+    served: str | None = None  # the endpoint that answered, as an endpoint picker's gateway reports it
+    protocol: str = ""  # of the client; empty if Envoy does not report it
 
 
 class DeadlineReached(msgspec.Struct, frozen=True, gc=False):
@@ -66,15 +66,15 @@ class DeadlineReached(msgspec.Struct, frozen=True, gc=False):
     at: float
 
 
-class EngineRests(msgspec.Struct, frozen=True, gc=False):
-    """The engine that has the request was found asleep or paused. `elsewhere`: another one could take it now."""
+class EngineAsleep(msgspec.Struct, frozen=True, gc=False):
+    """The engine of the request is asleep or paused. `elsewhere`: another endpoint is ready."""
 
     at: float
     elsewhere: bool
 
 
 class ResponseBody(msgspec.Struct, frozen=True, gc=False):
-    """The whole body of an answer that we asked for (BUFFERED by mode override)."""
+    """The whole body of a response (BUFFERED by mode override)."""
 
     at: float
     data: bytes
@@ -106,4 +106,4 @@ class StreamClosed(msgspec.Struct, frozen=True, gc=False):
 EnvoyEvent = (
     RequestHead | RequestBody | LargeRequestBody | RequestTrailers | ResponseHead | ResponseBody | ResponseTrailers
 )
-Event = EnvoyEvent | Answer | DeadlineReached | EngineRests | StreamClosed
+Event = EnvoyEvent | Answer | DeadlineReached | EngineAsleep | StreamClosed

@@ -1,4 +1,4 @@
-"""What a placed request looks like to the engine: headers changed, body spliced, notes left for Envoy."""
+"""What a placed request looks like to the engine: headers changed, body spliced, dynamic metadata left in Envoy."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from aibrix_extproc.core.exchange.outputs import Headers, Notes
+from aibrix_extproc.core.exchange.outputs import DynamicMetadata, Headers
 from aibrix_extproc.core.openai.contract import headers
 from aibrix_extproc.core.openai.contract.controls import BODY_CONTROLS, HEADER_CONTROLS, Otherwise
 from aibrix_extproc.core.openai.contract.credentials import is_credential, without_credentials
@@ -22,10 +22,12 @@ REQUEST_ID_FIELD: Final = "request_id"  # vLLM's own: the id that a response wil
 
 CLIENTS_HEAD_START: Final = 1.0  # seconds between an SDK's own time-out and our answer to the same
 # The destination is not removed but written over.
-_STOPPED: Final = frozenset({*headers.NOT_FORWARDED, *headers.RESERVED_REQUEST_HEADERS} - {headers.DESTINATION})
-_ALL_STOPPED: Final = _STOPPED | set(HEADER_CONTROLS)
-_STOPS: Final = Names(lambda name: name in _ALL_STOPPED or is_credential(name))
-_STOPS_FOR_STEERING: Final = Names(lambda name: name in _STOPPED or is_credential(name))  # of callers that may steer
+_REMOVED: Final = frozenset({*headers.NOT_FORWARDED, *headers.RESERVED_REQUEST_HEADERS} - {headers.DESTINATION})
+_REMOVED_OR_CONTROL: Final = _REMOVED | set(HEADER_CONTROLS)
+_REMOVED_WITH_CONTROLS: Final = Names(lambda name: name in _REMOVED_OR_CONTROL or is_credential(name))
+_REMOVED_BUT_CONTROLS: Final = Names(
+    lambda name: name in _REMOVED or is_credential(name)
+)  # for callers that may use them
 
 
 class Body(msgspec.Struct, frozen=True, gc=False):
@@ -39,7 +41,7 @@ UNCHANGED: Final = Body(None)
 
 
 def unsupported(operation: Operation, facts: request.RequestFacts) -> Problem | None:
-    """The refusal of a parameter that engines ignore, though the answer without it is another one."""
+    """The refusal of a parameter that engines ignore although it changes the answer."""
     if not operation.makes_response or not facts.names_conversation:
         return None
     message = (
@@ -111,7 +113,7 @@ def set_headers(
     raw_path = given.get(":path", "")
     _, mark, query = raw_path.partition("?")
     wanted = path + mark + without_credentials(query) if query else path + mark
-    if raw_path != wanted and raw_path:  # what a picker's gateway keeps to itself is not ours to set
+    if raw_path != wanted and raw_path:  # an endpoint picker's gateway may not send the path
         changed.append((":path", wanted))
     if api_key is not None:
         changed.append(("authorization", f"Bearer {api_key}"))
@@ -124,37 +126,37 @@ def set_headers(
 
 def forged_headers(given: Mapping[str, str]) -> tuple[str, ...]:
     """Headers that only we may set."""
-    if given.keys().isdisjoint(headers.RESERVED_REQUEST_HEADERS):  # nearly always
+    if given.keys().isdisjoint(headers.RESERVED_REQUEST_HEADERS):  # the usual case
         return ()
     return tuple(name for name in headers.RESERVED_REQUEST_HEADERS if name in given)
 
 
 def removed_headers(given: Mapping[str, str], caller: Caller, changed: Headers) -> tuple[str, ...]:
-    """Headers that stop here: the client's credentials, and what steers engines unless the caller may."""
-    stops = _STOPS_FOR_STEERING if caller.engine_controls else _STOPS
-    found = [name for name in given if stops[name]]
+    """Headers that engines do not get: credentials, and controls of engines unless the caller may use them."""
+    removed = _REMOVED_BUT_CONTROLS if caller.engine_controls else _REMOVED_WITH_CONTROLS
+    found = [name for name in given if removed[name]]
     for name, _ in changed:
         if name in found:
             found.remove(name)
     return tuple(found)
 
 
-def notes(
+def dynamic_metadata_of(
     operation: Operation,
     request_id: str,
     model: str,
     caller: Caller,
     body: Body,
-) -> Notes:
-    """What Envoy's stream filter must know, and what makes its access log entry tell the whole story."""
-    return Notes(request_id, operation.id, model, caller.name, operation.stream.name.lower(), body.hide_usage)
+) -> DynamicMetadata:
+    """The dynamic metadata of a placed request, for Envoy's stream filter and access log."""
+    return DynamicMetadata(request_id, operation.id, model, caller.name, operation.stream.name.lower(), body.hide_usage)
 
 
 def wait_seconds(asked: str | None, longest: float) -> float:
     """How long to wait for the response's head: a little longer than the SDK does, within the gateway's bound.
 
-    An SDK whose own time is over raises its time-out exception. Our 504 at the same moment would win the race at random
-    and become another exception.
+    An SDK whose own time is over raises its time-out exception. Our 504 at the same moment would win that race
+    at random and raise another one.
     """
     try:
         seconds = float(asked) if asked else math.inf

@@ -2,16 +2,16 @@
 
 from aibrix_extproc.core.exchange import events
 from aibrix_extproc.core.exchange.asks import ANSWERS
-from aibrix_extproc.core.exchange.outputs import Finished, Immediate, Moved, Outcome, Output, Taken
+from aibrix_extproc.core.exchange.outputs import Assigned, Finished, Immediate, Moved, Outcome, Output
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.exchange.request_side import RequestSide
 from aibrix_extproc.core.exchange.response_side import ResponseSide
 from aibrix_extproc.core.exchange.states import RESPONSE_EVENTS, Mode, ProtocolViolation
 from aibrix_extproc.core.openai.contract.errors import Problem
 
-_OF_THE_WAIT = frozenset({events.DeadlineReached, events.EngineRests})
-_NOTED = frozenset({Immediate, Taken, Moved})
-_LATE = ANSWERS | {events.DeadlineReached, events.EngineRests}
+_ENDS_OF_WAIT = frozenset({events.DeadlineReached, events.EngineAsleep})
+_TRACKED = frozenset({Immediate, Assigned, Moved})
+_LATE = ANSWERS | {events.DeadlineReached, events.EngineAsleep}
 
 
 class Exchange:
@@ -21,17 +21,17 @@ class Exchange:
         self._request = RequestSide(policy)
         self._response = ResponseSide(self._request, policy)
         self._mode = Mode.SERVING
-        self._holding: str | None = None
+        self._assigned_to: str | None = None
         self._internal_error = False
 
     @property
     def policy(self) -> ExchangePolicy:
-        """The bounds that it obeys."""
+        """Limits and switches of the gateway."""
         return self._request.policy
 
     @property
     def mode(self) -> Mode:
-        """Whether the exchange is still ours to steer."""
+        """Whether events still have an effect."""
         return self._mode
 
     @property
@@ -44,16 +44,16 @@ class Exchange:
         if self._mode is not Mode.SERVING:
             return self._receive_late(event)
         if type(event) in RESPONSE_EVENTS:
-            if type(event) in _OF_THE_WAIT and self._response.began_at is not None:
-                return ()  # the answer was quicker than the shell
+            if type(event) in _ENDS_OF_WAIT and self._response.began_at is not None:
+                return ()  # the answer came first
             outputs = self._response.receive(event)
         elif type(event) is events.StreamClosed:
             return self._close(event)
         else:
             outputs = self._request.receive(event)
         for output in outputs:
-            if type(output) in _NOTED:
-                self._note(output)
+            if type(output) in _TRACKED:
+                self._track(output)
         return outputs
 
     def internal_error(self) -> tuple[Output, ...]:
@@ -70,20 +70,20 @@ class Exchange:
             return self._close(event)
         if self._mode is Mode.CLOSED and type(event) not in _LATE:
             raise ProtocolViolation(f"{type(event).__name__} after the stream has closed")
-        return ()  # on its way when we gave the final answer, or an answer that nobody waits for any more
+        return ()  # was on its way when we gave the final answer
 
-    def _note(self, output: Output) -> None:
+    def _track(self, output: Output) -> None:
         if isinstance(output, Immediate):
             self._mode = Mode.ABSORBING
-        elif isinstance(output, Taken):
-            self._holding = output.identity
+        elif isinstance(output, Assigned):
+            self._assigned_to = output.identity
         elif isinstance(output, Moved):
-            self._holding = output.to_identity
+            self._assigned_to = output.to_identity
 
     def _close(self, event: events.StreamClosed) -> tuple[Output, ...]:
         self._mode = Mode.CLOSED
         request, response = self._request, self._response
-        request.let_go()
+        request.drop_body()
         answered = request.answered
         operation = request.operation
         return (
@@ -97,7 +97,7 @@ class Exchange:
                 outcome=self._outcome(),
                 cause=event.cause,
                 problem=request.problem or response.problem,
-                holding=self._holding,
+                assigned_to=self._assigned_to,
                 placement=request.placement,
                 upstream_address=response.upstream_address,
                 body_bytes=request.body_bytes,

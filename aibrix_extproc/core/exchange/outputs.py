@@ -1,6 +1,6 @@
-"""What the machine answers: replies to Envoy, asks to the shell, facts for whoever observes.
+"""What the machine returns: replies to Envoy, asks for the dispatcher, facts for observers.
 
-Those that are final are told apart by `type(...) is`: an isinstance that fails takes four times as long, and an
+Classes that are final are distinguished by `type(...) is`: an isinstance that fails takes four times as long, and an
 exchange has dozens.
 """
 
@@ -32,36 +32,36 @@ Headers = tuple[tuple[str, str], ...]
 
 
 @final
-class Notes(msgspec.Struct, frozen=True, gc=False):
+class DynamicMetadata(msgspec.Struct, frozen=True, gc=False):
     """What a placement leaves in Envoy, for the stream filter and for the access log."""
 
     request_id: str
     operation: str
     model: str
     caller: str
-    stream: str  # how the operation streams if it does: whether this answer does, its content type tells
+    stream: str  # how the operation streams; the content type says whether this answer does
     hide_usage: bool  # the usage event was asked for by the gateway, not by the client
     sealed: bytes = b""  # what is charged, and proof that it is ours; empty until it is sealed
 
 
 @final
 class Continue(msgspec.Struct, frozen=True, gc=False):
-    """Go on, with changes. An empty one is the cheapest answer there is."""
+    """The reply that lets Envoy go on, with changes. An empty one is the cheapest."""
 
     phase: Phase
     set_headers: Headers = ()
     remove_headers: tuple[str, ...] = ()
-    body: bytes | None = None  # replaces the body; content-length is the machine's to set
+    body: bytes | None = None  # replaces the body; content-length is in set_headers
     large_body: Rope | None = None  # in place of `body`
     destination: str | None = None  # also as dynamic metadata envoy.lb; clears the route cache
-    notes: Notes | None = None  # dynamic metadata
+    dynamic_metadata: DynamicMetadata | None = None
     buffer_response: bool = False  # mode override: send us the whole response body
-    skip_body: bool = False  # mode override: the request's body passes us by; clears the route cache
+    skip_body: bool = False  # mode override: do not send us the request's body; clears the route cache
 
 
 @final
 class Immediate(msgspec.Struct, frozen=True, gc=False):
-    """The final answer, made here; Envoy sends it and drops whatever an engine said."""
+    """The final answer, made here. Envoy sends it in place of an engine's."""
 
     status: int
     headers: Headers
@@ -71,7 +71,7 @@ class Immediate(msgspec.Struct, frozen=True, gc=False):
 
 @final
 class WaitFor(msgspec.Struct, frozen=True, gc=False):
-    """The shell shall come back with `DeadlineReached` after this time, unless the stream has ended."""
+    """Feed `DeadlineReached` after this time, unless the stream has ended."""
 
     seconds: float
 
@@ -88,8 +88,8 @@ class Outcome(StrEnum):
     INTERNAL_ERROR = "internal_error"  # a bug of ours
 
 
-class Taken(msgspec.Struct, frozen=True, gc=False):
-    """Fact: one more exchange is with an endpoint."""
+class Assigned(msgspec.Struct, frozen=True, gc=False):
+    """Fact: the exchange was assigned to an endpoint, whose load grows by one."""
 
     identity: str
 
@@ -102,7 +102,7 @@ class Moved(msgspec.Struct, frozen=True, gc=False):
 
 
 class OwnerChanged(msgspec.Struct, frozen=True, gc=False):
-    """Fact: another engine than the first candidate has made a response, so that its id alone does not find it."""
+    """Fact: the owner of a response is another endpoint than the first candidate, so its id alone does not find it."""
 
     at: float
     response_id: str
@@ -110,7 +110,7 @@ class OwnerChanged(msgspec.Struct, frozen=True, gc=False):
 
 
 class Finished(msgspec.Struct, frozen=True, gc=False):
-    """Fact: the exchange is over. Exactly one per exchange; everything that must happen once hangs on it.
+    """Fact: the exchange is over. Exactly one per exchange; what must happen once happens on it.
 
     Times are monotonic seconds, None when the exchange did not get that far.
     """
@@ -124,7 +124,7 @@ class Finished(msgspec.Struct, frozen=True, gc=False):
     outcome: Outcome
     cause: Cause
     problem: str | None  # key of the ERRORS row
-    holding: str | None  # identity of the endpoint whose load is to be released
+    assigned_to: str | None  # identity of the endpoint whose load is to be released
     placement: Placement | None
     upstream_address: str
     body_bytes: int
@@ -135,6 +135,6 @@ class Finished(msgspec.Struct, frozen=True, gc=False):
 
 
 Reply = Continue | Immediate
-Fact = Taken | Moved | OwnerChanged | Finished
-FACTS: Final[frozenset[type]] = frozenset({Taken, Moved, OwnerChanged, Finished})
+Fact = Assigned | Moved | OwnerChanged | Finished
+FACTS: Final[frozenset[type]] = frozenset({Assigned, Moved, OwnerChanged, Finished})
 Output = Reply | Ask | Fact | WaitFor

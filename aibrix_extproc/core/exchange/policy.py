@@ -1,11 +1,11 @@
-"""The settings that an exchange obeys, as values."""
+"""The settings of exchanges, as values."""
 
 from dataclasses import dataclass
 
 from aibrix_extproc.core.placing import ATTEMPTS
 
 MIB = 1024 * 1024
-WAIT_SHARE = 0.8  # of the time that Envoy waits for us: the rest is for the way there and back
+WAIT_SHARE = 0.8  # of the time that Envoy waits for us; the rest is for the network
 AUDIO_FORM_BYTES = 25 * MIB  # as with OpenAI, which counts the whole form
 
 
@@ -16,7 +16,7 @@ class ExchangePolicy:
     max_body_bytes: int = 50 * MIB
     max_audio_bytes: int = AUDIO_FORM_BYTES
     media_hosts: tuple[str, ...] = ()  # whose URLs engines may fetch, as patterns; none: engines decide
-    metering: bool = False  # ask engines for the usage of every stream, leave notes for filter and access log
+    metering: bool = False  # ask engines for the usage of streams, leave dynamic metadata for filter and access log
     max_wait_seconds: float = 600.0  # longest time to the response's head; a client may ask for less
     message_seconds: float = 5.0  # how long Envoy waits for our answer to a message
     is_picker: bool = False  # asked by a gateway of the Inference Extension: its assumptions and headers hold

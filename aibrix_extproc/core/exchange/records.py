@@ -1,7 +1,7 @@
-"""What Envoy's access log tells of a placed exchange once it is over: how it ended and what it cost.
+"""Records of finished exchanges, from Envoy's access log: how each ended and what it cost.
 
-Beside the closing fact of the machine, which knows the beginning best. A record comes from Envoy, at most a second
-later and to any replica, so it survives the replica that placed the exchange.
+The closing fact of the machine has more about the beginning. A record comes from Envoy, at most a second later and to
+any replica, so it survives the replica that placed the exchange.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,7 +27,7 @@ class StreamEnd(StrEnum):
 
 
 class Times(msgspec.Struct, frozen=True, gc=False):
-    """When an exchange was and how long it took, in seconds; None where Envoy did not tell."""
+    """When an exchange was and how long it took, in seconds; None where Envoy does not report it."""
 
     wall_started_at: float | None
     first_byte_seconds: float | None  # from the start to the response's head on its way to the client
@@ -35,7 +35,7 @@ class Times(msgspec.Struct, frozen=True, gc=False):
 
 
 class Charge(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """What one exchange cost and whom, whatever became of it."""
+    """What one exchange cost, and who pays."""
 
     request_id: str
     operation: str
@@ -46,7 +46,7 @@ class Charge(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     bytes_out: int = 0  # of the response's body
     usage: Usage | None = None
     audio_seconds: float = 0.0
-    unmetered: str = ""  # one of UNMETERED if a success told no usage; an estimate has only the bytes then
+    unmetered: str = ""  # one of UNMETERED if a success has no usage; only the bytes are known then
     end: StreamEnd | None = None  # None if there was no stream
     error: str = ""  # code of an error inside of the stream
     times: Times | None = None  # only where an observer wants them
@@ -57,7 +57,7 @@ _CLIENT_LEFT = frozenset({"downstream_connection_termination", "downstream_remot
 
 @dataclass(frozen=True, slots=True)
 class ExchangeRecord:
-    """One entry. Texts are empty and numbers None when Envoy did not tell them; times are in seconds."""
+    """One entry. Texts are empty and numbers None where Envoy does not report them; times are in seconds."""
 
     request_id: str
     operation: str = ""
@@ -99,18 +99,18 @@ def stream_end(flags: Iterable[str], *, terminal: bool, error: str) -> StreamEnd
 # Why the usage of a success is not known; values of a metric's label.
 UNMETERED: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "no_usage": "the engine told none",
+        "no_usage": "the engine reported none",
         "not_json": "the answer is neither JSON nor a stream of events",
         "too_large": "the usage stands in front of more than the filter reads",
         "encoded": "the answer is compressed",
         "cut": "the stream was cut before its usage",
         "left": "the client left before it",
         "error": "the stream ended with an error before it",
-        "unseen": "no filter told anything, or a broken answer did not end",
+        "unseen": "no filter reported anything, or a broken answer did not end",
     }
 )
-_TELLING: Final = frozenset({UsageIn.USAGE, UsageIn.RESPONSE_USAGE, UsageIn.MESSAGE_USAGE})
-_METERED_OPERATIONS: Final = frozenset(row.id for row in OPERATIONS if row.usage_in in _TELLING)
+_WITH_USAGE: Final = frozenset({UsageIn.USAGE, UsageIn.RESPONSE_USAGE, UsageIn.MESSAGE_USAGE})
+_METERED_OPERATIONS: Final = frozenset(row.id for row in OPERATIONS if row.usage_in in _WITH_USAGE)
 
 
 def unmetered(operation: str, status: int, reason: str, end: StreamEnd | None) -> str:

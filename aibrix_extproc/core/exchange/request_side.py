@@ -1,4 +1,4 @@
-"""The request's half of an exchange: match, admit, read, place, forward."""
+"""The request's half of an exchange: match the operation, authenticate, read the body, place, forward."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -6,11 +6,11 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from aibrix_extproc.core.exchange import asks, events, forwarding
-from aibrix_extproc.core.exchange.admission import asks_for_upgrade, needs_body, objection, too_large
+from aibrix_extproc.core.exchange.admission import asks_for_upgrade, needs_body, refusal_from_head, too_large
 from aibrix_extproc.core.exchange.asks import Authenticate, Describe, Place, Read, ReadLarge
 from aibrix_extproc.core.exchange.direction import Direction
-from aibrix_extproc.core.exchange.outputs import Continue, Headers, Immediate, Outcome, Output, Phase, Taken, WaitFor
-from aibrix_extproc.core.exchange.picking import DROPPED_REASON, REASONS, assumed
+from aibrix_extproc.core.exchange.endpoint_picker import DROPPED_REASON, REASONS, assumed
+from aibrix_extproc.core.exchange.outputs import Assigned, Continue, Headers, Immediate, Outcome, Output, Phase, WaitFor
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.exchange.routing_headers import routing_headers_of, wants_sizes
 from aibrix_extproc.core.exchange.states import REQUEST_TABLE, RequestPhase
@@ -30,7 +30,7 @@ _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class RequestSide(Direction[RequestPhase]):
-    """Phases of the request. What it learns is read by the response side and by the closing fact."""
+    """Steps through the phases of the request. The response side and the closing fact read its attributes."""
 
     def __init__(self, policy: ExchangePolicy) -> None:
         super().__init__("request", RequestPhase.IDLE, REQUEST_TABLE)
@@ -39,8 +39,8 @@ class RequestSide(Direction[RequestPhase]):
         self._headers = _NO_HEADERS
         self._match: Match | None = None
         self._unmatched: Problem | None = None
-        self._unread: bytes | Rope = b""  # the client's body while it is read elsewhere, or in steps
-        self._given: bytes | Rope = b""  # the client's body, read; held until there is a placement
+        self._unread: bytes | Rope = b""  # the client's body while it is read in steps or in another process
+        self._body: bytes | Rope = b""  # the client's body once it is read, kept until the request is placed
         self._method = ""
         self.path = ""  # normalised, without the query string
         self.caller: Caller = ANYONE
@@ -49,8 +49,8 @@ class RequestSide(Direction[RequestPhase]):
         self.facts: request.RequestFacts | None = None
         self.response_id: str | None = None  # what the engine will call the response that it makes
         self.placement: Placement | None = None
-        self._told: Headers = ()  # of the placement, for the client
-        self.is_passed_on = False  # to the metadata service
+        self._placement_headers: Headers = ()  # about the placement, for the client
+        self.is_for_metadata_service = False  # and passes without our reading its body
         self.problem: str | None = None
         self.answered: Immediate | None = None
         self.outcome = Outcome.CANCELLED
@@ -73,9 +73,9 @@ class RequestSide(Direction[RequestPhase]):
         """Whether errors take Anthropic's shape."""
         return is_anthropic(self.path)
 
-    def let_go(self) -> None:
-        """Drop the client's body: nobody will want it."""
-        self._unread = self._given = b""
+    def drop_body(self) -> None:
+        """Drop the client's body, which is not needed any more."""
+        self._unread = self._body = b""
 
     def refuse(self, problem: Problem, outcome: Outcome = Outcome.REFUSED) -> Immediate:
         """The final answer for a problem, remembered for the closing fact."""
@@ -93,7 +93,7 @@ class RequestSide(Direction[RequestPhase]):
     def own_headers(self) -> Headers:
         """What every answer carries, ours or an engine's."""
         own: Headers = ((headers.REQUEST_ID, self.request_id), ("openai-version", headers.OPENAI_VERSION))
-        own += self._told
+        own += self._placement_headers
         return own if self.origin is None else (*own, *cors.response_headers(self.origin))
 
     def _finish(self, status: int, extra: Headers, body: bytes, reason: str) -> Immediate:
@@ -111,7 +111,7 @@ class RequestSide(Direction[RequestPhase]):
         body, self._unread = self._unread, b""
         return self._on_facts(event.facts, body, event.sizes)
 
-    def _on_answered(self, event: asks.Answered) -> Step:
+    def _on_described(self, event: asks.Described) -> Step:
         self.outcome = Outcome.ANSWERED
         return RequestPhase.ANSWERED, (self._finish(event.status, event.headers, event.body, "answered"),)
 
@@ -167,18 +167,18 @@ class RequestSide(Direction[RequestPhase]):
         if operation.action is Action.LOCAL:
             return RequestPhase.DESCRIBING, (Describe(operation, self._match.parameters, self.caller),)
         if operation.action is Action.METADATA and self.policy.metadata:
-            return self._passed_on(event.signed)
+            return self._forward_to_metadata_service(event.signed)
         ended = self._head.end_of_stream
-        problem = objection(operation, self._headers, self.path, end_of_stream=ended, policy=self.policy)
+        problem = refusal_from_head(operation, self._headers, self.path, end_of_stream=ended, policy=self.policy)
         if problem is not None:
             return self._refused(problem)
         if needs_body(operation, end_of_stream=ended):
             forged = forwarding.forged_headers(self._headers)
             return RequestPhase.AWAITING_BODY, (Continue(Phase.REQUEST_HEAD, remove_headers=forged),)
-        return self._asked_holder(operation)
+        return self._place_at_owner(operation)
 
-    def _passed_on(self, signed: str) -> Step:
-        """Send the request to the metadata service, its body past us. What it answers is in the API's words already."""
+    def _forward_to_metadata_service(self, signed: str) -> Step:
+        """Send the request to the metadata service. Envoy streams the body there."""
         changed = forwarding.set_headers(self._headers, self.path, self.request_id, None, None)
         answer = Continue(
             Phase.REQUEST_HEAD,
@@ -186,11 +186,11 @@ class RequestSide(Direction[RequestPhase]):
             remove_headers=forwarding.removed_headers(self._headers, self.caller, ((headers.SIGNED_CALLER, signed),)),
             skip_body=True,
         )
-        self.is_passed_on = True
+        self.is_for_metadata_service = True
         return RequestPhase.PLACED, (answer,)
 
-    def _asked_holder(self, operation: Operation) -> Step:
-        """Ask for the engine that holds the response which the path names."""
+    def _place_at_owner(self, operation: Operation) -> Step:
+        """Ask for the endpoint that made the response whose id is in the path."""
         assert self._match is not None
         assert self._head is not None
         response, subset = self._match.parameters.get("response_id", ""), self._head.subset
@@ -207,7 +207,7 @@ class RequestSide(Direction[RequestPhase]):
         if problem is not None:
             return self._refused(problem)
         if operation.action is Action.STICKY:
-            return self._asked_holder(operation)
+            return self._place_at_owner(operation)
         return self._read_json(event.data) if operation.model_in is ModelIn.JSON else self._read_form(event.data)
 
     def _read_json(self, body: bytes | Rope) -> Step:
@@ -236,7 +236,7 @@ class RequestSide(Direction[RequestPhase]):
         forbidden = forwarding.unsupported(operation, facts) or forwarding.forbidden_control(facts, self.caller)
         if forbidden is not None:
             return self._refused(forbidden)
-        self._given = body
+        self._body = body
         query = RouteQuery(model=facts.model, body_bytes=self.body_bytes)
         routing = routing_headers_of(self._headers, sizes)
         stored = facts.previous_response_id if operation.makes_response else None  # others ignore it
@@ -248,37 +248,39 @@ class RequestSide(Direction[RequestPhase]):
         operation, placement = self._match.operation, event.placement
         self.placed_at = event.at
         self.placement = placement
-        self._told = event.answer_headers
+        self._placement_headers = event.answer_headers
         self.response_id = event.response_id
-        given, self._given = self._given, b""
+        client_body, self._body = self._body, b""
         body = forwarding.UNCHANGED
         if self.facts is not None:
             body = forwarding.changed_body(
                 operation,
                 self.facts,
-                given,
+                client_body,
                 self.caller,
                 request_id=self.request_id,
                 response_id=event.response_id,
                 metering=self.policy.metering,
             )
-        waited = needs_body(operation, end_of_stream=self._head.end_of_stream)
+        needed_body = needs_body(operation, end_of_stream=self._head.end_of_stream)
         path = operation.engine_path or self.path
         changed = forwarding.set_headers(self._headers, path, self.request_id, placement.first.api_key, body.data)
         answer = Continue(
-            Phase.REQUEST_BODY if waited else Phase.REQUEST_HEAD,
+            Phase.REQUEST_BODY if needed_body else Phase.REQUEST_HEAD,
             set_headers=changed,
             remove_headers=forwarding.removed_headers(self._headers, self.caller, changed),
             body=body.data if isinstance(body.data, bytes) else None,
             large_body=body.data if isinstance(body.data, Rope) else None,
             destination=placement.destination(self.policy.destinations),
-            notes=forwarding.notes(operation, self.request_id, placement.model, self.caller, body)
+            dynamic_metadata=forwarding.dynamic_metadata_of(
+                operation, self.request_id, placement.model, self.caller, body
+            )
             if self.policy.metering
             else None,
         )
         asked = self._headers.get(headers.READ_TIMEOUT) or self._headers.get(headers.HEAD_TIMEOUT)
         waits = forwarding.wait_seconds(asked, self.policy.max_wait_seconds)
-        return RequestPhase.PLACED, (Taken(placement.first.identity), answer, WaitFor(waits))
+        return RequestPhase.PLACED, (Assigned(placement.first.identity), answer, WaitFor(waits))
 
 
 _STEPS: Final[Mapping[type, Callable[[RequestSide, Any], Step]]] = {
@@ -288,7 +290,7 @@ _STEPS: Final[Mapping[type, Callable[[RequestSide, Any], Step]]] = {
     events.RequestTrailers: RequestSide._on_trailers,
     asks.BodyRead: RequestSide._on_body_read,
     asks.Admitted: RequestSide._on_admitted,
-    asks.Answered: RequestSide._on_answered,
+    asks.Described: RequestSide._on_described,
     asks.Placed: RequestSide._on_placed,
     asks.Refused: RequestSide._on_refused,
 }

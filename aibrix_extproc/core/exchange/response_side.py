@@ -1,4 +1,4 @@
-"""The response's half of an exchange: pass what is good, make every failure OpenAI's."""
+"""The response's half of an exchange: a success passes, every failure becomes OpenAI's error."""
 
 import dataclasses
 from typing import Final
@@ -31,10 +31,10 @@ from aibrix_extproc.core.openai.upstream.shapes import is_error
 from aibrix_extproc.core.openai.wire.transcripts import transcript_text
 
 VIA_UPSTREAM = "via_upstream"  # response.code_details of an answer that an engine gave
-MAX_ERROR_BODY_BYTES = 4 * MIB  # a larger error body is not asked for; its status tells enough
+MAX_ERROR_BODY_BYTES = 4 * MIB  # a larger error body is not read; its status is enough
 READ_ERROR_BYTES = 65_536  # of the body; an engine may repeat a long prompt in it
 RETRY_ELSEWHERE_MS: Final = 50
-# No completion is so short, an error is. One that comes as a success is looked at; good answers pay nothing for it.
+# No completion is so short, an error is. A success this short is read and checked; others cost nothing.
 MAX_SHORT_BYTES = 384
 
 _AFTER_TRAILERS: Final = {
@@ -45,7 +45,7 @@ _AFTER_TRAILERS: Final = {
 
 
 class ResponseSide(Direction[ResponsePhase]):
-    """Phases of the response. Reads what the request side learnt, never changes it."""
+    """Steps through the phases of the response. Reads attributes of the request side, never changes them."""
 
     def __init__(self, request: RequestSide, policy: ExchangePolicy) -> None:
         super().__init__("response", ResponsePhase.IDLE, RESPONSE_TABLE)
@@ -72,10 +72,10 @@ class ResponseSide(Direction[ResponsePhase]):
                 return self._phase, (Continue(Phase.RESPONSE_BODY),)
             case events.DeadlineReached():
                 self.began_at = event.at
-                return ResponsePhase.ANSWERED, (self._instead(Problem("timeout"), Outcome.ENVOY_ERROR),)
-            case events.EngineRests():
+                return ResponsePhase.ANSWERED, (self._replaced(Problem("timeout"), Outcome.ENVOY_ERROR),)
+            case events.EngineAsleep():
                 self.began_at = event.at
-                return ResponsePhase.ANSWERED, (self._instead(self._resting(event), Outcome.ENVOY_ERROR),)
+                return ResponsePhase.ANSWERED, (self._replaced(self._asleep(event), Outcome.ENVOY_ERROR),)
             case _:
                 return _AFTER_TRAILERS.get(self._phase, self._phase), (Continue(Phase.RESPONSE_TRAILERS),)
 
@@ -88,10 +88,10 @@ class ResponseSide(Direction[ResponsePhase]):
             problem = problem_from_local_reply(
                 event.status, event.code_details, event.flags, max_body_bytes=self._policy.max_body_bytes
             )
-            if self._request.is_passed_on and problem.http_status == 503:
-                problem = Problem("storage_unavailable")  # the others speak of engines
-            return ResponsePhase.ANSWERED, (self._instead(problem, Outcome.ENVOY_ERROR),)
-        if self._request.is_passed_on:
+            if self._request.is_for_metadata_service and problem.http_status == 503:
+                problem = Problem("storage_unavailable")  # the other rows are about engines
+            return ResponsePhase.ANSWERED, (self._replaced(problem, Outcome.ENVOY_ERROR),)
+        if self._request.is_for_metadata_service:
             self.outcome = Outcome.SERVED if event.status < 400 else Outcome.REFUSED
             return ResponsePhase.PASSED, (self._passed(event),)
         moved = self._moved(event.upstream_address)
@@ -99,10 +99,10 @@ class ResponseSide(Direction[ResponsePhase]):
             return self._on_success(event, moved)
         self.outcome = Outcome.ENGINE_ERROR
         if event.end_of_stream or headers.content_length(event.headers) > MAX_ERROR_BODY_BYTES:
-            return ResponsePhase.ANSWERED, (*moved, self._instead(self._problem(b""), Outcome.ENGINE_ERROR))
+            return ResponsePhase.ANSWERED, (*moved, self._replaced(self._problem(b""), Outcome.ENGINE_ERROR))
         return ResponsePhase.AWAITING_ERROR, (*moved, Continue(Phase.RESPONSE_HEAD, buffer_response=True))
 
-    def _resting(self, event: events.EngineRests) -> Problem:
+    def _asleep(self, event: events.EngineAsleep) -> Problem:
         """The engine lets the request hang; a client that asks again at once reaches another one, if there is any."""
         placement = self._request.placement
         soon = (("retry-after", "1"), ("retry-after-ms", str(RETRY_ELSEWHERE_MS))) if event.elsewhere else ()
@@ -111,19 +111,19 @@ class ResponseSide(Direction[ResponsePhase]):
     def _on_success(
         self, event: events.ResponseHead, moved: tuple[Moved, ...]
     ) -> tuple[ResponsePhase, tuple[Output, ...]]:
-        if self._is_no_answer(event):
-            return ResponsePhase.ANSWERED, (*moved, self._instead(Problem("bad_gateway"), Outcome.ENGINE_ERROR))
+        if self._is_empty_success(event):
+            return ResponsePhase.ANSWERED, (*moved, self._replaced(Problem("bad_gateway"), Outcome.ENGINE_ERROR))
         if event.protocol == "HTTP/1.0" and _is_stream(event):
-            return ResponsePhase.ANSWERED, (*moved, self._instead(Problem("stream_over_http_1_0"), Outcome.REFUSED))
+            return ResponsePhase.ANSWERED, (*moved, self._replaced(Problem("stream_over_http_1_0"), Outcome.REFUSED))
         self.outcome = Outcome.SERVED
-        facts = (*moved, *self._held(event, moved))
+        facts = (*moved, *self._owner_changes(event, moved))
         if self._wants_text(event) and not event.end_of_stream:
             return ResponsePhase.AWAITING_TEXT, (*facts, Continue(Phase.RESPONSE_HEAD, buffer_response=True))
         if self._is_too_short(event):
             return ResponsePhase.AWAITING_SHORT, (*facts, Continue(Phase.RESPONSE_HEAD, buffer_response=True))
         return ResponsePhase.PASSED, (*facts, self._passed(event))
 
-    def _is_no_answer(self, event: events.ResponseHead) -> bool:
+    def _is_empty_success(self, event: events.ResponseHead) -> bool:
         """A success that an SDK takes for an empty stream or a string: without a body, or a page of HTML."""
         operation = self._request.operation
         if operation is None or operation.method != "POST" or event.status == 204:
@@ -142,13 +142,13 @@ class ResponseSide(Direction[ResponsePhase]):
 
     def _on_short(self, body: bytes) -> tuple[ResponsePhase, tuple[Output, ...]]:
         assert self._head is not None
-        if not is_error(self._unpacked(body)):
+        if not is_error(self._decompressed(body)):
             return ResponsePhase.PASSED, (replace(self._passed(self._head), phase=Phase.RESPONSE_BODY),)
         self.outcome = Outcome.ENGINE_ERROR
         return ResponsePhase.ANSWERED, (self._rewritten(body),)
 
-    def _held(self, event: events.ResponseHead, moved: tuple[Moved, ...]) -> tuple[Output, ...]:
-        """The engine that answered keeps the response; the id finds it, unless a retry has moved the request."""
+    def _owner_changes(self, event: events.ResponseHead, moved: tuple[Moved, ...]) -> tuple[Output, ...]:
+        """The response owner differs from the one in the id if a retry has moved the request."""
         response_id = self._request.response_id
         return tuple(OwnerChanged(event.at, response_id, one.to_identity) for one in moved) if response_id else ()
 
@@ -206,7 +206,7 @@ class ResponseSide(Direction[ResponsePhase]):
         problem = problem_from_upstream(
             self._head.status,
             self._head.headers.get("content-type", ""),
-            self._unpacked(body),
+            self._decompressed(body),
             RefusedRequest(
                 self._request.method,
                 self._request.path,
@@ -215,17 +215,17 @@ class ResponseSide(Direction[ResponsePhase]):
                 constrained_by=facts.constrained_by if facts else None,
             ),
         )
-        after = retry_after(self._head.headers)  # the engine knows better than a row of ERRORS
+        after = retry_after(self._head.headers)  # the engine's own value is better than that of a row of ERRORS
         if after is None:
             return problem
         return dataclasses.replace(problem, headers=(*problem.headers, ("retry-after", after)))
 
-    def _unpacked(self, body: bytes) -> bytes:
+    def _decompressed(self, body: bytes) -> bytes:
         """The beginning of a body that engines, or proxies before them, may have packed although nobody asked."""
         assert self._head is not None
         return unpacked(self._head.headers.get("content-encoding", ""), body, READ_ERROR_BYTES)
 
-    def _instead(self, problem: Problem, outcome: Outcome) -> Immediate:
+    def _replaced(self, problem: Problem, outcome: Outcome) -> Immediate:
         shaped = self._request.shaped(problem)
         self.problem, self.outcome, self.status = problem.key, outcome, shaped.status
         return Immediate(shaped.status, (*shaped.headers, *self._own_headers()), shaped.body, f"ext_proc_{problem.key}")

@@ -1,4 +1,4 @@
-"""AIBrix's request headers that say where a request shall go. Nearly all requests have none, and pay one set test."""
+"""Reads AIBrix's routing headers. Most requests have none, which costs one set test."""
 
 from collections.abc import Mapping
 from typing import Final

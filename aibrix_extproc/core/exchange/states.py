@@ -1,8 +1,8 @@
-"""Everything that may happen when, in two tables, one per direction, as in Envoy's own filter.
+"""Which event may come in which phase: two tables, one per direction, as in Envoy's own filter.
 
 An event that its direction's table does not list for the present phase is a `ProtocolViolation` and changes nothing.
-What does not fit the tables is the mode: after a final answer of ours Envoy may still send what was on its way; it is
-swallowed (ABSORBING). After `StreamClosed` nothing counts any more (CLOSED).
+Beside the tables there is a mode: after a final answer of ours, messages that were on their way are ignored
+(ABSORBING); after `StreamClosed` everything is (CLOSED).
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from aibrix_extproc.core.exchange import asks, events
 
 
 class ProtocolViolation(Exception):
-    """Envoy (or the shell) and the machine disagree about the state of the exchange."""
+    """An event came in a phase that does not allow it."""
 
 
 class RequestPhase(StrEnum):
@@ -46,7 +46,7 @@ class ResponsePhase(StrEnum):
 
 
 class Mode(StrEnum):
-    """Whether the exchange is still ours to steer."""
+    """Whether events still have an effect."""
 
     SERVING = "serving"
     ABSORBING = "absorbing"
@@ -71,10 +71,10 @@ REQUEST_TABLE: Final[Mapping[tuple[RequestPhase, type], frozenset[RequestPhase]]
     (_Q.PLACING, asks.Placed): frozenset({_Q.PLACED}),
     (_Q.PLACING, asks.Refused): frozenset({_Q.ANSWERED}),
     (_Q.PLACING, events.RequestTrailers): frozenset({_Q.PLACING}),
-    (_Q.PLACED, events.RequestBody): frozenset({_Q.PLACED}),  # of a request whose path told enough
+    (_Q.PLACED, events.RequestBody): frozenset({_Q.PLACED}),  # of a request that was placed by its path
     (_Q.PLACED, events.LargeRequestBody): frozenset({_Q.PLACED}),
     (_Q.PLACED, events.RequestTrailers): frozenset({_Q.PLACED}),
-    (_Q.DESCRIBING, asks.Answered): frozenset({_Q.ANSWERED}),
+    (_Q.DESCRIBING, asks.Described): frozenset({_Q.ANSWERED}),
     (_Q.DESCRIBING, asks.Refused): frozenset({_Q.ANSWERED}),
 })  # fmt: skip
 
@@ -83,7 +83,7 @@ RESPONSE_TABLE: Final[Mapping[tuple[ResponsePhase, type], frozenset[ResponsePhas
         {_P.PASSED, _P.AWAITING_ERROR, _P.AWAITING_TEXT, _P.AWAITING_SHORT, _P.ANSWERED}
     ),
     (_P.IDLE, events.DeadlineReached): frozenset({_P.ANSWERED}),
-    (_P.IDLE, events.EngineRests): frozenset({_P.ANSWERED}),
+    (_P.IDLE, events.EngineAsleep): frozenset({_P.ANSWERED}),
     (_P.AWAITING_ERROR, events.ResponseBody): frozenset({_P.ANSWERED}),
     (_P.AWAITING_ERROR, events.ResponseTrailers): frozenset({_P.ANSWERED}),
     (_P.AWAITING_TEXT, events.ResponseBody): frozenset({_P.PASSED}),
@@ -96,5 +96,5 @@ RESPONSE_TABLE: Final[Mapping[tuple[ResponsePhase, type], frozenset[ResponsePhas
 })  # fmt: skip
 
 RESPONSE_EVENTS: Final = frozenset(
-    {events.ResponseHead, events.ResponseBody, events.ResponseTrailers, events.DeadlineReached, events.EngineRests}
+    {events.ResponseHead, events.ResponseBody, events.ResponseTrailers, events.DeadlineReached, events.EngineAsleep}
 )

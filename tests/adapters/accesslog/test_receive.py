@@ -9,20 +9,20 @@ from hypothesis import strategies as st
 from aibrix_extproc.adapters.accesslog._generated.als_pb2 import HTTPAccessLogEntry, StreamAccessLogsMessage
 from aibrix_extproc.adapters.accesslog.receive import AccessLogReceiver
 from aibrix_extproc.adapters.accesslog.report import REPORT_KEY, REPORT_NAMESPACE
-from aibrix_extproc.core.access.seals import Placed
+from aibrix_extproc.core.access.seals import SealedPlacement
 from aibrix_extproc.core.exchange.records import Charge, ExchangeRecord, StreamEnd, Times
-from aibrix_extproc.core.openai.contract.headers import NOTES_NAMESPACE, SEALED
+from aibrix_extproc.core.openai.contract.headers import EXTPROC_NAMESPACE, SEALED
 from aibrix_extproc.core.openai.wire.usage import Usage
 
 
-def everybody(text: bytes) -> Placed | None:
-    """For tests of reading; whom a receiver admits is tested in tests/app/test_note_seals.py."""
+def everybody(text: bytes) -> SealedPlacement | None:
+    """For tests of reading; whom a receiver admits is tested in tests/app/test_seals_part.py."""
     words = f"{text.decode(errors='replace')}||||".split("|")
-    return Placed(0, 0, 0, *words[:5]) if text else None
+    return SealedPlacement(0, 0, 0, *words[:5]) if text else None
 
 
 def sealed(request_id: str = "r-1", operation: str = "", stream: str = "") -> dict[str, Any]:
-    """Notes that `everybody` takes."""
+    """DynamicMetadata that `everybody` takes."""
     return {"stream": stream, SEALED: f"{request_id}|{operation}|m|me|{stream}"}
 
 
@@ -54,7 +54,7 @@ def message(*entries: HTTPAccessLogEntry) -> bytes:
 def an_entry(notes: dict[str, Any] | None = None, report: dict[str, Any] | None = None) -> HTTPAccessLogEntry:
     entry = HTTPAccessLogEntry()
     metadata = entry.common_properties.metadata.filter_metadata
-    metadata[NOTES_NAMESPACE].update(sealed() if notes is None else notes)
+    metadata[EXTPROC_NAMESPACE].update(sealed() if notes is None else notes)
     if report is not None:
         words = (f"{name}={str(value).lower()}" for name, value in report.items())
         metadata[REPORT_NAMESPACE].update({REPORT_KEY: " ".join(words)})

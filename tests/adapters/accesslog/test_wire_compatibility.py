@@ -14,7 +14,7 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from aibrix_extproc.adapters.accesslog._generated import als_pb2 as ours
 from aibrix_extproc.adapters.accesslog.receive import METHOD, AccessLogReceiver
-from aibrix_extproc.core.access.seals import Placed
+from aibrix_extproc.core.access.seals import SealedPlacement
 from aibrix_extproc.core.exchange.records import Charge, ExchangeRecord, StreamEnd, Times
 from aibrix_extproc.core.openai.wire.usage import Usage
 
@@ -72,8 +72,8 @@ def test_no_flag_of_envoys_is_unknown() -> None:
     assert {field.name for field in dataclasses.fields(data.ResponseFlags)} - mine == FLAGS_THAT_CARRY_MORE
 
 
-def admit(text: bytes) -> Placed | None:
-    return Placed(0, 0, 0, "r", "chat_completion", "m", "me", "data_done") if text == b"x" * 300 else None
+def admit(text: bytes) -> SealedPlacement | None:
+    return SealedPlacement(0, 0, 0, "r", "chat_completion", "m", "me", "data_done") if text == b"x" * 300 else None
 
 
 def test_envoys_entry_is_read() -> None:

@@ -29,7 +29,7 @@ class FakeTraffic:
     def silence_seconds(self, address: str) -> float:
         return self.silence
 
-    def engine_rests(self, identity: str, awake_at: float) -> None:
+    def engine_asleep(self, identity: str, awake_at: float) -> None:
         self.rested.append((identity, awake_at))
 
 

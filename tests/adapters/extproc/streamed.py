@@ -44,7 +44,7 @@ class Dispatcher:
             case Place():
                 return a_placed()
             case _:
-                return asks.Answered(200, (), b"{}")
+                return asks.Described(200, (), b"{}")
 
     def observe(self, fact: Fact) -> None:
         self.facts.append(fact)

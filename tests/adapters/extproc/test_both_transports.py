@@ -57,7 +57,7 @@ class Dispatcher:
             case Place():
                 return pending(self._place(), 4.0) if self.waits else a_placed()
             case _:
-                return asks.Answered(200, (), b"{}")
+                return asks.Described(200, (), b"{}")
 
     async def _place(self) -> asks.Answer:
         await self.gate.wait()
@@ -226,7 +226,7 @@ async def test_cancel_while_waiting_finishes_the_exchange_without_an_engine(twin
     call.cancel()
     await until(lambda: twin.dispatcher.finished)
     twin.dispatcher.gate.set()
-    assert [one.holding for one in twin.dispatcher.finished] == [None]
+    assert [one.assigned_to for one in twin.dispatcher.finished] == [None]
 
 
 async def test_bug_is_answered_as_an_internal_error_of_the_exchange(twin: Twin) -> None:

@@ -18,7 +18,7 @@ from aibrix_extproc.adapters.extproc.large_message import (
     parse_large_message,
 )
 from aibrix_extproc.adapters.extproc.outgoing import PIECE_BYTES, BodyStream, whole_messages
-from aibrix_extproc.core.exchange.outputs import Continue, Notes, Phase
+from aibrix_extproc.core.exchange.outputs import Continue, DynamicMetadata, Phase
 from aibrix_extproc.rope import Rope, rope_of
 
 BODY = bytes(range(256)) * 40
@@ -84,7 +84,7 @@ def test_large_answer_in_pieces_reads_like_one_that_was_encoded_whole() -> None:
     said = {
         "set_headers": (("content-length", "7"),),
         "destination": "10.0.0.1:80",
-        "notes": Notes("id", "chat", "m", "c", "sse", False, b"seal"),
+        "dynamic_metadata": DynamicMetadata("id", "chat", "m", "c", "sse", False, b"seal"),
     }
     in_one = encoding.encode(Continue(Phase.REQUEST_BODY, body=BODY, **said))  # type: ignore[arg-type]
     rope = encoding.encode_large(Continue(Phase.REQUEST_BODY, **said), in_pieces(BODY, 999))  # type: ignore[arg-type]

@@ -22,7 +22,7 @@ from aibrix_extproc.app.dispatch import pending
 from aibrix_extproc.core.exchange import asks, events
 from aibrix_extproc.core.exchange.asks import Ask, Authenticate, Place
 from aibrix_extproc.core.exchange.machine import Exchange
-from aibrix_extproc.core.exchange.outputs import Fact, Finished, Outcome, Phase, Taken
+from aibrix_extproc.core.exchange.outputs import Assigned, Fact, Finished, Outcome, Phase
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.openai.contract.errors import Problem
 from tests.build import CALLER, a_placed, a_request_body, a_request_head, a_response_head, an_exchange
@@ -58,7 +58,7 @@ class FakeDispatcher:
             case Place():
                 return a_placed()
             case _:
-                return asks.Answered(200, (), b"{}")
+                return asks.Described(200, (), b"{}")
 
     def observe(self, fact: Fact) -> None:
         self.facts.append(fact)
@@ -145,7 +145,7 @@ def test_chat_takes_three_messages_and_three_replies() -> None:
     ]
     session.close(events.Cause.HALF_CLOSED)
     assert dispatcher.phases == [Phase.REQUEST_HEAD, Phase.REQUEST_BODY, Phase.RESPONSE_HEAD]
-    assert dispatcher.facts == [Taken("engine-1"), dispatcher.finished]
+    assert dispatcher.facts == [Assigned("engine-1"), dispatcher.finished]
     assert (dispatcher.finished.outcome, dispatcher.finished.request_id) == (Outcome.SERVED, ENVOY_ID)
 
 
@@ -186,7 +186,7 @@ def test_answer_whose_request_we_never_saw_has_the_id_of_its_request_and_not_of_
     assert {one.header.key: one.header.raw_value for one in mutation.set_headers}["x-request-id"] == told.encode()
 
 
-@pytest.mark.parametrize("broken", [Authenticate, Place, Taken])
+@pytest.mark.parametrize("broken", [Authenticate, Place, Assigned])
 def test_bug_before_the_response_is_a_json_500_that_names_the_exchange(
     broken: type, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -224,7 +224,7 @@ def test_bug_after_the_response_began_lets_it_pass() -> None:
     assert kind(replies) == "response_headers"
     session.close(events.Cause.HALF_CLOSED)
     assert dispatcher.bugs == 1
-    assert (dispatcher.finished.outcome, dispatcher.finished.holding) == (Outcome.INTERNAL_ERROR, "engine-2")
+    assert (dispatcher.finished.outcome, dispatcher.finished.assigned_to) == (Outcome.INTERNAL_ERROR, "engine-2")
 
 
 def test_message_out_of_order_is_answered_and_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -264,7 +264,7 @@ def test_close_gives_one_closing_fact_however_often_it_is_called() -> None:
     session.receive(request_body())
     session.close(events.Cause.CANCELLED)
     session.close(events.Cause.HALF_CLOSED)
-    assert (dispatcher.finished.cause, dispatcher.finished.holding) == (events.Cause.CANCELLED, "engine-1")
+    assert (dispatcher.finished.cause, dispatcher.finished.assigned_to) == (events.Cause.CANCELLED, "engine-1")
 
 
 async def test_answer_that_is_not_at_hand_is_awaited_and_resumes_the_exchange() -> None:
@@ -279,7 +279,7 @@ async def test_answer_that_is_not_at_hand_is_awaited_and_resumes_the_exchange() 
     assert kind(replies) == "request_body"
     assert session.pending is None
     session.close(events.Cause.HALF_CLOSED)
-    assert dispatcher.finished.holding == "engine-1"
+    assert dispatcher.finished.assigned_to == "engine-1"
 
 
 async def test_refusal_that_was_waited_for_is_the_final_answer() -> None:
@@ -299,7 +299,7 @@ async def test_client_gone_while_an_answer_is_awaited_takes_nothing() -> None:
     session.receive(request_body())
     session.close(events.Cause.CANCELLED)
     assert session.resume(a_placed()) == []
-    assert dispatcher.finished.holding is None
+    assert dispatcher.finished.assigned_to is None
     assert dispatcher.facts == [dispatcher.finished]
 
 
@@ -329,7 +329,7 @@ def test_deadline_before_the_response_is_the_final_answer() -> None:
     assert json.loads(immediate.body)["error"]["code"] == "timeout"
     assert session.expire() == []
     session.close(events.Cause.HALF_CLOSED)
-    assert (dispatcher.finished.status, dispatcher.finished.holding) == (504, "engine-1")
+    assert (dispatcher.finished.status, dispatcher.finished.assigned_to) == (504, "engine-1")
 
 
 def test_deadline_after_the_response_or_after_the_end_says_nothing() -> None:
@@ -374,14 +374,14 @@ def test_engine_that_falls_asleep_ends_the_wait_with_a_503(elsewhere: bool, afte
     traffic = FakeTraffic()
     session, sent = session_in_traffic(traffic)
     (waiting,) = traffic.here.values()
-    waiting.engine_rests(elsewhere=elsewhere)
+    waiting.engine_asleep(elsewhere=elsewhere)
     immediate = only(sent).immediate_response
     assert immediate.status.code == 503
     assert json.loads(immediate.body)["error"]["code"] == "model_not_ready"
     told = {one.header.key: one.header.raw_value.decode() for one in immediate.headers.set_headers}
     assert {told["retry-after"]} == after
     assert ("retry-after-ms" in told) is elsewhere
-    waiting.engine_rests(elsewhere=elsewhere)
+    waiting.engine_asleep(elsewhere=elsewhere)
     session.close(events.Cause.HALF_CLOSED)
     assert len(sent) == 1
     assert not traffic.here
@@ -391,7 +391,7 @@ def test_engine_that_falls_asleep_leaves_an_answer_that_has_begun() -> None:
     traffic = FakeTraffic()
     session, sent = session_in_traffic(traffic)
     session.receive(response_head())
-    session.engine_rests(elsewhere=True)
+    session.engine_asleep(elsewhere=True)
     session.close(events.Cause.HALF_CLOSED)
-    session.engine_rests(elsewhere=True)
+    session.engine_asleep(elsewhere=True)
     assert sent == []

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from aibrix_extproc.core.access.replays import PAGE_BITS, Use, UsedSeals
-from aibrix_extproc.core.access.seals import Placed, SealKey, opened, sealed
+from aibrix_extproc.core.access.seals import SealedPlacement, SealKey, opened, sealed
 
 KEY, OTHER = SealKey(b"k" * 32), SealKey(b"o" * 32)
-PLACED = Placed(
+PLACED = SealedPlacement(
     1_800_000_000, 2**63 + 5, 7, "1f0c9a52-0000-4000-8000-000000000001", "chat_completion", "m", "me", "data_done"
 )
 SEALED = sealed(KEY, PLACED)
@@ -80,7 +80,7 @@ def test_any_text_may_be_a_name(model: str, caller: str) -> None:
     assert opened((KEY,), text) == placed
 
 
-def at(wall_at: int, page: int, number: int = 0) -> Placed:
+def at(wall_at: int, page: int, number: int = 0) -> SealedPlacement:
     return replace(PLACED, wall_at=wall_at, issuer=1, number=(page << PAGE_BITS) + number)
 
 

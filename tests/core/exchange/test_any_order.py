@@ -9,13 +9,13 @@ from aibrix_extproc.core.exchange import asks, events
 from aibrix_extproc.core.exchange.asks import Authenticate, Describe, Place
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.outputs import (
+    Assigned,
     Continue,
     Finished,
     Immediate,
     Moved,
     Output,
     OwnerChanged,
-    Taken,
     WaitFor,
 )
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
@@ -113,7 +113,7 @@ refused = st.sampled_from(sorted(ERRORS)).map(
          "method", "path", "supported", "request_id", "response_id", "id", "status", "purpose"), "x",
     )))
 )  # fmt: skip
-answered = st.just(asks.Answered(200, JSON_HEADERS, b"{}"))
+answered = st.just(asks.Described(200, JSON_HEADERS, b"{}"))
 admitted = st.just(asks.Admitted(CALLER))
 deadlines = st.builds(events.DeadlineReached, TIMES)
 trailers = st.builds(events.RequestTrailers, TIMES) | st.builds(events.ResponseTrailers, TIMES)
@@ -155,12 +155,12 @@ class Ledger:
         self.outputs += outputs
         for output in outputs:
             match output:
-                case Taken(identity):
+                case Assigned(identity):
                     self.book.acquire(identity)
                 case Moved(origin, target):
                     self.book.release(origin)
                     self.book.acquire(target)
-                case Finished(holding=str(identity)):
+                case Finished(assigned_to=str(identity)):
                     self.book.release(identity)
 
     def check(self) -> None:
@@ -171,9 +171,9 @@ class Ledger:
         assert len(finals) <= 1
         if finals:
             later = self.outputs[finals[0] + 1 :]
-            assert not [one for one in later if isinstance(one, Continue | Authenticate | Place | Describe | Taken)]
+            assert not [one for one in later if isinstance(one, Continue | Authenticate | Place | Describe | Assigned)]
         if any(isinstance(output, OwnerChanged | Moved) for output in self.outputs):
-            assert any(isinstance(output, Taken) for output in self.outputs)
+            assert any(isinstance(output, Assigned) for output in self.outputs)
 
 
 # A common conversation; the random events begin after some of it, else few would get past the first phases.
@@ -267,7 +267,7 @@ def test_tables_split_the_events_of_envoy_between_them() -> None:
     assert request | response | {events.StreamClosed} == {
         events.RequestHead, events.RequestBody, events.LargeRequestBody, events.RequestTrailers,
         events.ResponseHead, events.ResponseBody,
-        events.ResponseTrailers, asks.Admitted, asks.Answered, asks.BodyRead, asks.Placed, asks.Refused,
+        events.ResponseTrailers, asks.Admitted, asks.Described, asks.BodyRead, asks.Placed, asks.Refused,
         events.StreamClosed,
-        events.DeadlineReached, events.EngineRests,
+        events.DeadlineReached, events.EngineAsleep,
     }  # fmt: skip

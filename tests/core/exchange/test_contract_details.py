@@ -144,7 +144,7 @@ def test_deadline_before_the_response_is_a_504_and_releases_the_engine() -> None
     (finished,) = exchange.receive(a_closing())
     assert getattr(finished, "status", None) == 504
     assert getattr(finished, "outcome", None) is Outcome.ENVOY_ERROR
-    assert getattr(finished, "holding", None) == "engine-1"
+    assert getattr(finished, "assigned_to", None) == "engine-1"
 
 
 def test_deadline_after_the_response_has_begun_changes_nothing() -> None:
@@ -206,16 +206,16 @@ def test_metered_stream_asks_for_usage_and_tells_the_filter_to_hide_it() -> None
     assert json.loads(forward.body or b"") == {
         "stream_options": {"include_usage": True}, "model": "chat-m", "stream": True,
     }  # fmt: skip
-    assert forward.notes is not None
-    assert (forward.notes.hide_usage, forward.notes.stream) == (True, "data_done")
+    assert forward.dynamic_metadata is not None
+    assert (forward.dynamic_metadata.hide_usage, forward.dynamic_metadata.stream) == (True, "data_done")
 
 
 def test_metered_stream_whose_client_asked_for_usage_is_left_alone() -> None:
     body = b'{"model":"chat-m","stream":true,"stream_options":{"include_usage":true}}'
     _, forward = placed(body, path="/v1/chat/completions", policy=ExchangePolicy(metering=True))
     assert forward.body is None
-    assert forward.notes is not None
-    assert not forward.notes.hide_usage
+    assert forward.dynamic_metadata is not None
+    assert not forward.dynamic_metadata.hide_usage
 
 
 def test_placement_with_one_endpoint_names_it_for_every_attempt() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from aibrix_extproc.core.exchange.asks import Admitted, Answered, Authenticate, Describe, Place, Refused
+from aibrix_extproc.core.exchange.asks import Admitted, Authenticate, Describe, Described, Place, Refused
 from aibrix_extproc.core.exchange.events import RequestTrailers
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.outputs import Continue, Immediate, Outcome, Phase, WaitFor
@@ -305,7 +305,7 @@ def test_what_the_placement_tells_the_client_goes_with_every_answer(status: int)
 def test_listing_is_described_and_answered_here() -> None:
     exchange, outputs = admitted(method="GET", path="/v1/models/", end_of_stream=True)
     assert outputs == (Describe(an_operation("list_models"), {}, CALLER),)
-    (answer,) = exchange.receive(Answered(200, JSON_HEADERS, b'{"object":"list"}'))
+    (answer,) = exchange.receive(Described(200, JSON_HEADERS, b'{"object":"list"}'))
     assert answer == Immediate(200, (*JSON_HEADERS, *OWN_HEADERS), b'{"object":"list"}', "ext_proc_answered")
     (finished,) = exchange.receive(a_closing())
     assert (getattr(finished, "status", 0), getattr(finished, "outcome", None)) == (200, Outcome.ANSWERED)
@@ -384,7 +384,7 @@ def test_trailers_are_passed_on_while_the_body_is_awaited_and_after() -> None:
 
 def test_event_out_of_order_raises_and_changes_nothing() -> None:
     exchange, _ = admitted()
-    for event in (a_request_head(), Admitted(CALLER), a_placed(), Answered(200, (), b"")):
+    for event in (a_request_head(), Admitted(CALLER), a_placed(), Described(200, (), b"")):
         with pytest.raises(ProtocolViolation):
             exchange.receive(event)
     assert isinstance(exchange.receive(a_request_body())[0], Place)

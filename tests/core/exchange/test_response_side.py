@@ -75,7 +75,7 @@ def test_answer_passes_with_our_headers_and_everything_is_told_at_the_end() -> N
         outcome=Outcome.SERVED,
         cause=Cause.CANCELLED,
         problem=None,
-        holding="engine-1",
+        assigned_to="engine-1",
         placement=a_placement(),
         upstream_address="10.0.0.1:8000",
         body_bytes=len(a_request_body(stream=True).data),
@@ -141,7 +141,7 @@ def test_engine_error_is_buffered_and_rewritten_with_its_status_and_exact_length
     assert set(error) == {"message", "type", "param", "code"}
     fact = finished(exchange)
     assert (fact.status, fact.outcome, fact.problem) == (400, Outcome.ENGINE_ERROR, "bad_request")
-    assert fact.holding == "engine-1"
+    assert fact.assigned_to == "engine-1"
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_reply_of_envoy_itself_is_replaced(status: int, details: str, flags: int
     assert dict(answer.headers)["x-request-id"] == REQUEST_ID
     fact = finished(exchange)
     assert (fact.status, fact.outcome, fact.problem) == (status, Outcome.ENVOY_ERROR, key)
-    assert fact.holding == "engine-1"
+    assert fact.assigned_to == "engine-1"
 
 
 def test_stream_that_begins_with_a_response_is_shaped_too() -> None:
@@ -219,7 +219,7 @@ def test_stream_that_begins_with_a_response_is_shaped_too() -> None:
     assert answer.status == 413
     assert ("x-request-id", "req_of_the_response") in answer.headers
     fact = finished(exchange)
-    assert (fact.operation, fact.status, fact.started_at, fact.holding) == ("unknown", 413, None, None)
+    assert (fact.operation, fact.status, fact.started_at, fact.assigned_to) == ("unknown", 413, None, None)
 
 
 def test_local_reply_while_the_body_is_awaited_ends_the_exchange() -> None:
@@ -231,7 +231,7 @@ def test_local_reply_while_the_body_is_awaited_ends_the_exchange() -> None:
         a_response_head(413, code_details="request_payload_too_large", upstream_address=""),
     )
     assert isinstance(outputs[0], Immediate)
-    assert finished(exchange).holding is None
+    assert finished(exchange).assigned_to is None
 
 
 def test_retry_that_reached_another_engine_moves_the_load() -> None:
@@ -240,7 +240,7 @@ def test_retry_that_reached_another_engine_moves_the_load() -> None:
     assert moved == Moved("engine-1", "engine-2")
     assert isinstance(answer, Continue)
     fact = finished(exchange)
-    assert (fact.holding, fact.outcome, fact.upstream_address) == ("engine-2", Outcome.SERVED, "10.0.0.2:8000")
+    assert (fact.assigned_to, fact.outcome, fact.upstream_address) == ("engine-2", Outcome.SERVED, "10.0.0.2:8000")
 
 
 def test_retry_that_ended_in_an_error_moves_the_load_as_well() -> None:
@@ -248,7 +248,7 @@ def test_retry_that_ended_in_an_error_moves_the_load_as_well() -> None:
     moved, answer = exchange.receive(a_response_head(500, upstream_address="10.0.0.2:8000", end_of_stream=True))
     assert moved == Moved("engine-1", "engine-2")
     assert isinstance(answer, Immediate)
-    assert finished(exchange).holding == "engine-2"
+    assert finished(exchange).assigned_to == "engine-2"
 
 
 @pytest.mark.parametrize("address", ["", "10.9.9.9:1"])
@@ -256,12 +256,12 @@ def test_answer_from_an_address_that_was_not_placed_moves_nothing(address: str) 
     exchange = placed()
     (answer,) = exchange.receive(a_response_head(upstream_address=address))
     assert isinstance(answer, Continue)
-    assert finished(exchange).holding == "engine-1"
+    assert finished(exchange).assigned_to == "engine-1"
 
 
 def test_client_gone_before_the_answer_releases_what_was_taken() -> None:
     fact = finished(placed(), Cause.CANCELLED)
-    assert (fact.status, fact.outcome, fact.holding) == (0, Outcome.CANCELLED, "engine-1")
+    assert (fact.status, fact.outcome, fact.assigned_to) == (0, Outcome.CANCELLED, "engine-1")
     assert fact.response_at is None
 
 
@@ -269,7 +269,7 @@ def test_client_gone_while_placing_drops_the_late_placement() -> None:
     exchange = an_exchange()
     after(exchange, a_request_head(), Admitted(CALLER), a_request_body())
     fact = finished(exchange, Cause.CANCELLED)
-    assert (fact.outcome, fact.holding, fact.model) == (Outcome.CANCELLED, None, "chat-m")
+    assert (fact.outcome, fact.assigned_to, fact.model) == (Outcome.CANCELLED, None, "chat-m")
     assert exchange.receive(a_placed()) == ()
 
 
@@ -299,7 +299,7 @@ def test_internal_error_before_the_response_is_the_final_answer() -> None:
     assert REQUEST_ID in json.loads(answer.body)["error"]["message"]
     fact = finished(exchange)
     assert (fact.status, fact.outcome, fact.problem) == (500, Outcome.INTERNAL_ERROR, "internal_error")
-    assert fact.holding == "engine-1"
+    assert fact.assigned_to == "engine-1"
 
 
 def test_internal_error_after_the_response_began_leaves_it_alone_but_is_told() -> None:

@@ -17,9 +17,9 @@ SESSION_KEY: Final = "x-aibrix-session-key"
 CHOSEN_PROFILE: Final = "x-aibrix-config-profile"
 REQUEST_ID: Final = "x-request-id"
 OPENAI_VERSION: Final = "2020-10-01"
-NOTES_NAMESPACE: Final = "aibrix.extproc"  # dynamic metadata for the stream filter and the access log
-SEALED: Final = "sealed"  # the note that holds what is charged
-REQUEST_ID_NOTE: Final = "request_id"  # by this one Envoy's access log knows what was placed
+EXTPROC_NAMESPACE: Final = "aibrix.extproc"  # dynamic metadata for the stream filter and the access log
+SEALED: Final = "sealed"  # the field that says what is charged
+PLACED_REQUEST_ID: Final = "request_id"  # by this one Envoy's access log knows what was placed
 
 # Where gateways that ask an endpoint picker may leave the path that a client asked for.
 SIGNED_CALLER: Final = "x-aibrix-signed-caller"  # from us to the metadata service: who calls

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from msgspec.structs import replace
 
-from aibrix_extproc.core.exchange.admission import objection
+from aibrix_extproc.core.exchange.admission import refusal_from_head
 from aibrix_extproc.core.exchange.asks import Admitted
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.outputs import Continue, Immediate
@@ -154,8 +154,8 @@ def test_what_the_request_causes_is_among_an_operations_errors(row: Operation) -
         {"content-encoding": "gzip"}, {"content-type": "text/plain"}, {"content-type": good, "content-length": "11"},
         {"content-type": good, "content-length": "99999999"},
     )  # fmt: skip
-    found = [objection(row, head, row.path, end_of_stream=False, policy=policy) for head in heads]
-    found.append(objection(row, {}, row.path, end_of_stream=True, policy=policy))
+    found = [refusal_from_head(row, head, row.path, end_of_stream=False, policy=policy) for head in heads]
+    found.append(refusal_from_head(row, {}, row.path, end_of_stream=True, policy=policy))
     if row.model_in is ModelIn.JSON:
         found += [
             value

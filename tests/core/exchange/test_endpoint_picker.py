@@ -5,10 +5,10 @@ import json
 import pytest
 
 from aibrix_extproc.core.exchange.asks import Admitted, Place, Refused
+from aibrix_extproc.core.exchange.endpoint_picker import DROPPED_REASON, REASONS
 from aibrix_extproc.core.exchange.events import RequestHead
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.outputs import Continue, Immediate
-from aibrix_extproc.core.exchange.picking import DROPPED_REASON, REASONS
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.openai.contract.errors import ERRORS, Problem
 from tests.build import CALLER, HEAD_AT, a_placed, a_request_body

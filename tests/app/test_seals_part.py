@@ -14,13 +14,13 @@ from aibrix_extproc.adapters.telemetry.metrics import Metrics
 from aibrix_extproc.app.parts.seals import LIFE_SECONDS, NoteSeals
 from aibrix_extproc.config_files.errors import SourceError
 from aibrix_extproc.config_files.file import Pace
-from aibrix_extproc.core.exchange.outputs import Notes
-from aibrix_extproc.core.openai.contract.headers import NOTES_NAMESPACE, SEALED
+from aibrix_extproc.core.exchange.outputs import DynamicMetadata
+from aibrix_extproc.core.openai.contract.headers import EXTPROC_NAMESPACE, SEALED
 from tests.waiting import until
 
 FAST = Pace(poll_seconds=0.01, settle_seconds=0.01, retry_seconds=0.01)
 OLD, NEW = "old-key-" + "o" * 32, "new-key-" + "n" * 32
-NOTES = Notes("1f0c9a52-0000-4000-8000-000000000001", "chat_completion", "m", "me", "", hide_usage=False)
+NOTES = DynamicMetadata("1f0c9a52-0000-4000-8000-000000000001", "chat_completion", "m", "me", "", hide_usage=False)
 PLAIN: dict[str, Any] = {"stream": "", "hide_usage": False}
 REFUSED = "aibrix_extproc_access_log_refused_total"
 TOKENS = "aibrix_extproc_tokens_total"
@@ -65,7 +65,7 @@ def made_up(caller: str) -> str:
 def an_entry(notes: dict[str, Any], tokens: int) -> HTTPAccessLogEntry:
     entry = HTTPAccessLogEntry()
     metadata = entry.common_properties.metadata.filter_metadata
-    metadata[NOTES_NAMESPACE].update(notes)
+    metadata[EXTPROC_NAMESPACE].update(notes)
     metadata[REPORT_NAMESPACE].update({REPORT_KEY: f"output_tokens={tokens}"})
     return entry
 

@@ -1,4 +1,4 @@
-"""What only an endpoint picker does: the assumptions and headers of the Inference Extension's own picker."""
+"""What differs when we run as an endpoint picker: defaults and headers of the Inference Extension's own picker."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -8,7 +8,7 @@ from aibrix_extproc.core.openai.contract.headers import ORIGINAL_PATHS
 
 DROPPED_REASON: Final = "x-llm-d-request-dropped-reason"
 DEFAULT_PATH: Final = "/v1/completions"
-# Refusal before any engine was chosen -> why, in the words that gateways and batch workers of that world know.
+# Key of a refusal before placement -> the reason, in the terms of the Inference Extension.
 REASONS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "model_not_ready": "rejected-no-endpoints",
@@ -26,6 +26,6 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
 
 
 def assumed(headers: Mapping[str, str]) -> tuple[str, str]:
-    """Method and path of a head; a gateway may leave both out, and then it is a completion."""
+    """Method and path of a head; a gateway may leave both out, which means a completion."""
     path = headers.get(":path") or next(filter(None, map(headers.get, ORIGINAL_PATHS)), DEFAULT_PATH)
     return headers.get(":method") or "POST", path
