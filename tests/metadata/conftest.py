@@ -21,6 +21,7 @@ from aibrix_extproc.adapters.ledger.uploads import UploadLedger
 from aibrix_extproc.adapters.ledger.work import WorkLedger
 from aibrix_extproc.adapters.openai_http.server import ApiServer
 from aibrix_extproc.app.metadata.batch_api import BatchApi
+from aibrix_extproc.app.metadata.batch_events import BatchEvents
 from aibrix_extproc.app.metadata.batch_steps import BatchSteps
 from aibrix_extproc.app.metadata.batch_worker import BatchWorker
 from aibrix_extproc.app.metadata.file_api import FileApi
@@ -158,6 +159,7 @@ async def service(database: Database, tmp_path: Path) -> AsyncIterator[Service]:
     handlers = {
         **FileApi(files, blobs, receiver, 8 * 1024 * 1024, clock, os.urandom).handlers(),
         **UploadApi(uploads, files, blobs, receiver, clock, os.urandom).handlers(),
+        **BatchEvents(batches, look_seconds=0.05).handlers(),
         **BatchApi(batches, files, clock, os.urandom, working.wake).handlers(),
     }
     answered = asyncio.Event()

@@ -52,10 +52,10 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class StreamReply:
-    """An answer in pieces, of a length that is known before."""
+    """An answer in pieces, of a length that is known before, or of none (None)."""
 
     content: AsyncIterator[bytes]
-    length: int
+    length: int | None
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
 

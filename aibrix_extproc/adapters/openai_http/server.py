@@ -98,7 +98,8 @@ async def _sent(request: web.Request, reply: Reply | StreamReply, request_id: st
         body = json.dumps(reply.body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
         return web.Response(status=reply.status, body=body, headers=headers, content_type="application/json")
     response = web.StreamResponse(status=reply.status, headers=headers)
-    response.content_length = reply.length
+    if reply.length is not None:
+        response.content_length = reply.length
     await response.prepare(request)
     try:
         async for piece in reply.content:

@@ -23,6 +23,7 @@ from aibrix_extproc.app.frame import Frame, run_process, stop_signal
 from aibrix_extproc.app.listening import StartError, listening_at
 from aibrix_extproc.app.metadata import file_api, shard_runner, upload_api
 from aibrix_extproc.app.metadata.batch_api import BatchApi
+from aibrix_extproc.app.metadata.batch_events import BatchEvents
 from aibrix_extproc.app.metadata.batch_steps import BatchSteps
 from aibrix_extproc.app.metadata.batch_worker import BatchWorker
 from aibrix_extproc.app.metadata.failures import telling
@@ -100,9 +101,11 @@ class MetadataService:
         receiver = Receiver(self._blobs, _new_key)
         entropy, most = secrets.token_bytes, self._settings.metadata.max_file_bytes
         batches = BatchLedger(self._database)
+        self._events = BatchEvents(batches)
         handlers = {
             **FileApi(self._files, self._blobs, receiver, most, self._database.clock, entropy).handlers(),
             **UploadApi(self._uploads, self._files, self._blobs, receiver, self._database.clock, entropy).handlers(),
+            **self._events.handlers(),
             **BatchApi(batches, self._files, self._database.clock, entropy, self._worker.wake).handlers(),
         }
         return ApiServer(telling(handlers), keys=lambda: self._secrets.current, observe=self._metrics.answered)
@@ -130,6 +133,7 @@ class MetadataService:
             await self._listen()
             await self._frame.run(stop)
         finally:
+            self._events.close()
             await self._api.stop()
             await self._admin.stop()
             await self._database.close()

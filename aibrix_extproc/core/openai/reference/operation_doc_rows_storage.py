@@ -6,7 +6,7 @@ from typing import Final
 
 from aibrix_extproc.core.openai.contract.operation_rows import BATCH_OPERATIONS
 from aibrix_extproc.core.openai.contract.stored import LISTED_PURPOSES, PURPOSES
-from aibrix_extproc.core.openai.reference.operation_docs import BYTES, FORM, JSON, Field, OperationDoc
+from aibrix_extproc.core.openai.reference.operation_docs import BYTES, EVENTS, FORM, JSON, Field, OperationDoc
 
 _PURPOSE: Final = Field("purpose", "string", "what the file is for", True, values=tuple(PURPOSES))
 _LIFE: Final = Field(
@@ -21,8 +21,8 @@ _FILE: Final = (
     Field("expires_at", "integer|null", "seconds since the epoch; null: never", True),
     Field("filename", "string", "the name that the client gave, without folders", True),
     Field("purpose", "string", "what the file is for", True, values=tuple(sorted(LISTED_PURPOSES))),
-    Field("status", "string", "files are usable at once", True, values=("processed",)),
-    Field("status_details", "null", "always null", True),
+    Field("status", "string", "usable, or its content was lost", True, values=("processed", "error")),
+    Field("status_details", "string|null", "what to do about an error", True),
 )  # fmt: skip
 _PAGE: Final = (
     Field("object", "string", "what this is", True, values=("list",)),
@@ -77,7 +77,7 @@ STORAGE_DOCS: Final[Mapping[str, OperationDoc]] = MappingProxyType({
         ),
         request_media=FORM,
         answer=_FILE,
-        openai=("files are usable at once: `status` is always `processed`", _OWN),
+        openai=("files are usable at once: `status` is `processed`, or `error` if the content was lost", _OWN),
         vllm=_VLLM,
         limits=("a file, and the files of one caller, are bounded by `metadata.*` settings",),
     ),
@@ -170,6 +170,18 @@ STORAGE_DOCS: Final[Mapping[str, OperationDoc]] = MappingProxyType({
     "retrieve_batch": OperationDoc(
         summary="Describe a batch", sdk='client.batches.retrieve("batch_ID")', answer=_BATCH, openai=(_OWN,),
         vllm=_VLLM,
+    ),
+    "batch_events": OperationDoc(
+        summary="Follow a batch",
+        sdk='client.get("/batches/batch_ID/events", cast_to=object)',
+        answer_types=(EVENTS,),
+        streaming=(
+            "an event `batch` at once, with each change and with the end, which ends the stream; its data is the batch"
+            " and `progress`: `requests_per_second` and `seconds_left`, null while they are not known"
+        ),
+        openai=(_OWN, "OpenAI has no such operation"),
+        vllm=_VLLM,
+        limits=("256 streams for each process of the service; a further one is a 503",),
     ),
     "cancel_batch": OperationDoc(
         summary="End a batch early and keep what is done", sdk='client.batches.cancel("batch_ID")', answer=_BATCH,

@@ -51,6 +51,11 @@ ROWS: Final = (
     Operation("list_batches", "GET", "/v1/batches", action=Action.METADATA, errors=("batch_not_found",)),
     Operation("retrieve_batch", "GET", "/v1/batches/{batch_id}", action=Action.METADATA, errors=("batch_not_found",)),
     Operation(
+        "batch_events", "GET", "/v1/batches/{batch_id}/events",
+        action=Action.METADATA,
+        errors=("batch_not_found",),
+    ),
+    Operation(
         "cancel_batch", "POST", "/v1/batches/{batch_id}/cancel",
         action=Action.METADATA,
         errors=("batch_not_found", "batch_not_cancellable"),
