@@ -115,6 +115,7 @@ SDK_EXCEPTIONS: Final[Mapping[int, tuple[str, bool]]] = MappingProxyType({
     405: ("APIStatusError", False),
     408: ("APIStatusError", True),
     409: ("ConflictError", True),
+    410: ("APIStatusError", False),
     413: ("APIStatusError", False),
     415: ("APIStatusError", False),
     416: ("APIStatusError", False),

@@ -101,7 +101,9 @@ def test_every_error_can_be_given_by_an_operation() -> None:
 
 
 def test_every_status_has_its_exception() -> None:
-    assert {row.status for row in ERRORS.values()} == set(SDK_EXCEPTIONS)
+    statuses = {row.status for row in ERRORS.values()}
+    assert statuses - set(SDK_EXCEPTIONS) == set(), "name the SDK's exception: core/openai/contract/operation_errors.py"
+    assert set(SDK_EXCEPTIONS) - statuses == set(), "no error has this status"
 
 
 ENGINE_BODIES = (
