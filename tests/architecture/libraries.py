@@ -28,7 +28,7 @@ ROOMS: Final[Mapping[str, tuple[str, ...]]] = {
     "betterproto2": ("adapters.envoyproxy",),
     "prometheus_client": ("adapters.telemetry",),
     # stored objects
-    "sqlalchemy": ("adapters.ledger", "app.metadata"),
+    "sqlalchemy": ("adapters.ledger",),
     "alembic": ("adapters.ledger",),
     "obstore": ("adapters.blobs",),
     # values and their texts

@@ -90,6 +90,7 @@ def test_every_declared_dependency_has_a_room() -> None:
         ("simulator.app", "import kubernetes"),
         ("adapters.brand_new.room", "import kubernetes"),
         ("adapters.keyfile.store", "from sqlalchemy import text"),
+        ("app.metadata.sweeping", "from sqlalchemy.exc import SQLAlchemyError"),
         ("app.gateway", "import aiosqlite"),
         ("adapters.ledger.files", "import asyncpg"),
         ("adapters.telemetry.logs", "import alembic.command"),

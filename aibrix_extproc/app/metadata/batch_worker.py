@@ -5,9 +5,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from aibrix_extproc.adapters.blobs.store import BlobError, BlobMissingError
+from aibrix_extproc.adapters.ledger.errors import DatabaseError
 from aibrix_extproc.adapters.ledger.work import BatchClaim, LeaseLostError, ShardClaim, WorkLedger
 from aibrix_extproc.adapters.openai_http.call import ContentError
 from aibrix_extproc.app.metadata.batch_steps import BatchSteps
@@ -62,7 +61,7 @@ class BatchWorker(Part):
                 worked = await step()
             except LeaseLostError:
                 worked = True
-            except (SQLAlchemyError, BlobError, ContentError, OSError, TimeoutError) as error:
+            except (DatabaseError, BlobError, ContentError, OSError, TimeoutError) as error:
                 logger.warning("work of a batch failed, it is tried again: %s", repr(error)[:300])
                 await asyncio.sleep(FAILURE_SECONDS)
                 continue
@@ -127,5 +126,5 @@ class BatchWorker(Part):
         try:
             async with asyncio.timeout(FAILURE_SECONDS):
                 await self._ledger.release(claim)
-        except (LeaseLostError, SQLAlchemyError, OSError, TimeoutError):
+        except (LeaseLostError, DatabaseError, OSError, TimeoutError):
             return  # it ends by itself

@@ -4,9 +4,8 @@ import logging
 from collections.abc import Mapping
 from functools import wraps
 
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError
-
 from aibrix_extproc.adapters.blobs.store import BlobError, BlobsFullError
+from aibrix_extproc.adapters.ledger.errors import STATEMENT_ERRORS, DatabaseError, is_full
 from aibrix_extproc.adapters.openai_http.call import (
     Call,
     ContentError,
@@ -19,8 +18,6 @@ from aibrix_extproc.adapters.openai_http.call import (
 
 logger = logging.getLogger(__name__)
 
-_BUGS = (DataError, IntegrityError, ProgrammingError)  # the database works, and does not like what we say
-
 
 def telling(handlers: Mapping[str, Handler]) -> dict[str, Handler]:
     """The same handlers, whose failures of database and blob store are refusals."""
@@ -32,9 +29,9 @@ def _telling(name: str, handler: Handler) -> Handler:
     async def told(call: Call) -> Reply | StreamReply:
         try:
             return await handler(call)
-        except _BUGS:
+        except STATEMENT_ERRORS:  # a bug of ours
             raise
-        except (SQLAlchemyError, BlobError, ContentError) as error:
+        except (DatabaseError, BlobError, ContentError) as error:
             logger.warning("storage failed", extra={"operation": name, "error": repr(error)[:300]})
             raise _refusal(error) from error
 
@@ -42,5 +39,5 @@ def _telling(name: str, handler: Handler) -> Handler:
 
 
 def _refusal(error: Exception) -> RefusedError:
-    full = isinstance(error, BlobsFullError) or (isinstance(error, DBAPIError) and "is full" in str(error.orig))
+    full = isinstance(error, BlobsFullError) or is_full(error)
     return refuse("insufficient_storage" if full else "storage_unavailable")

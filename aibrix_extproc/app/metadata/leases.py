@@ -6,8 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sqlalchemy.exc import SQLAlchemyError
-
+from aibrix_extproc.adapters.ledger.errors import DatabaseError
 from aibrix_extproc.adapters.ledger.work import BatchClaim, LeaseLostError, ShardClaim, WorkLedger
 from aibrix_extproc.core.batches.lifecycle import BatchStatus
 
@@ -44,7 +43,7 @@ class Lease:
                 async with asyncio.timeout(self._seconds / 2):
                     self.status = await self._ledger.renew(self._claim)
                 self._until = asked + self._seconds
-            except (SQLAlchemyError, OSError, TimeoutError) as error:
+            except (DatabaseError, OSError, TimeoutError) as error:
                 logger.warning(
                     "lease was not renewed", extra={"batch": self._claim.batch.id, "error": str(error)[:200]}
                 )

@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from aibrix_extproc.adapters.blobs.store import BlobError, BlobStore
 from aibrix_extproc.adapters.ledger.database import Database, LedgerError
+from aibrix_extproc.adapters.ledger.errors import DatabaseError
 from aibrix_extproc.adapters.ledger.purge import PurgeLedger
 from aibrix_extproc.settings.metadata import MetadataSettings
 
@@ -32,7 +31,7 @@ def purge_caller(own: MetadataSettings, caller: str) -> Purged:
         blobs = BlobStore(own.blobs or f"file://{data / 'blobs'}")
         database = Database(own.database or f"sqlite:///{data / 'ledger.sqlite'}")
         return asyncio.run(_purge(database, blobs, caller))
-    except (BlobError, LedgerError, SQLAlchemyError, OSError) as error:
+    except (BlobError, LedgerError, DatabaseError, OSError) as error:
         raise PurgeError(str(error).splitlines()[0]) from error
 
 

@@ -5,9 +5,8 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from aibrix_extproc.adapters.blobs.store import BlobError, BlobStore
+from aibrix_extproc.adapters.ledger.errors import DatabaseError
 from aibrix_extproc.adapters.ledger.work import LeaseLostError, Progress, ShardClaim, WorkLedger
 from aibrix_extproc.app.metadata.leases import Lease
 from aibrix_extproc.app.metadata.line_sender import LineSender, Outcome
@@ -115,7 +114,7 @@ class ShardRunner:
             try:
                 await self._blobs.put_bytes(kept.blob, content)
                 return await self._ledger.commit(claim, kept, progress)
-            except (SQLAlchemyError, BlobError, OSError, TimeoutError) as error:
+            except (DatabaseError, BlobError, OSError, TimeoutError) as error:
                 if not lease.alive:
                     raise LeaseLostError from error
                 logger.warning("results were not stored, it is tried again: %s", repr(error)[:300])

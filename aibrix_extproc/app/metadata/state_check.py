@@ -5,10 +5,9 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from aibrix_extproc.adapters.blobs.store import BlobError, BlobStore
 from aibrix_extproc.adapters.ledger.database import Database
+from aibrix_extproc.adapters.ledger.errors import DatabaseError
 from aibrix_extproc.app.parts.part import Part
 
 logger = logging.getLogger(__name__)
@@ -57,7 +56,7 @@ class StorageCheck(Part):
         try:
             async with asyncio.timeout(INTERVAL_SECONDS):
                 await self._use()
-        except (SQLAlchemyError, BlobError, OSError, TimeoutError) as error:
+        except (DatabaseError, BlobError, OSError, TimeoutError) as error:
             return (str(error) or type(error).__name__).splitlines()[0][:200]
         return _GOOD
 

@@ -9,9 +9,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from aibrix_extproc.adapters.blobs.store import BlobError, BlobStore
+from aibrix_extproc.adapters.ledger.errors import DatabaseError
 from aibrix_extproc.adapters.ledger.files import FileLedger
 from aibrix_extproc.adapters.ledger.uploads import UploadLedger
 from aibrix_extproc.app.metadata.receiving import remove_quietly
@@ -63,7 +62,7 @@ class Sweeper(Part):
                         "lost": swept.lost,
                     }
                     logger.info("swept", extra=counts)
-            except (SQLAlchemyError, BlobError, OSError) as error:
+            except (DatabaseError, BlobError, OSError) as error:
                 logger.warning("sweep failed", extra={"error": str(error)[:300]})
             await asyncio.sleep(self.interval_seconds * (0.75 + self.jitter() / 2))
 
