@@ -36,7 +36,11 @@ class FleetSettings(Group):
     engine_api_key: SecretStr | None = Field(
         None, description="key sent to engines that have none of their own", json_schema_extra=flag("--engine-api-key")
     )
-    poll_seconds: Seconds = Field(2.0, description="how often a ready engine is asked for its models and health")
+    poll_seconds: Seconds = Field(
+        2.0,
+        description="how often a ready engine is asked for its models and health; in a fleet of over 240, "
+        "one that has been well for long is asked less often (120 engines a second, each at least every 30 seconds)",
+    )
     poll_timeout_seconds: Seconds = Field(2.0, description="how long an engine may take to answer that")
 
 

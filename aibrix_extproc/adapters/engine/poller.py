@@ -107,9 +107,18 @@ class EnginePoller:
         now = asyncio.get_running_loop().time()
         return math.ceil((now + wait) / beat) * beat - now
 
+    def steady_seconds(self) -> float:
+        """Between two looks at an engine that has been well for long: longer in a large fleet."""
+        return steady_seconds(self.pace, len(self._watchers))
+
     def rest_seconds(self) -> float:
         """Between two questions for sleep or pause: longer in a large fleet."""
         return max(self.pace.rest_seconds, len(self._watchers) / RESTS_PER_SECOND)
+
+
+def steady_seconds(pace: PollPace, engines: int) -> float:
+    """Between two looks at an engine that has been well for long, so that all of them together stay within the pace."""
+    return max(pace.interval_seconds, min(engines / pace.looks_per_second, pace.longest_seconds))
 
 
 def beats_for(endpoints: int) -> int:

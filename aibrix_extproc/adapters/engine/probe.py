@@ -62,6 +62,10 @@ class EngineProbe:
                 self._missing_until.clear()
             raise
 
+    def leave_out_health(self) -> None:
+        """Let the next look ask for the list of models, which the last one has asked for, and not for the health."""
+        self.listed = False
+
     @property
     def may_rest(self) -> bool:
         """Whether the engine has a route that reports sleep or pause."""

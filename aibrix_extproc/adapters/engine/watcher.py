@@ -34,13 +34,19 @@ class PollPace:
     patience: int = 4  # looks that a slow engine may miss; one that refuses or resets is believed at once
     life_seconds: float = 10.0  # so long an answer to a client counts for more than a missed look
     rest_seconds: float = 0.4  # between questions for sleep or pause, where an engine has the routes
+    steady_looks: int = 15  # in a row that found an engine well and nothing new: then it may be asked less often
+    looks_per_second: float = 120.0  # at all steady engines together; about 5 % of a core
+    longest_seconds: float = 30.0  # between two looks at a steady engine, in however large a fleet
     soon_seconds: float = 0.5  # at least, between two looks, whatever speaks for another one
     concurrency: int = 64
     jitter: float = 0.25  # part of the wait, taken off it, so that looks do not fall into step
 
     @property
     def news_seconds(self) -> float:
-        """The longest until a ready engine that answers is asked again for what it serves: with every other look."""
+        """The longest until a ready engine that answers is asked again for what it serves: with every other look.
+
+        In a fleet of more engines than `looks_per_second` covers in an interval it takes longer.
+        """
         return 2 * self.interval_seconds * (1 + 1 / BEATS)
 
 
@@ -66,6 +72,9 @@ class Looks(Protocol):
 
     def to_a_beat(self, wait: float) -> float:
         """The wait, to the next beat."""
+
+    def steady_seconds(self) -> float:
+        """Between two looks at an engine that has been well for long."""
 
     def rest_seconds(self) -> float:
         """Between two questions for sleep or pause."""
@@ -113,6 +122,7 @@ class Watcher:
         self._clock = clock
         self._told: Observed | None = None
         self._missed = 0  # looks in a row
+        self._steady = 0  # looks in a row that brought nothing new
         self._took = 0.0  # seconds of the last look that was answered
         self._retry_seconds = looks.pace.retry_seconds
         self._awake_at = self._looked_at = float("-inf")
@@ -132,6 +142,7 @@ class Watcher:
 
     def _tell(self, seen: Observed) -> None:
         target = self._target
+        self._steady = self._steady + 1 if seen == self._told else 0
         if seen != self._told or (target.has_news and self._probe.listed):
             target.has_news = target.has_news and not self._probe.listed
             self._emit(seen)
@@ -194,13 +205,26 @@ class Watcher:
         looks = self._looks
         if is_well:
             self._retry_seconds = looks.pace.retry_seconds
-            await self._watch_for_rest(looks.to_a_beat(looks.jittered(looks.pace.interval_seconds)))
+            await self._watch_for_rest(looks.to_a_beat(looks.jittered(self._well_seconds())))
             return
         wait = min(self._retry_seconds, looks.pace.interval_seconds)
         self._retry_seconds = wait * looks.pace.retry_growth
         if self._is_told(Health.ASLEEP):
             wait = min(wait, looks.rest_seconds())
         await self._idle(looks.jittered(wait))
+
+    def _well_seconds(self) -> float:
+        """Until the next look at an engine that is well.
+
+        The answers to clients prove as much as its health check, which is left out then: its list is asked for next.
+        """
+        looks = self._looks
+        seconds = looks.steady_seconds() if self._steady >= looks.pace.steady_looks else looks.pace.interval_seconds
+        answers = self._traffic.silence_seconds(self._target.address) < looks.pace.interval_seconds
+        if answers and self._probe.listed and not self._probe.may_rest:
+            self._probe.leave_out_health()
+            return 2 * seconds
+        return seconds
 
     async def _watch_for_rest(self, seconds: float) -> None:
         """Wait for the next look. Until then, an engine that can be put to rest is asked whether it was."""

@@ -2,17 +2,19 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
-from aibrix_extproc.adapters.engine.poller import beats_for
+from aibrix_extproc.adapters.engine.poller import beats_for, steady_seconds
 from aibrix_extproc.adapters.engine.probe import ASK_AGAIN_SECONDS, TASK_ROUTES
 from aibrix_extproc.adapters.engine.watcher import BEATS, PollPace
 from aibrix_extproc.core.fleet.model import Endpoint, Health, ServedModel, Task
 from aibrix_extproc.core.fleet.reduce import Changed, Gone
 from aibrix_extproc.settings import FleetSettings
-from tests.adapters.engine.rig import KEY, Rig, polling
+from tests.adapters.engine.rig import KEY, PACE, FakeTraffic, Rig, polling
 from tests.fakes.engine import FakeEngine
 from tests.waiting import until
 
@@ -282,6 +284,40 @@ async def test_many_engines_are_all_ready_within_one_round(rig: Rig) -> None:
 def test_adapter_that_an_engine_loads_is_known_within_five_seconds_at_the_default_pace() -> None:
     assert PollPace().interval_seconds == FleetSettings().poll_seconds
     assert PollPace().news_seconds < 5  # acceptance MOD-06
+
+
+@pytest.mark.parametrize(("engines", "seconds"), [(1, 2.0), (240, 2.0), (960, 8.0), (3600, 30.0), (9000, 30.0)])
+def test_steady_engines_share_a_bounded_number_of_looks(engines: int, seconds: float) -> None:
+    assert steady_seconds(PollPace(), engines) == seconds
+
+
+async def test_engine_that_has_been_well_for_long_is_asked_less_often_than_one_that_is_new(engine: FakeEngine) -> None:
+    pace = replace(PACE, steady_looks=3, looks_per_second=0.001, longest_seconds=600.0)
+    async with polling(pace) as rig, FakeEngine("other-m") as other:
+        rig.add(engine)
+        await until(lambda: looks(engine) >= 4)
+        rig.add(other)
+        await until(lambda: looks(other) >= 4)
+        assert looks(engine) == 4
+        rig.poller.look_soon(engine.address)
+        await until(lambda: looks(engine) >= 5)
+
+
+def looks(engine: FakeEngine) -> int:
+    return engine.asked["/health"] + engine.asked["/v1/models"] - 1  # the first look asks for both
+
+
+async def test_engine_that_answers_clients_is_asked_for_its_models_and_not_for_its_health(engine: FakeEngine) -> None:
+    traffic = FakeTraffic()
+    async with polling(traffic=traffic) as rig:
+        rig.add(engine)
+        await rig.becomes(engine, Health.READY)
+        traffic.silence = 0.0
+        before = engine.asked["/health"], engine.asked["/v1/models"]
+        await until(lambda: engine.asked["/v1/models"] >= before[1] + 5)
+        assert engine.asked["/health"] <= before[0] + 1
+        traffic.silence = math.inf
+        await until(lambda: engine.asked["/health"] >= before[0] + 3)
 
 
 @pytest.mark.parametrize(("endpoints", "beats"), [(0, BEATS), (4, BEATS), (80, BEATS), (1000, 125)])
