@@ -29,6 +29,7 @@ API_PORT: Final = 9010
 MIB: Final = 1024 * 1024
 LARGE: Final = 300 * MIB
 DEPLOYMENT: Final = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{NAME}"
+PROCESSORS: Final = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/aibrix-extproc"
 ROUTE: Final = f"/apis/gateway.networking.k8s.io/v1/namespaces/{NAMESPACE}/httproutes/{NAME}"
 E, W = Severity.ERROR, Severity.WARNING
 
@@ -185,6 +186,31 @@ async def test_files_outlive_the_service_and_without_it_are_a_503_that_sdks_can_
         await until_named(cluster, {(E, "ready", f"Deployment {NAMESPACE}/{NAME}")})
     assert (await cluster.openai.files.content(file.id)).content == b"kept"
     await until_named(cluster, set())
+
+
+async def test_processors_that_hand_nothing_over_answer_404(cluster: Cluster) -> None:
+    def off(deployment: dict[str, Any]) -> None:
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        (one,) = [one for one in container["env"] if one["name"] == "AIBRIX_EXTPROC_METADATA__ENABLED"]
+        one["value"] = "false"
+
+    async def unknown() -> bool:
+        return (await asked("GET", "/v1/files")).status == 404
+
+    await until_reached(cluster)
+    async with changed(cluster.admin, PROCESSORS, off):
+        await until(unknown, seconds=60)
+        for method, path in (("GET", "/v1/files"), ("POST", "/v1/batches"), ("POST", "/v1/uploads")):
+
+            async def refused(method: str = method, path: str = path) -> bool:  # the last one of the old may answer
+                answer = await asked(method, path, {} if method == "POST" else None)
+                if answer.status == 404:
+                    assert_openai_error(answer, 404)
+                return answer.status == 404
+
+            await until(refused, seconds=30)
+        await until_named(cluster, {(E, "handed_over", f"Deployment {NAMESPACE}/aibrix-extproc")})
+    await until_reached(cluster)
 
 
 async def test_doctor_names_what_is_broken_on_the_way(cluster: Cluster) -> None:
