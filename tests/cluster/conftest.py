@@ -84,7 +84,7 @@ async def share_keys(admin: Admin) -> None:
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {"name": "aibrix-extproc-note-keys"},
-        "stringData": {"keys": "a key of the tests that is long enough, and no secret"},
+        "stringData": {"keys": "a-key-of-the-tests-that-is-long-enough-and-no-secret"},
     }
     await admin.ask("POST", f"/api/v1/namespaces/{NAMESPACE}/secrets", secret)
 
