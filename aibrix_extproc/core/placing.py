@@ -47,7 +47,6 @@ class RouteQuery(msgspec.Struct, frozen=True, gc=False):
     """The facts of one request that matter for picking an endpoint."""
 
     model: str
-    prompt_head: bytes = b""  # the beginning of the prompt as it stands in the body, for prefix affinity
     cache_salt: str = ""
     body_bytes: int = 0
     session: str = ""  # what requests of one conversation have in common; for strategies that keep sessions

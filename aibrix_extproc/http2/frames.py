@@ -62,7 +62,6 @@ _WORD: Final = struct.Struct(">L")
 
 unpack_head = _HEAD.unpack_from  # length's high byte, its low half, type, flags, stream id with the reserved bit
 unpack_word = _WORD.unpack_from
-unpack_pair = _PAIR.unpack_from
 iter_settings = _SETTING.iter_unpack
 
 

@@ -93,7 +93,6 @@ class Cause(StrEnum):
     HALF_CLOSED = "half_closed"
     CANCELLED = "cancelled"
     FAILED = "failed"
-    DRAINED = "drained"
 
 
 class StreamClosed(msgspec.Struct, frozen=True, gc=False):

@@ -25,7 +25,7 @@ from aibrix_extproc.core.openai.upstream.normalize import problem_from_upstream
 from aibrix_extproc.core.openai.upstream.shapes import is_error
 from aibrix_extproc.core.openai.wire.cors import ASKED, MAX_ASKED_CHARACTERS, preflight_headers
 from aibrix_extproc.core.openai.wire.media import forbidden_url
-from aibrix_extproc.core.openai.wire.multipart import STEP_BYTES, FormFacts, FormReader, form_fields
+from aibrix_extproc.core.openai.wire.multipart import STEP_BYTES, FormFacts, FormReader
 from aibrix_extproc.core.openai.wire.request import read_json
 from aibrix_extproc.core.openai.wire.transcripts import transcript_text
 from aibrix_extproc.core.routing.mix import parse_mix
@@ -33,6 +33,7 @@ from aibrix_extproc.core.routing.plan import plan_of
 from aibrix_extproc.core.routing.selector import InvalidSelector, parse_selector
 from aibrix_extproc.rope import rope_of
 from tests.core.openai.upstream.refused import refused
+from tests.core.openai.wire.forms import form_fields
 from tests.core.openai.wire.shapes import SHAPES as BODY_SHAPES
 
 HEADER = 61_440  # Envoy takes no more of all headers together

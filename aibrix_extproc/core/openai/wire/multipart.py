@@ -58,11 +58,6 @@ class FormReader:
         return next(self._steps)
 
 
-def form_fields(content_type: str, body: bytes | bytearray | memoryview) -> FormFacts | Problem:
-    """The fields and files of a form, or the refusal, in one go."""
-    return next(found for found in _steps(content_type, body) if found is not None)
-
-
 def _steps(content_type: str, body: FormBody) -> Iterator[FormFacts | Problem | None]:
     if not is_form(content_type):
         given = content_type.split(";", 1)[0].strip()[:100]

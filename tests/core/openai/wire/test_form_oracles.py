@@ -15,7 +15,8 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from aibrix_extproc.core.openai.contract.errors import Problem
-from aibrix_extproc.core.openai.wire.multipart import FormFacts, form_fields
+from aibrix_extproc.core.openai.wire.multipart import FormFacts
+from tests.core.openai.wire.forms import form_fields
 
 Form = dict[str, str | tuple[str, bytes]]
 FORMS: Final = 12_000

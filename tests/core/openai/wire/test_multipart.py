@@ -13,9 +13,9 @@ from aibrix_extproc.core.openai.wire.multipart import (
     STEP_BYTES,
     FormFacts,
     FormReader,
-    form_fields,
 )
 from aibrix_extproc.rope import rope_of
+from tests.core.openai.wire.forms import form_fields
 
 TYPE = "multipart/form-data; boundary=b0undary"
 
