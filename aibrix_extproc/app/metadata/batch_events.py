@@ -6,9 +6,8 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from aibrix_extproc.adapters.ledger.batches import BatchLedger
+from aibrix_extproc.adapters.ledger.errors import DatabaseError
 from aibrix_extproc.adapters.openai_http.call import Call, Handler, StreamReply, refuse
 from aibrix_extproc.core.batches.lifecycle import TERMINAL
 from aibrix_extproc.core.batches.pace import Pace
@@ -74,7 +73,7 @@ class BatchEvents:
                 return
             try:
                 found = await self._ledger.find(batch.caller, batch.id)
-            except SQLAlchemyError:
+            except DatabaseError:
                 continue  # the next look may be luckier; until then nothing is new
 
     async def _closed(self) -> bool:
