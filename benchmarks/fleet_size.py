@@ -11,6 +11,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from aibrix_extproc.adapters.engine.poller import EnginePoller
@@ -117,9 +118,11 @@ async def _engines(ports: "multiprocessing.Queue[int]") -> None:
     missing = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while head := await reader.readuntil(b"\r\n\r\n"):
-            path = head.split(b" ", 2)[1]
-            writer.write(found if path in (b"/health", b"/v1/models") else missing)
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                path = head.split(b" ", 2)[1]
+                writer.write(found if path in (b"/health", b"/v1/models") else missing)
+        writer.close()
 
     server = await asyncio.start_server(answer, "0.0.0.0", 0, backlog=4096)
     ports.put(server.sockets[0].getsockname()[1])

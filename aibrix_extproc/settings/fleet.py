@@ -38,8 +38,8 @@ class FleetSettings(Group):
     )
     poll_seconds: Seconds = Field(
         2.0,
-        description="how often a ready engine is asked for its models and health; in a fleet of over 240, "
-        "one that has been well for long is asked less often (120 engines a second, each at least every 30 seconds)",
+        description="how often a ready engine is asked for its models and health; in a fleet of over 160, "
+        "one that has been well for long is asked less often (80 engines a second, each at least every 30 seconds)",
     )
     poll_timeout_seconds: Seconds = Field(2.0, description="how long an engine may take to answer that")
 

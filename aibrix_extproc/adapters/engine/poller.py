@@ -104,6 +104,8 @@ class EnginePoller:
     def to_a_beat(self, wait: float) -> float:
         """The wait, to the next beat: looks that share a wake-up of the process cost half."""
         beat = self.pace.interval_seconds / self._beats
+        if wait > self.pace.interval_seconds:  # steady engines are as few a second as the pace says
+            beat = LOOKS_PER_BEAT / self.pace.looks_per_second
         now = asyncio.get_running_loop().time()
         return math.ceil((now + wait) / beat) * beat - now
 

@@ -32,7 +32,7 @@ REST_ROUTES: Final = (
 )
 NO_LISTING: Final = "it has no /v1/models: only models that the fleet's configuration gives are served"
 ALIVE: Final = "it answers requests, but not its polls"
-ASK_AGAIN_SECONDS: Final = 60.0  # for a route that was missing
+ASK_AGAIN_SECONDS: Final = 180.0  # for a route that was missing
 
 
 class EngineProbe:

@@ -35,7 +35,7 @@ class PollPace:
     life_seconds: float = 10.0  # so long an answer to a client counts for more than a missed look
     rest_seconds: float = 0.4  # between questions for sleep or pause, where an engine has the routes
     steady_looks: int = 15  # in a row that found an engine well and nothing new: then it may be asked less often
-    looks_per_second: float = 120.0  # at all steady engines together; about 5 % of a core
+    looks_per_second: float = 80.0  # at all steady engines together; about 5 % of a core
     longest_seconds: float = 30.0  # between two looks at a steady engine, in however large a fleet
     soon_seconds: float = 0.5  # at least, between two looks, whatever speaks for another one
     concurrency: int = 64

@@ -286,7 +286,7 @@ def test_adapter_that_an_engine_loads_is_known_within_five_seconds_at_the_defaul
     assert PollPace().news_seconds < 5  # acceptance MOD-06
 
 
-@pytest.mark.parametrize(("engines", "seconds"), [(1, 2.0), (240, 2.0), (960, 8.0), (3600, 30.0), (9000, 30.0)])
+@pytest.mark.parametrize(("engines", "seconds"), [(1, 2.0), (160, 2.0), (800, 10.0), (2400, 30.0), (9000, 30.0)])
 def test_steady_engines_share_a_bounded_number_of_looks(engines: int, seconds: float) -> None:
     assert steady_seconds(PollPace(), engines) == seconds
 
