@@ -33,12 +33,7 @@ class Chooser:
 
     def choose(self, query: RouteQuery, pool: Pool, limit: int) -> Placement:
         """Rank at most `limit` different addresses, best first. The pool is not empty, the limit above zero."""
-        sources = self._sources
-        signals = Signals(
-            sources.load,
-            sources.tick(query.model) if self._ticks else -1,
-            sources.draw() if self._draws else -1.0,
-        )
+        signals = self._sources.read(query.model, tick=self._ticks, draw=self._draws)
         return Placement(self.label, query.model, _by_distinct_address(self._rank(query, pool, signals, limit)))
 
 

@@ -15,7 +15,7 @@ from aibrix_extproc.core.fleet.load import LoadBook
 
 
 class Need(StrEnum):
-    """A signal that a scorer reads."""
+    """A signal that a scorer reads: the attribute of Signals with its name in lower case, or of the query."""
 
     LOAD = "in-flight"
     TICK = "tick"
@@ -64,6 +64,10 @@ class SignalSources:
                 self._needed.add(need)
                 if need in self._starts:
                     self._starts[need]()
+
+    def read(self, model: str, *, tick: bool, draw: bool) -> Signals:
+        """The signals for one placement; those that cost something by themselves only if they are needed."""
+        return Signals(self.load, self.tick(model) if tick else -1, self.draw() if draw else -1.0)
 
     def tick(self, model: str) -> int:
         """The number of placements of this model that needed one before.

@@ -83,20 +83,9 @@ class Watched:
     def __init__(self) -> None:
         self.read: set[Need] = set()
 
-    @property
-    def load(self) -> LoadBook:
-        self.read.add(Need.LOAD)
-        return LoadBook()
-
-    @property
-    def tick(self) -> int:
-        self.read.add(Need.TICK)
-        return 3
-
-    @property
-    def draw(self) -> float:
-        self.read.add(Need.DRAW)
-        return 0.3
+    def __getattr__(self, name: str) -> object:
+        self.read.add(Need[name.upper()])
+        return getattr(Signals(LoadBook(), 3, 0.3), name)
 
 
 class WatchedQuery:
