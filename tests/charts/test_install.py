@@ -44,6 +44,15 @@ class Installed:
         options = ("--kubeconfig", self._kubeconfig, "--namespace", NAMESPACE)
         ran = helm(*arguments, *options, folder=self._folder)
         assert ran.returncode == 0, ran.stderr
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Let volumes that are being deleted go, as Kubernetes' controller does once no pod has them."""
+        ending = "jsonpath={.items[?(@.metadata.deletionTimestamp)].metadata.name}"
+        names = self.cluster.kubectl("get", "pvc", "--namespace", NAMESPACE, f"--output={ending}").stdout.split()
+        for name in names:
+            free = '--patch={"metadata":{"finalizers":null}}'
+            self.cluster.done("patch", "pvc", name, "--namespace", NAMESPACE, "--type=merge", free)
 
     def objects(self, wanted: Objects) -> Objects:
         """The living objects of these keys; those that are not there are left out."""
@@ -62,6 +71,7 @@ class Installed:
             if kind != "Namespace":
                 where = ("--namespace", namespace) if namespace else ()
                 self.cluster.done("delete", kind, name, *where, "--ignore-not-found", "--wait=false")
+        self.let_go()
         assert {one for one in self.objects(wanted) if one[0] != "Namespace"} == set()
 
 
