@@ -91,7 +91,7 @@ class Election:
         return self.leads or (bool(self.leader) and not self._overdue())
 
     def subscribe(self, on_attempt: Callable[[], None]) -> None:
-        """Call `on_attempt` after each attempt at the lease, whatever came of it."""
+        """Call `on_attempt` after each attempt at the lease, whatever came of it. Any number may subscribe."""
         self._subscribers.append(on_attempt)
 
     async def run(self) -> None:
@@ -107,11 +107,17 @@ class Election:
                     logger.exception("an attempt at the lease has failed unexpectedly")
                     self.error = f"unexpected: {error!r}"
                 self._log_change()
-                for on_attempt in self._subscribers:
-                    on_attempt()
+                self._notify()
                 await asyncio.sleep(self._pace.retry_seconds * (0.75 + self._pace.draw() / 2))
         finally:
             await self._release()
+
+    def _notify(self) -> None:
+        for on_attempt in self._subscribers:
+            try:
+                on_attempt()
+            except Exception:  # of one subscriber: the others and the lease must not suffer
+                logger.exception("internal error of a subscriber to an election")
 
     async def _attempt(self) -> None:
         if self.leads and self._lease is not None:

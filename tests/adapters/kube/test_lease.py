@@ -75,6 +75,23 @@ async def test_first_replica_leads_and_keeps_leading(cluster: Cluster, tmp_path:
             assert later["acquireTime"] == first["acquireTime"]
 
 
+async def test_every_subscriber_is_called_after_each_attempt_whatever_another_one_does(
+    double: DoubleCluster, tmp_path: Path
+) -> None:
+    async with electing(double, tmp_path, "one") as one:
+        first, second = list[bool](), list[bool]()
+
+        def broken() -> None:
+            raise RuntimeError("a bug")
+
+        one.election.subscribe(lambda: first.append(one.election.leads))
+        one.election.subscribe(broken)
+        one.election.subscribe(lambda: second.append(one.election.leads))
+        await until(lambda: second[-3:] == [True] * 3)
+        assert first == second
+        assert one.election.leads
+
+
 async def test_leader_that_ends_hands_over_without_a_wait(cluster: Cluster, tmp_path: Path) -> None:
     async with electing(cluster, tmp_path, "one") as one, electing(cluster, tmp_path, "two") as two:
         await until(lambda: one.election.leads != two.election.leads)
