@@ -13,7 +13,7 @@ PYTEST = $(BIN)/pytest -n $(WORKERS) --dist worksteal
 KUBE_TOOLS ?= $(HOME)/.cache/aibrix-extproc/kube-tools
 
 .PHONY: help run test test-newest fuzz test-kubernetes kube-tools fix lint types unit bench soak churn reference \
-	conformance test-postgres test-faults test-sdks test-sdk-suite test-browser test-twins test-envoys test-chart chart helm release lock image \
+	conformance test-postgres test-faults bench-metadata test-sdks test-sdk-suite test-browser test-twins test-envoys test-chart chart helm release lock image \
 	clean install for-run for-test
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -109,6 +109,9 @@ fix: for-test ## format and fix what ruff can fix
 
 bench: for-test ## measure against plain Envoy and write docs/benchmarks.md
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-metadata: for-test ## measure files, uploads and batches and write docs/metadata-benchmarks.md
+	$(BIN)/python -m benchmarks.metadata $(ARGS)
 
 soak: for-test ## an hour of mixed traffic at 60 % of capacity; write docs/soak.md (ARGS="--minutes 5")
 	$(BIN)/python -m benchmarks.soak $(ARGS)

@@ -60,6 +60,7 @@ class BatchWorker(Part):
             try:
                 worked = await step()
             except LeaseLostError:
+                logger.warning("lease was lost, or its batch was cancelled: the work is left to whoever takes it next")
                 worked = True
             except (DatabaseError, BlobError, ContentError, OSError, TimeoutError) as error:
                 logger.warning("work of a batch failed, it is tried again: %s", repr(error)[:300])
