@@ -41,6 +41,11 @@ MOD-05 for the deletion of the chat model, AUTH-10 for the administration of eng
 would obey. Connections are direct; proxies named in the environment are not used. The OpenAI SDK may be 1.109 or any
 later one; the result can differ between generations, so verify with the one that your applications use.
 
+Cases of files and uploads delete what they have made, and those of batches the input and result files; a batch itself
+cannot be deleted, so about thirty small ones stay in the list. The names of all files begin with `conformance-`: a run
+that is killed, or a case whose time ends, can leave some. A batch may take twenty times `--timeout`. FILE-06 sends half
+a gigabyte.
+
 HDR-09 asks for HTTP/1.0 and HTTP/1.1; the SDK speaks HTTP/2 only with further packages.
 """
 

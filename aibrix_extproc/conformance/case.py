@@ -31,6 +31,9 @@ class Need(enum.StrEnum):
     TRANSCRIPTION = "transcription model"
     LORA = "LoRA model"
     CONTEXT = "context length"
+    FILES = "Files API"
+    UPLOADS = "Uploads API"
+    BATCHES = "Batch API"
     FORBIDDEN_KEY = "key that may not use the model"
 
 

@@ -11,7 +11,7 @@ from aibrix_extproc.conformance import samples
 from aibrix_extproc.conformance.bench import Bench
 from aibrix_extproc.conformance.case import Mismatch, Need
 from aibrix_extproc.conformance.masking import Mask, bounded
-from aibrix_extproc.conformance.target import OPTION, Card, Deployment, Target, UsageError
+from aibrix_extproc.conformance.target import API_PATHS, OPTION, Card, Deployment, Target, UsageError
 from aibrix_extproc.conformance.wire import Answer
 
 MOST_MODELS: Final = 16  # tried for what they serve
@@ -40,7 +40,19 @@ def look(target: Target) -> Deployment:
         models=MappingProxyType(models),
         serves=MappingProxyType(serves),
         contexts=MappingProxyType(_contexts(target, cards, serves, models)),
+        apis=frozenset(need for need in API_PATHS if _has_api(target, need)),
     )
+
+
+def _has_api(target: Target, need: Need) -> bool:
+    """Whether a route is there. Nothing is made: files and batches are listed, and an upload of nothing is refused."""
+    path = API_PATHS[need]
+    try:
+        if need is Need.UPLOADS:
+            return not is_missing(_ask(target, lambda bench: bench.post(path, {})))
+        return not is_missing(_ask(target, lambda bench: bench.send("GET", f"{path}?limit=1")))
+    except UsageError:
+        return True  # it is there and fails: for its cases to judge
 
 
 def _wants_key(listed: Answer, without_key: Answer) -> bool:

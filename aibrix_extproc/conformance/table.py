@@ -8,6 +8,7 @@ from aibrix_extproc.conformance.case import Case
 from aibrix_extproc.conformance.cases import (
     audio,
     auth,
+    batches,
     bodies,
     chat,
     errors,
@@ -15,6 +16,7 @@ from aibrix_extproc.conformance.cases import (
     models,
     requests,
     responses,
+    stored_files,
     urls,
     vectors,
 )
@@ -35,6 +37,9 @@ GROUPS: Final[Mapping[str, tuple[Case, ...]]] = MappingProxyType(
         "tokens": vectors.TOKEN_CASES,
         "errors": errors.CASES,
         "models": models.CASES,
+        "files": stored_files.FILE_CASES,
+        "uploads": stored_files.UPLOAD_CASES,
+        "batches": batches.CASES,
     }
 )
 GROUP_OF: Final[Mapping[str, str]] = MappingProxyType(
@@ -51,7 +56,11 @@ NOT_ASKED: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "RESP-06", *(f"ERR-{number:02}" for number in (*range(1, 10), 13, 14, 15, 16, 18, 22)),
         ),
         "needs rate limits set for the occasion": ("ERR-10", "ERR-11", "ERR-12"),
-        "belongs to files and batches": ("AUTH-06",),
+        "needs the key of another tenant": ("AUTH-06",),
+        "needs an hour, a day or a clock that can be moved": ("FILE-15", "BAT-22"),
+        "is part of BAT-17, where the batch is at hand": ("BAT-19",),
+        "workers or engines would have to fail on purpose": ("BAT-25", "BAT-26"),
+        "is a measurement under load": ("BAT-29", "BAT-30"),
         "the fleet would have to change": ("MOD-06",),
     }
 )  # fmt: skip

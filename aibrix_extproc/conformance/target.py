@@ -88,6 +88,7 @@ class Deployment:
     models: Mapping[Need, str]  # the model to use for each kind
     serves: Mapping[str, frozenset[Need]]  # by model that was tried
     contexts: Mapping[str, int]  # by model, where known
+    apis: frozenset[Need] = frozenset()  # what needs no model: files, uploads, batches
 
     def lacks(self, need: Need, target: Target) -> str:
         """Why a case with this need cannot be asked; empty if it can."""
@@ -99,6 +100,8 @@ class Deployment:
             return "" if self.contexts else "the models list names no max_model_len; give --context-length"
         if need is Need.RESPONSES:
             return "" if need in self.models else "the chat model is not served by the Responses API"
+        if need in API_PATHS:
+            return "" if need in self.apis else f"the deployment has no {need} ({API_PATHS[need]})"
         return "" if need in self.models else f"no {need} was found or given ({OPTION[need]})"
 
 
@@ -111,4 +114,7 @@ OPTION: Mapping[Need, str] = MappingProxyType(
         Need.TRANSCRIPTION: "--transcription-model",
         Need.LORA: "--lora-model",
     }
+)
+API_PATHS: Mapping[Need, str] = MappingProxyType(
+    {Need.FILES: "/v1/files", Need.UPLOADS: "/v1/uploads", Need.BATCHES: "/v1/batches"}
 )

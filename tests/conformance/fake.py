@@ -85,5 +85,6 @@ def a_deployment(**fields: Any) -> Deployment:
         "models": MappingProxyType(models),
         "serves": MappingProxyType({models[Need.CHAT]: frozenset({Need.CHAT, Need.RESPONSES})}),
         "contexts": MappingProxyType({models[Need.CHAT]: 100}),
+        "apis": frozenset({Need.FILES, Need.UPLOADS, Need.BATCHES}),
     }
     return Deployment(**defaults | fields)

@@ -38,6 +38,7 @@ FLEET = (
 )
 # What the product does not do yet.
 KNOWN: set[str] = set()
+STORED = ("files", "uploads", "batches")  # asked with the metadata service: tests/app/test_local_metadata.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +152,15 @@ class TestOwnStack:
 
     def test_skips_only_what_it_lacks(self, own: Outcome) -> None:
         reasons = {name: own.cases[name]["reason"] for name in own.having("skip")}
+        stored = {reasons.pop(name) for name in list(reasons) if own.cases[name]["group"] in STORED}
         assert reasons == {
             "HDR-04": "no rate limits are announced", "CHAT-16": "chat-m shows no reasoning",
         }  # fmt: skip
+        assert stored == {
+            "the deployment has no Files API (/v1/files)", "the deployment has no Uploads API (/v1/uploads)",
+            "the deployment has no Batch API (/v1/batches)",
+        }  # fmt: skip
+        assert not own.having("pass") & {name for name, case in own.cases.items() if case["group"] in STORED}
 
     def test_shows_no_key(self, own: Outcome) -> None:
         assert KEY not in own.out
