@@ -6,42 +6,40 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from aibrix_extproc.cli.connection import UsageError, add_base_url, add_key_options, where
+from aibrix_extproc.cli.connection import UsageError
+from aibrix_extproc.cli.sdk_command import (
+    EXIT_FAILED,
+    add_verb,
+    first,
+    minute,
+    print_json,
+    print_table,
+    run_verb,
+)
+from aibrix_extproc.cli.transfers import downloaded, uploaded
 
 if TYPE_CHECKING:
     from openai import OpenAI
     from openai.types import Batch
 
-EXIT_FAILED: Final = 1
-EXIT_USAGE: Final = 2
 _COLUMNS: Final = ("id", "status", "model", "total", "completed", "failed", "created")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One subcommand per verb."""
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    run_it = _verb(verbs, "run", _run, "upload a file, run it as a batch, follow it, write the results")
+    run_it = add_verb(verbs, "run", _run, "upload a file, run it as a batch, follow it, write the results")
     run_it.add_argument("file", type=Path, metavar="FILE.jsonl", help="requests in OpenAI's form, one a line")
     run_it.add_argument("--endpoint", metavar="PATH", help="what every line asks (the first line's url if not given)")
     _add_results(run_it)
-    follow = _verb(verbs, "follow", _follow, "follow a batch to its end and write the results")
+    follow = add_verb(verbs, "follow", _follow, "follow a batch to its end and write the results")
     follow.add_argument("id", metavar="ID")
     _add_results(follow)
-    listed = _verb(verbs, "list", _list, "show batches, newest first")
+    listed = add_verb(verbs, "list", _list, "show batches, newest first")
     listed.add_argument("--limit", type=int, default=20, metavar="N", help="at most this many (%(default)s)")
     listed.add_argument("--json", action="store_true", help="print JSON")
     for name, what in (("show", "show one batch as JSON"), ("cancel", "end a batch early and keep what is done")):
-        _verb(verbs, name, {"show": _show, "cancel": _cancel}[name], what).add_argument("id", metavar="ID")
-
-
-def _verb(verbs: Any, name: str, run_verb: Any, summary: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = verbs.add_parser(
-        name, help=summary, description=summary[0].upper() + summary[1:] + ".", formatter_class=argparse.HelpFormatter
-    )
-    parser.set_defaults(verb_run=run_verb)
-    add_base_url(parser)
-    add_key_options(parser)
-    return parser
+        add_verb(verbs, name, {"show": _show, "cancel": _cancel}[name], what).add_argument("id", metavar="ID")
 
 
 def _add_results(parser: argparse.ArgumentParser) -> None:
@@ -52,29 +50,12 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0: done, every line answered; 1: the batch failed or has failed lines, or the API refused; 2: wrong options."""
-    try:
-        from openai import APIConnectionError, APIStatusError, OpenAI
-    except ModuleNotFoundError as error:
-        print(f"aibrix-extproc: batch needs an extra ({error.name}): pip install -e '.[terminal]'", file=sys.stderr)
-        return EXIT_USAGE
-    try:
-        base_url, key = where(args)
-        return int(args.verb_run(OpenAI(base_url=base_url, api_key=key), args))
-    except UsageError as error:
-        print(f"aibrix-extproc: {error}", file=sys.stderr)
-        return EXIT_USAGE
-    except APIStatusError as error:
-        body = error.body if isinstance(error.body, dict) else {}
-        print(f"aibrix-extproc: {body.get('message') or error.message}", file=sys.stderr)
-    except APIConnectionError:
-        print(f"aibrix-extproc: nothing answers at {base_url}; see --base-url", file=sys.stderr)
-    return EXIT_FAILED
+    return run_verb(args, "batch")
 
 
 def _run(client: "OpenAI", args: argparse.Namespace) -> int:
     endpoint: Any = args.endpoint or _first_url(args.file)
-    with args.file.open("rb") as content:
-        file = client.files.create(file=(args.file.name, content), purpose="batch")
+    file = uploaded(client, args.file, "batch")
     batch = client.batches.create(input_file_id=file.id, endpoint=endpoint, completion_window="24h")
     print(f"{batch.id} runs; Ctrl-C leaves it running, `batch follow {batch.id}` goes on", file=sys.stderr)
     return _to_the_end(client, batch, args)
@@ -100,7 +81,7 @@ def _to_the_end(client: "OpenAI", batch: "Batch", args: argparse.Namespace) -> i
 
     batch = followed(client, batch)
     written = [
-        _written(client, file_id, path or Path(f"{batch.id}_{kind}.jsonl"))
+        downloaded(client, file_id, path or Path(f"{batch.id}_{kind}.jsonl"))
         for kind, file_id, path in (
             ("output", batch.output_file_id, args.output),
             ("error", batch.error_file_id, args.errors),
@@ -117,43 +98,19 @@ def _to_the_end(client: "OpenAI", batch: "Batch", args: argparse.Namespace) -> i
     return 0 if batch.status == "completed" and batch.error_file_id is None else EXIT_FAILED
 
 
-def _written(client: "OpenAI", file_id: str, path: Path) -> Path:
-    """Fetch a file; it appears under its name when it is whole."""
-    half = path.with_name(path.name + ".part")
-    try:
-        with client.files.with_streaming_response.content(file_id) as answer:
-            answer.stream_to_file(half)
-        half.replace(path)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        half.unlink(missing_ok=True)
-    return path
-
-
 def _list(client: "OpenAI", args: argparse.Namespace) -> int:
-    found: list[Batch] = []
-    for batch in client.batches.list(limit=min(max(args.limit, 1), 100)):
-        if len(found) >= args.limit:
-            break
-        found.append(batch)
+    found = first(client.batches.list(limit=min(max(args.limit, 1), 100)), args.limit)
     if args.json:
-        print(json.dumps([one.to_dict() for one in found], indent=2))
-        return 0
-    rows = [_COLUMNS, *(_row(one) for one in found)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
-    for row in rows:
-        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+        print_json(found)
+    else:
+        print_table(_COLUMNS, map(_row, found))
     return 0
 
 
 def _row(batch: "Batch") -> tuple[str, ...]:
-    from datetime import UTC, datetime
-
     counts = batch.request_counts
     numbers = (counts.total, counts.completed, counts.failed) if counts else (0, 0, 0)
-    created = datetime.fromtimestamp(batch.created_at, UTC).strftime("%Y-%m-%d %H:%M")
-    return (batch.id, batch.status, batch.model or "-", *map(str, numbers), created)
+    return (batch.id, batch.status, batch.model or "-", *map(str, numbers), minute(batch.created_at))
 
 
 def _show(client: "OpenAI", args: argparse.Namespace) -> int:

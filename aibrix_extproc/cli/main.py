@@ -33,6 +33,7 @@ COMMANDS: Final = (
     Command("metadata", "aibrix_extproc.cli.metadata", "run the service of files, uploads and batches"),
     Command("simulate", "aibrix_extproc.simulator.cli", "run a vLLM-compatible engine that needs no GPU"),
     Command("batch", "aibrix_extproc.cli.batch", "run a file of requests as a batch and follow it"),
+    Command("files", "aibrix_extproc.cli.files", "store, fetch, list and delete files of any OpenAI base URL"),
     Command("chat", "aibrix_extproc.cli.chat", "chat in the terminal with a model of any OpenAI base URL"),
     Command("keys", "aibrix_extproc.cli.keys", "make, list, revoke and check API keys"),
     Command(

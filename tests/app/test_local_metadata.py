@@ -62,6 +62,7 @@ async def test_batch_runs_through_envoy_for_its_owner_and_nobody_else_sees_it(tm
             await big_file_passes(alice)
             await forgeries_are_refused(running, alice)
         await command_line_runs_a_batch(running, tmp_path)
+        await command_line_keeps_files(running, tmp_path / "files")
         await conformance_passes_and_leaves_nothing(running, tmp_path)
 
 
@@ -90,6 +91,37 @@ async def command_line_runs_a_batch(running: RunningLocal, folder: Path) -> None
     code, _, err = await command("batch", "cancel", done["id"], *options, folder=folder)
     assert (code, "Cannot cancel" in err) == (1, True), err
     assert not [name for name in os.listdir(folder) if name.endswith(".part")]
+
+
+async def command_line_keeps_files(running: RunningLocal, folder: Path) -> None:
+    """One file in one request, one in parts; both come back the same, and each mistake has its exit code."""
+    os.mkdir(folder)
+    contents = {"in.jsonl": lines(1), "large.bin": bytes(range(256)) * (65 * 4096)}
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    options = ("--base-url", running.value("Base URL"), "--api-key-file", str(folder.parent / "key"))
+
+    async def files(*words: str) -> tuple[int | None, str, str]:
+        return await command("files", *words, *options, folder=folder)
+
+    code, out, err = await files("upload", *contents, "--expires-after", "3600", "--json")
+    assert code == 0, err
+    made = json.loads(out)
+    assert [one["purpose"] for one in made] == ["batch", "user_data"]
+    assert [one["expires_at"] - one["created_at"] for one in made] == [3600, 3600]
+    ids = [one["id"] for one in made]
+    code, out, _ = await files("list", "--purpose", "user_data", "--limit", "1")
+    assert (code, [row.split()[0] for row in out.splitlines()]) == (0, ["id", ids[1]])
+    code, _, err = await files("download", ids[0])
+    assert (code, "in.jsonl exists; name another file with --output" in err) == (2, True), err
+    assert (await files("download", ids[1], "--output", "again.bin"))[0] == 0
+    assert (folder / "again.bin").read_bytes() == contents["large.bin"]
+    code, out, _ = await files("delete", *ids)
+    assert (code, out.split("\n")[:2]) == (0, [f"{one} is deleted" for one in ids])
+    code, _, err = await files("download", ids[1], "--output", "gone.bin")
+    assert (code, ids[1] in err) == (1, True), err
+    assert (await files("upload", "nothing.bin"))[0] == 2
+    assert sorted(os.listdir(folder)) == ["again.bin", "in.jsonl", "large.bin"]
 
 
 async def command(*words: str, folder: Path) -> tuple[int | None, str, str]:

@@ -39,7 +39,9 @@ ROOMS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     # the process and its terminal
     "uvloop": ("app.frame", "simulator.process"),
-    "openai": ("cli.batch", "cli.batch_progress", "cli.chat", "conformance"),
+    "openai": (
+        "cli.batch", "cli.batch_progress", "cli.chat", "cli.files", "cli.sdk_command", "cli.transfers", "conformance",
+    ),
     "rich": ("cli",),
     "shtab": ("cli.completion",),
 }  # fmt: skip
