@@ -29,6 +29,6 @@ class ClusterSource(EndpointSource, Protocol):
         """Since the cluster was last heard."""
         ...
 
-    def remarks(self) -> Mapping[str, str]:
+    def warnings(self) -> Mapping[str, str]:
         """What cannot be used, and why, by object."""
         ...

@@ -1,5 +1,5 @@
 """The fleet from a Kubernetes API: watches, never a list per request. The only package that imports `kubernetes`.
 
-Of that package it uses how a cluster is reached (kubeconfig, service account, token plugins, TLS, proxies). Its asyncio
-client has no informers, and its `Watch` starts again by itself without telling, so the watches are our own.
+It uses the package to find and reach a cluster (kubeconfig, service account, token plugins, TLS, proxies). The watches
+are our own: the package's asyncio client has no informers, and its `Watch` restarts without reporting it.
 """

@@ -1,4 +1,4 @@
-"""Which cluster, as whom: a kubeconfig that was named, the pod's own service account, or the user's kubeconfig."""
+"""How to reach the cluster: a given kubeconfig, the pod's own service account, or the user's kubeconfig."""
 
 import os
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ DEFAULT_NAMESPACE: Final = "default"
 
 @dataclass(frozen=True, slots=True)
 class ClusterAccess:
-    """Where the way to the cluster is written down; None: in the pod's own service account."""
+    """Where the access to the cluster comes from: a kubeconfig, or the pod's own service account (None)."""
 
     kubeconfig: Path | None
     context: str | None
-    namespace: str  # the one to look at if none is named
+    namespace: str  # the one to use if none is named
 
     @property
     def described(self) -> str:
@@ -35,9 +35,9 @@ class ClusterAccess:
         return "the pod's service account" if self.kubeconfig is None else str(self.kubeconfig)
 
     async def load(self) -> Configuration:
-        """Address and credentials as of now; tokens of plugins are fetched anew."""
+        """Read address and credentials; plugins fetch new tokens."""
         configuration = Configuration()
-        # The package's own retries would hide an outage from the watches and their status.
+        # With the package's own retries, watches would not see an outage.
         configuration.retries = None
         try:
             if self.kubeconfig is None:
@@ -78,7 +78,7 @@ def _by_file(kubeconfig: Path, context: str | None) -> ClusterAccess:
 
 
 def _namespace_of(kubeconfig: Path, context: str | None) -> str:
-    """The namespace of a context; everything that is wrong with the file shows here, before anything runs."""
+    """The namespace of a context; raises for everything that is wrong with the file, before anything runs."""
     try:
         content = depth.load(kubeconfig.read_text(encoding="utf-8"), depth.MAX_FOREIGN_DEPTH)
         wanted = context or content["current-context"]

@@ -32,7 +32,7 @@ class _Status(msgspec.Struct):
 
 @dataclass(slots=True)
 class _Connection:
-    """One set of credentials and the connections made with it; closed when nobody uses it any more."""
+    """One set of credentials and the connections made with it; closed when its last request has ended."""
 
     configuration: Configuration
     client: RESTClientObject
@@ -50,7 +50,7 @@ class _Request:
     path: str
     query: Mapping[str, str]
     body: Any = None  # what `json.dumps` takes
-    also: int | None = None  # a status that is no refusal
+    also: int | None = None  # another status that counts as a success
 
 
 class KubeApi:
@@ -73,7 +73,7 @@ class KubeApi:
     async def get(
         self, path: str, query: Mapping[str, str], *, seconds: float = ANSWER_SECONDS, also: int | None = None
     ) -> bytes:
-        """The whole answer. `also`: a status that is as good as 200 here."""
+        """The whole answer. `also`: another status that counts as a success."""
         async with self._answer(
             _Request("GET", path, query, also=also), aiohttp.ClientTimeout(total=seconds)
         ) as response:
@@ -89,8 +89,8 @@ class KubeApi:
     ) -> AsyncGenerator[list[bytes], None]:
         """The lines of an answer as they come, those that came together in one list; ends when the server ends it.
 
-        The first list is empty: the server has accepted. Raises KubeUnreachable after a silence, since a connection
-        whose other end has vanished looks just like it.
+        The first list is empty: the server has accepted. Raises KubeUnreachable after a silence, because a
+        connection whose peer has vanished looks the same.
         """
         timeout = aiohttp.ClientTimeout(
             total=None, connect=CONNECT_SECONDS, sock_connect=CONNECT_SECONDS, sock_read=silence_seconds
@@ -150,7 +150,7 @@ class KubeApi:
         async with self._loading:
             if self._connection is None:
                 configuration = await self._access.load()
-                configuration.connection_pool_maxsize = 0  # no limit: every watch of every namespace holds one
+                configuration.connection_pool_maxsize = 0  # no limit: each watch of each namespace uses one
                 try:
                     client = RESTClientObject(configuration)
                 except (OSError, ValueError) as error:
@@ -159,7 +159,7 @@ class KubeApi:
             return self._connection
 
     def _retire(self, connection: _Connection) -> None:
-        """Read the credentials again for the next request; what runs on the old ones may go on."""
+        """Read the credentials again for the next request; running requests keep the old ones."""
         connection.retired = True
         if self._connection is connection:
             self._connection = None

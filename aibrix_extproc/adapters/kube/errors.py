@@ -1,20 +1,20 @@
-"""What can go wrong with a Kubernetes API, in the words of an operator."""
+"""Errors of a Kubernetes API, with messages for operators."""
 
 from aibrix_extproc.config_files.errors import SourceError
 
 
 class KubeConfigError(SourceError):
-    """It is not known how to reach a cluster: no kubeconfig, a broken one, no service account."""
+    """There is no way to reach a cluster: no kubeconfig, a broken one, no service account."""
 
 
 class KubeUnreachable(SourceError):
-    """No answer, or half of one: the network, TLS, or nobody is there."""
+    """No answer, or half of one: the network, TLS, or no server."""
 
     transient = True
 
 
 class KubeApiError(SourceError):
-    """The API server has refused. `retry_seconds`: how long it asks us to wait."""
+    """The API server has refused. `retry_seconds`: the time that it wants us to wait."""
 
     transient = True
 
@@ -25,7 +25,7 @@ class KubeApiError(SourceError):
 
 
 class VersionGone(KubeApiError):
-    """410: what was to be continued is not kept any more; list again."""
+    """410: the server has dropped the version; list again."""
 
     def __init__(self, message: str) -> None:
         super().__init__(410, message)

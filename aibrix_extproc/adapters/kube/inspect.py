@@ -1,4 +1,4 @@
-"""One look at a cluster, for `doctor`: whole objects, what accounts may do, and what processors say. Writes nothing."""
+"""Reads a cluster for `doctor`: whole objects, what accounts may do, and reports of processors. Writes nothing."""
 
 import asyncio
 import json
@@ -53,14 +53,14 @@ OF_CONTROLLER: Final = (DEPLOYMENTS, CONFIG_MAPS)
 
 
 class Inspector:
-    """A connection for looking."""
+    """A connection that reads only."""
 
     def __init__(self, api: KubeApi, described: str) -> None:
         self._api = api
         self.described = described
 
     async def cluster(self, namespace: str, controller_namespace: str) -> Cluster:
-        """What stands in the Gateway's namespace, and Envoy Gateway's own Deployment and configuration."""
+        """The objects in the Gateway's namespace, and Envoy Gateway's own Deployment and configuration."""
         things: list[Thing] = []
         unread: dict[str, str] = {}
         for kind in KINDS:
@@ -77,7 +77,7 @@ class Inspector:
         return Cluster(tuple(things), live=True, unread=unread)
 
     async def fleet(self, namespaces: Iterable[str], selector: str) -> tuple[Mapping[str, str], int]:
-        """What reading engines as the processor does gives: what is wrong with which object, and how many there are.
+        """Read engines as the processor does; returns the warnings by object, and the number of endpoints.
 
         An empty namespace stands for all.
         """
@@ -89,12 +89,12 @@ class Inspector:
                 for raw in await self._pages(ADAPTERS, namespace, {}):
                     _put(fleet, ModelAdapter, raw)
             except KubeApiError:
-                pass  # its kind is not installed, or may not be read, which the check of permissions tells
+                pass  # its kind is not installed, or may not be read, which the check of permissions reports
         found = fleet.listed()
-        return fleet.remarks(), len(found.endpoints)
+        return fleet.warnings(), len(found.endpoints)
 
     async def allowed(self, account: tuple[str, str], wanted: Iterable[Permission]) -> Mapping[Permission, bool]:
-        """What a service account (namespace, name) may do; asks the API server, which needs the right to ask."""
+        """What a service account (namespace, name) may do; needs the right to create SubjectAccessReviews."""
         namespace, name = account
         groups = ["system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated"]
         answers: dict[Permission, bool] = {}
@@ -182,7 +182,7 @@ def _put(fleet: KubeFleet, kind: type[KubeObject], raw: bytes) -> None:
 
 @asynccontextmanager
 async def inspecting(kubeconfig: Path | None, context: str | None) -> AsyncIterator[Inspector]:
-    """A look at the cluster that a kubeconfig names. Raises KubeConfigError if it is not known how to reach it."""
+    """An inspector of the cluster that a kubeconfig names. Raises KubeConfigError if there is no way to reach it."""
     access = find_access(kubeconfig, context)
     async with KubeApi(access) as api:
         yield Inspector(api, access.described)

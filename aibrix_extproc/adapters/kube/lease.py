@@ -1,7 +1,7 @@
 """Leadership by a Lease of coordination.k8s.io: of all replicas, the one that holds it may write.
 
-Nobody's wall clock counts: how long a holder has been silent is measured here, from when its last renewal was seen
-here. And whoever could not renew in time stops before others may take over.
+Wall clocks are not compared: each replica measures how long the holder has been silent, from when it saw the last
+renewal. A holder that could not renew in time stops before others may take over.
 """
 
 import asyncio
@@ -33,14 +33,14 @@ class LeasePace:
     """How leadership is timed: after an orderly end another leads in two seconds, after a kill in eleven at most.
 
     client-go's controllers take 15, 10 and 2 s. We go below them only as far as an API server allows that is slow for
-    some seconds, as when its etcd elects: a holder misses two renewals without losing the lease, and a write that it
-    began just before it gave up (3 s at most) ends before others may begin theirs. Shorter would win nothing that
-    anybody notices: pods are published when they have an address, and an engine takes longer than this to load.
+    some seconds, for example while etcd elects a leader: a holder misses two renewals without losing the lease, and
+    a write that it began just before it gave up (3 s at most) ends before others may begin theirs. Shorter times would
+    not help: pods are published when they have an address, and an engine takes longer than this to load.
     """
 
-    duration_seconds: int = 9  # a holder that is silent this long has lost it
-    give_up_seconds: float = 6.0  # a holder that could not renew this long does not write any more
-    retry_seconds: float = 1.5  # between two renewals, and two looks of those who wait
+    duration_seconds: int = 9  # a holder that is silent for so long has lost it
+    give_up_seconds: float = 6.0  # a holder that could not renew for so long does not write any more
+    retry_seconds: float = 1.5  # between two renewals, and between two attempts of the others
     request_seconds: float = 3.0
     draw: Callable[[], float] = random.random
 
@@ -82,16 +82,16 @@ class Election:
 
     @property
     def leader(self) -> str:
-        """Who leads, as far as is known; empty: nobody."""
+        """The identity of the leader, as last read; empty if there is none."""
         return str(self._seen.get("holderIdentity") or "")
 
     @property
-    def looked_after(self) -> bool:
-        """Whether anybody leads and is not overdue."""
+    def has_leader(self) -> bool:
+        """Whether there is a leader that is not overdue."""
         return self.leads or (bool(self.leader) and not self._overdue())
 
     def subscribe(self, on_attempt: Callable[[], None]) -> None:
-        """Call `on_attempt` after each attempt at the lease, whatever came of it. Any number may subscribe."""
+        """Call `on_attempt` after each attempt at the lease, whether it succeeded or not. Any number may subscribe."""
         self._subscribers.append(on_attempt)
 
     async def run(self) -> None:
@@ -121,7 +121,7 @@ class Election:
 
     async def _attempt(self) -> None:
         if self.leads and self._lease is not None:
-            with suppress(_Taken):
+            with suppress(_Conflict):
                 await self._take(self._lease)
                 return
         try:
@@ -130,14 +130,14 @@ class Election:
             if error.status != 404:
                 raise
             lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": self._name}}
-        self._look_at(lease)
+        self._observe(lease)
         if self.leader in ("", self._identity) or self._overdue():
-            with suppress(_Taken):
+            with suppress(_Conflict):
                 await self._take(lease)
         else:
             self._until = self._clock()
 
-    def _look_at(self, lease: Tree) -> None:
+    def _observe(self, lease: Tree) -> None:
         self._lease = lease
         spec = lease.get("spec") or {}
         if spec != self._seen:
@@ -149,8 +149,8 @@ class Election:
         return self._clock() - self._seen_at > min(max(duration, 1), LONGEST_SECONDS)
 
     async def _take(self, lease: Tree) -> None:
-        """Write ourselves into the lease. Raises _Taken if it was written by somebody else meanwhile."""
-        asked_at, wall_now = self._clock(), _wall_now()
+        """Write our identity into the lease. Raises _Conflict if another replica has written it since we read it."""
+        sent_at, wall_now = self._clock(), _wall_now()
         before = lease.get("spec") or {}
         ours = before.get("holderIdentity") == self._identity
         transitions = int(before.get("leaseTransitions") or 0)
@@ -162,8 +162,8 @@ class Election:
             "renewTime": wall_now,
             "leaseTransitions": transitions if ours or not before else transitions + 1,
         }
-        self._look_at(await self._write(lease | {"spec": spec}))
-        self._until = asked_at + self._pace.give_up_seconds
+        self._observe(await self._write(lease | {"spec": spec}))
+        self._until = sent_at + self._pace.give_up_seconds
 
     async def _write(self, lease: Tree) -> Tree:
         new = "resourceVersion" not in lease["metadata"]
@@ -173,7 +173,7 @@ class Election:
         except KubeApiError as error:
             if error.status in (404, 409) and not (new and error.status == 404):
                 self._lease = None
-                raise _Taken from error
+                raise _Conflict from error
             raise
 
     async def _release(self) -> None:
@@ -183,11 +183,11 @@ class Election:
         try:
             try:
                 await self._give_back(self._lease)
-            except _Taken:  # by another, or by a renewal of ours whose answer we did not wait for
+            except _Conflict:  # by another, or by a renewal of ours whose answer we did not wait for
                 lease = _tree(await self._api.get(self._path, {}, seconds=self._pace.request_seconds))
                 if (lease.get("spec") or {}).get("holderIdentity") == self._identity:
                     await self._give_back(lease)
-        except (SourceError, _Taken) as error:
+        except (SourceError, _Conflict) as error:
             logger.warning("the lease was not given back, it runs out", extra={"error": repr(error)})
 
     async def _give_back(self, lease: Tree) -> None:
@@ -209,8 +209,8 @@ class Election:
         return f"the lease {self._name}: {error}"
 
 
-class _Taken(Exception):
-    """Somebody else has written the lease since we read it; never leaves this module."""
+class _Conflict(Exception):
+    """Another replica has written the lease since we read it; never leaves this module."""
 
 
 def _tree(raw: bytes) -> Tree:

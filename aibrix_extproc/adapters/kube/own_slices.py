@@ -9,7 +9,7 @@ from aibrix_extproc.adapters.kube import watching
 from aibrix_extproc.adapters.kube.api import KubeApi
 from aibrix_extproc.adapters.kube.errors import KubeApiError, KubeUnreachable
 from aibrix_extproc.adapters.kube.resources import SLICES, Feed
-from aibrix_extproc.adapters.kube.watching import Happening
+from aibrix_extproc.adapters.kube.watching import WatchEvent
 from aibrix_extproc.config_files.errors import SourceError
 from aibrix_extproc.core.fleet.kubernetes.slices import Publication, WrittenSlice
 
@@ -26,54 +26,54 @@ class _Anything(msgspec.Struct, frozen=True):
 
 
 class OwnSlices:
-    """What stands, and how to change it. `changed` is called when others have changed something."""
+    """The slices as they are now, and how to change them. `changed` is called when others have changed something."""
 
     def __init__(self, api: KubeApi, publication: Publication, changed: Callable[[], None]) -> None:
         self._api = api
         self._publication = publication
         self._changed = changed
-        self.standing: dict[str, WrittenSlice] = {}
-        self.taken: set[str] = set()  # names that slices of somebody else have
+        self.current: dict[str, WrittenSlice] = {}
+        self.taken: set[str] = set()  # names of slices that are not ours
         self.listed = False
         self.error = ""  # of the watch, for the operator
-        self._seen: set[str] = set()  # by the listing that goes on
+        self._seen: set[str] = set()  # in the listing that is under way
 
     @property
     def feed(self) -> Feed:
-        """What is to be watched for `tell`."""
+        """The collection to watch for `on_event`."""
         labels = ",".join(f"{key}={value}" for key, value in self._publication.labels.items())
         return Feed(SLICES, self._publication.namespace, labels)
 
     @property
     def size(self) -> int:
         """How many endpoints they have."""
-        return sum(len(one.endpoints or ()) for one in self.standing.values())
+        return sum(len(one.endpoints or ()) for one in self.current.values())
 
-    def tell(self, happening: Happening) -> None:
-        """What the watch has to say."""
-        match happening:
-            case watching.Begun():
+    def on_event(self, event: WatchEvent) -> None:
+        """Take in an event of the watch."""
+        match event:
+            case watching.ListBegun():
                 self._seen = set()
-            case watching.Came(raw, listed):
-                names = {self._came(one) for one in raw}
+            case watching.Put(raw, listed):
+                names = {self._put(one) for one in raw}
                 self._seen |= names if listed else set()
-            case watching.Went(raw):
-                self._went(raw)
-            case watching.Complete():
-                self.standing = {name: one for name, one in self.standing.items() if name in self._seen}
-                self.taken &= self._seen  # those without our labels are found out again, by a refused write
+            case watching.Deleted(raw):
+                self._deleted(raw)
+            case watching.ListComplete():
+                self.current = {name: one for name, one in self.current.items() if name in self._seen}
+                self.taken &= self._seen  # a refused write finds those without our labels again
                 self.listed = True
-            case watching.Heard():
+            case watching.Alive():
                 self.error = ""
-            case watching.Absent():
+            case watching.NotInstalled():
                 self.error = f"{self.feed.title}: the API server does not have them"
-            case watching.Lost(error, again):
-                if again or isinstance(error, KubeApiError):  # a single lost connection is everyday life
+            case watching.Failed(error, again):
+                if again or isinstance(error, KubeApiError):  # a single lost connection is normal
                     self.error = self.described(error)
         self._changed()
 
     async def put(self, one: WrittenSlice) -> None:
-        """Create a slice, or replace the version that was read. Raises SourceError; after a 409 call `look_again`."""
+        """Create a slice, or replace the version that was read. Raises SourceError; after a 409 call `reread`."""
         namespace, name = self._publication.namespace, one.metadata.name
         new = not one.metadata.resource_version
         method, path = ("POST", SLICES.path(namespace)) if new else ("PUT", SLICES.item(namespace, name))
@@ -92,11 +92,11 @@ class OwnSlices:
         except KubeApiError as error:
             if error.status != 404:
                 raise
-        self.standing.pop(one.metadata.name, None)
+        self.current.pop(one.metadata.name, None)
 
-    async def look_again(self, name: str) -> None:
-        """What stands under a name was not what we thought: it is gone, newer, or somebody else's."""
-        self.standing.pop(name, None)
+    async def reread(self, name: str) -> None:
+        """Read the slice of a name again: it is gone, newer, or not ours."""
+        self.current.pop(name, None)
         try:
             found = _parsed(
                 await self._api.get(SLICES.item(self._publication.namespace, name), {}, seconds=WRITE_SECONDS)
@@ -119,34 +119,34 @@ class OwnSlices:
             return f"{self.feed.title}: the API server answered {error.status}: {error}"
         return str(error)
 
-    def _came(self, raw: bytes) -> str:
-        """Take in one object; its name."""
+    def _put(self, raw: bytes) -> str:
+        """Take in one object; returns its name."""
         try:
             one = _parsed(raw)
         except KubeUnreachable:
-            # With our labels, but nothing that we could have written: it keeps its name, and we write beside it.
+            # It has our labels, but we cannot have written it: it keeps its name, and we use others.
             name = _name_of(raw)
-            self.standing.pop(name, None)
+            self.current.pop(name, None)
             self.taken.add(name)
             return name
-        before = self.standing.get(one.metadata.name)
+        before = self.current.get(one.metadata.name)
         if before is None or not _older(one, before):
             self._keep(one)
         return one.metadata.name
 
-    def _went(self, raw: bytes) -> None:
+    def _deleted(self, raw: bytes) -> None:
         self.taken.discard(_name_of(raw))
         try:
             one = _parsed(raw)
         except KubeUnreachable:
             return
-        before = self.standing.get(one.metadata.name)
+        before = self.current.get(one.metadata.name)
         if before is not None and not _older(one, before):
-            del self.standing[one.metadata.name]
+            del self.current[one.metadata.name]
 
     def _keep(self, one: WrittenSlice) -> None:
         self.taken.discard(one.metadata.name)
-        self.standing[one.metadata.name] = one
+        self.current[one.metadata.name] = one
 
 
 def _name_of(raw: bytes) -> str:
@@ -154,7 +154,7 @@ def _name_of(raw: bytes) -> str:
 
 
 def _older(one: WrittenSlice, other: WrittenSlice) -> bool:
-    """Whether a watch tells of a version from before our last write; a version that is no number counts as news."""
+    """Whether a watched version is older than our last write; a version that is no number counts as newer."""
     versions = one.metadata.resource_version, other.metadata.resource_version
     return all(version.isdecimal() for version in versions) and int(versions[0]) < int(versions[1])
 

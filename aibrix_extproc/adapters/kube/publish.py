@@ -59,12 +59,12 @@ class Leader(Protocol):
 
     @property
     def leader(self) -> str:
-        """Who may, as far as is known; empty: nobody."""
+        """The identity of the leader, as last read; empty if there is none."""
         ...
 
     @property
-    def looked_after(self) -> bool:
-        """Whether anybody leads and is not overdue."""
+    def has_leader(self) -> bool:
+        """Whether there is a leader that is not overdue."""
         ...
 
     @property
@@ -119,7 +119,7 @@ class EndpointPublisher:
 
     @property
     def published(self) -> int:
-        """The endpoints that the slices have, whoever wrote them."""
+        """The number of endpoints in the slices, whichever replica wrote them."""
         return self._slices.size
 
     def age_seconds(self) -> float:
@@ -134,7 +134,7 @@ class EndpointPublisher:
             "published": self.published,
             "age_seconds": round(self.age_seconds(), 3),
             "error": self._reporter.status.error,
-            "remarks": dict(self._wanted.remarks),
+            "remarks": dict(self._wanted.warnings),
         }
 
     def wake(self) -> None:
@@ -145,7 +145,7 @@ class EndpointPublisher:
     async def run(self) -> None:
         """Publish while leading, until cancelled."""
         async with self._api, asyncio.TaskGroup() as group:
-            group.create_task(Watch(self._api, self._slices.feed, self._slices.tell, self._pace.watch).run())
+            group.create_task(Watch(self._api, self._slices.feed, self._slices.on_event, self._pace.watch).run())
             group.create_task(self._check_service_regularly())
             group.create_task(self._keep_writing())
 
@@ -156,7 +156,7 @@ class EndpointPublisher:
             self._due.clear()
             self._report_status()
             if not (self.leads and self._slices.listed and self._snapshot().known):
-                continue  # whatever of these changes wakes us again
+                continue  # a change of any of these wakes us again
             try:
                 await self._write()
             except SourceError as error:
@@ -171,13 +171,13 @@ class EndpointPublisher:
             await asyncio.sleep(self._pace.rest_seconds)
 
     async def _write(self) -> None:
-        """One round. A slice that somebody else has changed meanwhile is read again and left to the next round."""
+        """One round. A slice that changed meanwhile is read again and left to the next round."""
         slices = self._slices
         if not self._service_checked:
             await self._check_service()  # before the first write: else all would be written again with the owner
             self._service_checked = True
         self._refresh_wanted()
-        step = next_step(self._wanted, slices.standing.values(), self._publication, slices.taken)
+        step = next_step(self._wanted, slices.current.values(), self._publication, slices.taken)
         refused: SourceError | None = None
         for one, change in [(one, slices.put) for one in step.put] + [(one, slices.delete) for one in step.delete]:
             if not self.leads:
@@ -199,7 +199,7 @@ class EndpointPublisher:
     async def _refused(self, one: WrittenSlice, error: KubeApiError) -> SourceError | None:
         """Go on with the other slices where only this one is at fault; its error then comes after them."""
         if error.status == 409 or (error.status == 404 and one.metadata.resource_version):
-            await self._slices.look_again(one.metadata.name)
+            await self._slices.reread(one.metadata.name)
             self.wake()
             return None
         if error.status in ITS_OWN_FAULT:
@@ -207,13 +207,13 @@ class EndpointPublisher:
         raise error
 
     def _refresh_wanted(self) -> None:
-        """Most new snapshots differ only in what engines say of themselves, which is not published."""
+        """Compute what is to be published, if it differs. Most snapshots differ only in what is not published."""
         endpoints = self._snapshot().endpoints
         relevant = [(one.address, one.name, one.pod_uid) for one in endpoints]
         if relevant != self._wanted_from:
             self._wanted_from, before, self._wanted = relevant, self._wanted, wanted_of(endpoints)
-            for why in self._wanted.remarks.values():
-                if why not in before.remarks.values():
+            for why in self._wanted.warnings.values():
+                if why not in before.warnings.values():
                     logger.warning("an endpoint cannot be published", extra={"reason": why})
 
     async def _failed(self, error: SourceError) -> None:
@@ -232,7 +232,7 @@ class EndpointPublisher:
             self._errors.pop("slices", None)
         elif not self._settled:
             self._due.set()
-        if self._settled if self.leads else self._leader.looked_after:
+        if self._settled if self.leads else self._leader.has_leader:
             self._good_at = self._clock()
         self._report_status()
 
@@ -243,7 +243,7 @@ class EndpointPublisher:
             self._reporter.report("; ".join(dict.fromkeys(filter(None, errors))))
 
     async def _check_service_regularly(self) -> None:
-        """Learn the Service's uid, so that its slices go with it, and say what is wrong with it."""
+        """Read the Service's uid, so that the slices are deleted with it, and report what is wrong with it."""
         while True:
             problem = await self._check_service() if self.leads else ""
             if problem:

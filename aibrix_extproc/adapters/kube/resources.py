@@ -25,7 +25,7 @@ class Resource:
     group: str
     version: str
     plural: str
-    kind: type[KubeObject] = KubeObject  # what the fleet reads of it
+    kind: type[KubeObject] = KubeObject  # the fields that the fleet reads
     namespaced: bool = True
 
     def path(self, namespace: str | None) -> str:
@@ -44,7 +44,7 @@ class Resource:
         return f"{self.path(namespace)}/{quote(name, '')}"
 
     def rule(self, namespace: str | None, verbs: Iterable[str] = WATCHING) -> str:
-        """What to add to which role."""
+        """The rule to add, and to which role."""
         where = "a ClusterRole" if namespace is None else f"a Role in the namespace {namespace}"
         named = ", ".join(f'"{verb}"' for verb in verbs)
         return f'add to {where}: {{apiGroups: ["{self.group}"], resources: ["{self.plural}"], verbs: [{named}]}}'

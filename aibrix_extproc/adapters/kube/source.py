@@ -14,7 +14,7 @@ from aibrix_extproc.adapters.kube.access import ClusterAccess, find_access
 from aibrix_extproc.adapters.kube.api import KubeApi
 from aibrix_extproc.adapters.kube.errors import KubeApiError, KubeUnreachable
 from aibrix_extproc.adapters.kube.resources import ADAPTERS, PODS, POOLS, SLICES, Feed
-from aibrix_extproc.adapters.kube.watching import Happening, Watch, WatchPace
+from aibrix_extproc.adapters.kube.watching import Watch, WatchEvent, WatchPace
 from aibrix_extproc.config_files.errors import SourceError
 from aibrix_extproc.config_files.file import OnStatus, SourceStatus, StatusReporter
 from aibrix_extproc.core.fleet.kubernetes.kubefleet import KubeFleet
@@ -28,18 +28,18 @@ logger = logging.getLogger(__name__)
 Emit = Callable[[SourceChange], None]
 ALL_NAMESPACES: Final = "*"
 GATHER_SECONDS: Final = 0.02  # changes that come closer together become one step of the fleet
-REMARK_SECONDS: Final = 5.0  # a ModelAdapter often comes before its pods; what is set right soon is not worth a line
-MAX_REMARK_LINES: Final = 20
+WARNING_SECONDS: Final = 5.0  # a ModelAdapter often comes before its pods, so the first warnings may be gone soon
+MAX_WARNING_LINES: Final = 20
 
 
 @dataclass(slots=True)
 class _FeedState:
-    """How one watch is doing."""
+    """The state of one watch."""
 
     needed: bool  # without it there is no fleet; the others only add to it
     listed: bool = False
     error: str = ""
-    heard_at: float | None = None  # monotonic
+    alive_at: float | None = None  # monotonic
 
 
 class _Named(msgspec.Struct):
@@ -52,7 +52,7 @@ class _WithName(msgspec.Struct):
 
 
 class KubernetesSource:
-    """Pods, and what belongs to them, of one cluster. Raises KubeConfigError if it is not known how to reach it."""
+    """Pods of one cluster and related objects. Raises KubeConfigError if there is no way to reach the cluster."""
 
     def __init__(
         self,
@@ -72,8 +72,8 @@ class KubernetesSource:
         self._started_at = clock()
         self._fleet = KubeFleet(name, pooled=settings.inference_pool is not None)
         self._states: dict[Feed, _FeedState] = {}
-        self._seen: dict[Feed, set[str]] = {}  # by the listing that goes on
-        self._told = False  # the first listing
+        self._seen: dict[Feed, set[str]] = {}  # in the listing that is under way
+        self._emitted = False  # the first listing
         self._publishing: asyncio.TimerHandle | None = None
         self._pod_watch: asyncio.Task[None] | None = None
         self._selector = ""
@@ -85,21 +85,21 @@ class KubernetesSource:
         return self._reporter.status
 
     def age_seconds(self) -> float:
-        """Since the API server was last heard, by the watch that is worst off; a quiet one is heard each minute."""
-        heard = [state.heard_at for state in self._states.values() if state.needed]
-        since = min((self._started_at if at is None else at for at in heard), default=self._started_at)
+        """Since the last event of the watch that is furthest behind; a quiet one has a bookmark each minute."""
+        times = [state.alive_at for state in self._states.values() if state.needed]
+        since = min((self._started_at if at is None else at for at in times), default=self._started_at)
         return self._clock() - since
 
-    def remarks(self) -> Mapping[str, str]:
+    def warnings(self) -> Mapping[str, str]:
         """What is wrong with which object of the cluster."""
-        return self._fleet.remarks()
+        return self._fleet.warnings()
 
     async def run(self, emit: Emit) -> None:
         """Emit the fleet once everything was listed, then its changes, until cancelled."""
         async with KubeApi(self._access) as api, asyncio.TaskGroup() as group:
             for feed in self._feeds():
                 self._start(group, api, feed, emit)
-            group.create_task(self._log_remarks())
+            group.create_task(self._log_warnings())
 
     def _namespaces(self) -> tuple[str | None, ...]:
         named = self._settings.namespaces or (self._access.namespace,)
@@ -108,7 +108,7 @@ class KubernetesSource:
     def _feeds(self) -> Iterable[Feed]:
         settings, namespaces = self._settings, self._namespaces()
         if settings.inference_pool is not None:
-            # A pool has pods of its own namespace only, and they are watched when it is known which.
+            # A pool selects pods of its own namespace only; they are watched once the pool is read.
             namespaces = (namespaces[0] or self._access.namespace,)
             yield Feed(POOLS, namespaces[0], fields=f"metadata.name={settings.inference_pool}")
         for namespace in namespaces:
@@ -117,25 +117,25 @@ class KubernetesSource:
             if settings.model_adapters:
                 yield Feed(ADAPTERS, namespace)
             if settings.slice_selector is not None:
-                # Never what we publish ourselves: it would keep alive engines that are gone.
+                # Without our own slices: they would keep engines that are gone.
                 yield Feed(SLICES, namespace, f"{settings.slice_selector},{MANAGER_LABEL}!={MANAGER}")
 
     def _start(self, group: asyncio.TaskGroup, api: KubeApi, feed: Feed, emit: Emit) -> "asyncio.Task[None]":
         self._states[feed] = _FeedState(needed=feed.resource in (PODS, POOLS))
         self._seen[feed] = set()
 
-        def tell(happening: Happening) -> None:
-            self._take(feed, happening)
+        def on_event(event: WatchEvent) -> None:
+            self._take(feed, event)
             if feed.resource is POOLS:
                 self._follow_plan(group, api, feed, emit)
-            if isinstance(happening, watching.Heard | watching.Complete | watching.Absent | watching.Lost):
+            if isinstance(event, watching.Alive | watching.ListComplete | watching.NotInstalled | watching.Failed):
                 self._report()
                 self._publish_soon(emit)
 
-        return group.create_task(Watch(api, feed, tell, self._pace).run())
+        return group.create_task(Watch(api, feed, on_event, self._pace).run())
 
     def _follow_plan(self, group: asyncio.TaskGroup, api: KubeApi, pool: Feed, emit: Emit) -> None:
-        """Watch the pods that the InferencePool selects now; after its end, those that it did."""
+        """Watch the pods that the InferencePool selects; after its deletion, those that it selected."""
         plan = self._fleet.plan
         if plan is None or not plan.selector or plan.selector == self._selector:
             return
@@ -146,31 +146,31 @@ class KubernetesSource:
                 del self._states[feed], self._seen[feed]
         self._pod_watch = self._start(group, api, Feed(PODS, pool.namespace, plan.selector), emit)
 
-    def _take(self, feed: Feed, happening: Happening) -> None:
+    def _take(self, feed: Feed, event: WatchEvent) -> None:
         state = self._states.get(feed)
         if state is None:
             return  # a watch that was replaced, and is being cancelled
-        match happening:
-            case watching.Begun():
+        match event:
+            case watching.ListBegun():
                 self._seen[feed] = set()
-            case watching.Came(raw, listed):
+            case watching.Put(raw, listed):
                 subjects = {self._put(feed, one) for one in raw}
                 if listed:
                     self._seen[feed] |= subjects
-            case watching.Went(raw):
+            case watching.Deleted(raw):
                 self._fleet.drop(self._subject(feed, raw))
-            case watching.Complete():
+            case watching.ListComplete():
                 self._fleet.keep_only(feed.resource.kind, feed.namespace, self._seen[feed])
-                state.listed, state.heard_at = True, self._clock()
-            case watching.Heard():
-                state.error, state.heard_at = "", self._clock()
-            case watching.Absent():
+                state.listed, state.alive_at = True, self._clock()
+            case watching.Alive():
+                state.error, state.alive_at = "", self._clock()
+            case watching.NotInstalled():
                 self._absent(feed, state)
-            case watching.Lost(error, again):
+            case watching.Failed(error, again):
                 self._lost(feed, state, error, again=again)
 
     def _put(self, feed: Feed, raw: bytes) -> str:
-        """Take in one object; its subject, empty if not even that can be read."""
+        """Take in one object; returns its subject, empty if that cannot be read."""
         kind: type[KubeObject] = feed.resource.kind
         try:
             one = msgspec.json.decode(raw, type=kind)
@@ -193,15 +193,15 @@ class KubernetesSource:
 
     def _absent(self, feed: Feed, state: _FeedState) -> None:
         self._fleet.keep_only(feed.resource.kind, feed.namespace, set())
-        state.heard_at = self._clock()
+        state.alive_at = self._clock()
         state.listed = True
         state.error = f"{feed.resource.title}: not installed in the cluster" if state.needed else ""
 
     def _lost(self, feed: Feed, state: _FeedState, error: SourceError, *, again: bool) -> None:
         refused = isinstance(error, KubeApiError)
         if refused and not state.needed:
-            state.listed = True  # what only adds to the fleet must not keep it from being used
-        if again or refused or not state.listed:  # a single lost connection is everyday life
+            state.listed = True  # a kind that only adds to the fleet must not delay it
+        if again or refused or not state.listed:  # a single lost connection is normal
             state.error = self._described(feed, error)
 
     def _described(self, feed: Feed, error: SourceError) -> str:
@@ -235,20 +235,20 @@ class KubernetesSource:
 
     def _publish(self, emit: Emit) -> None:
         self._publishing = None
-        if self._told:
+        if self._emitted:
             for change in self._fleet.changes():
                 emit(change)
         elif any(feed.resource is PODS for feed in self._states) and all(one.listed for one in self._states.values()):
-            self._told = True
+            self._emitted = True
             emit(self._fleet.listed())
 
-    async def _log_remarks(self) -> None:
+    async def _log_warnings(self) -> None:
         while True:
-            await asyncio.sleep(REMARK_SECONDS)
-            remarks = self._fleet.remarks()
-            fresh = [(subject, why) for subject, why in remarks.items() if self._logged.get(subject) != why]
-            for subject, why in fresh[:MAX_REMARK_LINES]:
+            await asyncio.sleep(WARNING_SECONDS)
+            warnings = self._fleet.warnings()
+            fresh = [(subject, why) for subject, why in warnings.items() if self._logged.get(subject) != why]
+            for subject, why in fresh[:MAX_WARNING_LINES]:
                 logger.warning("something of the cluster cannot be used", extra={"object": subject, "reason": why})
-            if len(fresh) > MAX_REMARK_LINES:
-                logger.warning("more of the cluster cannot be used", extra={"objects": len(fresh) - MAX_REMARK_LINES})
-            self._logged = remarks
+            if len(fresh) > MAX_WARNING_LINES:
+                logger.warning("more of the cluster cannot be used", extra={"objects": len(fresh) - MAX_WARNING_LINES})
+            self._logged = warnings

@@ -1,7 +1,7 @@
-"""One collection, watched for ever: list, then watch, resume, list again when the server has forgotten where we were.
+"""Watches one collection until cancelled: list, then watch; resume; list again when the server has dropped the version.
 
-Nested with a duty each: go on whatever happens; list page by page; follow from version to version; read one answer.
-A listing ends with an explicit `Complete`, so that the reader knows what is gone.
+The loops are nested: `run` retries after every failure, `_list` reads page by page, `_follow` watches from version to
+version, `_read_one_answer` reads one answer. A listing ends with `ListComplete`, so that the reader can drop the rest.
 """
 
 import asyncio
@@ -34,16 +34,16 @@ class WatchPace:
     server_seconds: int = 300  # then the server ends a watch, so that connections spread over its replicas
     first_wait_seconds: float = 0.2
     longest_wait_seconds: float = 10.0
-    absent_seconds: float = 10.0  # between two looks for a kind that is not installed
+    absent_seconds: float = 10.0  # between two attempts for a kind that is not installed
     short_seconds: float = 1.0  # a watch that ends sooner, without an event, counts as failed
-    dice: Callable[[], float] = random.random
+    draw: Callable[[], float] = random.random
 
 
 DEFAULT_PACE: Final = WatchPace()
 
 
 @dataclass(frozen=True, slots=True)
-class Came:
+class Put:
     """Objects as raw JSON, new or changed. `listed`: part of a listing."""
 
     raw: tuple[bytes, ...]
@@ -51,42 +51,42 @@ class Came:
 
 
 @dataclass(frozen=True, slots=True)
-class Went:
+class Deleted:
     """An object, as raw JSON, that is gone or no longer selected."""
 
     raw: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
-    """A listing begins: what one before it has named that broke off does not count."""
+class ListBegun:
+    """A listing begins. Objects of an earlier one that broke off do not count."""
 
 
 @dataclass(frozen=True, slots=True)
-class Complete:
-    """The listing is complete: what it did not have is gone."""
+class ListComplete:
+    """The listing is complete. Objects that were not in it are gone."""
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """The watch runs, and what the server said until now has been told: a moment to act on it."""
+class Alive:
+    """The watch runs, and all events until now were passed on: a good moment to act on them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Absent:
+class NotInstalled:
     """The kind is not installed: there are no such objects."""
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
-    """The watch has failed and will be tried again; what is known stays. `again`: it failed the time before, too."""
+class Failed:
+    """The watch has failed and will be tried again; objects stay. `again`: it also failed the time before."""
 
     error: SourceError
     again: bool
 
 
-Happening = Came | Went | Begun | Complete | Heard | Absent | Lost
-Tell = Callable[[Happening], None]
+WatchEvent = Put | Deleted | ListBegun | ListComplete | Alive | NotInstalled | Failed
+OnEvent = Callable[[WatchEvent], None]
 
 
 class _Meta(msgspec.Struct, frozen=True, rename="camel"):
@@ -121,18 +121,18 @@ _STATUSES: Final = msgspec.json.Decoder(_Status)
 
 
 class Watch:
-    """The watch of one feed; remembers how far it has come."""
+    """The watch of one feed. Keeps the version that it has reached."""
 
-    def __init__(self, api: KubeApi, feed: Feed, tell: Tell, pace: WatchPace = DEFAULT_PACE) -> None:
+    def __init__(self, api: KubeApi, feed: Feed, on_event: OnEvent, pace: WatchPace = DEFAULT_PACE) -> None:
         self._api = api
         self._feed = feed
-        self._tell = tell
+        self._on_event = on_event
         self._pace = pace
         self._version = ""  # empty: list first
-        self._failures = 0  # since the last event; a listing alone is no success, watching may be what fails
+        self._failures = 0  # since the last event; a listing alone does not reset it, as watching may be what fails
 
     async def run(self) -> None:
-        """Watch until cancelled. Whatever fails is told, and tried again."""
+        """Watch until cancelled. Each failure is reported as an event, then retried."""
         while True:
             try:
                 if not self._version:
@@ -140,25 +140,25 @@ class Watch:
                 await self._follow()
             except VersionGone:
                 self._version = ""
-                # Seldom, so at once; a server that forgets every version at once must not be asked in a circle.
+                # Rare, so retried at once; but a server that drops every version at once must not be asked in a loop.
                 await self._back_off(0.0 if self._failures == 0 else self._pace.first_wait_seconds)
             except KubeApiError as error:
                 await self._refused(error)
             except SourceError as error:
-                self._tell(Lost(error, again=self._failures > 0))
+                self._on_event(Failed(error, again=self._failures > 0))
                 await self._back_off()
             except Exception as error:  # the top of a loop that must outlive its bugs
                 logger.exception("a watch has failed unexpectedly", extra={"feed": self._feed.title})
-                self._tell(Lost(KubeUnreachable(f"unexpected: {error!r}"), again=True))
+                self._on_event(Failed(KubeUnreachable(f"unexpected: {error!r}"), again=True))
                 await self._back_off()
 
     async def _refused(self, error: KubeApiError) -> None:
         if error.status == 404:
             self._version = ""
-            self._tell(Absent())
+            self._on_event(NotInstalled())
             await asyncio.sleep(self._jittered(self._pace.absent_seconds))
             return
-        self._tell(Lost(error, again=self._failures > 0))
+        self._on_event(Failed(error, again=self._failures > 0))
         await self._back_off(error.retry_seconds)
 
     async def _back_off(self, at_least: float | None = None) -> None:
@@ -169,22 +169,22 @@ class Watch:
         await asyncio.sleep(at_least if at_least == 0.0 else max(self._jittered(wait), at_least or 0.0))
 
     def _jittered(self, wait: float) -> float:
-        """Between half of it and all: replicas of ours that lost the same server do not come back as one."""
-        return wait * (0.5 + self._pace.dice() / 2)
+        """Between half of it and all, so that replicas that lost the same server do not return at the same moment."""
+        return wait * (0.5 + self._pace.draw() / 2)
 
     async def _list(self) -> None:
         following = ""
-        self._tell(Begun())
+        self._on_event(ListBegun())
         while True:
             query = self._feed.query(**{"limit": str(self._pace.page_size), "continue": following})
             page = _parsed(_LISTS, await self._api.get(self._feed.path, query))
-            self._tell(Came(tuple(bytes(one) for one in page.items or ()), listed=True))
-            await asyncio.sleep(0)  # parsing a page takes milliseconds; exchanges go on between two
+            self._on_event(Put(tuple(bytes(one) for one in page.items or ()), listed=True))
+            await asyncio.sleep(0)  # parsing a page takes milliseconds; exchanges run between two
             following = page.metadata.continue_ or ""
             if not following:
                 break
         self._version = page.metadata.resource_version
-        self._tell(Complete())
+        self._on_event(ListComplete())
 
     async def _follow(self) -> None:
         while True:
@@ -194,32 +194,32 @@ class Watch:
             self._failures = 0
 
     async def _read_one_answer(self) -> bool:
-        """Tell one answer's events; whether there were any."""
+        """Pass on the events of one answer; returns whether there were any."""
         query = self._feed.query(
             watch="1",
             allowWatchBookmarks="true",
             resourceVersion=self._version,
             timeoutSeconds=str(max(1, round(self._jittered(self._pace.server_seconds)))),
         )
-        heard = False
-        # After failures an accepted watch is no news yet: it must last, or bring something.
-        lasting = asyncio.get_running_loop().call_later(self._pace.short_seconds, self._heard)
+        had_events = False
+        # After failures it is not enough that the watch is accepted: it must last, or have an event.
+        lasting = asyncio.get_running_loop().call_later(self._pace.short_seconds, self._alive)
         answer = self._api.lines(self._feed.path, query, silence_seconds=self._pace.silence_seconds)
         try:
             async with aclosing(answer):
                 async for lines in answer:
                     for line in filter(None, lines):
                         self._take(_parsed(_EVENTS, line))
-                        heard = True
-                    if heard or self._failures == 0:
-                        self._heard()
+                        had_events = True
+                    if had_events or self._failures == 0:
+                        self._alive()
         finally:
             lasting.cancel()
-        return heard
+        return had_events
 
-    def _heard(self) -> None:
+    def _alive(self) -> None:
         self._failures = 0
-        self._tell(Heard())
+        self._on_event(Alive())
 
     def _take(self, event: _Event) -> None:
         raw = bytes(event.object)
@@ -229,9 +229,9 @@ class Watch:
         self._version = _parsed(_VERSIONS, raw).metadata.resource_version or self._version
         match event.type:
             case "ADDED" | "MODIFIED":
-                self._tell(Came((raw,)))
+                self._on_event(Put((raw,)))
             case "DELETED":
-                self._tell(Went(raw))
+                self._on_event(Deleted(raw))
             case _:
                 pass  # a bookmark: only its version matters
 

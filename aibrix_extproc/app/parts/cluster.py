@@ -1,4 +1,4 @@
-"""The Kubernetes cluster as a source of endpoints, its age and its remarks. `Sources` runs it.
+"""The Kubernetes cluster as a source of endpoints, its age and its warnings. `Sources` runs it.
 
 Imported only where it is wanted: the client library is an extra.
 """
@@ -13,7 +13,7 @@ from aibrix_extproc.app.ports import ClusterSource
 from aibrix_extproc.config_files.file import OnStatus
 from aibrix_extproc.settings import KubernetesSettings
 
-MAX_REMARKS: Final = 100  # on the health page; the log has them all
+MAX_WARNINGS: Final = 100  # on the health page; the log has them all
 
 
 class Cluster(Part):
@@ -26,15 +26,15 @@ class Cluster(Part):
 
     def report(self) -> Mapping[str, object]:
         """How old the fleet is, and which objects cannot be used."""
-        remarks = self.source.remarks()
+        warnings = self.source.warnings()
         return {
             "age_seconds": round(self.source.age_seconds(), 3),
-            "unusable": len(remarks),
-            "remarks": dict(islice(remarks.items(), MAX_REMARKS)),
+            "unusable": len(warnings),
+            "remarks": dict(islice(warnings.items(), MAX_WARNINGS)),
         }
 
     def register(self, metrics: Meters) -> None:
         """Age and unusable objects."""
         source = self.source
         metrics.gauge("aibrix_extproc_fleet_age_seconds", source.age_seconds, source=source.name)
-        metrics.gauge("aibrix_extproc_fleet_unusable", lambda: len(source.remarks()), source=source.name)
+        metrics.gauge("aibrix_extproc_fleet_unusable", lambda: len(source.warnings()), source=source.name)

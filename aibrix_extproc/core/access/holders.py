@@ -1,4 +1,4 @@
-"""Who has which keys, as written down somewhere. Only digests: a key itself is seen once, when it is made."""
+"""Callers with their keys. Only digests are kept: a key is shown once, when it is made."""
 
 import hashlib
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from aibrix_extproc.core.placing import Caller
 
 @dataclass(frozen=True, slots=True)
 class IssuedKey:
-    """One key of a caller; `id` names it for people, who have no other way to speak of it."""
+    """One key of a caller; `id` is its name for people."""
 
     id: str
     digest: bytes  # SHA-256
@@ -33,7 +33,7 @@ class KeyHolder:
 
 
 def digest_of(key: str) -> bytes:
-    """What is kept of a key. Keys are random and long, so a plain hash is as good as a slow one."""
+    """The digest of a key. Keys are random and long, so a fast hash is as good as a slow one."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 

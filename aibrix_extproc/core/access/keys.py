@@ -27,12 +27,12 @@ def presented_key(authorization: str | None, x_api_key: str | None, api_key: str
 @dataclass(frozen=True, slots=True)
 class _Slot:
     digest: bytes
-    caller: Caller | None  # None: switched off
+    caller: Caller | None  # None: disabled
     wall_expires_at: float
 
 
 class KeyRing:
-    """The keys that the gateway accepts, and who is behind them. Never changes; a new reading makes a new ring."""
+    """The keys that the gateway accepts, with their callers. Immutable; a changed key file makes a new ring."""
 
     __slots__ = ("_always", "_by_name", "_slots", "callers")
 
@@ -43,20 +43,20 @@ class KeyRing:
         self._by_name: dict[str, Caller] = {}
         for holder in holders:
             self._by_name.setdefault(holder.caller.name, holder.caller)
-        self.callers = frozenset(self._by_name)  # switched off ones too
+        self.callers = frozenset(self._by_name)  # with disabled ones
         if isinstance(always, Caller):
             self.callers |= {always.name}
         for holder in holders:
             for key in holder.keys:
                 off = holder.disabled or key.disabled
                 expires = _NEVER if key.wall_expires_at is None else key.wall_expires_at
-                # The first holder of a key keeps it: what switches it off must not be undone further down.
+                # The first holder of a key has it: a later entry must not enable a disabled key.
                 self._slots.setdefault(key.digest, _Slot(key.digest, None if off else holder.caller, expires))
 
     def named(self, name: str) -> Caller | Problem:
-        """The caller of that name, whose identity another process of ours has vouched for.
+        """The caller of that name, which another process of ours has signed.
 
-        One that the keys no longer know keeps its name: its batches go on, with what they were allowed when they began.
+        A caller without keys any more keeps its name: its batches continue with the permissions they began with.
         """
         if self._always is not None:
             return self._always
@@ -71,7 +71,7 @@ class KeyRing:
         """The caller behind the credentials, or why there is none."""
         if self._always is not None:
             return self._always
-        # Cut before anything is copied: a header of a megabyte costs what a key costs.
+        # Cut before anything is copied, so that a header of a megabyte costs no more than a key.
         key = presented_key(
             None if authorization is None else authorization[:_MAX_HEADER_LENGTH],
             None if x_api_key is None else x_api_key[:_MAX_HEADER_LENGTH],
@@ -83,8 +83,8 @@ class KeyRing:
             return Problem("invalid_api_key", {"key": masked(key)})
         digest = digest_of(key)
         slot = self._slots.get(digest)
-        # What the time of the lookup tells is about a SHA-256, from which nobody finds the way back to a key;
-        # the hit is compared in constant time all the same.
+        # The time of the lookup depends on a SHA-256, which does not reveal the key; the hit is compared in constant
+        # time all the same.
         if slot is None or slot.caller is None or not hmac.compare_digest(slot.digest, digest):
             return Problem("invalid_api_key", {"key": masked(key)})
         if wall_now >= slot.wall_expires_at:
@@ -93,5 +93,5 @@ class KeyRing:
 
 
 OPEN_RING: Final = KeyRing((), always=ANYONE)  # the gateway asks for no keys
-STEERING_RING: Final = KeyRing((), always=replace(ANYONE, engine_controls=True))  # and lets everyone steer engines
-UNREAD_RING: Final = KeyRing((), always=Problem("keys_unknown"))  # it does, and has not read them yet: nobody
+STEERING_RING: Final = KeyRing((), always=replace(ANYONE, engine_controls=True))  # and everyone may use engine controls
+UNREAD_RING: Final = KeyRing((), always=Problem("keys_unknown"))  # it does, and has not read them yet: refuses all

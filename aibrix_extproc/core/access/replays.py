@@ -1,4 +1,4 @@
-"""Memory of seals that were used: one bit each, in pages, so that it reaches back for hours in a few megabytes."""
+"""Remembers used seals: one bit each, in pages, so that a few megabytes cover hours."""
 
 from enum import StrEnum
 from typing import Final
@@ -15,11 +15,11 @@ class Use(StrEnum):
 
     FIRST = "first"
     REPEATED = "repeated"
-    FORGOTTEN = "forgotten"  # the memory does not reach back to it: it may have been used
+    FORGOTTEN = "forgotten"  # older than the memory: it may have been used
 
 
 class _Page:
-    """Seals of one issuer whose numbers follow each other."""
+    """Seals of one issuer with consecutive numbers."""
 
     __slots__ = ("bits", "floor", "latest")
 
@@ -30,13 +30,13 @@ class _Page:
 
 
 class UsedSeals:
-    """Says of each seal whether it is used for the first time. The page that was not used for longest is dropped."""
+    """Says for each seal whether it is used for the first time. The least recently used page is dropped."""
 
     def __init__(self, max_pages: int = MAX_PAGES) -> None:
         self._max_pages = max_pages
         self._pages: dict[tuple[int, int], _Page] = {}
         self._floor = -1
-        self._last: tuple[tuple[int, int], _Page] | None = None  # used last, as nearly always the time before
+        self._last: tuple[tuple[int, int], _Page] | None = None  # the page used last, usually the one needed next
 
     def use(self, seal: SealedPlacement) -> Use:
         """Mark the seal as used."""
@@ -60,7 +60,7 @@ class UsedSeals:
             if seal.wall_at <= self._floor:
                 return None
             page = self._new_page()
-        self._pages[key] = page  # the last one is the one used last
+        self._pages[key] = page  # the most recently used page comes last
         self._last = key, page
         return page
 

@@ -1,8 +1,8 @@
-"""Seals: proof that what an access log entry is charged to was written by one of our processes.
+"""Seals: proof that one of our processes wrote what an access log entry is charged by.
 
-A sealed text is all that is charged, as JSON, with a keyed BLAKE2b in front of it. Whoever checks it reads these very
-bytes, so nothing is put in order or encoded a second time. All processes that share a key accept each other's texts.
-Each has a running number of its process, so that a repeated entry is recognised even if a client chose the request id.
+A sealed text is all that is charged, as JSON, with a keyed BLAKE2b in front of it. The check reads these very bytes, so
+nothing is sorted or encoded again. Processes that share a key accept each other's texts. Each text has a running number
+of its process, so that a repeated entry is recognised even if a client chose the request id.
 """
 
 import binascii
@@ -14,13 +14,13 @@ from typing import Final
 import msgspec
 
 MIN_KEY_BYTES: Final = 32
-_PURPOSE: Final = b"aibrix note 2"  # the keys seal other things, too
+_PURPOSE: Final = b"aibrix note 2"  # the same secret has other uses
 _MAC_BYTES: Final = 18  # a multiple of three needs no padding
 _MAC_CHARACTERS: Final = _MAC_BYTES * 4 // 3
 
 
 class SealedPlacement(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """One placement: when, which one, and what is charged to whom."""
+    """The content of a sealed text: one placement, its time and number, and what is charged to which caller."""
 
     wall_at: int  # seconds since the epoch
     issuer: int  # the process: random
@@ -65,6 +65,6 @@ def opened(keys: Sequence[SealKey], text: bytes) -> SealedPlacement | None:
         if hmac.compare_digest(key.mac(content), given):
             try:
                 return _decode(content)
-            except msgspec.DecodeError:  # of another version, which has forgotten to change the purpose
+            except msgspec.DecodeError:  # of another version of this text
                 return None
     return None

@@ -1,4 +1,4 @@
-"""A caller's identity between our processes: who calls, for which request and operation, until when; signed.
+"""A signed statement between our processes: the caller, the request, the operation, the expiry.
 
 The gateway writes it into a header that only it may set; the metadata service reads it. HMAC-SHA256 with a key of
 32 bytes or more that our processes share. Several keys are accepted while one replaces another; the first signs.
@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-LIFE_SECONDS: Final = 120  # from the request's head to its arrival at the service; clocks may differ by some of it
+LIFE_SECONDS: Final = 120  # from the request's head to the service; it also covers the difference of clocks
 MAX_LENGTH: Final = 2048
 _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 _URL_UNSAFE: Final = bytes.maketrans(b"-_", b"+/")
@@ -32,7 +32,7 @@ _ENCODER: Final = msgspec.json.Encoder()
 
 
 def sign(key: bytes, header: str, statement: SignedCaller) -> str:
-    """The value of that header; in another one it is worth nothing."""
+    """The value of that header; it is not valid in another header."""
     payload = _ENCODER.encode(statement)
     return f"{_text(payload)}.{_text(_mac(key, header, payload))}"
 

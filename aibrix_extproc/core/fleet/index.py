@@ -1,7 +1,7 @@
-"""Makes each snapshot out of the one before: a change of one endpoint touches its models and nothing else.
+"""Makes each snapshot from the one before: a change of one endpoint affects its models only.
 
-What is left that grows with the fleet is copying: a tuple of 1,000 endpoints takes a microsecond. `snapshot_of` makes
-the same from nothing, for many changes at once.
+Only copying grows with the fleet: a tuple of 1,000 endpoints takes a microsecond. `snapshot_of` makes the same from
+nothing, for many changes at once.
 """
 
 from bisect import bisect_left, insort
@@ -31,7 +31,7 @@ MAX_PAIRS: Final = 8  # more changes at once are made from nothing
 
 
 class FleetIndex:
-    """The latest snapshot, with what the next one is made of."""
+    """The latest snapshot, and the data from which the next one is made."""
 
     def __init__(self) -> None:
         self.snapshot = EMPTY
@@ -99,7 +99,7 @@ class FleetIndex:
 
 
 class _Model:
-    """What a snapshot says of one model, kept by changes."""
+    """What a snapshot says of one model, updated by changes."""
 
     def __init__(self, members: Endpoints, name: str) -> None:
         self._name = name
@@ -178,7 +178,7 @@ def _description(endpoint: Endpoint, name: str) -> ServedModel:
 
 
 def _same_carrier(pair: Pair) -> bool:
-    """Whether an endpoint says of configurations what it said before."""
+    """Whether the change leaves the endpoint's configuration as it was."""
     old, new = pair
     return old is not None and new is not None and _carries(old) == _carries(new)
 

@@ -1,4 +1,4 @@
-"""Endpoints in the order of their load, kept up to date by changes: the least busy are found without a look at others.
+"""Endpoints in the order of their load, updated by changes: the least busy are found without looking at the others.
 
 One level per in-flight count, each a sorted list of identities. A change of a count moves one identity by two binary
 searches; a change of the fleet adds and removes what differs.

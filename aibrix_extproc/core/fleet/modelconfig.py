@@ -1,6 +1,6 @@
-"""AIBrix's config profiles: the JSON in a pod's annotation, read when the pod changes and never for a request.
+"""AIBrix's config profiles: the JSON in a pod's annotation, read when the pod changes, not for each request.
 
-Names of strategies stay text here: which of them exist is routing's business.
+Names of strategies stay text here; routing decides which of them exist.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ AUTO: Final = "auto"  # the profile that a client names to have one chosen by th
 # What is read -> meaning, for the reference page.
 CONFIG_MEMBERS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "lockedRoutingStrategy": "the strategy of every request, whatever it says",
+        "lockedRoutingStrategy": "the strategy of every request, also of one that names another",
         "defaultProfile": f"the profile that counts where a request names none that there is; `{DEFAULT_PROFILE}` "
         "if this is missing",
         "profiles": "profiles by name",
@@ -78,7 +78,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """A configuration. Equal texts are equal configurations, whatever is made of them."""
+    """A configuration. Equal texts are equal configurations."""
 
     text: str
     locked_strategy: str = field(default="", compare=False)  # goes before everything that a client says
@@ -114,7 +114,7 @@ class _Profile(msgspec.Struct):
     routingConfig: msgspec.Raw = msgspec.Raw(b"null")  # noqa: N815
 
 
-class _Hints(msgspec.Struct):
+class _Bounds(msgspec.Struct):
     promptTokensGte: int | None = None  # noqa: N815
     promptTokensLt: int | None = None  # noqa: N815
     maxTokensGte: int | None = None  # noqa: N815
@@ -165,8 +165,8 @@ def _sizes(raw: msgspec.Raw) -> tuple[Sizes | None, list[str]]:
     unread = [f"routingConfig.{one}" for one in sorted(members.keys() - _OF_HINTS)]
     if members.keys().isdisjoint(_OF_HINTS):
         return None, unread
-    hints = msgspec.json.decode(raw, type=_Hints)
-    return Sizes(hints.promptTokensGte, hints.promptTokensLt, hints.maxTokensGte, hints.maxTokensLt), unread
+    bounds = msgspec.json.decode(raw, type=_Bounds)
+    return Sizes(bounds.promptTokensGte, bounds.promptTokensLt, bounds.maxTokensGte, bounds.maxTokensLt), unread
 
 
 def _strategy(name: str | None) -> str:

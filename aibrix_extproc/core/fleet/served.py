@@ -1,6 +1,6 @@
-"""Which models an endpoint serves, out of what its source says of it and what its engine lists.
+"""Computes which models an endpoint serves, from its source and from its engine's list.
 
-The engine's list is the truth: a label, an annotation or a ModelAdapter gives names, and an engine that checks the
+The engine's list decides: a label, an annotation or a ModelAdapter gives names, and an engine that checks the
 name of a model answers 404 to all others. Given names count alone while no list is known, and beside the list where the
 engine takes any name. A source may also select (`Endpoint.selects`): then only the selected part of the list is served.
 """
@@ -10,18 +10,18 @@ from typing import Final
 
 from aibrix_extproc.core.fleet.model import Endpoint, ServedModel
 
-# Engines that answer 404 to a name that they do not list. SGLang, for one, takes the field as a mere courtesy.
+# Engines that answer 404 to a name that they do not list. SGLang, for example, ignores the field.
 CHECK_NAMES: Final = frozenset({"vllm", "vllm-omni"})
-MAX_NAMES: Final = 8  # of a remark
-MAX_NAME_CHARACTERS: Final = 64  # of a name in a remark
+MAX_NAMES: Final = 8  # of a warning
+MAX_NAME_CHARACTERS: Final = 64  # of a name in a warning
 
 
 def served(
     given: Endpoint, listed: tuple[ServedModel, ...], judged: Collection[str]
 ) -> tuple[tuple[ServedModel, ...], str]:
-    """What an endpoint serves, and a remark on names that its engine does not list.
+    """What an endpoint serves, and a warning about names that its engine does not list.
 
-    `judged` holds the given names that were known when the engine was asked; a younger one counts until the next list.
+    `judged` holds the given names that were known when the engine was polled; a newer one counts until the next poll.
     """
     if not listed:
         return unique(given.models), ""
@@ -30,7 +30,7 @@ def served(
     wrong = [model for model in missing if model.id in judged and given.engine in CHECK_NAMES]
     kept = [model for model in missing if model not in wrong]
     found = _selected(given.models, listed) if given.selects else listed
-    return unique((*found, *kept)), _remark(given, wrong, known)
+    return unique((*found, *kept)), _warning(given, wrong, known)
 
 
 def unique(models: Iterable[ServedModel]) -> tuple[ServedModel, ...]:
@@ -49,7 +49,7 @@ def _selected(wanted: tuple[ServedModel, ...], listed: tuple[ServedModel, ...]) 
     return tuple(model for model in listed if model.id in names or model.parent in names)
 
 
-def _remark(given: Endpoint, wrong: list[ServedModel], known: Iterable[str]) -> str:
+def _warning(given: Endpoint, wrong: list[ServedModel], known: Iterable[str]) -> str:
     if not wrong:
         return ""
     names = _shown(model.id for model in wrong)

@@ -1,7 +1,7 @@
-"""The endpoints that a gateway allows for one request, as the endpoint picker protocol words them.
+"""The endpoints that a gateway allows for one request, in the form of the endpoint picker protocol.
 
-An entry is `ip:port`, or an IP alone, which means each of its ports; IPv6 stands in brackets before a port. What is
-neither matches nothing, so a hint that cannot be read leaves nobody to pick rather than everybody.
+An entry is `ip:port`, or an IP alone, which means each of its ports; IPv6 stands in brackets before a port. Any
+other text matches nothing, so a subset that cannot be read allows no endpoint instead of all.
 """
 
 from collections.abc import Iterable

@@ -71,11 +71,11 @@ async def test_broken_pod_is_visible_and_costs_no_other(cluster: Cluster, tmp_pa
     await cluster.put(a_pod("whole", "10.1.0.2", namespace=cluster.namespace))
     async with discovering(cluster, tmp_path) as found:
         await found.until_usable("10.1.0.2:8000")
-        assert list(found.source.remarks()) == [f"Pod {cluster.namespace}/broken"]
+        assert list(found.source.warnings()) == [f"Pod {cluster.namespace}/broken"]
         labels["model.aibrix.ai/port"] = "9000"
         await cluster.put(a_pod("broken", "10.1.0.1", labels=labels, namespace=cluster.namespace))
         await found.until_usable("10.1.0.1:9000", "10.1.0.2:8000")
-        assert found.source.remarks() == {}
+        assert found.source.warnings() == {}
 
 
 async def test_adapter_gives_its_pods_a_model_more(cluster: Cluster, tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ async def test_adapter_gives_its_pods_a_model_more(cluster: Cluster, tmp_path: P
     await cluster.put(an_adapter("lora-a", "vllm-0", "gone", namespace=cluster.namespace))
     async with discovering(cluster, tmp_path) as found:
         await until(lambda: set(found.models()) == {"chat-m", "lora-a"})
-        assert "gone" in found.source.remarks()[f"ModelAdapter {cluster.namespace}/lora-a"]
+        assert "gone" in found.source.warnings()[f"ModelAdapter {cluster.namespace}/lora-a"]
         await cluster.delete(an_adapter("lora-a", namespace=cluster.namespace))
         await until(lambda: set(found.models()) == {"chat-m"})
 

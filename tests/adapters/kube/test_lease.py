@@ -137,7 +137,7 @@ async def test_leader_that_died_is_followed_when_its_lease_has_run_out_and_not_b
     await write(cluster, holderIdentity="dead")  # and renewed long ago, by a wall clock that does not count
     started = asyncio.get_running_loop().time()
     async with electing(cluster, tmp_path, "one") as one:
-        assert not one.election.looked_after or one.election.leader == "dead"
+        assert not one.election.has_leader or one.election.leader == "dead"
         await until(lambda: one.election.leads)
         assert asyncio.get_running_loop().time() - started >= 2.0
         assert (await lease(cluster))["leaseTransitions"] == 1
@@ -151,7 +151,7 @@ async def test_holder_whose_clock_is_years_behind_keeps_its_lease_while_it_renew
             await write(cluster, holderIdentity="slow", renewTime=f"1990-01-01T00:00:00.{number:06}Z")
             await asyncio.sleep(0.12)
             assert not one.election.leads
-        assert one.election.looked_after
+        assert one.election.has_leader
 
 
 async def test_leader_stops_leading_when_it_cannot_renew_and_leads_again_later(

@@ -383,6 +383,6 @@ async def test_leadership_that_is_lost_stops_writing_at_once(double: DoubleClust
 async def test_endpoint_that_cannot_be_published_is_told(cluster: Cluster, tmp_path: Path) -> None:
     async with publishing(cluster, tmp_path, an_endpoint(1), an_endpoint(2, address="127.0.0.1:8000")) as one:
         await until_published(cluster, first(1))
-        remarks = one.publisher.report()["remarks"]
-        assert isinstance(remarks, dict)
-        assert "loopback" in remarks["engine-2"]
+        warnings = one.publisher.report()["remarks"]
+        assert isinstance(warnings, dict)
+        assert "loopback" in warnings["engine-2"]

@@ -201,7 +201,7 @@ async def test_object_that_is_none_is_left_out_with_a_remark(double: DoubleClust
     async with discovering(double, tmp_path) as found:
         await settled(double, found)
         await double.put(SECOND | {"status": "broken"})
-        await until(lambda: list(found.source.remarks()) == ["Pod llm/vllm-1"])
+        await until(lambda: list(found.source.warnings()) == ["Pod llm/vllm-1"])
         assert found.usable() == list(ONE)
         await double.put(SECOND)
         await found.until_usable(*TWO)

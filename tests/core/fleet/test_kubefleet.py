@@ -90,20 +90,20 @@ def test_of_two_ready_pods_with_one_address_the_newer_has_it_and_the_other_a_rem
         pod("old", creationTimestamp="2026-01-01T00:00:00Z"), pod("new", creationTimestamp="2026-01-01T00:00:05Z")
     )
     assert [one.name for one in fleet.listed().endpoints] == ["llm/new"]
-    assert list(fleet.remarks()) == ["Pod llm/old"]
-    assert "10.0.0.1:8000" in fleet.remarks()["Pod llm/old"]
+    assert list(fleet.warnings()) == ["Pod llm/old"]
+    assert "10.0.0.1:8000" in fleet.warnings()["Pod llm/old"]
     fleet.drop("Pod llm/new")
     changes = fleet.changes()
     assert [one.name for one in changed(changes)] == ["llm/old"]
     assert len(gone(changes)) == 1
-    assert fleet.remarks() == {}
+    assert fleet.warnings() == {}
 
 
 def test_address_of_a_pod_that_is_leaving_is_its_successors_without_a_remark() -> None:
     leaving = pod("old", creationTimestamp="2026-01-01T00:00:05Z", deletionTimestamp="2026-01-01T00:01:00Z")
     fleet = a_fleet(leaving, pod("new", creationTimestamp="2026-01-01T00:00:00Z"))
     assert [one.name for one in fleet.listed().endpoints] == ["llm/new"]
-    assert fleet.remarks() == {}
+    assert fleet.warnings() == {}
 
 
 def test_several_pods_without_an_address_are_endpoints_of_their_own() -> None:
@@ -141,9 +141,9 @@ def test_object_that_cannot_be_read_any_more_counts_no_more_and_has_a_remark() -
     fleet = a_fleet(pod())
     fleet.unreadable("Pod llm/vllm-0", "odd")
     assert len(gone(fleet.changes())) == 1
-    assert fleet.remarks() == {"Pod llm/vllm-0": "left out: odd"}
+    assert fleet.warnings() == {"Pod llm/vllm-0": "left out: odd"}
     fleet.put(pod())
-    assert fleet.remarks() == {}
+    assert fleet.warnings() == {}
 
 
 def test_unreadable_object_is_forgotten_by_a_listing_without_it() -> None:
@@ -151,9 +151,9 @@ def test_unreadable_object_is_forgotten_by_a_listing_without_it() -> None:
     fleet.unreadable("Pod llm/a", "odd")
     fleet.unreadable("Pod other/b", "odd")
     fleet.keep_only(Pod, "llm", set())
-    assert list(fleet.remarks()) == ["Pod other/b"]
+    assert list(fleet.warnings()) == ["Pod other/b"]
     fleet.keep_only(Pod, None, set())
-    assert fleet.remarks() == {}
+    assert fleet.warnings() == {}
 
 
 def models(fleet: KubeFleet) -> list[list[str]]:
@@ -182,9 +182,9 @@ def test_adapter_survives_changes_of_its_pod_and_moves_with_its_instances() -> N
 def test_adapter_of_pods_that_are_missing_has_a_remark_until_they_come() -> None:
     fleet = a_fleet()
     fleet.put(adapter("lora", "vllm-0"))
-    assert "Pod llm/vllm-0" in fleet.remarks()["ModelAdapter llm/lora"]
+    assert "Pod llm/vllm-0" in fleet.warnings()["ModelAdapter llm/lora"]
     fleet.put(pod())
-    assert fleet.remarks() == {}
+    assert fleet.warnings() == {}
 
 
 def test_pods_of_a_pool_wait_for_it_and_have_each_of_its_ports() -> None:
@@ -211,7 +211,7 @@ def test_pool_that_is_deleted_leaves_its_endpoints_known_but_not_to_be_picked_un
     fleet.drop("InferencePool llm/pool")
     (endpoint,) = changed(fleet.changes())
     assert (endpoint.health, endpoint.detail) == (Health.NOT_READY, WITHDRAWN)
-    assert fleet.remarks() == {"InferencePool": WITHDRAWN}
+    assert fleet.warnings() == {"InferencePool": WITHDRAWN}
     fleet.put(pool(8000))
     assert fleet.listed().endpoints == before
-    assert fleet.remarks() == {}
+    assert fleet.warnings() == {}

@@ -33,7 +33,7 @@ def test_ready_pod_with_a_model_label_is_a_ready_endpoint_on_port_8000() -> None
     assert endpoint.models == (ServedModel("chat-m"),)
     assert endpoint.name == "llm/vllm-0"
     assert endpoint.labels == {MODEL_LABEL: "chat-m"}
-    assert (translation.remarks, translation.left_out) == ((), "")
+    assert (translation.warnings, translation.left_out) == ((), "")
 
 
 def test_identity_is_of_uid_address_and_port_so_that_a_replaced_or_moved_pod_is_new() -> None:
@@ -91,7 +91,7 @@ def test_pod_without_an_address_keeps_its_model_known_and_has_no_address() -> No
 def test_pod_that_shall_not_serve_is_left_out_without_a_remark(labels: dict[str, str], phase: str, why: str) -> None:
     translation = translate_pod(pod(labels={MODEL_LABEL: "m", **labels}, phase=phase))
     assert translation.endpoints == ()
-    assert translation.remarks == ()
+    assert translation.warnings == ()
     assert why in translation.left_out
 
 
@@ -110,7 +110,7 @@ def test_pod_that_serves_for_others_is_an_endpoint(labels: dict[str, str]) -> No
 def test_pod_with_a_broken_port_is_left_out_with_a_remark(text: str) -> None:
     translation = translate_pod(pod(labels={MODEL_LABEL: "m", PORT: text}))
     assert translation.endpoints == ()
-    assert [PORT in remark and "left out" in remark for remark in translation.remarks] == [True]
+    assert [PORT in warning and "left out" in warning for warning in translation.warnings] == [True]
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_pod_with_a_broken_port_is_left_out_with_a_remark(text: str) -> None:
 def test_pod_with_an_odd_model_name_is_left_out_with_a_remark(name: str) -> None:
     translation = translate_pod(pod(labels={}, annotations={MODEL_LABEL: name}))
     assert translation.endpoints == ()
-    assert [MODEL_LABEL in remark and len(remark) < 300 for remark in translation.remarks] == [True]
+    assert [MODEL_LABEL in warning and len(warning) < 300 for warning in translation.warnings] == [True]
 
 
 def test_model_name_of_the_label_goes_before_that_of_the_annotation() -> None:
@@ -132,7 +132,7 @@ def test_model_name_of_the_label_goes_before_that_of_the_annotation() -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "annotations", "engine", "remarks"),
+    ("labels", "annotations", "engine", "warnings"),
     [
         ({ENGINE: "sglang"}, {}, "sglang", 0),
         ({}, {ENGINE: "vllm-omni"}, "vllm-omni", 0),
@@ -142,11 +142,11 @@ def test_model_name_of_the_label_goes_before_that_of_the_annotation() -> None:
     ids=["label", "annotation", "both", "unknown"],
 )
 def test_engine_is_read_from_the_label_then_the_annotation(
-    labels: dict[str, str], annotations: dict[str, str], engine: str, remarks: int
+    labels: dict[str, str], annotations: dict[str, str], engine: str, warnings: int
 ) -> None:
     translation = translate_pod(pod(labels={MODEL_LABEL: "m", **labels}, annotations=annotations))
     assert only(translation).engine == engine
-    assert len(translation.remarks) == remarks
+    assert len(translation.warnings) == warnings
 
 
 def test_data_parallel_ranks_are_endpoints_on_ports_one_after_another() -> None:
@@ -160,7 +160,7 @@ def test_data_parallel_ranks_are_endpoints_on_ports_one_after_another() -> None:
 def test_pod_with_ranks_that_cannot_be_is_left_out_with_a_remark(port: str, size: str) -> None:
     translation = translate_pod(pod(labels={MODEL_LABEL: "m", PORT: port}, env={"data-parallel-size": size}))
     assert translation.endpoints == ()
-    assert len(translation.remarks) == 1
+    assert len(translation.warnings) == 1
 
 
 def test_config_annotation_is_kept_as_it_stands() -> None:
@@ -173,7 +173,7 @@ def test_config_annotation_is_kept_as_it_stands() -> None:
 def test_config_with_members_that_nothing_reads_counts_and_is_remarked_on() -> None:
     translation = translate_pod(pod(annotations={CONFIG: '{"profiles": {"a": {"requestsPerSecond": 5}}}'}))
     assert only(translation).config is not None
-    assert translation.remarks == (f"{CONFIG}: without effect here: 'profiles.a.requestsPerSecond'",)
+    assert translation.warnings == (f"{CONFIG}: without effect here: 'profiles.a.requestsPerSecond'",)
 
 
 @pytest.mark.parametrize(
@@ -183,19 +183,19 @@ def test_config_with_members_that_nothing_reads_counts_and_is_remarked_on() -> N
 def test_pod_with_an_invalid_config_is_served_without_it_and_with_a_remark(text: str) -> None:
     translation = translate_pod(pod(annotations={CONFIG: text}))
     assert (only(translation).annotations, only(translation).config) == ({}, None)
-    assert [CONFIG in remark and "without profiles" in remark for remark in translation.remarks] == [True]
+    assert [CONFIG in warning and "without profiles" in warning for warning in translation.warnings] == [True]
 
 
 def test_broken_metric_port_is_only_a_remark() -> None:
     translation = translate_pod(pod(labels={MODEL_LABEL: "m", "model.aibrix.ai/metric-port": "x"}))
     assert only(translation).health is Health.READY
-    assert len(translation.remarks) == 1
+    assert len(translation.warnings) == 1
 
 
 @pytest.mark.parametrize("ip", ["10.0.0", "0.0.0.0", "::", "224.0.0.1", "fe80::1%eth0", "localhost"])
 def test_pod_with_an_odd_address_is_left_out_with_a_remark(ip: str) -> None:
     translation = translate_pod(pod(ip=ip))
-    assert (translation.endpoints, len(translation.remarks)) == ((), 1)
+    assert (translation.endpoints, len(translation.warnings)) == ((), 1)
 
 
 def test_ports_of_a_pool_take_the_place_of_the_labels() -> None:
@@ -238,4 +238,4 @@ def test_whatever_a_pod_says_there_is_an_endpoint_or_a_reason(
     labels: dict[str, str], annotations: dict[str, str], env: dict[str, str], ip: str | None
 ) -> None:
     translation = translate_pod(pod(ip=ip, labels=labels, annotations=annotations, env=env))
-    assert translation.endpoints or translation.remarks or translation.left_out
+    assert translation.endpoints or translation.warnings or translation.left_out

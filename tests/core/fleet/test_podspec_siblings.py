@@ -37,7 +37,7 @@ def adapter(*args: Any, **options: Any) -> ModelAdapter:
 
 def test_pool_gives_a_selector_and_each_port_once() -> None:
     plan = plan_of(pool(8000, 8001, 8000, selector={"b": "2", "a.io/x": ""}))
-    assert (plan.selector, plan.ports, plan.remarks) == ("a.io/x=,b=2", (8000, 8001), ())
+    assert (plan.selector, plan.ports, plan.warnings) == ("a.io/x=,b=2", (8000, 8001), ())
 
 
 @pytest.mark.parametrize(
@@ -47,17 +47,17 @@ def test_pool_gives_a_selector_and_each_port_once() -> None:
 )
 def test_pool_whose_selector_cannot_be_meant_selects_nothing(selector: dict[str, str]) -> None:
     plan = plan_of(pool(8000, selector=selector))
-    assert (plan.selector, len(plan.remarks)) == ("", 1)
+    assert (plan.selector, len(plan.warnings)) == ("", 1)
 
 
 def test_pool_with_ports_out_of_range_uses_the_others() -> None:
     assert plan_of(pool(0, 8000, 70_000)).ports == (8000,)
-    assert len(plan_of(pool(0, 8000, 70_000)).remarks) == 2
+    assert len(plan_of(pool(0, 8000, 70_000)).warnings) == 2
     assert plan_of(pool(0)).selector == ""
 
 
 @pytest.mark.parametrize(
-    ("annotations", "ports", "remarks"),
+    ("annotations", "ports", "warnings"),
     [
         ({}, (1, 2, 3), 0),
         ({ACTIVE: "3,1"}, (1, 3), 0),
@@ -70,10 +70,10 @@ def test_pool_with_ports_out_of_range_uses_the_others() -> None:
     ids=["none", "two", "spaces", "old-name", "both-names", "empty", "unknown-and-broken"],
 )
 def test_active_ports_restrict_the_ports_of_the_pool(
-    annotations: dict[str, str], ports: tuple[int, ...], remarks: int
+    annotations: dict[str, str], ports: tuple[int, ...], warnings: int
 ) -> None:
     found, said = active_ports(pod(annotations=annotations), (1, 2, 3))
-    assert (found, len(said)) == (ports, remarks)
+    assert (found, len(said)) == (ports, warnings)
 
 
 def test_adapter_is_a_model_of_each_endpoint_with_its_base_as_parent() -> None:
@@ -89,7 +89,7 @@ def test_adapter_is_a_model_of_each_endpoint_with_its_base_as_parent() -> None:
 def test_adapter_on_a_pod_counts_unless_the_pod_says_that_it_takes_none(value: str, served: bool) -> None:
     given = with_adapters(translate_pod(pod()), {ENABLED: value}, [adapter("lora")])
     assert (len(given.endpoints[0].models) == 2) is served
-    assert bool(given.remarks) is not served
+    assert bool(given.warnings) is not served
 
 
 def test_adapter_does_not_hide_models_that_only_the_engine_knows() -> None:
@@ -126,7 +126,7 @@ def test_conditions_of_a_slice_decide_whether_its_endpoints_may_be_picked(condit
 
 def test_pods_of_a_slice_are_left_to_the_watch_of_pods() -> None:
     translation = translate_slice(slice_("s", "10.0.0.1", target="Pod"))
-    assert (translation.endpoints, translation.remarks, bool(translation.left_out)) == ((), (), True)
+    assert (translation.endpoints, translation.warnings, bool(translation.left_out)) == ((), (), True)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_pods_of_a_slice_are_left_to_the_watch_of_pods() -> None:
 def test_slice_that_cannot_be_used_is_left_out_with_a_remark(options: Any, word: str) -> None:
     translation = translate_slice(slice_("s", "192.168.1.5", **options))
     assert translation.endpoints == ()
-    assert word in translation.remarks[0]
+    assert word in translation.warnings[0]
 
 
 def test_port_label_decides_between_ports_of_a_slice() -> None:
@@ -154,7 +154,7 @@ def test_port_label_decides_between_ports_of_a_slice() -> None:
 
 def test_broken_address_of_a_slice_costs_only_its_own_endpoint() -> None:
     translation = translate_slice(slice_("s", "192.168.1.5", "nowhere"))
-    assert (len(translation.endpoints), len(translation.remarks)) == (1, 1)
+    assert (len(translation.endpoints), len(translation.warnings)) == (1, 1)
 
 
 def test_slice_without_endpoints_gives_nothing() -> None:

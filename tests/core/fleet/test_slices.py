@@ -22,7 +22,7 @@ from aibrix_extproc.core.fleet.model import Endpoint, Health
 from tests.build import an_endpoint
 
 HERE = Publication("engines", "llm", "http")
-Standing = dict[str, WrittenSlice]
+Slices = dict[str, WrittenSlice]
 
 
 def engines(*numbers: int, port: int = 8000) -> tuple[Endpoint, ...]:
@@ -33,9 +33,9 @@ def addresses(one: WrittenSlice) -> list[str]:
     return [endpoint.addresses[0] for endpoint in one.endpoints or () if endpoint.addresses]
 
 
-def written(standing: Standing, step: Step) -> Standing:
+def written(current: Slices, step: Step) -> Slices:
     """What stands after a step, each write with a new version, as an API server has it."""
-    after = dict(standing)
+    after = dict(current)
     for one in step.put:
         version = str(int(one.metadata.resource_version or "0") + 1)
         metadata = msgspec.structs.replace(one.metadata, resource_version=version)
@@ -45,20 +45,20 @@ def written(standing: Standing, step: Step) -> Standing:
     return after
 
 
-def published(*endpoints: Endpoint, before: Standing | None = None) -> Standing:
-    standing = before or {}
-    return written(standing, next_step(wanted_of(endpoints), standing.values(), HERE))
+def published(*endpoints: Endpoint, before: Slices | None = None) -> Slices:
+    current = before or {}
+    return written(current, next_step(wanted_of(endpoints), current.values(), HERE))
 
 
 def test_engines_become_one_slice_per_family_and_port() -> None:
     fleet = (*engines(1, 2), *engines(3, port=8001), an_endpoint(4, address="[fd00::4]:8000"))
-    standing = published(*fleet)
-    assert {name: (one.address_type, addresses(one)) for name, one in standing.items()} == {
+    current = published(*fleet)
+    assert {name: (one.address_type, addresses(one)) for name, one in current.items()} == {
         "engines-ipv4-8000-0": ("IPv4", ["10.0.0.2", "10.0.0.3"]),
         "engines-ipv4-8001-0": ("IPv4", ["10.0.0.4"]),
         "engines-ipv6-8000-0": ("IPv6", ["fd00::4"]),
     }
-    assert standing["engines-ipv4-8001-0"].ports == [SlicePort("http", 8001, "TCP")]
+    assert current["engines-ipv4-8001-0"].ports == [SlicePort("http", 8001, "TCP")]
 
 
 def test_slice_says_whose_it_is_and_that_only_a_destination_header_reaches_its_engines() -> None:
@@ -100,7 +100,7 @@ def test_pod_without_an_address_is_not_published_and_needs_no_remark() -> None:
 def test_address_that_the_api_refuses_is_named_and_costs_no_other(host: str) -> None:
     wanted = wanted_of([an_endpoint(1, address=f"{host}:8000", name="odd"), an_endpoint(2)])
     assert wanted.size == 1
-    assert list(wanted.remarks) == ["odd"]
+    assert list(wanted.warnings) == ["odd"]
 
 
 def test_address_that_two_sources_give_is_published_once() -> None:
@@ -108,27 +108,27 @@ def test_address_that_two_sources_give_is_published_once() -> None:
 
 
 def test_slices_that_are_as_they_should_be_are_left_alone() -> None:
-    standing = published(*engines(1, 2, 3))
-    assert next_step(wanted_of(engines(3, 2, 1)), standing.values(), HERE) == Step()
+    current = published(*engines(1, 2, 3))
+    assert next_step(wanted_of(engines(3, 2, 1)), current.values(), HERE) == Step()
 
 
 def test_large_fleet_fills_slices_up_to_their_capacity() -> None:
-    standing = published(*engines(*range(2 * CAPACITY + 1)))
-    assert sorted(len(addresses(one)) for one in standing.values()) == [1, CAPACITY, CAPACITY]
+    current = published(*engines(*range(2 * CAPACITY + 1)))
+    assert sorted(len(addresses(one)) for one in current.values()) == [1, CAPACITY, CAPACITY]
 
 
 def test_new_engine_goes_to_the_fullest_slice_with_room() -> None:
-    standing = published(*engines(*range(CAPACITY + 10)))
+    current = published(*engines(*range(CAPACITY + 10)))
     without = engines(*range(3, CAPACITY + 10))
-    standing = published(*without, before=standing)
-    step = next_step(wanted_of((*without, *engines(2000))), standing.values(), HERE)
+    current = published(*without, before=current)
+    step = next_step(wanted_of((*without, *engines(2000))), current.values(), HERE)
     assert [one.metadata.name for one in step.put] == ["engines-ipv4-8000-0"]
     assert step.delete == ()
 
 
 def test_last_engine_of_a_slice_takes_it_along_by_the_version_that_was_seen() -> None:
-    standing = published(*engines(1))
-    step = next_step(wanted_of([]), standing.values(), HERE)
+    current = published(*engines(1))
+    step = next_step(wanted_of([]), current.values(), HERE)
     assert (step.put, [one.metadata.resource_version for one in step.delete]) == ((), ["1"])
 
 
@@ -146,8 +146,8 @@ def test_name_that_somebody_else_has_is_passed_over() -> None:
 
 @pytest.mark.parametrize("odd", ["conditions", "port name", "labels", "two ports", "address twice"])
 def test_slice_that_somebody_has_edited_is_set_right(odd: str) -> None:
-    standing = published(*engines(1))
-    (one,) = standing.values()
+    current = published(*engines(1))
+    (one,) = current.values()
     endpoints = one.endpoints or []
     changes: dict[str, dict[str, object]] = {
         "conditions": {"endpoints": [msgspec.structs.replace(endpoints[0], conditions=SliceConditions(True))]},
@@ -171,8 +171,8 @@ def test_labels_that_others_add_are_no_reason_to_write() -> None:
 
 def test_owner_that_is_not_to_be_seen_any_more_stays() -> None:
     owned = replace(HERE, owner=Owner("engines", "uid-s"))
-    standing = written({}, next_step(wanted_of(engines(1)), (), owned))
-    assert next_step(wanted_of(engines(1)), standing.values(), HERE) == Step()
+    current = written({}, next_step(wanted_of(engines(1)), (), owned))
+    assert next_step(wanted_of(engines(1)), current.values(), HERE) == Step()
 
 
 FLEETS = st.lists(st.sets(st.integers(0, 1300), max_size=1200), min_size=1, max_size=4)
@@ -180,21 +180,21 @@ FLEETS = st.lists(st.sets(st.integers(0, 1300), max_size=1200), min_size=1, max_
 
 @given(FLEETS)
 def test_any_sequence_of_fleets_leaves_each_address_once_in_slices_within_the_limit(fleets: list[set[int]]) -> None:
-    standing: Standing = {}
+    current: Slices = {}
     for fleet in fleets:
-        standing = published(*engines(*fleet), before=standing)
-        found = [address for one in standing.values() for address in addresses(one)]
+        current = published(*engines(*fleet), before=current)
+        found = [address for one in current.values() for address in addresses(one)]
         assert sorted(found) == sorted(one.address.removesuffix(":8000") for one in engines(*fleet))
-        assert all(0 < len(addresses(one)) <= CAPACITY for one in standing.values())
-        assert next_step(wanted_of(engines(*fleet)), standing.values(), HERE) == Step()
+        assert all(0 < len(addresses(one)) <= CAPACITY for one in current.values())
+        assert next_step(wanted_of(engines(*fleet)), current.values(), HERE) == Step()
 
 
 @given(st.sets(st.integers(0, 1300), max_size=1200), st.integers(0, 1300))
 def test_one_engine_more_or_less_touches_one_slice_and_moves_nobody(fleet: set[int], one: int) -> None:
-    standing = published(*engines(*fleet))
-    step = next_step(wanted_of(engines(*(fleet ^ {one}))), standing.values(), HERE)
+    current = published(*engines(*fleet))
+    step = next_step(wanted_of(engines(*(fleet ^ {one}))), current.values(), HERE)
     assert len(step.put) + len(step.delete) == 1
-    after = written(standing, step)
-    homes = {address: name for name, slices in standing.items() for address in addresses(slices)}
+    after = written(current, step)
+    homes = {address: name for name, slices in current.items() for address in addresses(slices)}
     for name, slices in after.items():
         assert all(homes.get(address, name) == name for address in addresses(slices))

@@ -1,6 +1,6 @@
-"""An EndpointSlice to endpoints, for engines outside of pods. Labels are read as on a pod.
+"""Translates an EndpointSlice into endpoints, for engines outside of pods. Labels are read as on a pod.
 
-Endpoints that are pods are left to the pods' own watch: they would be known twice.
+Endpoints that are pods are left out: the watch of pods has them.
 """
 
 from types import MappingProxyType
@@ -21,11 +21,11 @@ from aibrix_extproc.core.fleet.kubernetes.podspec import (
 )
 from aibrix_extproc.core.fleet.model import Endpoint, Health
 
-MAX_REMARKS: Final = 10
+MAX_WARNINGS: Final = 10
 
 
 def translate_slice(one: EndpointSlice) -> Translation:
-    """The endpoints of a slice, with remarks for those that cannot be used."""
+    """The endpoints of a slice, with warnings for those that cannot be used."""
     if all(_is_pod(endpoint) for endpoint in one.endpoints or ()):
         return Translation(left_out="has only pods, which are watched as such")
     try:
@@ -33,17 +33,17 @@ def translate_slice(one: EndpointSlice) -> Translation:
             raise Unusable(f"addressType {shown(one.address_type)}: Envoy needs IP addresses, IPv4 or IPv6")
         traits, port = traits_of(one), _port(one)
     except Unusable as error:
-        return Translation(remarks=(f"left out: {error}",))
+        return Translation(warnings=(f"left out: {error}",))
     found: list[Endpoint] = []
-    remarks = list(traits.remarks)
+    warnings = list(traits.warnings)
     for endpoint in one.endpoints or ():
         if _is_pod(endpoint):
             continue
         try:
             found.append(_endpoint(one, endpoint, traits, port))
         except Unusable as error:
-            remarks.append(f"an endpoint is left out: {error}")
-    return Translation(tuple(found), tuple(remarks[:MAX_REMARKS]))
+            warnings.append(f"an endpoint is left out: {error}")
+    return Translation(tuple(found), tuple(warnings[:MAX_WARNINGS]))
 
 
 def _is_pod(endpoint: SliceEndpoint) -> bool:
@@ -71,7 +71,7 @@ def _endpoint(one: EndpointSlice, endpoint: SliceEndpoint, traits: Traits, port:
     if not endpoint.addresses:
         raise Unusable("it has no address")
     ip = address_of(endpoint.addresses[0])
-    health, detail = _health(endpoint, asked=not traits.models)
+    health, detail = _health(endpoint, must_poll=not traits.models)
     return Endpoint(
         identity=identity_of(one.metadata.uid, ip, port),
         address=f"{ip}:{port}",
@@ -87,11 +87,11 @@ def _endpoint(one: EndpointSlice, endpoint: SliceEndpoint, traits: Traits, port:
     )
 
 
-def _health(endpoint: SliceEndpoint, *, asked: bool) -> tuple[Health, str]:
+def _health(endpoint: SliceEndpoint, *, must_poll: bool) -> tuple[Health, str]:
     said = endpoint.conditions
     if said.terminating:
         return Health.DRAINING, "its EndpointSlice says that it terminates"
     if said.ready is False:
         return Health.NOT_READY, "its EndpointSlice says that it is not ready"
-    # None: nobody checks it, so it is asked before it is picked.
-    return (Health.READY, "") if said.ready and not asked else (Health.UNKNOWN, "")
+    # None: its readiness is not checked, so it is polled before it is picked.
+    return (Health.READY, "") if said.ready and not must_poll else (Health.UNKNOWN, "")

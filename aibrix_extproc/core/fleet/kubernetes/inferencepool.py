@@ -14,46 +14,46 @@ _LABEL_VALUE: Final = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0
 
 @dataclass(frozen=True, slots=True)
 class PoolPlan:
-    """What a pool asks for. Without a selector it selects nothing, and the remarks say why."""
+    """Selector and ports of a pool. Without a selector it selects nothing, and the warnings say why."""
 
     selector: str = ""  # as the API's labelSelector parameter takes it
     ports: tuple[int, ...] = ()
-    remarks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def plan_of(pool: InferencePool) -> PoolPlan:
     """The pool's selector and ports, each port once."""
     wanted = pool.spec.selector.match_labels or {}
     if not wanted:
-        return PoolPlan(remarks=("left out: its selector matches no labels",))
+        return PoolPlan(warnings=("left out: its selector matches no labels",))
     odd = [key for key, value in wanted.items() if not (_LABEL_KEY.fullmatch(key) and _LABEL_VALUE.fullmatch(value))]
     if odd:
-        return PoolPlan(remarks=(f"left out: no labels can match its selector {odd[0]!r}",))
+        return PoolPlan(warnings=(f"left out: no labels can match its selector {odd[0]!r}",))
     numbers = [port.number for port in pool.spec.target_ports or ()]
     usable = tuple(dict.fromkeys(number for number in numbers if 0 < number <= MAX_PORT))[:MAX_PORTS]
-    remarks = tuple(f"target port {number} is none (1 to {MAX_PORT})" for number in numbers if number not in usable)
+    warnings = tuple(f"target port {number} is none (1 to {MAX_PORT})" for number in numbers if number not in usable)
     if not usable:
-        remarks += ("left out: it has no usable target port",)
+        warnings += ("left out: it has no usable target port",)
     selector = ",".join(f"{key}={value}" for key, value in sorted(wanted.items()))
-    return PoolPlan(selector if usable else "", usable, remarks)
+    return PoolPlan(selector if usable else "", usable, warnings)
 
 
 def active_ports(pod: Pod, ports: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Those of the pool's ports that the pod's annotation names, all without one; and remarks."""
+    """Those of the pool's ports that the pod's annotation names, all without one; and warnings."""
     annotations = annotations_of(pod)
     key = next((key for key in ACTIVE_PORTS if key in annotations), None)
     if key is None:
         return ports, ()
     named: list[int] = []
-    remarks: list[str] = []
+    warnings: list[str] = []
     for text in filter(None, (part.strip() for part in annotations[key][:1024].split(","))):
         try:
             number = port_number(key, text)
         except Unusable as error:
-            remarks.append(str(error))
+            warnings.append(str(error))
             continue
         if number in ports:
             named.append(number)
         else:
-            remarks.append(f"{key}: {number} is no target port of the InferencePool")
-    return tuple(port for port in ports if port in named), tuple(remarks)
+            warnings.append(f"{key}: {number} is no target port of the InferencePool")
+    return tuple(port for port in ports if port in named), tuple(warnings)

@@ -1,7 +1,7 @@
-"""Kubernetes objects as they come and go, to the endpoints of one source and its changes.
+"""Translates Kubernetes objects into the endpoints of one source, and their changes into its changes.
 
-Work per event is proportional to the event: only the touched object is translated again, only the touched addresses
-are settled again. Nothing here raises for what an object says.
+The work for an event is proportional to the event: only the changed object is translated again, only its addresses are
+decided again. No content of an object makes it raise.
 """
 
 from collections.abc import Iterable, Iterator
@@ -25,21 +25,21 @@ from aibrix_extproc.core.fleet.kubernetes.podspec import Translation, slimmed, t
 from aibrix_extproc.core.fleet.model import Endpoint, Health
 from aibrix_extproc.core.fleet.reduce import ASKED, Changed, Gone, Listed, SourceChange
 
-MANY: Final = 8  # changes at once; more are cheaper as one listing, which readers see as one step, too
+MANY: Final = 8  # changes at once; more are cheaper as one listing, which is one step for readers
 WITHDRAWN: Final = "the InferencePool is gone"
 
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """An endpoint that an object wants at an address. Of several, the greatest rank has it."""
+    """An endpoint that an object has at an address. Of several at one address, the greatest rank wins."""
 
     subject: str
     endpoint: Endpoint
-    rank: tuple[bool, str, str]  # may be picked, created, identity: an address that is given anew is the newer pod's
+    rank: tuple[bool, str, str]  # may be picked, created, identity: a reused address is that of the newer pod
 
 
 class KubeFleet:
-    """What is known of one cluster. With `pooled`, pods count as an InferencePool says, and not before there is one."""
+    """The objects of one cluster. With `pooled`, an InferencePool selects the pods; without it there are none."""
 
     def __init__(self, source: str, *, pooled: bool = False) -> None:
         self._source = source
@@ -48,15 +48,15 @@ class KubeFleet:
         self._translated: dict[str, Translation] = {}
         self._adapters: dict[str, dict[str, ModelAdapter]] = {}  # by the subject of a pod, then their own
         self._claims: dict[str, dict[str, _Claim]] = {}  # by address (without one: identity), then identity
-        self._given: dict[str, Endpoint] = {}  # by the same: what was told last
+        self._emitted: dict[str, Endpoint] = {}  # by the same: as emitted last
         self._touched: set[str] = set()
-        self._disputed: dict[str, tuple[tuple[str, str], ...]] = {}  # by address: who does not have it, and why
+        self._losers: dict[str, tuple[tuple[str, str], ...]] = {}  # by address: the subjects that lost it, and why
         self._unreadable: dict[str, str] = {}
         self._plan: PoolPlan | None = None
 
     @property
     def plan(self) -> PoolPlan | None:
-        """What the InferencePool asks for, None while there is none."""
+        """The selector and ports of the InferencePool; None while there is none."""
         return self._plan
 
     def put(self, one: KubeObject) -> None:
@@ -68,7 +68,7 @@ class KubeFleet:
         self._unreadable.pop(one.subject, None)
         match one:
             case Pod() | EndpointSlice():
-                self._settle(one)
+                self._translate_object(one)
             case ModelAdapter():
                 self._name_pods(before, one)
             case InferencePool():
@@ -86,7 +86,7 @@ class KubeFleet:
                 self._plan_by(None)
 
     def keep_only(self, kind: type[KubeObject], namespace: str | None, subjects: set[str]) -> None:
-        """A listing of a namespace (None: of all) is complete: what it did not name is gone."""
+        """A listing of a namespace (None: of all) is complete: objects that were not in it are gone."""
         lost = [
             subject
             for subject, one in self._objects.items()
@@ -98,41 +98,41 @@ class KubeFleet:
             self.drop(subject)
 
     def unreadable(self, subject: str, why: str) -> None:
-        """An object came that cannot be understood at all; what it was before counts no more."""
+        """An object cannot be read; its earlier version does not count any more."""
         self.drop(subject)
         self._unreadable[subject] = f"left out: {why}"
 
     def listed(self) -> Listed:
         """All endpoints."""
         self._resolve()
-        return Listed(self._source, tuple(self._given.values()))
+        return Listed(self._source, tuple(self._emitted.values()))
 
     def changes(self) -> tuple[SourceChange, ...]:
         """What has changed since the last call of this or of `listed`."""
         gone, changed = self._resolve()
         if len(gone) + len(changed) > MANY:
-            return (Listed(self._source, tuple(self._given.values())),)
+            return (Listed(self._source, tuple(self._emitted.values())),)
         return (
             *(Gone(self._source, identity) for identity in gone),
             *(Changed(self._source, one) for one in changed),
         )
 
-    def remarks(self) -> dict[str, str]:
-        """What is wrong with which object, in one line each."""
+    def warnings(self) -> dict[str, str]:
+        """What is wrong, by object, in one line each."""
         found: dict[str, list[str]] = {subject: [why] for subject, why in self._unreadable.items()}
         for subject, translation in self._translated.items():
-            if translation.remarks:
-                found.setdefault(subject, []).extend(translation.remarks)
-        for subject, why in chain.from_iterable(self._disputed.values()):
+            if translation.warnings:
+                found.setdefault(subject, []).extend(translation.warnings)
+        for subject, why in chain.from_iterable(self._losers.values()):
             found.setdefault(subject, []).append(why)
         for subject, why in self._adapters_without_pods():
             found.setdefault(subject, []).append(why)
-        if self._plan is not None and self._plan.remarks:
-            found.setdefault("InferencePool", []).extend(self._plan.remarks)
+        if self._plan is not None and self._plan.warnings:
+            found.setdefault("InferencePool", []).extend(self._plan.warnings)
         return {subject: "; ".join(why) for subject, why in sorted(found.items())}
 
     def left_out(self) -> int:
-        """How many objects rightly give no endpoint: Ray workers, ended pods, slices of pods."""
+        """The number of objects that correctly give no endpoint: Ray workers, ended pods, slices of pods."""
         return sum(1 for one in self._translated.values() if one.left_out)
 
     def _adapters_without_pods(self) -> Iterator[tuple[str, str]]:
@@ -155,20 +155,20 @@ class KubeFleet:
             if not self._adapters[pod]:
                 del self._adapters[pod]
             if pod in self._objects:
-                self._settle(self._objects[pod])
+                self._translate_object(self._objects[pod])
 
     def _plan_by(self, plan: PoolPlan | None) -> None:
         if plan == self._plan:
             return
-        # A pool that is deleted or broken leaves its ports behind: its models are known, but not to be had.
+        # A pool that is deleted or broken keeps its ports, so its models are known, and not ready.
         gone = plan is None or not plan.selector
         if gone and self._plan is not None:
-            plan = replace(self._plan, selector="", remarks=plan.remarks if plan else (WITHDRAWN,))
+            plan = replace(self._plan, selector="", warnings=plan.warnings if plan else (WITHDRAWN,))
         self._plan = plan
         for one in [one for one in self._objects.values() if isinstance(one, Pod)]:
-            self._settle(one)
+            self._translate_object(one)
 
-    def _settle(self, one: KubeObject) -> None:
+    def _translate_object(self, one: KubeObject) -> None:
         created = one.metadata.creation_timestamp or ""
         match one:
             case Pod():
@@ -185,24 +185,24 @@ class KubeFleet:
             return translate_pod(pod)
         if self._plan is None:
             return Translation(left_out="no InferencePool yet")
-        ports, remarks = active_ports(pod, self._plan.ports)
+        ports, warnings = active_ports(pod, self._plan.ports)
         given = translate_pod(pod, ports)
         endpoints = given.endpoints
         if not self._plan.selector:
             endpoints = tuple(replace(one, health=Health.NOT_READY, detail=WITHDRAWN) for one in endpoints)
-        return replace(given, endpoints=endpoints, remarks=given.remarks + remarks)
+        return replace(given, endpoints=endpoints, warnings=given.warnings + warnings)
 
     def _replace(self, subject: str, created: str, given: Translation) -> None:
         before = self._translated.pop(subject, Translation())
         for endpoint in before.endpoints:
-            slot = _slot(endpoint)
+            slot = _address_key(endpoint)
             claims = self._claims[slot]
             claims.pop(endpoint.identity, None)
             if not claims:
                 del self._claims[slot]
             self._touched.add(slot)
         for endpoint in given.endpoints:
-            slot = _slot(endpoint)
+            slot = _address_key(endpoint)
             rank = (endpoint.health in ASKED, created, endpoint.identity)
             self._claims.setdefault(slot, {})[endpoint.identity] = _Claim(subject, endpoint, rank)
             self._touched.add(slot)
@@ -210,17 +210,17 @@ class KubeFleet:
             self._translated[subject] = given
 
     def _resolve(self) -> tuple[list[str], list[Endpoint]]:
-        """Settle who has the touched addresses; the identities that are gone, the endpoints that are new or changed."""
+        """Decide about the touched addresses; returns gone identities, and new or changed endpoints."""
         gone: list[str] = []
         changed: list[Endpoint] = []
         for slot in sorted(self._touched):
-            before, after = self._given.get(slot), self._winner(slot)
+            before, after = self._emitted.get(slot), self._winner(slot)
             if before is not None and (after is None or after.identity != before.identity):
                 gone.append(before.identity)
             if after is None:
-                self._given.pop(slot, None)
+                self._emitted.pop(slot, None)
             else:
-                self._given[slot] = after
+                self._emitted[slot] = after
                 if after != before:
                     changed.append(after)
         self._touched.clear()
@@ -228,20 +228,20 @@ class KubeFleet:
 
     def _winner(self, slot: str) -> Endpoint | None:
         claims = self._claims.get(slot)
-        self._disputed.pop(slot, None)
+        self._losers.pop(slot, None)
         if not claims:
             return None
         best = max(claims.values(), key=lambda claim: claim.rank)
         losers = [claim for claim in claims.values() if claim is not best and claim.rank[0]]
         if losers:
-            self._disputed[slot] = tuple(
+            self._losers[slot] = tuple(
                 (claim.subject, f"left out: its address {slot} is also that of {best.subject}, which is newer")
                 for claim in losers
             )
         return best.endpoint
 
 
-def _slot(endpoint: Endpoint) -> str:
+def _address_key(endpoint: Endpoint) -> str:
     return endpoint.address or endpoint.identity
 
 

@@ -97,7 +97,7 @@ class SlicePort(_Part, frozen=True):
 
 
 class SliceConditions(_Part, frozen=True):
-    """Whether an endpoint of a slice takes traffic; None: nobody says."""
+    """Whether an endpoint of a slice takes traffic; None: not stated."""
 
     ready: bool | None = None
     serving: bool | None = None

@@ -1,7 +1,7 @@
-"""A pod, with AIBrix's labels and annotations, to endpoints; what cannot be understood becomes a remark.
+"""Translates a pod, with AIBrix's labels and annotations, into endpoints. What cannot be read becomes a warning.
 
-A pod that is not ready, has no address yet or is being deleted still is an endpoint, one that is not picked: its
-models exist, so asking for them is a 503 and no 404.
+A pod that is not ready, has no address yet or is being deleted is an endpoint too, one that is not picked: its models
+exist, so a request for them is a 503, not a 404.
 """
 
 import ipaddress
@@ -55,10 +55,10 @@ MAX_PORT: Final = 65_535
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """What an object gives. `left_out`: why it gives nothing although nothing is wrong with it."""
+    """The endpoints of an object. `left_out`: why it has none although nothing is wrong with it."""
 
     endpoints: tuple[Endpoint, ...] = ()
-    remarks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     left_out: str = ""
 
 
@@ -74,7 +74,7 @@ class Traits:
     models: tuple[ServedModel, ...]
     engine: str
     config: ModelConfig | None
-    remarks: tuple[str, ...]
+    warnings: tuple[str, ...]
 
     @property
     def annotations(self) -> Mapping[str, str]:
@@ -92,10 +92,10 @@ def translate_pod(pod: Pod, ports: tuple[int, ...] | None = None) -> Translation
         numbers = _own_ports(pod) if ports is None else ports
         ip = address_of(pod.status.pod_ip) if pod.status.pod_ip else ""
     except Unusable as error:
-        return Translation(remarks=(f"left out: {error}",))
-    health, detail = _health(pod, asked=not traits.models)
+        return Translation(warnings=(f"left out: {error}",))
+    health, detail = _health(pod, must_poll=not traits.models)
     return Translation(
-        tuple(_endpoint(pod, traits, ip, port, health, detail) for port in numbers), remarks=traits.remarks
+        tuple(_endpoint(pod, traits, ip, port, health, detail) for port in numbers), warnings=traits.warnings
     )
 
 
@@ -118,23 +118,23 @@ def slimmed(one: KubeObject) -> KubeObject:
 def traits_of(one: KubeObject) -> Traits:
     """Model, engine and configuration of a pod or slice. Raises Unusable where nothing sensible can be served."""
     labels, annotations = labels_of(one), annotations_of(one)
-    remarks: list[str] = []
+    warnings: list[str] = []
     name = labels.get(MODEL, annotations.get(MODEL))
     engine = labels.get(ENGINE, annotations.get(ENGINE, DEFAULT_ENGINE))
     if engine not in ENGINES:
-        remarks.append(f"{ENGINE}: unknown engine {shown(engine)}, treated as {DEFAULT_ENGINE}")
+        warnings.append(f"{ENGINE}: unknown engine {shown(engine)}, treated as {DEFAULT_ENGINE}")
         engine = DEFAULT_ENGINE
     if METRIC_PORT in labels:
         try:
             port_number(METRIC_PORT, labels[METRIC_PORT])
         except Unusable as error:
-            remarks.append(f"{error}, the engine's port is used")
+            warnings.append(f"{error}, the engine's port is used")
     return Traits(
         group=name or "",
         models=() if name is None else (ServedModel(model_name(MODEL, name)),),
         engine=engine,
-        config=_config(annotations, remarks),
-        remarks=tuple(remarks),
+        config=_config(annotations, warnings),
+        warnings=tuple(warnings),
     )
 
 
@@ -165,7 +165,7 @@ def address_of(ip: str) -> str:
 
 
 def shown(text: str) -> str:
-    """A value of somebody else's in a message: quoted, escaped, short."""
+    """A foreign value in a message: quoted, escaped, short."""
     return repr(text if len(text) <= 64 else text[:61] + "...")
 
 
@@ -206,22 +206,22 @@ def _ranks(pod: Pod) -> int:
     return 1
 
 
-def _config(annotations: Mapping[str, str], remarks: list[str]) -> ModelConfig | None:
+def _config(annotations: Mapping[str, str], warnings: list[str]) -> ModelConfig | None:
     text = annotations.get(CONFIG)
     if text is None:
         return None
     try:
         config = parse_config(text)
     except InvalidConfig as error:
-        remarks.append(f"{CONFIG}: {error}; served without profiles")
+        warnings.append(f"{CONFIG}: {error}; served without profiles")
         return None
     if config.without_effect:
-        remarks.append(f"{CONFIG}: without effect here: {shown(', '.join(config.without_effect))}")
+        warnings.append(f"{CONFIG}: without effect here: {shown(', '.join(config.without_effect))}")
     return config
 
 
-def _health(pod: Pod, *, asked: bool) -> tuple[Health, str]:
-    """Kubernetes' word counts at once; an engine that must tell its models is asked before it is picked."""
+def _health(pod: Pod, *, must_poll: bool) -> tuple[Health, str]:
+    """Kubernetes' readiness counts at once. An engine whose models are unknown is polled before it is picked."""
     if pod.metadata.deletion_timestamp is not None:
         return Health.DRAINING, "the pod is being deleted"
     if not pod.status.pod_ip:
@@ -230,7 +230,7 @@ def _health(pod: Pod, *, asked: bool) -> tuple[Health, str]:
     if ready is None or ready.status != "True":
         reason = ready.reason if ready is not None else None
         return Health.NOT_READY, f"the pod is not ready{f': {reason}' if reason else ''}"
-    return Health.UNKNOWN if asked else Health.READY, ""
+    return Health.UNKNOWN if must_poll else Health.READY, ""
 
 
 def _endpoint(pod: Pod, traits: Traits, ip: str, port: int, health: Health, detail: str) -> Endpoint:

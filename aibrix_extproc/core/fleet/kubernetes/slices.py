@@ -81,7 +81,7 @@ class Wanted:
     """The endpoints to publish, by group and IP address, and why which one is not."""
 
     groups: Mapping[Group, Mapping[str, SliceEndpoint]]
-    remarks: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    warnings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def size(self) -> int:
@@ -100,7 +100,7 @@ class Step:
 def wanted_of(endpoints: Iterable[Endpoint]) -> Wanted:
     """Every endpoint with an address that the API takes, ready or not: a pod is known to Envoy before it is picked."""
     groups: dict[Group, dict[str, SliceEndpoint]] = {}
-    remarks: dict[str, str] = {}
+    warnings: dict[str, str] = {}
     for endpoint in endpoints:
         if not endpoint.address:
             continue
@@ -109,19 +109,19 @@ def wanted_of(endpoints: Iterable[Endpoint]) -> Wanted:
         try:
             group = Group(_family(ip), int(port))
         except ValueError as error:
-            remarks[endpoint.name or endpoint.address] = f"{endpoint.address} is not published: {error}"
+            warnings[endpoint.name or endpoint.address] = f"{endpoint.address} is not published: {error}"
             continue
         groups.setdefault(group, {}).setdefault(ip, _published(ip, endpoint))
-    return Wanted(groups, remarks)
+    return Wanted(groups, warnings)
 
 
 def next_step(
-    wanted: Wanted, standing: Iterable[WrittenSlice], publication: Publication, taken: Iterable[str] = ()
+    wanted: Wanted, current: Iterable[WrittenSlice], publication: Publication, taken: Iterable[str] = ()
 ) -> Step:
-    """From the slices that stand to those that are wanted. `taken`: names that slices of somebody else have."""
+    """The writes that turn the current slices into the wanted ones. `taken`: names of slices that are not ours."""
     by_group: dict[Group | None, list[WrittenSlice]] = {}
     names = set(taken)
-    for one in sorted(standing, key=lambda one: one.metadata.name):
+    for one in sorted(current, key=lambda one: one.metadata.name):
         by_group.setdefault(_group_of(one), []).append(one)
         names.add(one.metadata.name)
     put: list[WrittenSlice] = []
@@ -140,12 +140,12 @@ def next_step(
 
 
 def _filled(
-    wanted: Mapping[str, SliceEndpoint], standing: list[WrittenSlice]
+    wanted: Mapping[str, SliceEndpoint], current: list[WrittenSlice]
 ) -> list[tuple[WrittenSlice | None, list[SliceEndpoint]]]:
     """Endpoints by slice: each where it was, new ones in the fullest slice with room, then in new slices."""
     fresh = dict(wanted)
     slots: list[tuple[WrittenSlice | None, list[SliceEndpoint]]] = []
-    for one in standing:
+    for one in current:
         addresses = (endpoint.addresses[0] for endpoint in one.endpoints or () if endpoint.addresses)
         slots.append((one, [fresh.pop(ip) for ip in addresses if ip in fresh][:CAPACITY]))
     kept = {endpoint.addresses[0] for _, endpoints in slots for endpoint in endpoints if endpoint.addresses}
