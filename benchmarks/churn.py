@@ -50,7 +50,7 @@ class Window:
     failures: tuple[str, ...]
     core_share: float
     rss_bytes: int
-    late: Mapping[float, int]  # looks at the event loop that were at most so late, in seconds
+    late: Mapping[float, int]  # checks of the event loop that were at most so late, in seconds
 
 
 @dataclass(slots=True)
@@ -146,7 +146,7 @@ def address_of(number: int) -> str:
 
 
 class Rig:
-    """Envoy, `serve --kubernetes`, and how to look at them."""
+    """Envoy, `serve --kubernetes`, and how to read their state."""
 
     def __init__(self, spec: EnvoySpec, serve: Started, envoy: Started, admin: str) -> None:
         self.port = spec.listen.port
@@ -294,11 +294,11 @@ def described(one: Window) -> str:
 
 
 def lateness(one: Window) -> str:
-    """The smallest bound that holds all looks, and how many were above 20 ms."""
+    """The smallest bound that holds all checks, and how many were above 20 ms."""
     total = max(one.late.values(), default=0)
     bound = min((bound for bound, count in one.late.items() if count == total), default=0.0)
     above = total - one.late.get(0.02, total)
-    return f"at most {bound * 1000:g} ms, {above} of {total} looks above 20 ms"
+    return f"at most {bound * 1000:g} ms, {above} of {total} checks above 20 ms"
 
 
 def page(result: Result, args: argparse.Namespace) -> str:
@@ -322,7 +322,7 @@ def page(result: Result, args: argparse.Namespace) -> str:
 | --- | --- | --- | --- | --- | --- | --- | --- |
 {rows}
 
-CPU holds requests, looks at every engine each two seconds, and the watch. The changes alone took
+CPU holds requests, polls every engine each two seconds, and the watch. The changes alone took
 {churned.core_share - still.core_share:.1%} of a core.
 """
 

@@ -1,4 +1,4 @@
-"""Engines on every loopback address, one process: pods of a cluster that come, go and crash, told by standard input.
+"""Engines on every loopback address, one process: pods of a cluster that come, go and crash, as standard input says.
 
 `dead ADDRESS` resets what runs there and refuses what comes; `alive ADDRESS` ends that.
 """
@@ -30,7 +30,7 @@ class Pods:
                 transport.abort()  # type: ignore[attr-defined]
 
     def came(self, address: str, transport: asyncio.BaseTransport) -> bool:
-        """Whether somebody lives there."""
+        """Whether an engine listens there."""
         if address in self._dead:
             return False
         self._open.setdefault(address, set()).add(transport)

@@ -107,12 +107,12 @@ head), each of which gets an answer. The server pays for it in three places:
 Behind Envoy, µs of CPU of the server per request:"""
 _STEPS: Final = """The shipped wiring fed with Envoy's three messages in one thread, without gRPC and network: best
 of many short series (`python -m benchmarks.inside`, `--profile` for each function). In the order of the table: bytes
-become protobuf objects; of these the few headers that somebody reads; the machine matches the operation, reads model
-and flags of the body (it looks through the whole JSON, so this grows with the prompt) and makes the answers. *Answer*
+become protobuf objects; of these the few headers that are read; the machine matches the operation, reads model
+and flags of the body (it reads the whole JSON, so this grows with the prompt) and makes the answers. *Answer*
 is what it asks for: *Authenticate* finds the caller by the key, *Place* ranks the engines. *Observe* is bookkeeping:
 load of engines, metrics, log. Then answers become bytes. The session passes all of it on."""
 _PROFILE: Final = """The same under cProfile: shares of own time by module, with what is written in C (protobuf,
-msgspec, regular expressions) where it is called. A profiler makes small functions look dearer than they are."""
+msgspec, regular expressions) where it is called. A profiler makes small functions seem more expensive than they are."""
 _FRAMING: Final = """The bare server's frames fed with those of Envoy, one exchange after the other, without socket and
 event loop (`benchmarks/framing.py`). What the *bare* server takes beyond this with one client is the kernel's and the
 loop's. With many clients it may take less than this: a read then holds many frames. Below, the files that take it

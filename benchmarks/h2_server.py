@@ -1,4 +1,4 @@
-"""A gRPC server on the h2 library, to know what the lean transport's own frames are worth. Not for use.
+"""A gRPC server on the h2 library, to measure what the lean transport's own frames gain. Not for use.
 
 As quick as h2 allows without changing it: large windows and frames, one write per batch, none of its checks of headers.
 It has no limits, no deadlines, no drain, and takes only what a well-behaved Envoy sends.
@@ -140,7 +140,7 @@ class _Protocol(asyncio.Protocol):
 
 
 class H2Server:
-    """Serves gRPC methods by path, as `GrpcServer` does; a path it does not know ends the connection."""
+    """Serves gRPC methods by path, as `GrpcServer` does; an unknown path ends the connection."""
 
     def __init__(self, methods: Mapping[bytes, Method]) -> None:
         self._methods = methods

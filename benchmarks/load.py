@@ -75,9 +75,7 @@ class Connection(asyncio.Protocol):
         reply = self._reader.feed(data)
         if reply is not None:
             self._waiting = False
-            self._crowd.done(
-                self, time.perf_counter() - self._sent_at, reply.complaint(self._crowd.job.expected_events)
-            )
+            self._crowd.done(self, time.perf_counter() - self._sent_at, reply.problem(self._crowd.job.expected_events))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """A lost connection is an error whenever a reply was due."""
@@ -101,12 +99,12 @@ class Crowd:
         self._open = 0
         self._finished: asyncio.Future[None] | None = None
 
-    def done(self, connection: Connection, seconds: float, complaint: str | None, *, usable: bool = True) -> None:
+    def done(self, connection: Connection, seconds: float, problem: str | None, *, usable: bool = True) -> None:
         """One request of one connection is over."""
-        if complaint is None:
+        if problem is None:
             self.latencies.append(seconds)
         else:
-            self.errors.append(complaint)
+            self.errors.append(problem)
         if self._left > 0 and usable and len(self.errors) < 20:
             self._left -= 1
             connection.send()

@@ -15,7 +15,7 @@ Value = Callable[[Sample], float]
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What a reader has to know about the run."""
+    """Facts of the run for the reader."""
 
     date: str
     cores: int

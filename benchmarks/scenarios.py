@@ -30,7 +30,7 @@ class Scenario:
 
     @property
     def reply(self) -> str:
-        """What the engine is told to answer."""
+        """The answer that the engine is to give."""
         return f"stream;chunks={self.chunks};pace_ms={self.pace_ms:g}" if self.chunks else ""
 
     @property

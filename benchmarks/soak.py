@@ -65,7 +65,7 @@ class Soak:
     moments: Sequence[Moment]
     counts: Sequence[Count]
 
-    def complaints(self) -> list[str]:
+    def problems(self) -> list[str]:
         """What is wrong; nothing for a good soak."""
         found = [f"{one.what}: {one.here} and {one.there}" for one in self.counts if one.here != one.there]
         found += [f"{name} grows: {text}" for name in ("ext_proc", "envoy") if (text := growth(self.moments, name))]
@@ -237,8 +237,8 @@ def page(found: Soak) -> str:
         for one in shown
     )
     counts = "\n".join(f"| {one.what} | {one.here:,} | {one.there:,} |" for one in found.counts)
-    complaints = found.complaints()
-    verdict = "nothing to complain of" if not complaints else "; ".join(complaints)
+    problems = found.problems()
+    verdict = "no problems" if not problems else "; ".join(problems)
     return f"""<!-- Written by `make soak`. Do not edit. -->
 
 # Soak
@@ -268,7 +268,7 @@ above that of the second.
 
 
 def main() -> int:
-    """Soak and report; 1 for a complaint, 2 if it could not be done."""
+    """Soak and report; 1 for a problem, 2 if it could not be done."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=60.0, help="how long (default: 60)")
     parser.add_argument("--share", type=float, default=0.6, help="of the measured capacity (default: 0.6)")
@@ -283,10 +283,10 @@ def main() -> int:
         print(f"soak: {error}", file=sys.stderr)
         return 2
     args.output.write_text(page(found), encoding="utf-8")
-    for complaint in found.complaints():
-        print(f"soak: {complaint}", file=sys.stderr)
+    for problem in found.problems():
+        print(f"soak: {problem}", file=sys.stderr)
     print(f"written: {args.output}", file=sys.stderr)
-    return 1 if found.complaints() else 0
+    return 1 if found.problems() else 0
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ class Client(asyncio.Protocol):
         if reply is None:
             return
         self._busy = False
-        self._crowd.over(self._kind, _complaint(self._kind, reply))
+        self._crowd.over(self._kind, _problem_of(self._kind, reply))
         self._crowd.free.append(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -113,10 +113,10 @@ class Client(asyncio.Protocol):
         self._transport.abort()
 
 
-def _complaint(kind: Kind, reply: Reply) -> str | None:
+def _problem_of(kind: Kind, reply: Reply) -> str | None:
     if kind is Kind.REFUSED:
         return None if reply.status == 404 and b"model_not_found" in reply.body else f"{kind}: status {reply.status}"
-    found = reply.complaint(CHUNKS + 1 if kind is Kind.STREAM else 0)
+    found = reply.problem(CHUNKS + 1 if kind is Kind.STREAM else 0)
     if kind in _LEFT:
         return None  # it was quicker than our leaving
     return None if found is None else f"{kind}: {found}"
@@ -139,13 +139,13 @@ class SoakCrowd:
         """Requests that are under way."""
         return self.tally.sent.total() - self.tally.done.total()
 
-    def over(self, kind: Kind, complaint: str | None) -> None:
+    def over(self, kind: Kind, problem: str | None) -> None:
         """One request is over."""
         self.tally.done[kind] += 1
         if self.running == 0:
             self._idle.set()
-        if complaint is not None and len(self.tally.errors) < 1000:
-            self.tally.errors.append(complaint)
+        if problem is not None and len(self.tally.errors) < 1000:
+            self.tally.errors.append(problem)
 
     def begin(self, kind: Kind | None = None) -> None:
         """One more request, on a free connection or a new one."""
@@ -175,7 +175,7 @@ class SoakCrowd:
         client.ask(kind)
 
     async def pace(self, rate: float, seconds: float) -> None:
-        """An open loop: `rate` requests a second whatever becomes of them."""
+        """An open loop: `rate` requests a second whether they are answered or not."""
         loop = asyncio.get_running_loop()
         begun = loop.time()
         sent = 0

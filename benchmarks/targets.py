@@ -28,7 +28,7 @@ class Target:
     key: str
     title: str
     processor: Callable[[int, Addresses], Sequence[str]] | None
-    ours: bool = False  # this project's, held against the figures to reach
+    ours: bool = False  # this project's, compared with the figures to reach
     spec_options: Mapping[str, Any] = field(default_factory=dict)  # further fields of its Envoy's EnvoySpec
 
 
@@ -160,6 +160,6 @@ class Running:
         return "\n".join(f"--- {child.name}\n{child.last_words()}" for child in self._children.values())
 
     def stop(self) -> None:
-        """End Envoy first, so that nobody misses its server."""
+        """End Envoy first, so that it misses no server."""
         for child in reversed(self._children.values()):
             child.stop()

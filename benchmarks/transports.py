@@ -240,7 +240,7 @@ async def compare(servers: Sequence[Server], rounds: int, concurrency: int, fram
 
 
 async def _serve(name: str) -> None:
-    keep_freed_memory()  # as `serve` does, whatever the transport
+    keep_freed_memory()  # as `serve` does with each transport
     server: GrpcioServer | H2Server | LeanTransport
     new_session = _gateway().new_session
     if name == "h2":

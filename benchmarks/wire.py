@@ -1,4 +1,4 @@
-"""HTTP/1.1 as the rig speaks it, without I/O: the request an OpenAI SDK sends, and where a reply ends."""
+"""HTTP/1.1 of the benchmarks, without I/O: the request an OpenAI SDK sends, and where a reply ends."""
 
 import json
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ MODEL: Final = "bench-model"
 API_KEY: Final = "sk-bench-0123456789abcdef0123456789abcdef"
 CHAT_PATH: Final = "/v1/chat/completions"
 SMALL_BODY_BYTES: Final = 914
-REPLY_HEADER: Final = "x-bench-reply"  # tells the engine what to answer; one constant reply otherwise
+REPLY_HEADER: Final = "x-bench-reply"  # the reply that the engine is to give; a constant one otherwise
 
 # What openai-python sends beside host and content-length, in its order.
 SDK_HEADERS: Final = (
@@ -62,7 +62,7 @@ class Reply:
     body: bytes
     events: int
 
-    def complaint(self, expected_events: int) -> str | None:
+    def problem(self, expected_events: int) -> str | None:
         """What is wrong with it, None if nothing is. A stream must be whole to its `[DONE]`."""
         if self.status != 200:
             return f"status {self.status}: {self.body[:200].decode('latin-1')}"

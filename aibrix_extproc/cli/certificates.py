@@ -1,6 +1,6 @@
 """`aibrix-extproc certificates`: an authority of our own, and the certificates of the processors and their Envoys.
 
-For installations without cert-manager. The folder keeps the authority's key, which belongs to whoever operates the
+For installations without cert-manager. The folder keeps the authority's key, which belongs to the operator of the
 gateway and not into the cluster.
 """
 

@@ -23,7 +23,7 @@ _STYLES: Final = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severi
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where to look and how to say it."""
+    """Options for what is checked and how it is printed."""
     parser.add_argument(
         "--files", nargs="+", metavar="FILE",
         help="look at these manifests instead of a cluster; - reads what `kubectl kustomize DIR` prints",
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 if nothing is wrong, 1 if something is, 2 if nothing can be looked at."""
+    """0 if nothing is wrong, 1 if something is, 2 if nothing can be checked."""
     try:
         findings = _examine(args)
     except DoctorError as error:

@@ -1,4 +1,4 @@
-"""`aibrix-extproc health`: whether the gateway beside us is ready, as an exit code for whoever has no HTTP client.
+"""`aibrix-extproc health`: whether the gateway beside us is ready, as an exit code, for scripts without an HTTP client.
 
 Images without a shell or curl have it for their health checks. It is started every few seconds, so it asks with the
 standard library's client: loading the one that the servers use would cost several times as much as the question.

@@ -81,7 +81,7 @@ def _add_list(parser: argparse.ArgumentParser, flag: str, metavar: str, read: Ca
 
 
 def _checked(read: Callable[[str], str]) -> Callable[[str], str]:
-    """The file's own rules, as argparse wants to hear of them."""
+    """The rules of the file as checks of argparse."""
 
     def value(text: str) -> str:
         if not text.strip():

@@ -1,4 +1,4 @@
-"""The argument parser of all commands: of a word that it does not know it names the one that is most alike."""
+"""The argument parser of all commands. For an unknown word it suggests the nearest known one."""
 
 import argparse
 from collections.abc import Sequence

@@ -23,7 +23,7 @@ _EVERYTHING: Final = 1 << 60
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What the engine must know of a request."""
+    """The facts of a request that the engine needs."""
 
     prompt: bytes
     prompt_tokens: int

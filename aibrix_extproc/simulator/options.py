@@ -82,7 +82,7 @@ class SimulatorOptions:
 
     @property
     def fingerprint(self) -> str:
-        """What vLLM sends as system_fingerprint; it tells the version."""
+        """What vLLM sends as system_fingerprint; it has the version."""
         return f"vllm-{VLLM_VERSION}-{zlib.crc32(self.base_model.encode()):08x}"
 
     @property

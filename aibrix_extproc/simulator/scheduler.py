@@ -31,7 +31,7 @@ class Scheduler:
         self.running: dict[Hashable, Claim] = {}
         self.running_sequences = 0
         self.held_blocks = 0
-        # Counted as they come and go: thousands of requests may run, and each one's end looks at these.
+        # Counted as requests begin and end: thousands may run, and each end reads these.
         self._running_adapters: Counter[str] = Counter()
         self._waiting_adapters: Counter[str] = Counter()
 

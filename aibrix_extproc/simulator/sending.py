@@ -78,7 +78,7 @@ class Sender:
         return response
 
     def reset(self) -> None:
-        """Answer with RST, whatever is still buffered."""
+        """Answer with RST, even if something is buffered."""
         transport = self._request.transport
         if transport is not None:
             connection = transport.get_extra_info("socket")

@@ -22,7 +22,7 @@ _MAX_HEADER_BYTES = 64 * 1024
 
 
 class Simulator:
-    """A running engine; `url`, `engine`, `faults` and `requests` are what tests look at."""
+    """A running engine; `url`, `engine`, `faults` and `requests` are for tests."""
 
     engine: Engine
     app: App

@@ -151,4 +151,4 @@ def test_first_line_counts_what_is_started() -> None:
 def test_lines_about_children_say_what_people_need_to_hear(
     event: ChildEvent, was_ready: bool, line: str | None
 ) -> None:
-    assert local_screen.told(event, was_ready=was_ready, log=LOG) == line
+    assert local_screen.child_line(event, was_ready=was_ready, log=LOG) == line

@@ -16,8 +16,8 @@ def a_window(**changes: object) -> Window:
 
 
 def test_lateness_names_the_bound_of_all_looks_and_counts_the_long_ones() -> None:
-    assert lateness(a_window()) == "at most 50 ms, 2 of 10 looks above 20 ms"
-    assert lateness(a_window(late={0.02: 3, 0.05: 3})) == "at most 20 ms, 0 of 3 looks above 20 ms"
+    assert lateness(a_window()) == "at most 50 ms, 2 of 10 checks above 20 ms"
+    assert lateness(a_window(late={0.02: 3, 0.05: 3})) == "at most 20 ms, 0 of 3 checks above 20 ms"
 
 
 def test_addresses_of_pods_are_loopback_and_never_the_same() -> None:

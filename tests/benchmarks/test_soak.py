@@ -37,10 +37,10 @@ def test_growth_is_what_the_last_quarter_has_above_the_second(memory: tuple[floa
 
 
 def test_soak_with_unequal_counts_or_failed_requests_complains() -> None:
-    assert a_soak().complaints() == []
-    assert a_soak(counts=(Count("a, b", 3, 3),)).complaints() == []
-    assert a_soak(counts=(Count("a, b", 3, 4),)).complaints() == ["a, b: 3 and 4"]
-    assert "the first: cut" in a_soak(errors=("cut",)).complaints()[0]
+    assert a_soak().problems() == []
+    assert a_soak(counts=(Count("a, b", 3, 3),)).problems() == []
+    assert a_soak(counts=(Count("a, b", 3, 4),)).problems() == ["a, b: 3 and 4"]
+    assert "the first: cut" in a_soak(errors=("cut",)).problems()[0]
 
 
 def test_reconciling_compares_our_exchanges_with_envoys_streams_and_leaves_its_admin_out() -> None:

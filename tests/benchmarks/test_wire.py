@@ -56,11 +56,11 @@ def test_reader_after_a_reply_reads_the_next_one() -> None:
 def test_reply_without_a_body_is_complete_with_its_head() -> None:
     reply = ReplyReader().feed(b"HTTP/1.1 503 Unavailable\r\ncontent-length: 0\r\n\r\n")
     assert reply is not None
-    assert reply.complaint(0) == "status 503: "
+    assert reply.problem(0) == "status 503: "
 
 
 @pytest.mark.parametrize(
-    ("reply", "expected", "complaint"),
+    ("reply", "expected", "problem"),
     [
         (Reply(200, b"{}", 0), 0, None),
         (Reply(200, b"data: 1\n\ndata: [DONE]\n\n", 2), 2, None),
@@ -70,5 +70,5 @@ def test_reply_without_a_body_is_complete_with_its_head() -> None:
     ],
     ids=["whole", "whole stream", "error", "short stream", "stream without its end"],
 )
-def test_reply_that_is_not_whole_is_complained_of(reply: Reply, expected: int, complaint: str | None) -> None:
-    assert reply.complaint(expected) == complaint
+def test_reply_that_is_not_whole_is_complained_of(reply: Reply, expected: int, problem: str | None) -> None:
+    assert reply.problem(expected) == problem

@@ -61,7 +61,7 @@ def engines(spec: EnvoySpec) -> cluster.Cluster:
                 http_filters=[_attempt_id(), *_answer_filter(spec), _codec()],
             )
         ),
-        # An engine that left the list takes nothing new, whatever a health check last said; its streams go on.
+        # An engine that left the list gets no new requests, even if its last health check passed; its streams continue.
         ignore_health_on_host_removal=True,
     )
 
@@ -116,8 +116,8 @@ def metadata(address: SocketAddress) -> cluster.Cluster:
 def _attempt_id() -> hcm.HttpFilter:
     """Each attempt has an id of its own at the engine: the request's, and which attempt it is.
 
-    All filters of a request share one map of headers, also upstream ones: what is written here stays. Whoever wants
-    the request's id afterwards asks for `replies.THE_REQUESTS_ID`.
+    All filters of a request share one map of headers, also upstream ones: what is written here stays. A filter that
+    needs the request's id afterwards uses `replies.THE_REQUESTS_ID`.
     """
     mutations = header_mutation.Mutations(
         request_mutations=[
@@ -137,7 +137,7 @@ def _answer_filter(spec: EnvoySpec) -> list[hcm.HttpFilter]:
         return []
     if spec.access_log_service or spec.stream_filter is not None:
         source = core.DataSource(filename=str(spec.answer_filter))
-    else:  # nobody counts usage
+    else:  # usage is not counted
         source = core.DataSource(inline_string=f"UNMETERED = true\ndofile([==[{spec.answer_filter}]==])\n")
     return [hcm.HttpFilter(name="answer_filter", typed_config=protobuf.Any.pack(lua.Lua(default_source_code=source)))]
 
@@ -212,7 +212,7 @@ def _readiness(spec: EnvoySpec) -> core.HealthCheck:
 
 
 def _first_failures() -> cluster.OutlierDetection:
-    """Keep away from a worker after two lost connections in a row, until the health check knows it is dead.
+    """Keep away from a worker after two lost connections in a row, until the health check finds it dead.
 
     With two workers and 32 clients, killing one costs about ten JSON 503s instead of some three hundred. What a
     worker answers, gRPC errors included, never counts.

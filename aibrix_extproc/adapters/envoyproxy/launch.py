@@ -2,7 +2,7 @@
 
 Linux delivers a signal when the parent dies (HOW is "signal"); the setting survives exec, so the program takes this
 process's place. Doing the same between fork and exec would run Python code in a forked copy of a threaded program.
-Elsewhere (HOW is "watch") this process stays, passes signals on and looks for its parent twice a second.
+Elsewhere (HOW is "watch") this process stays, passes signals on and checks its parent twice a second.
 """
 
 import ctypes
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
         code = _watch(parent, command)
         return code if code >= 0 else 128 - code
     _die_with_parent()
-    if os.getppid() != parent:  # it died before the line above could know
+    if os.getppid() != parent:  # it died before the line above
         return 1
     try:
         os.execvp(command[0], command)

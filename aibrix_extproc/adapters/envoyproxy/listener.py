@@ -64,7 +64,7 @@ _ACCESS_LOG_FIELDS: Final = {
     "time": "%START_TIME%",
     "request_id": THE_REQUESTS_ID,
     "method": "%REQ(:METHOD)%",
-    "path": "%PATH(NQ)%",  # query strings may carry what nobody should read later
+    "path": "%PATH(NQ)%",  # query strings may have secrets
     "protocol": "%PROTOCOL%",
     "status": "%RESPONSE_CODE%",
     "details": "%RESPONSE_CODE_DETAILS%",

@@ -79,7 +79,7 @@ def local_reply_config(max_body_bytes: int) -> hcm.LocalReplyConfig:
 def header(
     name: str, value: str, action: core.HeaderValueOptionHeaderAppendAction = _OVERWRITE
 ) -> core.HeaderValueOption:
-    """A header that replaces whatever was there."""
+    """A header that replaces an earlier value."""
     return core.HeaderValueOption(header=core.HeaderValue(key=name, value=value), append_action=action)
 
 
@@ -119,7 +119,7 @@ def preflight() -> list[core.HeaderValueOption]:
 
 
 def _named() -> hcm.ResponseMapper:
-    """For answers that are JSON already and came without an id, whoever made them."""
+    """For answers that are JSON already and came without an id."""
     return hcm.ResponseMapper(
         filter=accesslog.AccessLogFilter(
             status_code_filter=accesslog.StatusCodeFilter(comparison=_compared("named", 200, exact=False))
@@ -134,7 +134,7 @@ def _ids() -> list[core.HeaderValueOption]:
 
 
 def _literal(shaped: Shaped) -> str:
-    """The body with Envoy's command character escaped; checked to be JSON while a mistake is cheap."""
+    """The body with Envoy's command character escaped; checked to be JSON before Envoy sees it."""
     text = shaped.body.decode()
     json.loads(text)
     return text.replace("%", "%%").replace(_ID_HERE, THE_REQUESTS_ID)

@@ -1,4 +1,4 @@
-"""What an Envoy of ours is told: the few values that differ from one installation to the next."""
+"""The values of an Envoy configuration that differ between installations."""
 
 import sys
 from dataclasses import dataclass
@@ -53,8 +53,8 @@ class EnvoySpec:
     access_log: Path | None = None
     answer_filter: Path | None = ANSWER_FILTER  # the Lua files, where Envoy reads them; this one for the cluster
     stream_filter: Path | None = None
-    access_log_service: bool = False  # tell the processors how each exchange ended
-    access_log_flush: float = 1.0  # how late they hear of it
+    access_log_service: bool = False  # report to the processors how each exchange ended
+    access_log_flush: float = 1.0  # seconds until the report
     max_body_bytes: int = 50 * MIB
     message_timeout: float = 5.0  # per ext_proc message; running out of it in a request phase gives the JSON 503
     max_message_timeout: float = MAX_MESSAGE_SECONDS  # the same, where a processor asks for more

@@ -1,6 +1,6 @@
 """Keep one child process running: start it, see it become ready, restart it when it dies, stop it for good.
 
-Knows nothing of what the child does. A child gets its own session, so Ctrl-C in a terminal reaches only the parent,
+Independent of what the child does. A child gets its own session, so Ctrl-C in a terminal reaches only the parent,
 and dies with the parent even when that is killed (`launch.py`); the event loop must run in the main thread for that.
 """
 

@@ -60,7 +60,7 @@ def _endpoint(entry: Entry, address: str, key: str | None) -> Endpoint:
 
 
 async def resolve_host(name: str) -> str | None:
-    """The first address of a name, IPv4 before IPv6: engines that bind to 0.0.0.0 do not hear the other."""
+    """The first address of a name, IPv4 before IPv6: engines that bind to 0.0.0.0 do not listen on the other."""
     try:
         found = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):

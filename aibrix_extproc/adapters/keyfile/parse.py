@@ -1,4 +1,4 @@
-"""The key file's text to holders of keys. The first fault raises, naming file, line, field and what to do.
+"""Parses the key file into holders of keys. The first error raises, naming file, line, field and what to do.
 
 Values are hardly ever quoted in messages: one of them may be a key that slipped to the wrong place.
 """
@@ -69,8 +69,8 @@ def parse_operation(text: str) -> str:
     if text in _OPERATION_IDS:
         return text
     nearest = get_close_matches(text, _OPERATION_IDS, n=1, cutoff=0.7)
-    hint = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(_GRANTABLE)}"
-    raise SourceFormatError(f"there is no operation of this name; {hint}")
+    suggestion = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(_GRANTABLE)}"
+    raise SourceFormatError(f"there is no operation of this name; {suggestion}")
 
 
 def parse_moment(text: str) -> datetime:

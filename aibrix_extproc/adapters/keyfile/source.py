@@ -1,4 +1,4 @@
-"""The key file as a source that is watched: whoever could get in before a broken edit still can."""
+"""Follows the key file. After an edit that breaks it, the last good keys stay in use."""
 
 import asyncio
 from collections.abc import Callable

@@ -57,7 +57,7 @@ def _asked(caller: Caller) -> object:
 
 
 def _free_id(holders: tuple[KeyHolder, ...], digest: bytes) -> str:
-    """The hash's beginning, as long as it has to be: whoever has the key can tell which entry is his."""
+    """The beginning of the hash, as long as needed, so that the owner of a key can find its entry."""
     taken = {key.id for holder in holders for key in holder.keys}
     candidates = (f"k_{digest.hex()[:length]}" for length in range(_SHORTEST_ID, 2 * len(digest)))
     return next(found for found in candidates if found not in taken)

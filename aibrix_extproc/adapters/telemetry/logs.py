@@ -82,7 +82,7 @@ def log_exchange(fact: Finished, *, every: bool) -> None:
 
 
 def log_record(record: ExchangeRecord) -> None:
-    """A line for what Envoy's access log tells of an exchange."""
+    """A line for a record of Envoy's access log."""
     usage = record.usage
     exchanges.info(
         "exchange recorded",

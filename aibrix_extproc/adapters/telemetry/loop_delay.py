@@ -1,4 +1,4 @@
-"""How late the event loop is: what every exchange waits at least while something hogs it."""
+"""Measures how late the event loop is: every exchange waits at least as long."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,7 +8,7 @@ INTERVAL_SECONDS: Final = 0.05  # a stall of this length is always seen, a short
 
 
 async def watch_loop(observe: Callable[[float], None], interval: float = INTERVAL_SECONDS) -> None:
-    """Tell `observe` by how many seconds a timer came too late, until cancelled."""
+    """Call `observe` with the seconds by which a timer was late, until cancelled."""
     loop = asyncio.get_running_loop()
     while True:
         due = loop.time() + interval

@@ -1,7 +1,7 @@
-"""Facts to Prometheus metrics, with bounded label values.
+"""Counts facts as Prometheus metrics, with bounded label values.
 
 Operations are bounded by the table, models and endpoints by the fleet, callers by the key ring. A model that the fleet
-does not serve and a caller without a key never become label values, whatever a peer sends. Both give their places back
+does not serve and a caller without a key never become label values. Both give their places back
 when they are gone (`slots.py`).
 """
 
@@ -21,7 +21,7 @@ MAX_MODELS: Final = 500  # label values; further ones are counted together
 MAX_CALLERS: Final = 500
 
 _OPERATION_IDS: Final = frozenset(operation.id for operation in OPERATIONS)
-_STATUSES: Final = 600  # what a peer calls a status and is none has no label of its own
+_STATUSES: Final = 600  # numbers that are no status share a label
 _PHASE_BUCKETS: Final = (5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 5e-2, 0.25, 1.0)
 _DELAY_BUCKETS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)
 _WAIT_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
@@ -61,26 +61,26 @@ METRICS: Final[Rows] = {
     ),
     "aibrix_extproc_access_log_refused_total": (
         "counter", ("reason",),
-        "Entries of Envoy's access log that nobody is charged for: unsealed, forged, expired, repeated, forgotten.",
+        "Entries of Envoy's access log that are not charged: unsealed, forged, expired, repeated, forgotten.",
     ),
     "aibrix_extproc_port_refusals_total": (
         "counter", ("reason",),
         "Connections and streams of peers that were refused or ended: bounds, handshakes, client certificates.",
     ),
     "aibrix_extproc_port_connections": (
-        "gauge", (), "Connections at the ext_proc port; absent with the grpcio transport, which does not tell.",
+        "gauge", (), "Connections at the ext_proc port; absent with the grpcio transport, which does not count them.",
     ),
     "aibrix_extproc_port_streams": ("gauge", (), "Exchanges that are open at the ext_proc port."),
     "aibrix_extproc_internal_errors_total": ("counter", (), "Unexpected exceptions that became an answer."),
     "aibrix_extproc_loop_delay_seconds": (
-        "histogram", (), "How late the event loop was, looked at 20 times a second; all exchanges wait as long.",
+        "histogram", (), "How late the event loop was, measured 20 times a second; all exchanges wait as long.",
     ),
     "aibrix_extproc_in_flight": ("gauge", ("endpoint",), "Exchanges that are with an endpoint now."),
     "aibrix_extproc_endpoints": ("gauge", ("health",), "Endpoints of the fleet by health."),
     "aibrix_extproc_fleet_known": ("gauge", (), "1 once every source has listed and every engine was asked."),
     "aibrix_extproc_fleet_source_ok": ("gauge", ("source",), "0 while a source's last good fleet is used."),
     "aibrix_extproc_fleet_age_seconds": (
-        "gauge", ("source",), "Since the cluster was last heard; a quiet one is heard once a minute.",
+        "gauge", ("source",), "Since the last event of the cluster; a quiet one has one each minute.",
     ),
     "aibrix_extproc_fleet_unusable": (
         "gauge", ("source",), "Objects of the cluster that something is wrong with; /readyz names them.",
@@ -88,7 +88,7 @@ METRICS: Final[Rows] = {
     "aibrix_extproc_publisher_leads": (
         "gauge", (), "1 in the replica that writes the EndpointSlices; absent without --publish-service.",
     ),
-    "aibrix_extproc_published_endpoints": ("gauge", (), "Endpoints in our EndpointSlices, whoever wrote them."),
+    "aibrix_extproc_published_endpoints": ("gauge", (), "Endpoints in our EndpointSlices, written by any replica."),
     "aibrix_extproc_publisher_age_seconds": (
         "gauge", (), "Since the EndpointSlices were last known to be as the fleet is, or another replica to see to it.",
     ),
@@ -151,7 +151,7 @@ class Metrics(MetricRegistry):
         self._totals.of(fact.operation, model).observe(fact.ended_at - fact.started_at)
 
     def charged(self, charge: Charge) -> None:
-        """Count what Envoy's access log tells of one exchange."""
+        """Count the charge of one exchange."""
         model = self._models.of(charge.model)
         self._count_usage(charge, model)
         volume = self._counters["aibrix_extproc_body_bytes_total"]

@@ -1,4 +1,4 @@
-"""The metrics of one process by the rows of a table. Whoever has something to tell registers it here by its name."""
+"""The metrics of one process, by the rows of a table. Parts register their gauges and counters here by name."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial

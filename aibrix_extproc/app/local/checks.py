@@ -1,4 +1,4 @@
-"""The options of `local`, looked at before anything is started: LocalError says what is wrong with them."""
+"""Checks of the options of `local`, before anything is started: LocalError says what is wrong with them."""
 
 import argparse
 import importlib.util
@@ -59,7 +59,7 @@ class _SimulateParser(argparse.ArgumentParser):
 
 
 def existing_fleet(args: argparse.Namespace, settings: Settings) -> Path | None:
-    """A fleet file that somebody wrote: named with --fleet, or in the settings if no option names engines."""
+    """A fleet file of the user: named with --fleet, or in the settings if no option names engines."""
     if settings.fleet.endpoints:
         raise LocalError("fleet.endpoints in the settings is not for `local`: use --engine or --fleet.", EXIT_USAGE)
     given = args.engine or args.model or args.simulate or args.engines is not None
@@ -106,7 +106,7 @@ def envoy_binary(named: str | None) -> Path:
         envoy = find_envoy(named)
     except EnvoyNotFoundError as error:
         raise LocalError(str(error)) from error
-    if importlib.util.find_spec("envoy_data_plane") is None:  # looked for, not imported: that takes a second
+    if importlib.util.find_spec("envoy_data_plane") is None:  # not imported, which takes a second
         raise LocalError("Envoy's configuration cannot be built: in the clone run pip install -e '.[local]'.")
     return envoy
 

@@ -38,7 +38,7 @@ def simulated_engine(engine: SimulatedEngine, plan: Plan, session: aiohttp.Clien
 
 
 def gateway_worker(worker: GatewayWorker, plan: Plan, session: aiohttp.ClientSession) -> ChildSpec:
-    """A gateway worker that knows its fleet."""
+    """A gateway worker, ready when it has its fleet."""
     command = [*_OURSELVES, "serve", "--host", LOOPBACK, "--port", str(worker.port)]
     command += ["--admin-host", LOOPBACK, "--admin-port", str(worker.admin_port), "--fleet", str(plan.fleet)]
     command += ["--server-max-message-timeout-seconds", str(MAX_MESSAGE_SECONDS)]
@@ -64,7 +64,7 @@ def metadata_service(process: MetadataProcess, plan: Plan, session: aiohttp.Clie
 
 
 def envoy_spec(plan: Plan) -> EnvoySpec:
-    """What the plan's Envoy is told."""
+    """The values of the plan's Envoy configuration."""
     return EnvoySpec(
         listen=plan.listen,
         admin=plan.envoy_admin,

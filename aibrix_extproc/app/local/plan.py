@@ -92,7 +92,7 @@ class Plan:
     envoy_admin: SocketAddress
     workers: tuple[GatewayWorker, ...]
     simulated: tuple[SimulatedEngine, ...]
-    engine_addresses: tuple[str, ...]  # of engines that somebody else runs, as `host:port`
+    engine_addresses: tuple[str, ...]  # of engines that we do not start, as `host:port`
     fleet: Path
     note_keys: Path
     tls: LocalTls

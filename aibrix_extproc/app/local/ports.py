@@ -11,7 +11,7 @@ DEFAULT_ENVOY_ADMIN_PORT: Final = 9901
 
 
 def reserve(address: SocketAddress, option: str, taken: list[socket.socket]) -> int:
-    """The port, 0 made a free one; held until the plan is made, so that no two parts get the same one.
+    """The port, 0 made a free one; kept bound until the plan is made, so that no two parts get the same one.
 
     Checked here because two Envoys on one port would not fail: they would share its connections.
     """
@@ -32,7 +32,7 @@ def reserve(address: SocketAddress, option: str, taken: list[socket.socket]) -> 
 
 
 def free_port(taken: list[socket.socket]) -> int:
-    """A port that nobody uses."""
+    """A free port."""
     return reserve(SocketAddress(LOOPBACK, 0), "--port", taken)
 
 

@@ -1,6 +1,6 @@
 """`aibrix-extproc local`: Envoy, gateway workers and engines on this machine behind one OpenAI base URL.
 
-The composition root of that command. Whatever it starts, it restarts when it dies and ends when it is told to stop;
+The composition root of that command. It restarts a process that dies, and ends all of them when it stops;
 if this process itself is killed, its children die with it.
 """
 
@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     directory = args.run_dir.absolute() if args.run_dir else Path(tempfile.mkdtemp(prefix="aibrix-extproc-"))
     is_worth_keeping = args.run_dir is not None
     try:
-        # Whoever reads JSON wants nothing else on standard output.
+        # A reader of JSON needs nothing else on standard output.
         with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
             asyncio.run(_run(args, directory))
     except LocalError as error:
@@ -137,7 +137,7 @@ class Local:
         self._fleet_read = asyncio.Event()
 
     async def run(self) -> None:
-        """Start all, serve until told to stop, stop all; LocalError if something cannot be started."""
+        """Start all, serve until stopped, stop all; LocalError if something cannot be started."""
         failure: LocalError | None = None
         async with asyncio.TaskGroup() as tasks:
             following = tasks.create_task(self._fleet.run(self._on_fleet))
@@ -223,7 +223,7 @@ class Local:
 
     def _on_child(self, event: ChildEvent) -> None:
         was_ready = event.name in self._ready
-        line = local_screen.told(event, was_ready=was_ready, log=self._logs[event.name])
+        line = local_screen.child_line(event, was_ready=was_ready, log=self._logs[event.name])
         if event.state is ChildState.READY:
             self._ready.add(event.name)
         if line:
@@ -257,7 +257,7 @@ def _program() -> str:
 def _say(text: str, file: TextIO | None = None) -> None:
     try:
         print(text, file=file, flush=True)
-    except OSError:  # nobody reads any more: a closed terminal, a pipe that Ctrl-C ended too; it must not end us badly
+    except OSError:  # the reader is gone: a closed terminal, a pipe that Ctrl-C ended; that is no failure of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), (file or sys.stdout).fileno())
 
 

@@ -1,4 +1,4 @@
-"""What `aibrix-extproc local` tells the person in front of it. Pure: values in, text out."""
+"""The output of `aibrix-extproc local` for its user. Pure: values in, text out."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -118,8 +118,8 @@ def _call(models: Sequence[str], tasks: Mapping[str, Collection[str]]) -> str:
     return _CALLS[Task.GENERATE].format(model=models[0] if models else "MODEL")
 
 
-def told(event: ChildEvent, *, was_ready: bool, log: Path) -> str | None:
-    """A line about a child, None for what nobody needs to hear: a death at the start ends everything anyway."""
+def child_line(event: ChildEvent, *, was_ready: bool, log: Path) -> str | None:
+    """A line about a child, None for an event without news: a death at the start ends everything anyway."""
     if event.state is ChildState.READY:
         return f"{event.name} is {'back' if was_ready else 'ready'}"
     if event.state is ChildState.DIED and was_ready:

@@ -26,7 +26,7 @@ def note_keys(settings: Settings, directory: Path) -> Path:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether an earlier run has written the file and nobody else could read it."""
+    """Whether an earlier run has written the file and no other user could read it."""
     try:
         found = path.lstat()
     except OSError:
@@ -36,7 +36,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def write_secret(path: Path, content: bytes) -> None:
-    """Write a file that nobody else could read at any time."""
+    """Write a file that no other user could read at any time."""
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY), "wb") as file:
         file.write(content)

@@ -22,13 +22,13 @@ class LocalTls:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """What `serve` is told."""
+        """The options of `serve`."""
         folder = str(self.workers)
         return ("--tls", "files", "--tls-cert", folder, "--tls-client-ca", folder, "--tls-client-name", ENVOY_NAME)
 
 
 def mutual_tls(directory: Path) -> LocalTls:
-    """Certificates of an authority whose key is never written, so that it certifies nobody else."""
+    """Certificates of an authority whose key is never written, so that it certifies no others."""
     from aibrix_extproc.tls.authority import Role, make_authority  # imports `cryptography`
 
     authority = make_authority("aibrix-extproc local", _LIFE)

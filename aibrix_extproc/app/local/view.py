@@ -1,4 +1,4 @@
-"""What a running gateway and its engines say when `aibrix-extproc local` asks them over HTTP."""
+"""Reads from a running gateway and its engines over HTTP, for `aibrix-extproc local`."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ class SeenEndpoint:
 
 
 async def reach(session: aiohttp.ClientSession, address: str) -> str | None:
-    """Why an engine does not answer; None if it answers, with whatever."""
+    """Why an engine does not answer; None if it answers at all."""
     timeout = aiohttp.ClientTimeout(total=ENGINE_SECONDS)
     try:
         async with session.get(f"http://{address}/health", timeout=timeout, allow_redirects=False):

@@ -182,7 +182,7 @@ def _called_tool(body: ChatBody, options: SimulatorOptions) -> Tool | None:
     if choice in (None, "auto"):
         if not (options.auto_tool_choice and options.tool_call_parser):
             raise bad_request('"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set')
-        # Once it has the tool's result, the simulated model speaks: agents must come to an end.
+        # After a tool's result the simulated model answers with text, so that agents come to an end.
         last = body.messages[-1] if body.messages else {}
         return body.tools[0] if last.get("role") in ("user", "developer", "system") else None
     if not options.tool_call_parser:

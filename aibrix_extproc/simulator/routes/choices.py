@@ -32,7 +32,7 @@ class ChoicesAnswer:
     scripts: tuple[Script, ...]
     job: Job
     detailed: bool
-    """Whether usage tells about cached tokens."""
+    """Whether usage includes cached tokens."""
     fingerprint: str
 
     def head(self) -> dict[str, Any]:

@@ -163,7 +163,7 @@ async def _stream(call: Call, answer: ResponseAnswer, ticket: Ticket) -> AsyncIt
         if answer.job.paced:
             yield b"".join(pending)
             pending.clear()
-    # The store must know the end before the client does.
+    # The store must have the end before the client gets it.
     stored.response = answer.response(answer.status(ticket), ticket)
     if pending:
         yield b"".join(pending)

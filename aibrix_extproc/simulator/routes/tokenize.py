@@ -1,4 +1,4 @@
-"""POST /tokenize and /detokenize: what tells a gateway how long a prompt is."""
+"""POST /tokenize and /detokenize: by these a gateway can measure a prompt."""
 
 from aibrix_extproc.simulator.prompts import render_chat, render_prompt
 from aibrix_extproc.simulator.reading import read_body, validation_error
