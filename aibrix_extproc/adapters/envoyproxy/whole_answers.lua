@@ -19,11 +19,11 @@ local function is_error(head)
   return false
 end
 
--- Statuses that Envoy does not try again; ext_proc knows them and tells the client something else.
+-- Statuses that Envoy does not try again; ext_proc replaces them for the client.
 local NOT_AGAIN, NOWHERE_ELSE = "520", "530"
 local MOST_FAILURES = 2 -- 500s of one request: a request that breaks engines must not go through the fleet
--- UNMETERED, a global, is set where nobody counts usage: metadata cost 40 us of CPU for each answer. Where usage is counted
--- all that comes here was placed, so nothing is asked; the access log is told of exchanges with notes only.
+-- UNMETERED, a global, is set where usage is not counted: metadata cost 40 us of CPU for each answer. Where usage is counted
+-- all that comes here was placed, so nothing is checked; the access log reports exchanges with our dynamic metadata only.
 local OWN = "answer_filter" -- the metadata that the attempts of a request share
 
 -- What vLLM says with a 500 when the request is to blame: media that cannot be fetched, a schema or a grammar that
@@ -88,10 +88,10 @@ local function status_of(body, stream)
   local length = body:length()
   local head = body:getBytes(0, length < HEAD and length or HEAD)
   if is_error(head) then
-    -- vLLM tells the status as a number; what has none is the engine's own failure.
+    -- vLLM gives the status as a number; an error without one is the engine's own failure.
     return match(body:getBytes(0, length), '"code"%s*:%s*([45]%d%d)%f[%D]') or "500"
   elseif find(head, '^%s*{%s*"id"%s*:%s*"c') and is_half(body:getBytes(0, length), head) then -- chatcmpl-, cmpl-
-    -- The engine that broke it off lets whatever comes hang: to ask it again helps nobody.
+    -- The engine that broke it off lets further requests hang, so it is not tried again.
     return is_alone(stream:streamInfo():dynamicMetadata()) and NOWHERE_ELSE or "503"
   end
   return nil

@@ -1,10 +1,10 @@
 -- Watches the answers of engines inside Envoy, so that no token costs a message to the ext_proc process.
 --
 -- Stands before ext_proc in the filter chain, hence after it on the way back. Of answers that ext_proc placed (it left
--- notes in the dynamic metadata `aibrix.extproc`) it takes the usage, tells in `aibrix.usage` how a stream ended, hides
+-- dynamic metadata in `aibrix.extproc`) it reads the usage, writes into `aibrix.usage` how a stream ended, hides
 -- the usage event that only the gateway asked for, and says errors inside of streams in the words of the API. A stream
 -- that ends in proper framing but without its last event gets an error event: it must not look like a short success.
--- All else passes byte by byte. An event is held back until it is whole, which no client can tell: it has no use
+-- All else passes byte by byte. An event is buffered until it is whole, which no client notices: it has no use
 -- for half of one. A stream that Envoy resets ends without us, and clients see a broken connection.
 --
 -- What cannot be had here: a first event that is an error does not become a 4xx or 5xx answer. Lua gets a chunk only
@@ -21,7 +21,7 @@ local MAX_EVENT = 65536 -- an event that is larger passes unread but for its beg
 local TAIL = 4096 -- bytes of a large event's end
 local MAX_USAGE = 4096 -- bytes of a usage object; engines write some hundred
 local MAX_WORK = 16777216 -- bytes of one answer that are read for its usage one by one
-local NOTES, REPORT = "aibrix.extproc", "aibrix.usage"
+local NAMESPACE, REPORT = "aibrix.extproc", "aibrix.usage"
 local BOM = "\239\187\191"
 
 -- ---------------------------------------------------------------------------------------------------------- JSON
@@ -104,26 +104,26 @@ local function counts_in(text)
   return found
 end
 
--- The counts of a usage object by the names of our report; nil if it has none. Audio may be told in seconds.
+-- The counts of a usage object by the names of our report; nil if it has none. Audio may be in seconds.
 local function usage_of(text)
   if #text > MAX_USAGE then return nil end
-  local told = counts_in(text)
-  local input, output = told.prompt_tokens, told.completion_tokens or told.output_tokens
-  local total, read = told.total_tokens, told.cache_read_input_tokens
+  local counts = counts_in(text)
+  local input, output = counts.prompt_tokens, counts.completion_tokens or counts.output_tokens
+  local total, read = counts.total_tokens, counts.cache_read_input_tokens
   if not input then
-    input = told.input_tokens
+    input = counts.input_tokens
     -- Anthropic counts what the cache gave or took apart.
-    if input then input = input + (read or 0) + (told.cache_creation_input_tokens or 0) end
+    if input then input = input + (read or 0) + (counts.cache_creation_input_tokens or 0) end
   end
   if not (input or output or total) then
     local seconds = match(text, '"seconds"%s*:%s*(%d+%.?%d*)%f[%s,}]')
     return seconds and #seconds < 16 and { audio_seconds = tonumber(seconds) } or nil
   end
   output = output or 0
-  input = input or (total and total > output and total - output or 0) -- rerankers of old tell the sum alone
+  input = input or (total and total > output and total - output or 0) -- older rerankers report the sum alone
   return {
     input_tokens = input, output_tokens = output, total_tokens = total or input + output,
-    cached_tokens = told.cached_tokens or read,
+    cached_tokens = counts.cached_tokens or read,
   }
 end
 
@@ -132,12 +132,12 @@ end
 -- before them, and in an object (a tool's arguments, a schema that is repeated) it stands deeper.
 --
 -- Up to the first such key there is only a plain search. Behind it brackets are counted, relative to that key: the text
--- ends at depth nought, and that tells how deep each key stood.
+-- ends at depth nought, which gives the depth of each key.
 local function new_meter()
   return {
     rest = "", -- the end of what was read, which the next piece may complete
     depth = nil, -- now, relative to the first key; nil before it
-    level = nil, found = nil, -- where the outermost key so far stands, and what it tells
+    level = nil, found = nil, -- the depth of the outermost key so far, and its usage
     in_string = false, escaped = false,
     work = 0, -- bytes that were read one by one
   }
@@ -251,7 +251,7 @@ local function is_aborted(text, depth)
   return find(text, '"abort"', 1, true) and stands_at(text, depth, '"finish_reason"%s*:%s*"abort"', false)
 end
 
--- What the outermost usage object tells, once the text is over; else nil, and why. One that stands deeper than
+-- The usage of the outermost usage object, once the text is over; else nil, and why. One that stands deeper than
 -- `deepest` is none of the answer's own.
 local function measured(meter, deepest)
   if meter.work > MAX_WORK then return nil, "too_large" end
@@ -281,7 +281,7 @@ end
 
 -- --------------------------------------------------------------------------------------------------------- errors
 
--- What clients are told, by status; the texts are those of the gateway's table of errors.
+-- Messages for clients, by status; the texts are those of the gateway's table of errors.
 local SERVER_ERROR = {
   "server_error", "upstream_error", "The server had an error while processing your request. Sorry about that!",
   "api_error",
@@ -295,13 +295,13 @@ local BY_STATUS = {
   [401] = SERVER_ERROR, [407] = SERVER_ERROR, [408] = TIMEOUT, [503] = OVERLOADED, [504] = TIMEOUT, [529] = OVERLOADED,
 }
 local REFUSED = "The engine refused the request."
--- Names of errors whose status is not told. Everything else is the engine's failure.
+-- Names of errors without a status. Everything else is the engine's failure.
 local STATUS_OF = {
   BadRequestError = 400, invalid_request_error = 400, ValueError = 400, VLLMValidationError = 400,
   NotFoundError = 404, RateLimitError = 429, rate_limit_error = 429, rate_limit_exceeded = 429,
   ServiceUnavailableError = 503, overloaded_error = 503,
 }
--- Words that tell about the engine's inside, not about the request.
+-- Words about the inside of the engine, not about the request.
 local INTERNAL = {
   "\\n", "Traceback", "pydantic", "validation error", "EngineCore", "CUDA", "torch", "vllm", "VLLM_", "Error:",
   "%-%-%l", "%S/%S+/%S", "%s/%S", "://", "%d+%.%d+%.%d+%.%d+", "0x%x",
@@ -355,7 +355,7 @@ local function error_event(state, what, param)
   return 'event: error\ndata: {"type":"error","sequence_number":' .. number .. "," .. rest .. "," .. envelope .. "}\n\n"
 end
 
--- The error that the members of an event tell, in any shape an engine may choose; nil if they tell none.
+-- The error in the members of an event, in any shape an engine may choose; nil if there is none.
 local function error_in(top)
   if is_set(top.error) then
     return members(top.error) or { message = top.error, code = top.code, type = top.type }
@@ -366,7 +366,7 @@ local function error_in(top)
   return nil
 end
 
-local function told(state, fields)
+local function reported_error(state, fields)
   local param = match(quoted(fields.param) or "", "^[%w_.%[%]-]+$")
   return error_event(state, problem(fields), param and (gsub(param, "^body%.", "")))
 end
@@ -395,7 +395,7 @@ local function on_chunk(state, event, _, data, top)
   end
   if not top then return event end
   local fields = error_in(top)
-  if fields then return told(state, fields) end
+  if fields then return reported_error(state, fields) end
   if top.choices and is_aborted(top.choices, 2) then
     return error_event(state, SERVER_ERROR) -- the engine was paused or put to sleep: no success, however short
   end
@@ -416,7 +416,7 @@ local function on_typed(state, event, name, _, top)
   if not FINAL[name] then
     local fields = error_in(top)
     if name ~= "error" and not fields then return event end
-    return told(state, fields or top)
+    return reported_error(state, fields or top)
   end
   ends(state)
   local response = members(top.response) or {}
@@ -447,7 +447,7 @@ local function on_message(state, event, name, _, top)
     take_usage(state, top.usage)
   else
     local fields = error_in(top)
-    if fields or name == "error" then return told(state, fields or {}) end
+    if fields or name == "error" then return reported_error(state, fields or {}) end
   end
   return event
 end
@@ -467,7 +467,7 @@ local function on_transcript(state, event, _, data, top)
   end
   if not top then return event end
   local fields = error_in(top)
-  if fields then return told(state, fields) end
+  if fields then return reported_error(state, fields) end
   take_usage(state, top.usage)
   if top.object ~= '"transcription.chunk"' and top.object ~= '"translation.chunk"' then return event end
   local start = match(top.choices or "", '"content"%s*:%s*()')
@@ -572,7 +572,7 @@ local function parse(event)
     if field == "data" or field == "event" or field == "" then
       kept[#kept + 1] = line .. newline
     else
-      is_odd = true -- `id:` and `retry:` make some SDKs fail, and what nobody knows is skipped by all
+      is_odd = true -- `id:` and `retry:` make some SDKs fail, and unknown fields are skipped by all
     end
   end
   return name, data[1] and concat(data, "\n"), is_odd and concat(kept) or event
@@ -601,7 +601,7 @@ local function handle(state, event)
   return passed
 end
 
--- The name of an event that was too large to be held: of its line, or of its data's first or last members.
+-- The name of an event that was too large to be buffered: of its line, or of its data's first or last members.
 local NAMES = {
   { "head", "^event: ?([^\r\n]+)" },
   { "head", '^data: ?{%s*"type"%s*:%s*"([%w._]+)"' },
@@ -611,7 +611,7 @@ local NAMES = {
   { "tail", '}%s*,%s*"sequence_number"%s*:%s*%d+%s*,%s*"type"%s*:%s*"([%w._]+)"%s*}%s*$' },
 }
 
--- What a large event begins with that tells an error: it is no part of an answer, so it need not go on as it is.
+-- The beginning of a large event that has an error: it is no part of an answer, so it need not go on as it is.
 local LARGE_ERRORS = { "^event: ?error%f[%s]", '^data: ?{%s*"error"%s*:%s*[{"]', '^data: ?{%s*"type"%s*:%s*"error"' }
 
 local function is_large_error(head)
@@ -771,7 +771,7 @@ local function watch_stream(stream, state)
     last, sent = chunk, bytes
     if not state.broken then
       local good, passed = pcall(feed, state, bytes)
-      if not good then -- a bug: what is held goes on as it is, and so does the rest of the stream
+      if not good then -- a bug: the buffer passes unchanged, and so does the rest of the stream
         stream:logErr("stream filter: " .. tostring(passed))
         state.broken = true
         passed = concat(state.pieces) .. bytes
@@ -818,23 +818,23 @@ local function watch_json(stream)
   publish(outcome(meter, is_json), stream)
 end
 
--- What an answer is, is told by its head alone, whatever the request seemed to ask for.
+-- The head of an answer decides what it is, not the request.
 function envoy_on_response(stream)
   local metadata = stream:streamInfo():dynamicMetadata()
   if metadata:get(REPORT) then return end -- the filter in the cluster has seen the whole
-  local notes = metadata:get(NOTES)
-  if type(notes) ~= "table" then return end
+  local ours = metadata:get(NAMESPACE)
+  if type(ours) ~= "table" then return end
   local headers = stream:headers()
   local status = headers:get(":status")
   if not status or byte(status) ~= 50 then return end
   if headers:get("content-encoding") then return publish({ unmetered = "encoded" }, stream) end
   local media = lower(headers:get("content-type") or "")
   if find(media, "text/event-stream", 1, true) == 1 then
-    if not KINDS[notes.stream] then return publish({ unmetered = "not_json" }, stream) end
+    if not KINDS[ours.stream] then return publish({ unmetered = "not_json" }, stream) end
     local report = { terminal = false } -- unless it comes to its end
     publish(report, stream)
     headers:remove("content-length") -- an event may come or go
-    watch_stream(stream, new(notes.stream, notes.hide_usage == true, report))
+    watch_stream(stream, new(ours.stream, ours.hide_usage == true, report))
   elseif find(media, "application/json", 1, true) == 1 then
     watch_json(stream)
   else
