@@ -7,7 +7,7 @@ response id.
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
@@ -93,7 +93,8 @@ class Operation:
     makes_response: bool = False  # whether it makes a response: an object with an id of ours, which requests can name
     # Errors.
     anthropic: bool = False  # whether they take Anthropic's shape
-    field_names: Mapping[str, str] = MappingProxyType({})  # an engine's name of a field -> its name here
+    # An engine's name of a field -> its name here.
+    field_names: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     logprobs_param: str = "top_logprobs"  # the field to blame for too many of them
     errors: tuple[str, ...] = ()  # rows of ERRORS that not every operation with this action can give
     # The reference.
