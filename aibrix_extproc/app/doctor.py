@@ -110,8 +110,8 @@ async def _examine_processors(inspector: Any, setup: Setup, deployment: Thing, s
     namespaces, selector = watched(setup.cluster, deployment)
     say(f"reading the engines of {', '.join(namespaces) or 'all namespaces'}")
     try:
-        remarks, endpoints = await inspector.fleet(namespaces, selector)
-        found += named("pods", fleet_checks.pods(remarks, endpoints, selector))
+        warnings, endpoints = await inspector.fleet(namespaces, selector)
+        found += named("pods", fleet_checks.pods(warnings, endpoints, selector))
     except SourceError as error:
         found.append(Finding(Severity.NOTE, "Pod", "", f"engines could not be read: {error}", "allow list", "pods"))
     account = (deployment.namespace, str(deployment.at("spec.template.spec.serviceAccountName") or "default"))

@@ -1,4 +1,4 @@
-"""A line in the log for each endpoint that comes, goes, changes its health or gets a remark; a sum for many at once."""
+"""A line in the log for each endpoint that comes, goes, changes its health or gets a warning; a sum for many."""
 
 import logging
 from collections import Counter
@@ -30,11 +30,11 @@ class HealthLog:
             logger.info("more endpoints have changed", extra={"endpoints": unsaid, "now": dict(counts)})
 
     def _remark(self, pairs: tuple[Pair, ...]) -> None:
-        fresh = [new for old, new in pairs if new and new.remark and (old is None or old.remark != new.remark)]
+        fresh = [new for old, new in pairs if new and new.warning and (old is None or old.warning != new.warning)]
         for one in fresh[:MAX_LINES]:
-            logger.warning("endpoint has a remark", extra={"endpoint": one.address, "detail": one.remark})
+            logger.warning("endpoint has a warning", extra={"endpoint": one.address, "detail": one.warning})
         if len(fresh) > MAX_LINES:
-            logger.warning("more endpoints have remarks, see /fleet", extra={"endpoints": len(fresh) - MAX_LINES})
+            logger.warning("more endpoints have warnings, see /fleet", extra={"endpoints": len(fresh) - MAX_LINES})
 
 
 def _say(endpoint: Endpoint) -> None:

@@ -46,6 +46,6 @@ def _described(endpoint: Endpoint, in_flight: int) -> dict[str, object]:
         "tasks": sorted(endpoint.tasks),
         "health": endpoint.health.value,
         "detail": endpoint.detail,
-        "remark": endpoint.remark,
+        "remark": endpoint.warning,
         "in_flight": in_flight,
     }

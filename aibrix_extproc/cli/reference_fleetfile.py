@@ -33,7 +33,7 @@ FIELDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "engine": ("as the label `model.aibrix.ai/engine` of a pod has it", "`vllm`"),
         "models": (
             "what may be served: names, or `{id, parent, max_model_len}` for engines without a list. Of a list only "
-            "these and the adapters on them are served; a name that the engine refuses is a remark at `/fleet`",
+            "these and the adapters on them are served; a name that the engine refuses is a warning at `/fleet`",
             "all that the engine lists",
         ),
         "labels": (f"text by name, for {code(EXTERNAL_FILTER)}", "none"),

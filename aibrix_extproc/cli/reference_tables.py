@@ -75,9 +75,9 @@ out, and `/readyz` and the log say why.
 Models are served by the names that the engine lists at `/v1/models`: names, aliases, LoRA adapters. The label
 {code(MODEL)} (and a ModelAdapter) is a name until the engine was asked, for an engine without a list, and
 beside the list of any engine but {" and ".join(code(one) for one in sorted(CHECK_NAMES))}: those answer 404 to names
-that they do not list, others need not. A name that an engine refuses is not served: a remark at `/fleet` (`remark`), in
-the log and in `doctor`. Pods with one label are a group: a model whose own pods carry no {code(CONFIG)} has
-that of their group. An annotation may hold `Qwen/Qwen3-8B`, a label may not.
+that they do not list, others need not. A name that an engine refuses is not served: a warning at `/fleet`
+(`remark`), in the log and in `doctor`. Pods with one label are a group: a model whose own pods carry no {code(CONFIG)}
+has that of their group. An annotation may hold `Qwen/Qwen3-8B`, a label may not.
 
 With `--inference-pool` the pool's selector and target ports count in place of the port label, each port an endpoint;
 the annotation {code(ACTIVE_PORTS[0])} (its old name: {code(ACTIVE_PORTS[1])}) restricts a pod to some of them.
@@ -104,7 +104,7 @@ The annotation {code(CONFIG)} says how requests for the models of its pod are ro
 
 It is read when the pod changes, never for a request. If pods of one model differ, what most of them say counts (those
 that are being deleted have no voice), and of equally many what the one with the first name says. Text that is no such
-object is a remark on the pod (`/readyz` and the log; a fleet file is refused), and requests are served without it; so
+object is a warning on the pod (`/readyz` and the log; a fleet file is refused), and requests are served without it; so
 is a member that is not in this table. At most {MAX_CONFIG_BYTES} bytes.
 """
 

@@ -163,6 +163,6 @@ async def test_pod_whose_label_is_none_of_its_engines_models_serves_them_and_is_
                 fleet = await page(session, f"{admin}/fleet")
                 return fleet if fleet["endpoints"][0]["remark"] else None
 
-            fleet = await until(remarked, "the endpoint has a remark")
+            fleet = await until(remarked, "the endpoint has a warning")
             assert set(fleet["models"]) == {"Qwen/Qwen3-8B", "qwen", "sql", "law"}
             assert "names 'qwen3-8b', which the engine does not list" in fleet["endpoints"][0]["remark"]

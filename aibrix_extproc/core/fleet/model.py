@@ -68,7 +68,7 @@ class Endpoint:
     group: str = ""  # the model's name by label or annotation: pods of one group share their configuration
     models: tuple[ServedModel, ...] = ()  # of a source: the names that it gives; in a snapshot: what is served
     selects: bool = False  # whether no other model is to be served than those that the source gives
-    remark: str = ""  # in a snapshot: given names that the engine does not list
+    warning: str = ""  # in a snapshot: given names that the engine does not list
     frontend: str = ""  # of an engine that lacks operations; empty for one that has everything
     tasks: frozenset[Task] = frozenset()  # empty: unknown, so nothing is refused because of it
     health: Health = Health.UNKNOWN

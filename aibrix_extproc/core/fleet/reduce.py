@@ -195,11 +195,11 @@ def _seen(given: Endpoint, seen: Observed | None, judged: frozenset[str]) -> End
     # A source that says "not ready" or "draining" knows what is about to happen; one that says nothing, or "ready" in
     # advance, gives way to what the engine answers.
     asked = given.health in ASKED and seen.health is not Health.UNKNOWN
-    models, remark = served(given, seen.models or (), judged)
+    models, warning = served(given, seen.models or (), judged)
     return replace(
         given,
         models=models,
-        remark=remark,
+        warning=warning,
         frontend=seen.frontend or "",
         tasks=given.tasks or seen.tasks or frozenset(),
         health=seen.health if asked else given.health,

@@ -334,4 +334,4 @@ async def test_name_that_a_source_gives_later_is_judged_by_the_next_list_even_if
     rig.store.apply(Changed("test", Endpoint(identity=engine.address, address=engine.address, models=(late,))))
     assert late in rig.endpoint(engine).models
     await until(lambda: rig.endpoint(engine).models == (ServedModel("chat-m"),))
-    assert "'late-m'" in rig.endpoint(engine).remark
+    assert "'late-m'" in rig.endpoint(engine).warning

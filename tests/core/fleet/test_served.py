@@ -45,8 +45,8 @@ def test_pod_with_a_label_serves_what_its_engine_lists() -> None:
     assert set(found.ready_by_model) == {"Qwen/Qwen3-8B", "qwen", "sql-lora", "law-lora"}
     assert found.models["qwen"].max_model_len == 32_768
     assert found.models["sql-lora"].parent == "Qwen/Qwen3-8B"
-    assert "'qwen3-8b'" in found.endpoints[0].remark
-    assert "'Qwen/Qwen3-8B'" in found.endpoints[0].remark
+    assert "'qwen3-8b'" in found.endpoints[0].warning
+    assert "'Qwen/Qwen3-8B'" in found.endpoints[0].warning
 
 
 def test_label_stands_in_until_the_engine_is_asked_and_while_it_cannot_be() -> None:
@@ -54,14 +54,14 @@ def test_label_stands_in_until_the_engine_is_asked_and_while_it_cannot_be() -> N
     for changes in ((given,), (given, Observed("e1", Health.UNREACHABLE, detail="refused"))):
         found = snapshot(*changes)
         assert set(found.by_model) == {"qwen3-8b"}
-        assert found.endpoints[0].remark == ""
+        assert found.endpoints[0].warning == ""
 
 
 @pytest.mark.parametrize("name", ["Qwen/Qwen3-8B", "qwen", "sql-lora"])
 def test_label_that_the_engine_lists_is_served_as_the_engine_says_without_a_remark(name: str) -> None:
     found = snapshot(Listed("kubernetes", (labelled(name),)), listing(*LISTED))
     assert found.endpoints[0].models == LISTED
-    assert found.endpoints[0].remark == ""
+    assert found.endpoints[0].warning == ""
 
 
 def test_label_of_an_engine_without_a_list_is_served() -> None:
@@ -72,7 +72,7 @@ def test_label_of_an_engine_without_a_list_is_served() -> None:
 def test_label_of_an_engine_that_takes_any_name_is_an_alias(engine: str) -> None:
     found = snapshot(Listed("kubernetes", (labelled("foo", engine=engine),)), listing(QWEN))
     assert set(found.ready_by_model) == {"foo", "Qwen/Qwen3-8B"}
-    assert found.endpoints[0].remark == ""
+    assert found.endpoints[0].warning == ""
 
 
 def test_adapter_that_was_named_after_the_engine_was_asked_is_served_until_it_is_asked_again() -> None:
@@ -81,7 +81,7 @@ def test_adapter_that_was_named_after_the_engine_was_asked_is_served_until_it_is
     assert "new-lora" in snapshot(*changes).ready_by_model
     judged = snapshot(*changes, listing(*LISTED))
     assert "new-lora" not in judged.by_model
-    assert "'new-lora'" in judged.endpoints[0].remark
+    assert "'new-lora'" in judged.endpoints[0].warning
     assert "new-lora" in snapshot(*changes, listing(*LISTED, ServedModel("new-lora", "qwen"))).ready_by_model
 
 
@@ -122,7 +122,7 @@ def test_an_engine_that_checks_names_is_never_asked_for_one_that_it_refuses(
     selects: bool,
 ) -> None:
     endpoint = replace(labelled(engine=engine), models=given, selects=selects)
-    models, remark = served(endpoint, listed, judged)
+    models, warning = served(endpoint, listed, judged)
     found, names = {one.id for one in models}, {one.id for one in given}
     known = {one.id for one in listed}
     assert len(found) == len(models)
@@ -133,10 +133,10 @@ def test_an_engine_that_checks_names_is_never_asked_for_one_that_it_refuses(
         assert known <= found
     if engine in CHECK_NAMES:
         assert found <= known | (names - judged)
-        assert bool(remark) == bool((names & judged) - known)
+        assert bool(warning) == bool((names & judged) - known)
     else:
         assert names <= found
-        assert remark == ""
+        assert warning == ""
     first = {one.id: one for one in reversed(listed)}
     assert all(one == first[one.id] or selects for one in models if one.id in first)
 
