@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
 
-const [directory, baseURL, apiKey] = process.argv.slice(2);
+const [directory, baseURL, apiKey, storedURL] = process.argv.slice(2);
 const require = createRequire(`${directory}/`);
 const { default: OpenAI, toFile } = await import(pathToFileURL(require.resolve("openai")));
 const { version } = require(`${directory}/node_modules/openai/package.json`);
@@ -11,6 +11,26 @@ const { version } = require(`${directory}/node_modules/openai/package.json`);
 const messages = [{ role: "user", content: "hello" }];
 const chat = { model: "chat-m", messages, max_tokens: 8, seed: 3 };
 const client = new OpenAI({ baseURL, apiKey, maxRetries: 0, timeout: 20_000 });
+
+// Of files, uploads and batches.
+const stored = new OpenAI({ baseURL: storedURL, apiKey, maxRetries: 0, timeout: 20_000 });
+const questions = ["one", "two", "three"]
+  .map((custom_id) => JSON.stringify({ custom_id, method: "POST", url: "/v1/chat/completions", body: chat }))
+  .join("\n");
+
+async function ended(content) {
+  const file = await stored.files.create({ file: await toFile(Buffer.from(content), "in.jsonl"), purpose: "batch" });
+  const asked = { input_file_id: file.id, endpoint: "/v1/chat/completions", completion_window: "24h" };
+  let batch = await stored.batches.create(asked);
+  assert.equal(batch.status, "validating");
+  const endsAt = Date.now() + 60_000;
+  while (!["completed", "failed", "expired", "cancelled"].includes(batch.status)) {
+    assert.ok(Date.now() < endsAt, JSON.stringify(batch));
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    batch = await stored.batches.retrieve(batch.id);
+  }
+  return batch;
+}
 
 async function errorOf(kind, call) {
   const error = await call().then(
@@ -106,6 +126,53 @@ const cases = {
     const fault = { headers: { "x-sim-fault": "reset-mid-stream;after=3" } };
     const stream = await client.chat.completions.create({ ...chat, stream: true }, fault);
     await assert.rejects(collect(stream));
+  },
+  async file_02_12_13_create_content_delete() {
+    const file = await toFile(Buffer.from(questions), "日本.jsonl");
+    const made = await stored.files.create({ file, purpose: "batch" });
+    assert.deepEqual([made.bytes, made.filename, made.status], [Buffer.byteLength(questions), "日本.jsonl", "processed"]);
+    assert.equal((await stored.files.waitForProcessing(made.id)).status, "processed");
+    assert.equal(await (await stored.files.content(made.id)).text(), questions);
+    assert.equal((await stored.files.delete(made.id)).deleted, true);
+    await errorOf(OpenAI.NotFoundError, () => stored.files.content(made.id));
+  },
+  async file_09_list_pages_by_itself() {
+    const made = [];
+    for (let count = 0; count < 5; count++) {
+      const file = await toFile(Buffer.from("x"), "a.txt");
+      made.push((await stored.files.create({ file, purpose: "user_data" })).id);
+    }
+    const listed = await collect(stored.files.list({ limit: 2, purpose: "user_data" }));
+    assert.deepEqual(listed.map((one) => one.id).sort(), made.sort());
+    for (const id of made) await stored.files.delete(id);
+  },
+  async upl_01_file_in_parts() {
+    const bytes = Buffer.byteLength(questions);
+    const given = { bytes, filename: "in.jsonl", mime_type: "application/jsonl", purpose: "batch" };
+    const upload = await stored.uploads.create(given);
+    const halves = [questions.slice(0, 100), questions.slice(100)];
+    const parts = await Promise.all(
+      halves.map(async (half) => stored.uploads.parts.create(upload.id, { data: await toFile(Buffer.from(half), "p") })),
+    );
+    const done = await stored.uploads.complete(upload.id, { part_ids: parts.map((part) => part.id) });
+    assert.equal(await (await stored.files.content(done.file.id)).text(), questions);
+  },
+  async bat_01_18_21_run_cancel_list() {
+    const done = await ended(questions);
+    assert.equal(done.status, "completed");
+    assert.deepEqual(done.request_counts, { total: 3, completed: 3, failed: 0 });
+    const rows = (await (await stored.files.content(done.output_file_id)).text()).trim().split("\n");
+    assert.deepEqual(rows.map((row) => JSON.parse(row).custom_id), ["one", "two", "three"]);
+    await errorOf(OpenAI.ConflictError, () => stored.batches.cancel(done.id));
+    assert.ok((await collect(stored.batches.list({ limit: 1 }))).some((one) => one.id === done.id));
+  },
+  async bat_09_bad_line() {
+    const done = await ended(`${questions}\n{bad`);
+    assert.equal(done.status, "failed");
+    assert.deepEqual(done.errors.data.map(({ code, line }) => [code, line]), [["invalid_json_line", 4]]);
+  },
+  async bat_20_unknown_batch() {
+    await errorOf(OpenAI.NotFoundError, () => stored.batches.cancel("batch_unknown"));
   },
 };
 

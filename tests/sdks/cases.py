@@ -1,14 +1,17 @@
 """The acceptance cases marked with a star, for any generation of openai-python; runs alone, knows nothing of us.
 
-`cases.py BASE_URL KEY` prints one JSON object per line: the SDK's version first, then each case and why it failed.
+`cases.py BASE_URL KEY STORED_BASE_URL` prints one JSON object per line: the SDK's version first, then each case and why
+it failed. Cases of files, uploads and batches go to the second base URL.
 """
 
 import io
 import json
 import sys
+import time
 import traceback
 import wave
 from collections.abc import Callable
+from typing import Any
 
 import openai
 
@@ -168,14 +171,96 @@ def err_05_stream_cut_short(client: openai.OpenAI) -> None:
     assert type(error).__module__.split(".")[0] in ("openai", "httpx", "httpcore"), error
 
 
-def main(base_url: str, key: str) -> None:
+STORED = ("file_", "upl_", "bat_")
+QUESTIONS = "\n".join(
+    json.dumps({"custom_id": name, "method": "POST", "url": "/v1/chat/completions", "body": CHAT})
+    for name in ("one", "two", "three")
+).encode()
+
+
+@case
+def file_01_12_13_create_content_delete(client: openai.OpenAI) -> None:
+    made = client.files.create(file=("in.jsonl", QUESTIONS), purpose="batch")
+    assert (made.bytes, made.filename, made.status) == (len(QUESTIONS), "in.jsonl", "processed")
+    assert client.files.retrieve(made.id).id == made.id
+    assert client.files.wait_for_processing(made.id).status == "processed"
+    assert client.files.content(made.id).read() == QUESTIONS
+    with client.files.with_streaming_response.content(made.id) as streamed:
+        assert b"".join(streamed.iter_bytes(100)) == QUESTIONS
+    assert client.files.delete(made.id).deleted
+    error_of(openai.NotFoundError, lambda: client.files.content(made.id))
+
+
+@case
+def file_04_unknown_purpose(client: openai.OpenAI) -> None:
+    error = error_of(openai.BadRequestError, lambda: client.files.create(file=("a", b"x"), purpose="bogus"))
+    assert error.param == "purpose"
+
+
+@case
+def file_09_list_pages_by_itself(client: openai.OpenAI) -> None:
+    made = [client.files.create(file=("a.txt", b"x"), purpose="user_data").id for _ in range(5)]
+    assert sorted(one.id for one in client.files.list(limit=2, purpose="user_data")) == sorted(made)
+    for file_id in made:
+        client.files.delete(file_id)
+
+
+@case
+def upl_01_file_in_chunks(client: openai.OpenAI) -> None:
+    done = client.uploads.upload_file_chunked(
+        file=QUESTIONS, filename="in.jsonl", bytes=len(QUESTIONS), mime_type="application/jsonl", purpose="batch",
+        part_size=100,
+    )  # fmt: skip
+    assert done.file is not None
+    assert client.files.content(done.file.id).read() == QUESTIONS
+
+
+def ended(client: openai.OpenAI, content: bytes) -> Any:
+    """A batch over this content, when it has ended."""
+    file = client.files.create(file=("in.jsonl", content), purpose="batch")
+    batch = client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
+    assert batch.status == "validating"
+    ends_at = time.monotonic() + 60
+    while batch.status not in ("completed", "failed", "expired", "cancelled"):
+        assert time.monotonic() < ends_at, batch
+        time.sleep(0.1)
+        batch = client.batches.retrieve(batch.id)
+    return batch
+
+
+@case
+def bat_01_18_21_run_cancel_list(client: openai.OpenAI) -> None:
+    done = ended(client, QUESTIONS)
+    assert (done.status, done.request_counts.completed) == ("completed", 3), done
+    rows = [json.loads(row) for row in client.files.content(done.output_file_id).text.splitlines()]
+    assert [row["custom_id"] for row in rows] == ["one", "two", "three"]
+    assert all(row["response"]["body"]["object"] == "chat.completion" for row in rows)
+    error_of(openai.ConflictError, lambda: client.batches.cancel(done.id))
+    assert done.id in [one.id for one in client.batches.list(limit=1)]
+
+
+@case
+def bat_09_bad_line(client: openai.OpenAI) -> None:
+    done = ended(client, QUESTIONS + b"\n{bad")
+    assert done.status == "failed"
+    assert [(one.code, one.line) for one in done.errors.data] == [("invalid_json_line", 4)]
+
+
+@case
+def bat_20_unknown_batch(client: openai.OpenAI) -> None:
+    for call in (client.batches.retrieve, client.batches.cancel):
+        error_of(openai.NotFoundError, lambda call=call: call("batch_unknown"))  # type: ignore[misc]
+
+
+def main(base_url: str, key: str, stored_base_url: str) -> None:
     """Run all cases."""
     print(json.dumps({"version": openai.__version__}))  # noqa: T201
     client = openai.OpenAI(base_url=base_url, api_key=key, max_retries=0, timeout=20)
+    stored = openai.OpenAI(base_url=stored_base_url, api_key=key, max_retries=0, timeout=20)
     for name, run in CASES.items():
         failure = None
         try:
-            run(client)
+            run(stored if name.startswith(STORED) else client)
         except Exception:  # noqa: BLE001 - whatever a case raises is its result
             failure = traceback.format_exc(limit=-3)
         print(json.dumps({"case": name, "failure": failure}), flush=True)  # noqa: T201

@@ -4,11 +4,13 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.dataplane.children import Child
 from tests.dataplane.conftest import FLEET, KEY
 from tests.dataplane.stack import Stack, running
 from tests.sdks.install import NODE, PYTHON_SDKS, python_of
@@ -29,27 +31,43 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="session")
+def stored_base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Of a stack with the metadata service."""
+    words = ("local", "--port", "0", "--engines", "1", "--model", "chat-m", "--api-key", KEY, "--json")
+    directory = tmp_path_factory.mktemp("stored")
+    child = Child("local", [sys.executable, "-m", "aibrix_extproc", *words], directory)
+    try:
+        yield json.loads(child.wait_output("base_url"))["base_url"]
+    finally:
+        child.terminate()
+        child.wait(60)
+
+
+@pytest.fixture(scope="session")
 def results_of() -> dict[str, Results]:
     """What each SDK's run has printed; a run is made when its first case asks."""
     return {}
 
 
 @pytest.mark.parametrize(("sdk", "case"), ALL, ids=[f"{sdk}-{case}" for sdk, case in ALL])
-def test_case_passes_with_sdk(stack: Stack, results_of: dict[str, Results], sdk: str, case: str) -> None:
+def test_case_passes_with_sdk(
+    stack: Stack, stored_base_url: str, results_of: dict[str, Results], sdk: str, case: str
+) -> None:
     if sdk not in results_of:
-        results_of[sdk] = _run(sdk, stack)
+        results_of[sdk] = _run(sdk, stack.base_url, stored_base_url)
     results = results_of[sdk]
     assert case in results, f"the run ended before it came to {case}"
     assert results[case] is None, results[case]
 
 
-def _run(sdk: str, stack: Stack) -> Results:
+def _run(sdk: str, base_url: str, stored_base_url: str) -> Results:
     if sdk == "node" and shutil.which("node") is None:
         pytest.skip("Node.js is not installed: install it and run make test-sdks again")
     command = (
         ["node", str(HERE / "cases.mjs"), str(NODE)] if sdk == "node" else [str(python_of(sdk)), str(HERE / "cases.py")]
     )
-    done = subprocess.run([*command, stack.base_url, KEY], capture_output=True, text=True, timeout=120, check=False)
+    command += [base_url, KEY, stored_base_url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert lines, f"{sdk} did not start (make test-sdks installs it): {done.stderr[-2000:]}"
     if "." in sdk:
