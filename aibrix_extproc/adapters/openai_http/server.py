@@ -41,7 +41,7 @@ class ApiServer(WebServer):
         self._observe = observe
         self._wall_clock = wall_clock
         app = web.Application(client_max_size=0)  # handlers read the body in pieces and bound it themselves
-        app.router.add_route("*", "/{path:.*}", self._serve)
+        app.router.add_route("*", r"/{path:[\s\S]*}", self._serve)  # a dot would leave out paths with a line break
         super().__init__(app)
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:

@@ -1,5 +1,6 @@
 """A batch's `metadata`: a client's own labels, bounded as OpenAI bounds them."""
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -10,6 +11,7 @@ from aibrix_extproc.core.openai.contract.refusals import json_type
 MAX_KEYS: Final = 16
 MAX_KEY: Final = 64
 MAX_VALUE: Final = 512
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")  # JSON can write one alone, UTF-8 and databases cannot
 
 
 def checked_metadata(given: object) -> dict[str, str] | Problem | None:
@@ -19,16 +21,18 @@ def checked_metadata(given: object) -> dict[str, str] | Problem | None:
     if not isinstance(given, Mapping):
         return _wrong_type("metadata", "an object", given)
     if len(given) > MAX_KEYS:
-        return _too_much("metadata", f"expected at most {MAX_KEYS} keys, but got {len(given)}")
+        return _bad_value("metadata", f"expected at most {MAX_KEYS} keys, but got {len(given)}")
     found: dict[str, str] = {}
     for key, value in given.items():
         param = f"metadata.{shown(key, MAX_KEY)}"
         if len(key) > MAX_KEY:
-            return _too_much(param, f"expected a key of at most {MAX_KEY} characters")
+            return _bad_value(param, f"expected a key of at most {MAX_KEY} characters")
         if not isinstance(value, str):
             return _wrong_type(param, "a string", value)
         if len(value) > MAX_VALUE:
-            return _too_much(param, f"expected a string of at most {MAX_VALUE} characters")
+            return _bad_value(param, f"expected a string of at most {MAX_VALUE} characters")
+        if _SURROGATE.search(key) or _SURROGATE.search(value):
+            return _bad_value("metadata", "a surrogate without its other half is no character")
         found[key] = value
     return found
 
@@ -37,5 +41,5 @@ def _wrong_type(param: str, expected: str, given: object) -> Problem:
     return Problem("invalid_type", {"param": param, "expected": expected, "got": json_type(given)}, param=param)
 
 
-def _too_much(param: str, words: str) -> Problem:
+def _bad_value(param: str, words: str) -> Problem:
     return Problem("invalid_value", {"message": f"Invalid '{param}': {words}."}, param=param)

@@ -186,3 +186,18 @@ def test_header_of_a_megabyte_costs_what_a_key_costs() -> None:
     ring = a_ring(FIRST)
     long = "Bearer " + "k" * 1_000_000
     assert _seconds(ring, long) < 10 * _seconds(ring, f"Bearer {FIRST}")  # to hash it would take a hundred times that
+
+
+@pytest.mark.parametrize("key_off", [False, True])
+@pytest.mark.parametrize("holder_off", [False, True])
+def test_caller_whose_key_is_revoked_is_refused_and_its_batches_go_on_with_its_permissions(
+    key_off: bool, holder_off: bool
+) -> None:
+    caller = Caller("team", models=("chat",))
+    ring = KeyRing([KeyHolder(caller, (a_key(FIRST, disabled=key_off),), disabled=holder_off)])
+    assert isinstance(bearer(ring, FIRST), Problem) is (key_off or holder_off)
+    assert ring.named("team") == caller
+
+
+def test_caller_that_the_keys_no_longer_know_keeps_its_name_for_its_batches() -> None:
+    assert a_ring(FIRST).named("gone") == Caller("gone")
