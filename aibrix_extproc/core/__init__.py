@@ -1,1 +1,1 @@
-"""The pure floor: no I/O, no clock, no dice, no logging, no async. import-linter holds this."""
+"""The pure layer: no I/O, no clock, no random numbers, no logging, no async. import-linter checks this."""

@@ -1,4 +1,4 @@
-"""The words of a request that rooms share: who calls, what is asked of the fleet, and what it answers.
+"""Values that placement and exchange share: the caller, the query, the routing headers, the placement.
 
 Plain values, no request types of any server.
 """
@@ -28,7 +28,7 @@ class Caller:
     models: tuple[str, ...] | None = None
     operations: frozenset[str] | None = None
     admin: bool = False  # kept for an interface to operate engines; the gateway refuses that to everybody
-    engine_controls: bool = False  # may send what steers engines: the rows of CONTROLS
+    engine_controls: bool = False  # may send controls of engines: the rows of CONTROLS
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def may_use_model(self, model: str) -> bool:
@@ -53,7 +53,7 @@ class RouteQuery(msgspec.Struct, frozen=True, gc=False):
 
 
 class RoutingHeaders(msgspec.Struct, frozen=True, gc=False):
-    """What a client says by AIBrix's headers of where its request shall go, as sent; None where it does not."""
+    """AIBrix's headers about placement, as the client sent them; None for those it did not send."""
 
     strategy: str | None = None
     external_filter: str | None = None
@@ -76,9 +76,9 @@ class Placement(msgspec.Struct, frozen=True, gc=False):
         return self.candidates[0]
 
     def destination(self, entries: int = ATTEMPTS) -> str:
-        """The list that Envoy walks, one entry per attempt: repeated when there are fewer candidates than attempts.
+        """The addresses that Envoy tries, one for each attempt: repeated if there are fewer candidates than attempts.
 
-        Used up, Envoy would fall back to any endpoint of its cluster, also one of another model.
+        After the last one Envoy would fall back to any endpoint of its cluster, also one of another model.
         """
         addresses = [endpoint.address for endpoint in self.candidates]
         rounds = -(-entries // len(addresses))

@@ -29,7 +29,7 @@ class LoraModule:
 
 @dataclass(frozen=True, slots=True)
 class SimulatorOptions:
-    """The knobs of one engine; the defaults make an instantaneous one."""
+    """The options of one engine; the defaults make an instantaneous one."""
 
     host: str = "127.0.0.1"
     port: int = 0

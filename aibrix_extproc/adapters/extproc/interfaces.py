@@ -1,4 +1,4 @@
-"""What a session needs: a dispatcher for questions, an exchange for decisions, and observers of engines."""
+"""The interfaces of a session: a dispatcher for asks and facts, a machine, and an observer of engine traffic."""
 
 from typing import TYPE_CHECKING, Protocol
 
@@ -28,7 +28,7 @@ class Dispatcher(Protocol):
 
 
 class Traffic(Protocol):
-    """Takes what exchanges show of engines."""
+    """Records which exchanges are with which engine, and when engines answer."""
 
     def placed(self, identity: str, exchange: "Session", at: float) -> None:
         """An exchange goes to an engine."""

@@ -1,7 +1,7 @@
 """One ext_proc stream on any transport: messages in, serialised replies out, closed exactly once.
 
 A transport calls `receive` for each message, sends what it returns, awaits `pending` when an answer is not at hand,
-and calls `close` in its `finally`. This is the one place where a bug is caught.
+and calls `close` in its `finally`. This is the one place that catches unexpected exceptions.
 """
 
 import inspect
@@ -229,7 +229,7 @@ class Session:
                     if type(answer) is Pending:
                         replies += self._wait_for(answer)
                     else:
-                        next_event = answer  # an event brings one ask at most
+                        next_event = answer  # an event leads to one ask at most
         return replies
 
 

@@ -1,4 +1,4 @@
-"""Ids of stored objects. Their random part is handed in, so that core rolls no dice."""
+"""Ids of stored objects. Their random part is an argument, since core draws no random numbers."""
 
 import re
 from typing import Final
