@@ -102,10 +102,15 @@ def test_filter_that_matches_nothing_is_not_tried_again_by_the_sdk(fleet: Stack)
     assert fleet.worker.total("aibrix_extproc_exchanges_total") == before + 1
 
 
-@pytest.mark.parametrize("strategy", ["prefix-cache", "least-request:2,random:1"])
+@pytest.mark.parametrize("strategy", ["prefix-cache", "least-request:2,prefix-cache:1"])
 def test_strategy_that_only_aibrix_has_is_a_400_that_says_so(fleet: Stack, strategy: str) -> None:
     answer, _ = asked(fleet, routing_strategy=strategy)
     assert_openai_error(answer, 400, code="unsupported_value", param="routing-strategy", contains="'least-request'")
+
+
+def test_strategies_may_be_combined_with_weights(fleet: Stack) -> None:
+    answer, _ = asked(fleet, routing_strategy="least-request:2,random:1")
+    assert answer.status == 200
 
 
 @pytest.mark.parametrize("strategy", ["", "round-robin", "prefix-cache", "no-such"])

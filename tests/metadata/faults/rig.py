@@ -59,7 +59,8 @@ class Plant:
     def launch(self, options: Options = PLAIN, **settings: Any) -> "Running":
         """One more process, as long as it takes to start."""
         keys = self.folder / "keys"
-        keys.write_bytes(KEY)
+        if not keys.exists():  # another process may be reading it
+            keys.write_bytes(KEY)
         metadata = {
             "data_dir": str(self.folder), "port": 0, "gateway_url": self.gateway, "lease_seconds": LEASE_SECONDS,
             **self.settings, **settings,

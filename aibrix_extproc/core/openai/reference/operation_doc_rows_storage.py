@@ -175,11 +175,12 @@ STORAGE_DOCS: Final[Mapping[str, OperationDoc]] = MappingProxyType({
         summary="Follow a batch",
         sdk='client.get("/batches/batch_ID/events", cast_to=object)',
         answer_types=(EVENTS,),
-        streaming=(
-            "an event `batch` at once, with each change and with the end, which ends the stream; its data is the batch"
-            " and `progress`: `requests_per_second` and `seconds_left`, null while they are not known"
+        openai=(
+            _OWN,
+            "OpenAI has no such operation. An event `batch` comes at once, with each change and with the end, which"
+            " ends the stream; its data is the batch and `progress`: `requests_per_second` and `seconds_left`, null"
+            " while they are not known",
         ),
-        openai=(_OWN, "OpenAI has no such operation"),
         vllm=_VLLM,
         limits=("256 streams for each process of the service; a further one is a 503",),
     ),
