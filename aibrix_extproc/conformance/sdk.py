@@ -33,6 +33,13 @@ def client(origin: Origin, options: dict[str, Any], on_request: Callable[[object
     return openai.OpenAI(**_given(origin, options), http_client=http_client)
 
 
+def not_found() -> Any:
+    """The class of the exception for a 404."""
+    import openai
+
+    return openai.NotFoundError
+
+
 def async_client(origin: Origin, options: dict[str, Any]) -> Any:
     """The same for coroutines."""
     import openai

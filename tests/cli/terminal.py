@@ -43,6 +43,14 @@ class Terminal:
             raise AssertionError(f"it does not show {text!r}:\n{self.plain}") from error
         return found + len(text)
 
+    async def until_interrupted(self, text: str, *, after: int) -> int:
+        """Press Ctrl-C until it shows the text. Python's readline may lose one that comes just before it waits."""
+        reading = asyncio.create_task(self.until(text, after=after))
+        while not reading.done():
+            self.interrupt()
+            await asyncio.wait([reading], timeout=5)
+        return await reading
+
     async def ended(self) -> int:
         async with asyncio.timeout(DEADLINE):
             while await asyncio.to_thread(self._read):

@@ -102,8 +102,7 @@ async def test_chat_at_a_terminal_talks_obeys_and_leaves(engine: Simulator) -> N
             "\n> ", after=here
         )  # what is typed before the prompt meets a terminal in another mode
         assert terminal.plain[:here].count("user: ") == 1
-        terminal.interrupt()
-        await terminal.until("Ctrl-D or /quit leaves.\n> ", after=here)
+        await terminal.until_interrupted("Ctrl-D or /quit leaves.\n> ", after=here)
         terminal.type("\x04")
         assert await terminal.ended() == 0
         assert "\x1b[" in terminal.shown

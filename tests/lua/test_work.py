@@ -61,7 +61,7 @@ def cpu(body: bytes, size: int, **options: Any) -> float:
 @pytest.mark.parametrize("shape", BODIES.values(), ids=BODIES)
 def test_a_body_eight_times_as_long_costs_no_more_than_eight_times_as_much(shape: Shape, size: int) -> None:
     short, long = (cpu(shape(length), size, content_type=JSON, stream="") for length in (200_000, 1_600_000))
-    assert long < 0.2  # of 1.6 MB; a quadratic one takes minutes
+    assert long < 2  # of 1.6 MB; a quadratic one takes minutes
     assert long < 24 * short + 0.01
 
 
