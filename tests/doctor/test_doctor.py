@@ -45,7 +45,13 @@ def examined(objects: list[dict[str, Any]], *, live: bool = False) -> list[Findi
 def changed(kind: str, path: str, value: object) -> list[dict[str, Any]]:
     """The manifests with one field of the first object of a kind set, or removed."""
     objects = manifests()
-    target: Any = next(one for one in objects if one["kind"] == kind)
+    put(next(one for one in objects if one["kind"] == kind), path, value)
+    return objects
+
+
+def put(thing: dict[str, Any], path: str, value: object) -> None:
+    """Set a field of an object, or remove it."""
+    target: Any = thing
     *way, last = [int(part) if part.isdigit() else part for part in path.split(".")]
     for part in way:
         target = target[part]
@@ -53,7 +59,6 @@ def changed(kind: str, path: str, value: object) -> list[dict[str, Any]]:
         del target[last]
     else:
         target[last] = value
-    return objects
 
 
 def test_doctor_finds_nothing_in_the_shipped_manifests() -> None:

@@ -9,7 +9,7 @@ import pytest
 from aibrix_extproc.doctor.finding import Finding, Severity
 from aibrix_extproc.doctor.fleet_checks import Report
 from aibrix_extproc.doctor.metadata_reports import states
-from tests.doctor.test_doctor import GONE, examined
+from tests.doctor.test_doctor import GONE, examined, put
 from tests.manifests.built import built
 
 pytestmark = pytest.mark.slow  # each build takes kubectl half a second
@@ -35,17 +35,6 @@ def shipped(build: str) -> Objects:
 def of(objects: Objects, kind: str, name: str) -> dict[str, Any]:
     (found,) = [one for one in objects if (one["kind"], one["metadata"]["name"]) == (kind, name)]
     return found
-
-
-def put(thing: dict[str, Any], path: str, value: object) -> None:
-    target: Any = thing
-    *way, last = [int(part) if part.isdigit() else part for part in path.split(".")]
-    for part in way:
-        target = target[part]
-    if value is GONE:
-        del target[last]
-    else:
-        target[last] = value
 
 
 def told(thing: dict[str, Any], variable: str, value: str | None) -> None:
