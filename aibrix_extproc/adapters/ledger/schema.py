@@ -184,3 +184,29 @@ batch_segments: Final = Table(
         name="fk_batch_segments_shard",
     ),
 )  # fmt: skip
+
+# What operators decided: cordons, callers, keys, limits, adapters, models. core/control says what a row is.
+control_rows: Final = Table(
+    "control_rows",
+    metadata,
+    Column("section", String(32), primary_key=True),
+    Column("id", String(256), primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("data", Text, nullable=False),  # JSON; empty for a removed row
+    Column("deleted", Boolean, nullable=False, server_default=false()),
+    Column("unique_key", String(256)),  # no other row of the section has it
+    Column("changed_at", Float, nullable=False),
+    Index("ix_control_rows_version", "version", unique=True),
+    Index("ix_control_rows_unique_key", "section", "unique_key", unique=True),
+    Index("ix_control_rows_page", "section", "deleted", "id"),
+)
+
+# One row. Every change takes the next version in its own transaction, so versions are committed in their order.
+control_version: Final = Table(
+    "control_version",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("history", String(32), nullable=False),  # random: versions of another database do not compare
+    Column("version", BigInteger, nullable=False),
+    Column("floor", BigInteger, nullable=False),  # removals up to this version are forgotten
+)

@@ -1,0 +1,1 @@
+"""Control state: versioned rows of what operators decided, folded into typed records. Pure."""
