@@ -21,7 +21,8 @@ class _Card(msgspec.Struct):
     id: str
     parent: str | None = None
     max_model_len: int | None = None
-    owned_by: Any = ""  # whatever it is, it must not make the list unreadable
+    root: Any = None
+    owned_by: Any = ""  # whatever these are, they must not make the list unreadable
 
 
 class _Cards(msgspec.Struct):
@@ -97,7 +98,7 @@ class EngineClient:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise EngineListUnusable("its list of models cannot be understood") from error
         self.frontend = RUST_FRONTEND if any(card.owned_by == _RUST_OWNER for card in cards) else ""
-        return tuple(ServedModel(card.id, card.parent, card.max_model_len) for card in cards if card.id)
+        return tuple(_served(card) for card in cards if card.id)
 
     async def ask_flag(self, path: str, field: str) -> bool | None:
         """A yes or no such as /is_sleeping; None where the engine has no such route."""
@@ -127,6 +128,11 @@ class EngineClient:
                 return _Answer(response.status, await _bounded(response.content))
         except (aiohttp.ClientError, OSError) as error:
             raise translated(error, self._timeout_seconds) from error
+
+
+def _served(card: _Card) -> ServedModel:
+    path = card.root if card.parent is not None and isinstance(card.root, str) else None
+    return ServedModel(card.id, card.parent, card.max_model_len, path)
 
 
 async def _bounded(content: aiohttp.StreamReader) -> bytes:

@@ -46,6 +46,7 @@ class ServedModel:
     id: str
     parent: str | None = None
     max_model_len: int | None = None
+    path: str | None = None  # of an adapter: where its engine says that it was loaded from
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Operations on engines: desired state of adapters and models, and the steps towards it. Pure."""
