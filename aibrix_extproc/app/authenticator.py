@@ -25,7 +25,7 @@ class Authenticator:
 
     def authenticate(self, ask: Authenticate) -> Admitted | Refused:
         """The caller, or the refusal."""
-        caller = self._caller(ask)
+        caller, batch_id = self._caller(ask)
         if isinstance(caller, Problem):
             return Refused(caller)
         operation = ask.operation
@@ -37,11 +37,14 @@ class Authenticator:
             return Refused(Problem("permission_denied", {"what": what}))
         if operation.action is Action.METADATA and self._credentials is not None:
             return Admitted(caller, self._credentials.vouch(caller.name, ask.request_id, operation.id))
-        return Admitted(caller)
+        return Admitted(caller, batch_id=batch_id)
 
-    def _caller(self, ask: Authenticate) -> Caller | Problem:
+    def _caller(self, ask: Authenticate) -> tuple[Caller | Problem, str]:
+        """The caller, and the id of the batch if the request is a line of one."""
         keys = self._keys()
         if ask.on_behalf is None or ask.operation is None:
-            return keys.authenticate(ask.authorization, ask.x_api_key, self._wall_clock(), api_key=ask.api_key)
-        name = None if self._credentials is None else self._credentials.vouched(ask.on_behalf, ask.operation.id)
-        return keys.named(name) if name is not None else Problem("invalid_api_key", {"key": "***"})
+            return keys.authenticate(ask.authorization, ask.x_api_key, self._wall_clock(), api_key=ask.api_key), ""
+        signed = None if self._credentials is None else self._credentials.vouched(ask.on_behalf, ask.operation.id)
+        if signed is None:
+            return Problem("invalid_api_key", {"key": "***"}), ""
+        return keys.named(signed.caller), signed.batch_id

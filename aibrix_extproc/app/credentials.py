@@ -18,7 +18,6 @@ class Credentials:
         expires = int(self._wall_clock()) + LIFE_SECONDS
         return sign(self._secrets()[0], SIGNED_CALLER, SignedCaller(caller, request_id, operation, expires))
 
-    def vouched(self, header: str, operation: str) -> str | None:
-        """The caller that a worker of batches speaks for; None if none of ours has signed this."""
-        found = verify(self._secrets(), ON_BEHALF, header, operation, self._wall_clock())
-        return None if found is None else found.caller
+    def vouched(self, header: str, operation: str) -> SignedCaller | None:
+        """What a worker of batches has signed: whom it speaks for; None if none of ours has signed this."""
+        return verify(self._secrets(), ON_BEHALF, header, operation, self._wall_clock())

@@ -30,6 +30,7 @@ class Caller:
     admin: bool = False  # kept for an interface to operate engines; the gateway refuses that to everybody
     engine_controls: bool = False  # may send controls of engines: the rows of CONTROLS
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    key_id: str = field(default="", compare=False)  # of the key that was presented: with each key it is the same caller
 
     def may_use_model(self, model: str) -> bool:
         """Whether the model exists as far as this caller is concerned."""

@@ -124,6 +124,12 @@ def admitted(caller: Caller, operation: Operation | None) -> asks.Answer:
 ONLY_CHAT = Caller("team-a", operations=frozenset({"chat_completion"}))
 
 
+def test_caller_comes_with_the_id_of_its_key() -> None:
+    found = admitted(ONLY_CHAT, None)
+    assert isinstance(found, asks.Admitted)
+    assert found.caller.key_id == "k_1"
+
+
 @pytest.mark.parametrize("operation", ["chat_completion", None])
 def test_operation_that_is_allowed_or_unknown_passes(operation: str | None) -> None:
     row = None if operation is None else an_operation(operation)

@@ -29,6 +29,7 @@ class Report(msgspec.Struct, frozen=True, gc=False):
     output_tokens: _Count | None = None
     total_tokens: _Count | None = None
     cached_tokens: _Count = 0
+    reasoning_tokens: _Count = 0
     audio_seconds: _Seconds = 0.0
     terminal: bool | None = None  # whether a stream's last event came; None if the answer was no stream
     error: str = ""  # code of an error inside of the stream
@@ -39,7 +40,10 @@ class Report(msgspec.Struct, frozen=True, gc=False):
         """What the answer cost in tokens; one of the three counts makes a usage."""
         if self.input_tokens is self.output_tokens is self.total_tokens is None:
             return None
-        return Usage(self.input_tokens or 0, self.output_tokens or 0, self.total_tokens or 0, self.cached_tokens)
+        return Usage(
+            self.input_tokens or 0, self.output_tokens or 0, self.total_tokens or 0, self.cached_tokens,
+            self.reasoning_tokens,
+        )  # fmt: skip
 
 
 _NONE: Final = Report()

@@ -30,11 +30,11 @@ class GatewayClient:
 
     def headers(self, batch: BatchRecord, request_id: str) -> dict[str, str]:
         """For a line of the batch."""
-        return self._signed(batch.caller, request_id, BATCH_OPERATIONS[batch.endpoint].id)
+        return self._signed(batch, request_id, BATCH_OPERATIONS[batch.endpoint].id)
 
     async def models(self, batch: BatchRecord) -> frozenset[str]:
         """The models that the owner may use. Raises ContentError."""
-        headers = self._signed(batch.caller, batch.id, _LIST)
+        headers = self._signed(batch, batch.id, _LIST)
         try:
             async with self._session.get(f"{self._base_url}/v1/models", headers=headers, timeout=_TIMEOUT) as answer:
                 if answer.status != 200:
@@ -44,6 +44,7 @@ class GatewayClient:
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError, KeyError, TypeError) as error:
             raise ContentError(f"the gateway's models could not be read: {error}") from error
 
-    def _signed(self, caller: str, request_id: str, operation: str) -> dict[str, str]:
-        statement = SignedCaller(caller, request_id, operation, int(self._wall_clock()) + LIFE_SECONDS)
+    def _signed(self, batch: BatchRecord, request_id: str, operation: str) -> dict[str, str]:
+        expires = int(self._wall_clock()) + LIFE_SECONDS
+        statement = SignedCaller(batch.caller, request_id, operation, expires, batch.id)
         return {ON_BEHALF: sign(self._secrets()[0], ON_BEHALF, statement)}

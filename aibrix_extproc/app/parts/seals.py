@@ -75,6 +75,8 @@ class NoteSeals(Part):
             metadata.model,
             metadata.caller,
             metadata.stream,
+            metadata.key_id,
+            metadata.batch_id,
         )
         return replace(metadata, sealed=sealed(self._keys[0], placed))
 

@@ -51,7 +51,8 @@ class KeyRing:
                 off = holder.disabled or key.disabled
                 expires = _NEVER if key.wall_expires_at is None else key.wall_expires_at
                 # The first holder of a key has it: a later entry must not enable a disabled key.
-                self._slots.setdefault(key.digest, _Slot(key.digest, None if off else holder.caller, expires))
+                caller = None if off else replace(holder.caller, key_id=key.id)
+                self._slots.setdefault(key.digest, _Slot(key.digest, caller, expires))
 
     def named(self, name: str) -> Caller | Problem:
         """The caller of that name, which another process of ours has signed.

@@ -30,6 +30,14 @@ class SealedPlacement(msgspec.Struct, frozen=True, gc=False, array_like=True):
     model: str
     caller: str
     stream: str  # how the operation streams if it does
+    # Fields from here on have defaults, so that processes of the version before and after can read each other's texts.
+    key_id: str = ""  # of the key that was presented; empty if there was none
+    batch_id: str = ""  # of the batch that the request is a line of
+
+    @property
+    def exchange_id(self) -> str:
+        """The id of the exchange over all replicas: an exchange is placed once, whatever its attempts."""
+        return f"{self.issuer:016x}-{self.number}"
 
 
 class SealKey:

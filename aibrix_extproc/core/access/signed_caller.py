@@ -25,6 +25,7 @@ class SignedCaller(msgspec.Struct, frozen=True, gc=False, array_like=True):
     request_id: str
     operation: str  # id of its row
     wall_expires_at: int  # seconds since the epoch
+    batch_id: str = ""  # of the batch that the request is a line of
 
 
 _DECODER: Final = msgspec.json.Decoder(SignedCaller)

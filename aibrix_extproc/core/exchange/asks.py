@@ -35,6 +35,7 @@ class Admitted(msgspec.Struct, frozen=True, gc=False):
 
     caller: Caller
     signed: str = ""  # the caller as a header for the metadata service
+    batch_id: str = ""  # of the batch that the request is a line of
 
 
 @final

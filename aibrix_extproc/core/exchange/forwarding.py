@@ -147,9 +147,20 @@ def dynamic_metadata_of(
     model: str,
     caller: Caller,
     body: Body,
+    batch_id: str,
 ) -> DynamicMetadata:
     """The dynamic metadata of a placed request, for Envoy's stream filter and access log."""
-    return DynamicMetadata(request_id, operation.id, model, caller.name, operation.stream.name.lower(), body.hide_usage)
+    stream = operation.stream.name.lower()
+    return DynamicMetadata(
+        request_id,
+        operation.id,
+        model,
+        caller.name,
+        stream,
+        body.hide_usage,
+        key_id=caller.key_id,
+        batch_id=batch_id,
+    )
 
 
 def wait_seconds(asked: str | None, longest: float) -> float:

@@ -42,6 +42,8 @@ class DynamicMetadata(msgspec.Struct, frozen=True, gc=False):
     stream: str  # how the operation streams; the content type says whether this answer does
     hide_usage: bool  # the usage event was asked for by the gateway, not by the client
     sealed: bytes = b""  # what is charged, and proof that it is ours; empty until it is sealed
+    key_id: str = ""  # of the caller's key
+    batch_id: str = ""  # of the batch that the request is a line of
 
 
 @final

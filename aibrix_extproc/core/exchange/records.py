@@ -41,6 +41,10 @@ class Charge(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     operation: str
     model: str
     caller: str
+    exchange_id: str = ""  # the same in every entry about this exchange, whichever replica gets it
+    key_id: str = ""  # of the caller's key
+    batch_id: str = ""  # of the batch that the request is a line of
+    wall_placed_at: int = 0  # seconds since the epoch
     status: int  # that the client saw; 0 if it saw none
     bytes_in: int = 0  # of the request's body
     bytes_out: int = 0  # of the response's body

@@ -44,6 +44,7 @@ class RequestSide(Direction[RequestPhase]):
         self._method = ""
         self.path = ""  # normalised, without the query string
         self.caller: Caller = ANYONE
+        self.batch_id = ""
         self.request_id = ""
         self.origin: str | None = None
         self.facts: request.RequestFacts | None = None
@@ -158,7 +159,7 @@ class RequestSide(Direction[RequestPhase]):
 
     def _on_admitted(self, event: asks.Admitted) -> Step:
         assert self._head is not None
-        self.caller = event.caller
+        self.caller, self.batch_id = event.caller, event.batch_id
         if asks_for_upgrade(self._headers):
             return self._refused(Problem("upgrade_refused"))
         if self._match is None:
@@ -273,7 +274,7 @@ class RequestSide(Direction[RequestPhase]):
             large_body=body.data if isinstance(body.data, Rope) else None,
             destination=placement.destination(self.policy.destinations),
             dynamic_metadata=forwarding.dynamic_metadata_of(
-                operation, self.request_id, placement.model, self.caller, body
+                operation, self.request_id, placement.model, self.caller, body, self.batch_id
             )
             if self.policy.metering
             else None,

@@ -62,8 +62,8 @@ def an_entry(notes: dict[str, Any] | None = None, report: dict[str, Any] | None 
 
 
 def test_entry_becomes_a_record_with_all_that_it_tells() -> None:
-    report = {"input_tokens": 11, "output_tokens": 3, "total_tokens": 14, "cached_tokens": 8, "audio_seconds": 2.5,
-              "terminal": True, "error": "upstream_error"}  # fmt: skip
+    report = {"input_tokens": 11, "output_tokens": 3, "total_tokens": 14, "cached_tokens": 8, "reasoning_tokens": 2,
+              "audio_seconds": 2.5, "terminal": True, "error": "upstream_error"}  # fmt: skip
     entry = an_entry(sealed("r-1", "chat_completion", "data_done"), report)
     common = entry.common_properties
     common.start_time.FromMilliseconds(1_700_000_000_250)
@@ -84,10 +84,11 @@ def test_entry_becomes_a_record_with_all_that_it_tells() -> None:
             operation="chat_completion",
             model="m",
             caller="me",
+            exchange_id="0000000000000000-0",
             status=200,
             bytes_in=96,
             bytes_out=1010,
-            usage=Usage(11, 3, 14, 8),
+            usage=Usage(11, 3, 14, 8, 2),
             audio_seconds=2.5,
             end=StreamEnd.ERROR,
             error="upstream_error",
@@ -111,7 +112,7 @@ def test_entry_becomes_a_record_with_all_that_it_tells() -> None:
             total_seconds=1.5,
             upstream_address="10.0.0.1:8000",
             attempts=2,
-            usage=Usage(11, 3, 14, 8),
+            usage=Usage(11, 3, 14, 8, 2),
             audio_seconds=2.5,
             terminal=True,
             error="upstream_error",
@@ -122,7 +123,15 @@ def test_entry_becomes_a_record_with_all_that_it_tells() -> None:
 def test_what_envoy_does_not_tell_stays_empty() -> None:
     found = Collected().take(an_entry())
     assert found.charges == [
-        Charge(request_id="r-1", operation="", model="m", caller="me", status=0, times=Times(None, None, None))
+        Charge(
+            request_id="r-1",
+            operation="",
+            model="m",
+            caller="me",
+            exchange_id="0000000000000000-0",
+            status=0,
+            times=Times(None, None, None),
+        )
     ]
     assert found.records == [ExchangeRecord(request_id="r-1", model="m", caller="me")]
 

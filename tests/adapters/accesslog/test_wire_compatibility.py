@@ -111,7 +111,8 @@ def test_envoys_entry_is_read() -> None:
     receiver.take(bytes(batch))
     assert charges == [
         Charge(
-            request_id="r", operation="chat_completion", model="m", caller="me", status=200, bytes_in=96,
+            request_id="r", operation="chat_completion", model="m", caller="me",
+            exchange_id="0000000000000000-0", status=200, bytes_in=96,
             bytes_out=1010, usage=Usage(input_tokens=11), end=StreamEnd.COMPLETE,
             times=Times(entry.common_properties.start_time.timestamp(), 0.02, 1.5),
         )
