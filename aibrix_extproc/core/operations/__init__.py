@@ -1,1 +1,1 @@
-"""Operations on engines: desired state of adapters and models, and the steps towards it. Pure."""
+"""Operations over engines: their table, answers, runs and plans, and what keeps adapters as they are wanted. Pure."""
