@@ -210,3 +210,42 @@ control_version: Final = Table(
     Column("version", BigInteger, nullable=False),
     Column("floor", BigInteger, nullable=False),  # removals up to this version are forgotten
 )
+
+# Operations that are applied to engines, core/operations/records.py.
+operation_runs: Final = Table(
+    "operation_runs",
+    metadata,
+    Column("id", String(80), primary_key=True),
+    Column("caller", String(256), nullable=False),
+    Column("idempotency_key", String(256)),
+    Column("request", String(64), nullable=False),  # hash of what was asked for
+    Column("spec", Text, nullable=False),  # JSON
+    Column("status", String(16), nullable=False),
+    Column("cancel_asked", Boolean, nullable=False, server_default=false()),
+    Column("detail", Text, nullable=False, server_default=""),
+    Column("created_at", Float, nullable=False),
+    Column("started_at", Float),
+    Column("ended_at", Float),
+    *_lease_columns(),
+    Index("ix_operation_runs_page", "created_at", "id"),
+    Index("ix_operation_runs_status", "status"),
+    Index("ix_operation_runs_idempotency_key", "caller", "idempotency_key", unique=True),
+)
+
+operation_steps: Final = Table(
+    "operation_steps",
+    metadata,
+    Column("run_id", String(80), ForeignKey("operation_runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("state", Text, nullable=False),  # JSON
+)
+
+operation_history: Final = Table(
+    "operation_history",
+    metadata,
+    Column("run_id", String(80), ForeignKey("operation_runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("identity", String(256), nullable=False),
+    Column("text", Text, nullable=False),
+)
