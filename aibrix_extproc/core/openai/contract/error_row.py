@@ -25,6 +25,7 @@ class Cause(StrEnum):
     MODELS = "models"
     STORED = "stored"
     SERVICE = "service"
+    ENGINES = "engines"
     GATEWAY = "gateway"
 
 

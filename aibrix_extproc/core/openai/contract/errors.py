@@ -15,6 +15,7 @@ from aibrix_extproc.core.openai.contract.error_row import ErrorRow
 from aibrix_extproc.core.openai.contract.rows import (
     errors_callers,
     errors_engines,
+    errors_operations,
     errors_placement,
     errors_requests,
     errors_storage,
@@ -34,6 +35,7 @@ class Problem:
     code: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
     status: int | None = None  # only for rows that stand for a family of upstream statuses
+    members: Mapping[str, object] = field(default_factory=dict)  # of the error object beside OpenAI's four
 
     @property
     def row(self) -> ErrorRow:
@@ -62,12 +64,13 @@ ERRORS: Final[Mapping[str, ErrorRow]] = MappingProxyType(
         **errors_placement.ROWS,
         **errors_engines.ROWS,
         **errors_storage.ROWS,
+        **errors_operations.ROWS,
     }
 )
 
 
 def error_object(problem: Problem) -> dict[str, str | None]:
-    """OpenAI's inner error object: message, type, param, code."""
+    """OpenAI's inner error object: message, type, param, code; without members of the problem's own."""
     row = problem.row
     return {
         "message": row.message.format_map(problem.values) if problem.values else row.message,
@@ -86,7 +89,7 @@ def shape(problem: Problem, *, anthropic: bool = False, request_id: str = "") ->
         headers.append(("retry-after", str(row.retry_after_seconds)))
     if row.should_retry is not None and "x-should-retry" not in given:
         headers.append(("x-should-retry", "true" if row.should_retry else "false"))
-    content = _anthropic(problem, request_id) if anthropic else {"error": error_object(problem)}
+    content = _anthropic(problem, request_id) if anthropic else {"error": {**error_object(problem), **problem.members}}
     body = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     return Shaped(problem.http_status, tuple(headers), body.encode("utf-8", "replace"))
 

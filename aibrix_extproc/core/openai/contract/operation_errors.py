@@ -43,6 +43,9 @@ CAUSES: Final[Mapping[Cause, CauseRow]] = MappingProxyType({
     Cause.MODELS: CauseRow("Model", "Answered from what the gateway knows of the fleet."),
     Cause.STORED: CauseRow("Stored object", "The metadata service refused the request."),
     Cause.SERVICE: CauseRow("Metadata service", "The service cannot be reached, or there is none."),
+    Cause.ENGINES: CauseRow(
+        "Operated engines", "No engine can be chosen for an engine operation, or they did not all do it alike."
+    ),
     Cause.GATEWAY: CauseRow("Gateway", "Envoy or the gateway itself, whatever was asked."),
 })  # fmt: skip
 
@@ -78,6 +81,8 @@ def _own_causes(operation: Operation) -> tuple[Cause, ...]:
             return (Cause.MODELS,)
         case Action.METADATA:
             return Cause.STORED, Cause.SERVICE
+        case Action.ADMIN:
+            return Cause.ADDRESS, Cause.ENGINES
         case _:
             return (Cause.ADDRESS,)
 

@@ -19,6 +19,7 @@ from aibrix_extproc.core.openai.contract.errors import (
 from aibrix_extproc.core.openai.contract.rows import (
     errors_callers,
     errors_engines,
+    errors_operations,
     errors_placement,
     errors_requests,
     errors_storage,
@@ -151,5 +152,5 @@ def test_row_is_described(key: str) -> None:
 
 
 def test_key_has_one_row() -> None:
-    tables = (errors_callers, errors_requests, errors_placement, errors_engines, errors_storage)
+    tables = (errors_callers, errors_requests, errors_placement, errors_engines, errors_storage, errors_operations)
     assert sum(len(table.ROWS) for table in tables) == len(ERRORS)

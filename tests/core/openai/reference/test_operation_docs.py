@@ -220,7 +220,7 @@ def answers() -> Iterator[tuple[tuple[str, str], ...]]:
     for key, row in ERRORS.items():
         values = dict.fromkeys(("method", "path", "model", "message", "param", "expected", "got", "given"), "x")
         values |= dict.fromkeys(("supported", "reason", "limit", "size", "key", "what", "accepted", "response_id"), "x")
-        values |= dict.fromkeys(("id", "status", "purpose"), "x")
+        values |= dict.fromkeys(("id", "status", "purpose", "failed", "all", "adapter", "endpoint"), "x")
         assert row
         yield shape(Problem(key, {**values, "request_id": "x"})).headers
     for head in (

@@ -1,0 +1,136 @@
+"""Which engines an operation concerns: chosen among the endpoints of the fleet, so that no client names an address."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Final, Protocol
+
+from aibrix_extproc.core.fleet.model import Endpoint, Health, Snapshot
+from aibrix_extproc.core.openai.contract.errors import Problem
+from aibrix_extproc.core.openai.contract.operations import shown
+from aibrix_extproc.core.operations.parameters import invalid
+from aibrix_extproc.core.operations.table import Adapters, EngineOperation
+
+TARGET_ENDPOINTS: Final = "x-target-endpoints"
+MAX_TARGETS: Final = 4096
+# Whose HTTP surface the table describes.
+VLLM: Final = frozenset({"vllm", "vllm-omni"})
+
+
+class Operator(Protocol):
+    """Who asks."""
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether everything is allowed."""
+
+    @property
+    def models(self) -> Sequence[str] | None:
+        """Patterns of models whose engines may be operated; None: all."""
+
+    @property
+    def adapters(self) -> Sequence[str] | None:
+        """Patterns of adapters that may be loaded and unloaded; None: all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a client says about where: a model, and addresses."""
+
+    model: str | None = None
+    addresses: str | None = None  # the header, as sent
+    adapter: str | None = None  # that is loaded or unloaded
+
+
+def targets(
+    operation: EngineOperation, target: Target, fleet: Snapshot, operator: Operator
+) -> tuple[Endpoint, ...] | Problem:
+    """The engines, never none, or why there are none."""
+    refused = _adapter_refused(operation, target.adapter, fleet, operator)
+    if refused is not None:
+        return refused
+    found = _of_addresses(target.addresses, fleet, operator) if target.addresses is not None else fleet.endpoints
+    if isinstance(found, Problem):
+        return found
+    if target.model is not None:
+        chosen = _of_model(target.model, found, fleet, operator)
+        if isinstance(chosen, Problem):
+            return chosen
+        found = chosen
+    found = tuple(one for one in found if one.engine in VLLM and _may_operate(operator, one))
+    if target.addresses is None:
+        found = tuple(one for one in found if one.address and one.health is not Health.DRAINING)
+    if target.model is None and target.addresses is None:
+        chosen = _by_adapter(operation, target.adapter, found)
+        if isinstance(chosen, Problem):
+            return chosen
+        found = chosen
+    return found[:MAX_TARGETS] if found else Problem("no_engines", {"path": operation.path})
+
+
+def _adapter_refused(
+    operation: EngineOperation, adapter: str | None, fleet: Snapshot, operator: Operator
+) -> Problem | None:
+    """A name that is not the caller's to give, or that a base model has."""
+    if adapter is None or operation.adapters is Adapters.NONE:
+        return None
+    if not _allowed(operator.adapters, adapter):
+        return Problem("permission_denied", {"what": f"the adapter '{shown(adapter, 64)}'"})
+    served = fleet.models.get(adapter)
+    if served is not None and served.parent is None:
+        return invalid("lora_name", f"Invalid 'lora_name': '{shown(adapter, 64)}' is a model that engines serve.")
+    return None
+
+
+def _of_addresses(header: str, fleet: Snapshot, operator: Operator) -> tuple[Endpoint, ...] | Problem:
+    if not operator.is_admin:
+        return Problem("permission_denied", {"what": f"the header {TARGET_ENDPOINTS}"})
+    by_address = {one.address: one for one in fleet.endpoints if one.address}
+    found: dict[str, Endpoint] = {}
+    for part in header[: 64 * MAX_TARGETS].split(","):
+        address = part.strip()
+        endpoint = by_address.get(address)
+        if endpoint is None:
+            return Problem("unknown_endpoint", {"given": shown(address, 64)}, param=TARGET_ENDPOINTS)
+        found[address] = endpoint
+    return tuple(found.values())
+
+
+def _of_model(
+    model: str, endpoints: Iterable[Endpoint], fleet: Snapshot, operator: Operator
+) -> tuple[Endpoint, ...] | Problem:
+    """Those that serve the model, or its adapter. A model that the caller may not operate does not exist for it."""
+    members = fleet.by_model.get(model, ())
+    chosen = frozenset(one.identity for one in members if _may_operate(operator, one))
+    if not chosen:
+        return Problem("model_not_found", {"model": shown(model)}, param="model")
+    return tuple(one for one in endpoints if one.identity in chosen)
+
+
+def _by_adapter(
+    operation: EngineOperation, adapter: str | None, endpoints: tuple[Endpoint, ...]
+) -> tuple[Endpoint, ...] | Problem:
+    """Where no model is named: engines that have the adapter, else the only base model's."""
+    if operation.adapters is Adapters.NONE or adapter is None:
+        return endpoints
+    having = tuple(one for one in endpoints if any(model.id == adapter for model in one.models))
+    if having and operation.adapters is Adapters.UNLOAD:
+        return having
+    bases = [frozenset(model.id for model in one.models if model.parent is None) for one in endpoints]
+    known = [names for names in bases if names]
+    if any(names.isdisjoint(known[0]) for names in known):
+        message = "The engines serve several models: say which one the adapter belongs to, by ?model=NAME."
+        return invalid("model", message)
+    return endpoints
+
+
+def _may_operate(operator: Operator, endpoint: Endpoint) -> bool:
+    """Whether every base model of an engine is the caller's to operate: they all feel it."""
+    if operator.models is None:
+        return True
+    names = [model.id for model in endpoint.models if model.parent is None]
+    return bool(names) and all(_allowed(operator.models, name) for name in names)
+
+
+def _allowed(patterns: Sequence[str] | None, name: str) -> bool:
+    return patterns is None or any(fnmatchcase(name, pattern) for pattern in patterns)
