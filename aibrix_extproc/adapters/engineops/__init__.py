@@ -1,0 +1,1 @@
+"""Sends engine operations to engines."""

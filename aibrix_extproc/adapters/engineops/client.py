@@ -1,0 +1,140 @@
+"""Sends one operation to one engine and waits for its answer, within a deadline and a bound of its size.
+
+Nothing raises: a failure is an `EngineAnswer` without a status. An engine gets its own key. Operations that an engine
+shall not do at once are sent one after another.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import aiohttp
+from yarl import URL
+
+from aibrix_extproc.core.fleet.model import Endpoint
+from aibrix_extproc.core.operations.agreement import EngineAnswer, wants_again
+from aibrix_extproc.core.operations.requests import EngineRequest
+from aibrix_extproc.core.operations.table import EngineOperation
+
+AGAIN_SECONDS: Final = 0.1  # before an engine is asked again; doubles up to a second
+MAX_CONTENT_TYPE: Final = 128
+
+
+class EngineOps:
+    """Asks engines. `session` is fit for engines: it follows nothing and adds nothing."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+        self._turns: dict[str, _Turn] = {}  # by address, while somebody has it or waits for it
+
+    async def call(
+        self, endpoint: Endpoint, operation: EngineOperation, request: EngineRequest, seconds: float
+    ) -> EngineAnswer:
+        """The engine's answer, or why there is none. `seconds` includes the wait for operations before it."""
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        try:
+            async with asyncio.timeout(seconds), self._turn(endpoint.address, serial=operation.serial):
+                answer = await self._until_done(endpoint, operation, request, started + seconds)
+        except TimeoutError:
+            answer = _failure(endpoint, f"no answer within {seconds:g} s")
+        return _timed(answer, loop.time() - started)
+
+    @asynccontextmanager
+    async def _turn(self, address: str, *, serial: bool) -> AsyncIterator[None]:
+        if not serial:
+            yield
+            return
+        turn = self._turns.setdefault(address, _Turn())
+        turn.users += 1
+        try:
+            async with turn.lock:
+                yield
+        finally:
+            turn.users -= 1
+            if not turn.users:
+                del self._turns[address]
+
+    async def _until_done(
+        self, endpoint: Endpoint, operation: EngineOperation, request: EngineRequest, deadline: float
+    ) -> EngineAnswer:
+        """Ask again while the answer is no result, and there is time for another try."""
+        wait = AGAIN_SECONDS
+        while True:
+            answer = await self._send(endpoint, request, operation.max_bytes)
+            if not wants_again(operation, answer) or asyncio.get_running_loop().time() + wait >= deadline:
+                return answer
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, 1.0)
+
+    async def _send(self, endpoint: Endpoint, request: EngineRequest, max_bytes: int) -> EngineAnswer:
+        url = URL(f"http://{endpoint.address}{request.target}", encoded=True)
+        try:
+            async with self._session.request(
+                request.method, url, data=request.body, headers=_headers(endpoint, request), allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=None),
+            ) as response:  # fmt: skip
+                if 300 <= response.status < 400:
+                    return _failure(endpoint, f"it answers with a redirect ({response.status})")
+                body = await _bounded(response.content, max_bytes)
+                if body is None:
+                    return _failure(endpoint, f"its answer is over {max_bytes} bytes")
+                return EngineAnswer(endpoint.address, response.status, _content_type(response.headers), body)
+        except TimeoutError:
+            raise
+        except (aiohttp.ClientError, OSError) as error:
+            return _failure(endpoint, _reason(error))
+
+
+@dataclass(slots=True)
+class _Turn:
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    users: int = 0
+
+
+def _headers(endpoint: Endpoint, request: EngineRequest) -> dict[str, str]:
+    headers = {} if request.body is None else {"content-type": "application/json"}
+    return headers if endpoint.api_key is None else headers | {"authorization": f"Bearer {endpoint.api_key}"}
+
+
+def _content_type(headers: Mapping[str, str]) -> str:
+    given = headers.get("Content-Type", "")
+    return given if len(given) <= MAX_CONTENT_TYPE and given.isascii() and given.isprintable() else ""
+
+
+async def _bounded(content: aiohttp.StreamReader, max_bytes: int) -> bytes | None:
+    parts: list[bytes] = []
+    size = 0
+    while part := await content.readany():
+        parts.append(part)
+        size += len(part)
+        if size > max_bytes:
+            return None
+    return b"".join(parts)
+
+
+def _reason(error: aiohttp.ClientError | OSError) -> str:
+    match error:
+        case aiohttp.ClientPayloadError():
+            return "its answer broke off"
+        case aiohttp.ClientResponseError():
+            return "its answer is not valid HTTP"
+        case aiohttp.ServerDisconnectedError():
+            return "it closed the connection without an answer; it may have done it"
+        case ConnectionResetError():
+            return "it reset the connection; it may have done it"
+        case OSError(errno=int(number)) if number > 0:
+            return os.strerror(number).lower()
+        case _:
+            return "the connection failed"
+
+
+def _failure(endpoint: Endpoint, reason: str) -> EngineAnswer:
+    return EngineAnswer(endpoint.address, failure=reason)
+
+
+def _timed(answer: EngineAnswer, seconds: float) -> EngineAnswer:
+    return EngineAnswer(answer.address, answer.status, answer.content_type, answer.body, seconds, answer.failure)
