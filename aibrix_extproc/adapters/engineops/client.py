@@ -6,14 +6,14 @@ shall not do at once are sent one after another.
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Final
 
 import aiohttp
 from yarl import URL
 
+from aibrix_extproc.adapters.engineops.turns import Turns
 from aibrix_extproc.core.fleet.model import Endpoint
 from aibrix_extproc.core.operations.agreement import EngineAnswer, wants_again
 from aibrix_extproc.core.operations.requests import EngineRequest
@@ -28,7 +28,7 @@ class EngineOps:
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
-        self._turns: dict[str, _Turn] = {}  # by address, while somebody has it or waits for it
+        self._turns = Turns()  # by address
 
     async def call(
         self, endpoint: Endpoint, operation: EngineOperation, request: EngineRequest, seconds: float
@@ -37,26 +37,14 @@ class EngineOps:
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:
-            async with asyncio.timeout(seconds), self._turn(endpoint.address, serial=operation.serial):
+            async with (
+                asyncio.timeout(seconds),
+                self._turns.of(endpoint.address) if operation.serial else nullcontext(),
+            ):
                 answer = await self._until_done(endpoint, operation, request, started + seconds)
         except TimeoutError:
             answer = _failure(endpoint, f"no answer within {seconds:g} s")
         return _timed(answer, loop.time() - started)
-
-    @asynccontextmanager
-    async def _turn(self, address: str, *, serial: bool) -> AsyncIterator[None]:
-        if not serial:
-            yield
-            return
-        turn = self._turns.setdefault(address, _Turn())
-        turn.users += 1
-        try:
-            async with turn.lock:
-                yield
-        finally:
-            turn.users -= 1
-            if not turn.users:
-                del self._turns[address]
 
     async def _until_done(
         self, endpoint: Endpoint, operation: EngineOperation, request: EngineRequest, deadline: float
@@ -87,12 +75,6 @@ class EngineOps:
             raise
         except (aiohttp.ClientError, OSError) as error:
             return _failure(endpoint, _reason(error))
-
-
-@dataclass(slots=True)
-class _Turn:
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    users: int = 0
 
 
 def _headers(endpoint: Endpoint, request: EngineRequest) -> dict[str, str]:

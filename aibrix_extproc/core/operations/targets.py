@@ -1,8 +1,7 @@
 """Which engines an operation concerns: chosen among the endpoints of the fleet, so that no client names an address."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Final, Protocol
 
 from aibrix_extproc.core.fleet.model import Endpoint, Health, Snapshot
@@ -18,19 +17,14 @@ VLLM: Final = frozenset({"vllm", "vllm-omni"})
 
 
 class Operator(Protocol):
-    """Who asks."""
+    """Who asks, with its rights."""
 
     @property
     def is_admin(self) -> bool:
         """Whether everything is allowed."""
 
-    @property
-    def models(self) -> Sequence[str] | None:
-        """Patterns of models whose engines may be operated; None: all."""
-
-    @property
-    def adapters(self) -> Sequence[str] | None:
-        """Patterns of adapters that may be loaded and unloaded; None: all."""
+    def may(self, operation: str, *, model: str | None = None, adapter: str | None = None) -> bool:
+        """Whether it may do this to engines of a model, and to an adapter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +47,11 @@ def targets(
     if isinstance(found, Problem):
         return found
     if target.model is not None:
-        chosen = _of_model(target.model, found, fleet, operator)
+        chosen = _of_model(operation, target.model, found, fleet, operator)
         if isinstance(chosen, Problem):
             return chosen
         found = chosen
-    found = tuple(one for one in found if one.engine in VLLM and _may_operate(operator, one))
+    found = tuple(one for one in found if one.engine in VLLM and _may_operate(operator, operation, one))
     if target.addresses is None:
         found = tuple(one for one in found if one.address and one.health is not Health.DRAINING)
     if target.model is None and target.addresses is None:
@@ -74,7 +68,7 @@ def _adapter_refused(
     """A name that is not the caller's to give, or that a base model has."""
     if adapter is None or operation.adapters is Adapters.NONE:
         return None
-    if not _allowed(operator.adapters, adapter):
+    if not operator.may(operation.id, adapter=adapter):
         return Problem("permission_denied", {"what": f"the adapter '{shown(adapter, 64)}'"})
     served = fleet.models.get(adapter)
     if served is not None and served.parent is None:
@@ -97,11 +91,11 @@ def _of_addresses(header: str, fleet: Snapshot, operator: Operator) -> tuple[End
 
 
 def _of_model(
-    model: str, endpoints: Iterable[Endpoint], fleet: Snapshot, operator: Operator
+    operation: EngineOperation, model: str, endpoints: Iterable[Endpoint], fleet: Snapshot, operator: Operator
 ) -> tuple[Endpoint, ...] | Problem:
     """Those that serve the model, or its adapter. A model that the caller may not operate does not exist for it."""
     members = fleet.by_model.get(model, ())
-    chosen = frozenset(one.identity for one in members if _may_operate(operator, one))
+    chosen = frozenset(one.identity for one in members if _may_operate(operator, operation, one))
     if not chosen:
         return Problem("model_not_found", {"model": shown(model)}, param="model")
     return tuple(one for one in endpoints if one.identity in chosen)
@@ -124,13 +118,9 @@ def _by_adapter(
     return endpoints
 
 
-def _may_operate(operator: Operator, endpoint: Endpoint) -> bool:
+def _may_operate(operator: Operator, operation: EngineOperation, endpoint: Endpoint) -> bool:
     """Whether every base model of an engine is the caller's to operate: they all feel it."""
-    if operator.models is None:
+    if operator.is_admin:
         return True
     names = [model.id for model in endpoint.models if model.parent is None]
-    return bool(names) and all(_allowed(operator.models, name) for name in names)
-
-
-def _allowed(patterns: Sequence[str] | None, name: str) -> bool:
-    return patterns is None or any(fnmatchcase(name, pattern) for pattern in patterns)
+    return bool(names) and all(operator.may(operation.id, model=name) for name in names)

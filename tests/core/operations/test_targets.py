@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import partial
 
 import pytest
 
@@ -17,6 +19,12 @@ class Asker:
     is_admin: bool = True
     models: Sequence[str] | None = None
     adapters: Sequence[str] | None = None
+
+    def may(self, operation: str, *, model: str | None = None, adapter: str | None = None) -> bool:
+        pairs = ((model, self.models), (adapter, self.adapters))
+        return all(
+            name is None or given is None or any(map(partial(fnmatchcase, name), given)) for name, given in pairs
+        )
 
 
 ADMIN = Asker()
