@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
-import asyncpg
 import httpx2
 import pytest
 from openai import AsyncOpenAI
+from sqlalchemy import text
 
 from aibrix_extproc.adapters.blobs.store import BlobStore
 from aibrix_extproc.adapters.ledger.batches import BatchLedger
 from aibrix_extproc.adapters.ledger.database import Database
 from aibrix_extproc.adapters.ledger.files import FileLedger, Quota
+from aibrix_extproc.adapters.ledger.schema import metadata
 from aibrix_extproc.adapters.ledger.uploads import UploadLedger
 from aibrix_extproc.adapters.ledger.work import WorkLedger
 from aibrix_extproc.adapters.openai_http.server import ApiServer
@@ -115,22 +116,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 async def database(database_kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Database]:
     if database_kind == "sqlite":
         database = Database(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+        await database.open()
     else:
-        database = Database(await fresh_database(request.getfixturevalue("postgres_url")))
-    await database.open()
+        database = Database(request.getfixturevalue("postgres_url"))
+        await database.open()
+        async with database.write() as connection:  # a database for each test takes longer to make than most tests run
+            await connection.execute(text(f"TRUNCATE {', '.join(table.name for table in metadata.sorted_tables)}"))
     yield database
     await database.close()
-
-
-async def fresh_database(url: str) -> str:
-    """A database of its own on the server."""
-    name = f"test_{os.urandom(6).hex()}"
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(f"CREATE DATABASE {name}")
-    finally:
-        await connection.close()
-    return f"{url.rpartition('/')[0]}/{name}"
 
 
 @pytest.fixture

@@ -42,6 +42,8 @@ class Server:
         self._port = _free_port()
         self._command = [
             str(folder / "postgres"), "-D", str(data / "db"), "-p", str(self._port), "-h", "127.0.0.1", "-k", str(data),
+            # No test stops the machine, and a server that dies alone keeps what it has written.
+            "-c", "fsync=off",
         ]  # fmt: skip
         self.url = f"postgresql://test@127.0.0.1:{self._port}/postgres"
 
