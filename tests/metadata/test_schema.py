@@ -6,6 +6,7 @@ from sqlalchemy import Connection
 
 from aibrix_extproc.adapters.ledger.database import Database
 from aibrix_extproc.adapters.ledger.schema import metadata
+from aibrix_extproc.adapters.ledger.schema_engines import adapter_states
 
 
 async def test_migrations_make_the_tables(database: Database) -> None:
@@ -14,3 +15,4 @@ async def test_migrations_make_the_tables(database: Database) -> None:
 
     async with database.read() as connection:
         assert await connection.run_sync(differences) == []
+    assert adapter_states.metadata is metadata

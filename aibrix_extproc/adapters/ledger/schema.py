@@ -31,7 +31,7 @@ metadata: Final = MetaData(
 )
 
 
-def _lease_columns() -> tuple[Column[Any], ...]:
+def lease_columns() -> tuple[Column[Any], ...]:
     """A lease: who works on the row, until when by the database's clock, and how often it was taken."""
     return (
         Column("fence", BigInteger, nullable=False, server_default="0"),
@@ -132,7 +132,7 @@ batches: Final = Table(
         for name in ("total", "completed", "failed", "input_tokens", "cached_tokens", "output_tokens",
                      "reasoning_tokens")
     ),
-    *_lease_columns(),
+    *lease_columns(),
     Column("served_at", Float, nullable=False, server_default="0"),  # a shard of it was begun
     Column("enqueued_tokens", BigInteger, nullable=False, server_default="0"),  # of all prompts, estimated
     Index("ix_batches_page", "caller", "created_at", "id"),
@@ -164,7 +164,7 @@ batch_shards: Final = Table(
     Column("output_size", BigInteger, nullable=False, server_default="0"),
     Column("error_blob", String(200)),
     Column("error_size", BigInteger, nullable=False, server_default="0"),
-    *_lease_columns(),
+    *lease_columns(),
     Index("ix_batch_shards_work", "done", "lease_until"),
     Index("ix_batch_shards_output_blob", "output_blob"),
     Index("ix_batch_shards_error_blob", "error_blob"),
@@ -226,7 +226,7 @@ operation_runs: Final = Table(
     Column("created_at", Float, nullable=False),
     Column("started_at", Float),
     Column("ended_at", Float),
-    *_lease_columns(),
+    *lease_columns(),
     Index("ix_operation_runs_page", "created_at", "id"),
     Index("ix_operation_runs_status", "status"),
     Index("ix_operation_runs_idempotency_key", "caller", "idempotency_key", unique=True),
