@@ -6,7 +6,7 @@ from aibrix_extproc.app.credentials import Credentials
 from aibrix_extproc.core.access.keys import KeyRing
 from aibrix_extproc.core.exchange.asks import Admitted, Authenticate, Refused
 from aibrix_extproc.core.openai.contract.errors import Problem
-from aibrix_extproc.core.openai.contract.operations import Action
+from aibrix_extproc.core.openai.contract.operations import Action, Role
 from aibrix_extproc.core.placing import Caller
 
 
@@ -30,13 +30,13 @@ class Authenticator:
             return Refused(caller)
         operation = ask.operation
         # What is an unknown URL for everybody stays one: a 403 would say that it exists.
-        if operation is None or operation.action in (Action.ADMIN, Action.REFUSE):
+        if operation is None or operation.action in (Action.ADMIN, Action.REFUSE) or not caller.may_see(operation):
             return Admitted(caller)
-        if not caller.may_use_operation(operation.id):
+        if operation.role is Role.USER and not caller.may_use_operation(operation.id):
             what = f"{operation.method} {operation.path}"
             return Refused(Problem("permission_denied", {"what": what}))
         if operation.action is Action.METADATA and self._credentials is not None:
-            return Admitted(caller, self._credentials.vouch(caller.name, ask.request_id, operation.id))
+            return Admitted(caller, self._credentials.vouch(caller, ask.request_id, operation))
         return Admitted(caller, batch_id=batch_id)
 
     def _caller(self, ask: Authenticate) -> tuple[Caller | Problem, str]:

@@ -80,9 +80,9 @@ class Gateway:
             self._seals = NoteSeals(settings.metering.note_keys, time.time, self._metrics.refused_record)
             self.store, of_fleet = fleet_parts(settings)
             certificate = self._certificate()
+            self._keys = KeyStore(settings.access)
         except SourceError as error:
             raise StartError(str(error)) from error
-        self._keys = KeyStore(settings.access)
         self._bodies = LargeBodies(settings.limits.media_hosts)
         self._traffic = EngineTraffic(lambda: self.store.snapshot, time.perf_counter)
         self._engines = Engines(settings.fleet, self.store, self._traffic, self._load)

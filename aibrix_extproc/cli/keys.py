@@ -22,6 +22,7 @@ from aibrix_extproc.config_files.errors import SourceError
 from aibrix_extproc.core.access.holders import IssuedKey, KeyHolder, digest_of
 from aibrix_extproc.core.access.keys import KeyRing
 from aibrix_extproc.core.openai.contract.errors import Problem
+from aibrix_extproc.core.openai.contract.operations import Role
 from aibrix_extproc.core.placing import Caller
 
 EXIT_NO: Final = 1  # no such key, or one that is not accepted
@@ -41,9 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     new.add_argument("--caller", required=True, metavar="NAME", type=_checked(parse_name), help="who gets the key")
     _add_list(new, "--models", "MODEL", parse_bounded, "models a new caller may use, as patterns: chat-*,org/*")
     _add_list(new, "--operations", "ID", parse_operation, "operations a new caller may use: chat_completion,embedding")
-    new.add_argument(
-        "--admin", action="store_true", help="mark a new caller as an administrator, which grants nothing yet"
-    )
+    _add_list(new, "--adapters", "ADAPTER", parse_bounded, "LoRA adapters that a new operator may change, as patterns")
+    new.add_argument("--role", choices=[role.value for role in Role], default=None, help="what a new caller is (user)")
+    new.add_argument("--admin", action="store_true", help="the same as --role admin")
     new.add_argument("--engine-controls", action="store_true", help="a new caller may send headers that engines obey")
     new.add_argument("--expires", metavar="WHEN", type=_expiry, help="after 12h, 90d or 8w, or at a date or time")
     new.add_argument("--note", metavar="TEXT", type=_checked(parse_bounded), help="what the key is for")
@@ -114,7 +115,8 @@ def _new(args: argparse.Namespace) -> int:
         name=args.caller,
         models=tuple(args.models) if args.models else None,
         operations=frozenset(args.operations) if args.operations else None,
-        admin=args.admin,
+        role=Role.ADMIN if args.admin else Role(args.role or Role.USER),
+        adapters=tuple(args.adapters) if args.adapters else None,
         engine_controls=args.engine_controls,
     )
 
@@ -154,7 +156,8 @@ def _list(args: argparse.Namespace) -> int:
 def _rows(holder: KeyHolder, wall_now: float) -> Iterable[dict[str, object]]:
     """A row for each key; one for a caller without keys, too."""
     caller = holder.caller
-    rights = [name for name in ("admin", "engine_controls") if getattr(caller, name)]
+    rights = [] if caller.role is Role.USER else [caller.role.value]
+    rights += ["engine_controls"] if caller.engine_controls else []
     shared = {
         "models": caller.models,
         "operations": None if caller.operations is None else sorted(caller.operations),

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from aibrix_extproc.core.fleet.model import Endpoint
+from aibrix_extproc.core.openai.contract.operations import Operation, Role
 
 RETRIES: Final = 3  # what the shipped Envoy configurations allow
 ATTEMPTS: Final = RETRIES + 1
@@ -27,9 +28,10 @@ class Caller:
     name: str
     models: tuple[str, ...] | None = None
     operations: frozenset[str] | None = None
-    admin: bool = False  # kept for an interface to operate engines; the gateway refuses that to everybody
+    role: Role = Role.USER  # administrators and operators may use rows that are unknown URLs for everybody else
     engine_controls: bool = False  # may send controls of engines: the rows of CONTROLS
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    adapters: tuple[str, ...] | None = None  # patterns: of which LoRA adapters an operator may change something
     key_id: str = field(default="", compare=False)  # of the key that was presented: with each key it is the same caller
 
     def may_use_model(self, model: str) -> bool:
@@ -39,6 +41,12 @@ class Caller:
     def may_use_operation(self, operation: str) -> bool:
         """Whether the caller may call this operation at all."""
         return self.operations is None or operation in self.operations
+
+    def may_see(self, operation: Operation) -> bool:
+        """Whether the row exists as far as this caller is concerned."""
+        if operation.role is Role.USER or self.role is Role.ADMIN:
+            return True
+        return operation.role is Role.OPERATOR is self.role and operation.id in (self.operations or ())
 
 
 ANYONE: Final = Caller("anyone")  # when the gateway asks for no keys

@@ -53,6 +53,11 @@ class AccessSettings(Group):
         None, description="YAML file with callers and the hashes of their keys, watched and reloaded; see `keys`",
         json_schema_extra=flag("--key-file"),
     )  # fmt: skip
+    admin_key_file: Path | None = Field(
+        None, description="file with the key of an administrator, which counts also where no keys are asked for;"
+        " `local` makes one",
+        json_schema_extra=flag("--admin-key-file"),
+    )  # fmt: skip
     engine_controls: bool = Field(
         False, description="callers that are in no key file (everyone without keys, and api_keys) may steer engines"
     )

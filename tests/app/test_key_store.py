@@ -65,7 +65,7 @@ async def test_store_without_keys_lets_everyone_in_at_once() -> None:
     await store.run()
     assert store.known
     assert store.status is None
-    assert store.ring.authenticate(None, None, NOW) is ANYONE
+    assert store.ring.authenticate(None, None, NOW) == ANYONE
 
 
 async def test_store_with_static_keys_only_lets_them_in_at_once() -> None:

@@ -13,6 +13,7 @@ import pytest
 from aibrix_extproc.adapters.keyfile.source import read_keys
 from aibrix_extproc.cli.main import main
 from aibrix_extproc.core.access.keys import KeyRing
+from aibrix_extproc.core.openai.contract.operations import Role
 from aibrix_extproc.core.placing import Caller
 
 Captured = pytest.CaptureFixture[str]
@@ -80,7 +81,7 @@ def test_options_of_new_end_up_in_the_file(path: Path, capsys: Captured) -> None
         "team-a",
         ("chat-*", "org/*", "emb"),
         frozenset({"chat_completion", "embedding"}),
-        admin=True,
+        role=Role.ADMIN,
         engine_controls=True,
     )
     (key,) = holder.keys

@@ -15,7 +15,7 @@ from aibrix_extproc.core.fleet.modelconfig import CONFIG_MEMBERS
 from aibrix_extproc.core.openai.contract import headers
 from aibrix_extproc.core.openai.contract.errors import ERRORS
 from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
-from aibrix_extproc.core.openai.contract.operations import Action, Stream
+from aibrix_extproc.core.openai.contract.operations import Action, Role, Stream
 from aibrix_extproc.core.openai.reference.operation_docs import EVENTS
 from aibrix_extproc.core.routing.registry import NOT_HERE, STRATEGIES
 from aibrix_extproc.settings import Settings
@@ -60,7 +60,7 @@ def test_command_of_a_page_is_one(command: str) -> None:
 def test_key_file_of_the_page_is_good() -> None:
     (text,) = blocks("keys.md", "yaml")
     operator = parse_keys(text, "keys.yaml")[1]
-    assert operator.caller.admin
+    assert operator.caller.role is Role.OPERATOR
 
 
 def test_page_of_keys_tells_every_field_and_the_bounds() -> None:

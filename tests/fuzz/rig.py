@@ -40,6 +40,7 @@ from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.model import Health, Task
 from aibrix_extproc.core.openai.contract.errors import ERRORS
+from aibrix_extproc.core.openai.contract.operations import Role
 from aibrix_extproc.core.openai.contract.paths import normalise
 from aibrix_extproc.core.placing import Caller
 from aibrix_extproc.core.routing.owners import ResponseOwners
@@ -83,7 +84,7 @@ class Gateway:
         callers = {
             "good": Caller("team-a"),
             "narrow": Caller("team-b", models=("emb-*",), operations=frozenset({"embedding", "list_models"})),
-            "strong": Caller("ops", admin=True, engine_controls=True),
+            "strong": Caller("ops", role=Role.ADMIN, engine_controls=True),
         }
         ring = KeyRing(KeyHolder(caller, (IssuedKey(f"k_{key}", digest_of(key)),)) for key, caller in callers.items())
         self.load = LoadBook()

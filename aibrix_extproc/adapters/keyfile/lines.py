@@ -8,6 +8,7 @@ from typing import Final
 
 from aibrix_extproc.adapters.keyfile.parse import HASH_PREFIX
 from aibrix_extproc.core.access.holders import IssuedKey
+from aibrix_extproc.core.openai.contract.operations import Role
 from aibrix_extproc.core.placing import Caller
 
 NEW_FILE: Final = """\
@@ -38,9 +39,12 @@ def _permissions(caller: Caller) -> Iterator[str]:
         yield f"models: {_list(caller.models)}"
     if caller.operations is not None:
         yield f"operations: {_list(sorted(caller.operations))}"
-    for name in ("admin", "engine_controls"):
-        if getattr(caller, name):
-            yield f"{name}: true"
+    if caller.adapters is not None:
+        yield f"adapters: {_list(caller.adapters)}"
+    if caller.role is not Role.USER:
+        yield f"role: {caller.role.value}"
+    if caller.engine_controls:
+        yield "engine_controls: true"
 
 
 def _list(values: Iterable[str]) -> str:

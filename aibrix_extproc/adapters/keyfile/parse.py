@@ -4,7 +4,7 @@ Values are hardly ever quoted in messages: one of them may be a key that slipped
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from types import MappingProxyType
@@ -12,9 +12,10 @@ from typing import Final, TypeVar
 
 from aibrix_extproc.config_files.errors import SourceFormatError
 from aibrix_extproc.config_files.nodes import Place, collector_paused, compose
-from aibrix_extproc.core.access.holders import IssuedKey, KeyHolder
+from aibrix_extproc.core.access.holders import LOCAL_ADMIN, IssuedKey, KeyHolder
+from aibrix_extproc.core.access.principal import MAX_GRANT_CHARACTERS, grant_characters
 from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
-from aibrix_extproc.core.openai.contract.operations import Action
+from aibrix_extproc.core.openai.contract.operations import Action, Role
 from aibrix_extproc.core.placing import ANYONE, Caller
 
 MAX_CALLERS: Final = 20_000
@@ -22,7 +23,9 @@ MAX_KEYS: Final = 100  # per caller
 MAX_PATTERNS: Final = 1_000
 MAX_NAME: Final = 64
 MAX_TEXT: Final = 256  # notes, labels, patterns
-CALLER_FIELDS: Final = ("name", "keys", "models", "operations", "admin", "engine_controls", "labels", "disabled")
+CALLER_FIELDS: Final = (
+    "name", "keys", "models", "operations", "role", "adapters", "admin", "engine_controls", "labels", "disabled",
+)  # fmt: skip
 KEY_FIELDS: Final = ("hash", "id", "created", "expires", "note", "disabled")
 HASH_PREFIX: Final = "sha256:"
 
@@ -30,7 +33,7 @@ T = TypeVar("T")
 
 _HASH: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _NAME: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._@:/+-]{{0,{MAX_NAME - 1}}}")
-_RESERVED: Final = re.compile(rf"{ANYONE.name}|key-[0-9]+")  # callers that are in no file
+_RESERVED: Final = re.compile(rf"{ANYONE.name}|{LOCAL_ADMIN}|key-[0-9]+")  # callers that are in no file
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:?\d\d)?)?")
 _OPERATION_IDS: Final = tuple(row.id for row in OPERATIONS)
 # Those that callers can use; the others are refused to everybody.
@@ -71,6 +74,14 @@ def parse_operation(text: str) -> str:
     nearest = get_close_matches(text, _OPERATION_IDS, n=1, cutoff=0.7)
     suggestion = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(_GRANTABLE)}"
     raise SourceFormatError(f"there is no operation of this name; {suggestion}")
+
+
+def parse_role(text: str) -> Role:
+    """What a caller is."""
+    try:
+        return Role(text)
+    except ValueError:
+        raise SourceFormatError(f"there is no such role; there are {', '.join(Role)}") from None
 
 
 def parse_moment(text: str) -> datetime:
@@ -119,10 +130,12 @@ class _Reader:
             name=name,
             models=_list(fields.get("models"), parse_bounded),
             operations=_frozen(_list(fields.get("operations"), parse_operation)),
-            admin=_flag(fields.get("admin")),
+            role=_role(fields),
             engine_controls=_flag(fields.get("engine_controls")),
             labels=_labels(fields.get("labels")),
+            adapters=_list(fields.get("adapters"), parse_bounded),
         )
+        _check_operator(item, caller)
         keys = tuple(self._key(key) for key in fields["keys"].items(MAX_KEYS))
         return KeyHolder(caller, keys, disabled=_flag(fields.get("disabled")))
 
@@ -172,6 +185,25 @@ def _list(place: Place | None, read: Callable[[str], str]) -> tuple[str, ...] | 
 
 def _frozen(values: tuple[str, ...] | None) -> frozenset[str] | None:
     return None if values is None else frozenset(values)
+
+
+def _role(fields: Mapping[str, Place]) -> Role:
+    """`admin: true` is an older way to write `role: admin`."""
+    role = fields["role"].checked(parse_role) if "role" in fields else Role.USER
+    if not _flag(fields.get("admin")):
+        return role
+    if role is Role.OPERATOR:
+        fields["admin"].fail("an administrator is no operator; remove one of role and admin")
+    return Role.ADMIN
+
+
+def _check_operator(item: Place, caller: Caller) -> None:
+    if caller.role is not Role.OPERATOR:
+        return
+    if caller.operations is None:
+        item.fail("an operator needs the list of its operations; write operations: [...], or role: admin")
+    if grant_characters(caller) > MAX_GRANT_CHARACTERS:
+        item.fail(f"the lists of an operator may have {MAX_GRANT_CHARACTERS} characters together; use patterns")
 
 
 def _flag(place: Place | None) -> bool:

@@ -53,7 +53,7 @@ def remove_key(path: Path, key_id: str) -> KeyHolder:
 
 
 def _asked(caller: Caller) -> object:
-    return caller.models, caller.operations, caller.admin, caller.engine_controls
+    return caller.models, caller.operations, caller.adapters, caller.role, caller.engine_controls
 
 
 def _free_id(holders: tuple[KeyHolder, ...], digest: bytes) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 
 from aiohttp import web
 
+from aibrix_extproc.core.access.principal import Principal
 from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.core.openai.contract.refusals import json_type
 
@@ -64,12 +65,18 @@ class StreamReply:
 class Call:
     """A request whose caller is known."""
 
-    caller: str
+    principal: Principal
     request_id: str
     parameters: Mapping[str, str]  # of the path
     query: Mapping[str, str]
     request: web.Request
     idle_seconds: float  # the longest time between two pieces of the body
+    target: dict[str, object] = field(default_factory=dict)  # what it is about, for the audit; a handler adds to it
+
+    @property
+    def caller(self) -> str:
+        """The caller's name."""
+        return self.principal.name
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """The body as it comes. Raises RefusedError when the client stops sending."""

@@ -11,11 +11,12 @@ from typing import Final
 from aiohttp import web
 
 from aibrix_extproc.adapters.openai_http.call import Call, ContentError, Handler, RefusedError, Reply, StreamReply
+from aibrix_extproc.core.access.principal import NO_GRANTS, Principal
 from aibrix_extproc.core.access.signed_caller import verify
 from aibrix_extproc.core.openai.contract.errors import Problem, shape
 from aibrix_extproc.core.openai.contract.headers import SIGNED_CALLER
 from aibrix_extproc.core.openai.contract.operation_rows import ROUTER
-from aibrix_extproc.core.openai.contract.operations import Match
+from aibrix_extproc.core.openai.contract.operations import Match, Operation, unknown_url
 from aibrix_extproc.webserver import WebServer
 
 logger = logging.getLogger(__name__)
@@ -51,8 +52,8 @@ class ApiServer(WebServer):
         try:
             match = self._matched(request)
             operation = match.operation.id
-            caller = self._authenticated(request, operation)
-            call = Call(caller, request_id, match.parameters, request.query, request, IDLE_SECONDS)
+            principal = self._authenticated(request, match.operation)
+            call = Call(principal, request_id, match.parameters, request.query, request, IDLE_SECONDS)
             reply = await self._handlers[operation](call)
             response = await _sent(request, reply, request_id)
         except RefusedError as error:
@@ -76,13 +77,16 @@ class ApiServer(WebServer):
             raise RefusedError(Problem("unknown_url", {"method": request.method, "path": request.path[:256]}))
         return found
 
-    def _authenticated(self, request: web.Request, operation: str) -> str:
+    def _authenticated(self, request: web.Request, operation: Operation) -> Principal:
         statement = verify(
-            self._keys(), SIGNED_CALLER, request.headers.get(SIGNED_CALLER), operation, self._wall_clock()
+            self._keys(), SIGNED_CALLER, request.headers.get(SIGNED_CALLER), operation.id, self._wall_clock()
         )
         if statement is None:
             raise RefusedError(Problem("missing_api_key"))
-        return statement.caller
+        principal = Principal(statement.caller, statement.grants or NO_GRANTS)
+        if not principal.may_see(operation):  # the gateway has checked it; one of an older version may not have
+            raise RefusedError(unknown_url(request.method, request.path))
+        return principal
 
 
 def _refused(problem: Problem, request_id: str) -> web.Response:

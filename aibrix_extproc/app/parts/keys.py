@@ -6,13 +6,15 @@ It fails closed: as long as a key file is configured and was never read, nobody 
 import asyncio
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import StrEnum
 
-from aibrix_extproc.adapters.keyfile.source import KeyFile
+from aibrix_extproc.adapters.keyfile.source import KeyFile, read_one_key
 from aibrix_extproc.app.parts.part import Meters, Part
 from aibrix_extproc.config_files.file import DEFAULT_PACE, Pace, SourceStatus
-from aibrix_extproc.core.access.holders import KeyHolder, static_holders
-from aibrix_extproc.core.access.keys import OPEN_RING, STEERING_RING, UNREAD_RING, KeyRing
+from aibrix_extproc.core.access.holders import KeyHolder, admin_holder, static_holders
+from aibrix_extproc.core.access.keys import UNREAD_RING, KeyRing
+from aibrix_extproc.core.placing import ANYONE
 from aibrix_extproc.settings import AccessSettings
 
 logger = logging.getLogger(__name__)
@@ -34,14 +36,15 @@ class KeyStore(Part):
     def __init__(self, access: AccessSettings, *, pace: Pace = DEFAULT_PACE) -> None:
         keys = (key.get_secret_value() for key in access.api_keys)
         self._static = static_holders(keys, engine_controls=access.engine_controls)
+        self._admin = () if access.admin_key_file is None else (admin_holder(read_one_key(access.admin_key_file)),)
         self._file = None if access.key_file is None else KeyFile(access.key_file, self._on_status, pace=pace)
         self._known = asyncio.Event()
         self._callers = len(self._static)
         if self._file is not None:
             self.ring = UNREAD_RING
         else:
-            everyone = STEERING_RING if access.engine_controls else OPEN_RING
-            self.ring = KeyRing(self._static) if self._static else everyone
+            everyone = replace(ANYONE, engine_controls=access.engine_controls)
+            self.ring = KeyRing((*self._static, *self._admin), always=None if self._static else everyone)
             self._known.set()
 
     @property
@@ -96,7 +99,7 @@ class KeyStore(Part):
 
     def _take(self, holders: tuple[KeyHolder, ...]) -> None:
         # The file comes first: a static key that it holds too has the permissions and the end that it says.
-        everyone = (*holders, *self._static)
+        everyone = (*holders, *self._static, *self._admin)
         self.ring = KeyRing(everyone)
         self._callers = len(everyone)
         self._known.set()

@@ -3,8 +3,12 @@
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
+from aibrix_extproc.core.openai.contract.operations import Role
 from aibrix_extproc.core.placing import Caller
+
+LOCAL_ADMIN: Final = "local-admin"  # the caller behind the key of access.admin_key_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,11 @@ class KeyHolder:
 def digest_of(key: str) -> bytes:
     """The digest of a key. Keys are random and long, so a fast hash is as good as a slow one."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+
+def admin_holder(key: str) -> KeyHolder:
+    """The administrator whose key is in a file of its own."""
+    return KeyHolder(Caller(LOCAL_ADMIN, role=Role.ADMIN), (IssuedKey(LOCAL_ADMIN, digest_of(key)),))
 
 
 def static_holders(keys: Iterable[str], *, engine_controls: bool = False) -> tuple[KeyHolder, ...]:

@@ -32,7 +32,10 @@ class _Slot:
 
 
 class KeyRing:
-    """The keys that the gateway accepts, with their callers. Immutable; a changed key file makes a new ring."""
+    """The keys that the gateway accepts, with their callers. Immutable; a changed key file makes a new ring.
+
+    `always`: the caller behind every request that brings none of the keys, or the refusal that everybody gets.
+    """
 
     __slots__ = ("_always", "_by_name", "_slots", "callers")
 
@@ -70,8 +73,14 @@ class KeyRing:
         self, authorization: str | None, x_api_key: str | None, wall_now: float, *, api_key: str | None = None
     ) -> Caller | Problem:
         """The caller behind the credentials, or why there is none."""
-        if self._always is not None:
+        if self._always is not None and not self._slots:
             return self._always
+        found = self._holder(authorization, x_api_key, wall_now, api_key)
+        return found if self._always is None or isinstance(found, Caller) else self._always
+
+    def _holder(
+        self, authorization: str | None, x_api_key: str | None, wall_now: float, api_key: str | None
+    ) -> Caller | Problem:
         # Cut before anything is copied, so that a header of a megabyte costs no more than a key.
         key = presented_key(
             None if authorization is None else authorization[:_MAX_HEADER_LENGTH],
@@ -94,5 +103,4 @@ class KeyRing:
 
 
 OPEN_RING: Final = KeyRing((), always=ANYONE)  # the gateway asks for no keys
-STEERING_RING: Final = KeyRing((), always=replace(ANYONE, engine_controls=True))  # and everyone may use engine controls
 UNREAD_RING: Final = KeyRing((), always=Problem("keys_unknown"))  # it does, and has not read them yet: refuses all

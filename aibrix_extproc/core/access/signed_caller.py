@@ -12,8 +12,10 @@ from typing import Final
 
 import msgspec
 
+from aibrix_extproc.core.access.principal import Grants
+
 LIFE_SECONDS: Final = 120  # from the request's head to the service; it also covers the difference of clocks
-MAX_LENGTH: Final = 2048
+MAX_LENGTH: Final = 8192
 _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 _URL_UNSAFE: Final = bytes.maketrans(b"-_", b"+/")
 
@@ -26,6 +28,7 @@ class SignedCaller(msgspec.Struct, frozen=True, gc=False, array_like=True):
     operation: str  # id of its row
     wall_expires_at: int  # seconds since the epoch
     batch_id: str = ""  # of the batch that the request is a line of
+    grants: Grants | None = None  # of administrators and operators, for operations that are theirs
 
 
 _DECODER: Final = msgspec.json.Decoder(SignedCaller)

@@ -162,7 +162,7 @@ class RequestSide(Direction[RequestPhase]):
         self.caller, self.batch_id = event.caller, event.batch_id
         if asks_for_upgrade(self._headers):
             return self._refused(Problem("upgrade_refused"))
-        if self._match is None:
+        if self._match is None or not self.caller.may_see(self._match.operation):
             return self._refused(self._unmatched or unknown_url(self.method, self.path))
         operation = self._match.operation
         if operation.action is Action.LOCAL:

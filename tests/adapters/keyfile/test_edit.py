@@ -12,6 +12,7 @@ from aibrix_extproc.adapters.keyfile.lines import NEW_FILE
 from aibrix_extproc.adapters.keyfile.parse import parse_keys
 from aibrix_extproc.config_files.errors import SourceFormatError, SourceLookupError
 from aibrix_extproc.core.access.holders import IssuedKey, digest_of
+from aibrix_extproc.core.openai.contract.operations import Role
 from aibrix_extproc.core.placing import Caller
 
 H1, H2 = (f"sha256:{digest_of(key).hex()}" for key in ("one", "two"))
@@ -44,8 +45,8 @@ callers:
     "indented": f"callers:\n    -   name: team-a\n        keys:\n            -   hash: {H1}\n                id: k_1\n",
     "no-last-line-end": f"callers:\n- keys:\n  - id: k_1\n    hash: {H1}\n  name: team-a",
     "no-last-line-end-after-keys": f"callers:\n- name: team-a\n  keys:\n  - id: k_1\n    hash: {H1}",
-    "no-keys-yet": "callers:\n- name: team-a\n  keys: []  # none yet\n  admin: true\n",
-    "windows": f"callers:\r\n- name: team-a\r\n  keys:\r\n  - id: k_1\r\n    hash: {H1}\r\n  admin: true\r\n",
+    "no-keys-yet": "callers:\n- name: team-a\n  keys: []  # none yet\n  role: admin\n",
+    "windows": f"callers:\r\n- name: team-a\r\n  keys:\r\n  - id: k_1\r\n    hash: {H1}\r\n  role: admin\r\n",
     "dashes-alone": f"callers:\n-\n  name: team-a\n  keys:\n  -\n    id: k_1\n    hash: {H1}\n",
     "comments-before-items": f"callers:\n- name: team-a\n  keys:  # b\n  # c\n  - id: k_1\n    hash: {H1}\n  # d\n",
     "nobody": "callers: []\n",
@@ -99,7 +100,11 @@ def test_key_added_and_removed_leaves_the_text_as_it_was(style: str) -> None:
 
 def test_added_lines_look_like_the_documented_form() -> None:
     caller = Caller(
-        "team-b", ("chat-*", "org/*"), frozenset({"embedding", "chat_completion"}), admin=True, engine_controls=True
+        "team-b",
+        ("chat-*", "org/*"),
+        frozenset({"embedding", "chat_completion"}),
+        role=Role.ADMIN,
+        engine_controls=True,
     )
     assert with_key(NEW_FILE, "f", caller, NEW).split("\n", 1)[1] == (
         "callers:\n"
@@ -112,7 +117,7 @@ def test_added_lines_look_like_the_documented_form() -> None:
         '    note: "it\'s: new # 1"\n'
         '  models: ["chat-*", "org/*"]\n'
         "  operations: [\"chat_completion\", \"embedding\"]\n"
-        "  admin: true\n"
+        "  role: admin\n"
         "  engine_controls: true\n"
     )  # fmt: skip
 
@@ -136,7 +141,7 @@ def test_file_with_lists_in_brackets_is_left_alone_and_the_lines_are_shown(style
 
 
 def test_caller_for_a_list_in_brackets_is_shown_with_its_permissions() -> None:
-    caller = Caller("team-b", ("chat-*",), admin=True)
+    caller = Caller("team-b", ("chat-*",), role=Role.ADMIN)
     with pytest.raises(SourceFormatError, match="add this to callers by hand") as refused:
         with_key('{"callers": []}', "f", caller, NEW)
     (shown,) = parse_keys("callers:\n" + str(refused.value).partition(":\n")[2], "f")

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from aibrix_extproc.adapters.keyfile.parse import MAX_KEYS, parse_keys
 from aibrix_extproc.config_files.errors import SourceFormatError
 from aibrix_extproc.core.access.holders import IssuedKey, KeyHolder, digest_of
+from aibrix_extproc.core.openai.contract.operations import Role
 from aibrix_extproc.core.placing import Caller
 
 SECRET = "sk-this-is-a-key-and-no-hash-0123456789"
@@ -165,3 +166,27 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 def test_any_change_of_one_character_is_read_or_refused(index: int, character: str) -> None:
     with suppress(SourceFormatError):
         parse_keys(FULL[:index] + character + FULL[index + 1 :], "f")
+
+
+def test_roles() -> None:
+    entries = (
+        "- {name: a, keys: [], role: admin}\n- {name: b, keys: [], admin: true}\n"
+        "- {name: c, keys: [], role: operator, operations: [sleep], adapters: [x-*]}\n- {name: d, keys: []}\n"
+    )
+    callers = [holder.caller for holder in parse_keys(f"callers:\n{entries}", "f")]
+    assert [caller.role for caller in callers] == [Role.ADMIN, Role.ADMIN, Role.OPERATOR, Role.USER]
+    assert callers[2].adapters == ("x-*",)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("role: boss", "there is no such role; there are user, operator, admin"),
+        ("role: operator", "an operator needs the list of its operations"),
+        ("role: operator, operations: [sleep], admin: true", "an administrator is no operator"),
+        (f"role: operator, operations: [sleep], models: [{', '.join(['x' * 200] * 30)}]", "4000 characters together"),
+    ],
+)
+def test_roles_that_cannot_be(entry: str, message: str) -> None:
+    with pytest.raises(SourceFormatError, match=message):
+        parse_keys(f"callers:\n- {{name: a, keys: [], {entry}}}\n", "f")

@@ -10,12 +10,18 @@ from aibrix_extproc.adapters.keyfile.source import read_keys
 from aibrix_extproc.adapters.keyfile.store import add_key, remove_key
 from aibrix_extproc.config_files.errors import SourceFormatError, SourceLookupError
 from aibrix_extproc.core.access.holders import IssuedKey, digest_of
+from aibrix_extproc.core.openai.contract.operations import Role
 from aibrix_extproc.core.placing import Caller
 
 
 def add(path: Path, name: str, key: str, *, admin: bool = False) -> None:
     digest = digest_of(key)
-    add_key(path, Caller(name, admin=admin), digest, lambda key_id: IssuedKey(key_id, digest, "2026-11-23"))
+    add_key(
+        path,
+        Caller(name, role=Role.ADMIN if admin else Role.USER),
+        digest,
+        lambda key_id: IssuedKey(key_id, digest, "2026-11-23"),
+    )
 
 
 @pytest.fixture
@@ -56,7 +62,7 @@ def test_second_key_of_a_caller_keeps_its_permissions(path: Path) -> None:
     add(path, "team-a", "one", admin=True)
     add(path, "team-a", "two")
     (holder,) = read_keys(path)
-    assert holder.caller.admin
+    assert holder.caller.role is Role.ADMIN
     assert len(holder.keys) == 2
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from aibrix_extproc.core.access.holders import IssuedKey, KeyHolder, digest_of, static_holders
 from aibrix_extproc.core.access.keys import MAX_KEY_LENGTH, OPEN_RING, UNREAD_RING, KeyRing, presented_key
 from aibrix_extproc.core.openai.contract.errors import Problem
+from aibrix_extproc.core.openai.contract.operations import Role
 from aibrix_extproc.core.placing import ANYONE, Caller
 
 FIRST, SECOND = "sk-first-key-of-two-0001", "sk-second-key-of-two-0002"
@@ -122,7 +123,7 @@ def test_what_is_disabled_gets_nobody_in(holder: KeyHolder) -> None:
 
 
 def test_first_holder_of_a_key_decides_what_it_may() -> None:
-    strict = KeyHolder(Caller("team-a", admin=False), (a_key(FIRST, wall_expires_at=NOW),))
+    strict = KeyHolder(Caller("team-a", role=Role.USER), (a_key(FIRST, wall_expires_at=NOW),))
     ring = KeyRing((strict, *static_holders([FIRST])))
     assert bearer(ring, FIRST, NOW - 1) == strict.caller
     assert refusal(ring, FIRST, NOW) == "expired_api_key"

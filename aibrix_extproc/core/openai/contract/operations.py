@@ -27,6 +27,14 @@ class Action(StrEnum):
     REFUSE = "refuse"  # no part of the fleet has it: 404 as for an unknown URL
 
 
+class Role(StrEnum):
+    """Who may use an operation, and what a caller is."""
+
+    USER = "user"
+    OPERATOR = "operator"  # and callers with that role whose `operations` name the row; administrators always may
+    ADMIN = "admin"
+
+
 class ModelIn(StrEnum):
     """Where the model's name stands."""
 
@@ -79,6 +87,7 @@ class Operation:
     _: KW_ONLY
     action: Action
     local: Local | None = None  # of an operation that is answered here
+    role: Role = Role.USER  # for all others than these it is an unknown URL
     # The request.
     model_in: ModelIn = ModelIn.NONE
     tasks: frozenset[str] = frozenset()  # engines must do one of these; empty: any
@@ -150,7 +159,8 @@ class Router:
 
 
 def _refusal(method: str, path: str, rows: Iterable[Operation]) -> Problem:
-    allowed = sorted({row.method for row in rows if row.action not in (Action.REFUSE, Action.ADMIN)})
+    public = (row for row in rows if row.action not in (Action.REFUSE, Action.ADMIN) and row.role is Role.USER)
+    allowed = sorted({row.method for row in public})
     if not allowed:
         return unknown_url(method, path)
     return Problem(
