@@ -149,7 +149,7 @@ async def service(database: Database, tmp_path: Path) -> AsyncIterator[Service]:
 
     def worker(owner: str) -> BatchWorker:
         ledger = WorkLedger(database, owner, LEASE_SECONDS)
-        sender = LineSender(session, gateway, lambda batch, _: {"x-owner": batch.caller}, Gates(), clock)
+        sender = LineSender(session, gateway, lambda batch: {"x-owner": batch.caller}, Gates(), clock)
         shards = ShardRunner(ledger, blobs, sender, _new_key, limits.line_bytes)
         return BatchWorker(ledger, BatchSteps(ledger, blobs, models, limits, clock), shards, LEASE_SECONDS)
 

@@ -40,6 +40,7 @@ class BatchWorker(Part):
         self._lease_seconds = lease_seconds
         self._woken = asyncio.Event()
         self._leases: set[Lease] = set()  # of these shards
+        self._asking = asyncio.Lock()
 
     def wake(self) -> None:
         """A batch was made or cancelled."""
@@ -105,9 +106,7 @@ class BatchWorker(Part):
         return True
 
     async def _run_one(self) -> bool:
-        claim = await self._ledger.claim_shard()
-        if claim is None:
-            return False
+        claim = await self._next_shard()
         try:
             async with held(self._ledger, claim, self._lease_seconds) as lease:
                 self._leases.add(lease)
@@ -122,6 +121,13 @@ class BatchWorker(Part):
             await self._give_back(claim)
             raise
         return True
+
+    async def _next_shard(self) -> ShardClaim:
+        """The next shard that may run. Of the tasks without one, one at a time asks the database."""
+        async with self._asking:
+            while (claim := await self._ledger.claim_shard()) is None:
+                await self._wait()
+            return claim
 
     async def _give_back(self, claim: BatchClaim | ShardClaim) -> None:
         try:

@@ -1,23 +1,24 @@
 """Sends one line of a batch through Envoy, like a client, and tries again what is worth it."""
 
 import asyncio
-import json
 import logging
 import random
 import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 
 from aibrix_extproc.adapters.ledger.work import LeaseLostError
 from aibrix_extproc.app.metadata.gates import Gates
 from aibrix_extproc.app.metadata.leases import Lease
-from aibrix_extproc.core.batches.records import BatchRecord, Usage, usage_of
+from aibrix_extproc.core.batches.answers import NO_BODY, AnswerBody, read_answer
+from aibrix_extproc.core.batches.records import BatchRecord, Usage
 from aibrix_extproc.core.batches.request_lines import RequestLine
 from aibrix_extproc.core.batches.results import CANCELLED, EXPIRED, Result, answered, not_executed
+from aibrix_extproc.core.openai.contract.operation_rows import BATCH_OPERATIONS
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +29,9 @@ _TOO_MUCH: Final = frozenset({429, 503})
 _AGAIN: Final = frozenset({_NOT_BELIEVED, 408, 409, 429, 500, 502, 503, 504, 529})
 _SECONDS: Final = re.compile(r"[0-9]{1,6}(\.[0-9]{1,3})?")
 _LONGEST_PAUSE: Final = 60.0
+_NO_JSON: Final = AnswerBody(NO_BODY, Usage())
+# A generation takes as long as it takes; the gateway ends streams that are silent for an hour.
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=3700.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class Outcome:
 class _Answer:
     status: int
     request_id: str
-    body: Any
+    body: AnswerBody
     retry_after: float | None
     final: bool  # the server says that another try is of no use
 
@@ -55,13 +59,13 @@ class LineSender:
         self,
         session: aiohttp.ClientSession,
         base_url: str,
-        signed: Callable[[BatchRecord, str], dict[str, str]],
+        signed: Callable[[BatchRecord], Mapping[str, str]],
         gates: Gates,
         wall_clock: Callable[[], float],
     ) -> None:
-        """`signed` makes the headers that speak for the batch's owner; it gets the request's id."""
+        """`signed` makes the headers that speak for the batch's owner."""
         self._session = session
-        self._base_url = base_url.rstrip("/")
+        self._urls = {path: base_url.rstrip("/") + path for path in BATCH_OPERATIONS}
         self._signed = signed
         self._gates = gates
         self._wall_clock = wall_clock
@@ -78,7 +82,7 @@ class LineSender:
                     result = not_executed(line, request.custom_id, ended, result_id=result_id)
                     return Outcome(result, Usage(), executed=False)
                 tries += 1
-                answer = await self._ask(batch, request, f"{batch.id}-{line}-{tries}")
+                answer = await self._ask(batch, request)
                 if answer is not None and answer.status not in _AGAIN:
                     return self._outcome(line, request, answer, result_id)
                 if answer is None or answer.status in _TOO_MUCH:
@@ -99,13 +103,13 @@ class LineSender:
             return CANCELLED
         return EXPIRED if self._wall_clock() >= batch.expires_at else None
 
-    async def _ask(self, batch: BatchRecord, request: RequestLine, request_id: str) -> _Answer | None:
+    async def _ask(self, batch: BatchRecord, request: RequestLine) -> _Answer | None:
         """The answer; None if there was none."""
-        headers = {"content-type": "application/json", **self._signed(batch, request_id)}
+        headers = {"content-type": "application/json", **self._signed(batch)}
         started = time.monotonic()
         try:
             async with self._session.post(
-                self._base_url + batch.endpoint, data=request.body, headers=headers
+                self._urls[batch.endpoint], data=request.body, headers=headers, timeout=_TIMEOUT
             ) as response:
                 raw = await _whole(response)
                 answer = _answer(response.status, response.headers, raw)
@@ -116,13 +120,15 @@ class LineSender:
         return answer
 
     def _outcome(self, line: int, request: RequestLine, answer: _Answer, result_id: str) -> Outcome:
-        result = answered(line, request.custom_id, answer.request_id, answer.status, answer.body, result_id=result_id)
-        usage = usage_of(answer.body) if result.succeeded and isinstance(answer.body, dict) else Usage()
-        return Outcome(result, usage, executed=True)
+        body = answer.body
+        result = answered(line, request.custom_id, answer.request_id, answer.status, body.text, result_id=result_id)
+        return Outcome(result, body.usage if result.succeeded else Usage(), executed=True)
 
 
 async def _whole(response: aiohttp.ClientResponse) -> bytes:
     """The body; an answer over the bound is cut, and then no JSON."""
+    if response.content_length is not None and response.content_length <= MAX_ANSWER_BYTES:
+        return await response.read()
     body = bytearray()
     async for piece in response.content.iter_any():
         body += piece
@@ -131,15 +137,15 @@ async def _whole(response: aiohttp.ClientResponse) -> bytes:
     return bytes(body)
 
 
-def _answer(status: int, headers: Any, raw: bytes) -> _Answer:
-    try:
-        body = json.loads(raw) if raw else None
-    except ValueError:
-        body, status = None, 502 if status < 300 else status
+def _answer(status: int, headers: Mapping[str, str], raw: bytes) -> _Answer:
+    body = read_answer(raw)
+    if body is None:
+        body, status = _NO_JSON, 502 if status < 300 else status
     after = headers.get("retry-after", "")
     seconds = float(after) if _SECONDS.fullmatch(after) else None
     final = headers.get("x-should-retry", "").lower() == "false"
-    return _Answer(status, headers.get("x-request-id", "")[:128], body, seconds, final)
+    request_id = headers.get("x-request-id", "")[:128].encode("utf-8", "replace").decode()
+    return _Answer(status, request_id, body, seconds, final)
 
 
 def _pause(tries: int, answer: _Answer | None) -> float:

@@ -55,7 +55,8 @@ def run_metadata(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; 0 after an orderly end."""
 
     async def serve() -> None:
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        connector, cookies = aiohttp.TCPConnector(limit=0), aiohttp.DummyCookieJar()
+        async with aiohttp.ClientSession(connector=connector, cookie_jar=cookies) as session:
             await MetadataService(settings, session).run()
 
     return run_process(settings.log, serve)

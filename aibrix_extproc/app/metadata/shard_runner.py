@@ -21,7 +21,7 @@ from aibrix_extproc.core.files.records import Segment
 logger = logging.getLogger(__name__)
 
 PREFIX: Final = "batches"
-COMMIT_RESULTS: Final = 100
+COMMIT_RESULTS: Final = 250
 COMMIT_BYTES: Final = 4 * 1024 * 1024
 COMMIT_SECONDS: Final = 2.0  # a result is lost for at most this long if the process dies
 LINES_AT_ONCE: Final = 64  # of one shard, waiting or running

@@ -1,9 +1,8 @@
 """A batch as a value, and its JSON object."""
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from aibrix_extproc.core.batches.lifecycle import BatchStatus
 
@@ -95,30 +94,3 @@ def batch_object(record: BatchRecord) -> dict[str, object]:
             "total_tokens": record.input_tokens + record.output_tokens,
         },
     }
-
-
-def usage_of(answer: Mapping[str, Any]) -> Usage:
-    """The usage in an engine's whole answer, of whichever operation; what is no count is none."""
-    usage = answer.get("usage")
-    if not isinstance(usage, Mapping):
-        return Usage()
-    details_in = _mapping(usage, ("prompt_tokens_details", "input_tokens_details"))
-    details_out = _mapping(usage, ("completion_tokens_details", "output_tokens_details"))
-    return Usage(
-        _count(usage, ("prompt_tokens", "input_tokens")),
-        _count(details_in, ("cached_tokens",)),
-        _count(usage, ("completion_tokens", "output_tokens")),
-        _count(details_out, ("reasoning_tokens",)),
-    )
-
-
-def _mapping(usage: Mapping[str, Any], names: Sequence[str]) -> Mapping[str, Any]:
-    return next((found for name in names if isinstance(found := usage.get(name), Mapping)), {})
-
-
-def _count(usage: Mapping[str, Any], names: Sequence[str]) -> int:
-    for name in names:
-        value = usage.get(name)
-        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53:
-            return value
-    return 0

@@ -1,10 +1,11 @@
 """Results of a batch's lines: how one is written, kept in a segment, and put in order."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
+
+import msgspec
 
 EXPIRED: Final = MappingProxyType(
     {
@@ -26,33 +27,25 @@ class Result:
     text: bytes  # JSON without a line end
 
 
-def answered(line: int, custom_id: str, request_id: str, status: int, body: Any, *, result_id: str) -> Result:
-    """An answer of the API, good or bad."""
-    response = {"status_code": status, "request_id": request_id, "body": body}
-    return _result(line, custom_id, 200 <= status < 300, response, None, result_id)
+def answered(line: int, custom_id: str, request_id: str, status: int, body: bytes, *, result_id: str) -> Result:
+    """An answer of the API, good or bad; `body` is JSON without line breaks."""
+    head = _json({"status_code": status, "request_id": request_id})
+    response = b'%b,"body":%b}' % (head[:-1], body)
+    return _result(line, custom_id, 200 <= status < 300, response, b"null", result_id)
 
 
 def not_executed(line: int, custom_id: str, error: Mapping[str, str], *, result_id: str) -> Result:
     """A line without an answer."""
-    return _result(line, custom_id, False, None, error, result_id)
+    return _result(line, custom_id, False, b"null", _json(dict(error)), result_id)
 
 
-def _result(
-    line: int,
-    custom_id: str,
-    succeeded: bool,
-    response: Mapping[str, Any] | None,
-    error: Mapping[str, str] | None,
-    result_id: str,
-) -> Result:
-    content = {
-        "id": result_id,
-        "custom_id": custom_id,
-        "response": response,
-        "error": None if error is None else dict(error),
-    }
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
-    return Result(line, succeeded, text.encode("utf-8", "replace"))
+def _result(line: int, custom_id: str, succeeded: bool, response: bytes, error: bytes, result_id: str) -> Result:
+    head = _json({"id": result_id, "custom_id": custom_id})
+    return Result(line, succeeded, b'%b,"response":%b,"error":%b}' % (head[:-1], response, error))
+
+
+def _json(fields: Mapping[str, object]) -> bytes:
+    return msgspec.json.encode(fields)
 
 
 def segment(results: Iterable[Result]) -> bytes:
