@@ -101,3 +101,19 @@ async def test_pages_and_retention(database: Database) -> None:
     assert [run.id for run in left[0]] == ["r2", "r3", "r4"]
     assert await ledger.forget_ended(6.0, keep=9) == 2
     assert await ledger.history("r2") == []
+
+
+async def test_a_run_that_waits_for_its_turn_is_cancelled_at_once(database: Database) -> None:
+    ledger = RunLedger(database, "one", 60.0)
+    await ledger.add(a_run("r1"), None, "h")
+    await ledger.add(a_run("r2"), None, "h")
+    first = await claimed(ledger)
+    await ledger.ask_cancel("r1")
+    await ledger.ask_cancel("r2")
+    held, waiting = await ledger.find("r1"), await ledger.find("r2")
+    assert held is not None
+    assert waiting is not None
+    assert (held.status, held.cancel_asked) == (RunStatus.QUEUED, True)
+    assert (waiting.status, waiting.steps[0].phase) == (RunStatus.CANCELLED, Phase.CANCELLED)
+    await ledger.save(first, ended(first.run), [], [])
+    assert await ledger.claim() is None

@@ -17,7 +17,7 @@ from aibrix_extproc.adapters.ledger.whole import whole
 from aibrix_extproc.adapters.ledger.work import LeaseLostError
 from aibrix_extproc.core.openai.contract.paging import Page
 from aibrix_extproc.core.operations.planning import in_turn
-from aibrix_extproc.core.operations.records import RUN_ENDED, Note, Run, RunSpec, RunStatus, Step
+from aibrix_extproc.core.operations.records import RUN_ENDED, Note, Phase, Run, RunSpec, RunStatus, Step
 
 MAX_UNFINISHED: Final = 100
 MAX_NOTES: Final = 5_000  # of one run
@@ -63,13 +63,8 @@ class RunLedger:
         async with self._database.write() as connection:
             now = await self._database.now(connection)
             await self._lock_unfinished(connection)
-            if key is not None:
-                mine = and_(operation_runs.c.caller == run.created_by, operation_runs.c.idempotency_key == key)
-                earlier = (await connection.execute(select(operation_runs).where(mine))).first()
-                if earlier is not None:
-                    if earlier.request != request:
-                        raise KeyReusedError
-                    return await _whole_run(connection, earlier)
+            if key is not None and (earlier := await _of_key(connection, run.created_by, key, request)) is not None:
+                return earlier
             if await connection.scalar(_count_of_unfinished()) >= MAX_UNFINISHED:
                 raise TooManyRunsError
             run = msgspec.structs.replace(run, created_at=now)
@@ -90,6 +85,12 @@ class RunLedger:
         """Let runs be asked for one after the other, so that they are counted, and their keys compared."""
         if not self._database.is_sqlite:
             await connection.execute(select(func.pg_advisory_xact_lock(0x72756E73)))  # "runs"
+
+    @whole
+    async def of_key(self, caller: str, key: str, request: str) -> Run | None:
+        """The run that the caller asked for with an idempotency key. Raises KeyReusedError."""
+        async with self._database.read() as connection:
+            return await _of_key(connection, caller, key, request)
 
     @whole
     async def find(self, run_id: str) -> Run | None:
@@ -126,10 +127,28 @@ class RunLedger:
 
     @whole
     async def ask_cancel(self, run_id: str) -> None:
-        """Ask for the end of a run; one that has ended stays as it is."""
-        mine = and_(operation_runs.c.id == run_id, operation_runs.c.status.in_(_UNFINISHED))
+        """Ask for the end of a run; one that has ended stays as it is, one that waits for its turn ends at once."""
+        columns = operation_runs.c
+        mine = and_(columns.id == run_id, columns.status.in_(_UNFINISHED))
         async with self._database.write() as connection:
+            now = await self._database.now(connection)
             await connection.execute(update(operation_runs).where(mine).values(cancel_asked=True))
+            waits = and_(mine, columns.started_at.is_(None), columns.lease_until < now)
+            ended = {"status": RunStatus.CANCELLED.value, "ended_at": now}
+            if (await connection.execute(update(operation_runs).where(waits).values(ended))).rowcount:
+                await self._drop_steps(connection, run_id, now)
+
+    async def _drop_steps(self, connection: AsyncConnection, run_id: str, now: float) -> None:
+        columns = operation_steps.c
+        query = select(columns.number, columns.state).where(columns.run_id == run_id)
+        why = "the run was cancelled before its turn"
+        for number, state in (await connection.execute(query)).all():
+            step = msgspec.structs.replace(_STEP.decode(state), phase=Phase.CANCELLED, detail=why, ended_at=now)
+            one = and_(columns.run_id == run_id, columns.number == number)
+            await connection.execute(
+                update(operation_steps).where(one).values(state=msgspec.json.encode(step).decode())
+            )
+        await _note(connection, run_id, [Note(now, "", f"cancelled: {why}")])
 
     # ------------------------------------------------------------------------------------------------- the holder
 
@@ -138,6 +157,9 @@ class RunLedger:
         """A run whose turn it is, and that nobody holds."""
         columns = operation_runs.c
         query = select(operation_runs).where(columns.status.in_(_UNFINISHED)).order_by(columns.created_at, columns.id)
+        async with self._database.read() as connection:
+            if not await connection.scalar(_count_of_unfinished()):
+                return None  # nearly always, and without a lock
         async with self._database.write() as connection:
             now = await self._database.now(connection)
             rows = (await connection.execute(query)).all()
@@ -196,6 +218,16 @@ class RunLedger:
             if oldest_kept is not None:
                 old = old | (columns.created_at <= oldest_kept)
             return (await connection.execute(delete(operation_runs).where(ended, old))).rowcount
+
+
+async def _of_key(connection: AsyncConnection, caller: str, key: str, request: str) -> Run | None:
+    mine = and_(operation_runs.c.caller == caller, operation_runs.c.idempotency_key == key)
+    row = (await connection.execute(select(operation_runs).where(mine))).first()
+    if row is None:
+        return None
+    if row.request != request:
+        raise KeyReusedError
+    return await _whole_run(connection, row)
 
 
 def _count_of_unfinished() -> Any:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 from aibrix_extproc.adapters.blobs.store import BlobError, BlobMissingError
@@ -14,6 +15,7 @@ from aibrix_extproc.app.metadata.leases import Lease, held
 from aibrix_extproc.app.metadata.reading import LostContentError
 from aibrix_extproc.app.metadata.shard_runner import ShardRunner
 from aibrix_extproc.app.parts.part import Part
+from aibrix_extproc.core.batches.lifecycle import BatchStatus
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +96,7 @@ class BatchWorker(Part):
         if claim is None:
             return False
         try:
-            async with held(self._ledger, claim, self._lease_seconds):
+            async with self._held(claim):
                 try:
                     await step(claim)
                 except _LOST:
@@ -108,7 +110,7 @@ class BatchWorker(Part):
     async def _run_one(self) -> bool:
         claim = await self._next_shard()
         try:
-            async with held(self._ledger, claim, self._lease_seconds) as lease:
+            async with self._held(claim) as lease:
                 self._leases.add(lease)
                 try:
                     await self._shards.run(claim, lease)
@@ -128,6 +130,13 @@ class BatchWorker(Part):
             while (claim := await self._ledger.claim_shard()) is None:
                 await self._wait()
             return claim
+
+    def _held(self, claim: BatchClaim | ShardClaim) -> AbstractAsyncContextManager[Lease]:
+        async def renew() -> bool:
+            return await self._ledger.renew(claim) is BatchStatus.CANCELLING
+
+        is_cancelled = claim.batch.status is BatchStatus.CANCELLING
+        return held(claim.batch.id, renew, self._lease_seconds, cancelled=is_cancelled)
 
     async def _give_back(self, claim: BatchClaim | ShardClaim) -> None:
         try:

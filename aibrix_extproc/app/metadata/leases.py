@@ -3,12 +3,11 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from aibrix_extproc.adapters.ledger.errors import DatabaseError
-from aibrix_extproc.adapters.ledger.work import BatchClaim, LeaseLostError, ShardClaim, WorkLedger
-from aibrix_extproc.core.batches.lifecycle import BatchStatus
+from aibrix_extproc.adapters.ledger.work import LeaseLostError
 
 logger = logging.getLogger(__name__)
 
@@ -16,23 +15,21 @@ logger = logging.getLogger(__name__)
 class Lease:
     """A held lease. `alive` is exact enough to be asked before every send: it does not wait for the database."""
 
-    def __init__(self, ledger: WorkLedger, claim: BatchClaim | ShardClaim, lease_seconds: float) -> None:
-        self._ledger = ledger
-        self._claim = claim
+    def __init__(
+        self, work: str, renew: Callable[[], Awaitable[bool]], lease_seconds: float, *, cancelled: bool
+    ) -> None:
+        """`renew` says whether the end of the work was asked for, and raises LeaseLostError. `work`: for the log."""
+        self._work = work
+        self._renew = renew
         self._seconds = lease_seconds
         self._until = time.monotonic() + lease_seconds
         self._asked = asyncio.Event()
-        self.status = claim.batch.status
+        self.cancelled = cancelled  # whether the end of the work was asked for
 
     @property
     def alive(self) -> bool:
         """Whether nobody else can have taken the row."""
         return time.monotonic() < self._until
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether the batch's owner asked for its end."""
-        return self.status is BatchStatus.CANCELLING
 
     async def keep(self) -> None:
         """Renew at a fifth of the lease. Raises LeaseLostError when it is lost or could not be renewed in time."""
@@ -41,17 +38,15 @@ class Lease:
             asked = time.monotonic()
             try:
                 async with asyncio.timeout(self._seconds / 2):
-                    self.status = await self._ledger.renew(self._claim)
+                    self.cancelled = await self._renew()
                 self._until = asked + self._seconds
             except (DatabaseError, OSError, TimeoutError) as error:
-                logger.warning(
-                    "lease was not renewed", extra={"batch": self._claim.batch.id, "error": str(error)[:200]}
-                )
+                logger.warning("lease was not renewed", extra={"work": self._work, "error": str(error)[:200]})
             if not self.alive:
                 raise LeaseLostError
 
     def renew_soon(self) -> None:
-        """The batch may have been cancelled: look at once."""
+        """The work may have been cancelled: look at once."""
         self._asked.set()
 
     async def _next_time(self) -> None:
@@ -64,9 +59,11 @@ class Lease:
 
 
 @asynccontextmanager
-async def held(ledger: WorkLedger, claim: BatchClaim | ShardClaim, lease_seconds: float) -> AsyncIterator[Lease]:
+async def held(
+    work: str, renew: Callable[[], Awaitable[bool]], lease_seconds: float, *, cancelled: bool = False
+) -> AsyncIterator[Lease]:
     """Hold the lease while the body runs; the body is cancelled, and LeaseLostError raised, when it is lost."""
-    lease = Lease(ledger, claim, lease_seconds)
+    lease = Lease(work, renew, lease_seconds, cancelled=cancelled)
     try:
         async with asyncio.TaskGroup() as tasks:
             keeper = tasks.create_task(lease.keep())

@@ -13,7 +13,6 @@ import aiohttp
 from aibrix_extproc import __version__
 from aibrix_extproc.adapters.blobs.store import BlobError, BlobStore
 from aibrix_extproc.adapters.http.admin import AdminServer
-from aibrix_extproc.adapters.ledger.audit import AuditLedger
 from aibrix_extproc.adapters.ledger.batches import BatchLedger
 from aibrix_extproc.adapters.ledger.database import Database, LedgerError
 from aibrix_extproc.adapters.ledger.files import FileLedger, Quota
@@ -23,13 +22,13 @@ from aibrix_extproc.adapters.openai_http.server import ApiServer
 from aibrix_extproc.app.frame import Frame, run_process, stop_signal
 from aibrix_extproc.app.listening import StartError, listening_at
 from aibrix_extproc.app.metadata import file_api, shard_runner, upload_api
-from aibrix_extproc.app.metadata.audit import AuditApi, audited
 from aibrix_extproc.app.metadata.batch_api import BatchApi
 from aibrix_extproc.app.metadata.batch_events import BatchEvents
 from aibrix_extproc.app.metadata.batch_steps import BatchSteps
 from aibrix_extproc.app.metadata.batch_worker import BatchWorker
 from aibrix_extproc.app.metadata.failures import telling
 from aibrix_extproc.app.metadata.file_api import FileApi
+from aibrix_extproc.app.metadata.following import Followers
 from aibrix_extproc.app.metadata.gates import Gates
 from aibrix_extproc.app.metadata.gateway_client import GatewayClient
 from aibrix_extproc.app.metadata.line_sender import LineSender
@@ -103,18 +102,15 @@ class MetadataService:
     def _api_server(self) -> ApiServer:
         receiver = Receiver(self._blobs, _new_key)
         entropy, most = secrets.token_bytes, self._settings.metadata.max_file_bytes
-        batches, audit = BatchLedger(self._database), AuditLedger(self._database)
-        self._events = BatchEvents(batches)
+        batches = BatchLedger(self._database)
+        self._followers = Followers()
         handlers = {
             **FileApi(self._files, self._blobs, receiver, most, self._database.clock, entropy).handlers(),
             **UploadApi(self._uploads, self._files, self._blobs, receiver, self._database.clock, entropy).handlers(),
-            **self._events.handlers(),
+            **BatchEvents(batches, self._followers).handlers(),
             **BatchApi(batches, self._files, self._database.clock, entropy, self._worker.wake).handlers(),
-            **AuditApi(audit).handlers(),
         }
-        return ApiServer(
-            telling(audited(audit, handlers)), keys=lambda: self._secrets.current, observe=self._metrics.answered
-        )
+        return ApiServer(telling(handlers), keys=lambda: self._secrets.current, observe=self._metrics.answered)
 
     def _parts(self) -> list[Part]:
         own = self._settings.metadata
@@ -139,7 +135,7 @@ class MetadataService:
             await self._listen()
             await self._frame.run(stop)
         finally:
-            self._events.close()
+            self._followers.close()
             await self._api.stop()
             await self._admin.stop()
             await self._database.close()

@@ -30,6 +30,11 @@ def batch_id(entropy: bytes) -> str:
     return "batch_" + _text(entropy)
 
 
+def operation_id(entropy: bytes) -> str:
+    """Id of an operation run, from ENTROPY_BYTES random bytes."""
+    return "op_" + _text(entropy)
+
+
 def is_id(text: str) -> bool:
     """Whether a client's text can be an id of ours; anything else names nothing and reaches no database."""
     return len(text) <= 80 and _ID.fullmatch(text) is not None

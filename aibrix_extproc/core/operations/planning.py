@@ -10,8 +10,8 @@ from typing import Final
 
 import msgspec
 
-from aibrix_extproc.core.operations.records import ACTIVE, RUN_ENDED, Order, Phase, Run, RunSpec, RunStatus, Step
-from aibrix_extproc.core.operations.runs import Begun, Dropped
+from aibrix_extproc.core.operations.records import ACTIVE, RUN_ENDED, Order, Phase, Run, RunSpec, RunStatus
+from aibrix_extproc.core.operations.runs import Begun, Dropped, is_untouched
 
 AT_ONCE: Final = 16  # endpoints of a run that are worked on at the same time
 
@@ -70,7 +70,7 @@ def plan(run: Run, view: View, now: float) -> list[tuple[int, Begun | Dropped]]:
     """The steps to begin or to drop now, by their numbers."""
     why = _why_over(run, now)
     if why:
-        return [(number, Dropped(why)) for number, step in enumerate(run.steps) if _is_droppable(step)]
+        return [(number, Dropped(why)) for number, step in enumerate(run.steps) if is_untouched(step)]
     found: list[tuple[int, Begun | Dropped]] = []
     begun = {step.identity for step in run.steps if step.phase in ACTIVE}
     room = _room(run, view, len(begun))
@@ -96,10 +96,6 @@ def _why_over(run: Run, now: float) -> str:
     if failed is not None and run.spec.order is Order.ROLLING:
         return f"{failed.name or failed.address} failed before it"
     return ""
-
-
-def _is_droppable(step: Step) -> bool:
-    return step.phase is Phase.PENDING or (step.phase is Phase.DRAINING and step.ends_as is None)
 
 
 def _room(run: Run, view: View, active: int) -> int:

@@ -80,6 +80,7 @@ class Row(msgspec.Struct, frozen=True):
     defaults: Mapping[str, Any] = MappingProxyType({})
     alone: bool = False  # it is a sequence already: no other operation may follow
     taints: bool = False
+    right: str = ""  # the operation that an operator must be allowed, if it has another name
 
 
 _GENTLE: Final[Mapping[str, Any]] = MappingProxyType({"mode": "wait"})  # requests that still run are let end
@@ -100,7 +101,7 @@ ROWS: Final[Mapping[str, Row]] = MappingProxyType(
         "update_weights": Row(True, taints=True),
         "finish_weight_update": Row(True, check=Check.VERSION, taints=True),
         "update_weight_version": Row(True, check=Check.VERSION),
-        "rolling_weight_update": Row(True, alone=True),
+        "rolling_weight_update": Row(True, alone=True, right="update_weights"),
     }
 )
 # Operations that only occur inside of the weight update.

@@ -72,9 +72,13 @@ class Dropped(msgspec.Struct, frozen=True):
 
 
 class Resumed(msgspec.Struct, frozen=True):
-    """Another process goes on: what the one before was doing may have happened or not."""
+    """Another process goes on: what the one before was doing may have happened or not.
+
+    `lapsed`: the cordon has ended meanwhile, so the endpoint may have requests again.
+    """
 
     owner: str
+    lapsed: bool = False
 
 
 Event = Begun | Cordoned | Drained | Answered | Checked | Uncordoned | Dropped | Resumed
@@ -104,6 +108,11 @@ def _is_settled(spec: RunSpec, step: Step, now: float, *, takes_requests: bool) 
     return not (left_asleep and takes_requests) or now >= step.settled_at + SETTLE_LONGEST_SECONDS
 
 
+def is_untouched(step: Step) -> bool:
+    """Whether no call was made to the engine yet."""
+    return step.phase is Phase.PENDING or (step.phase is Phase.DRAINING and step.ends_as is None and not step.unsure)
+
+
 def current_call(spec: RunSpec, step: Step) -> Call:
     """The call that a step is at."""
     call = spec.recipe.undo_after(step.call) if step.undoing else spec.recipe.calls[step.call]
@@ -131,10 +140,10 @@ def after(spec: RunSpec, step: Step, event: Event, now: float) -> Next:  # noqa:
             return replace(step, phase=step.ends_as, cordon_version=0, ended_at=now), step.ends_as.value
         case Dropped(why) if step.phase is Phase.PENDING:
             return replace(step, phase=Phase.CANCELLED, detail=why, ended_at=now), f"cancelled: {why}"
-        case Dropped(why) if step.phase is Phase.DRAINING:
+        case Dropped(why) if is_untouched(step):
             return _ending(spec, step, Phase.CANCELLED, now, why)
-        case Resumed(owner):
-            return _resumed(step, owner, now)
+        case Resumed(owner, lapsed):
+            return _resumed(spec, step, owner, now, lapsed=lapsed)
     return step, ""
 
 
@@ -148,6 +157,10 @@ def _drained(spec: RunSpec, step: Step, drain: Drain, now: float) -> Next:
     if not drain.complete and now < step.deadline:
         return replace(step, detail=drain.described), ""
     how = "drained" if drain.complete else f"drain time is over: {drain.described}"
+    if step.unsure:
+        return replace(
+            step, phase=Phase.VERIFYING, deadline=now + VERIFY_SECONDS, detail=""
+        ), f"{how}; asking the engine"
     begun, text = _calling(spec, replace(step, detail=""), 0, now)
     return begun, f"{how}; {text}"
 
@@ -224,7 +237,7 @@ def _ending(spec: RunSpec, step: Step, phase: Phase, now: float, why: str) -> Ne
     return replace(step, ends_as=phase, settled_at=now + settle), f"{text}; its cordon ends"
 
 
-def _resumed(step: Step, owner: str, now: float) -> Next:
+def _resumed(spec: RunSpec, step: Step, owner: str, now: float, *, lapsed: bool) -> Next:
     """What has no result yet is done again, calls after the engine was asked whether they were made."""
     if step.phase not in ACTIVE:
         return step, ""
@@ -233,6 +246,10 @@ def _resumed(step: Step, owner: str, now: float) -> Next:
         return step, f"{text} with ending its cordon"
     if step.phase is Phase.DRAINING:
         return replace(step, cordon_version=0), f"{text} with a new cordon"
+    if lapsed and spec.recipe.disturbs:
+        deadline = now + spec.drain_seconds
+        draining = replace(step, phase=Phase.DRAINING, cordon_version=0, unsure=True, deadline=deadline)
+        return draining, f"{text}: the cordon had ended, so the endpoint is drained again"
     if step.phase is Phase.RUNNING:
         checking = replace(step, phase=Phase.VERIFYING, unsure=True, deadline=now + VERIFY_SECONDS)
         return checking, f"{text}: nobody knows whether the call was made, so the engine is asked"

@@ -140,7 +140,7 @@ class World:
 
     def take_over(self) -> None:
         for number in range(len(self.run.steps)):
-            self.take(number, Resumed("another"))
+            self.take(number, Resumed("another", lapsed=self.chance(3)))
 
     def disturb(self) -> None:
         identities = [step.identity for step in self.run.steps]

@@ -54,9 +54,8 @@ class EnvVar(_Part, frozen=True):
 
 
 class Container(_Part, frozen=True):
-    """A container's name and variables."""
+    """A container's variables."""
 
-    name: str = ""
     env: list[EnvVar] | None = None
 
 

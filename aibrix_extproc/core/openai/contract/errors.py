@@ -18,6 +18,7 @@ from aibrix_extproc.core.openai.contract.rows import (
     errors_operations,
     errors_placement,
     errors_requests,
+    errors_runs,
     errors_storage,
 )
 
@@ -65,6 +66,7 @@ ERRORS: Final[Mapping[str, ErrorRow]] = MappingProxyType(
         **errors_engines.ROWS,
         **errors_storage.ROWS,
         **errors_operations.ROWS,
+        **errors_runs.ROWS,
     }
 )
 
