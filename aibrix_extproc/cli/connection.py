@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Final
 
+from aibrix_extproc.settings.admin_key import found_admin_key
 from aibrix_extproc.settings.openai_sdk import sdk_environment
 
 LOCAL: Final = "http://127.0.0.1:8080/v1"
@@ -35,14 +36,18 @@ def add_key_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--api-key", action=_NoKeyHere, help=argparse.SUPPRESS)
 
 
-def where(args: argparse.Namespace) -> tuple[str, str]:
-    """The base URL, and a key for it: the SDK wants one even where none is asked for. Raises UsageError."""
+def where(args: argparse.Namespace, *, admin: bool = False) -> tuple[str, str]:
+    """The base URL, and a key for it: the SDK wants one even where none is asked for. Raises UsageError.
+
+    `admin`: for operations of administrators; at a `local` on this machine its key for them is used by itself.
+    """
     from_environment = sdk_environment()
     base_url = args.base_url or from_environment.base_url or LOCAL
     if not base_url.startswith(("http://", "https://")):
         raise UsageError(f"--base-url {base_url} is no URL; write it as {LOCAL}")
     if args.api_key_file is None:
-        return base_url, from_environment.api_key or "any"
+        found = found_admin_key(base_url) if admin else None
+        return base_url, found or from_environment.api_key or "any"
     try:
         with args.api_key_file.open("rb") as file:
             key = file.read(MAX_KEY_BYTES + 1).decode("ascii").strip()

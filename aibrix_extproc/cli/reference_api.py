@@ -108,8 +108,9 @@ SECTIONS: Final[Mapping[Action, tuple[str, str]]] = MappingProxyType({
     ),
     Action.LOCAL: ("Answered here", "Answered by the gateway from what it knows of the fleet; no engine is asked."),
     Action.METADATA: (
-        "Files, uploads and batches",
-        "Kept by the metadata service. A gateway without one answers 404, as for an unknown URL.",
+        "Answered by the metadata service",
+        "A gateway without this service answers 404, as for an unknown URL. So does every gateway for operations of"
+        " administrators and operators, if the caller is none.",
     ),
     Action.ADMIN: (
         "Engines' own administration",
@@ -189,10 +190,10 @@ def _limits() -> str:
 
 def _overview() -> str:
     rows = (
-        (row.method, code(row.path), code(row.id), f"[{OPERATION_DOCS[row.id].summary}](#{row.id})")
+        (row.method, code(row.path), code(row.id), row.role.value, f"[{OPERATION_DOCS[row.id].summary}](#{row.id})")
         for row in _rows(*SERVED)
     )
-    return table(("method", "path", "operation", "what it does"), rows)
+    return table(("method", "path", "operation", "role", "what it does"), rows)
 
 
 def _served(action: Action) -> str:

@@ -9,7 +9,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from aibrix_extproc.http2.listener_limits import Refusal
 from aibrix_extproc.http2.peer_table import PeerUsage, peer_key
@@ -18,10 +18,11 @@ from aibrix_extproc.http2.timeouts import Timeouts
 
 logger = logging.getLogger(__name__)
 
+P = TypeVar("P", bound=asyncio.Protocol)
 PAUSE_SECONDS: Final = 1.0  # when the system has no room for one more connection
 
 
-class Acceptor:
+class Acceptor(Generic[P]):
     """Makes a protocol for each connection whose peer `admit` gives a usage for.
 
     `tls` returns the context of the next handshake; None serves plaintext.
@@ -29,7 +30,7 @@ class Acceptor:
 
     def __init__(
         self,
-        new_protocol: Callable[[PeerUsage], asyncio.Protocol],
+        new_protocol: Callable[[PeerUsage], P],
         admit: Callable[[str], PeerUsage | None],
         refuse: Callable[[Refusal], None],
         timeouts: Timeouts,
@@ -47,7 +48,8 @@ class Acceptor:
         self._full_log = RateLimitedLog(logger, self._loop.time, 1)
         self._listening: list[asyncio.Task[None]] = []
         self._handshakes: set[asyncio.Task[None]] = set()
-        self.arriving: set[asyncio.Protocol] = set()  # until `connection_made`; the server removes them there
+        # Their handshakes, until `connection_made`; the server removes them there.
+        self.arriving: dict[P, asyncio.Task[None]] = {}
 
     def open(self, listeners: Sequence[socket.socket]) -> None:
         """Accept connections from now on."""
@@ -66,6 +68,11 @@ class Acceptor:
         """Close the connections whose handshake is not done."""
         for task in tuple(self._handshakes):
             task.cancel()
+
+    def cancel_handshake(self, protocol: P) -> None:
+        """Close a connection whose handshake is not done."""
+        if protocol in self.arriving:
+            self.arriving[protocol].cancel()
 
     async def _accept(self, listener: socket.socket) -> None:
         while True:
@@ -92,21 +99,20 @@ class Acceptor:
         except BaseException:
             connection.close()
             raise
-        self.arriving.add(protocol)
-        task = self._loop.create_task(self._shake_hands(protocol, connection))
+        task = self.arriving[protocol] = self._loop.create_task(self._shake_hands(protocol, connection))
         self._handshakes.add(task)
         task.add_done_callback(lambda task: self._on_handshake_end(task, protocol, connection, usage))
 
-    async def _shake_hands(self, protocol: asyncio.Protocol, connection: socket.socket) -> None:
+    async def _shake_hands(self, protocol: P, connection: socket.socket) -> None:
         tls: dict[str, Any] = {} if self._tls is None else {"ssl": self._tls(), **self._tls_timeouts}
         await self._loop.connect_accepted_socket(lambda: protocol, connection, **tls)
 
     def _on_handshake_end(
-        self, task: "asyncio.Task[None]", protocol: asyncio.Protocol, connection: socket.socket, usage: PeerUsage
+        self, task: "asyncio.Task[None]", protocol: P, connection: socket.socket, usage: PeerUsage
     ) -> None:
         self._handshakes.discard(task)
         made = protocol not in self.arriving
-        self.arriving.discard(protocol)
+        self.arriving.pop(protocol, None)
         error = None if task.cancelled() else task.exception()
         if task.cancelled() or error is not None:  # a task that is cancelled before it begins closes nothing
             connection.close()

@@ -31,6 +31,9 @@ class ProtocolHost(Protocol):
     def unregister(self, protocol: "ServerProtocol") -> None:
         """Remove a connection that is closed."""
 
+    def cancel_handshake(self, protocol: "ServerProtocol") -> None:
+        """Close a connection that is still in its TLS handshake."""
+
     def notify_change(self) -> None:
         """Something was sent, or a call is over."""
 
@@ -47,7 +50,7 @@ class ServerProtocol(asyncio.Protocol):
     def __init__(self, host: ProtocolHost, usage: PeerUsage) -> None:
         self._host = host
         self.usage = usage
-        self.retired = False
+        self.retired = self.closed = False
         self.used_at = host.loop.time()  # when it last had a stream, as of the last check
         self.unsent = 0  # bytes of answers that wait for the peer, as counted in `memory`
         self._transport: asyncio.Transport | None = None
@@ -63,6 +66,9 @@ class ServerProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start HTTP/2, or abort if the client is refused."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by class
+        if self.closed:  # evicted as its handshake ended
+            self._transport.abort()
+            return
         refusal = self._refuse(self._transport.get_extra_info("ssl_object"))
         if refusal is not None:
             self._host.log_closed(refusal)
@@ -135,6 +141,7 @@ class ServerProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End all calls."""
         self._transport = None
+        self.closed = True
         self._release_unsent()
         if self._timer is not None:
             self._timer.cancel()
@@ -249,8 +256,15 @@ class ServerProtocol(asyncio.Protocol):
             self.flush()
 
     def retire(self) -> None:
-        """Take both steps for an idle connection, and close it once its last streams are answered."""
+        """Take both steps for an idle connection, and close it once its last streams are answered.
+
+        A connection that is still in its TLS handshake closes at once.
+        """
         self.retired = True
+        if self._transport is None and not self.closed:
+            self.closed = True
+            self._host.cancel_handshake(self)
+            return
         self.announce_end()
         self._host.loop.call_later(self._host.timeouts.notice_seconds, self._finish_retiring)
 

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from typing import Final
 
 from aibrix_extproc.http2.acceptor import Acceptor
@@ -53,8 +54,8 @@ class GrpcServer:
         self._full_log = RateLimitedLog(logger, self.loop.time, 1)
         self._closed_log = RateLimitedLog(logger, self.loop.time, CLOSED_LINES)
         self._protocols: set[ServerProtocol] = set()
-        self._admission = Admission(listener_limits or ListenerLimits(), self._protocols, on_refusal)
-        self._acceptor: Acceptor | None = None
+        self._admission = Admission(listener_limits or ListenerLimits(), self._admitted, on_refusal)
+        self._acceptor: Acceptor[ServerProtocol] | None = None
         self._progress_timer: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()  # set while draining: a connection sent something or is closed
 
@@ -105,7 +106,7 @@ class GrpcServer:
     def register(self, protocol: ServerProtocol) -> CallTable:
         """Add a connection and make its calls."""
         if self._acceptor is not None:
-            self._acceptor.arriving.discard(protocol)
+            self._acceptor.arriving.pop(protocol, None)
         self._protocols.add(protocol)
         return CallTable(
             *(self._methods, self.loop, protocol.flush_soon, self._limits),
@@ -121,6 +122,11 @@ class GrpcServer:
             self._protocols.discard(protocol)
             protocol.usage.close_connection()
         self.notify_change()
+
+    def cancel_handshake(self, protocol: ServerProtocol) -> None:
+        """Close a connection that is still in its TLS handshake."""
+        if self._acceptor is not None:
+            self._acceptor.cancel_handshake(protocol)
 
     def refuse_client(self, connection: ssl.SSLObject) -> str | None:
         """Why the client of a TLS connection is refused; None if it is accepted."""
@@ -147,6 +153,9 @@ class GrpcServer:
         """Wake `drain`, which waits for calls and connections to end."""
         if self.draining:
             self._changed.set()
+
+    def _admitted(self) -> Iterable[ServerProtocol]:
+        return chain(self._protocols, self._acceptor.arriving if self._acceptor is not None else ())
 
     def _admit(self, peer: str) -> PeerUsage | None:
         usage = self._admission.admit(peer, self.loop.time())

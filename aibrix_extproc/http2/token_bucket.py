@@ -17,10 +17,13 @@ class TokenBucket:
         self._updated_at: float | None = None
 
     def spend(self, now: float, earned: float = 0.0) -> bool:
-        """Add `earned` tokens and take one. False if none was left. `now` is in monotonic seconds."""
+        """Add `earned` tokens and take one. False if none is left. `now` is in monotonic seconds."""
         tokens = self._tokens
         if self._updated_at is not None and tokens < self._capacity:
             tokens = min(self._capacity, tokens + (now - self._updated_at) * self._rate)
         self._updated_at = now
-        self._tokens = min(self._saved, tokens + earned) - 1.0
-        return self._tokens >= 0.0
+        self._tokens = min(self._saved, tokens + earned)
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from aibrix_extproc.simulator.options import LoraModule, SimulatorOptions, Task
+from aibrix_extproc.simulator.options import VERSIONS, LoraModule, SimulatorOptions, Task
 
 MOST_AMOUNT = 1e9  # of milliseconds, microseconds or seconds: anything above is a slip, infinity too
 
@@ -32,6 +32,7 @@ def options_from(args: argparse.Namespace) -> SimulatorOptions:
         api_keys=tuple(args.api_key or ()),
         loras=tuple(args.lora or ()),
         max_loras=args.max_loras,
+        version=args.vllm_version,
         seed=args.seed,
         max_num_seqs=args.max_num_seqs,
         max_num_queued_reqs=args.max_num_queued_reqs,
@@ -53,6 +54,9 @@ def options_from(args: argparse.Namespace) -> SimulatorOptions:
         server_load_tracking=args.enable_server_load_tracking,
         lora_updating=not args.no_lora_updating,
         dev_mode=not args.no_dev_mode,
+        weight_transfer=args.weight_transfer,
+        profiler=args.profiler,
+        tokenizer_info=args.enable_tokenizer_info_endpoint,
         admin=not args.no_admin,
         keep_alive_seconds=args.keep_alive,
         max_body_bytes=args.max_body_mib * 1024 * 1024,
@@ -216,6 +220,13 @@ def _add_server_arguments(parser: argparse.ArgumentParser, defaults: SimulatorOp
     add("--max-body-mib", type=_positive, default=64, metavar="MIB", help="largest request body (default: %(default)s)")
     add("--enable-request-id-headers", action="store_true", help="echo X-Request-Id")
     add("--enable-server-load-tracking", action="store_true", help="count running requests in GET /load")
+    add(
+        "--vllm-version", choices=VERSIONS, default=defaults.version,
+        help="version of vLLM whose behaviour is imitated (default: %(default)s)",
+    )  # fmt: skip
+    add("--weight-transfer", action="store_true", help="take updates of weights, else they are a 500")
+    add("--profiler", action="store_true", help="have the routes that start and stop the profiler")
+    add("--enable-tokenizer-info-endpoint", action="store_true", help="have the route /tokenizer_info")
     add("--no-dev-mode", action="store_true", help="no routes for sleep, pause and cache reset")
     add("--no-admin", action="store_true", help="no /sim routes, and x-sim headers mean nothing")
     add(

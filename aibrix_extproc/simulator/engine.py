@@ -6,15 +6,15 @@ there, and keeps the books: queue, blocks, prefix cache, pause and sleep, metric
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from typing import Final
 
 from aibrix_extproc.simulator.engine_gauges import engine_gauges
-from aibrix_extproc.simulator.errors import busy
+from aibrix_extproc.simulator.errors import busy, generation_paused
 from aibrix_extproc.simulator.metrics import Metrics
 from aibrix_extproc.simulator.models import ServedModels
-from aibrix_extproc.simulator.options import SimulatorOptions
+from aibrix_extproc.simulator.options import VERSIONS, SimulatorOptions
 from aibrix_extproc.simulator.prefix_cache import PrefixCache
 from aibrix_extproc.simulator.scheduler import Claim, Scheduler
 
@@ -91,6 +91,14 @@ class Engine:
         self.metrics = Metrics(options.base_model, self.started_at_wall, options.max_model_len)
         self.paused = False
         self.sleep_level: int | None = None
+        self.profiling = False
+        self.weight_version = "default"
+        self.weights = options.base_model
+        """What the checksums of the weights are made of."""
+        self._released: set[str] = set()
+        """The tags of the memory that was given back."""
+        self._refuses = False
+        """Whether new requests are refused while it is paused."""
         self.adapter_history: dict[tuple[str, str], float] = {}
         """When each pair of (running, waiting) adapter lists was last seen; vLLM never forgets a pair."""
         self._loop = asyncio.get_running_loop()
@@ -104,14 +112,16 @@ class Engine:
     @property
     def halted(self) -> bool:
         """Whether new requests hang."""
-        return self.paused or self.sleep_level is not None
+        return self.paused or self.sleep_level is not None or bool(self._released)
 
     def render_metrics(self) -> bytes:
         """The body of GET /metrics."""
         return self.metrics.render(engine_gauges(self))
 
     def enter(self, job: Job) -> Ticket:
-        """Queue a request; raises the 503 of a full queue. Every ticket must be released."""
+        """Queue a request; raises the 503 of a full queue or of a pause. Every ticket must be released."""
+        if self._refuses:
+            raise generation_paused()
         limit = self.options.max_num_queued_reqs
         ticket = Ticket(job, self._loop.time(), self._loop.create_future())
         tokens = job.prompt_tokens + sum(job.lengths)
@@ -187,15 +197,23 @@ class Engine:
             metrics.observe("inter_token_latency_seconds", decode / gaps, gaps)
             metrics.observe("request_time_per_output_token_seconds", decode / gaps)
 
-    async def halt(self, mode: str, sleep_level: int | None = None) -> None:
-        """Pause, or sleep if there is a level: `abort`, `wait` for or `keep` what is in flight."""
+    async def pause(self, mode: str) -> None:
+        """Stop generating: `abort`, `wait` for or `keep` what is in flight."""
+        self._refuses = mode != "keep" and self.options.version != VERSIONS[0]
+        await self._halt(mode)
+
+    async def sleep(self, mode: str, level: int) -> None:
+        """The same, and give memory back from level 1 on."""
+        self.sleep_level = level
+        if level:
+            self._released |= {"weights", "kv_cache"}
+        await self._halt(mode)
+
+    async def _halt(self, mode: str) -> None:
         self.paused = True  # a sleep is a pause, too
-        if sleep_level is not None:
-            self.sleep_level = sleep_level
         self.scheduler.frozen = True
         if mode == "abort":
-            for ticket in list(self._tickets):
-                self._abort(ticket)
+            self.abort_all()
         elif mode == "keep":
             self._thawed.clear()
         else:
@@ -203,26 +221,47 @@ class Engine:
                 self._idle.clear()
                 await self._idle.wait()
 
+    def release_cache(self) -> None:
+        """Give the memory of the KV cache back; /wake_up brings it back."""
+        self._released.add("kv_cache")
+        self.cache.clear()
+
     def resume(self) -> None:
         """End the pause, but not a sleep."""
         self.paused = False
         self._thaw()
 
-    def wake_up(self) -> None:
-        """End the sleep, or the pause."""
+    def wake_up(self, tags: Collection[str] = ()) -> bool:
+        """Bring memory back, all of it without tags. Once all is there, sleep and pause are over: true."""
+        self._released = self._released.difference(tags) if tags else set()
+        if self._released:
+            return False
         self.sleep_level = None
         self.paused = False
         self._thaw()
+        return True
 
-    def reset_prefix_cache(self) -> bool:
-        """Forget all blocks; refused while requests hold some."""
-        if self.scheduler.running:
+    def reset_prefix_cache(self, *, also_running: bool = False) -> bool:
+        """Forget all blocks; refused while requests hold some, unless these shall compute theirs again."""
+        if self.scheduler.running and not also_running:
             return False
         self.cache.clear()
         return True
 
+    def abort_all(self) -> int:
+        """End every request; how many."""
+        tickets = list(self._tickets)
+        for ticket in tickets:
+            self._abort(ticket)
+        return len(tickets)
+
+    def take_weights(self, source: str) -> None:
+        """Have other weights: their checksums differ."""
+        self.weights = f"{self.weights}\0{source}"
+
     def _thaw(self) -> None:
         if not self.halted:
+            self._refuses = False
             self.scheduler.frozen = False
             self._thawed.set()
             self._admit()

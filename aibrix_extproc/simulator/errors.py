@@ -131,6 +131,12 @@ def busy() -> EngineError:
     return EngineError(503, "Service Unavailable", BUSY_MESSAGE)
 
 
+def generation_paused() -> EngineError:
+    """The refusal of vLLM 0.33 while it is paused."""
+    message = "Generation is paused. Please retry after it resumes."
+    return EngineError(503, "ServiceUnavailableError", message)
+
+
 def shaped(shape: str, status: int, message: str) -> Reply:
     """An error in a named shape, for fault injection."""
     kinds = {400: "BadRequestError", 404: "NotFoundError", 501: "NotImplementedError", 503: "ServiceUnavailableError"}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-VLLM_VERSION: Final = "0.32.0"
+VERSIONS: Final = ("0.32.0", "0.33.0")
 
 
 class Task(StrEnum):
@@ -43,6 +43,8 @@ class SimulatorOptions:
     api_keys: tuple[str, ...] = ()
     loras: tuple[LoraModule, ...] = ()
     max_loras: int = 4
+    version: str = VERSIONS[0]
+    """Of vLLM. 0.33 refuses new requests while it is paused; 0.32 lets them hang."""
     seed: int = 0
     max_num_seqs: int = 256
     max_num_queued_reqs: int | None = None
@@ -71,6 +73,12 @@ class SimulatorOptions:
     lora_updating: bool = True
     dev_mode: bool = True
     """Gives the routes of VLLM_SERVER_DEV_MODE: sleep, pause, prefix cache reset."""
+    weight_transfer: bool = False
+    """Whether weights can be updated, as with --weight-transfer-config."""
+    profiler: bool = False
+    """Gives the routes of --profiler-config."""
+    tokenizer_info: bool = False
+    """Gives the route of --enable-tokenizer-info-endpoint."""
     admin: bool = True
     """Gives the /sim routes and obeys the x-sim headers."""
     keep_alive_seconds: float = 5.0
@@ -83,7 +91,7 @@ class SimulatorOptions:
     @property
     def fingerprint(self) -> str:
         """What vLLM sends as system_fingerprint; it has the version."""
-        return f"vllm-{VLLM_VERSION}-{zlib.crc32(self.base_model.encode()):08x}"
+        return f"vllm-{self.version}-{zlib.crc32(self.base_model.encode()):08x}"
 
     @property
     def base_model(self) -> str:

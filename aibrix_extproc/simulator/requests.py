@@ -244,6 +244,31 @@ class LoadLoraBody(BaseModel):
     load_inplace: bool = False
 
 
+class UpdateWeightsBody(BaseModel):
+    """POST /update_weights."""
+
+    update_info: dict[str, Any]
+
+
+class FinishUpdateBody(BaseModel):
+    """POST /finish_weight_update."""
+
+    weight_version: str | None = None
+
+
+class WeightVersionBody(BaseModel):
+    """POST /update_weight_version."""
+
+    new_version: str
+
+
+class CheckWeightsBody(BaseModel):
+    """POST /weight_checker."""
+
+    action: Literal["checksum", "reset", "compare"]
+    baseline: dict[str, str] | None = None
+
+
 class UnloadLoraBody(BaseModel):
     """POST /v1/unload_lora_adapter."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol, overload
 from uuid import uuid4
 
 from aibrix_extproc.simulator.errors import Reply, ReplyError, dump, shape_a
@@ -26,6 +26,18 @@ class Pace:
     reasoning_tokens: int = 0
 
 
+class Query(Protocol):
+    """The parameters of a query string; a name may come several times."""
+
+    @overload
+    def get(self, name: str, /) -> str | None: ...
+    @overload
+    def get(self, name: str, default: str, /) -> str: ...
+
+    def getall(self, name: str, default: list[str], /) -> list[str]:
+        """All values of a name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One request, read in full."""
@@ -35,7 +47,7 @@ class Call:
     background: "Background"
     method: str
     path: str
-    query: Mapping[str, str]
+    query: Query
     headers: Mapping[str, str]
     """Case-insensitive."""
     body: bytes

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from aibrix_extproc.app.authenticator import Authenticator
 from aibrix_extproc.app.parts.keys import KeyStore
+from aibrix_extproc.config_files.errors import SourceError
 from aibrix_extproc.config_files.file import Pace
 from aibrix_extproc.core.access.holders import IssuedKey, KeyHolder, digest_of
 from aibrix_extproc.core.access.keys import KeyRing
@@ -17,7 +18,7 @@ from aibrix_extproc.core.exchange import asks
 from aibrix_extproc.core.exchange.asks import Authenticate
 from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
-from aibrix_extproc.core.openai.contract.operations import Action, Operation
+from aibrix_extproc.core.openai.contract.operations import Action, Operation, Role
 from aibrix_extproc.core.placing import ANYONE, Caller
 from aibrix_extproc.settings import AccessSettings
 from tests.build import an_operation
@@ -176,3 +177,18 @@ async def test_everyone_nobody_and_holders_are_told_apart_at_start_and_on_the_pa
         await until(lambda: store.report()["who"] == "holders of keys")
     finally:
         task.cancel()
+
+
+def test_an_administrators_key_counts_where_no_keys_are_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "admin-key"
+    path.write_text(f"sk-{'x' * 40}\n")
+    store = KeyStore(AccessSettings(admin_key_file=path))
+    assert store.report()["who"] == "everyone"
+    admin = store.ring.authenticate(f"Bearer sk-{'x' * 40}", None, NOW)
+    assert isinstance(admin, Caller)
+    assert (admin.name, admin.role) == ("local-admin", Role.ADMIN)
+    for other in (None, "Bearer any", f"Bearer sk-{'y' * 40}"):
+        assert store.ring.authenticate(other, None, NOW) == ANYONE
+    path.write_text("short\n")
+    with pytest.raises(SourceError, match="32 characters"):
+        KeyStore(AccessSettings(admin_key_file=path))

@@ -32,6 +32,7 @@ def a_plan(**changes: object) -> Plan:
         simulated=(SimulatedEngine("engine 1", "m", "", 5, ()),),
         engine_addresses=(),
         fleet=Path("/run/x/fleet.yaml"),
+        admin_key=Path("/run/x/admin-key"),
         note_keys=Path("/run/x/note-keys"),
         tls=LocalTls(Path("/run/x/tls"), ProcessorTls(Path("ca"), "workers", Path("crt"), Path("key"))),
         directories=Directories(Path("/run/x"), Path("/run/x/logs"), Path("/run/x/endpoints")),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from aibrix_extproc.http2 import acceptor
-from aibrix_extproc.http2.listener_limits import ListenerLimits
+from aibrix_extproc.http2.listener_limits import ListenerLimits, Refusal
 from aibrix_extproc.http2.peer_table import PeerTable, PeerUsage
 from aibrix_extproc.http2.timeouts import Timeouts
 from aibrix_extproc.tls.credentials import KeyPair, ServerCredentials
@@ -103,6 +103,22 @@ async def test_handshakes_that_are_not_finished_count_as_connections(certificate
         silent[2].close()
         await until(lambda: served.server.arriving == 0)
         assert served.server.connections == 1
+
+
+@on_both_loops
+async def test_handshakes_that_another_peer_does_not_finish_make_room(certificate: tuple[Path, Path]) -> None:
+    async with (
+        serving(tls=server_side(certificate), listener_limits=ListenerLimits(connections=3), timeouts=SLOW) as served,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        for number in range(3):
+            stack.enter_context(socket.create_connection(("127.0.0.1", served.port), source_address=("127.0.0.2", 0)))
+            await until(lambda: served.server.arriving == number + 1)  # noqa: B023 (it is awaited here)
+        peer = await stack.enter_async_context(connected(served.port, client_side(certificate, "h2")))
+        peer.say(wire.request(1), wire.data(1, HELLO, end=True))
+        await peer.hear(lambda: peer.heard.ended(1))
+        assert served.log.refusals == [Refusal.EVICTED]
+        await until(lambda: served.server.arriving == 2)
 
 
 @on_both_loops

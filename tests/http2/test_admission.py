@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 import pytest
 
+from aibrix_extproc.http2.admission import LEAVING, Admission
 from aibrix_extproc.http2.listener_limits import ListenerLimits, Refusal
-from aibrix_extproc.http2.peer_table import RESERVED_STREAMS, PeerTable, peer_key
+from aibrix_extproc.http2.peer_table import RESERVED_STREAMS, PeerTable, PeerUsage, peer_key
 from aibrix_extproc.http2.status import Status
 from aibrix_extproc.http2.timeouts import Timeouts
 from tests.http2 import wire
@@ -198,6 +200,72 @@ async def test_stream_without_a_message_ends() -> None:
         assert peer.heard.answer(1).trailers["grpc-status"] == str(int(Status.DEADLINE_EXCEEDED))
         assert served.log.refusals == [Refusal.SILENT]
         assert not peer.heard.ended(3)
+
+
+@dataclass(eq=False)
+class Connection:
+    """A connection that leaves when it is aborted only, as one of a peer that reads nothing."""
+
+    usage: PeerUsage
+    used_at: float
+    running: int = 0
+    retired: bool = False
+    closed: bool = False
+
+    def retire(self) -> None:
+        self.retired = True
+
+    def abort(self) -> None:
+        self.closed = True
+        self.usage.close_connection()
+
+
+class Port:
+    """An admission with its connections; the clock stands still unless a test moves it."""
+
+    def __init__(self, limits: ListenerLimits) -> None:
+        self.refusals: list[Refusal] = []
+        self.connections: list[Connection] = []
+        self.now = 0.0
+        self._admission = Admission(limits, lambda: self.connections, self.refusals.append)
+
+    def come(self, peer: str, running: int = 0) -> bool:
+        usage = self._admission.admit(peer, self.now)
+        if usage is not None:
+            self.connections.append(Connection(usage, self.now, running))
+        return usage is not None
+
+    @property
+    def open(self) -> int:
+        return sum(not one.closed for one in self.connections)
+
+
+def test_peer_that_comes_again_and_again_takes_no_place_and_no_search_from_others() -> None:
+    port = Port(ListenerLimits(connections=100, connections_of_peer=100))
+    assert all(port.come("hoarder") for _ in range(100))
+    for _ in range(20):
+        assert not any(port.come("hoarder") for _ in range(1000))
+        assert port.come("honest")
+        port.now += 0.0001
+
+
+def test_evicted_connections_that_stay_are_bounded_and_those_with_streams_are_not_cut() -> None:
+    port = Port(ListenerLimits(connections=1000, connections_of_peer=1000))
+    assert all(port.come("hoarder") for _ in range(1000))
+    assert port.come("peer 0")
+    used = next(one for one in port.connections if one.retired)
+    used.running = 1
+    assert all(port.come(f"peer {number}") for number in range(1, 500))
+    assert port.open == 1000 + LEAVING
+    assert not used.closed
+
+
+def test_peer_whose_connections_leave_is_not_asked_for_more_than_others_have() -> None:
+    port = Port(ListenerLimits(connections=4))
+    assert all(port.come("hoarder") for _ in range(4))
+    assert [port.come("second") for _ in range(4)] == [True, True, False, False]
+    port.now += 1.0
+    assert not port.come("second")
 
 
 @pytest.mark.parametrize(

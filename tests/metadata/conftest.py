@@ -14,6 +14,7 @@ from openai import AsyncOpenAI
 from sqlalchemy import text
 
 from aibrix_extproc.adapters.blobs.store import BlobStore
+from aibrix_extproc.adapters.ledger.audit import AuditLedger
 from aibrix_extproc.adapters.ledger.batches import BatchLedger
 from aibrix_extproc.adapters.ledger.database import Database
 from aibrix_extproc.adapters.ledger.files import FileLedger, Quota
@@ -21,6 +22,7 @@ from aibrix_extproc.adapters.ledger.schema import metadata
 from aibrix_extproc.adapters.ledger.uploads import UploadLedger
 from aibrix_extproc.adapters.ledger.work import WorkLedger
 from aibrix_extproc.adapters.openai_http.server import ApiServer
+from aibrix_extproc.app.metadata.audit import AuditApi
 from aibrix_extproc.app.metadata.batch_api import BatchApi
 from aibrix_extproc.app.metadata.batch_events import BatchEvents
 from aibrix_extproc.app.metadata.batch_steps import BatchSteps
@@ -34,6 +36,7 @@ from aibrix_extproc.app.metadata.service import PREFIXES, _new_key
 from aibrix_extproc.app.metadata.shard_runner import ShardRunner
 from aibrix_extproc.app.metadata.sweeping import Sweeper
 from aibrix_extproc.app.metadata.upload_api import UploadApi
+from aibrix_extproc.core.access.principal import Grants
 from aibrix_extproc.core.access.signed_caller import SignedCaller, sign
 from aibrix_extproc.core.batches.records import BatchRecord
 from aibrix_extproc.core.batches.validation import InputLimits
@@ -75,11 +78,11 @@ class Service:
         """Files in the blob folder, whatever they are."""
         return [path for path in self.folder.rglob("*") if path.is_file()]
 
-    def signing(self, caller: str) -> Callable[[httpx2.Request], object]:
-        return signing(caller, self.clock)
+    def signing(self, caller: str, grants: Grants | None = None) -> Callable[[httpx2.Request], object]:
+        return signing(caller, self.clock, grants)
 
-    def http(self, caller: str = "alice") -> httpx2.AsyncClient:
-        hooks = {"request": [self.signing(caller)]}
+    def http(self, caller: str = "alice", grants: Grants | None = None) -> httpx2.AsyncClient:
+        hooks = {"request": [self.signing(caller, grants)]}
         return httpx2.AsyncClient(base_url=self.base_url, event_hooks=hooks, timeout=30.0)
 
     def openai(self, caller: str = "alice") -> AsyncOpenAI:
@@ -87,14 +90,16 @@ class Service:
         return AsyncOpenAI(base_url=f"{self.base_url}/v1", api_key="any", max_retries=0, http_client=client)
 
 
-def signing(caller: str, clock: Callable[[], float] = time.time) -> Callable[[httpx2.Request], object]:
+def signing(
+    caller: str, clock: Callable[[], float] = time.time, grants: Grants | None = None
+) -> Callable[[httpx2.Request], object]:
     """A hook that signs requests for a caller, as the gateway does."""
 
     async def add(request: httpx2.Request) -> None:
         path = request.url.raw_path.decode().partition("?")[0]
         found = ROUTER.match(request.method, path)
         operation = found.operation.id if isinstance(found, Match) else "none"
-        statement = SignedCaller(caller, "r-1", operation, int(clock()) + 60)
+        statement = SignedCaller(caller, "r-1", operation, int(clock()) + 60, grants=grants)
         request.headers[SIGNED_CALLER] = sign(KEY, SIGNED_CALLER, statement)
 
     return add
@@ -155,6 +160,7 @@ async def service(database: Database, tmp_path: Path) -> AsyncIterator[Service]:
         **UploadApi(uploads, files, blobs, receiver, clock, os.urandom).handlers(),
         **BatchEvents(batches, Followers(look_seconds=0.05)).handlers(),
         **BatchApi(batches, files, clock, os.urandom, working.wake).handlers(),
+        **AuditApi(AuditLedger(database)).handlers(),
     }
     answered = asyncio.Event()
     api = ApiServer(handlers, keys=lambda: (KEY,), observe=lambda *_: answered.set(), wall_clock=clock)

@@ -136,12 +136,59 @@ async def test_pause_with_wait_lets_running_requests_finish(sim: Simulator, http
     assert running.result()[1]["choices"][0]["finish_reason"] == "stop"
 
 
+@pytest.mark.parametrize(("version", "mode", "refuses"), [
+    ("0.33.0", "abort", True), ("0.33.0", "wait", True), ("0.33.0", "keep", False), ("0.32.0", "abort", False),
+])  # fmt: skip
+async def test_paused_engine_of_033_refuses_new_requests(
+    version: str, mode: str, refuses: bool, http: aiohttp.ClientSession
+) -> None:
+    async with Simulator(SimulatorOptions(version=version)) as sim:
+        await control(http, sim, "POST", f"/pause?mode={mode}")
+        asking = asyncio.ensure_future(post(http, chat_url(sim), HELLO))
+        if refuses:
+            status, body = await asking
+            assert (status, body["error"]["message"]) == (503, "Generation is paused. Please retry after it resumes.")
+        else:
+            await until(lambda: bool(sim.engine.scheduler.waiting))
+        await control(http, sim, "POST", "/wake_up")
+        again = asking if not refuses else asyncio.ensure_future(post(http, chat_url(sim), HELLO))
+        assert (await again)[0] == 200
+
+
+async def test_update_of_weights_changes_their_checksums_and_their_version(http: aiohttp.ClientSession) -> None:
+    async with Simulator(SimulatorOptions(weight_transfer=True)) as sim:
+        before = await checksums(http, sim)
+        for path, body in (
+            ("start_weight_update", None), ("update_weights", {"update_info": {"names": ["w"]}}),
+            ("finish_weight_update", {"weight_version": "v2"}),
+        ):  # fmt: skip
+            assert (await post(http, f"{sim.url}/{path}", body))[0] == 200
+        assert (await control(http, sim, "GET", "/weight_info")) == {"weight_version": "v2"}
+        assert (await checksums(http, sim)).keys() == before.keys()
+        assert set((await checksums(http, sim)).values()).isdisjoint(before.values())
+
+
+async def checksums(http: aiohttp.ClientSession, sim: Simulator) -> dict[str, str]:
+    _, body = await post(http, f"{sim.url}/weight_checker", {"action": "checksum"})
+    found: dict[str, str] = body["checksums"]
+    return found
+
+
+async def test_abort_ends_running_requests(sim: Simulator, http: aiohttp.ClientSession) -> None:
+    pace = {"x-sim-itl-ms": "50", "x-sim-tokens": "1000"}
+    running = asyncio.ensure_future(post(http, chat_url(sim), HELLO, pace))
+    await until(lambda: bool(sim.engine.scheduler.running))
+    status, body = await post(http, f"{sim.url}/abort_requests", {})
+    assert (status, body) == (200, {"status": "aborted", "aborted": 1})
+    assert (await running)[1]["choices"][0]["finish_reason"] == "abort"
+
+
 async def test_pause_with_keep_freezes_and_goes_on(sim: Simulator, http: aiohttp.ClientSession) -> None:
     async with asyncio.TaskGroup() as group:
         pace = {"x-sim-itl-ms": "20", "x-sim-tokens": "5"}
         running = group.create_task(post(http, chat_url(sim), HELLO, pace))
         await until(lambda: bool(sim.engine.scheduler.running))
-        await sim.engine.halt("keep")
+        await sim.engine.pause("keep")
         _, pending = await asyncio.wait([running], timeout=0.12)
         assert pending
         await control(http, sim, "POST", "/resume")

@@ -59,7 +59,10 @@ class EngineOps:
             wait = min(2 * wait, 1.0)
 
     async def _send(self, endpoint: Endpoint, request: EngineRequest, max_bytes: int) -> EngineAnswer:
-        url = URL(f"http://{endpoint.address}{request.target}", encoded=True)
+        address = endpoint.address
+        if endpoint.runtime and request.of_runtime is not None:
+            address, request = endpoint.runtime, request.of_runtime
+        url = URL(f"http://{address}{request.target}", encoded=True)
         try:
             async with self._session.request(
                 request.method, url, data=request.body, headers=_headers(endpoint, request), allow_redirects=False,

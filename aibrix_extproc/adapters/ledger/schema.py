@@ -249,3 +249,20 @@ operation_history: Final = Table(
     Column("identity", String(256), nullable=False),
     Column("text", Text, nullable=False),
 )
+
+# What administrators and operators have changed, or tried to.
+audit: Final = Table(
+    "audit",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("caller", String(256), nullable=False),
+    Column("key_id", String(256), nullable=False),
+    Column("operation", String(64), nullable=False),
+    Column("target", Text, nullable=False),  # JSON object
+    Column("result", String(64), nullable=False),
+    Column("request_id", String(128), nullable=False),
+    Index("ix_audit_at", "at"),
+    Index("ix_audit_caller", "caller", "id"),
+    Index("ix_audit_operation", "operation", "id"),
+)

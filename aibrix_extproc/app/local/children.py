@@ -47,6 +47,7 @@ def gateway_worker(worker: GatewayWorker, plan: Plan, session: aiohttp.ClientSes
     command += ["--metadata"] if plan.metadata is not None else []
     command += ["--config", str(plan.config)] if plan.config else []
     command += ["--key-file", str(plan.key_file)] if plan.key_file else []
+    command += ["--admin-key-file", str(plan.admin_key)]
     is_ready = answers(session, f"http://{LOOPBACK}:{worker.admin_port}/readyz")
     # Not by arguments, which every user of the machine can read.
     environment = environment_with({"access": {"api_keys": list(plan.api_keys)}}) if plan.api_keys else None

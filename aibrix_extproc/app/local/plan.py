@@ -24,7 +24,7 @@ from aibrix_extproc.app.local.checks import (
 )
 from aibrix_extproc.app.local.errors import EXIT_USAGE, LocalError
 from aibrix_extproc.app.local.ports import LOOPBACK, envoy_admin_port, free_port, reserve
-from aibrix_extproc.app.local.secrets import note_keys
+from aibrix_extproc.app.local.secrets import admin_key, note_keys
 from aibrix_extproc.app.local.tls import LocalTls, mutual_tls
 from aibrix_extproc.settings import Settings
 
@@ -95,6 +95,7 @@ class Plan:
     engine_addresses: tuple[str, ...]  # of engines that we do not start, as `host:port`
     fleet: Path
     note_keys: Path
+    admin_key: Path
     tls: LocalTls
     directories: Directories
     settings: Settings
@@ -152,6 +153,7 @@ def make_plan(args: argparse.Namespace, run_directory: Path) -> Plan:
         engine_addresses=given,
         fleet=existing or _write_fleet(directories, simulated, given, args.engine_api_key),
         note_keys=note_keys(settings, directories.run),
+        admin_key=admin_key(settings, directories.run, listen.port),
         tls=mutual_tls(directories.run),
         directories=directories,
         settings=settings,

@@ -33,6 +33,7 @@ from aibrix_extproc.app.local.checks import TASKS
 from aibrix_extproc.app.local.errors import EXIT_USAGE, LocalError
 from aibrix_extproc.app.local.plan import DEFAULT_ENGINES, DEFAULT_MODEL, Plan, make_plan
 from aibrix_extproc.app.local.ports import DEFAULT_ENVOY_ADMIN_PORT, LOOPBACK
+from aibrix_extproc.app.local.secrets import forget_admin_key
 from aibrix_extproc.config_files.file import SourceStatus
 from aibrix_extproc.core.fleet.model import Health
 from aibrix_extproc.core.fleet.reduce import Listed, SourceChange
@@ -149,6 +150,7 @@ class Local:
                 failure = error
             finally:
                 await asyncio.gather(*(child.stop() for child in self._children.values()))
+                forget_admin_key(self._plan.listen.port)
                 following.cancel()
         if failure is not None:
             raise failure

@@ -73,6 +73,7 @@ def screen(
     places = [
         ("Envoy admin", f"http://{plan.envoy_admin}"),
         ("Gateway admin", " ".join(admins) + " (/metrics, /fleet, /readyz)"),
+        ("Admin key", f"in {plan.admin_key}"),
         ("Fleet", str(plan.fleet)),
         ("Logs", str(plan.directories.logs)),
     ]
@@ -98,6 +99,7 @@ def addresses(plan: Plan, models: Sequence[str]) -> dict[str, object]:
         "gateway_admins": [f"http://{LOOPBACK}:{worker.admin_port}" for worker in plan.workers],
         "metadata_admin": None if plan.metadata is None else f"http://{LOOPBACK}:{plan.metadata.admin_port}",
         "data": None if plan.metadata is None else str(plan.metadata.data),
+        "admin_key": str(plan.admin_key),
         "fleet": str(plan.fleet),
         "logs": str(plan.directories.logs),
     }

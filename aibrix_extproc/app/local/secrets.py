@@ -1,5 +1,6 @@
 """Secrets that the processes of `local` share, made at start and readable by this user only."""
 
+import contextlib
 import os
 import secrets
 import stat
@@ -7,8 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from aibrix_extproc.settings import Settings
+from aibrix_extproc.settings.admin_key import local_admin_key
 
 NOTE_KEYS: Final = "note-keys"
+ADMIN_KEY: Final = "admin-key"
 _OWNER_ONLY: Final = 0o600
 
 
@@ -23,6 +26,29 @@ def note_keys(settings: Settings, directory: Path) -> Path:
     if not _is_ours(path):
         write_secret(path, f"{secrets.token_urlsafe(32)}\n".encode())
     return path
+
+
+def admin_key(settings: Settings, directory: Path, port: int) -> Path:
+    """The file with an administrator's key: the configured one, or a new one with a new key.
+
+    Commands of this user find a new one by the port (`settings/admin_key.py`), also where `directory` is temporary.
+    """
+    if settings.access.admin_key_file is not None:
+        return settings.access.admin_key_file.absolute()
+    key = f"sk-admin-{secrets.token_urlsafe(36)}\n".encode()
+    path = directory / ADMIN_KEY
+    write_secret(path, key)
+    known = local_admin_key(port)
+    with contextlib.suppress(OSError):  # a home that cannot be written to
+        known.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_secret(known, key)
+    return path
+
+
+def forget_admin_key(port: int) -> None:
+    """Remove the file by which commands find the key."""
+    with contextlib.suppress(OSError):
+        local_admin_key(port).unlink()
 
 
 def _is_ours(path: Path) -> bool:

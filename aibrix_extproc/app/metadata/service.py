@@ -13,6 +13,7 @@ import aiohttp
 from aibrix_extproc import __version__
 from aibrix_extproc.adapters.blobs.store import BlobError, BlobStore
 from aibrix_extproc.adapters.http.admin import AdminServer
+from aibrix_extproc.adapters.ledger.audit import AuditLedger
 from aibrix_extproc.adapters.ledger.batches import BatchLedger
 from aibrix_extproc.adapters.ledger.database import Database, LedgerError
 from aibrix_extproc.adapters.ledger.files import FileLedger, Quota
@@ -22,6 +23,7 @@ from aibrix_extproc.adapters.openai_http.server import ApiServer
 from aibrix_extproc.app.frame import Frame, run_process, stop_signal
 from aibrix_extproc.app.listening import StartError, listening_at
 from aibrix_extproc.app.metadata import file_api, shard_runner, upload_api
+from aibrix_extproc.app.metadata.audit import AuditApi, audited
 from aibrix_extproc.app.metadata.batch_api import BatchApi
 from aibrix_extproc.app.metadata.batch_events import BatchEvents
 from aibrix_extproc.app.metadata.batch_steps import BatchSteps
@@ -102,15 +104,18 @@ class MetadataService:
     def _api_server(self) -> ApiServer:
         receiver = Receiver(self._blobs, _new_key)
         entropy, most = secrets.token_bytes, self._settings.metadata.max_file_bytes
-        batches = BatchLedger(self._database)
+        batches, audit = BatchLedger(self._database), AuditLedger(self._database)
         self._followers = Followers()
         handlers = {
             **FileApi(self._files, self._blobs, receiver, most, self._database.clock, entropy).handlers(),
             **UploadApi(self._uploads, self._files, self._blobs, receiver, self._database.clock, entropy).handlers(),
             **BatchEvents(batches, self._followers).handlers(),
             **BatchApi(batches, self._files, self._database.clock, entropy, self._worker.wake).handlers(),
+            **AuditApi(audit).handlers(),
         }
-        return ApiServer(telling(handlers), keys=lambda: self._secrets.current, observe=self._metrics.answered)
+        return ApiServer(
+            telling(audited(audit, handlers)), keys=lambda: self._secrets.current, observe=self._metrics.answered
+        )
 
     def _parts(self) -> list[Part]:
         own = self._settings.metadata

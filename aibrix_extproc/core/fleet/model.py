@@ -75,6 +75,7 @@ class Endpoint:
     health: Health = Health.UNKNOWN
     detail: str = ""  # why it is not ready, for the operator
     api_key: str | None = field(default=None, repr=False)  # the engine's own key, injected upstream
+    runtime: str = ""  # ip:port of AIBrix's runtime sidecar, which loads adapters in place of the engine; empty: none
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,15 +3,20 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlencode
 
 from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.core.operations.parameters import Kind, Parameter, checked, invalid, read_query
-from aibrix_extproc.core.operations.table import EngineOperation
+from aibrix_extproc.core.operations.table import Adapters, EngineOperation
 
 MODEL: Final = "model"  # ours, in the query string: which engines
-MAX_UPDATE_BYTES: Final = 1024 * 1024
+# By AIBrix 0.7's runtime: its routes, and the parameters that it takes; it refuses all others.
+_RUNTIME_PATHS: Final = MappingProxyType(
+    {Adapters.LOAD: "/v1/lora_adapter/load", Adapters.UNLOAD: "/v1/lora_adapter/unload"}
+)
+_RUNTIME_TAKES: Final = frozenset({"lora_name", "lora_path", "lora_int_id"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +26,7 @@ class EngineRequest:
     method: str
     target: str  # path and query string
     body: bytes | None = None  # JSON
+    of_runtime: "EngineRequest | None" = None  # the same for AIBrix's runtime sidecar, if it can do it
 
 
 def read_parameters(
@@ -76,4 +82,13 @@ def request_of(operation: EngineOperation, parameters: Mapping[str, Any]) -> Eng
             pairs.append((parameter.name, json.dumps(value) if isinstance(value, bool) else str(value)))
     target = f"{operation.path}?{urlencode(pairs)}" if pairs else operation.path
     has_body = any(not parameter.in_query for parameter in operation.parameters)
-    return EngineRequest(operation.method, target, json.dumps(body).encode() if has_body else None)
+    sent = json.dumps(body).encode() if has_body else None
+    return EngineRequest(operation.method, target, sent, _of_runtime(operation, body))
+
+
+def _of_runtime(operation: EngineOperation, body: Mapping[str, Any]) -> EngineRequest | None:
+    needed = {name: value for name, value in body.items() if value is not False}  # what the engine assumes anyway
+    path = _RUNTIME_PATHS.get(operation.adapters)
+    if path is None or not needed.keys() <= _RUNTIME_TAKES:
+        return None
+    return EngineRequest(operation.method, path, json.dumps(needed).encode())

@@ -1,16 +1,20 @@
 """Health, models, metrics, LoRA, pause and sleep."""
 
+import json
 import time
 from typing import Final
 
-from aibrix_extproc.simulator.errors import Reply
-from aibrix_extproc.simulator.options import VLLM_VERSION
-from aibrix_extproc.simulator.reading import read_body, validation_error
+from aibrix_extproc.simulator.errors import EngineError, Reply
+from aibrix_extproc.simulator.query import boolean, integer, literal
+from aibrix_extproc.simulator.reading import read_body
 from aibrix_extproc.simulator.requests import LoadLoraBody, UnloadLoraBody
 from aibrix_extproc.simulator.wire import Answer, Call, json_reply
 
 _EMPTY: Final = Reply(200, b"", "")
 _MODES: Final = ("abort", "wait", "keep")
+_UNPAUSED: Final = (
+    "Call to release_kv_cache_memory method failed: release_kv_cache_memory() requires a completed pause first"
+)
 
 
 async def health(call: Call) -> Answer:
@@ -20,7 +24,7 @@ async def health(call: Call) -> Answer:
 
 async def version(call: Call) -> Answer:
     """The version that is imitated."""
-    return json_reply({"version": VLLM_VERSION})
+    return json_reply({"version": call.engine.options.version})
 
 
 async def load(call: Call) -> Answer:
@@ -43,6 +47,7 @@ async def models(call: Call) -> Answer:
 async def server_info(call: Call) -> Answer:
     """The configuration, as far as there is one."""
     options = call.engine.options
+    form = literal(call, "config_format", ("text", "json"))
     config = {
         "model": options.root or options.base_model,
         "served_model_name": list(options.models),
@@ -50,7 +55,13 @@ async def server_info(call: Call) -> Answer:
         "max_num_seqs": options.max_num_seqs,
         "seed": options.seed,
     }
-    return json_reply({"vllm_config": config if call.query.get("config_format") == "json" else repr(config)})
+    shown = config if form == "json" else repr(config)
+    return json_reply({"vllm_config": shown, "vllm_env": {"VLLM_SERVER_DEV_MODE": True}, "system_env": {}})
+
+
+async def tokenizer_info(call: Call) -> Answer:
+    """The tokenizer's configuration."""
+    return json_reply({"tokenizer_class": "SimulatedTokenizer", "chat_template": "{{ messages }}"})
 
 
 async def load_adapter(call: Call) -> Answer:
@@ -67,7 +78,9 @@ async def unload_adapter(call: Call) -> Answer:
 
 async def pause(call: Call) -> Answer:
     """Stop generating; new requests hang."""
-    await call.engine.halt(_mode(call))
+    mode = literal(call, "mode", _MODES)
+    boolean(call, "clear_cache", default=True)
+    await call.engine.pause(mode)
     return json_reply({"status": "paused"})
 
 
@@ -84,21 +97,24 @@ async def is_paused(call: Call) -> Answer:
 
 async def sleep(call: Call) -> Answer:
     """Go to sleep; new requests hang."""
-    level = call.query.get("level", "1")
-    if level not in ("0", "1", "2"):
-        message = "Input should be a valid integer, unable to parse string as an integer"
-        raise validation_error([{"type": "int_parsing", "loc": ("query", "level"), "msg": message, "input": level}])
-    await call.engine.halt(_mode(call), int(level))
-    return json_reply({"status": "sleeping", "level": int(level)})
+    level = integer(call, "level", default=1, low=0, high=2)
+    await call.engine.sleep(literal(call, "mode", _MODES), level)
+    return json_reply({"status": "sleeping", "level": level})
 
 
 async def wake_up(call: Call) -> Answer:
     """Wake up; with only some tags it stays asleep."""
-    tags = call.query.get("tags")
-    if tags in (None, "kv_cache"):
-        call.engine.wake_up()
-    asleep = call.engine.sleep_level is not None
-    return json_reply({"status": "sleeping" if asleep else "awake", "tags": [tags] if tags else None})
+    tags = call.query.getall("tags", [])
+    is_awake = call.engine.wake_up(tags)
+    return json_reply({"status": "awake" if is_awake else "sleeping", "tags": tags or None})
+
+
+async def release_kv_cache_memory(call: Call) -> Answer:
+    """Give the memory of the KV cache back, while it is paused."""
+    if not call.engine.paused:
+        raise EngineError(500, "InternalServerError", _UNPAUSED)
+    call.engine.release_cache()
+    return json_reply({"status": "kv_cache_released"})
 
 
 async def is_sleeping(call: Call) -> Answer:
@@ -108,19 +124,39 @@ async def is_sleeping(call: Call) -> Answer:
 
 async def reset_prefix_cache(call: Call) -> Answer:
     """Forget all cached blocks, unless some are in use."""
-    return json_reply({"success": call.engine.reset_prefix_cache()})
+    also_running = boolean(call, "reset_running_requests", default=False)
+    boolean(call, "reset_external", default=False)
+    return json_reply({"success": call.engine.reset_prefix_cache(also_running=also_running)})
 
 
-def _mode(call: Call) -> str:
-    mode = call.query.get("mode", "abort")
-    if mode not in _MODES:
-        expected = "'abort', 'wait' or 'keep'"
-        error = {
-            "type": "literal_error",
-            "loc": ("query", "mode"),
-            "msg": f"Input should be {expected}",
-            "input": mode,
-            "ctx": {"expected": expected},
-        }
-        raise validation_error([error])
-    return mode
+async def reset_other_cache(call: Call) -> Answer:
+    """Forget media or outputs of encoders, of which there are none."""
+    return _EMPTY
+
+
+async def abort_requests(call: Call) -> Answer:
+    """End all requests, or those that are named; unknown ids count, as in vLLM."""
+    try:
+        body = json.loads(call.body)
+    except ValueError:
+        raise EngineError(400, "Bad Request", "Invalid JSON format") from None
+    if not isinstance(body, dict):
+        raise EngineError(400, "Bad Request", "Request body must be a JSON object")
+    ids = body.get("request_ids") or None
+    aborted = call.engine.abort_all() if ids is None else len(ids)
+    return json_reply({"status": "aborted", "aborted": aborted})
+
+
+async def start_profile(call: Call) -> Answer:
+    """Start the profiler, unless it runs."""
+    if call.engine.profiling:
+        message = "A profiling session is already active. Call /stop_profile before starting another session."
+        raise EngineError(409, "Conflict", message)
+    call.engine.profiling = True
+    return _EMPTY
+
+
+async def stop_profile(call: Call) -> Answer:
+    """Stop the profiler."""
+    call.engine.profiling = False
+    return _EMPTY

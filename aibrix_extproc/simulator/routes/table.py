@@ -16,6 +16,7 @@ from aibrix_extproc.simulator.routes import (
     responses,
     scoring,
     tokenize,
+    weights,
 )
 from aibrix_extproc.simulator.wire import Answer, Call
 
@@ -53,6 +54,11 @@ def routes_of(options: SimulatorOptions) -> list[Route]:
     if options.lora_updating:
         routes += _post(control.load_adapter, "/v1/load_lora_adapter")
         routes += _post(control.unload_adapter, "/v1/unload_lora_adapter")
+    if options.profiler:
+        routes += _post(control.start_profile, "/start_profile")
+        routes += _post(control.stop_profile, "/stop_profile")
+    if options.tokenizer_info:
+        routes += _get(control.tokenizer_info, "/tokenizer_info")
     if options.dev_mode:
         routes += _dev_routes()
     return routes + _task_routes(options.task)
@@ -67,7 +73,17 @@ def _dev_routes() -> list[Route]:
         *_post(control.wake_up, "/wake_up"),
         *_post(control.pause, "/pause"),
         *_post(control.resume, "/resume"),
+        *_post(control.release_kv_cache_memory, "/release_kv_cache_memory"),
         *_post(control.reset_prefix_cache, "/reset_prefix_cache"),
+        *_post(control.reset_other_cache, "/reset_mm_cache", "/reset_encoder_cache"),
+        *_post(control.abort_requests, "/abort_requests"),
+        *_post(weights.start_weight_update, "/start_weight_update"),
+        *_post(weights.update_weights, "/update_weights"),
+        *_post(weights.finish_weight_update, "/finish_weight_update"),
+        *_post(weights.update_weight_version, "/update_weight_version"),
+        *_post(weights.weight_checker, "/weight_checker"),
+        *_get(weights.weight_info, "/weight_info"),
+        *_get(weights.get_world_size, "/get_world_size"),
     ]
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -87,6 +88,22 @@ async def test_query_reaches_the_engine_and_no_key_is_made_up() -> None:
         await ask(endpoint, "wake_up", tags=["weights", "kv_cache"])
     assert seen[0].startswith(b"POST /wake_up?tags=weights&tags=kv_cache HTTP/1.1\r\n")
     assert b"uthorization" not in seen[0]
+
+
+async def test_runtime_sidecar_loads_adapters_and_nothing_else_goes_there() -> None:
+    seen: list[bytes] = []
+
+    async def script(request: bytes, writer: asyncio.StreamWriter) -> None:
+        seen.append(request.partition(b" HTTP")[0])
+        writer.write(answer(b"{}"))
+
+    async with engine(script) as own, engine(script) as beside:
+        both = replace(own, runtime=beside.address)
+        loaded = await ask(both, "load_lora_adapter", lora_name="sql", lora_path="/a")
+        await ask(both, "load_lora_adapter", lora_name="sql", lora_path="/a", load_inplace=True)
+        await ask(both, "sleep")
+    assert seen == [b"POST /v1/lora_adapter/load", b"POST /v1/load_lora_adapter", b"POST /sleep"]
+    assert loaded.address == own.address
 
 
 CUT = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf"

@@ -3,12 +3,15 @@
 import json
 
 import pytest
+from msgspec.structs import replace
 
 from aibrix_extproc.core.exchange.asks import Admitted, Authenticate
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.outputs import Continue, Immediate
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.openai.contract.headers import ON_BEHALF, SIGNED_CALLER
+from aibrix_extproc.core.openai.contract.operations import Role
+from aibrix_extproc.core.placing import Caller
 from tests.build import CALLER, a_request_head, a_response_head
 
 POLICY = ExchangePolicy(metadata=True, metering=True)
@@ -67,3 +70,20 @@ def test_service_that_cannot_be_reached_is_no_engine() -> None:
     assert isinstance(reply, Immediate)
     assert reply.status == 503
     assert "storage" in json.loads(reply.body)["error"]["message"]
+
+
+def answered(path: str, caller: Caller, method: str = "GET") -> Continue | Immediate:
+    exchange = Exchange(POLICY)
+    exchange.receive(a_request_head(method, path, end_of_stream=True))
+    (reply,) = exchange.receive(Admitted(caller, "signed"))
+    assert isinstance(reply, Continue | Immediate)
+    return reply
+
+
+def test_a_path_of_operators_is_an_unknown_path_to_others_byte_by_byte() -> None:
+    for path, method in (("/admin/v1/audit", "GET"), ("/admin/v1/audit", "PATCH")):
+        found, unknown = answered(path, CALLER, method), answered("/admin/v1/adieu", CALLER, method)
+        assert isinstance(found, Immediate)
+        assert isinstance(unknown, Immediate)
+        assert replace(found, body=found.body.replace(b"audit", b"adieu")) == unknown
+    assert isinstance(answered("/admin/v1/audit", Caller("ann", role=Role.ADMIN)), Continue)

@@ -215,6 +215,16 @@ def test_slimmed_pod_translates_to_the_same() -> None:
     assert len(msgspec.json.encode(slim)) < 800
 
 
+def test_runtime_sidecar_of_aibrix_is_found_by_its_container() -> None:
+    tree = a_pod()
+    tree["spec"]["containers"].append({"name": "aibrix-runtime", "image": "aibrix/runtime"})
+    full: Pod = msgspec.json.decode(json.dumps(tree), type=Pod)
+    slim = slimmed(full)
+    assert isinstance(slim, Pod)
+    assert only(translate_pod(full)).runtime == only(translate_pod(slim)).runtime == "10.0.0.1:8080"
+    assert only(translate_pod(pod())).runtime == ""
+
+
 def test_managed_fields_are_not_even_parsed_into_the_object() -> None:
     assert b"managed" not in msgspec.json.encode(pod())
 

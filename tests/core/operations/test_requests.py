@@ -66,7 +66,25 @@ def test_good_parameters_reach_the_engine(
     found = read(operation, query, body)
     request = request_of(ENGINE_OPERATIONS[operation], found)
     wanted = None if sent is None else json.dumps(sent).encode()
-    assert request == EngineRequest(ENGINE_OPERATIONS[operation].method, target, wanted)
+    assert (request.method, request.target, request.body) == (ENGINE_OPERATIONS[operation].method, target, wanted)
+
+
+@pytest.mark.parametrize(
+    ("operation", "body", "path", "sent"),
+    [
+        ("load_lora_adapter", LORA, "/v1/lora_adapter/load", LORA),
+        ("load_lora_adapter", LORA | {"load_inplace": False}, "/v1/lora_adapter/load", LORA),
+        ("load_lora_adapter", LORA | {"load_inplace": True}, "", None),
+        ("load_lora_adapter", LORA | {"is_3d_lora_weight": True}, "", None),
+        ("unload_lora_adapter", {"lora_name": "sql", "lora_int_id": 3}, "/v1/lora_adapter/unload",
+         {"lora_name": "sql", "lora_int_id": 3}),
+        ("abort_requests", {"request_ids": []}, "", None),
+        ("sleep", {}, "", None),
+    ],
+)  # fmt: skip
+def test_runtime_sidecar_gets_what_it_takes(operation: str, body: dict[str, Any], path: str, sent: object) -> None:
+    request = request_of(ENGINE_OPERATIONS[operation], read(operation, {}, body)).of_runtime
+    assert request == (EngineRequest("POST", path, json.dumps(sent).encode()) if path else None)
 
 
 @pytest.mark.parametrize(

@@ -54,8 +54,9 @@ class EnvVar(_Part, frozen=True):
 
 
 class Container(_Part, frozen=True):
-    """A container's variables."""
+    """A container's name and variables."""
 
+    name: str = ""
     env: list[EnvVar] | None = None
 
 

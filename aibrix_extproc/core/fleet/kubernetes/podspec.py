@@ -25,6 +25,8 @@ ADAPTERS_ENABLED: Final = "adapter.model.aibrix.ai/enabled"
 RAY_NODE_TYPE: Final = "ray.io/node-type"
 POD_GROUP_INDEX: Final = "stormservice.orchestration.aibrix.ai/pod-group-index"
 DATA_PARALLEL_SIZE: Final = "data-parallel-size"
+RUNTIME_CONTAINER: Final = "aibrix-runtime"  # AIBrix's sidecar, by which its controller knows it, too
+RUNTIME_PORT: Final = 8080
 
 # key: where it stands, meaning, default; for the reference page
 LABELS: Final[Mapping[str, tuple[str, str, str]]] = MappingProxyType(
@@ -111,7 +113,9 @@ def slimmed(one: KubeObject) -> KubeObject:
         for variable in container.env or ()
         if variable.name == DATA_PARALLEL_SIZE
     ]
-    spec = PodSpec([Container(variables)]) if variables else PodSpec()
+    kept_containers = [Container(env=variables)] if variables else []
+    kept_containers += [Container(RUNTIME_CONTAINER)] if _has_runtime(one) else []
+    spec = PodSpec(kept_containers) if kept_containers else PodSpec()
     return msgspec.structs.replace(one, metadata=metadata, spec=spec)
 
 
@@ -206,6 +210,10 @@ def _ranks(pod: Pod) -> int:
     return 1
 
 
+def _has_runtime(pod: Pod) -> bool:
+    return any(container.name == RUNTIME_CONTAINER for container in pod.spec.containers or ())
+
+
 def _config(annotations: Mapping[str, str], warnings: list[str]) -> ModelConfig | None:
     text = annotations.get(CONFIG)
     if text is None:
@@ -247,4 +255,5 @@ def _endpoint(pod: Pod, traits: Traits, ip: str, port: int, health: Health, deta
         models=traits.models,
         health=health,
         detail=detail,
+        runtime=f"{ip}:{RUNTIME_PORT}" if ip and _has_runtime(pod) else "",
     )

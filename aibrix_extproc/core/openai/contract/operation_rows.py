@@ -6,6 +6,7 @@ from typing import Final
 
 from aibrix_extproc.core.openai.contract.operations import Operation, Router
 from aibrix_extproc.core.openai.contract.rows import (
+    operations_control,
     operations_inference,
     operations_models,
     operations_storage,
@@ -18,6 +19,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *operations_models.ROWS,
     *operations_inference.RESPONSE_ROWS,
     *operations_storage.ROWS,
+    *operations_control.ROWS,
     *operations_unserved.OPENAI_ROWS,
     *operations_unserved.VLLM_ROWS,
     *operations_unserved.ADMINISTRATION_ROWS,

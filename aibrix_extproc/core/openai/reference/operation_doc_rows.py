@@ -5,6 +5,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
+from aibrix_extproc.core.openai.reference.operation_doc_rows_control import CONTROL_DOCS
 from aibrix_extproc.core.openai.reference.operation_doc_rows_generation import GENERATION_DOCS, MODEL
 from aibrix_extproc.core.openai.reference.operation_doc_rows_storage import STORAGE_DOCS
 from aibrix_extproc.core.openai.reference.operation_docs import BYTES, JSON, TEXT, Field, OperationDoc
@@ -248,4 +249,5 @@ OPERATION_DOCS: Final[Mapping[str, OperationDoc]] = MappingProxyType({
     "retrieve_model": _RETRIEVE_MODEL,
     "delete_model": _DELETE_MODEL,
     **STORAGE_DOCS,
+    **CONTROL_DOCS,
 })  # fmt: skip
