@@ -1,10 +1,12 @@
 """Composition root of `aibrix-extproc serve`: one process, one event loop, everything wired here."""
 
 import logging
+import os
 import random
+import socket
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from aibrix_extproc import __version__
@@ -14,6 +16,8 @@ from aibrix_extproc.adapters.extproc.interfaces import Machine
 from aibrix_extproc.adapters.extproc.service import ExtProcServer
 from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.adapters.http.admin import AdminServer
+from aibrix_extproc.adapters.internal_api.client import InternalClient
+from aibrix_extproc.adapters.spool.ring import SpoolError
 from aibrix_extproc.adapters.telemetry import metrics
 from aibrix_extproc.app.authenticator import Authenticator
 from aibrix_extproc.app.body_reading import BodyReading
@@ -21,7 +25,7 @@ from aibrix_extproc.app.conflicts import refuse_conflicts
 from aibrix_extproc.app.credentials import Credentials
 from aibrix_extproc.app.descriptors import raise_descriptor_limit
 from aibrix_extproc.app.directory import Directory
-from aibrix_extproc.app.dispatch import Dispatcher, handlers
+from aibrix_extproc.app.dispatch import Dispatcher, Observer, handlers
 from aibrix_extproc.app.exchange_policy import exchange_policy, longest_wait_seconds
 from aibrix_extproc.app.fixture import fixtures
 from aibrix_extproc.app.fleet_parts import fleet_parts
@@ -37,13 +41,14 @@ from aibrix_extproc.app.parts.keys import KeyStore
 from aibrix_extproc.app.parts.loop import LoopWatch
 from aibrix_extproc.app.parts.part import Part
 from aibrix_extproc.app.parts.seals import NoteSeals
+from aibrix_extproc.app.parts.usage import UsageReporter
 from aibrix_extproc.app.placing import Placing
 from aibrix_extproc.app.report import fleet_page, health_page
 from aibrix_extproc.app.traffic import EngineTraffic
 from aibrix_extproc.app.transports import TRANSPORTS
 from aibrix_extproc.config_files.errors import SourceError
 from aibrix_extproc.core.exchange.machine import Exchange
-from aibrix_extproc.core.exchange.records import ExchangeRecord
+from aibrix_extproc.core.exchange.records import Charge, ExchangeRecord
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.placing import ATTEMPTS
 from aibrix_extproc.core.routing.owners import ResponseOwners
@@ -81,7 +86,8 @@ class Gateway:
             self.store, of_fleet = fleet_parts(settings)
             certificate = self._certificate()
             self._keys = KeyStore(settings.access)
-        except SourceError as error:
+            self._usage = self._usage_reporter()
+        except (SourceError, SpoolError) as error:
             raise StartError(str(error)) from error
         self._bodies = LargeBodies(settings.limits.media_hosts)
         self._traffic = EngineTraffic(lambda: self.store.snapshot, time.perf_counter)
@@ -95,7 +101,7 @@ class Gateway:
         self._server = self._ext_proc_server()
         parts = (
             *of_fleet, self._keys, self._seals, *certificate, configs, self._engines, self._bodies,
-            LoopWatch(self._metrics.late),
+            LoopWatch(self._metrics.late), *([self._usage] if self._usage else []),
         )  # fmt: skip
         self._frame = Frame(parts)
         self._admin = self._admin_server()
@@ -109,6 +115,13 @@ class Gateway:
         store = CertificateStore(self._settings.server)
         self._credentials = store.credentials
         return [store]
+
+    def _usage_reporter(self) -> UsageReporter | None:
+        settings = self._settings
+        if settings.control.url is None or not settings.metering.enabled:
+            return None
+        replica = f"{socket.gethostname()}-{os.getpid()}"
+        return UsageReporter(settings.usage, InternalClient(settings.control.url, replica, lambda: self._seals.secrets))
 
     def _dispatcher(self) -> Dispatcher:
         settings = self._settings
@@ -125,11 +138,18 @@ class Gateway:
                 Placing(placer, lambda: self.store.snapshot, time.perf_counter),
                 BodyReading(self._bodies.reader),
             ),
-            observers(self._load, owners, self._engines.poll_soon, self._metrics, log_every=settings.log.exchanges),
+            self._observers(owners),
             longest_wait_seconds=longest_wait_seconds(settings.server),
             timed=self._metrics.timed,
             bug=self._metrics.bug,
         )
+
+    def _observers(self, owners: ResponseOwners) -> Sequence[Observer]:
+        every, poll_soon = self._settings.log.exchanges, self._engines.poll_soon
+        rows = [*observers(self._load, owners, poll_soon, self._metrics, log_every=every)]
+        if self._usage is not None:
+            rows.append((Charge, self._usage.take))
+        return rows
 
     def _exchanges(self) -> Callable[[], Machine]:
         policy = exchange_policy(self._settings)
@@ -156,6 +176,7 @@ class Gateway:
             self._metrics.malformed_record,
             self.dispatcher.observe if self.dispatcher.observes(ExchangeRecord) else None,
             admit=self._seals.admit,
+            timed=self._usage is not None,
         )
         return TRANSPORTS[settings.server.transport](
             self.new_session,

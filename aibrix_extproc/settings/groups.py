@@ -4,12 +4,14 @@ from typing import Final
 
 from pydantic.fields import FieldInfo
 
+from aibrix_extproc.settings.control import ControlSettings
 from aibrix_extproc.settings.fields import Group
 from aibrix_extproc.settings.fleet import FleetSettings, KubernetesSettings, PickerSettings, RoutingSettings
 from aibrix_extproc.settings.metadata import MetadataSettings
 from aibrix_extproc.settings.operators import AdminSettings, LogSettings
 from aibrix_extproc.settings.requests import AccessSettings, HealthSettings, LimitSettings, MeteringSettings
 from aibrix_extproc.settings.server import ServerSettings
+from aibrix_extproc.settings.usage import UsageSettings
 
 
 class Settings(Group):
@@ -26,6 +28,8 @@ class Settings(Group):
     access: AccessSettings = AccessSettings()
     metering: MeteringSettings = MeteringSettings()
     metadata: MetadataSettings = MetadataSettings()
+    control: ControlSettings = ControlSettings()
+    usage: UsageSettings = UsageSettings()
     log: LogSettings = LogSettings()
 
 

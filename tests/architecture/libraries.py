@@ -15,8 +15,8 @@ ROOMS: Final[Mapping[str, tuple[str, ...]]] = {
     "google.protobuf": ("adapters.extproc", "adapters.accesslog"),
     "hpack": ("http2",),
     "aiohttp": (
-        "adapters.engine", "adapters.engineops", "adapters.http", "adapters.kube", "adapters.openai_http", "app.local",
-        "app.metadata", "simulator", "webserver",
+        "adapters.engine", "adapters.engineops", "adapters.http", "adapters.internal_api", "adapters.kube",
+        "adapters.openai_http", "app.local", "app.metadata", "simulator", "webserver",
     ),
     "yarl": ("adapters.engine", "adapters.engineops"),
     "multipart": ("adapters.openai_http",),

@@ -11,14 +11,14 @@ import aiohttp
 import httpx2
 import pytest
 from openai import AsyncOpenAI
-from sqlalchemy import text
+from sqlalchemy import insert, text
 
 from aibrix_extproc.adapters.blobs.store import BlobStore
 from aibrix_extproc.adapters.ledger.audit import AuditLedger
 from aibrix_extproc.adapters.ledger.batches import BatchLedger
 from aibrix_extproc.adapters.ledger.database import Database
 from aibrix_extproc.adapters.ledger.files import FileLedger, Quota
-from aibrix_extproc.adapters.ledger.schema import metadata
+from aibrix_extproc.adapters.ledger.schema import control_version, metadata
 from aibrix_extproc.adapters.ledger.uploads import UploadLedger
 from aibrix_extproc.adapters.ledger.work import WorkLedger
 from aibrix_extproc.adapters.openai_http.server import ApiServer
@@ -128,6 +128,7 @@ async def database(database_kind: str, tmp_path: Path, request: pytest.FixtureRe
         await database.open()
         async with database.write() as connection:  # a database for each test takes longer to make than most tests run
             await connection.execute(text(f"TRUNCATE {', '.join(table.name for table in metadata.sorted_tables)}"))
+            await connection.execute(insert(control_version).values(id=1, history="emptied", version=0, floor=0))
     yield database
     await database.close()
 

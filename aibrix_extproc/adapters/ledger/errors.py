@@ -5,6 +5,7 @@ from typing import Final
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError
 
 DatabaseError = SQLAlchemyError  # every failure
+CONTENT_ERRORS: Final = (DataError,)  # the database works, and will never take these values
 STATEMENT_ERRORS: Final = (DataError, IntegrityError, ProgrammingError)  # the database works and refuses a statement
 
 

@@ -266,3 +266,49 @@ audit: Final = Table(
     Index("ix_audit_caller", "caller", "id"),
     Index("ix_audit_operation", "operation", "id"),
 )
+
+_SERIES: Final = ("caller", "key_id", "model", "operation")
+
+
+def _usage_sums() -> tuple[Column[Any], ...]:
+    return (
+        *(
+            Column(name, BigInteger, nullable=False)
+            for name in ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
+        ),
+        Column("audio_seconds", Float, nullable=False),
+    )
+
+
+# What each exchange cost. The id is the exchange's own, so a record that is sent twice is there once.
+usage_records: Final = Table(
+    "usage_records",
+    metadata,
+    Column("id", String(256), primary_key=True),
+    Column("at", BigInteger, nullable=False),  # the request was placed
+    Column("request_id", String(256), nullable=False),
+    *(Column(name, String(256), nullable=False) for name in _SERIES),
+    Column("status", Integer, nullable=False),
+    Column("finish", String(256), nullable=False),
+    Column("batch_id", String(256), nullable=False),
+    *_usage_sums(),
+    Column("duration_ms", BigInteger, nullable=False),
+    Column("first_byte_ms", BigInteger, nullable=False),
+    Column("estimated", Boolean, nullable=False),
+    Index("ix_usage_records_at", "at"),
+)
+
+# Their sums by the hour and the day, changed in the transaction that adds a record.
+usage_rollups: Final = Table(
+    "usage_rollups",
+    metadata,
+    Column("width", Integer, primary_key=True),  # seconds
+    Column("start", BigInteger, primary_key=True),
+    Column("series", String(32), primary_key=True),  # digest of the columns that follow: they may be too long for a key
+    *(Column(name, String(256), nullable=False) for name in _SERIES),
+    Column("batch", Boolean, nullable=False),
+    Column("requests", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),  # without a success that the client saw
+    Column("estimated", BigInteger, nullable=False),
+    *_usage_sums(),
+)

@@ -11,6 +11,7 @@ from typing import Final
 from aiohttp import web
 
 from aibrix_extproc.adapters.openai_http.call import Call, ContentError, Handler, RefusedError, Reply, StreamReply
+from aibrix_extproc.adapters.openai_http.internal import InternalRoutes
 from aibrix_extproc.core.access.principal import NO_GRANTS, Principal
 from aibrix_extproc.core.access.signed_caller import verify
 from aibrix_extproc.core.openai.contract.errors import Problem, shape
@@ -35,6 +36,7 @@ class ApiServer(WebServer):
         keys: Callable[[], Sequence[bytes]],
         observe: Callable[[str, int, float], None],
         wall_clock: Callable[[], float] = time.time,
+        internal: InternalRoutes | None = None,
     ) -> None:
         """`handlers` by operation id; `observe` gets operation, status and seconds of every answer."""
         self._handlers = handlers
@@ -42,6 +44,8 @@ class ApiServer(WebServer):
         self._observe = observe
         self._wall_clock = wall_clock
         app = web.Application(client_max_size=0)  # handlers read the body in pieces and bound it themselves
+        if internal is not None:
+            app.router.add_post(r"/internal/{path:.*}", internal.serve)
         app.router.add_route("*", r"/{path:[\s\S]*}", self._serve)  # a dot would leave out paths with a line break
         super().__init__(app)
 

@@ -59,6 +59,12 @@ METRICS: Final[Rows] = {
     "aibrix_extproc_access_log_malformed_total": (
         "counter", (), "Messages and entries of Envoy's access log that could not be read.",
     ),
+    "aibrix_extproc_usage_waiting": ("gauge", (), "Usage records that wait to be sent to the metadata service."),
+    "aibrix_extproc_usage_spool_bytes": ("gauge", (), "Bytes of these records; usage.buffer_bytes at most."),
+    "aibrix_extproc_usage_sent_total": ("counter", (), "Usage records that the metadata service has taken."),
+    "aibrix_extproc_usage_lost_total": (
+        "counter", (), "Usage records that are lost: the spool was full, or the metadata service refuses them.",
+    ),
     "aibrix_extproc_access_log_refused_total": (
         "counter", ("reason",),
         "Entries of Envoy's access log that are not charged: unsealed, forged, expired, repeated, forgotten.",

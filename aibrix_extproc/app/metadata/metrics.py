@@ -17,6 +17,11 @@ METADATA_METRICS: Final[Rows] = {
     "aibrix_metadata_storage_ok": ("gauge", ("part",), "1 if the database, or the blob store, can be used."),
     "aibrix_metadata_batch_running": ("gauge", ("model",), "Requests of batches that run now, in this process."),
     "aibrix_metadata_batch_limit": ("gauge", ("model",), "How many requests of batches may run at once."),
+    "aibrix_metadata_usage_records_total": (
+        "counter",
+        ("result",),
+        "Usage records from gateways: new, repeated, refused (too old, or of a wrong clock).",
+    ),
 }
 
 
@@ -30,6 +35,11 @@ class MetadataMetrics(MetricRegistry):
         self._seconds = self.distribution("aibrix_metadata_request_seconds", _BUCKETS)
         self.gauges("aibrix_metadata_batch_running", lambda: [(name, gate.running) for name, gate in gates.items()])
         self.gauges("aibrix_metadata_batch_limit", lambda: [(name, int(gate.limit)) for name, gate in gates.items()])
+
+    def counted_usage(self, result: str, records: int) -> None:
+        """Count usage records that have come."""
+        if records:
+            self._counters["aibrix_metadata_usage_records_total"].add((result,), records)
 
     def answered(self, operation: str, status: int, seconds: float) -> None:
         """Count one answer."""

@@ -5,6 +5,7 @@ import os
 import random
 import secrets
 import socket
+import time
 from collections.abc import Mapping
 from typing import Final
 
@@ -19,6 +20,7 @@ from aibrix_extproc.adapters.ledger.database import Database, LedgerError
 from aibrix_extproc.adapters.ledger.files import FileLedger, Quota
 from aibrix_extproc.adapters.ledger.uploads import UploadLedger
 from aibrix_extproc.adapters.ledger.work import WorkLedger
+from aibrix_extproc.adapters.openai_http.internal import InternalRoutes
 from aibrix_extproc.adapters.openai_http.server import ApiServer
 from aibrix_extproc.app.frame import Frame, run_process, stop_signal
 from aibrix_extproc.app.listening import StartError, listening_at
@@ -41,6 +43,7 @@ from aibrix_extproc.app.metadata.shard_runner import ShardRunner
 from aibrix_extproc.app.metadata.state_check import storage_checks
 from aibrix_extproc.app.metadata.sweeping import Sweeper
 from aibrix_extproc.app.metadata.upload_api import UploadApi
+from aibrix_extproc.app.metadata.usage_service import UsageService
 from aibrix_extproc.app.parts.part import Part
 from aibrix_extproc.app.report import health_page
 from aibrix_extproc.config_files.errors import SourceError
@@ -81,6 +84,7 @@ class MetadataService:
         self._gates = Gates()
         self._storage = storage_checks(self._database, self._blobs)
         self._metrics = MetadataMetrics(self._gates, self._storage)
+        self._usage = UsageService(self._database, settings.usage, self._metrics.counted_usage)
         self._worker = self._batch_worker(session)
         self._api = self._api_server()
         self._frame = Frame(self._parts())
@@ -112,9 +116,14 @@ class MetadataService:
             **BatchEvents(batches, self._followers).handlers(),
             **BatchApi(batches, self._files, self._database.clock, entropy, self._worker.wake).handlers(),
             **AuditApi(audit).handlers(),
+            **self._usage.handlers(),
         }
+        internal = InternalRoutes(self._usage.routes(), lambda: self._secrets.current, time.time)
         return ApiServer(
-            telling(audited(audit, handlers)), keys=lambda: self._secrets.current, observe=self._metrics.answered
+            telling(audited(audit, handlers)),
+            keys=lambda: self._secrets.current,
+            observe=self._metrics.answered,
+            internal=internal,
         )
 
     def _parts(self) -> list[Part]:
@@ -125,7 +134,7 @@ class MetadataService:
                 self._files, self._uploads, self._blobs, PREFIXES, own.sweep_seconds, own.orphan_seconds,
                 self._database.clock, random.random,
             )  # fmt: skip
-            parts += [self._worker, sweeper]
+            parts += [self._worker, sweeper, self._usage.sweeper()]
         return parts
 
     async def run(self) -> None:

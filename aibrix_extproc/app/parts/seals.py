@@ -77,6 +77,7 @@ class NoteSeals(Part):
             metadata.stream,
             metadata.key_id,
             metadata.batch_id,
+            metadata.response_id,
         )
         return replace(metadata, sealed=sealed(self._keys[0], placed))
 

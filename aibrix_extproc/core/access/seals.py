@@ -33,6 +33,7 @@ class SealedPlacement(msgspec.Struct, frozen=True, gc=False, array_like=True):
     # Fields from here on have defaults, so that processes of the version before and after can read each other's texts.
     key_id: str = ""  # of the key that was presented; empty if there was none
     batch_id: str = ""  # of the batch that the request is a line of
+    response_id: str = ""  # of the response that the request makes or retrieves
 
     @property
     def exchange_id(self) -> str:

@@ -37,6 +37,8 @@ class UsageRecord(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_onl
     estimated: bool = False  # the engine did not report the tokens of an answer that it began
 
 
+PATH: Final = "/internal/usage/v1/records"  # of the metadata service; Envoy has no route to it
+KIND: Final = "usage_records"  # of signed message
 RECORDS_AT_ONCE: Final = 500  # in one batch, at most
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 _encode: Final = msgspec.json.Encoder().encode

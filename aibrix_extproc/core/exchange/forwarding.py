@@ -147,7 +147,9 @@ def dynamic_metadata_of(
     model: str,
     caller: Caller,
     body: Body,
+    *,
     batch_id: str,
+    response_id: str,
 ) -> DynamicMetadata:
     """The dynamic metadata of a placed request, for Envoy's stream filter and access log."""
     stream = operation.stream.name.lower()
@@ -160,6 +162,7 @@ def dynamic_metadata_of(
         body.hide_usage,
         key_id=caller.key_id,
         batch_id=batch_id,
+        response_id=response_id,
     )
 
 

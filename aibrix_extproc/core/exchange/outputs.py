@@ -44,6 +44,7 @@ class DynamicMetadata(msgspec.Struct, frozen=True, gc=False):
     sealed: bytes = b""  # what is charged, and proof that it is ours; empty until it is sealed
     key_id: str = ""  # of the caller's key
     batch_id: str = ""  # of the batch that the request is a line of
+    response_id: str = ""  # of the response that the request makes or retrieves
 
 
 @final

@@ -274,7 +274,13 @@ class RequestSide(Direction[RequestPhase]):
             large_body=body.data if isinstance(body.data, Rope) else None,
             destination=placement.destination(self.policy.destinations),
             dynamic_metadata=forwarding.dynamic_metadata_of(
-                operation, self.request_id, placement.model, self.caller, body, self.batch_id
+                operation,
+                self.request_id,
+                placement.model,
+                self.caller,
+                body,
+                batch_id=self.batch_id,
+                response_id=event.response_id or self._match.parameters.get("response_id", ""),
             )
             if self.policy.metering
             else None,

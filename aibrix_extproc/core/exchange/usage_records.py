@@ -2,6 +2,7 @@
 
 from aibrix_extproc.core.access.usage import MAX_TEXT, UsageRecord
 from aibrix_extproc.core.exchange.records import Charge, Times
+from aibrix_extproc.core.openai.contract.operations import shown
 from aibrix_extproc.core.openai.wire.usage import Usage
 
 _NO_USAGE = Usage()
@@ -12,16 +13,16 @@ def usage_record(charge: Charge) -> UsageRecord:
     """The record of one exchange."""
     usage, times = charge.usage or _NO_USAGE, charge.times or _NO_TIMES
     return UsageRecord(
-        id=charge.exchange_id,
+        id=_id(charge),
         wall_at=charge.wall_placed_at,
-        request_id=charge.request_id[:MAX_TEXT],
-        caller=charge.caller[:MAX_TEXT],
-        key_id=charge.key_id[:MAX_TEXT],
-        model=charge.model[:MAX_TEXT],
+        request_id=_text(charge.request_id),
+        caller=_text(charge.caller),
+        key_id=_text(charge.key_id),
+        model=_text(charge.model),
         operation=charge.operation,
         status=charge.status,
         finish="" if charge.end is None else charge.end.value,
-        batch_id=charge.batch_id,
+        batch_id=_text(charge.batch_id),
         input_tokens=usage.input_tokens,
         cached_tokens=usage.cached_tokens,
         output_tokens=usage.output_tokens,
@@ -31,6 +32,16 @@ def usage_record(charge: Charge) -> UsageRecord:
         first_byte_ms=_milliseconds(times.first_byte_seconds),
         estimated=bool(charge.unmetered),
     )
+
+
+def _id(charge: Charge) -> str:
+    """The exchange, or the response if one is paid for: it is paid for once, however often it is retrieved."""
+    return charge.response_id if charge.response_id and charge.usage is not None else charge.exchange_id
+
+
+def _text(given: str) -> str:
+    """As every database takes it."""
+    return given if len(given) <= MAX_TEXT and given.isprintable() else shown(given, MAX_TEXT - 3)
 
 
 def _milliseconds(seconds: float | None) -> int:

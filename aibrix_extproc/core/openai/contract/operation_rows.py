@@ -11,6 +11,7 @@ from aibrix_extproc.core.openai.contract.rows import (
     operations_models,
     operations_storage,
     operations_unserved,
+    operations_usage,
 )
 
 GATEWAY_HEALTH: Final = operations_models.GATEWAY_HEALTH
@@ -20,6 +21,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *operations_inference.RESPONSE_ROWS,
     *operations_storage.ROWS,
     *operations_control.ROWS,
+    *operations_usage.ROWS,
     *operations_unserved.OPENAI_ROWS,
     *operations_unserved.VLLM_ROWS,
     *operations_unserved.ADMINISTRATION_ROWS,

@@ -8,6 +8,7 @@ from typing import Final
 from aibrix_extproc.core.openai.reference.operation_doc_rows_control import CONTROL_DOCS
 from aibrix_extproc.core.openai.reference.operation_doc_rows_generation import GENERATION_DOCS, MODEL
 from aibrix_extproc.core.openai.reference.operation_doc_rows_storage import STORAGE_DOCS
+from aibrix_extproc.core.openai.reference.operation_doc_rows_usage import USAGE_DOCS
 from aibrix_extproc.core.openai.reference.operation_docs import BYTES, JSON, TEXT, Field, OperationDoc
 from aibrix_extproc.core.openai.wire.multipart import MAX_FIELD_BYTES, MAX_HEADERS_BYTES, MAX_PARTS
 
@@ -250,4 +251,5 @@ OPERATION_DOCS: Final[Mapping[str, OperationDoc]] = MappingProxyType({
     "delete_model": _DELETE_MODEL,
     **STORAGE_DOCS,
     **CONTROL_DOCS,
+    **USAGE_DOCS,
 })  # fmt: skip

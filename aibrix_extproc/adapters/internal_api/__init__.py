@@ -1,0 +1,1 @@
+"""A client of the metadata service's internal routes, by which our processes speak with each other."""

@@ -1,0 +1,1 @@
+"""A bounded queue of byte strings that may live in a file, and then outlives its process."""
