@@ -70,6 +70,12 @@ class EnginePoller:
         if watch is not None:
             watch.watcher.look_soon()
 
+    def renew(self, identity: str) -> None:
+        """Say that an engine was changed: what it serves and whether it works is asked without waiting for its time."""
+        watch = self._watchers.get(identity)
+        if watch is not None:
+            watch.watcher.renew()
+
     async def run(self) -> None:
         """Watch until cancelled."""
         watchers = self._watchers

@@ -43,6 +43,7 @@ class EngineProbe:
         self._identity = identity
         self._clock = clock
         self.listed = False  # whether the last look read the list of models
+        self._must_list = False  # whether the next look has to
         self._ready = False  # whether the last look found it so
         self._has_listing = True
         self._models: tuple[ServedModel, ...] = ()
@@ -65,6 +66,10 @@ class EngineProbe:
     def leave_out_health(self) -> None:
         """Let the next look ask for the list of models, which the last one has asked for, and not for the health."""
         self.listed = False
+
+    def list_next(self) -> None:
+        """Let the next look read the list of models, whatever a look that runs meanwhile reads."""
+        self._must_list = True
 
     @property
     def may_rest(self) -> bool:
@@ -94,7 +99,8 @@ class EngineProbe:
     async def _look(self) -> Observed:
         # A ready engine is asked for its health and for its models in turn: either proves that it is there, and one
         # request less per look halves what watching a large fleet costs.
-        list_again = not self._ready or not self.listed
+        list_again = not self._ready or not self.listed or self._must_list
+        self._must_list = False
         if not self._ready or self.listed:
             await self._client.check_health()
         if list_again:

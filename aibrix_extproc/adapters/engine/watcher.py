@@ -132,6 +132,11 @@ class Watcher:
         """Something speaks for another look: do not wait for its time."""
         self._soon.set()
 
+    def renew(self) -> None:
+        """The engine serves something else now, or sleeps, or woke: look for it without waiting for its time."""
+        self._probe.list_next()
+        self._soon.set()
+
     async def run(self) -> None:
         """Watch until cancelled."""
         while True:

@@ -3,10 +3,9 @@
 import logging
 
 from aibrix_extproc.adapters.engine.poller import EnginePoller
-from aibrix_extproc.adapters.engine.watcher import PollPace
+from aibrix_extproc.adapters.engine.watcher import PollPace, Traffic
 from aibrix_extproc.app.fleet_store import FleetStore
 from aibrix_extproc.app.parts.part import Meters, Part
-from aibrix_extproc.app.traffic import EngineTraffic
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.model import Health
 from aibrix_extproc.settings import FleetSettings
@@ -19,7 +18,7 @@ class Engines(Part):
 
     name = "engines"
 
-    def __init__(self, fleet: FleetSettings, store: FleetStore, traffic: EngineTraffic, load: LoadBook) -> None:
+    def __init__(self, fleet: FleetSettings, store: FleetStore, traffic: Traffic, load: LoadBook) -> None:
         pace = PollPace(interval_seconds=fleet.poll_seconds, timeout_seconds=fleet.poll_timeout_seconds)
         self._poller = EnginePoller(lambda: store.askable, store.apply, pace=pace, traffic=traffic)
         store.subscribe_given(self._poller.wake)
@@ -39,6 +38,10 @@ class Engines(Part):
     def poll_soon(self, identity: str) -> None:
         """Ask this engine before its turn."""
         self._poller.look_soon(identity)
+
+    def renew(self, identity: str) -> None:
+        """Ask this engine before its turn what it serves and whether it works: somebody has changed it."""
+        self._poller.renew(identity)
 
     async def run(self) -> None:
         """Poll until cancelled."""
