@@ -13,8 +13,17 @@ from aibrix_extproc.app.ports import EndpointSource
 from aibrix_extproc.settings import KubernetesSettings, Settings
 
 
-def fleet_parts(settings: Settings) -> tuple[FleetStore, list[Part]]:
-    """The fleet and the parts around it. Raises StartError without any source, and SourceError for an unusable one."""
+def has_sources(settings: Settings) -> bool:
+    """Whether the settings name any source of endpoints."""
+    fleet = settings.fleet
+    return fleet.file is not None or bool(fleet.endpoints) or settings.kubernetes.enabled
+
+
+def fleet_parts(settings: Settings, *, publishes: bool = True) -> tuple[FleetStore, list[Part]]:
+    """The fleet and the parts around it. Raises StartError without any source, and SourceError for an unusable one.
+
+    `publishes`: whether this process may write the EndpointSlices that the settings ask for.
+    """
     statuses = SourceStatuses()
     sources = configured_sources(settings.fleet, statuses.take)
     parts: list[Part] = []
@@ -28,7 +37,7 @@ def fleet_parts(settings: Settings) -> tuple[FleetStore, list[Part]]:
     store = FleetStore(source.name for source in sources)
     key = settings.fleet.engine_api_key
     parts.append(Sources(sources, statuses, lambda change: store.apply(with_default_key(change, key))))
-    if settings.kubernetes.publish_service is not None:
+    if publishes and settings.kubernetes.publish_service is not None:
         parts += _publishing(settings.kubernetes, store)
     return store, parts
 

@@ -10,7 +10,7 @@ from aibrix_extproc.cli.process import EXIT_SETTINGS, with_settings
 from aibrix_extproc.settings import Settings
 
 EXIT_FAILED = 1
-GROUPS = ("metadata", "metering", "usage", "admin", "log")
+GROUPS = ("metadata", "metering", "usage", "fleet", "kubernetes", "admin", "log")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,6 +13,7 @@ from typing import Final
 from aibrix_extproc.cli.reference_api import api_page
 from aibrix_extproc.cli.reference_command_line import command_line_page
 from aibrix_extproc.cli.reference_conformance import conformance_page
+from aibrix_extproc.cli.reference_engines import engine_operations_page
 from aibrix_extproc.cli.reference_exchange import exchange_page
 from aibrix_extproc.cli.reference_markdown import COMMAND
 from aibrix_extproc.cli.reference_openapi import openapi_document
@@ -32,6 +33,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = MappingProxyType(
         "metrics.md": metrics_page,
         "labels.md": labels_page,
         "command-line.md": command_line_page,
+        "engine-operations.md": engine_operations_page,
         "exchange.md": exchange_page,
         "conformance.md": conformance_page,
     }

@@ -6,6 +6,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
+from aibrix_extproc.cli.reference_docs import DOCS
 from aibrix_extproc.cli.reference_markdown import code, page, table
 from aibrix_extproc.cli.reference_operation import EVERYWHERE, alias_section, operation_section
 from aibrix_extproc.cli.reference_tables import error_row
@@ -14,7 +15,7 @@ from aibrix_extproc.core.openai.contract.controls import CONTROLS, Place
 from aibrix_extproc.core.openai.contract.errors import ERRORS, Problem, shape
 from aibrix_extproc.core.openai.contract.operation_errors import CAUSES, SDK_EXCEPTIONS, errors_with
 from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
-from aibrix_extproc.core.openai.contract.operations import Action, Operation
+from aibrix_extproc.core.openai.contract.operations import Action, Operation, Role
 from aibrix_extproc.core.openai.contract.paths import MAX_MODEL_ID_BYTES
 from aibrix_extproc.core.openai.reference.header_docs import (
     ALLOWED_HEADERS,
@@ -25,7 +26,6 @@ from aibrix_extproc.core.openai.reference.header_docs import (
     STOPPED_RESPONSE_HEADERS,
     treatment,
 )
-from aibrix_extproc.core.openai.reference.operation_doc_rows import OPERATION_DOCS
 from aibrix_extproc.core.openai.reference.operation_docs import OperationDoc
 from aibrix_extproc.core.routing.owners import KEEP_MOVED_SECONDS, MAX_MOVED
 from aibrix_extproc.core.routing.response_ids import KEEP_SECONDS, MAX_LENGTH
@@ -96,32 +96,40 @@ What never became a request Envoy answers alone, in the same shape: what is not 
 end or a body that never comes (408), an upgrade to another protocol or an HTTP version that is not served (426).
 """
 
-# What happens to the rows of each section, in the order of the page.
-SECTIONS: Final[Mapping[Action, tuple[str, str]]] = MappingProxyType({
-    Action.ROUTE: (
+# What happens to the rows of each section, in the order of the page: those of an action, for everybody or not.
+SECTIONS: Final[Mapping[tuple[Action, bool], tuple[str, str]]] = MappingProxyType({
+    (Action.ROUTE, True): (
         "Routed by model",
         "Sent to an engine that serves the model named in the request, and that can do the task.",
     ),
-    Action.STICKY: (
+    (Action.STICKY, True): (
         "Routed to the owner",
         "Sent to the engine that made the object, because only that one has it.",
     ),
-    Action.LOCAL: ("Answered here", "Answered by the gateway from what it knows of the fleet; no engine is asked."),
-    Action.METADATA: (
-        "Answered by the metadata service",
-        "A gateway without this service answers 404, as for an unknown URL. So does every gateway for operations of"
-        " administrators and operators, if the caller is none.",
+    (Action.LOCAL, True): (
+        "Answered here",
+        "Answered by the gateway from what it knows of the fleet; no engine is asked.",
     ),
-    Action.ADMIN: (
+    (Action.METADATA, True): (
+        "Answered by the metadata service",
+        "A gateway without this service answers 404, as for an unknown URL.",
+    ),
+    (Action.METADATA, False): (
+        "Operators",
+        "For keys with the role `admin`, and for those with the role `operator` that list the operation"
+        " ([keys.md](keys.md)). For all others each is an unknown URL: 404. [engines.md](engines.md) says what engine"
+        " operations do to requests.",
+    ),
+    (Action.ADMIN, True): (
         "Engines' own administration",
         "Routes of an engine that a user's key must never reach: 404, as for an unknown URL.",
     ),
-    Action.REFUSE: (
+    (Action.REFUSE, True): (
         "Refused",
         "Known to OpenAI's SDKs or to vLLM, and served by no part of this system: 404, as for an unknown URL.",
     ),
 })  # fmt: skip
-SERVED: Final = (Action.ROUTE, Action.STICKY, Action.LOCAL, Action.METADATA)
+SERVED: Final = tuple(one for one in SECTIONS if one[0] not in (Action.ADMIN, Action.REFUSE))
 _NO_DOC: Final = OperationDoc("", "")
 
 
@@ -132,7 +140,7 @@ def api_page() -> str:
         "Authentication": _AUTHENTICATION,
         "Limits": _limits(),
         "Operations": _overview(),
-        **{SECTIONS[action][0]: _served(action) for action in SERVED},
+        **{SECTIONS[section][0]: _served(section) for section in SERVED},
         "Not served": _not_served(),
         "Errors": _errors(),
         "Causes": _causes(),
@@ -148,8 +156,8 @@ def _contents(sections: Mapping[str, str]) -> str:
     return "\n".join(f"- [{title}](#{title.lower().replace(',', '').replace(' ', '-')})" for title in sections)
 
 
-def _rows(*actions: Action) -> Iterator[Operation]:
-    return (row for action in actions for row in OPERATIONS if row.action is action)
+def _rows(*sections: tuple[Action, bool]) -> Iterator[Operation]:
+    return (row for section in sections for row in OPERATIONS if (row.action, row.role is Role.USER) == section)
 
 
 def _limits() -> str:
@@ -190,30 +198,30 @@ def _limits() -> str:
 
 def _overview() -> str:
     rows = (
-        (row.method, code(row.path), code(row.id), row.role.value, f"[{OPERATION_DOCS[row.id].summary}](#{row.id})")
+        (row.method, code(row.path), code(row.id), row.role.value, f"[{DOCS[row.id].summary}](#{row.id})")
         for row in _rows(*SERVED)
     )
     return table(("method", "path", "operation", "role", "what it does"), rows)
 
 
-def _served(action: Action) -> str:
-    return "\n\n".join((SECTIONS[action][1], *map(_section, _rows(action))))
+def _served(section: tuple[Action, bool]) -> str:
+    return "\n\n".join((SECTIONS[section][1], *map(_section, _rows(section))))
 
 
 def _section(operation: Operation) -> str:
     """A whole section, or a short one that points to the operation that is the same but for its path."""
-    doc = OPERATION_DOCS[operation.id]
-    same = next(row for row in OPERATIONS if replace(OPERATION_DOCS.get(row.id, _NO_DOC), sdk=doc.sdk) == doc)
+    doc = DOCS[operation.id]
+    same = next(row for row in OPERATIONS if replace(DOCS.get(row.id, _NO_DOC), sdk=doc.sdk) == doc)
     return operation_section(operation, doc) if same is operation else alias_section(operation, doc, same)
 
 
 def _not_served() -> str:
-    return "\n\n".join(_unserved(action) for action in SECTIONS if action not in SERVED)
+    return "\n\n".join(_unserved(section) for section in SECTIONS if section not in SERVED)
 
 
-def _unserved(action: Action) -> str:
-    title, meaning = SECTIONS[action]
-    rows = ((row.method, code(row.path), code(row.id), row.note) for row in _rows(action))
+def _unserved(section: tuple[Action, bool]) -> str:
+    title, meaning = SECTIONS[section]
+    rows = ((row.method, code(row.path), code(row.id), row.note) for row in _rows(section))
     return f"### {title}\n\n{meaning}\n\n{table(('method', 'path', 'operation', 'notes'), rows)}"
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from aibrix_extproc import __version__
+from aibrix_extproc.cli.reference_docs import DOCS
 from aibrix_extproc.cli.reference_markdown import COMMAND
 from aibrix_extproc.cli.reference_operation import answer_types, request_type
 from aibrix_extproc.core.openai.contract import headers
@@ -18,7 +19,6 @@ from aibrix_extproc.core.openai.contract.operation_errors import errors_of
 from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
 from aibrix_extproc.core.openai.contract.operations import Action, Operation
 from aibrix_extproc.core.openai.reference.header_docs import REQUEST_HEADERS, RESPONSE_HEADERS
-from aibrix_extproc.core.openai.reference.operation_doc_rows import OPERATION_DOCS
 from aibrix_extproc.core.openai.reference.operation_docs import BYTES, EVENTS, JSON, Field, OperationDoc
 
 Json = dict[str, Any]
@@ -42,7 +42,7 @@ def _document() -> Json:
     paths: Json = {}
     for row in OPERATIONS:
         if row.action in _SERVED:
-            made = _operation(row, OPERATION_DOCS[row.id], schemas)
+            made = _operation(row, DOCS[row.id], schemas)
             made["responses"] |= failures.of(row)
             paths.setdefault(_path(row), {})[row.method.lower()] = made
     return {
@@ -224,14 +224,16 @@ def _error_schemas() -> Json:
     text, nullable = {"type": "string"}, {"type": ["string", "null"]}
     error = {"message": text, "type": text, "param": nullable, "code": nullable}
     anthropic = {"type": text, "message": text}
+    results = {"type": "array", "items": {"type": "object"}, "description": "the result of each engine"}
     return {
-        "Error": _closed({"error": _closed(error)}),
+        "Error": _closed({"error": _closed(error, endpoints=results)}),
         "AnthropicError": _closed({"type": {"const": "error"}, "error": _closed(anthropic), "request_id": text}),
     }
 
 
-def _closed(properties: Json) -> Json:
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+def _closed(properties: Json, **optional: Json) -> Json:
+    known = {**properties, **optional}
+    return {"type": "object", "properties": known, "required": list(properties), "additionalProperties": False}
 
 
 def _camel(identifier: str) -> str:

@@ -10,6 +10,7 @@ import openai
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from aibrix_extproc.cli.reference_docs import DOCS
 from aibrix_extproc.cli.reference_openapi import openapi_document
 from aibrix_extproc.core.openai.contract.errors import ERRORS, Problem, shape
 from aibrix_extproc.core.openai.contract.listing import ModelCard, model_list, one_model
@@ -17,12 +18,11 @@ from aibrix_extproc.core.openai.contract.operation_errors import SDK_EXCEPTIONS
 from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS, ROUTER
 from aibrix_extproc.core.openai.contract.operations import Action, Match, Operation
 from aibrix_extproc.core.openai.contract.paths import normalise
-from aibrix_extproc.core.openai.reference.operation_doc_rows import OPERATION_DOCS
 from tests.cli.samples import HOST, faults, sent_by
 
 SERVED_ACTIONS = (Action.ROUTE, Action.STICKY, Action.LOCAL, Action.METADATA)
 SERVED = tuple(row for row in OPERATIONS if row.action in SERVED_ACTIONS)
-SAMPLED = tuple(row for row in SERVED if OPERATION_DOCS[row.id].sdk.startswith("client."))
+SAMPLED = tuple(row for row in SERVED if DOCS[row.id].sdk.startswith("client."))
 ABSENT = tuple(row for row in OPERATIONS if row.action not in SERVED_ACTIONS)
 
 
@@ -83,9 +83,9 @@ def test_operation_says_what_its_row_says(row: Operation, document: dict[str, An
     assert one["x-aibrix-action"] == row.action.value
     assert one["x-aibrix-model-in"] == row.model_in.value
     assert one["x-aibrix-stream"] == row.stream.value
-    assert ("requestBody" in one) is (row.action is Action.ROUTE or bool(OPERATION_DOCS[row.id].request_media))
+    assert ("requestBody" in one) is (row.action is Action.ROUTE or bool(DOCS[row.id].request_media))
     good = one["responses"].get("200", {"content": {}})["content"]
-    streams = row.stream.value != "-" or "text/event-stream" in OPERATION_DOCS[row.id].answer_types
+    streams = row.stream.value != "-" or "text/event-stream" in DOCS[row.id].answer_types
     assert ("text/event-stream" in good) is streams
     shapes = {
         resolved(document, resolved(document, failure)["content"]["application/json"]["schema"])["required"][0]
@@ -122,7 +122,7 @@ def test_models_follow_their_schemas(document: dict[str, Any]) -> None:
 @pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # says the SDK of translations
 @pytest.mark.parametrize("row", SAMPLED, ids=lambda row: row.id)
 def test_sample_of_the_sdk_asks_for_its_operation(row: Operation, document: dict[str, Any]) -> None:
-    request = sent_by(OPERATION_DOCS[row.id].sdk)
+    request = sent_by(DOCS[row.id].sdk)
     match = ROUTER.match(request.method, normalise(request.url.raw_path.decode()))
     assert isinstance(match, Match)
     assert match.operation is row

@@ -6,10 +6,10 @@ from typing import Any
 import aiohttp
 import pytest
 
+from aibrix_extproc.cli.reference_docs import DOCS
 from aibrix_extproc.cli.reference_openapi import openapi_document
 from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
 from aibrix_extproc.core.openai.contract.operations import Action, Operation
-from aibrix_extproc.core.openai.reference.operation_doc_rows import OPERATION_DOCS
 from aibrix_extproc.simulator.options import SimulatorOptions, Task
 from aibrix_extproc.simulator.server import Simulator
 from tests.cli.samples import faults, sent_by
@@ -23,7 +23,7 @@ def request_of(row: Operation) -> tuple[dict[str, str], bytes]:
     """The content type and body of the operation's sample."""
     if row.anthropic:
         return {"content-type": "application/json"}, json.dumps(ANTHROPIC).encode()
-    request = sent_by(OPERATION_DOCS[row.id].sdk)
+    request = sent_by(DOCS[row.id].sdk)
     return {"content-type": request.headers["content-type"]}, request.content
 
 

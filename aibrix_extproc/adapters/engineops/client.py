@@ -5,6 +5,7 @@ shall not do at once are sent one after another.
 """
 
 import asyncio
+import errno
 import os
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -109,7 +110,7 @@ def _reason(error: aiohttp.ClientError | OSError) -> str:
             return "its answer is not valid HTTP"
         case aiohttp.ServerDisconnectedError():
             return "it closed the connection without an answer; it may have done it"
-        case ConnectionResetError():
+        case OSError(errno=errno.ECONNRESET | errno.EPIPE):
             return "it reset the connection; it may have done it"
         case OSError(errno=int(number)) if number > 0:
             return os.strerror(number).lower()

@@ -183,7 +183,7 @@ def _routes(spec: EnvoySpec) -> route.RouteConfiguration:
 
 
 def _to_metadata(spec: EnvoySpec) -> list[route.Route]:
-    """Only the processor can write the header, and it writes it for files, uploads and batches alone."""
+    """Only the processor can write the header, and it writes it for operations of the metadata service alone."""
     if spec.metadata is None:
         return []
     signed = route.HeaderMatcher(name=SIGNED_CALLER, present_match=True)
@@ -193,7 +193,7 @@ def _to_metadata(spec: EnvoySpec) -> list[route.Route]:
         idle_timeout=METADATA_IDLE,
         retry_policy=route.RetryPolicy(retry_on="connect-failure,refused-stream,reset-before-request", num_retries=2),
     )
-    return [route.Route(name="metadata", match=route.RouteMatch(prefix="/v1/", headers=[signed]), route=action)]
+    return [route.Route(name="metadata", match=route.RouteMatch(prefix="/", headers=[signed]), route=action)]
 
 
 def _placed(spec: EnvoySpec) -> route.Route:

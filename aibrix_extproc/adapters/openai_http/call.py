@@ -52,6 +52,15 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class RawReply:
+    """A whole answer as its bytes."""
+
+    content: bytes
+    content_type: str
+    status: int = 200
+
+
+@dataclass(frozen=True, slots=True)
 class StreamReply:
     """An answer in pieces, of a length that is known before, or of none (None)."""
 
@@ -109,7 +118,8 @@ class Call:
         return found
 
 
-Handler = Callable[[Call], Awaitable[Reply | StreamReply]]
+AnyReply = Reply | RawReply | StreamReply
+Handler = Callable[[Call], Awaitable[AnyReply]]
 
 
 def wanted(fields: Mapping[str, Any], name: str, kind: type, expected: str) -> Any:

@@ -10,7 +10,15 @@ from typing import Final
 
 from aiohttp import web
 
-from aibrix_extproc.adapters.openai_http.call import Call, ContentError, Handler, RefusedError, Reply, StreamReply
+from aibrix_extproc.adapters.openai_http.call import (
+    AnyReply,
+    Call,
+    ContentError,
+    Handler,
+    RawReply,
+    RefusedError,
+    Reply,
+)
 from aibrix_extproc.adapters.openai_http.internal import InternalRoutes
 from aibrix_extproc.core.access.principal import NO_GRANTS, Principal
 from aibrix_extproc.core.access.signed_caller import verify
@@ -100,7 +108,10 @@ def _refused(problem: Problem, request_id: str) -> web.Response:
     )
 
 
-async def _sent(request: web.Request, reply: Reply | StreamReply, request_id: str) -> web.StreamResponse:
+async def _sent(request: web.Request, reply: AnyReply, request_id: str) -> web.StreamResponse:
+    if isinstance(reply, RawReply):
+        headers = {_REQUEST_ID: request_id, "content-type": reply.content_type}
+        return web.Response(status=reply.status, body=reply.content, headers=headers)
     headers = {_REQUEST_ID: request_id, **reply.headers}
     if isinstance(reply, Reply):
         body = json.dumps(reply.body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")

@@ -59,6 +59,7 @@ def metadata_service(process: MetadataProcess, plan: Plan, session: aiohttp.Clie
     command = [*_OURSELVES, "metadata", "--metadata-host", LOOPBACK, "--metadata-port", str(process.port)]
     command += ["--admin-host", LOOPBACK, "--admin-port", str(process.admin_port), "--data", str(process.data)]
     command += ["--note-keys", str(plan.note_keys), "--gateway-url", plan.base_url.removesuffix("/v1")]
+    command += ["--fleet", str(plan.fleet)]
     command += ["--config", str(plan.config)] if plan.config else []
     is_ready = answers(session, f"http://{LOOPBACK}:{process.admin_port}/readyz")
     return ChildSpec("metadata service", tuple(command), _log(plan, "metadata"), is_ready, STOP_GRACE)

@@ -12,7 +12,7 @@ from typing import Final
 
 from aibrix_extproc.adapters.ledger.audit import AuditEntry, AuditLedger
 from aibrix_extproc.adapters.ledger.errors import DatabaseError
-from aibrix_extproc.adapters.openai_http.call import Call, Handler, RefusedError, Reply, StreamReply, good, refuse
+from aibrix_extproc.adapters.openai_http.call import AnyReply, Call, Handler, RefusedError, Reply, good, refuse
 from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
 from aibrix_extproc.core.openai.contract.operations import Role
 from aibrix_extproc.core.openai.contract.paging import list_object, read_page
@@ -34,7 +34,7 @@ def audited(ledger: AuditLedger, handlers: Mapping[str, Handler]) -> dict[str, H
 
 def _audited(ledger: AuditLedger, operation: str, handler: Handler) -> Handler:
     @wraps(handler)
-    async def recorded(call: Call) -> Reply | StreamReply:
+    async def recorded(call: Call) -> AnyReply:
         who = call.principal
         call.target.update({**call.query, **call.parameters})
         entry = await ledger.begin(who.name, who.grants.key_id, operation, call.target, call.request_id)

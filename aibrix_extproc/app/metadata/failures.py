@@ -6,15 +6,7 @@ from functools import wraps
 
 from aibrix_extproc.adapters.blobs.store import BlobError, BlobsFullError
 from aibrix_extproc.adapters.ledger.errors import STATEMENT_ERRORS, DatabaseError, is_full
-from aibrix_extproc.adapters.openai_http.call import (
-    Call,
-    ContentError,
-    Handler,
-    RefusedError,
-    Reply,
-    StreamReply,
-    refuse,
-)
+from aibrix_extproc.adapters.openai_http.call import AnyReply, Call, ContentError, Handler, RefusedError, refuse
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +18,7 @@ def telling(handlers: Mapping[str, Handler]) -> dict[str, Handler]:
 
 def _telling(name: str, handler: Handler) -> Handler:
     @wraps(handler)
-    async def told(call: Call) -> Reply | StreamReply:
+    async def told(call: Call) -> AnyReply:
         try:
             return await handler(call)
         except STATEMENT_ERRORS:  # a bug of ours

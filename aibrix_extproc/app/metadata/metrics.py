@@ -15,6 +15,8 @@ METADATA_METRICS: Final[Rows] = {
     "aibrix_metadata_requests_total": ("counter", ("operation", "status"), "Answers of the API."),
     "aibrix_metadata_request_seconds": ("histogram", ("operation",), "From a request's head to the end of its answer."),
     "aibrix_metadata_storage_ok": ("gauge", ("part",), "1 if the database, or the blob store, can be used."),
+    "aibrix_metadata_endpoints": ("gauge", ("health",), "Endpoints of the fleet, for engine operations."),
+    "aibrix_metadata_fleet_known": ("gauge", (), "1 once every source has listed and every engine was asked."),
     "aibrix_metadata_batch_running": ("gauge", ("model",), "Requests of batches that run now, in this process."),
     "aibrix_metadata_batch_limit": ("gauge", ("model",), "How many requests of batches may run at once."),
     "aibrix_metadata_usage_records_total": (

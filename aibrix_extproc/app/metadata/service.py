@@ -7,15 +7,19 @@ import secrets
 import socket
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 import aiohttp
 
 from aibrix_extproc import __version__
 from aibrix_extproc.adapters.blobs.store import BlobError, BlobStore
+from aibrix_extproc.adapters.engine.client import engine_session
+from aibrix_extproc.adapters.engineops.client import EngineOps
 from aibrix_extproc.adapters.http.admin import AdminServer
 from aibrix_extproc.adapters.ledger.audit import AuditLedger
 from aibrix_extproc.adapters.ledger.batches import BatchLedger
+from aibrix_extproc.adapters.ledger.control import ControlLedger
 from aibrix_extproc.adapters.ledger.database import Database, LedgerError
 from aibrix_extproc.adapters.ledger.files import FileLedger, Quota
 from aibrix_extproc.adapters.ledger.uploads import UploadLedger
@@ -30,6 +34,9 @@ from aibrix_extproc.app.metadata.batch_api import BatchApi
 from aibrix_extproc.app.metadata.batch_events import BatchEvents
 from aibrix_extproc.app.metadata.batch_steps import BatchSteps
 from aibrix_extproc.app.metadata.batch_worker import BatchWorker
+from aibrix_extproc.app.metadata.engine_api import EngineApi
+from aibrix_extproc.app.metadata.engine_fleet import engine_fleet
+from aibrix_extproc.app.metadata.engine_news import EngineNews
 from aibrix_extproc.app.metadata.failures import telling
 from aibrix_extproc.app.metadata.file_api import FileApi
 from aibrix_extproc.app.metadata.following import Followers
@@ -60,8 +67,11 @@ def run_metadata(settings: Settings) -> int:
 
     async def serve() -> None:
         connector, cookies = aiohttp.TCPConnector(limit=0), aiohttp.DummyCookieJar()
-        async with aiohttp.ClientSession(connector=connector, cookie_jar=cookies) as session:
-            await MetadataService(settings, session).run()
+        async with (
+            aiohttp.ClientSession(connector=connector, cookie_jar=cookies) as session,
+            engine_session() as engines,
+        ):
+            await MetadataService(settings, session, engines).run()
 
     return run_process(settings.log, serve)
 
@@ -69,12 +79,13 @@ def run_metadata(settings: Settings) -> int:
 class MetadataService:
     """All parts of one metadata process."""
 
-    def __init__(self, settings: Settings, session: aiohttp.ClientSession) -> None:
+    def __init__(self, settings: Settings, session: aiohttp.ClientSession, engines: aiohttp.ClientSession) -> None:
         self._settings = settings
         own = settings.metadata
         data = own.data_dir.absolute()
         try:
             self._secrets = SharedSecrets(settings.metering.note_keys, own.gateway_url)
+            self._fleet = engine_fleet(settings)
             self._blobs = BlobStore(own.blobs or f"file://{data / 'blobs'}")
             self._database = Database(own.database or f"sqlite:///{data / 'ledger.sqlite'}")
         except (BlobError, LedgerError, SourceError) as error:
@@ -86,6 +97,7 @@ class MetadataService:
         self._metrics = MetadataMetrics(self._gates, self._storage)
         self._usage = UsageService(self._database, settings.usage, self._metrics.counted_usage)
         self._worker = self._batch_worker(session)
+        self._engine_ops = EngineOps(engines)
         self._api = self._api_server()
         self._frame = Frame(self._parts())
         for part in self._frame.parts:
@@ -117,6 +129,7 @@ class MetadataService:
             **BatchApi(batches, self._files, self._database.clock, entropy, self._worker.wake).handlers(),
             **AuditApi(audit).handlers(),
             **self._usage.handlers(),
+            **self._engine_api().handlers(),
         }
         internal = InternalRoutes(self._usage.routes(), lambda: self._secrets.current, time.time)
         return ApiServer(
@@ -126,9 +139,17 @@ class MetadataService:
             internal=internal,
         )
 
+    def _engine_api(self) -> EngineApi:
+        ledger, fleet = ControlLedger(self._database), self._fleet
+        renew = fleet.engines.renew if fleet is not None else _nothing
+        news = EngineNews(ledger, renew, partial(secrets.token_hex, 16), self._database.clock)
+        return EngineApi(fleet, self._engine_ops, news.tell)
+
     def _parts(self) -> list[Part]:
         own = self._settings.metadata
         parts: list[Part] = [*self._storage, self._secrets]
+        if self._fleet is not None:
+            parts.append(self._fleet)
         if own.role is not Role.API:
             sweeper = Sweeper(
                 self._files, self._uploads, self._blobs, PREFIXES, own.sweep_seconds, own.orphan_seconds,
@@ -170,3 +191,7 @@ def _new_key(prefix: str) -> str:
     """A key that nobody has used; two levels, so that a local folder stays small."""
     name = secrets.token_hex(16)
     return f"{prefix}/{name[:2]}/{name}"
+
+
+def _nothing(identity: str) -> None:
+    """Without a fleet there is no engine to ask."""

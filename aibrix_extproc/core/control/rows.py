@@ -22,6 +22,7 @@ class Section(StrEnum):
     LIMITS = "limits"
     ADAPTERS = "adapters"
     MODELS = "models"
+    NEWS = "news"  # core/fleet/news.py
 
 
 class Row(msgspec.Struct, frozen=True, gc=False, array_like=True):

@@ -104,23 +104,31 @@ def _of_model(
 def _by_adapter(
     operation: EngineOperation, adapter: str | None, endpoints: tuple[Endpoint, ...]
 ) -> tuple[Endpoint, ...] | Problem:
-    """Where no model is named: engines that have the adapter, else the only base model's."""
+    """Where no model is named: engines of the adapter's base model, as far as one is known to have it.
+
+    Polls lag behind, so an engine that is not known to have the adapter may have it.
+    """
     if operation.adapters is Adapters.NONE or adapter is None:
         return endpoints
-    having = tuple(one for one in endpoints if any(model.id == adapter for model in one.models))
-    if having and operation.adapters is Adapters.UNLOAD:
-        return having
-    bases = [frozenset(model.id for model in one.models if model.parent is None) for one in endpoints]
-    known = [names for names in bases if names]
+    bases = {one.identity: _bases(one) for one in endpoints}
+    having = [bases[one.identity] for one in endpoints if any(model.id == adapter for model in one.models)]
+    if operation.adapters is Adapters.UNLOAD:
+        names = frozenset[str]().union(*having)
+        return tuple(one for one in endpoints if not names or not names.isdisjoint(bases[one.identity]))
+    known = [names for names in bases.values() if names]
     if any(names.isdisjoint(known[0]) for names in known):
         message = "The engines serve several models: say which one the adapter belongs to, by ?model=NAME."
         return invalid("model", message)
     return endpoints
 
 
+def _bases(endpoint: Endpoint) -> frozenset[str]:
+    return frozenset(model.id for model in endpoint.models if model.parent is None)
+
+
 def _may_operate(operator: Operator, operation: EngineOperation, endpoint: Endpoint) -> bool:
     """Whether every base model of an engine is the caller's to operate: they all feel it."""
     if operator.is_admin:
         return True
-    names = [model.id for model in endpoint.models if model.parent is None]
+    names = _bases(endpoint)
     return bool(names) and all(operator.may(operation.id, model=name) for name in names)

@@ -110,7 +110,8 @@ placed = st.builds(asks.Placed, TIMES, placements)
 refused = st.sampled_from(sorted(ERRORS)).map(
     lambda key: asks.Refused(Problem(key, dict.fromkeys(
         ("model", "message", "key", "what", "param", "expected", "got", "reason", "given", "accepted", "limit", "size",
-         "method", "path", "supported", "request_id", "response_id", "id", "status", "purpose"), "x",
+         "method", "path", "supported", "request_id", "response_id", "id", "status", "purpose",
+         "failed", "all", "adapter", "endpoint"), "x",
     )))
 )  # fmt: skip
 answered = st.just(asks.Described(200, JSON_HEADERS, b"{}"))

@@ -61,7 +61,8 @@ def test_engines_of_a_model_or_of_an_adapter() -> None:
 
 
 def test_adapter_is_unloaded_where_it_is_and_loaded_where_its_base_is() -> None:
-    assert asked("unload_lora_adapter", adapter="sql") == ("2",)
+    assert asked("unload_lora_adapter", adapter="sql") == ("1", "2"), "the first one may have it since its last poll"
+    assert asked("unload_lora_adapter", adapter="unknown") == ("1", "2", "3", "4")
     assert asked("load_lora_adapter", adapter="new") == ("invalid_value", "model")
     assert asked("load_lora_adapter", adapter="new", model="llama") == ("1", "2")
     assert asked("load_lora_adapter", a_snapshot(engine(1), engine(2)), adapter="new") == ("1", "2")

@@ -50,7 +50,7 @@ CAUSES: Final[Mapping[Cause, CauseRow]] = MappingProxyType({
 })  # fmt: skip
 
 # Of these causes an operation has the errors that its row names, and those that no row names.
-_BY_ROW: Final = frozenset({Cause.MODELS, Cause.STORED})
+_BY_ROW: Final = frozenset({Cause.MODELS, Cause.STORED, Cause.ENGINES})
 _NAMED_BY_ROWS: Final = frozenset(key for row in OPERATIONS for key in row.errors)
 
 
@@ -80,9 +80,7 @@ def _own_causes(operation: Operation) -> tuple[Cause, ...]:
         case Action.LOCAL:
             return (Cause.MODELS,)
         case Action.METADATA:
-            return Cause.STORED, Cause.SERVICE
-        case Action.ADMIN:
-            return Cause.ADDRESS, Cause.ENGINES
+            return Cause.STORED, Cause.ENGINES, Cause.SERVICE
         case _:
             return (Cause.ADDRESS,)
 

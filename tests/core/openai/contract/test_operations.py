@@ -230,4 +230,6 @@ def test_columns_of_a_row_fit_one_another(row: Operation) -> None:
 def test_errors_that_a_row_names_are_rows_of_errors_with_its_cause(row: Operation) -> None:
     for key in row.errors:
         assert key in ERRORS, "write the error's row: core/openai/contract/rows/errors_*.py"
-        assert set(ERRORS[key].causes) & ({Cause.MODELS} if row.action is Action.LOCAL else {Cause.STORED})
+        assert set(ERRORS[key].causes) & (
+            {Cause.MODELS} if row.action is Action.LOCAL else {Cause.STORED, Cause.ENGINES}
+        )

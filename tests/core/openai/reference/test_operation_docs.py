@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from msgspec.structs import replace
 
+from aibrix_extproc.cli.reference_docs import DOCS
 from aibrix_extproc.core.exchange.admission import refusal_from_head
 from aibrix_extproc.core.exchange.asks import Admitted
 from aibrix_extproc.core.exchange.machine import Exchange
@@ -23,7 +24,6 @@ from aibrix_extproc.core.openai.reference.header_docs import (
     STOPPED_RESPONSE_HEADERS,
     treatment,
 )
-from aibrix_extproc.core.openai.reference.operation_doc_rows import OPERATION_DOCS
 from aibrix_extproc.core.openai.reference.operation_docs import KINDS, Field, OperationDoc
 from aibrix_extproc.core.openai.upstream.local_replies import problem_from_local_reply
 from aibrix_extproc.core.openai.upstream.normalize import problem_from_upstream
@@ -37,20 +37,20 @@ ASKED = tuple(row for row in SERVED if row.action in (Action.ROUTE, Action.STICK
 
 
 def fields() -> Iterator[tuple[str, Field]]:
-    for name, doc in OPERATION_DOCS.items():
+    for name, doc in DOCS.items():
         for one in (*doc.request, *doc.query, *doc.answer):
             yield name, one
 
 
 def test_every_served_operation_is_described_and_no_other() -> None:
     served = {row.id for row in SERVED}
-    assert served - set(OPERATION_DOCS) == set(), "describe the operation: core/openai/reference/operation_doc_rows*.py"
-    assert set(OPERATION_DOCS) - served == set(), "no operation is served under this id: its description goes, too"
+    assert served - set(DOCS) == set(), "describe the operation: core/openai/reference/operation_doc_rows*.py"
+    assert set(DOCS) - served == set(), "no operation is served under this id: its description goes, too"
 
 
 @pytest.mark.parametrize("row", SERVED, ids=lambda row: row.id)
 def test_description_fits_its_row(row: Operation) -> None:
-    doc = OPERATION_DOCS[row.id]
+    doc = DOCS[row.id]
     assert doc.summary
     assert not doc.summary.endswith(".")
     assert bool(doc.streaming) is (row.stream is not Stream.NONE), "what streams says how, and nothing else does"
@@ -72,7 +72,7 @@ def test_fields_have_known_types_and_defaults_that_are_json() -> None:
 
 
 def test_lists_name_a_field_once() -> None:
-    for doc in OPERATION_DOCS.values():
+    for doc in DOCS.values():
         for listed in (doc.request, doc.query, doc.answer):
             names = [one.name for one in listed]
             assert len(names) == len(set(names))
@@ -82,7 +82,7 @@ def test_sentences_in_lists_have_no_full_stop() -> None:
     def points(doc: OperationDoc) -> tuple[str, ...]:
         return (*doc.openai, *doc.vllm, *doc.limits, doc.streaming)
 
-    assert [point for doc in OPERATION_DOCS.values() for point in points(doc) if point.endswith(".")] == []
+    assert [point for doc in DOCS.values() for point in points(doc) if point.endswith(".")] == []
 
 
 # --- errors

@@ -13,6 +13,23 @@ ROWS: Final[Mapping[str, ErrorRow]] = MappingProxyType({
         message="The fleet has no endpoint '{given}'. Name endpoints as HOST:PORT, with commas between them.",
         when="an engine operation at an address that no engine of the fleet has",
     ),
+    "adapter_conflict": ErrorRow(
+        status=409, code="adapter_conflict", param="lora_path", should_retry=False,
+        causes=(Cause.ENGINES,),
+        message=(
+            "The adapter '{adapter}' is loaded from another path on {endpoint}. Unload it, or send load_inplace."
+        ),
+        when="loading an adapter whose name another adapter has",
+    ),
+    "no_fleet": ErrorRow(
+        status=503, type=SERVER_ERROR, code="no_fleet", retry_after_seconds=60, should_retry=False,
+        causes=(Cause.ENGINES,),
+        message=(
+            "The metadata service knows no engines. Give it the gateway's sources: a fleet file, endpoints, or "
+            "Kubernetes."
+        ),
+        when="an engine operation at a metadata service without a source of endpoints",
+    ),
     "no_engines": ErrorRow(
         status=503, type=SERVER_ERROR, code="no_engines", retry_after_seconds=5, should_retry=False,
         causes=(Cause.ENGINES,),

@@ -65,12 +65,13 @@ VLLM_ROWS: Final = (
     Operation("chat_derender", "POST", "/v1/chat/completions/derender", action=Action.REFUSE),
     Operation("completion_derender", "POST", "/v1/completions/derender", action=Action.REFUSE),
     *(
-        Operation(name, "POST", f"/{name}", action=Action.REFUSE, note="weight transfer for reinforcement learning")
-        for name in ("init_weight_transfer_engine", "start_weight_update", "update_weights", "finish_weight_update",
-                     "update_weight_version", "weight_checker")
+        Operation(name, "POST", f"/{name}", action=Action.REFUSE, note="joins an engine with other processes")
+        for name in ("init_weight_transfer_engine", "shutdown_weight_transfer_engine", "start_draft_weight_update")
     ),
-    Operation("weight_info", "GET", "/weight_info", action=Action.REFUSE),
-    Operation("get_world_size", "GET", "/get_world_size", action=Action.REFUSE),
+    Operation(
+        "fault_tolerance", "POST", "/fault_tolerance/apply", action=Action.REFUSE, note="steers the ranks of an engine"
+    ),
+    Operation("fault_tolerance_status", "GET", "/fault_tolerance/status", action=Action.REFUSE),
     Operation("docs", "GET", "/docs", action=Action.REFUSE),
     Operation("redoc", "GET", "/redoc", action=Action.REFUSE),
     Operation("openapi", "GET", "/openapi.json", action=Action.REFUSE),
@@ -78,30 +79,11 @@ VLLM_ROWS: Final = (
 
 # An engine's operational interface, never for the keys of users.
 ADMINISTRATION_ROWS: Final = (
-    Operation("load_lora_adapter", "POST", "/v1/load_lora_adapter", action=Action.ADMIN),
-    Operation("unload_lora_adapter", "POST", "/v1/unload_lora_adapter", action=Action.ADMIN),
     Operation("health", "GET", "/health", action=Action.ADMIN, note="probed by the gateway, not for clients"),
     Operation("ping_get", "GET", "/ping", action=Action.ADMIN),
     Operation("ping", "POST", "/ping", action=Action.ADMIN),
-    Operation("version", "GET", "/version", action=Action.ADMIN),
-    Operation("load", "GET", "/load", action=Action.ADMIN),
     Operation("metrics", "GET", "/metrics", action=Action.ADMIN),
     Operation("kv_event_sources", "GET", "/kv_event_sources", action=Action.ADMIN),
-    Operation("tokenizer_info", "GET", "/tokenizer_info", action=Action.ADMIN),
-    Operation("start_profile", "POST", "/start_profile", action=Action.ADMIN),
-    Operation("stop_profile", "POST", "/stop_profile", action=Action.ADMIN),
-    Operation("sleep", "POST", "/sleep", action=Action.ADMIN),
-    Operation("wake_up", "POST", "/wake_up", action=Action.ADMIN),
-    Operation("is_sleeping", "GET", "/is_sleeping", action=Action.ADMIN),
-    Operation("pause", "POST", "/pause", action=Action.ADMIN),
-    Operation("resume", "POST", "/resume", action=Action.ADMIN),
-    Operation("is_paused", "GET", "/is_paused", action=Action.ADMIN),
-    Operation("reset_prefix_cache", "POST", "/reset_prefix_cache", action=Action.ADMIN),
-    Operation("reset_mm_cache", "POST", "/reset_mm_cache", action=Action.ADMIN),
-    Operation("reset_encoder_cache", "POST", "/reset_encoder_cache", action=Action.ADMIN),
-    Operation("release_kv_cache_memory", "POST", "/release_kv_cache_memory", action=Action.ADMIN),
-    Operation("server_info", "GET", "/server_info", action=Action.ADMIN),
-    Operation("abort_requests", "POST", "/abort_requests", action=Action.ADMIN),
     Operation("scale_elastic_ep", "POST", "/scale_elastic_ep", action=Action.ADMIN),
     Operation("is_scaling_elastic_ep", "POST", "/is_scaling_elastic_ep", action=Action.ADMIN),
 )  # fmt: skip
