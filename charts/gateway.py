@@ -113,6 +113,11 @@ _URL: Final = (
 )
 
 
+_NAMESPACES: Final = (
+    '(dict "name" "AIBRIX_EXTPROC_KUBERNETES__NAMESPACES" "value" (include "aibrix-extproc.namespaces" .))'
+)
+
+
 def _of_metadata(replicas: str, resources: str) -> Places:
     """Of a Deployment of the metadata service, with the expression of its number and the value of its resources."""
     return Places(
@@ -124,7 +129,14 @@ def _of_metadata(replicas: str, resources: str) -> Places:
         },
         trees={(*_METADATA, "resources"): f".Values.{resources}"},
         additions={
-            (*_METADATA, "env"): ("{{- with .Values.metadata.env }}", "{{- toYaml . | nindent INDENT }}", "{{- end }}"),
+            (*_METADATA, "env"): (
+                "{{- if .Values.namespaces }}",
+                f"{{{{- toYaml (list {_NAMESPACES}) | nindent INDENT }}}}",
+                "{{- end }}",
+                "{{- with .Values.metadata.env }}",
+                "{{- toYaml . | nindent INDENT }}",
+                "{{- end }}",
+            ),
             _METADATA: _optional("image.pullPolicy", "imagePullPolicy"),
             ("spec", "template", "spec"): tuple(line for name in _IN_POD for line in _optional(name, name)),
         },

@@ -13,6 +13,9 @@ from aibrix_extproc.doctor.workload_checks import LOOPBACK
 
 WHAT: Final = "files, uploads and batches"
 _OFF: Final = ("", "false", "0", "no")
+_SOURCES: Final = (
+    ("kubernetes", "enabled", "--kubernetes"), ("fleet", "file", "--fleet"), ("fleet", "endpoints", "--endpoint"),
+)  # fmt: skip
 
 
 def handed_over(setup: Setup) -> Iterator[Finding]:
@@ -129,6 +132,12 @@ def _somebody(setup: Setup, rule: Rule) -> Iterator[Finding]:
                 Severity.ERROR, deployment.subject, f"{process.field}.env",
                 f"it listens on {host}, where no Envoy reaches it: {WHAT} are all 503",
                 f"set {ENV}METADATA__HOST to 0.0.0.0, or to :: with IPv6",
+            )  # fmt: skip
+        if not process.unseen and all((process.setting(*one) or "").lower() in _OFF for one in _SOURCES):
+            yield Finding(
+                Severity.WARNING, deployment.subject, f"{process.field}.env",
+                "it has no source of engines: operations on engines are 503 no_fleet",
+                f"set {ENV}KUBERNETES__ENABLED to true, and bind the role that reads pods to its service account",
             )  # fmt: skip
 
 

@@ -120,6 +120,7 @@ def with_two_processes_on_files(objects: Objects) -> None:
     [
         (VOLUME, with_variable("aibrix-extproc", "METADATA__ENABLED", None), "handed_over", "404"),
         (VOLUME, with_variable(NAME, "METADATA__HOST", "127.0.0.1"), "served", "no Envoy reaches"),
+        (VOLUME, with_variable(NAME, "KUBERNETES__ENABLED", None), "served", "no source of engines"),
         (VOLUME, with_field("Deployment", NAME, f"{POD}.volumes.0", {"name": "data", "emptyDir": {}}), "kept", "lost"),
         (VOLUME, with_variable(NAME, "METADATA__DATA_DIR", None), "kept", "lost"),
         (VOLUME, with_variable(NAME, "METADATA__DATA_DIR", "/elsewhere"), "kept", "lost"),

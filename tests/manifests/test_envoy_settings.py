@@ -97,7 +97,7 @@ def test_route_to_the_metadata_service_needs_our_header_and_bounds_no_body(build
     (match,) = rule["matches"]
     assert [one.name for one in ours.match.headers] == [SIGNED_CALLER]
     assert match == {
-        "path": {"type": "PathPrefix", "value": ours.match.prefix.rstrip("/")},
+        "path": {"type": "PathPrefix", "value": ours.match.prefix},
         "headers": [{"name": SIGNED_CALLER, "type": "RegularExpression", "value": ".+"}],
     }
     assert rule["timeouts"] == {"request": "0s"}

@@ -162,7 +162,9 @@ def test_pod_is_as_confined_as_the_restricted_standard_asks(name: str) -> None:
             assert pod["securityContext"]["runAsNonRoot"] is True
             assert pod["securityContext"]["runAsUser"] == 65532
             assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-            assert pod.get("automountServiceAccountToken", True) is (container["args"][0] in ("serve", "picker"))
+            assert pod.get("automountServiceAccountToken", True) is (
+                container["args"][0] in ("serve", "picker", "metadata")
+            )
             assert container["securityContext"] == {
                 "allowPrivilegeEscalation": False,
                 "readOnlyRootFilesystem": True,
