@@ -67,6 +67,10 @@ class Bench:
         own = {"authorization": f"Bearer {self.target.api_key}"} if key and self.target.api_key else {}
         return own | dict(more or {})
 
+    def admin_headers(self) -> dict[str, str]:
+        """The administrator's key; the case must have named the need."""
+        return {"authorization": f"Bearer {self.target.admin_key}"}
+
     def path(self, path: str) -> str:
         """A path as this deployment wants it."""
         slashes = path[: len(path) - len(path.lstrip("/")) - 1]  # of //v1: they stand before the prefix

@@ -35,6 +35,8 @@ class Need(enum.StrEnum):
     UPLOADS = "Uploads API"
     BATCHES = "Batch API"
     FORBIDDEN_KEY = "key that may not use the model"
+    ADMIN = "administrator's key"
+    ADAPTER = "path of an adapter"
 
 
 class Mismatch(Exception):
@@ -69,6 +71,7 @@ class Case:
     needs: tuple[Need, ...] = ()
     is_large: bool = False  # moves tens of megabytes or opens hundreds of streams
     time_factor: int = 1  # times the time limit that the case may take
+    is_alone: bool = False  # no other case runs meanwhile, because it changes the engines
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="read the key from this file, so that no process list shows it",
     )
     add("--forbidden-key", metavar="KEY", help="a valid key that may not use the chat model, for AUTH-07")
+    add("--admin-key", metavar="KEY", help="a key that may operate engines; its cases put them to sleep for a moment")
+    add("--admin-key-file", type=Path, metavar="FILE", help="read that key from this file")
+    add("--lora-path", metavar="PATH", help="an adapter of the chat model on the engines' machines, to load")
     for need, option in OPTION.items():
         add(option, metavar="MODEL", help=f"the {need} to ask (the first that is listed and works)")
     add("--context-length", type=_positive, metavar="TOKENS",
@@ -108,8 +111,10 @@ def _target(args: argparse.Namespace) -> Target:
         raise UsageError("--base-url is missing, as in --base-url http://127.0.0.1:8080/v1")
     return Target(
         origin=origin_of(args.base_url, verifies_tls=not args.insecure),
-        api_key=_key(args),
+        api_key=_key("--api-key", args.api_key, args.api_key_file),
         forbidden_key=args.forbidden_key,
+        admin_key=_key("--admin-key", args.admin_key, args.admin_key_file),
+        lora_path=args.lora_path,
         named=MappingProxyType(dict(_named(args))),
         context_length=args.context_length,
         seconds=args.timeout,
@@ -118,18 +123,17 @@ def _target(args: argparse.Namespace) -> Target:
     )
 
 
-def _key(args: argparse.Namespace) -> str | None:
-    if args.api_key_file is None:
-        key: str | None = args.api_key
-    else:
-        if args.api_key is not None:
-            raise UsageError("--api-key and --api-key-file exclude one another")
+def _key(option: str, given: str | None, file: Path | None) -> str | None:
+    key = given
+    if file is not None:
+        if given is not None:
+            raise UsageError(f"{option} and {option}-file exclude one another")
         try:
-            key = args.api_key_file.read_text(encoding="utf-8").strip()
+            key = file.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"--api-key-file {args.api_key_file} cannot be read: {error}") from error
+            raise UsageError(f"{option}-file {file} cannot be read: {error}") from error
     if key is not None and not (key.isascii() and key.isprintable() and key and " " not in key):
-        raise UsageError("the API key must be visible ASCII characters")
+        raise UsageError(f"the key of {option} must be visible ASCII characters")
     return key
 
 

@@ -48,10 +48,15 @@ class Run:
         """All results, in the order of the cases."""
         waiting = deque(cases)
         while waiting or self._running:
-            while waiting and len(self._running) < self._concurrency:
+            while waiting and self._has_room(waiting[0]):
                 self._start(waiting.popleft())
             self._collect()
         return tuple(self._results[case.id] for case in cases)
+
+    def _has_room(self, case: Case) -> bool:
+        if case.is_alone or any(one.is_alone for one in self._running):
+            return not self._running
+        return len(self._running) < self._concurrency
 
     def _start(self, case: Case) -> None:
         if reason := self._lack(case):

@@ -14,6 +14,7 @@ from aibrix_extproc.conformance.cases import (
     errors,
     headers,
     models,
+    operations,
     requests,
     responses,
     stored_files,
@@ -40,6 +41,7 @@ GROUPS: Final[Mapping[str, tuple[Case, ...]]] = MappingProxyType(
         "files": stored_files.FILE_CASES,
         "uploads": stored_files.UPLOAD_CASES,
         "batches": batches.CASES,
+        "operations": operations.CASES,
     }
 )
 GROUP_OF: Final[Mapping[str, str]] = MappingProxyType(
@@ -62,6 +64,8 @@ NOT_ASKED: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "workers or engines would have to fail on purpose": ("BAT-25", "BAT-26"),
         "is a measurement under load": ("BAT-29", "BAT-30"),
         "the fleet would have to change": ("MOD-06",),
+        "an engine would have to restart": ("OPS-07",),
+        "only the gateway knows what it reads of an engine's metrics": ("OPS-08", "OPS-09"),
     }
 )  # fmt: skip
 

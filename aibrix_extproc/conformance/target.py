@@ -58,6 +58,8 @@ class Target:
     origin: Origin
     api_key: str | None = None
     forbidden_key: str | None = None
+    admin_key: str | None = None
+    lora_path: str | None = None  # an adapter of the chat model, on the engines' machines
     named: Mapping[Need, str] = field(default_factory=lambda: MappingProxyType({}))  # models by what they shall serve
     context_length: int | None = None  # of the chat model
     seconds: float = 30.0  # for a case
@@ -67,7 +69,7 @@ class Target:
     @property
     def secrets(self) -> tuple[str, ...]:
         """What no output may show."""
-        return tuple(key for key in (self.api_key, self.forbidden_key) if key)
+        return tuple(key for key in (self.api_key, self.forbidden_key, self.admin_key) if key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,10 @@ class Deployment:
             return "" if self.wants_key else "the deployment requires no API key"
         if need is Need.FORBIDDEN_KEY:
             return "" if target.forbidden_key else "no key that may not use the model was given (--forbidden-key)"
+        if need is Need.ADMIN:
+            return "" if target.admin_key else "no administrator's key was given (--admin-key)"
+        if need is Need.ADAPTER:
+            return "" if target.lora_path else "no path of an adapter was given (--lora-path)"
         if need is Need.CONTEXT:
             return "" if self.contexts else "the models list names no max_model_len; give --context-length"
         if need is Need.RESPONSES:

@@ -17,7 +17,7 @@ from tests.conformance.fake import deployment, silent
      (("--list", "--select", "x"), "--select x: no such group"), (("--list", "--only", "X-1"), "X-1: no such case"),
      (("--list", "--only", "URL-01", "--skip", "URL-01"), "no case is left to ask"),
      (("--list", "--only", "REQ-24", "--quick"), "no case is left to ask"),
-     (("--base-url", "http://h/v1", "--api-key", "a b"), "the API key must be visible ASCII"),
+     (("--base-url", "http://h/v1", "--api-key", "a b"), "the key of --api-key must be visible ASCII"),
      (("--base-url", "http://h/v1", "--api-key-file", "/no/such/file"), "cannot be read"),
      (("--base-url", "http://h/v1", "--json", "/no/such/dir/x"), "cannot be written")],
     ids=lambda value: value if isinstance(value, str) else "",
