@@ -21,7 +21,8 @@ def sent_by(sample: str) -> httpx2.Request:
         return httpx2.Response(200, json=_ANSWER)
 
     transport = httpx2.Client(transport=httpx2.MockTransport(answer))
-    with openai.OpenAI(base_url=f"{HOST}/v1", api_key="sk-x", http_client=transport, max_retries=0) as client:
+    keys = {"api_key": "sk-x", "admin_api_key": "sk-y"}
+    with openai.OpenAI(base_url=f"{HOST}/v1", **keys, http_client=transport, max_retries=0) as client:
         names = {"client": client, "open": lambda *_: io.BytesIO(b"RIFF"), "object": object, "str": str}
         eval(sample.replace("HOST", HOST), {"__builtins__": {}}, names)
     (request,) = seen
