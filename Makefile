@@ -8,12 +8,12 @@ WORKERS ?= 3
 # tests start would compile all of ours again: 0.3 s of CPU for one, and 7 s for each worker that collects.
 export PYTHONDONTWRITEBYTECODE :=
 # What needs nothing but .venv; the other marks have targets of their own.
-HERE := not sdk and not sdk_suite and not browser and not kubernetes and not postgres and not fuzz and not faults and not helm
+HERE := not sdk and not sdk_suite and not browser and not kubernetes and not postgres and not s3 and not fuzz and not faults and not helm
 PYTEST = $(BIN)/pytest -n $(WORKERS) --dist worksteal
 KUBE_TOOLS ?= $(HOME)/.cache/aibrix-extproc/kube-tools
 
 .PHONY: help run test test-newest fuzz test-kubernetes kube-tools fix lint types unit bench soak churn reference \
-	conformance test-postgres test-faults bench-metadata test-sdks test-sdk-suite test-browser test-twins test-envoys test-chart chart helm release lock image \
+	conformance test-postgres test-s3 s3-server test-faults bench-metadata test-sdks test-sdk-suite test-browser test-twins test-envoys test-chart chart helm release lock image \
 	clean install for-run for-test
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -77,8 +77,11 @@ test-browser: for-test ## the SDKs' browser builds in a real headless Chromium (
 test-postgres: for-test ## files, uploads and batches on a real PostgreSQL (`test` runs them on SQLite)
 	$(BIN)/pytest -m postgres tests/metadata $(ARGS)
 
+test-s3: for-test ## files, uploads and batches on a real S3 server (what s3-server built, or versitygw of PATH)
+	$(BIN)/pytest -m s3 tests/metadata $(ARGS)
+
 test-faults: for-test ## batches whose process is killed fifty times (some minutes; `test` kills five times)
-	$(BIN)/pytest -m "faults and not postgres" tests/metadata $(ARGS)
+	$(BIN)/pytest -m "faults and not postgres and not s3" tests/metadata $(ARGS)
 
 test-kubernetes: for-test ## discovery, manifests and a whole cluster (KUBEBUILDER_ASSETS, PATH or what kube-tools built)
 	KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(KUBE_TOOLS)}" $(BIN)/pytest -m kubernetes $(ARGS)
@@ -95,6 +98,11 @@ HELM := 4.3.1
 helm:            ## build Helm for test-chart and test-kubernetes (needs Go; some minutes)
 	@GOWORK=off GOFLAGS=-buildvcs=false CGO_ENABLED=0 GOBIN="$(KUBE_TOOLS)" \
 		go install -ldflags "-s -w" helm.sh/helm/v4/cmd/helm@v$(HELM)
+
+VERSITYGW := 1.8.0
+s3-server:       ## build Versity's S3 gateway for test-s3 (needs Go; some minutes)
+	@GOWORK=off GOFLAGS=-buildvcs=false CGO_ENABLED=0 GOBIN="$(dir $(KUBE_TOOLS))s3-server" \
+		go install -ldflags "-s -w" github.com/versity/versitygw/cmd/versitygw@v$(VERSITYGW)
 
 kube-tools:      ## build etcd, Kubernetes and Envoy Gateway for test-kubernetes (needs Go; about ten minutes)
 	@tests/adapters/kube/build_tools.sh "$(KUBE_TOOLS)"

@@ -22,10 +22,15 @@ def whole(method: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
+            task.add_done_callback(_seen)  # the wait may be cancelled again
             if not task.done():
                 await asyncio.wait([task])
-            if not task.cancelled():
-                task.exception()  # seen: the caller is gone
             raise
 
     return uninterrupted
+
+
+def _seen(task: "asyncio.Future[T]") -> None:
+    """Nobody is left who would see the task's exception."""
+    if not task.cancelled():
+        task.exception()
