@@ -20,7 +20,7 @@ _VLLM: Final = ("vLLM has no such route",)
 CONTROL_DOCS: Final[Mapping[str, OperationDoc]] = MappingProxyType({
     "list_audit": OperationDoc(
         summary="List what administrators and operators have changed, newest first",
-        sdk='client.get(str(client.base_url.join("/admin/v1/audit")), cast_to=object)',
+        sdk='client.get("HOST/admin/v1/audit", cast_to=object)',
         query=(
             Field("limit", "integer", "objects in a page, 1 to 1000", default="100"),
             _AFTER,
