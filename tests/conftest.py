@@ -1,6 +1,8 @@
 """What holds for every test."""
 
 import gc
+import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +11,11 @@ import pytest
 # 3.11 may fail at that deep inside of a test ("AST constructor recursion depth mismatch").
 from anyio import Path as _Path  # noqa: F401
 from hypothesis import settings
+
+# Where Python is told not to keep compiled modules, as in many containers, each of the hundreds of processes that the
+# tests start would compile all of ours again: half a second of CPU for one.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # noqa: TID251 - for the processes that tests start
+sys.dont_write_bytecode = False
 
 # A busy machine is no failure: hypothesis' limit of 200 ms for an example says nothing about the code here.
 settings.register_profile("patient", deadline=None)

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests import warm
 from tests.adapters.kube.rig import DoubleCluster
 from tests.fakes.engine import FakeEngine
 from tests.fakes.kube_api import KubeApiDouble
@@ -32,7 +32,7 @@ async def serving(*options: str) -> AsyncIterator[str]:
 @asynccontextmanager
 async def started(*options: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
     """The same, with its process."""
-    command = (sys.executable, "-m", "aibrix_extproc", "serve", "--port=0", "--admin-port=0", *options)
+    command = warm.command("aibrix_extproc", "serve", "--port=0", "--admin-port=0", *options)
     process = await asyncio.create_subprocess_exec(*command, stderr=subprocess.PIPE, limit=1 << 20)
     assert process.stderr is not None
     reading: asyncio.Future[None] | None = None
@@ -100,7 +100,7 @@ async def test_gateway_on_a_cluster_is_ready_keeps_its_fleet_and_says_when_it_is
 
 
 def test_kubeconfig_that_does_not_exist_ends_the_start_with_one_clear_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "aibrix_extproc", "serve", "--kubernetes", f"--kubeconfig={tmp_path / 'none'}"]
+    command = warm.command("aibrix_extproc", "serve", "--kubernetes", f"--kubeconfig={tmp_path / 'none'}")
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 2
     assert ended.stderr.splitlines() == [

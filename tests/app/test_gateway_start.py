@@ -5,19 +5,19 @@ import json
 import socket
 import ssl
 import subprocess
-import sys
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from tests import warm
 from tests.adapters.extproc.transports import SERVING, check, plain, secure
 
 TRANSPORTS = ("grpcio", "lean")
 
 
 def refused(*options: str) -> tuple[int, str]:
-    command = [sys.executable, "-m", "aibrix_extproc", "serve", "--endpoint", "http://127.0.0.1:1", *options]
+    command = warm.command("aibrix_extproc", "serve", "--endpoint", "http://127.0.0.1:1", *options)
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     return done.returncode, done.stdout + done.stderr
 
@@ -69,10 +69,10 @@ def test_certificate_that_is_missing_is_one_sentence(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_gateway_with_a_certificate_of_its_own_is_served_and_says_so(transport: str) -> None:
-    command = ["-m", "aibrix_extproc", "serve", "--endpoint", "http://127.0.0.1:1", "--transport", transport]
+    command = warm.command("aibrix_extproc", "serve", "--endpoint", "http://127.0.0.1:1", "--transport", transport)
     command += ["--tls", "self-signed", "--tls-name", "epp.test", "--health-port", "0", "--port", "0"]
     command += ["--admin-port", "0"]
-    process = await asyncio.create_subprocess_exec(sys.executable, *command, stderr=asyncio.subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
     try:
         async with asyncio.timeout(60):
             where = await listening(process)
@@ -96,8 +96,8 @@ async def test_gateway_with_a_certificate_of_its_own_is_served_and_says_so(trans
 @pytest.mark.slow
 async def test_fleet_file_that_was_never_good_is_told_from_one_that_broke(tmp_path: Path) -> None:
     fleet = tmp_path / "fleet.yaml"
-    command = ["-m", "aibrix_extproc", "serve", "--fleet", str(fleet), "--port", "0", "--admin-port", "0"]
-    process = await asyncio.create_subprocess_exec(sys.executable, *command, stderr=asyncio.subprocess.PIPE)
+    command = warm.command("aibrix_extproc", "serve", "--fleet", str(fleet), "--port", "0", "--admin-port", "0")
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
     try:
         async with asyncio.timeout(60):
             missing = await line_of(process, "fleet source cannot be used, not ready until it can")
@@ -115,9 +115,9 @@ async def test_fleet_file_that_was_never_good_is_told_from_one_that_broke(tmp_pa
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6; a kernel with it is needed")
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_gateway_on_the_unspecified_address_of_ipv6_is_reached_by_both_families(transport: str) -> None:
-    command = ["-m", "aibrix_extproc", "serve", "--endpoint", "http://127.0.0.1:1", "--transport", transport]
+    command = warm.command("aibrix_extproc", "serve", "--endpoint", "http://127.0.0.1:1", "--transport", transport)
     command += ["--host", "::", "--port", "0", "--health-port", "0", "--admin-host", "::", "--admin-port", "0"]
-    process = await asyncio.create_subprocess_exec(sys.executable, *command, stderr=asyncio.subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
     try:
         async with asyncio.timeout(60):
             where = await listening(process)

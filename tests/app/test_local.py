@@ -16,6 +16,7 @@ import openai
 import pytest
 
 from aibrix_extproc.adapters.envoyproxy.endpoints import write_atomically
+from tests import warm
 from tests.simulator.test_openai_sdk import wav
 from tests.waiting import until
 
@@ -150,7 +151,7 @@ async def test_killed_children_come_back_and_it_is_said() -> None:
 
 async def test_key_file_alone_lets_its_keys_in_and_nobody_else(tmp_path: Path) -> None:
     keys = tmp_path / "keys.yaml"
-    command = (sys.executable, "-m", "aibrix_extproc", "keys", "new", "--file", str(keys), "--caller", "team")
+    command = warm.command("aibrix_extproc", "keys", "new", "--file", str(keys), "--caller", "team")
     made = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     key = (await made.communicate())[0].decode().strip()
     async with local("--engines", "1", "--key-file", str(keys), "--admin-port", "0") as running:
@@ -202,7 +203,7 @@ def test_reader_that_goes_away_first_spoils_no_clean_stop() -> None:
 async def test_running_engines_are_used_and_their_models_discovered() -> None:
     engine_options = ["--port", "0", "--model", "mine", "--api-key", "sk-engine"]
     engine = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "aibrix_extproc", "simulate", *engine_options),
+        *warm.command("aibrix_extproc", "simulate", *engine_options),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -256,7 +257,7 @@ async def announced_url(engine: asyncio.subprocess.Process) -> str:
 async def test_fleet_file_is_followed_by_gateway_and_envoy(tmp_path: Path) -> None:
     engines = [
         await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "aibrix_extproc", "simulate", "--port", "0", "--model", model),
+            *warm.command("aibrix_extproc", "simulate", "--port", "0", "--model", model),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
@@ -330,7 +331,7 @@ async def test_one_command_mixes_tasks_and_prints_its_addresses_for_scripts() ->
             assert len(ranked["results"]) == 2
             heard = await client.audio.transcriptions.create(model="speech", file=("a.wav", wav(1), "audio/wav"))
             assert heard.text
-        chat = (sys.executable, "-m", "aibrix_extproc", "chat", "--base-url", found["base_url"], "Hello")
+        chat = warm.command("aibrix_extproc", "chat", "--base-url", found["base_url"], "Hello")
         asked = await asyncio.create_subprocess_exec(
             *chat, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )

@@ -4,7 +4,6 @@ import asyncio
 import json
 import ssl
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from aibrix_extproc.adapters.extproc._generated.external_processor_pb2 import ProcessingRequest, ProcessingResponse
+from tests import warm
 from tests.adapters.extproc.streamed import CHAT, piece, request_body, request_head, set_headers
 from tests.adapters.extproc.transports import SERVING, plain, secure, watch
 from tests.adapters.kube.rig import DoubleCluster
@@ -28,7 +28,7 @@ OPTIONS = ("--grpc-port=0", "--grpc-health-port=0", "--metrics-port=0", "--zap-e
 @asynccontextmanager
 async def picking(*options: str) -> AsyncIterator[dict[str, int]]:
     """A picker; yields its ports by purpose."""
-    command = (sys.executable, "-m", "aibrix_extproc", "picker", *OPTIONS, *options)
+    command = warm.command("aibrix_extproc", "picker", *OPTIONS, *options)
     process = await asyncio.create_subprocess_exec(*command, stderr=subprocess.PIPE, limit=1 << 20)
     assert process.stderr is not None
     try:
@@ -82,8 +82,8 @@ async def test_picker_of_a_pool_picks_its_pods_over_tls(tmp_path: Path) -> None:
 
 
 async def test_config_file_of_another_picker_is_said_not_to_be_read() -> None:
-    command = ("-m", "aibrix_extproc", "picker", *OPTIONS, "--secure-serving=false", "--config-file", "/nowhere")
-    process = await asyncio.create_subprocess_exec(sys.executable, *command, stderr=subprocess.PIPE)
+    command = warm.command("aibrix_extproc", "picker", *OPTIONS, "--secure-serving=false", "--config-file", "/nowhere")
+    process = await asyncio.create_subprocess_exec(*command, stderr=subprocess.PIPE)
     async with asyncio.timeout(60):
         _, said = await process.communicate()
     assert process.returncode == 2

@@ -10,6 +10,7 @@ import pytest
 from aibrix_extproc.cli.chat.conversation import COMMANDS, Command, Conversation, command_of, message_of
 from aibrix_extproc.simulator.options import SimulatorOptions
 from aibrix_extproc.simulator.server import Simulator
+from tests import warm
 from tests.cli.terminal import at_a_terminal, environment
 
 pytestmark = pytest.mark.slow
@@ -25,7 +26,7 @@ async def engine() -> AsyncIterator[Simulator]:
 
 async def piped(sim: Simulator, *arguments: str, stdin: str = "", **variables: str) -> tuple[int, str, str]:
     process = await asyncio.create_subprocess_exec(
-        *CHAT, "--base-url", sim.base_url, *arguments,
+        *warm.command("aibrix_extproc", "chat", "--base-url", sim.base_url, *arguments),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         env=environment(variables),
     )  # fmt: skip
@@ -45,7 +46,8 @@ async def test_question_through_a_pipe_gives_the_answer_and_nothing_else(engine:
 
 async def test_server_that_is_not_there_is_one_sentence_that_says_what_to_do() -> None:
     process = await asyncio.create_subprocess_exec(
-        *CHAT, "--base-url", "http://127.0.0.1:1/v1", "hi", stdin=asyncio.subprocess.DEVNULL,
+        *warm.command("aibrix_extproc", "chat", "--base-url", "http://127.0.0.1:1/v1", "hi"),
+        stdin=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE, env=environment({}),
     )  # fmt: skip
     _, err = await asyncio.wait_for(process.communicate(), 60)

@@ -1,7 +1,6 @@
 """Completion as the shell runs it, and what is said of words that are nearly right."""
 
 import subprocess
-import sys
 from collections.abc import Sequence
 
 import pytest
@@ -9,13 +8,15 @@ import pytest
 from aibrix_extproc.cli.completion import SHELLS
 from aibrix_extproc.cli.main import COMMANDS, main
 from aibrix_extproc.core.nearest import did_you_mean
+from tests import warm
 
 pytestmark = pytest.mark.slow
 
 
 def script(shell: str) -> str:
-    command = (sys.executable, "-m", "aibrix_extproc", "completion", shell)
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        warm.command("aibrix_extproc", "completion", shell), capture_output=True, text=True, check=True
+    ).stdout
 
 
 @pytest.fixture(scope="module")

@@ -9,17 +9,22 @@ from pathlib import Path
 
 from aibrix_extproc.adapters.envoyproxy import launch
 from tests.waiting import eventually
+from tests.warm import WarmProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 STOP_SECONDS = 10.0
 
 
 class Child:
-    """A running process."""
+    """A running process. `python -m MODULE` is a fork of one that has imported what it needs."""
 
     def __init__(self, name: str, command: Sequence[str], directory: Path) -> None:
         self.name = name
         self.log = directory / f"{name}.log"
+        self._process: subprocess.Popen[bytes] | WarmProcess
+        if [*command[:2]] == [sys.executable, "-m"] and sys.platform == "linux":
+            self._process = WarmProcess(command[2], command[3:], self.log, os.environ)  # noqa: TID251 - handed on
+            return
         # Dies with this process even when that is killed, on Linux.
         wrapper = [sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), "signal"]
         prefix = wrapper if sys.platform == "linux" else []

@@ -1,0 +1,84 @@
+"""Starts modules as processes, in forks of one process that has imported them already.
+
+A gateway or a simulator takes half a second of CPU to import and ten milliseconds to fork; a test session starts
+hundreds. Arguments, environment, output, signals and exit code are those of `python -m MODULE`. Only the command line
+in /proc is not: a test about that starts an interpreter of its own, and so does one of a terminal.
+
+`WarmProcess` is for tests that would use a `subprocess.Popen`; `command` for those that hand a command to others.
+"""
+
+import atexit
+import functools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from tests.warm_client import Forked
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+_WAIT_SECONDS: Final = 0.01
+
+
+class WarmProcess:
+    """A running module, used like a `subprocess.Popen`."""
+
+    def __init__(self, module: str, arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+        """Its output is appended to `log`; its working directory is the repository."""
+        self.returncode: int | None = None
+        with log.open("ab") as output, Path(os.devnull).open("rb") as nothing:
+            descriptors = nothing.fileno(), output.fileno(), output.fileno()
+            self._forked = Forked(_socket(), [module, *arguments], descriptors, dict(environment), str(ROOT))
+        self.pid = self._forked.pid
+
+    def poll(self) -> int | None:
+        """The exit code; None while it runs."""
+        if self.returncode is None:
+            self.returncode = self._forked.exit_code(block=False)
+        return self.returncode
+
+    def wait(self, timeout: float) -> int:
+        """The exit code. Raises subprocess.TimeoutExpired."""
+        end = time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if time.monotonic() > end:
+                raise subprocess.TimeoutExpired(str(self.pid), timeout)
+            time.sleep(_WAIT_SECONDS)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, if it still runs."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+
+def command(*words: str) -> list[str]:
+    """What starts `python -m WORDS...` with the caller's environment, folder and open files; signals are passed on."""
+    if sys.platform != "linux":
+        return [sys.executable, "-m", *words]
+    return [sys.executable, "-I", "-S", str(ROOT / "tests" / "warm_client.py"), _socket(), *words]
+
+
+@functools.cache
+def _socket() -> str:
+    """Where the process listens that forks. It ends with this one."""
+    folder = tempfile.mkdtemp(prefix="warm-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = f"{folder}/socket"
+    origin: subprocess.Popen[Any] = subprocess.Popen(
+        [sys.executable, "-m", "tests.warm_server", path, str(os.getpid())],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, cwd=ROOT,
+    )  # fmt: skip
+    assert origin.stdout is not None
+    assert origin.stdout.readline() == b"listening\n"
+    return path
