@@ -12,7 +12,7 @@ HERE := not sdk and not sdk_suite and not browser and not kubernetes and not pos
 PYTEST = $(BIN)/pytest -n $(WORKERS) --dist worksteal
 KUBE_TOOLS ?= $(HOME)/.cache/aibrix-extproc/kube-tools
 
-.PHONY: help run test test-newest fuzz test-kubernetes kube-tools fix lint types unit bench soak churn reference \
+.PHONY: help run test test-newest fuzz test-kubernetes kube-tools fix lint types unit bench soak churn reference schemas \
 	conformance test-postgres test-s3 s3-server test-faults bench-metadata test-sdks test-sdk-suite test-browser test-twins test-envoys test-chart chart helm release lock image \
 	clean install for-run for-test
 help:            ## show this list
@@ -131,6 +131,10 @@ reference: for-test ## write the generated reference pages and copies
 	$(BIN)/aibrix-extproc reference --write
 	cp aibrix_extproc/adapters/envoyproxy/stream_filter.lua manifests/components/metering/
 	cd aibrix_extproc/adapters/envoyproxy && cat stream_filter.lua whole_answers.lua > answer_filter.lua
+
+schemas: for-test ## derive the schemas of operations from the SDKs; VLLM=PYTHON of an installed vLLM derives its own, too
+	$(BIN)/python -m tools.schemas.derive
+	test -z "$(VLLM)" || PYTHONPATH=$$PYTHONPATH:. $(VLLM) -W ignore -m tools.schemas.vllm
 
 conformance: for-run ## verify a running deployment (ARGS="--base-url http://127.0.0.1:8080/v1 --api-key KEY")
 	@$(BIN)/aibrix-extproc conformance $(ARGS)
