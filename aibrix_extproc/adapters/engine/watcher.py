@@ -127,6 +127,7 @@ class Watcher:
         self._retry_seconds = looks.pace.retry_seconds
         self._awake_at = self._looked_at = float("-inf")
         self._soon = asyncio.Event()
+        self._at_once = False  # whether the next look must not wait for the pace
 
     def look_soon(self) -> None:
         """Something speaks for another look: do not wait for its time."""
@@ -135,6 +136,7 @@ class Watcher:
     def renew(self) -> None:
         """The engine serves something else now, or sleeps, or woke: look for it without waiting for its time."""
         self._probe.list_next()
+        self._at_once = True
         self._soon.set()
 
     async def run(self) -> None:
@@ -158,6 +160,7 @@ class Watcher:
     async def _look(self) -> Observed | None:
         """One look. None: it brought nothing that would change what was told."""
         self._soon.clear()
+        self._at_once = False
         pace = self._looks.pace
         seconds = self._allowed_seconds()
         self._client.allow(seconds)
@@ -260,5 +263,6 @@ class Watcher:
         except TimeoutError:
             return False
         # An overloaded engine has many requests moved away from it: each asks for a look.
-        await asyncio.sleep(self._looked_at + self._looks.pace.soon_seconds - self._clock())
+        if not self._at_once:
+            await asyncio.sleep(self._looked_at + self._looks.pace.soon_seconds - self._clock())
         return True

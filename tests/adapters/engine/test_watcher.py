@@ -171,6 +171,17 @@ async def test_engine_that_something_is_wrong_with_is_looked_at_at_once(engine: 
         await rig.becomes(engine, Health.UNREACHABLE)
 
 
+async def test_engine_that_was_changed_is_asked_for_its_list_at_once(engine: FakeEngine) -> None:
+    async with polling(PollPace(interval_seconds=60, soon_seconds=60, rest_seconds=60)) as rig:
+        rig.add(engine)
+        await rig.becomes(engine, Health.READY)
+        for names in (("chat-m", "sql"), ("chat-m",), ("chat-m", "other")):
+            engine.serve(*names)
+            rig.poller.renew("nobody")
+            rig.poller.renew(engine.address)
+            await until(lambda names=names: tuple(one.id for one in rig.endpoint(engine).models) == names)  # type: ignore[misc]
+
+
 async def test_silent_engine_does_not_hold_up_the_others(engine: FakeEngine) -> None:
     async with polling(PollPace(interval_seconds=0.04, timeout_seconds=5, concurrency=2)) as rig, FakeEngine() as mute:
         mute.answers["/health"] = None
