@@ -26,6 +26,8 @@ MAX_NAMED: Final = 20  # engines that the audit names for a request
 # Where an engine says nothing about its text, as vLLM does with adapters; without a type, clients would guess.
 TEXT: Final = "text/plain; charset=utf-8"
 
+_NO_TURN: Final = "not asked: the time was over before its turn"
+
 Tell = Callable[[Sequence[Endpoint]], Awaitable[None]]
 T = TypeVar("T")
 
@@ -68,25 +70,32 @@ class EngineApi:
     async def _answers(
         self, operation: EngineOperation, parameters: Mapping[str, Any], endpoints: tuple[Endpoint, ...]
     ) -> list[EngineAnswer]:
-        request = request_of(operation, parameters)
+        """The answer of each engine; all of it within the operation's time."""
+        ends_at = asyncio.get_running_loop().time() + operation.seconds
         if operation.adapters is Adapters.NONE:
-            return await self._each(endpoints, operation, request, _Light().kept)
-        async with self._adapters.of(parameters[NAME]):
-            return await self._of_adapter(operation, parameters, endpoints, request)
+            request = request_of(operation, parameters)
+            return await self._each(endpoints, operation, request, ends_at, _Light().kept)
+        try:
+            async with asyncio.timeout_at(ends_at) as waiting, self._adapters.of(parameters[NAME]):
+                waiting.reschedule(None)
+                return await self._of_adapter(operation, parameters, endpoints, ends_at)
+        except TimeoutError:
+            return [EngineAnswer(one.address, failure=_NO_TURN) for one in endpoints]
 
     async def _of_adapter(
         self,
         operation: EngineOperation,
         parameters: Mapping[str, Any],
         endpoints: tuple[Endpoint, ...],
-        request: EngineRequest,
+        ends_at: float,
     ) -> list[EngineAnswer]:
         """Look at what each engine has under the name. Then ask those that are not as wanted."""
 
         def look(answer: EngineAnswer) -> tuple[Found, EngineAnswer]:
             return find(answer, parameters), answer.cut()
 
-        looks = await self._each(endpoints, LIST_MODELS, request_of(LIST_MODELS, {}), look)
+        look_ends_at = asyncio.get_running_loop().time() + LIST_MODELS.seconds
+        looks = await self._each(endpoints, LIST_MODELS, request_of(LIST_MODELS, {}), min(look_ends_at, ends_at), look)
         for found, answer in looks:
             if conflicts(operation, parameters, found):
                 raise refuse("adapter_conflict", adapter=parameters[NAME], endpoint=answer.address)
@@ -96,7 +105,8 @@ class EngineApi:
         done = {address: EngineAnswer(address, skipped=reason) for address, reason in needed.items() if reason}
         done |= {one.address: one for _, one in looks if one.failure}
         asked = [one for one in endpoints if one.address not in done]
-        done |= {one.address: one for one in await self._each(asked, operation, request, _Light().kept)}
+        request = request_of(operation, parameters)
+        done |= {one.address: one for one in await self._each(asked, operation, request, ends_at, _Light().kept)}
         return [done[one.address] for one in endpoints]
 
     async def _each(
@@ -104,17 +114,17 @@ class EngineApi:
         endpoints: Sequence[Endpoint],
         operation: EngineOperation,
         request: EngineRequest,
+        ends_at: float,
         keep: Callable[[EngineAnswer], T],
     ) -> list[T]:
-        """What is kept of the answer of each engine; all answer within the operation's time."""
+        """What is kept of the answer of each engine."""
         loop, slots = asyncio.get_running_loop(), asyncio.Semaphore(MAX_AT_ONCE)
-        ends_at = loop.time() + operation.seconds
 
         async def ask(endpoint: Endpoint) -> T:
             async with slots:
                 left = ends_at - loop.time()
                 if left <= 0:
-                    return keep(EngineAnswer(endpoint.address, failure="not asked: the time was over before its turn"))
+                    return keep(EngineAnswer(endpoint.address, failure=_NO_TURN))
                 return keep(await self._client.call(endpoint, operation, request, left))
 
         async with asyncio.TaskGroup() as group:
