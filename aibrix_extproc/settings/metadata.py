@@ -63,6 +63,11 @@ class MetadataSettings(Group):
         description="how long a process that has died keeps what it worked on, in seconds; a live one renews five times"
         " in that time",
     )  # fmt: skip
+    max_adapters_per_engine: int = Field(
+        0, ge=0,
+        description="LoRA adapters that an engine may have loaded; beyond it lazy ones are unloaded for others; 0: no"
+        " limit",
+    )  # fmt: skip
     sweep_seconds: Seconds = Field(300.0, description="how often expired files and orphaned blobs are looked for")
     orphan_seconds: Seconds = Field(
         86_400.0, description="age from which a blob that no object refers to is removed; longer than any upload lasts"

@@ -35,6 +35,7 @@ from aibrix_extproc.app.metadata.batch_events import BatchEvents
 from aibrix_extproc.app.metadata.batch_steps import BatchSteps
 from aibrix_extproc.app.metadata.batch_worker import BatchWorker
 from aibrix_extproc.app.metadata.engine_api import EngineApi
+from aibrix_extproc.app.metadata.engine_control import EngineControl
 from aibrix_extproc.app.metadata.engine_fleet import engine_fleet
 from aibrix_extproc.app.metadata.engine_news import EngineNews
 from aibrix_extproc.app.metadata.failures import telling
@@ -97,7 +98,8 @@ class MetadataService:
         self._metrics = MetadataMetrics(self._gates, self._storage)
         self._usage = UsageService(self._database, settings.usage, self._metrics.counted_usage)
         self._worker = self._batch_worker(session)
-        self._engine_ops = EngineOps(engines)
+        self._engine_ops, self._news = EngineOps(engines), self._engine_news()
+        self._engine_control = EngineControl(own, self._database, self._fleet, self._engine_ops, self._news)
         self._api = self._api_server()
         self._frame = Frame(self._parts())
         for part in self._frame.parts:
@@ -129,7 +131,8 @@ class MetadataService:
             **BatchApi(batches, self._files, self._database.clock, entropy, self._worker.wake).handlers(),
             **AuditApi(audit).handlers(),
             **self._usage.handlers(),
-            **self._engine_api().handlers(),
+            **EngineApi(self._fleet, self._engine_ops, self._news.tell).handlers(),
+            **self._engine_control.handlers(),
         }
         internal = InternalRoutes(self._usage.routes(), lambda: self._secrets.current, time.time)
         return ApiServer(
@@ -139,11 +142,9 @@ class MetadataService:
             internal=internal,
         )
 
-    def _engine_api(self) -> EngineApi:
-        ledger, fleet = ControlLedger(self._database), self._fleet
-        renew = fleet.engines.renew if fleet is not None else _nothing
-        news = EngineNews(ledger, renew, partial(secrets.token_hex, 16), self._database.clock)
-        return EngineApi(fleet, self._engine_ops, news.tell)
+    def _engine_news(self) -> EngineNews:
+        renew = self._fleet.engines.renew if self._fleet is not None else _nothing
+        return EngineNews(ControlLedger(self._database), renew, partial(secrets.token_hex, 16), self._database.clock)
 
     def _parts(self) -> list[Part]:
         own = self._settings.metadata
@@ -156,6 +157,8 @@ class MetadataService:
                 self._database.clock, random.random,
             )  # fmt: skip
             parts += [self._worker, sweeper, self._usage.sweeper()]
+            if self._engine_control.work is not None:
+                parts.append(self._engine_control.work)
         return parts
 
     async def run(self) -> None:

@@ -26,7 +26,11 @@ def invalid(param: str, rule: str) -> Problem:
 def unknown_field(fields: Mapping[str, Any], known: Collection[str]) -> Problem | None:
     """The refusal of the first field that no record has."""
     name = next((shown(key, 64) for key in fields if key not in known), None)
-    return None if name is None else Problem("unknown_parameter", {"param": name}, param=name)
+    return (
+        None
+        if name is None
+        else Problem("unknown_field", {"param": name, "known": ", ".join(sorted(known))}, param=name)
+    )
 
 
 def checked_flag(fields: Mapping[str, Any], name: str) -> Problem | None:

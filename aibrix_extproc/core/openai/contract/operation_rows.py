@@ -7,6 +7,7 @@ from typing import Final
 from aibrix_extproc.core.openai.contract.operations import Operation, Router
 from aibrix_extproc.core.openai.contract.rows import (
     operations_control,
+    operations_desired,
     operations_engines,
     operations_inference,
     operations_models,
@@ -24,6 +25,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *operations_control.ROWS,
     *operations_usage.ROWS,
     *operations_engines.ROWS,
+    *operations_desired.ROWS,
     *operations_unserved.OPENAI_ROWS,
     *operations_unserved.VLLM_ROWS,
     *operations_unserved.ADMINISTRATION_ROWS,

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Final
 
 from aibrix_extproc.core.openai.reference.operation_doc_rows_control import CONTROL_DOCS
+from aibrix_extproc.core.openai.reference.operation_doc_rows_desired import DESIRED_DOCS
 from aibrix_extproc.core.openai.reference.operation_doc_rows_generation import GENERATION_DOCS, MODEL
 from aibrix_extproc.core.openai.reference.operation_doc_rows_storage import STORAGE_DOCS
 from aibrix_extproc.core.openai.reference.operation_doc_rows_usage import USAGE_DOCS
@@ -252,4 +253,5 @@ OPERATION_DOCS: Final[Mapping[str, OperationDoc]] = MappingProxyType({
     **STORAGE_DOCS,
     **CONTROL_DOCS,
     **USAGE_DOCS,
+    **DESIRED_DOCS,
 })  # fmt: skip
