@@ -1,0 +1,254 @@
+"""Counters of limits: reserve several at once, settle, release. A state machine; the time is an argument.
+
+The script in `adapters/counters/redis_script.py` does the same operations on doubles in the same order. Times are
+microseconds since EPOCH, so that a double holds fractions of them. A bucket is one number: the time at which it is full
+again. A unit that is taken moves that time by `span`, one that is given back moves it back, and time itself fills the
+bucket. A window counts what was used until its end. A lease counts members, each until it expires.
+"""
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Final
+
+import msgspec
+
+EPOCH: Final = 1_767_225_600  # seconds: 2026-01-01 UTC
+ADMITTED: Final = -1
+TOLERANCE: Final = 1.0  # microseconds: rounding must not refuse the last unit of a full bucket
+
+
+class Form(IntEnum):
+    """How a counter counts."""
+
+    BUCKET = 0
+    WINDOW = 1
+    LEASE = 2
+
+
+_BUCKET, _WINDOW, _LEASE = int(Form.BUCKET), int(Form.WINDOW), int(Form.LEASE)
+
+
+class Claim(msgspec.Struct, frozen=True, gc=False):
+    """One counter that a request takes from."""
+
+    counter: str
+    form: int  # a Form
+    quantity: int  # its place among the actual amounts of a settlement
+    amount: float  # units that may be used
+    span: float  # of a bucket: microseconds in which one unit comes back; of a window: its end
+    soft: bool = False  # never refuses
+
+
+class Known(msgspec.Struct, frozen=True, gc=False):
+    """What a process knows of a counter that may have been lost, and what it admitted by itself meanwhile."""
+
+    born: float  # when the counter was made that `state` belongs to
+    state: float
+    at: float
+    debt: float = 0.0  # units
+
+
+class Reading(msgspec.Struct, frozen=True, gc=False):
+    """The outcome of a reservation. States are those after it, or those that refused it."""
+
+    now: float
+    refused: int  # index of the claim with the longest wait, or ADMITTED
+    states: tuple[float, ...]  # of a bucket when it is full, of a window what is used, of a lease its members
+    births: tuple[float, ...]
+
+
+class _Held(msgspec.Struct, frozen=True, gc=False):
+    claims: tuple[Claim, ...]
+    costs: tuple[float, ...]
+    expires: float
+
+
+_Stored = tuple[float, float, float]  # state, at, born
+
+
+class Counters:
+    """All counters of one process, or of one Redis."""
+
+    def __init__(self) -> None:
+        self._states: dict[str, tuple[_Stored, float]] = {}  # and when each may be forgotten
+        self._leases: dict[str, dict[str, float]] = {}
+        self._held: dict[str, _Held] = {}
+
+    def __len__(self) -> int:
+        return len(self._states) + len(self._leases) + len(self._held)
+
+    def reserve(
+        self,
+        now: float,
+        reservation: str,
+        claims: tuple[Claim, ...],
+        costs: tuple[float, ...],
+        *,
+        keep: float,
+        lease: float,
+        known: Sequence[Known | None] | None = None,
+    ) -> Reading:
+        """Take all costs, or none if one claim that is not soft refuses.
+
+        `keep`: microseconds for which the reservation may be settled; `lease`: until its members expire.
+        """
+        states: list[float] = []
+        births: list[float] = []
+        refused, longest = ADMITTED, -1.0
+        for index, claim in enumerate(claims):
+            cost = costs[index]
+            if claim.form == _LEASE:
+                state, born = float(self._members(claim.counter, now)), now
+                wait = 0.0 if state + cost > claim.amount else -1.0
+            else:
+                state, born = self._current(claim, now, None if known is None else known[index])
+                wait = _wait(claim, state, cost, now)
+            states.append(state)
+            births.append(born)
+            if wait > longest and cost > 0 and not claim.soft:
+                refused, longest = index, wait
+        if refused == ADMITTED:
+            for index, claim in enumerate(claims):
+                states[index] = self._take(claim, states[index], births[index], costs[index], now, reservation, lease)
+            if reservation:
+                self._held[reservation] = _Held(claims, costs, now + keep)
+        return Reading(now, refused, tuple(states), tuple(births))
+
+    def settle(self, now: float, reservation: str, actual: Sequence[float] | None) -> bool:
+        """Replace what was reserved by what was used, None for as much. False if it was settled before."""
+        held = self._held.pop(reservation, None)
+        if held is None or held.expires <= now:
+            return False
+        for claim, cost in zip(held.claims, held.costs, strict=True):
+            if claim.form == _LEASE:
+                self._leave(claim.counter, reservation)
+            elif actual is not None and actual[claim.quantity] != cost:
+                self._adjust(claim, actual[claim.quantity] - cost, now)
+        return True
+
+    def release(self, reservation: str) -> None:
+        """End the leases of a reservation, which may still be settled."""
+        held = self._held.get(reservation)
+        if held is not None:
+            for claim in held.claims:
+                if claim.form == _LEASE:
+                    self._leave(claim.counter, reservation)
+
+    def renew(self, now: float, counter: str, members: Sequence[str], lease: float) -> int:
+        """Let the members expire later, also those that were lost. Returns how many there are."""
+        of = self._leases.setdefault(counter, {})
+        for member in members:
+            of[member] = now + lease
+        return self._members(counter, now)
+
+    def prune(self, now: float, most: int) -> None:
+        """Forget counters that are as good as new, looking at a few of the oldest."""
+        for _ in range(min(most, len(self._states))):
+            counter = next(iter(self._states))
+            found = self._states.pop(counter)
+            if found[1] > now:
+                self._states[counter] = found
+        for _ in range(min(most, len(self._held))):
+            reservation = next(iter(self._held))
+            held = self._held.pop(reservation)
+            if held.expires > now:
+                self._held[reservation] = held
+        for counter in list(self._leases)[:most]:
+            self._members(counter, now)
+
+    def _current(self, claim: Claim, now: float, known: Known | None) -> tuple[float, float]:
+        """The state now, and when its counter was made."""
+        bucket, changed = claim.form == _BUCKET, False
+        found = self._states.get(claim.counter)
+        if found is None or found[1] <= now:
+            state, born = 0.0, now
+        else:
+            (state, at, born), _ = found
+            if bucket and now < at:
+                state -= at - now  # the clock was set back: the bucket stays as full as it was
+                changed = True
+        if known is not None and known.born != born:
+            floor = known.state - (known.at - now) if bucket and now < known.at else known.state
+            state = max(state, floor)
+            changed = True
+        if bucket:
+            state = max(state, now)
+        if known is not None and known.debt != 0:
+            state += known.debt * claim.span if bucket else known.debt
+            changed = True
+        if changed:
+            self._store(claim, state, now, born)
+        return state, born
+
+    def _take(
+        self, claim: Claim, state: float, born: float, cost: float, now: float, reservation: str, lease: float
+    ) -> float:
+        if claim.form == _LEASE:
+            if cost > 0:
+                self._leases.setdefault(claim.counter, {})[reservation] = now + lease
+            return state + cost
+        if cost:
+            state += cost * claim.span if claim.form == _BUCKET else cost
+            self._store(claim, state, now, born)
+        return state
+
+    def _adjust(self, claim: Claim, delta: float, now: float) -> None:
+        if claim.form == _WINDOW and claim.span <= now:
+            return
+        state, born = self._current(claim, now, None)
+        state = max(now, state + delta * claim.span) if claim.form == _BUCKET else max(0.0, state + delta)
+        self._store(claim, state, now, born)
+
+    def _store(self, claim: Claim, state: float, now: float, born: float) -> None:
+        expires = state if claim.form == _BUCKET else claim.span
+        if expires > now:
+            self._states[claim.counter] = ((state, now, born), expires)
+        else:
+            self._states.pop(claim.counter, None)
+
+    def _members(self, counter: str, now: float) -> int:
+        of = self._leases.get(counter)
+        if of is None:
+            return 0
+        for member in [member for member, expires in of.items() if expires <= now]:
+            del of[member]
+        if not of:
+            del self._leases[counter]
+        return len(of)
+
+    def _leave(self, counter: str, member: str) -> None:
+        of = self._leases.get(counter)
+        if of is not None:
+            of.pop(member, None)
+            if not of:
+                del self._leases[counter]
+
+
+def _wait(claim: Claim, state: float, cost: float, now: float) -> float:
+    """Microseconds until the cost fits; negative if it does."""
+    if claim.form == _BUCKET:
+        excess = (state + cost * claim.span) - (now + claim.amount * claim.span)
+        return excess if excess > TOLERANCE else -1.0
+    return max(claim.span - now, 0.0) if state + cost > claim.amount else -1.0
+
+
+def used(claim: Claim, state: float, now: float) -> float:
+    """Units in use, by the state of a reading."""
+    return max(0.0, state - now) / claim.span if claim.form == _BUCKET else state
+
+
+def remaining(claim: Claim, state: float, now: float) -> float:
+    """Units that are left; never negative."""
+    return max(0.0, claim.amount - used(claim, state, now))
+
+
+def full_after(claim: Claim, state: float, now: float) -> float:
+    """Microseconds until nothing is used; 0 for leases, whose end nobody knows."""
+    if claim.form == _LEASE:
+        return 0.0
+    return max(0.0, (state if claim.form == _BUCKET else claim.span) - now)
+
+
+def fits_after(claim: Claim, state: float, cost: float, now: float) -> float:
+    """Microseconds until a refused cost fits."""
+    return max(0.0, _wait(claim, state, cost, now))
