@@ -1,0 +1,1 @@
+"""Counters of limits in this process (`memory.py`), or in a Redis that several gateways share (`redis.py`)."""

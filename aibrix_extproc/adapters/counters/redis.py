@@ -1,0 +1,295 @@
+"""Counters in Redis, shared by all gateways: one round trip for each reservation, with a deadline and a circuit.
+
+One connection carries everything, in the order in which it was asked. The circuit opens when the connection is lost,
+when Redis answers with an error (read-only, full, loading), and when three answers in a row came too late. It closes
+after a new connection has made a reservation of its own. Meanwhile `reserve` returns None at once.
+"""
+
+import asyncio
+import logging
+import struct
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from aibrix_extproc.adapters.counters import redis_script as script
+from aibrix_extproc.adapters.counters.connection import (
+    RedisConnection,
+    RedisError,
+    Reply,
+    ask,
+    connect,
+    encoded,
+)
+from aibrix_extproc.adapters.counters.target import RedisTarget
+from aibrix_extproc.core.access.limits.counters import ADMITTED, Claim, Form, Known, Reading
+
+logger = logging.getLogger(__name__)
+
+LATE_IN_A_ROW: Final = 3
+CONNECT_SECONDS: Final = 2.0
+PAUSES: Final = (0.05, 0.1, 0.2, 0.5, 1.0)  # seconds between attempts; the last one stays
+SETTLE_SECONDS: Final = 0.02  # settlements are collected for so long
+MAX_UNSENT: Final = 100_000  # settlements that wait for Redis; further ones are dropped and counted
+MAX_PACKED: Final = 50_000
+_PROBE: Final = (Claim("probe", Form.BUCKET, 0, 1e9, 1e-3),)
+_RESERVE, _SETTLE, _RENEW = (script.digest_of(one) for one in (script.RESERVE, script.SETTLE, script.RENEW))
+
+
+class RedisCounters:
+    """One per process. `run` keeps the connection."""
+
+    def __init__(
+        self,
+        target: RedisTarget,
+        prefix: str,
+        timeout_seconds: float,
+        *,
+        keep_seconds: float,
+        lease_seconds: float,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._target = target
+        self._tag = b"{%b}:" % prefix.encode()
+        self._timeout = timeout_seconds
+        self._keep, self._lease = keep_seconds * 1e6, lease_seconds * 1e6
+        self._on_change = on_change
+        self._connection: RedisConnection | None = None
+        self._ready = False
+        self._lost = asyncio.Event()
+        self._packed: dict[tuple[Claim, ...], script.PackedClaims] = {}
+        self._unsent: deque[bytes] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._deadlines: deque[_Waiting] = deque()
+        self._deadline_timer: asyncio.TimerHandle | None = None
+        self._late = 0
+        self._moved: tuple[str, int] | None = None
+        self.why_away = "not connected yet"
+        self.dropped = 0
+        self.failures = 0
+        self.since = time.monotonic()
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the circuit is open."""
+        return not self._ready
+
+    async def run(self) -> None:
+        """Keep a connection until cancelled."""
+        failed = 0
+        try:
+            while True:
+                if await self._try():
+                    failed = 0
+                    await self._lost.wait()
+                    await asyncio.sleep(PAUSES[0])
+                else:
+                    await asyncio.sleep(PAUSES[min(failed, len(PAUSES) - 1)])
+                    failed += 1
+        finally:
+            self._away("the process ends")
+
+    def reserve(
+        self, reservation: str, claims: tuple[Claim, ...], costs: Sequence[float], known: Sequence[Known | None]
+    ) -> Awaitable[Reading | None] | None:
+        """None, or a wait that ends with None: Redis is away. The wait ends at the deadline."""
+        connection = self._connection
+        if connection is None or not self._ready:
+            return None
+        packed = self._packed_of(claims)
+        argument = script.pack_reservation(packed, costs, known, keep=self._keep, lease=self._lease)
+        name = reservation.encode()
+        count, held = b"%d" % (len(packed.keys) + 1), self._tag + b"r:" + name
+        command = encoded(b"EVALSHA", _RESERVE, count, held, *packed.keys, argument, name)
+        waiting = _Waiting(asyncio.get_running_loop(), self._timeout, reservation, len(claims), self)
+        self._deadlines.append(waiting)
+        if self._deadline_timer is None:
+            self._deadline_timer = waiting.loop.call_at(waiting.deadline, self._overdue)
+        connection.send(command, waiting.on_reply)
+        return waiting.future
+
+    def settle(self, reservation: str, actual: Sequence[float] | None) -> None:
+        """Replace what was reserved, with others a moment later. Waits while Redis is away."""
+        mode, packed = (b"keep", b"") if actual is None else (b"settle", script.pack_actual(actual))
+        self._send_later(reservation, mode, packed)
+
+    def release(self, reservation: str) -> None:
+        """End the leases of a reservation."""
+        self._send_later(reservation, b"release", b"")
+
+    async def renew(self, counter: str, members: Sequence[str]) -> int | None:
+        """Let members expire later; how many there are, None if Redis is away."""
+        connection = self._connection
+        if connection is None or not self._ready:
+            return None
+        names = (member.encode() for member in members)
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                found = await ask(
+                    connection, b"EVALSHA", _RENEW, b"1", self._key(counter), repr(self._lease).encode(), *names
+                )
+        except (RedisError, TimeoutError):
+            return None
+        return found if isinstance(found, int) else None
+
+    def _key(self, counter: str) -> bytes:
+        return self._tag + counter.encode("utf-8", "surrogateescape")
+
+    def _packed_of(self, claims: tuple[Claim, ...]) -> script.PackedClaims:
+        found = self._packed.get(claims)
+        if found is None:
+            if len(self._packed) >= MAX_PACKED:
+                self._packed.clear()
+            found = self._packed[claims] = script.packed_claims(claims, self._key)
+        return found
+
+    def _send_later(self, reservation: str, mode: bytes, actual: bytes) -> None:
+        if len(self._unsent) >= MAX_UNSENT:
+            self.dropped += 1
+            return
+        name = reservation.encode()
+        self._unsent.append(encoded(b"EVALSHA", _SETTLE, b"1", self._tag + b"r:" + name, mode, actual, name))
+        if self._timer is None and self._ready:
+            self._timer = asyncio.get_running_loop().call_later(SETTLE_SECONDS, self._send)
+
+    def _send(self) -> None:
+        self._timer = None
+        connection = self._connection
+        if connection is None or not self._ready:
+            return
+        while self._unsent:
+            connection.send(self._unsent.popleft(), self._on_settled)
+
+    def _on_settled(self, reply: Reply) -> None:
+        if isinstance(reply, RedisError):
+            self._failed(str(reply))
+
+    def _overdue(self) -> None:
+        """End the waits whose time has passed."""
+        self._deadline_timer = None
+        waits = self._deadlines
+        while waits and (waits[0].future.done() or waits[0].deadline <= waits[0].loop.time()):
+            waiting = waits.popleft()
+            if not waiting.future.done():
+                waiting.give_up()
+                self._late += 1
+        if self._late >= LATE_IN_A_ROW:
+            self._failed("answers come too late")
+        if waits:
+            self._deadline_timer = waits[0].loop.call_at(waits[0].deadline, self._overdue)
+
+    def take_reply(self, waiting: "_Waiting", reply: Reply) -> Reading | None:
+        """The reading of a reply, in time or not; None if it is none."""
+        if not isinstance(reply, bytes):
+            self._failed(str(reply))
+            return None
+        try:
+            reading = script.unpack_reading(reply, waiting.claims)
+        except struct.error:
+            self._failed("an answer that makes no sense")
+            return None
+        if waiting.future.done() and reading.refused == ADMITTED:
+            self.settle(waiting.reservation, [0.0] * 16)  # it was admitted without Redis, or went away
+        self._late = 0
+        return reading
+
+    def _failed(self, why: str) -> None:
+        """Open the circuit."""
+        if why.startswith("MOVED "):
+            host, _, port = why.rpartition(" ")[2].rpartition(":")
+            self._moved = (host, int(port)) if port.isdecimal() else None
+        connection, self._connection = self._connection, None
+        if self._ready:
+            self._away(why)
+        if connection is not None:
+            connection.abort(why)
+
+    def _on_lost(self) -> None:
+        if self._connection is not None:
+            why = self._connection.why_lost
+            self._connection = None
+            self._away(why)
+        self._lost.set()
+
+    def _away(self, why: str) -> None:
+        was_ready, self._ready, self.why_away = self._ready, False, why
+        self._late = 0
+        if was_ready:
+            self.failures += 1
+            self.since = time.monotonic()
+            logger.error("Redis cannot be asked for limits", extra={"redis": self._target.shown, "reason": why})
+            self._on_change()
+
+    async def _try(self) -> bool:
+        """Connect, prepare, and make a reservation."""
+        self._lost.clear()
+        connection: RedisConnection | None = None
+        host, port = self._moved or (self._target.host, self._target.port)
+        self._moved = None
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                connection = await connect(
+                    host, port, self._target.tls, self._on_lost, unix_path=self._target.unix_path
+                )
+                await self._prepare(connection)
+        except (RedisError, OSError, TimeoutError, struct.error) as error:
+            why = str(error) or "no answer"
+            if why.startswith("MOVED "):
+                self._failed(why)
+            if why != self.why_away:
+                self.why_away = why
+                logger.error("Redis cannot be asked for limits", extra={"redis": self._target.shown, "reason": why})
+            if connection is not None:
+                connection.abort(why)
+            return False
+        self._connection, self._ready, self._late = connection, True, 0
+        if not connection.is_open:
+            self._on_lost()
+            return False
+        logger.info("Redis counts limits", extra={"redis": self._target.shown})
+        self.since = time.monotonic()
+        self._on_change()
+        self._send()
+        return True
+
+    async def _prepare(self, connection: RedisConnection) -> None:
+        target = self._target
+        if target.password:
+            user = (target.user.encode(),) if target.user else ()
+            await ask(connection, b"AUTH", *user, target.password.encode())
+        if target.database:
+            await ask(connection, b"SELECT", b"%d" % target.database)
+        for one in (script.RESERVE, script.SETTLE, script.RENEW):
+            await ask(connection, b"SCRIPT", b"LOAD", one.encode())
+        packed = self._packed_of(_PROBE)
+        argument = script.pack_reservation(packed, (1.0,), (None,), keep=1e6, lease=1e6)
+        name = self._tag + b"r:probe"
+        answer = await ask(connection, b"EVALSHA", _RESERVE, b"2", name, *packed.keys, argument, b"probe")
+        if not isinstance(answer, bytes):
+            raise RedisError("an answer that makes no sense")
+        script.unpack_reading(answer, 1)
+
+
+class _Waiting:
+    """A reservation that waits for its answer."""
+
+    __slots__ = ("_owner", "claims", "deadline", "future", "loop", "reservation")
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, timeout: float, reservation: str, claims: int, owner: RedisCounters
+    ) -> None:
+        self.loop = loop
+        self.deadline = loop.time() + timeout
+        self.future: asyncio.Future[Reading | None] = loop.create_future()
+        self.reservation = reservation
+        self.claims = claims
+        self._owner = owner
+
+    def on_reply(self, reply: Reply) -> None:
+        reading = self._owner.take_reply(self, reply)
+        if not self.future.done():
+            self.future.set_result(reading)
+
+    def give_up(self) -> None:
+        self.future.set_result(None)
