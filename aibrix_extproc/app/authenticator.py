@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from aibrix_extproc.app.credentials import Credentials
 from aibrix_extproc.core.access.keys import KeyRing
-from aibrix_extproc.core.exchange.asks import Admitted, Authenticate, Refused
+from aibrix_extproc.core.exchange.asks import Admitted, Authenticate, Headers, Refused
 from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.core.openai.contract.operations import Action, Role
 from aibrix_extproc.core.placing import Caller
@@ -18,10 +18,12 @@ class Authenticator:
         keys: Callable[[], KeyRing],
         wall_clock: Callable[[], float],
         credentials: Credentials | None = None,
+        limits_of: Callable[[Caller], Callable[[bool], Headers] | None] = lambda _: None,
     ) -> None:
         self._keys = keys
         self._wall_clock = wall_clock
         self._credentials = credentials
+        self._limits_of = limits_of
 
     def authenticate(self, ask: Authenticate) -> Admitted | Refused:
         """The caller, or the refusal."""
@@ -36,8 +38,9 @@ class Authenticator:
             what = f"{operation.method} {operation.path}"
             return Refused(Problem("permission_denied", {"what": what}))
         if operation.action is Action.METADATA and self._credentials is not None:
-            return Admitted(caller, self._credentials.vouch(caller, ask.request_id, operation))
-        return Admitted(caller, batch_id=batch_id)
+            signed = self._credentials.vouch(caller, ask.request_id, operation)
+            return Admitted(caller, signed, limits=self._limits_of(caller) if operation.role is Role.USER else None)
+        return Admitted(caller, batch_id=batch_id, limits=self._limits_of(caller))
 
     def _caller(self, ask: Authenticate) -> tuple[Caller | Problem, str]:
         """The caller, and the id of the batch if the request is a line of one."""

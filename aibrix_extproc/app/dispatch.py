@@ -15,6 +15,7 @@ from typing import Any, Final
 from aibrix_extproc.app.authenticator import Authenticator
 from aibrix_extproc.app.body_reading import BodyReading
 from aibrix_extproc.app.directory import Directory
+from aibrix_extproc.app.limiting import Limiter
 from aibrix_extproc.app.placing import Placing
 from aibrix_extproc.core.exchange.asks import (
     ANSWERS,
@@ -27,6 +28,8 @@ from aibrix_extproc.core.exchange.asks import (
     Read,
     ReadLarge,
     Refused,
+    Reserve,
+    Reserved,
 )
 from aibrix_extproc.core.exchange.outputs import Fact, Phase
 from aibrix_extproc.core.exchange.records import Charge, ExchangeRecord
@@ -53,16 +56,25 @@ Observer = tuple[type[Observed], Callable[[Any], None]]
 
 
 def handlers(
-    authenticator: Authenticator, directory: Directory, placing: Placing, bodies: BodyReading
+    authenticator: Authenticator,
+    directory: Directory,
+    placing: Placing,
+    bodies: BodyReading,
+    limiter: Limiter | None = None,
 ) -> Mapping[type[Ask], Handler]:
     """A row for every ask."""
     return {
         Authenticate: Handler(authenticator.authenticate),
         Describe: Handler(directory.describe),
         Place: Handler(placing.place),
+        Reserve: Handler(_unlimited if limiter is None else limiter.reserve, overdue="limits_unavailable"),
         Read: Handler(bodies.read, overdue="gateway_busy"),
         ReadLarge: Handler(bodies.read_large, overdue="gateway_busy"),
     }
+
+
+def _unlimited(_: Reserve) -> Reserved:
+    return Reserved("")
 
 
 class Dispatcher:

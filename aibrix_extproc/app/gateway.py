@@ -38,6 +38,7 @@ from aibrix_extproc.app.parts.bodies import LargeBodies
 from aibrix_extproc.app.parts.configs import ConfigLog
 from aibrix_extproc.app.parts.engines import Engines
 from aibrix_extproc.app.parts.keys import KeyStore
+from aibrix_extproc.app.parts.limits import Limits
 from aibrix_extproc.app.parts.loop import LoopWatch
 from aibrix_extproc.app.parts.part import Part
 from aibrix_extproc.app.parts.seals import NoteSeals
@@ -86,6 +87,7 @@ class Gateway:
             self.store, of_fleet = fleet_parts(settings)
             certificate = self._certificate()
             self._keys = KeyStore(settings.access)
+            self._limits = self._limits_part()
             self._usage = self._usage_reporter()
         except (SourceError, SpoolError) as error:
             raise StartError(str(error)) from error
@@ -100,12 +102,24 @@ class Gateway:
         self._new_exchange = self._exchanges()
         self._server = self._ext_proc_server()
         parts = (
-            *of_fleet, self._keys, self._seals, *certificate, configs, self._engines, self._bodies,
+            *of_fleet, self._keys, self._limits, self._seals, *certificate, configs, self._engines, self._bodies,
             LoopWatch(self._metrics.late), *([self._usage] if self._usage else []),
         )  # fmt: skip
         self._frame = Frame(parts)
         self._admin = self._admin_server()
         self._register(parts)
+
+    def _limits_part(self) -> Limits:
+        settings = self._settings
+        return Limits(
+            settings.rate_limits,
+            settings.redis,
+            lambda: self._keys.limits,
+            lambda model: model in self.store.snapshot.by_model,
+            metering=settings.metering.enabled,
+            limited=self._metrics.limited,
+            warned=self._metrics.beyond_soft_limit,
+        )
 
     def _certificate(self) -> list[Part]:
         if self._settings.server.tls is Tls.NONE:
@@ -133,10 +147,11 @@ class Gateway:
         credentials = Credentials(lambda: self._seals.secrets, time.time)
         return Dispatcher(
             handlers(
-                Authenticator(lambda: self._keys.ring, time.time, credentials),
+                Authenticator(lambda: self._keys.ring, time.time, credentials, self._limits.limiter.limits_of),
                 Directory(lambda: self.store.snapshot),
                 Placing(placer, lambda: self.store.snapshot, time.perf_counter),
                 BodyReading(self._bodies.reader),
+                self._limits.limiter,
             ),
             self._observers(owners),
             longest_wait_seconds=longest_wait_seconds(settings.server),
@@ -146,7 +161,8 @@ class Gateway:
 
     def _observers(self, owners: ResponseOwners) -> Sequence[Observer]:
         every, poll_soon = self._settings.log.exchanges, self._engines.poll_soon
-        rows = [*observers(self._load, owners, poll_soon, self._metrics, log_every=every)]
+        limiter = self._limits.limiter
+        rows = [*observers(self._load, owners, poll_soon, self._metrics, log_every=every, limiter=limiter)]
         if self._usage is not None:
             rows.append((Charge, self._usage.take))
         return rows

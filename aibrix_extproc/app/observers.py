@@ -7,6 +7,7 @@ from http import HTTPStatus
 from aibrix_extproc.adapters.telemetry.logs import log_exchange, log_record
 from aibrix_extproc.adapters.telemetry.metrics import Metrics
 from aibrix_extproc.app.dispatch import Observer
+from aibrix_extproc.app.limiting import Limiter
 from aibrix_extproc.core.exchange.outputs import Assigned, Finished, Moved, OwnerChanged
 from aibrix_extproc.core.exchange.records import Charge, ExchangeRecord
 from aibrix_extproc.core.fleet.load import LoadBook
@@ -14,7 +15,13 @@ from aibrix_extproc.core.routing.owners import ResponseOwners
 
 
 def observers(
-    load: LoadBook, owners: ResponseOwners, poll_soon: Callable[[str], None], metrics: Metrics, *, log_every: bool
+    load: LoadBook,
+    owners: ResponseOwners,
+    poll_soon: Callable[[str], None],
+    metrics: Metrics,
+    *,
+    log_every: bool,
+    limiter: Limiter | None = None,
 ) -> Sequence[Observer]:
     """The load comes first, so that it is exact whatever the others do. `poll_soon` polls an engine before its turn."""
 
@@ -50,6 +57,7 @@ def observers(
         (Finished, partial(log_exchange, every=log_every)),
         (Charge, metrics.charged),
     ]
+    rows += [] if limiter is None else [(Finished, limiter.finished), (Charge, limiter.charged)]
     if log_every:
         rows.append((ExchangeRecord, log_record))
     return rows

@@ -18,6 +18,7 @@ from aibrix_extproc.settings.groups import (
 from aibrix_extproc.settings.operators import AdminSettings, LogFormat, LogLevel, LogSettings
 from aibrix_extproc.settings.requests import AccessSettings, HealthSettings, LimitSettings, MeteringSettings
 from aibrix_extproc.settings.server import ServerSettings, Tls, Transport
+from aibrix_extproc.settings.shared_limits import RateLimitSettings, RedisSettings, WhenAway
 from aibrix_extproc.settings.sources import SettingsError, Tree, environment_with, read_environment, read_file
 
 __all__ = [
@@ -35,6 +36,8 @@ __all__ = [
     "LogSettings",
     "MeteringSettings",
     "PickerSettings",
+    "RateLimitSettings",
+    "RedisSettings",
     "RoutingSettings",
     "ServerSettings",
     "Settings",
@@ -42,6 +45,7 @@ __all__ = [
     "Tls",
     "Transport",
     "Tree",
+    "WhenAway",
     "build",
     "environment_with",
     "flag_name",

@@ -11,6 +11,7 @@ from aibrix_extproc.settings.metadata import MetadataSettings
 from aibrix_extproc.settings.operators import AdminSettings, LogSettings
 from aibrix_extproc.settings.requests import AccessSettings, HealthSettings, LimitSettings, MeteringSettings
 from aibrix_extproc.settings.server import ServerSettings
+from aibrix_extproc.settings.shared_limits import RateLimitSettings, RedisSettings
 from aibrix_extproc.settings.usage import UsageSettings
 
 
@@ -23,6 +24,8 @@ class Settings(Group):
     kubernetes: KubernetesSettings = KubernetesSettings()
     routing: RoutingSettings = RoutingSettings()
     limits: LimitSettings = LimitSettings()
+    rate_limits: RateLimitSettings = RateLimitSettings()
+    redis: RedisSettings = RedisSettings()
     health: HealthSettings = HealthSettings()
     picker: PickerSettings = PickerSettings()
     access: AccessSettings = AccessSettings()

@@ -96,6 +96,7 @@ def _charge(entry: ChargeEntry, placed: SealedPlacement, report: Report, *, time
         key_id=placed.key_id,
         batch_id=placed.batch_id,
         response_id=placed.response_id,
+        reservation=placed.reservation,
         wall_placed_at=placed.wall_at,
         status=status,
         bytes_in=entry.request.request_body_bytes,

@@ -9,7 +9,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 MAX_REPLY_BYTES: Final = 65_536
 MAX_WAITING: Final = 20_000  # requests without an answer
@@ -42,8 +42,7 @@ class RedisConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Part of asyncio.Protocol."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are not derived from it
 
     def send(self, command: bytes, on_reply: OnReply) -> None:
         """Send an encoded command with the others of this turn. `on_reply` is called exactly once."""

@@ -32,6 +32,11 @@ class MemoryCounters:
     def __len__(self) -> int:
         return len(self._counters)
 
+    @property
+    def is_away(self) -> bool:
+        """Never."""
+        return False
+
     def reserve(
         self,
         reservation: str,
@@ -43,6 +48,10 @@ class MemoryCounters:
         now = self.clock()
         self._counters.prune(now, PRUNED if len(self._counters) < MAX_COUNTERS else MAX_COUNTERS)
         return self._counters.reserve(now, reservation, claims, costs, keep=self._keep, lease=self._lease, known=known)
+
+    def peek(self, claims: tuple[Claim, ...]) -> Reading:
+        """The reading without taking anything."""
+        return self.reserve("", claims, (0.0,) * len(claims))
 
     def settle(self, reservation: str, actual: Sequence[float] | None) -> None:
         """Replace what was reserved."""

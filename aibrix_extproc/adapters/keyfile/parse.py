@@ -10,9 +10,11 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Final, TypeVar
 
+from aibrix_extproc.adapters.keyfile.limits import CALLER_LIMIT_FIELDS, LIMIT_FIELDS, caller_limits, key_limits
 from aibrix_extproc.config_files.errors import SourceFormatError
 from aibrix_extproc.config_files.nodes import Place, collector_paused, compose
 from aibrix_extproc.core.access.holders import LOCAL_ADMIN, IssuedKey, KeyHolder
+from aibrix_extproc.core.access.limits.records import LimitRecord
 from aibrix_extproc.core.access.principal import MAX_GRANT_CHARACTERS, grant_characters
 from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
 from aibrix_extproc.core.openai.contract.operations import Action, Role
@@ -25,8 +27,9 @@ MAX_NAME: Final = 64
 MAX_TEXT: Final = 256  # notes, labels, patterns
 CALLER_FIELDS: Final = (
     "name", "keys", "models", "operations", "role", "adapters", "admin", "engine_controls", "labels", "disabled",
+    *CALLER_LIMIT_FIELDS,
 )  # fmt: skip
-KEY_FIELDS: Final = ("hash", "id", "created", "expires", "note", "disabled")
+KEY_FIELDS: Final = ("hash", "id", "created", "expires", "note", "disabled", *LIMIT_FIELDS)
 HASH_PREFIX: Final = "sha256:"
 
 T = TypeVar("T")
@@ -136,10 +139,11 @@ class _Reader:
             adapters=_list(fields.get("adapters"), parse_bounded),
         )
         _check_operator(item, caller)
-        keys = tuple(self._key(key) for key in fields["keys"].items(MAX_KEYS))
-        return KeyHolder(caller, keys, disabled=_flag(fields.get("disabled")))
+        limits = list(caller_limits(fields, name))
+        keys = tuple(self._key(key, limits) for key in fields["keys"].items(MAX_KEYS))
+        return KeyHolder(caller, keys, disabled=_flag(fields.get("disabled")), limits=tuple(limits))
 
-    def _key(self, item: Place) -> IssuedKey:
+    def _key(self, item: Place, limits: list[LimitRecord]) -> IssuedKey:
         fields = item.fields(known=KEY_FIELDS)
         for field, example in (("hash", "hash: sha256:..., never the key itself"), ("id", "id: k_3f9a")):
             if field not in fields:
@@ -148,6 +152,7 @@ class _Reader:
         _once(self._digests, digest, fields["hash"], "the hash is given already", "a key has one caller, remove one")
         identifier = fields["id"].checked(parse_name)
         _once(self._ids, identifier, fields["id"], f"the id {identifier} is given already", "change one")
+        limits += key_limits(fields, identifier)
         created, expires, note = fields.get("created"), fields.get("expires"), fields.get("note")
         return IssuedKey(
             id=identifier,

@@ -106,6 +106,23 @@ METRICS: Final[Rows] = {
     "aibrix_extproc_note_keys_ok": (
         "gauge", (), "0 while the last good note keys are used; absent without a file.",
     ),
+    "aibrix_extproc_limited_total": (
+        "counter", ("limit",), "Requests that a limit refused, by the name of the limit.",
+    ),
+    "aibrix_extproc_limit_warnings_total": (
+        "counter", ("limit",), "Requests beyond a soft limit, by the name of the limit.",
+    ),
+    "aibrix_extproc_limit_counters": ("gauge", (), "Counters of limits and reservations in memory."),
+    "aibrix_extproc_limits_redis_ok": (
+        "gauge", (), "0 while Redis cannot be asked for limits; absent without Redis.",
+    ),
+    "aibrix_extproc_limits_gateways": ("gauge", (), "Live gateways that share limits; absent without Redis."),
+    "aibrix_extproc_limits_admitted_alone": (
+        "gauge", (), "Requests that were admitted without Redis since the start; absent without Redis.",
+    ),
+    "aibrix_extproc_limits_unsettled": (
+        "gauge", (), "Settlements that were dropped because too many waited for Redis; absent without Redis.",
+    ),
     "aibrix_extproc_certificate_ok": (
         "gauge", (), "0 while the files are broken and an earlier certificate is used; absent without TLS.",
     ),
@@ -178,6 +195,14 @@ class Metrics(MetricRegistry):
             tokens.add((model, caller, "cached"), usage.cached_tokens)
         if charge.audio_seconds:
             self._counters["aibrix_extproc_audio_seconds_total"].add((model, caller), charge.audio_seconds)
+
+    def limited(self, limit: str) -> None:
+        """A request that a limit refused."""
+        self._counters["aibrix_extproc_limited_total"].add((limit,))
+
+    def beyond_soft_limit(self, limit: str) -> None:
+        """A request beyond a soft limit."""
+        self._counters["aibrix_extproc_limit_warnings_total"].add((limit,))
 
     def malformed_record(self) -> None:
         """Something in the access log could not be read."""

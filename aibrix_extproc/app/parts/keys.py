@@ -14,6 +14,7 @@ from aibrix_extproc.app.parts.part import Meters, Part
 from aibrix_extproc.config_files.file import DEFAULT_PACE, Pace, SourceStatus
 from aibrix_extproc.core.access.holders import KeyHolder, admin_holder, static_holders
 from aibrix_extproc.core.access.keys import UNREAD_RING, KeyRing
+from aibrix_extproc.core.access.limits.records import LimitRecord
 from aibrix_extproc.core.placing import ANYONE
 from aibrix_extproc.settings import AccessSettings
 
@@ -40,6 +41,7 @@ class KeyStore(Part):
         self._file = None if access.key_file is None else KeyFile(access.key_file, self._on_status, pace=pace)
         self._known = asyncio.Event()
         self._callers = len(self._static)
+        self.limits: tuple[LimitRecord, ...] = ()  # that the key file says of its callers
         if self._file is not None:
             self.ring = UNREAD_RING
         else:
@@ -102,6 +104,7 @@ class KeyStore(Part):
         everyone = (*holders, *self._static, *self._admin)
         self.ring = KeyRing(everyone)
         self._callers = len(everyone)
+        self.limits = tuple(limit for holder in holders for limit in holder.limits)
         self._known.set()
         logger.info("keys read", extra={"callers": self._callers, "keys": len(self.ring)})
         if self.who is Who.NOBODY:

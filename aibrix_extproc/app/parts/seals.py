@@ -78,6 +78,7 @@ class NoteSeals(Part):
             metadata.key_id,
             metadata.batch_id,
             metadata.response_id,
+            metadata.reservation,
         )
         return replace(metadata, sealed=sealed(self._keys[0], placed))
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from aibrix_extproc.core.access.limits.records import LimitRecord
 from aibrix_extproc.core.openai.contract.operations import Role
 from aibrix_extproc.core.placing import Caller
 
@@ -34,6 +35,7 @@ class KeyHolder:
     caller: Caller
     keys: tuple[IssuedKey, ...] = ()
     disabled: bool = False
+    limits: tuple[LimitRecord, ...] = ()  # of the caller, and of its keys
 
 
 def digest_of(key: str) -> bytes:

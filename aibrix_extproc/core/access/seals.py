@@ -34,6 +34,7 @@ class SealedPlacement(msgspec.Struct, frozen=True, gc=False, array_like=True):
     key_id: str = ""  # of the key that was presented; empty if there was none
     batch_id: str = ""  # of the batch that the request is a line of
     response_id: str = ""  # of the response that the request makes or retrieves
+    reservation: str = ""  # of a limited caller: what is settled by the entry, at whichever replica
 
     @property
     def exchange_id(self) -> str:

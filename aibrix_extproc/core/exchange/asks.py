@@ -17,6 +17,8 @@ from aibrix_extproc.core.placing import Caller, Placement
 from aibrix_extproc.core.routing.request import Place as Place  # stands there because placement is a function of it
 from aibrix_extproc.rope import Rope
 
+Headers = tuple[tuple[str, str], ...]
+
 
 @final
 class Authenticate(msgspec.Struct, frozen=True, gc=False):
@@ -36,6 +38,9 @@ class Admitted(msgspec.Struct, frozen=True, gc=False):
     caller: Caller
     signed: str = ""  # the caller as a header for the metadata service
     batch_id: str = ""  # of the batch that the request is a line of
+    limits: Callable[[bool], Headers] | None = (
+        None  # of a limited caller: headers of what is known, in Anthropic's form?
+    )
 
 
 @final
@@ -86,15 +91,34 @@ class ReadLarge(msgspec.Struct, frozen=True, gc=False):
     sizes: bool  # whether the sizes of prompt and answer are needed
 
 
+@final
+class Reserve(msgspec.Struct, frozen=True, gc=False):
+    """May this request of a limited caller use what it asks for? Sizes that are not known are estimated."""
+
+    operation: Operation
+    model: str  # empty if the operation has none
+    caller: Caller
+    body_bytes: int
+    sizes: Sizes = UNKNOWN
+    has_media: bool = False
+
+
+class Reserved(msgspec.Struct, frozen=True, gc=False):
+    """Answer to `Reserve`: it was taken from every limit."""
+
+    reservation: str  # by this it is settled; empty if nothing was taken
+    answer_headers: Headers | None = None  # None: what is known of the limits
+
+
 class Refused(msgspec.Struct, frozen=True, gc=False):
     """Answer to any ask: the client gets a problem instead."""
 
     problem: Problem
 
 
-Ask = Authenticate | Describe | Place | Read | ReadLarge
-Answer = Admitted | Described | BodyRead | Placed | Refused
-ANSWERS: Final[frozenset[type]] = frozenset({Admitted, Described, BodyRead, Placed, Refused})
+Ask = Authenticate | Describe | Place | Read | ReadLarge | Reserve
+Answer = Admitted | Described | BodyRead | Placed | Reserved | Refused
+ANSWERS: Final[frozenset[type]] = frozenset({Admitted, Described, BodyRead, Placed, Reserved, Refused})
 
 
 @final

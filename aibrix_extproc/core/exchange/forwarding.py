@@ -150,6 +150,7 @@ def dynamic_metadata_of(
     *,
     batch_id: str,
     response_id: str,
+    reservation: str,
 ) -> DynamicMetadata:
     """The dynamic metadata of a placed request, for Envoy's stream filter and access log."""
     stream = operation.stream.name.lower()
@@ -163,6 +164,7 @@ def dynamic_metadata_of(
         key_id=caller.key_id,
         batch_id=batch_id,
         response_id=response_id,
+        reservation=reservation,
     )
 
 

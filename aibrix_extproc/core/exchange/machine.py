@@ -105,6 +105,7 @@ class Exchange:
                 placed_at=request.placed_at,
                 response_at=response.began_at,
                 ended_at=event.at,
+                reservation=request.reservation,
             ),
         )
 

@@ -10,6 +10,7 @@ from typing import Final, final
 import msgspec
 
 from aibrix_extproc.core.exchange.asks import Ask
+from aibrix_extproc.core.exchange.asks import Headers as Headers
 from aibrix_extproc.core.exchange.events import Cause
 from aibrix_extproc.core.placing import Placement
 from aibrix_extproc.rope import Rope
@@ -28,9 +29,6 @@ class Phase(StrEnum):
     RESPONSE_TRAILERS = "response_trailers"
 
 
-Headers = tuple[tuple[str, str], ...]
-
-
 @final
 class DynamicMetadata(msgspec.Struct, frozen=True, gc=False):
     """What a placement leaves in Envoy, for the stream filter and for the access log."""
@@ -45,6 +43,7 @@ class DynamicMetadata(msgspec.Struct, frozen=True, gc=False):
     key_id: str = ""  # of the caller's key
     batch_id: str = ""  # of the batch that the request is a line of
     response_id: str = ""  # of the response that the request makes or retrieves
+    reservation: str = ""  # of a limited caller
 
 
 @final
@@ -135,6 +134,7 @@ class Finished(msgspec.Struct, frozen=True, gc=False):
     placed_at: float | None
     response_at: float | None
     ended_at: float
+    reservation: str = ""  # of a limited caller
 
 
 Reply = Continue | Immediate

@@ -45,6 +45,7 @@ class Charge(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     key_id: str = ""  # of the caller's key
     batch_id: str = ""  # of the batch that the request is a line of
     response_id: str = ""  # of the response that the request makes or retrieves
+    reservation: str = ""  # of a limited caller
     wall_placed_at: int = 0  # seconds since the epoch
     status: int  # that the client saw; 0 if it saw none
     bytes_in: int = 0  # of the request's body

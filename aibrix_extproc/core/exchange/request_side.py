@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from aibrix_extproc.core.exchange import asks, events, forwarding
 from aibrix_extproc.core.exchange.admission import asks_for_upgrade, needs_body, refusal_from_head, too_large
-from aibrix_extproc.core.exchange.asks import Authenticate, Describe, Place, Read, ReadLarge
+from aibrix_extproc.core.exchange.asks import Authenticate, Describe, Place, Read, ReadLarge, Reserve
 from aibrix_extproc.core.exchange.direction import Direction
 from aibrix_extproc.core.exchange.endpoint_picker import DROPPED_REASON, REASONS, assumed
 from aibrix_extproc.core.exchange.outputs import Assigned, Continue, Headers, Immediate, Outcome, Output, Phase, WaitFor
@@ -21,7 +21,7 @@ from aibrix_extproc.core.openai.contract.operations import Action, Match, ModelI
 from aibrix_extproc.core.openai.contract.paths import normalise
 from aibrix_extproc.core.openai.wire import cors, request
 from aibrix_extproc.core.openai.wire.multipart import FormFacts, FormReader
-from aibrix_extproc.core.openai.wire.sizes import UNKNOWN, Sizes, read_sizes
+from aibrix_extproc.core.openai.wire.sizes import MEDIA_BYTES, UNKNOWN, Sizes, has_media, read_sizes
 from aibrix_extproc.core.placing import ANYONE, Caller, Placement, RouteQuery
 from aibrix_extproc.rope import Rope
 
@@ -45,6 +45,10 @@ class RequestSide(Direction[RequestPhase]):
         self.path = ""  # normalised, without the query string
         self.caller: Caller = ANYONE
         self.batch_id = ""
+        self.reservation = ""
+        self._limits: Callable[[bool], Headers] | None = None  # of a limited caller: what is known of its limits
+        self._limit_headers: Headers | None = None  # once it has a reservation
+        self._after_reserving: Callable[[], Step] | None = None
         self.request_id = ""
         self.origin: str | None = None
         self.facts: request.RequestFacts | None = None
@@ -95,6 +99,8 @@ class RequestSide(Direction[RequestPhase]):
         """What every answer carries, ours or an engine's."""
         own: Headers = ((headers.REQUEST_ID, self.request_id), ("openai-version", headers.OPENAI_VERSION))
         own += self._placement_headers
+        if self._limits is not None:
+            own += self._limit_headers if self._limit_headers is not None else self._limits(self.anthropic)
         return own if self.origin is None else (*own, *cors.response_headers(self.origin))
 
     def _finish(self, status: int, extra: Headers, body: bytes, reason: str) -> Immediate:
@@ -118,6 +124,8 @@ class RequestSide(Direction[RequestPhase]):
 
     def _on_refused(self, event: asks.Refused) -> Step:
         self._unread = b""
+        if self._phase is RequestPhase.RESERVING:
+            self._limit_headers = ()  # the problem has those of this moment
         return self._refused(event.problem)
 
     def _on_trailers(self, _: events.RequestTrailers) -> Step:
@@ -159,7 +167,7 @@ class RequestSide(Direction[RequestPhase]):
 
     def _on_admitted(self, event: asks.Admitted) -> Step:
         assert self._head is not None
-        self.caller, self.batch_id = event.caller, event.batch_id
+        self.caller, self.batch_id, self._limits = event.caller, event.batch_id, event.limits
         if asks_for_upgrade(self._headers):
             return self._refused(Problem("upgrade_refused"))
         if self._match is None or not self.caller.may_see(self._match.operation):
@@ -168,7 +176,7 @@ class RequestSide(Direction[RequestPhase]):
         if operation.action is Action.LOCAL:
             return RequestPhase.DESCRIBING, (Describe(operation, self._match.parameters, self.caller),)
         if operation.action is Action.METADATA and self.policy.metadata:
-            return self._forward_to_metadata_service(event.signed)
+            return self._reserved(operation, partial(self._forward_to_metadata_service, event.signed))
         ended = self._head.end_of_stream
         problem = refusal_from_head(operation, self._headers, self.path, end_of_stream=ended, policy=self.policy)
         if problem is not None:
@@ -176,7 +184,7 @@ class RequestSide(Direction[RequestPhase]):
         if needs_body(operation, end_of_stream=ended):
             forged = forwarding.forged_headers(self._headers)
             return RequestPhase.AWAITING_BODY, (Continue(Phase.REQUEST_HEAD, remove_headers=forged),)
-        return self._place_at_owner(operation)
+        return self._reserved(operation, partial(self._place_at_owner, operation))
 
     def _forward_to_metadata_service(self, signed: str) -> Step:
         """Send the request to the metadata service. Envoy streams the body there."""
@@ -208,11 +216,11 @@ class RequestSide(Direction[RequestPhase]):
         if problem is not None:
             return self._refused(problem)
         if operation.action is Action.STICKY:
-            return self._place_at_owner(operation)
+            return self._reserved(operation, partial(self._place_at_owner, operation))
         return self._read_json(event.data) if operation.model_in is ModelIn.JSON else self._read_form(event.data)
 
     def _read_json(self, body: bytes | Rope) -> Step:
-        sized = wants_sizes(self._headers)
+        sized = self._limits is not None or wants_sizes(self._headers)
         if isinstance(body, Rope):
             self._unread = body
             return RequestPhase.READING, (ReadLarge(body, sized),)
@@ -239,9 +247,30 @@ class RequestSide(Direction[RequestPhase]):
             return self._refused(forbidden)
         self._body = body
         query = RouteQuery(model=facts.model, body_bytes=self.body_bytes)
-        routing = routing_headers_of(self._headers, sizes)
+        routing = routing_headers_of(self._headers, sizes if wants_sizes(self._headers) else UNKNOWN)
         stored = facts.previous_response_id if operation.makes_response else None  # others ignore it
-        return RequestPhase.PLACING, (Place(operation, query, routing, self.caller, stored, self._head.subset),)
+        place = Place(operation, query, routing, self.caller, stored, self._head.subset)
+        if self._limits is None:
+            return RequestPhase.PLACING, (place,)
+        return self._reserved(operation, lambda: (RequestPhase.PLACING, (place,)), facts.model, sizes)
+
+    def _reserved(
+        self, operation: Operation, after: Callable[[], Step], model: str = "", sizes: Sizes = UNKNOWN
+    ) -> Step:
+        """Reserve what a limited caller asks for, then go on; at once for others."""
+        if self._limits is None:
+            return after()
+        self._after_reserving = after
+        assert self._head is not None
+        size = self.body_bytes or headers.content_length(self._head.headers)
+        media = size > MEDIA_BYTES and has_media(self._body)
+        return RequestPhase.RESERVING, (Reserve(operation, model, self.caller, size, sizes, media),)
+
+    def _on_reserved(self, event: asks.Reserved) -> Step:
+        after, self._after_reserving = self._after_reserving, None
+        assert after is not None
+        self.reservation, self._limit_headers = event.reservation, event.answer_headers
+        return after()
 
     def _on_placed(self, event: asks.Placed) -> Step:
         assert self._match is not None
@@ -281,6 +310,7 @@ class RequestSide(Direction[RequestPhase]):
                 body,
                 batch_id=self.batch_id,
                 response_id=event.response_id or self._match.parameters.get("response_id", ""),
+                reservation=self.reservation,
             )
             if self.policy.metering
             else None,
@@ -298,6 +328,7 @@ _STEPS: Final[Mapping[type, Callable[[RequestSide, Any], Step]]] = {
     asks.BodyRead: RequestSide._on_body_read,
     asks.Admitted: RequestSide._on_admitted,
     asks.Described: RequestSide._on_described,
+    asks.Reserved: RequestSide._on_reserved,
     asks.Placed: RequestSide._on_placed,
     asks.Refused: RequestSide._on_refused,
 }

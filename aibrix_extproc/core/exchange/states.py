@@ -26,6 +26,7 @@ class RequestPhase(StrEnum):
     ADMITTING = "admitting"
     AWAITING_BODY = "awaiting body"
     READING = "reading"
+    RESERVING = "reserving"
     PLACING = "placing"
     DESCRIBING = "describing"
     PLACED = "placed"
@@ -59,15 +60,18 @@ _Q, _P = RequestPhase, ResponsePhase
 REQUEST_TABLE: Final[Mapping[tuple[RequestPhase, type], frozenset[RequestPhase]]] = MappingProxyType({
     (_Q.IDLE, events.RequestHead): frozenset({_Q.ADMITTING, _Q.DESCRIBING, _Q.ANSWERED}),
     (_Q.ADMITTING, asks.Admitted): frozenset(
-        {_Q.AWAITING_BODY, _Q.PLACING, _Q.PLACED, _Q.DESCRIBING, _Q.ANSWERED}
+        {_Q.AWAITING_BODY, _Q.RESERVING, _Q.PLACING, _Q.PLACED, _Q.DESCRIBING, _Q.ANSWERED}
     ),
     (_Q.ADMITTING, asks.Refused): frozenset({_Q.ANSWERED}),
-    (_Q.AWAITING_BODY, events.RequestBody): frozenset({_Q.READING, _Q.PLACING, _Q.ANSWERED}),
-    (_Q.AWAITING_BODY, events.LargeRequestBody): frozenset({_Q.READING, _Q.PLACING, _Q.ANSWERED}),
-    (_Q.READING, asks.BodyRead): frozenset({_Q.PLACING, _Q.ANSWERED}),
+    (_Q.AWAITING_BODY, events.RequestBody): frozenset({_Q.READING, _Q.RESERVING, _Q.PLACING, _Q.ANSWERED}),
+    (_Q.AWAITING_BODY, events.LargeRequestBody): frozenset({_Q.READING, _Q.RESERVING, _Q.PLACING, _Q.ANSWERED}),
+    (_Q.READING, asks.BodyRead): frozenset({_Q.RESERVING, _Q.PLACING, _Q.ANSWERED}),
     (_Q.READING, asks.Refused): frozenset({_Q.ANSWERED}),
     (_Q.READING, events.RequestTrailers): frozenset({_Q.READING}),
     (_Q.AWAITING_BODY, events.RequestTrailers): frozenset({_Q.AWAITING_BODY}),
+    (_Q.RESERVING, asks.Reserved): frozenset({_Q.PLACING, _Q.PLACED}),
+    (_Q.RESERVING, asks.Refused): frozenset({_Q.ANSWERED}),
+    (_Q.RESERVING, events.RequestTrailers): frozenset({_Q.RESERVING}),
     (_Q.PLACING, asks.Placed): frozenset({_Q.PLACED}),
     (_Q.PLACING, asks.Refused): frozenset({_Q.ANSWERED}),
     (_Q.PLACING, events.RequestTrailers): frozenset({_Q.PLACING}),

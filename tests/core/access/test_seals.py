@@ -31,7 +31,7 @@ def test_text_of_an_unknown_key_does_not_open() -> None:
 def test_text_says_what_it_seals() -> None:
     assert json.loads(SEALED[24:]) == [
         1_800_000_000, 2**63 + 5, 7, "1f0c9a52-0000-4000-8000-000000000001", "chat_completion", "m", "me", "data_done",
-        "", "", "",
+        "", "", "", "",
     ]  # fmt: skip
 
 

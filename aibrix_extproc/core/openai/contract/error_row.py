@@ -12,6 +12,7 @@ class Cause(StrEnum):
     """Where an error comes from, in the order in which a request meets them. `operation_errors` describes each."""
 
     KEY = "key"
+    LIMITS = "limits"
     ADDRESS = "address"
     PROTOCOL = "protocol"
     HEALTH = "health"

@@ -16,6 +16,7 @@ from aibrix_extproc.core.openai.contract.rows import (
     errors_callers,
     errors_desired,
     errors_engines,
+    errors_limits,
     errors_operations,
     errors_placement,
     errors_requests,
@@ -62,6 +63,7 @@ class Shaped:
 ERRORS: Final[Mapping[str, ErrorRow]] = MappingProxyType(
     {
         **errors_callers.ROWS,
+        **errors_limits.ROWS,
         **errors_requests.ROWS,
         **errors_placement.ROWS,
         **errors_engines.ROWS,

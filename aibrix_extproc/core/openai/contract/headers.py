@@ -41,6 +41,11 @@ RESERVED_REQUEST_HEADERS: Final[tuple[str, ...]] = (
 # By which a client may say where its request shall go.
 ROUTING_HEADERS: Final = frozenset({ROUTING_STRATEGY, EXTERNAL_FILTER, CONFIG_PROFILE, SESSION_ID, SESSION_KEY})
 
+# About limits; an answer has them for a limited caller only.
+RATE_LIMIT_HEADERS: Final[tuple[str, ...]] = tuple(
+    f"x-ratelimit-{what}-{of}" for of in ("requests", "tokens") for what in ("limit", "remaining", "reset")
+)
+
 # What is the client's own business with the gateway.
 NOT_FORWARDED: Final[tuple[str, ...]] = (
     *CREDENTIAL_HEADERS,
@@ -48,6 +53,7 @@ NOT_FORWARDED: Final[tuple[str, ...]] = (
     "openai-project",
     "user",
     ON_BEHALF,
+    *RATE_LIMIT_HEADERS,
     *sorted(ROUTING_HEADERS),
 )
 TEST_SELECTION: Final = "test-epp-endpoint-selection"  # read for conformance tests only

@@ -8,7 +8,7 @@ from typing import Final
 from aibrix_extproc.core.openai.contract.error_row import Cause
 from aibrix_extproc.core.openai.contract.errors import ERRORS
 from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
-from aibrix_extproc.core.openai.contract.operations import Action, ModelIn, Operation, Stream
+from aibrix_extproc.core.openai.contract.operations import Action, ModelIn, Operation, Role, Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,9 @@ CAUSES: Final[Mapping[Cause, CauseRow]] = MappingProxyType({
     Cause.KEY: CauseRow(
         "Key",
         "The key is looked at before anything else, so a bad one is a 401 everywhere, also for an unknown URL.",
+    ),
+    Cause.LIMITS: CauseRow(
+        "Limits", "What the key, the caller or the model may use is used up (docs/limits.md). Only of limited callers."
     ),
     Cause.ADDRESS: CauseRow("Address", "No operation has the method and path."),
     Cause.PROTOCOL: CauseRow("Protocol", "What is asked of HTTP itself."),
@@ -74,13 +77,14 @@ def _own_causes(operation: Operation) -> tuple[Cause, ...]:
     match operation.action:
         case Action.ROUTE:
             form = Cause.FORM if operation.model_in is ModelIn.FORM else Cause.JSON
-            return Cause.BODY, form, Cause.PLACEMENT, Cause.REFUSAL, Cause.FAILURE
+            return Cause.BODY, form, Cause.LIMITS, Cause.PLACEMENT, Cause.REFUSAL, Cause.FAILURE
         case Action.STICKY:
-            return Cause.BODY, Cause.OWNER, Cause.REFUSAL, Cause.FAILURE
+            return Cause.BODY, Cause.LIMITS, Cause.OWNER, Cause.REFUSAL, Cause.FAILURE
         case Action.LOCAL:
             return (Cause.MODELS,)
         case Action.METADATA:
-            return Cause.STORED, Cause.ENGINES, Cause.SERVICE
+            limits = (Cause.LIMITS,) if operation.role is Role.USER else ()
+            return *limits, Cause.STORED, Cause.ENGINES, Cause.SERVICE
         case _:
             return (Cause.ADDRESS,)
 

@@ -41,6 +41,7 @@ REQUEST_HEADERS: Final[Mapping[str, str]] = MappingProxyType({
         row.name: f"{row.reason}; for callers with `engine_controls`"
         for row in CONTROLS if row.place is Place.HEADER
     },
+    **dict.fromkeys(headers.RATE_LIMIT_HEADERS, "of answers; a client's own has no effect"),
     headers.DESTINATION: "the engine's address; set by the gateway alone, or a client could choose its engine",
     headers.DESTINATION_SERVED: "set by Envoy alone",
     "x-gateway-destination-endpoint-subset": "of the endpoint picker protocol; not a client's to set",
@@ -71,6 +72,28 @@ RESPONSE_HEADERS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
         "seconds to wait before the next try, 1 to 60; SDKs obey it. What an engine says is kept within these bounds; "
         "a date is left out",
     ),
+    "retry-after-ms": ("429 of limits, some 503", "the same in milliseconds; SDKs prefer it"),
+    **{
+        name: ("limited callers", f"{'requests' if 'requests' in name else 'tokens'} of the tightest limit: {meaning}")
+        for name in headers.RATE_LIMIT_HEADERS
+        for part, meaning in (
+            ("-limit-", "how many there are"),
+            ("-remaining-", "how many are left"),
+            ("-reset-", "time until all are there again, as Go writes durations: `12ms`, `1m26.4s`"),
+        )
+        if part in name
+    },
+    **{
+        f"anthropic-ratelimit-{what}-{part}": ("limited callers, Anthropic's operations", meaning)
+        for what in ("requests", "tokens", "input-tokens", "output-tokens")
+        for part, meaning in (
+            ("limit", "how many there are"),
+            ("remaining", "how many are left"),
+            ("reset", "when all are there again, a time of RFC 3339"),
+        )
+    },
+    "x-aibrix-limit-warning": ("limited callers", "names of soft limits that are exceeded"),
+    "x-aibrix-degraded": ("administrators with limits", "`limits` while Redis cannot be asked"),
     "x-should-retry": ("some errors", "`true` or `false`; SDKs obey it before they look at the status"),
     "allow": ("405", "the methods that the path has"),
     "cache-control": ("streams", "`no-cache`"),

@@ -5,6 +5,8 @@ from typing import Final
 
 import msgspec
 
+from aibrix_extproc.rope import Rope
+
 BYTES_PER_TOKEN: Final = 4
 _LONGEST_COUNT: Final = 24
 _COUNT: Final = re.compile(rb'("?)\+?([0-9]+)(?:\.0+)?\1')
@@ -51,3 +53,12 @@ def _count(raw: msgspec.Raw) -> int | None:
         return None
     match = _COUNT.fullmatch(bytes(raw))
     return int(match[2]) if match else None
+
+
+MEDIA_BYTES: Final = 8192  # a shorter body has no media that matters
+_MEDIA: Final = b";base64,"  # of a data URL
+
+
+def has_media(body: bytes | Rope) -> bool:
+    """Whether the bytes of a body say little of its tokens: it has data URLs, or is larger than prompts are."""
+    return isinstance(body, Rope) or _MEDIA in body

@@ -19,6 +19,7 @@ from aibrix_extproc.core.openai.contract.errors import (
 from aibrix_extproc.core.openai.contract.rows import (
     errors_callers,
     errors_engines,
+    errors_limits,
     errors_operations,
     errors_placement,
     errors_requests,
@@ -81,7 +82,9 @@ def test_row_is_a_sound_row(key: str) -> None:
     assert row.type != "server_error" or row.status in (413, *range(500, 600)), "blames us for the client's fault"
 
 
-@pytest.mark.parametrize("key", [key for key, row in ERRORS.items() if row.status in (429, 503)])
+@pytest.mark.parametrize(
+    "key", [key for key, row in ERRORS.items() if row.status in (429, 503) and row.should_retry is not False]
+)
 def test_refusal_that_passes_says_when_to_come_back(key: str) -> None:
     seconds = dict(shape(example(key)).headers)["retry-after"]
     assert 1 <= int(seconds) <= 60
@@ -152,5 +155,13 @@ def test_row_is_described(key: str) -> None:
 
 
 def test_key_has_one_row() -> None:
-    tables = (errors_callers, errors_requests, errors_placement, errors_engines, errors_storage, errors_operations)
+    tables = (
+        errors_callers,
+        errors_requests,
+        errors_placement,
+        errors_engines,
+        errors_storage,
+        errors_operations,
+        errors_limits,
+    )
     assert sum(len(table.ROWS) for table in tables) == len(ERRORS)

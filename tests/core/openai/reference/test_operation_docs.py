@@ -6,7 +6,13 @@ from collections.abc import Iterator
 import pytest
 from msgspec.structs import replace
 
+from aibrix_extproc.app.limiting import DEGRADED, WARNING
 from aibrix_extproc.cli.reference_docs import DOCS
+from aibrix_extproc.core.access.limits.amounts import AMOUNTS
+from aibrix_extproc.core.access.limits.answers import anthropic_headers, openai_headers, retry_headers
+from aibrix_extproc.core.access.limits.book import LimitBook
+from aibrix_extproc.core.access.limits.counters import Counters
+from aibrix_extproc.core.access.limits.records import LimitRecord
 from aibrix_extproc.core.exchange.admission import refusal_from_head
 from aibrix_extproc.core.exchange.asks import Admitted
 from aibrix_extproc.core.exchange.machine import Exchange
@@ -220,7 +226,9 @@ def answers() -> Iterator[tuple[tuple[str, str], ...]]:
     for key, row in ERRORS.items():
         values = dict.fromkeys(("method", "path", "model", "message", "param", "expected", "got", "given"), "x")
         values |= dict.fromkeys(("supported", "reason", "limit", "size", "key", "what", "accepted", "response_id"), "x")
-        values |= dict.fromkeys(("id", "status", "purpose", "failed", "all", "adapter", "endpoint"), "x")
+        values |= dict.fromkeys(
+            ("id", "status", "purpose", "failed", "all", "adapter", "endpoint", "used", "requested", "wait"), "x"
+        )
         assert row
         yield shape(Problem(key, {**values, "request_id": "x"})).headers
     for head in (
@@ -232,6 +240,10 @@ def answers() -> Iterator[tuple[tuple[str, str], ...]]:
         outputs = (*exchange.receive(head), *(exchange.receive(Admitted(CALLER)) if head.headers else ()))
         yield from (one.headers for one in outputs if isinstance(one, Immediate))
     yield streamed(an_exchange())
+    plan = LimitBook([LimitRecord("a", limits=dict.fromkeys(AMOUNTS, 5))]).plan("", "", "", 0.0)
+    taken = Counters().reserve(0.0, "", plan.claims, (0.0,) * len(plan.claims), keep=1.0, lease=1.0)
+    yield (*openai_headers(plan, taken), *anthropic_headers(plan, taken), *retry_headers(1.0))
+    yield (DEGRADED, (WARNING, "x"))
 
 
 def streamed(exchange: Exchange) -> tuple[tuple[str, str], ...]:

@@ -1,0 +1,173 @@
+"""What a limited caller is told: headers in OpenAI's and Anthropic's forms, and refusals in OpenAI's words."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from aibrix_extproc.core.access.limits.amounts import Quantity, Reset
+from aibrix_extproc.core.access.limits.book import Plan, Term
+from aibrix_extproc.core.access.limits.counters import EPOCH, Reading, fits_after, full_after, remaining
+from aibrix_extproc.core.openai.contract.errors import Problem
+from aibrix_extproc.core.openai.contract.operations import shown
+
+Headers = tuple[tuple[str, str], ...]
+PATIENCE_SECONDS: Final = 60  # SDKs do not wait longer, so they need not try again
+
+_TOKENS: Final = frozenset({Quantity.TOKENS, Quantity.INPUT_TOKENS, Quantity.OUTPUT_TOKENS})
+_WORDS: Final[Mapping[Quantity, tuple[str, str]]] = {
+    Quantity.REQUESTS: ("requests", "RP"),
+    Quantity.TOKENS: ("tokens", "TP"),
+    Quantity.INPUT_TOKENS: ("input tokens", "ITP"),
+    Quantity.OUTPUT_TOKENS: ("output tokens", "OTP"),
+    Quantity.BYTES: ("bytes", "BP"),
+    Quantity.AUDIO_SECONDS: ("audio seconds", "ASP"),
+}
+_PERIODS: Final = {"minute": ("min", "M"), "hour": ("hour", "H"), "day": ("day", "D")}
+_ANTHROPIC: Final[Mapping[Quantity, str]] = {
+    Quantity.REQUESTS: "requests",
+    Quantity.TOKENS: "tokens",
+    Quantity.INPUT_TOKENS: "input-tokens",
+    Quantity.OUTPUT_TOKENS: "output-tokens",
+}
+
+
+def go_duration(micros: float) -> str:
+    """As Go writes it: `12ms`, `1.5s`, `6m0s`, `1h0m0s`. Rounded up to milliseconds, so that nobody comes too early."""
+    ms = math.ceil(micros / 1000)
+    if ms <= 0:
+        return "0s"
+    if ms < 1000:
+        return f"{ms}ms"
+    seconds, rest = divmod(ms, 1000)
+    fraction = f".{rest:03}".rstrip("0") if rest else ""
+    minutes, seconds = divmod(seconds, 60)
+    if not minutes:
+        return f"{seconds}{fraction}s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes}m{seconds}{fraction}s" if hours else f"{minutes}m{seconds}{fraction}s"
+
+
+def openai_headers(plan: Plan, reading: Reading) -> Headers:
+    """Three headers for requests and three for tokens, each of the limit with the least remaining share."""
+    requests = tokens = -1
+    least_requests = least_tokens = 2.0
+    now, states = reading.now, reading.states
+    for index, term in enumerate(plan.terms):
+        claim, quantity = term.claim, term.row.quantity
+        if claim.soft:
+            continue
+        if quantity is Quantity.REQUESTS:
+            share = remaining(claim, states[index], now) / claim.amount
+            if share < least_requests:
+                requests, least_requests = index, share
+        elif quantity in _TOKENS:
+            share = remaining(claim, states[index], now) / claim.amount
+            if share < least_tokens:
+                tokens, least_tokens = index, share
+    return _three("requests", plan, reading, requests) + _three("tokens", plan, reading, tokens)
+
+
+def _three(name: str, plan: Plan, reading: Reading, index: int) -> Headers:
+    if index < 0:
+        return ()
+    claim, state = plan.terms[index].claim, reading.states[index]
+    return (
+        (f"x-ratelimit-limit-{name}", str(int(claim.amount))),
+        (f"x-ratelimit-remaining-{name}", str(int(remaining(claim, state, reading.now) + 1e-6))),
+        (f"x-ratelimit-reset-{name}", go_duration(full_after(claim, state, reading.now))),
+    )
+
+
+def anthropic_headers(plan: Plan, reading: Reading) -> Headers:
+    """Limit, remaining and the time at which it is full again, for each kind of limit that there is."""
+    tightest: dict[str, tuple[float, int]] = {}
+    for index, term in enumerate(plan.terms):
+        name = _ANTHROPIC.get(term.row.quantity)
+        if name is not None and not term.claim.soft:
+            share = remaining(term.claim, reading.states[index], reading.now) / term.claim.amount
+            tightest[name] = min(tightest.get(name, (2.0, index)), (share, index))
+    found: list[tuple[str, str]] = []
+    for name, (_, index) in tightest.items():
+        claim, state = plan.terms[index].claim, reading.states[index]
+        full_at = math.ceil((reading.now + full_after(claim, state, reading.now)) / 1e6) + EPOCH
+        found += (
+            (f"anthropic-ratelimit-{name}-limit", str(int(claim.amount))),
+            (f"anthropic-ratelimit-{name}-remaining", str(int(remaining(claim, state, reading.now) + 1e-6))),
+            (f"anthropic-ratelimit-{name}-reset", rfc3339(full_at)),
+        )
+    return tuple(found)
+
+
+def rfc3339(seconds: int) -> str:
+    """A time since the epoch of Unix, in UTC."""
+    days, rest = divmod(seconds, 86_400)
+    era, day_of_era = divmod(days + 719_468, 146_097)
+    year_of_era = (day_of_era - day_of_era // 1460 + day_of_era // 36_524 - day_of_era // 146_096) // 365
+    day_of_year = day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
+    shifted = (5 * day_of_year + 2) // 153  # months from March
+    day, month = day_of_year - (153 * shifted + 2) // 5 + 1, shifted + 3 if shifted < 10 else shifted - 9
+    year = year_of_era + era * 400 + (month <= 2)
+    return f"{year:04}-{month:02}-{day:02}T{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}Z"
+
+
+def refusal(plan: Plan, reading: Reading, costs: Sequence[float], model: str, headers: Headers) -> Problem:
+    """The refusal of a request that the claim of the reading refused. `headers`: those that every answer has."""
+    index = reading.refused
+    term, cost, state = plan.terms[index], costs[index], reading.states[index]
+    if term.row.reset is Reset.CALENDAR:
+        return Problem("insufficient_quota", {"what": _budget(term)}, headers=headers)
+    if term.row.reset is Reset.RELEASED:
+        values = {"model": _for(model), "limit": str(int(term.limit)), "used": str(int(state))}
+        return Problem("too_many_concurrent_requests", values, headers=headers)
+    wait = fits_after(term.claim, state, cost, reading.now)
+    limit, units = term.claim.amount, term.row.units
+    left = remaining(term.claim, state, reading.now)
+    values = {
+        "model": _for(model),
+        "what": _what(term),
+        "limit": _number(limit / units),
+        "used": _number(math.ceil(limit - left) / units),
+        "requested": _number(cost / units),
+        "wait": go_duration(wait),
+    }
+    key = "token_limit_reached" if term.row.quantity in _TOKENS else "request_limit_reached"
+    return Problem(key, values, headers=(*headers, *retry_headers(wait)))
+
+
+def never_fits(plan: Plan, costs: Sequence[float], model: str) -> Problem | None:
+    """The refusal of a request that is larger than one of its limits."""
+    for term, cost in zip(plan.terms, costs, strict=True):
+        if cost > term.claim.amount and not term.claim.soft:
+            values = {
+                "model": _for(model),
+                "what": _budget(term) if term.row.reset is Reset.CALENDAR else _what(term),
+                "limit": _number(term.limit),
+                "requested": _number(cost / term.row.units),
+            }
+            return Problem("larger_than_limit", values)
+    return None
+
+
+def retry_headers(micros: float) -> Headers:
+    """When to try again, in both units; a wait that no SDK waits for also says that it shall not."""
+    ms = max(math.ceil(micros / 1000), 1)
+    found: Headers = (("retry-after", str(-(-ms // 1000))), ("retry-after-ms", str(ms)))
+    return found if ms <= PATIENCE_SECONDS * 1000 else (*found, ("x-should-retry", "false"))
+
+
+def _what(term: Term) -> str:
+    words, letters = _WORDS.get(term.row.quantity, (term.row.quantity.value.replace("_", " "), ""))
+    period, letter = _PERIODS.get(term.row.period, (term.row.period, ""))
+    return f"{words} per {period} ({letters}{letter})" if letters and letter else words
+
+
+def _budget(term: Term) -> str:
+    return f"budget per {term.row.period}"
+
+
+def _for(model: str) -> str:
+    return shown(model, 128) if model else "this operation"
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else f"{value:.6f}".rstrip("0")

@@ -1,0 +1,147 @@
+"""The limits in force: which counters a request of a caller, a key and a model takes from."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from aibrix_extproc.core.access.limits.amounts import AMOUNTS, AmountRow, Quantity, Reset
+from aibrix_extproc.core.access.limits.counters import Claim, Form
+from aibrix_extproc.core.access.limits.prices import PriceList
+from aibrix_extproc.core.access.limits.records import EACH, LimitRecord, PriceRecord, Record
+from aibrix_extproc.core.access.limits.windows import window_of
+
+QUANTITIES: Final = tuple(Quantity)
+INDEX: Final[Mapping[Quantity, int]] = MappingProxyType({quantity: index for index, quantity in enumerate(QUANTITIES)})
+MAX_REMEMBERED: Final = 50_000
+_FORMS: Final = {Reset.FILLS: Form.BUCKET, Reset.CALENDAR: Form.WINDOW, Reset.RELEASED: Form.LEASE}
+_NOT_OF_REQUESTS: Final = frozenset({Quantity.BATCH_ENQUEUED_TOKENS})  # counted where batches are made
+
+Subject = tuple[str | None, str | None, str | None]
+"""Caller, key, model; None for what a record does not name."""
+
+
+class Term(msgspec.Struct, frozen=True, gc=False):
+    """One limit of a request, with its claim."""
+
+    name: str  # of AMOUNTS
+    row: AmountRow
+    claim: Claim
+    limit: float  # as the record says, not in the counter's units
+    record: str  # its id
+
+
+class Plan(msgspec.Struct, frozen=True, gc=False):
+    """All limits of requests of one caller, key and model."""
+
+    terms: tuple[Term, ...]
+    claims: tuple[Claim, ...]
+    quantities: tuple[int, ...]
+    valid_until: float  # microseconds: the earliest end of a window
+    needs_tokens: bool  # whether the sizes of prompt and answer matter
+    has_leases: bool
+    has_soft: bool
+
+
+class LimitBook:
+    """Immutable, but for what it remembers. Another set of records makes a new book.
+
+    `share`: processes among which each limit is shared out. Of records with one subject the last one counts.
+    """
+
+    def __init__(self, records: Iterable[Record] = (), *, share: int = 1) -> None:
+        self._share = share
+        records = tuple(records)
+        self.prices = PriceList(record for record in records if isinstance(record, PriceRecord))
+        self._forms: dict[tuple[bool, ...], dict[Subject, list[LimitRecord]]] = {}
+        for record in records:
+            if isinstance(record, LimitRecord):
+                subject = record.caller, record.key, record.model
+                form = tuple(part is not None for part in subject)
+                self._forms.setdefault(form, {}).setdefault(subject, []).append(record)
+        self.is_empty = not self._forms
+        self._limited: dict[tuple[str, str], bool] = {}
+        self._plans: dict[tuple[str, str, str], Plan] = {}
+
+    def limits(self, caller: str, key: str) -> bool:
+        """Whether requests with this key may be limited, by whatever model."""
+        if self.is_empty:
+            return False
+        found = self._limited.get((caller, key))
+        if found is None:
+            if len(self._limited) >= MAX_REMEMBERED:
+                self._limited.clear()
+            found = self._limited[caller, key] = any(
+                _applies(subject, (caller, key, None)) for of in self._forms.values() for subject in of
+            )
+        return found
+
+    def plan(self, caller: str, key: str, model: str, now: float) -> Plan:
+        """The limits of a request. `model` may be empty: then those of models do not apply."""
+        found = self._plans.get((caller, key, model))
+        if found is None or now >= found.valid_until:
+            if len(self._plans) >= MAX_REMEMBERED:
+                self._plans.clear()
+            found = self._plans[caller, key, model] = self._planned(caller, key, model, now)
+        return found
+
+    def _planned(self, caller: str, key: str, model: str, now: float) -> Plan:
+        terms: list[Term] = []
+        until = float("inf")
+        for form, records in self._forms.items():
+            names = tuple(name if wanted else None for name, wanted in zip((caller, key, model), form, strict=True))
+            if "" in names:
+                continue  # it has no key, or no model
+            choices = [(EACH, name) if name is not None else (None,) for name in names]
+            found = [record for subject in _least_exact_first(choices) for record in records.get(subject, ())]
+            for soft in (False, True):
+                amounts: dict[str, tuple[float | None, str]] = {}
+                for record in found:
+                    given = record.soft_limits if soft else record.limits
+                    amounts.update({name: (amount, record.id) for name, amount in given.items()})
+                for name, (amount, record_id) in amounts.items():
+                    row = AMOUNTS[name]
+                    if amount is not None and row.quantity not in _NOT_OF_REQUESTS:
+                        term = _term(name, row, amount / self._share, record_id, names, now, soft=soft)
+                        terms.append(term)
+                        if row.reset is Reset.CALENDAR:
+                            until = min(until, term.claim.span)
+        claims = tuple(term.claim for term in terms)
+        return Plan(
+            tuple(terms),
+            claims,
+            tuple(claim.quantity for claim in claims),
+            until,
+            any(term.row.quantity in _OF_TOKENS for term in terms),
+            any(claim.form == Form.LEASE for claim in claims),
+            any(claim.soft for claim in claims),
+        )
+
+
+_OF_TOKENS: Final = frozenset({Quantity.INPUT_TOKENS, Quantity.OUTPUT_TOKENS, Quantity.TOKENS, Quantity.COST})
+
+
+def _applies(subject: Subject, names: Subject) -> bool:
+    return all(
+        part is None or name is None or (name != "" and part in (EACH, name))
+        for part, name in zip(subject, names, strict=True)
+    )
+
+
+def _least_exact_first(choices: Sequence[tuple[str | None, ...]]) -> list[Subject]:
+    found = [(caller, key, model) for caller, key, model in product(*choices)]
+    return sorted(found, key=lambda subject: sum(part not in (None, EACH) for part in subject))
+
+
+def _term(
+    name: str, row: AmountRow, amount: float, record: str, names: tuple[str | None, ...], now: float, *, soft: bool
+) -> Term:
+    window, ends = window_of(row.period, now) if row.reset is Reset.CALENDAR else ("", 0.0)
+    units = amount * row.units
+    subject = "\n".join(f"{kind}={value}" for kind, value in zip("ckm", names, strict=True) if value is not None)
+    counter = f"{subject}\n{name}{'~' if soft else ''}{window}"
+    span = row.seconds * 1e6 / units if row.reset is Reset.FILLS else ends
+    claim = Claim(counter, int(_FORMS[row.reset]), INDEX[row.quantity], float(units), span, soft)
+    return Term(name, row, claim, amount, record)

@@ -1,0 +1,175 @@
+"""What a request will cost, before it runs, and what it did cost, after it. Calibrated by real usage; no tokenizer.
+
+Input tokens are estimated from the bytes of the body, with the ratio of the model's own requests. A body with media has
+few tokens for its bytes: there the model's mean counts. Output tokens are what the request allows, or three quarters of
+the caller's answers are shorter. Both are replaced by the usage that the access log reports.
+"""
+
+from typing import Final
+
+import msgspec
+
+from aibrix_extproc.core.access.limits.amounts import AMOUNTS, Quantity
+from aibrix_extproc.core.access.limits.book import QUANTITIES
+from aibrix_extproc.core.access.limits.prices import PriceList
+
+BYTES_PER_TOKEN: Final = 4.0
+BYTES_PER_STREAMED_TOKEN: Final = 200.0  # of an event with one token
+BYTES_PER_AUDIO_SECOND: Final = 16_000.0
+MEAN_INPUT: Final = 1000.0
+FIRST_OUTPUT: Final = 256.0
+MAX_REMEMBERED: Final = 20_000
+_DECAY: Final = 0.98
+_QUANTILE: Final = 0.75
+_PLAUSIBLE: Final = (0.5, 30.0)  # bytes for a token; others are of media, or of token ids
+_AUDIO_UNITS: Final = AMOUNTS["audio_seconds_per_day"].units
+
+Amounts = tuple[float, ...]
+"""Units by the places of QUANTITIES."""
+NOTHING: Final[Amounts] = (0.0,) * len(QUANTITIES)
+assert QUANTITIES[:9] == (
+    Quantity.REQUESTS, Quantity.INPUT_TOKENS, Quantity.OUTPUT_TOKENS, Quantity.TOKENS, Quantity.BYTES,
+    Quantity.AUDIO_SECONDS, Quantity.COST, Quantity.CONCURRENT_REQUESTS, Quantity.BATCH_ENQUEUED_TOKENS,
+)  # fmt: skip
+
+
+class Demand(msgspec.Struct, frozen=True, gc=False):
+    """A request, as far as its size is known."""
+
+    model: str
+    caller: str
+    body_bytes: int
+    is_generated: bool = False  # whether the answer has output tokens
+    has_tokens: bool = True  # whether the operation costs tokens at all
+    max_output: int | None = None
+    has_media: bool = False
+    has_audio: bool = False
+
+
+class Outcome(msgspec.Struct, frozen=True, gc=False):
+    """An exchange that has ended; the tokens are None if nobody reported them."""
+
+    model: str
+    caller: str
+    status: int  # 0 if the client left before the head
+    bytes_in: int
+    bytes_out: int
+    is_stream: bool
+    ended_early: bool  # cut, left, or an error inside of it
+    input_tokens: int | None = None
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    audio_seconds: float = 0.0
+
+
+class _Ratio:
+    """Bytes for a token: decayed sums of both, so that long texts count more than short ones."""
+
+    __slots__ = ("bytes", "tokens")
+
+    def __init__(self, ratio: float) -> None:
+        self.bytes, self.tokens = ratio * 10, 10.0
+
+    def add(self, size: float, tokens: float) -> None:
+        self.bytes = self.bytes * _DECAY + size
+        self.tokens = self.tokens * _DECAY + tokens
+
+    def __call__(self) -> float:
+        return self.bytes / self.tokens
+
+
+class _Model:
+    __slots__ = ("input", "input_mean", "streamed", "whole")
+
+    def __init__(self) -> None:
+        self.input = _Ratio(BYTES_PER_TOKEN)
+        self.streamed, self.whole = _Ratio(BYTES_PER_STREAMED_TOKEN), _Ratio(BYTES_PER_TOKEN)
+        self.input_mean = MEAN_INPUT
+
+
+class Estimator:
+    """Learns from outcomes. `cached_weight`: what a cached token counts for, of 1."""
+
+    def __init__(self, cached_weight: float = 1.0) -> None:
+        self._cached_weight = cached_weight
+        self._models: dict[str, _Model] = {}
+        self._outputs: dict[tuple[str, str], float] = {}
+
+    def demanded(self, demand: Demand, prices: PriceList) -> Amounts:
+        """What to reserve."""
+        model = self._models.get(demand.model)
+        size = demand.body_bytes
+        inputs = outputs = 0.0
+        if demand.has_tokens:
+            if demand.has_media:
+                inputs = MEAN_INPUT if model is None else model.input_mean
+            else:
+                inputs = size / (BYTES_PER_TOKEN if model is None else model.input())
+            inputs = float(int(inputs) + 1)
+        if demand.is_generated:
+            given = demand.max_output
+            outputs = float(given) if given is not None else self._usual_output(demand)
+        audio = size / BYTES_PER_AUDIO_SECOND if demand.has_audio else 0.0
+        return self._amounts(demand.model, size, inputs, 0.0, outputs, audio, prices)
+
+    def actual(self, outcome: Outcome, prices: PriceList) -> Amounts | None:
+        """What was used; None if the reservation is the best estimate of it."""
+        status, size = outcome.status, outcome.bytes_in
+        if status >= 500 and status != 504:
+            return NOTHING
+        if 400 <= status < 500:
+            return self._amounts(outcome.model, size, 0.0, 0.0, 0.0, 0.0, prices)
+        if outcome.input_tokens is not None:
+            return self._amounts(
+                outcome.model, size, outcome.input_tokens, outcome.cached_tokens, outcome.output_tokens,
+                outcome.audio_seconds, prices,
+            )  # fmt: skip
+        if outcome.audio_seconds:
+            return self._amounts(outcome.model, size, 0.0, 0.0, 0.0, outcome.audio_seconds, prices)
+        if not outcome.ended_early and 200 <= status < 300:
+            return None
+        model = self._models.get(outcome.model) or _Model()
+        inputs = float(int(min(size / model.input(), max(model.input_mean * 100, 1e5))) + 1)
+        ratio = model.streamed if outcome.is_stream else model.whole
+        return self._amounts(outcome.model, size, inputs, 0.0, float(int(outcome.bytes_out / ratio())), 0.0, prices)
+
+    def learn(self, outcome: Outcome) -> None:
+        """Take a success with its usage into account."""
+        if outcome.input_tokens is None or not 200 <= outcome.status < 300:
+            return
+        model = self._models.get(outcome.model)
+        if model is None:
+            if len(self._models) >= MAX_REMEMBERED:
+                self._models.clear()
+            model = self._models[outcome.model] = _Model()
+        if outcome.input_tokens > 0:
+            model.input_mean += (1 - _DECAY) * (outcome.input_tokens - model.input_mean)
+            if _PLAUSIBLE[0] <= outcome.bytes_in / outcome.input_tokens <= _PLAUSIBLE[1]:
+                model.input.add(outcome.bytes_in, outcome.input_tokens)
+        if outcome.output_tokens > 0:
+            (model.streamed if outcome.is_stream else model.whole).add(outcome.bytes_out, outcome.output_tokens)
+            self._learn_output(outcome)
+
+    def _learn_output(self, outcome: Outcome) -> None:
+        """Move the quantile a step towards the answer: up three times as far as down."""
+        name = outcome.caller, outcome.model
+        before = self._outputs.pop(name, float(outcome.output_tokens))
+        step = max(before, 16.0) * 0.05
+        if outcome.output_tokens > before:
+            before += step * _QUANTILE
+        elif outcome.output_tokens < before:
+            before = max(1.0, before - step * (1 - _QUANTILE))
+        if len(self._outputs) >= MAX_REMEMBERED:
+            del self._outputs[next(iter(self._outputs))]
+        self._outputs[name] = before
+
+    def _usual_output(self, demand: Demand) -> float:
+        return float(int(self._outputs.get((demand.caller, demand.model), FIRST_OUTPUT)) + 1)
+
+    def _amounts(
+        self, model: str, size: int, inputs: float, cached: float, outputs: float, audio: float, prices: PriceList
+    ) -> Amounts:
+        counted = inputs - int(cached * (1 - self._cached_weight)) if cached else inputs
+        cost = prices.cost(model, inputs, cached, outputs, audio)
+        return (1.0, counted, outputs, counted + outputs, float(size), float(int(audio * _AUDIO_UNITS)),
+                float(-int(-cost // 1)), 1.0, 0.0)  # fmt: skip
