@@ -88,7 +88,10 @@ class RedisCounters:
                     await asyncio.sleep(PAUSES[min(failed, len(PAUSES) - 1)])
                     failed += 1
         finally:
-            self._away("the process ends")
+            connection, self._connection = self._connection, None
+            self._ready = False
+            if connection is not None:
+                connection.abort("the process ends")
 
     def reserve(
         self, reservation: str, claims: tuple[Claim, ...], costs: Sequence[float], known: Sequence[Known | None]

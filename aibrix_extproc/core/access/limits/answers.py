@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from aibrix_extproc.core.access.limits.amounts import Quantity, Reset
-from aibrix_extproc.core.access.limits.book import Plan, Term
+from aibrix_extproc.core.access.limits.book import TOKENS, Plan, Term
 from aibrix_extproc.core.access.limits.counters import EPOCH, Reading, fits_after, full_after, remaining
 from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.core.openai.contract.operations import shown
@@ -13,7 +13,7 @@ from aibrix_extproc.core.openai.contract.operations import shown
 Headers = tuple[tuple[str, str], ...]
 PATIENCE_SECONDS: Final = 60  # SDKs do not wait longer, so they need not try again
 
-_TOKENS: Final = frozenset({Quantity.TOKENS, Quantity.INPUT_TOKENS, Quantity.OUTPUT_TOKENS})
+
 _WORDS: Final[Mapping[Quantity, tuple[str, str]]] = {
     Quantity.REQUESTS: ("requests", "RP"),
     Quantity.TOKENS: ("tokens", "TP"),
@@ -23,6 +23,8 @@ _WORDS: Final[Mapping[Quantity, tuple[str, str]]] = {
     Quantity.AUDIO_SECONDS: ("audio seconds", "ASP"),
 }
 _PERIODS: Final = {"minute": ("min", "M"), "hour": ("hour", "H"), "day": ("day", "D")}
+_OF_REQUESTS: Final = ("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests")
+_OF_TOKENS: Final = ("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens")
 _ANTHROPIC: Final[Mapping[Quantity, str]] = {
     Quantity.REQUESTS: "requests",
     Quantity.TOKENS: "tokens",
@@ -49,32 +51,27 @@ def go_duration(micros: float) -> str:
 
 def openai_headers(plan: Plan, reading: Reading) -> Headers:
     """Three headers for requests and three for tokens, each of the limit with the least remaining share."""
-    requests = tokens = -1
-    least_requests = least_tokens = 2.0
-    now, states = reading.now, reading.states
-    for index, term in enumerate(plan.terms):
-        claim, quantity = term.claim, term.row.quantity
-        if claim.soft:
-            continue
-        if quantity is Quantity.REQUESTS:
-            share = remaining(claim, states[index], now) / claim.amount
-            if share < least_requests:
-                requests, least_requests = index, share
-        elif quantity in _TOKENS:
-            share = remaining(claim, states[index], now) / claim.amount
-            if share < least_tokens:
-                tokens, least_tokens = index, share
-    return _three("requests", plan, reading, requests) + _three("tokens", plan, reading, tokens)
+    found = _three(_OF_REQUESTS, plan, reading, plan.of_requests)
+    return found + _three(_OF_TOKENS, plan, reading, plan.of_tokens)
 
 
-def _three(name: str, plan: Plan, reading: Reading, index: int) -> Headers:
-    if index < 0:
+def _three(names: tuple[str, str, str], plan: Plan, reading: Reading, indices: tuple[int, ...]) -> Headers:
+    if not indices:
         return ()
-    claim, state = plan.terms[index].claim, reading.states[index]
+    now, states, claims = reading.now, reading.states, plan.claims
+    tightest, most = indices[0], -1.0
+    for index in indices:
+        claim = claims[index]  # a bucket, as all limits of requests and tokens are
+        share = (states[index] - now) / (claim.amount * claim.span)
+        if share > most:
+            tightest, most = index, share
+    claim, state = claims[tightest], states[tightest]
+    left = claim.amount - max(state - now, 0.0) / claim.span
+    limit, remains, reset = names
     return (
-        (f"x-ratelimit-limit-{name}", str(int(claim.amount))),
-        (f"x-ratelimit-remaining-{name}", str(int(remaining(claim, state, reading.now) + 1e-6))),
-        (f"x-ratelimit-reset-{name}", go_duration(full_after(claim, state, reading.now))),
+        (limit, str(int(claim.amount))),
+        (remains, str(int(left + 1e-6)) if left > 0 else "0"),
+        (reset, go_duration(state - now)),
     )
 
 
@@ -130,7 +127,7 @@ def refusal(plan: Plan, reading: Reading, costs: Sequence[float], model: str, he
         "requested": _number(cost / units),
         "wait": go_duration(wait),
     }
-    key = "token_limit_reached" if term.row.quantity in _TOKENS else "request_limit_reached"
+    key = "token_limit_reached" if term.row.quantity in TOKENS else "request_limit_reached"
     return Problem(key, values, headers=(*headers, *retry_headers(wait)))
 
 

@@ -43,6 +43,8 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     needs_tokens: bool  # whether the sizes of prompt and answer matter
     has_leases: bool
     has_soft: bool
+    of_requests: tuple[int, ...]  # places of the hard limits of requests, and of tokens
+    of_tokens: tuple[int, ...]
 
 
 class LimitBook:
@@ -117,10 +119,17 @@ class LimitBook:
             any(term.row.quantity in _OF_TOKENS for term in terms),
             any(claim.form == Form.LEASE for claim in claims),
             any(claim.soft for claim in claims),
+            _places(terms, frozenset({Quantity.REQUESTS})),
+            _places(terms, TOKENS),
         )
 
 
-_OF_TOKENS: Final = frozenset({Quantity.INPUT_TOKENS, Quantity.OUTPUT_TOKENS, Quantity.TOKENS, Quantity.COST})
+TOKENS: Final = frozenset({Quantity.INPUT_TOKENS, Quantity.OUTPUT_TOKENS, Quantity.TOKENS})
+_OF_TOKENS: Final = TOKENS | {Quantity.COST}
+
+
+def _places(terms: Sequence[Term], quantities: frozenset[Quantity]) -> tuple[int, ...]:
+    return tuple(index for index, term in enumerate(terms) if term.row.quantity in quantities and not term.claim.soft)
 
 
 def _applies(subject: Subject, names: Subject) -> bool:

@@ -73,6 +73,7 @@ class Counters:
         self._states: dict[str, tuple[_Stored, float]] = {}  # and when each may be forgotten
         self._leases: dict[str, dict[str, float]] = {}
         self._held: dict[str, _Held] = {}
+        self._to_prune: list[str] = []
 
     def __len__(self) -> int:
         return len(self._states) + len(self._leases) + len(self._held)
@@ -142,19 +143,19 @@ class Counters:
         return self._members(counter, now)
 
     def prune(self, now: float, most: int) -> None:
-        """Forget counters that are as good as new, looking at a few of the oldest."""
-        for _ in range(min(most, len(self._states))):
-            counter = next(iter(self._states))
-            found = self._states.pop(counter)
-            if found[1] > now:
-                self._states[counter] = found
-        for _ in range(min(most, len(self._held))):
-            reservation = next(iter(self._held))
-            held = self._held.pop(reservation)
-            if held.expires > now:
-                self._held[reservation] = held
-        for counter in list(self._leases)[:most]:
-            self._members(counter, now)
+        """Forget what is as good as new, looking at a few counters and reservations at a time."""
+        # Not by the first key of a dictionary: finding it takes as long as there were keys before it.
+        if not self._to_prune:
+            self._to_prune = [*self._states, *self._held, *self._leases]
+        for _ in range(min(most, len(self._to_prune))):
+            name = self._to_prune.pop()
+            found, held = self._states.get(name), self._held.get(name)
+            if found is not None and found[1] <= now:
+                del self._states[name]
+            if held is not None and held.expires <= now:
+                del self._held[name]
+            if name in self._leases:
+                self._members(name, now)
 
     def _current(self, claim: Claim, now: float, known: Known | None) -> tuple[float, float]:
         """The state now, and when its counter was made."""

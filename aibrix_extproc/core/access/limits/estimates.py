@@ -153,14 +153,14 @@ class Estimator:
     def _learn_output(self, outcome: Outcome) -> None:
         """Move the quantile a step towards the answer: up three times as far as down."""
         name = outcome.caller, outcome.model
-        before = self._outputs.pop(name, float(outcome.output_tokens))
+        before = self._outputs.get(name, float(outcome.output_tokens))
         step = max(before, 16.0) * 0.05
         if outcome.output_tokens > before:
             before += step * _QUANTILE
         elif outcome.output_tokens < before:
             before = max(1.0, before - step * (1 - _QUANTILE))
         if len(self._outputs) >= MAX_REMEMBERED:
-            del self._outputs[next(iter(self._outputs))]
+            self._outputs.clear()
         self._outputs[name] = before
 
     def _usual_output(self, demand: Demand) -> float:
