@@ -33,7 +33,7 @@ OFFERED: Final = 1000
 PERIODS: Final = 3
 
 
-def shared(server: RedisServer, timeout: float = 0.25) -> SharedCounters:
+def shared(server: RedisServer, timeout: float = 1.0) -> SharedCounters:
     """A gateway's counters."""
     redis = RedisCounters(target_of(server.url, None, None), "bench", timeout, keep_seconds=900, lease_seconds=30)
     return SharedCounters(redis, MemoryCounters(keep_seconds=900, lease_seconds=30), lambda: GATEWAYS, closed=False)
@@ -54,7 +54,7 @@ async def exact(server: RedisServer, seed: int, *, restart: bool) -> tuple[int, 
         if not isinstance(reading, Reading):
             reading = await reading
         if reading.refused == ADMITTED:
-            accepted.append(time.monotonic())
+            accepted.append(reading.now)
 
     length, killed = PERIODS * AMOUNT * SPAN / 1e6, AMOUNT * SPAN / 1e6 * (1 + dice.random())
     began, number, running = time.monotonic(), 0, set()
@@ -72,7 +72,7 @@ async def exact(server: RedisServer, seed: int, *, restart: bool) -> tuple[int, 
     await asyncio.gather(*running)
     for one in tasks:
         one.cancel()
-    return len(accepted), AMOUNT + int((accepted[-1] - accepted[0]) * 1e6 / SPAN + 0.5)
+    return len(accepted), AMOUNT + int((max(accepted) - min(accepted)) / SPAN + 1e-4)
 
 
 async def exactness(server: RedisServer, seeds: int) -> None:
@@ -141,7 +141,7 @@ async def cost(server: RedisServer, rounds: int) -> None:
     """In memory and in Redis, admitted and refused, in turns."""
     book, _ = plan_of(10**9)
     tight, _ = plan_of(1)
-    redis = shared(server, 1.0)
+    redis = shared(server)
     task = asyncio.ensure_future(redis.redis.run())
     await until(lambda: not redis.is_away, "Redis is there")
     memory = MemoryCounters(keep_seconds=900, lease_seconds=30)

@@ -23,7 +23,8 @@ from aibrix_extproc.adapters.counters.connection import (
     encoded,
 )
 from aibrix_extproc.adapters.counters.target import RedisTarget
-from aibrix_extproc.core.access.limits.counters import ADMITTED, Claim, Form, Known, Reading
+from aibrix_extproc.core.access.limits.counters import Claim, Form, Known, Reading
+from aibrix_extproc.core.access.limits.estimates import NOTHING
 
 logger = logging.getLogger(__name__)
 
@@ -192,8 +193,6 @@ class RedisCounters:
         except struct.error:
             self._failed("an answer that makes no sense")
             return None
-        if waiting.future.done() and reading.refused == ADMITTED:
-            self.settle(waiting.reservation, [0.0] * 16)  # it was admitted without Redis, or went away
         self._late = 0
         return reading
 
@@ -291,8 +290,15 @@ class _Waiting:
 
     def on_reply(self, reply: Reply) -> None:
         reading = self._owner.take_reply(self, reply)
-        if not self.future.done():
+        if self.future.done():
+            return
+        if reading is None:
+            self.give_up()
+        else:
             self.future.set_result(reading)
 
     def give_up(self) -> None:
+        """End the wait, and refund what Redis may have admitted: somebody else decides about the request."""
         self.future.set_result(None)
+        if self.reservation:
+            self._owner.settle(self.reservation, NOTHING)

@@ -1,6 +1,8 @@
 """Every row of the error table, shaped: four keys, no number as a code, retry headers that SDKs obey."""
 
+import importlib
 import json
+import pkgutil
 import string
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aibrix_extproc.core.openai.contract import rows
 from aibrix_extproc.core.openai.contract.errors import (
     ERRORS,
     RETRY_AFTER_MAX_SECONDS,
@@ -15,15 +18,6 @@ from aibrix_extproc.core.openai.contract.errors import (
     Problem,
     masked,
     shape,
-)
-from aibrix_extproc.core.openai.contract.rows import (
-    errors_callers,
-    errors_engines,
-    errors_limits,
-    errors_operations,
-    errors_placement,
-    errors_requests,
-    errors_storage,
 )
 
 # What clients are known to search for in a message.
@@ -155,13 +149,6 @@ def test_row_is_described(key: str) -> None:
 
 
 def test_key_has_one_row() -> None:
-    tables = (
-        errors_callers,
-        errors_requests,
-        errors_placement,
-        errors_engines,
-        errors_storage,
-        errors_operations,
-        errors_limits,
-    )
+    names = [module.name for module in pkgutil.iter_modules(rows.__path__) if module.name.startswith("errors_")]
+    tables = [importlib.import_module(f"{rows.__name__}.{name}") for name in names]
     assert sum(len(table.ROWS) for table in tables) == len(ERRORS)

@@ -1,0 +1,148 @@
+"""Counters in Redis when Redis misbehaves: the circuit opens, says why, and closes after a reservation of its own."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from typing import Final
+
+import pytest
+
+from aibrix_extproc.adapters.counters.memory import MemoryCounters
+from aibrix_extproc.adapters.counters.redis import RedisCounters
+from aibrix_extproc.adapters.counters.target import target_of
+from aibrix_extproc.app.shared_counters import SharedCounters
+from aibrix_extproc.config_files.errors import SourceError
+from aibrix_extproc.core.access.limits.counters import ADMITTED, Claim, Form, Reading
+from tests.redis_server import RedisServer, redis_server
+from tests.waiting import until
+
+CLAIMS: Final = (Claim("a", Form.BUCKET, 0, 60, 1e6),)
+
+
+@asynccontextmanager
+async def counting(
+    url: str, prefix: str, *, replicas: int = 1, closed: bool = False, timeout: float = 2.0
+) -> AsyncIterator[SharedCounters]:
+    redis = RedisCounters(target_of(url, None, None), prefix, timeout, keep_seconds=900, lease_seconds=30)
+    local = MemoryCounters(keep_seconds=900, lease_seconds=30)
+    task = asyncio.get_running_loop().create_task(redis.run())
+    try:
+        yield SharedCounters(redis, local, lambda: replicas, closed=closed)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def take(counters: SharedCounters, name: str, cost: float = 1.0) -> Reading | None:
+    found = counters.reserve(name, CLAIMS, (cost,))
+    return await found if isinstance(found, Awaitable) else found
+
+
+async def admitted(counters: SharedCounters, most: int = 70) -> int:
+    readings = [await take(counters, f"r{number}") for number in range(most)]
+    return sum(one is not None and one.refused == ADMITTED for one in readings)
+
+
+async def test_two_gateways_have_one_bucket(redis: RedisServer) -> None:
+    async with counting(redis.url, "two") as first, counting(redis.url, "two") as second:
+        await until(lambda: not first.is_away and not second.is_away)
+        assert 60 <= await admitted(first) + await admitted(second) <= 64
+
+
+async def test_a_settlement_of_another_gateway_counts_once(redis: RedisServer) -> None:
+    async with counting(redis.url, "settled") as first, counting(redis.url, "settled") as second:
+        await until(lambda: not first.is_away and not second.is_away)
+        assert await take(first, "x", 50.0) is not None
+        second.settle("x", (10.0,))
+        second.settle("x", (0.0,))
+
+        async def used() -> bool:
+            reading = await take(first, "", 0.0)
+            return reading is not None and 8 < (reading.states[0] - reading.now) / 1e6 <= 10.1
+
+        await until(used, "it is settled to 10")
+
+
+async def test_after_a_restart_nobody_gets_more_and_debts_are_paid() -> None:
+    with redis_server() as server:
+        async with counting(server.url, "restart", replicas=2) as counters:
+            await until(lambda: not counters.is_away)
+            assert await take(counters, "x", 40.0) is not None
+            await asyncio.to_thread(server.stop)
+            await until(lambda: counters.is_away)
+            alone = await admitted(counters, 30)
+            assert 10 <= alone <= 14  # half of what is left, and of what comes back
+            await asyncio.to_thread(server.start)
+            await until(lambda: not counters.is_away)
+            await counters.repay()
+            reading = await take(counters, "", 0.0)
+            assert reading is not None
+            assert 40 <= (reading.states[0] - reading.now) / 1e6 <= 40 + alone
+
+
+@pytest.mark.parametrize(
+    ("words", "undo", "why"),
+    [
+        (("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0"), "OOM"),
+        (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE"), "READONLY"),
+    ],
+    ids=["full", "read-only"],
+)  # fmt: skip
+async def test_a_redis_that_cannot_write_counts_as_away_until_it_can(
+    words: tuple[str, ...], undo: tuple[str, ...], why: str
+) -> None:
+    with redis_server() as server:
+        async with counting(server.url, "broken") as counters:
+            await until(lambda: not counters.is_away)
+            await asyncio.to_thread(server.ask, *words)
+            assert await take(counters, "x") is not None  # by the share of this process
+            await until(lambda: counters.is_away)
+            assert why in counters.redis.why_away
+            assert await take(counters, "y") is not None
+            await asyncio.to_thread(server.ask, *undo)
+            await until(lambda: not counters.is_away)
+
+
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"$5\r\nhello\r\n", b"$99999999\r\n", b"+OK\r\n" * 9]
+)
+async def test_a_server_that_is_no_redis_is_never_used(answer: bytes) -> None:
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server, counting(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}", "none") as counters:
+        await until(lambda: counters.redis.why_away != "not connected yet")
+        assert counters.is_away
+        assert await take(counters, "x") is not None
+
+
+async def test_answers_that_come_too_late_are_not_waited_for_and_open_the_circuit(redis: RedisServer) -> None:
+    async with counting(redis.url, "late", timeout=0.05) as counters:
+        await until(lambda: not counters.is_away)
+        await asyncio.to_thread(redis.ask, "CLIENT", "PAUSE", "1500", "ALL")
+        readings = await asyncio.gather(*(take(counters, f"r{number}") for number in range(4)))
+        assert all(one is not None and one.refused == ADMITTED for one in readings)
+        assert counters.is_away
+        assert counters.redis.why_away == "answers come too late"
+        await until(lambda: not counters.is_away)
+
+
+async def test_closed_admits_nobody_while_redis_is_away() -> None:
+    async with counting("redis://127.0.0.1:1", "closed", closed=True) as counters:
+        assert await take(counters, "x") is None
+
+
+async def test_password_and_database_of_the_url() -> None:
+    with redis_server() as server:
+        await asyncio.to_thread(server.ask, "CONFIG", "SET", "requirepass", "secret")
+        async with counting(f"redis://:secret@127.0.0.1:{server.port}/3", "auth") as counters:
+            await until(lambda: not counters.is_away)
+        async with counting(f"redis://:wrong@127.0.0.1:{server.port}/3", "auth") as counters:
+            await until(lambda: "WRONGPASS" in counters.redis.why_away or "invalid" in counters.redis.why_away)
+
+
+@pytest.mark.parametrize("url", ["http://x", "redis://x:port", "redis://x:1/name"])
+def test_a_url_that_cannot_be_used_is_refused(url: str) -> None:
+    with pytest.raises(SourceError, match=r"redis\.url"):
+        target_of(url, None, None)
