@@ -52,7 +52,6 @@ class EngineOperation:
     summary: str  # for the reference
     parameters: tuple[Parameter, ...] = ()
     needs: str = ""  # flags and variables of the engine
-    since: str = "0.32"  # the first version of vLLM that has it, of those that were tried
     running: str = ""  # what happens to requests that run
     fresh: str = ""  # what happens to new requests
     disturbing: bool = False  # whether requests can notice it, so that a run drains the engine before
