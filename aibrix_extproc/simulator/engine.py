@@ -55,14 +55,16 @@ class Ticket:
         "complete",
         "first_token_at",
         "job",
+        "name",
         "released",
         "started",
         "started_at",
         "wake",
     )
 
-    def __init__(self, job: Job, arrived_at: float, started: asyncio.Future[None]) -> None:
+    def __init__(self, job: Job, arrived_at: float, started: asyncio.Future[None], name: str = "") -> None:
         self.job = job
+        self.name = name
         self.arrived_at = arrived_at
         self.started = started
         self.started_at = arrived_at
@@ -118,12 +120,12 @@ class Engine:
         """The body of GET /metrics."""
         return self.metrics.render(engine_gauges(self))
 
-    def enter(self, job: Job) -> Ticket:
-        """Queue a request; raises the 503 of a full queue or of a pause. Every ticket must be released."""
+    def enter(self, job: Job, name: str = "") -> Ticket:
+        """Queue a request; raises the 503 of a full queue or a pause. Every ticket must be released. `name`: its id."""
         if self._refuses:
             raise generation_paused()
         limit = self.options.max_num_queued_reqs
-        ticket = Ticket(job, self._loop.time(), self._loop.create_future())
+        ticket = Ticket(job, self._loop.time(), self._loop.create_future(), name)
         tokens = job.prompt_tokens + sum(job.lengths)
         self.scheduler.offer(ticket, Claim(len(job.lengths) or 1, -(-tokens // self.options.block_size), job.adapter))
         self._tickets.add(ticket)
@@ -248,9 +250,9 @@ class Engine:
         self.cache.clear()
         return True
 
-    def abort_all(self) -> int:
-        """End every request; how many."""
-        tickets = list(self._tickets)
+    def abort_all(self, names: Collection[str] = ()) -> int:
+        """End every request, or those with these ids; how many."""
+        tickets = [ticket for ticket in self._tickets if not names or ticket.name in names]
         for ticket in tickets:
             self._abort(ticket)
         return len(tickets)

@@ -175,11 +175,13 @@ async def checksums(http: aiohttp.ClientSession, sim: Simulator) -> dict[str, st
 
 
 async def test_abort_ends_running_requests(sim: Simulator, http: aiohttp.ClientSession) -> None:
-    pace = {"x-sim-itl-ms": "50", "x-sim-tokens": "1000"}
+    pace = {"x-sim-itl-ms": "50", "x-sim-tokens": "1000", "x-request-id": "mine"}
     running = asyncio.ensure_future(post(http, chat_url(sim), HELLO, pace))
     await until(lambda: bool(sim.engine.scheduler.running))
-    status, body = await post(http, f"{sim.url}/abort_requests", {})
-    assert (status, body) == (200, {"status": "aborted", "aborted": 1})
+    for ids in (["chatcmpl-other"], ["chatcmpl-mine"]):
+        assert not running.done()
+        status, body = await post(http, f"{sim.url}/abort_requests", {"request_ids": ids})
+        assert (status, body) == (200, {"status": "aborted", "aborted": 1})  # unknown ids count, too
     assert (await running)[1]["choices"][0]["finish_reason"] == "abort"
 
 

@@ -193,7 +193,7 @@ ROWS: Final[tuple[EngineOperation, ...]] = (
         (
             Parameter(
                 name="request_ids", kind=Kind.TEXTS, longest=4096,
-                meaning="ids at the engine (`x-request-id` with `-1`, `-2`... for each attempt); none: all",
+                meaning="ids of their answers (`chatcmpl-...`); none: all requests",
             ),
         ),
         needs=DEV_MODE, running='those named end with `finish_reason: "abort"`', fresh="go on", disturbing=True,

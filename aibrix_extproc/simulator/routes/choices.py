@@ -70,7 +70,7 @@ async def give(
 ) -> Answer:
     """Let the engine work on an answer, and give it as events or whole, as the request wants it."""
     engine = call.engine
-    ticket = engine.enter(answer.job)
+    ticket = engine.enter(answer.job, answer.response_id)
     if answer.body.stream:
         return EventStream(_stream(engine, answer, ticket, frame), partial(engine.release, ticket))
     await engine.run(ticket)

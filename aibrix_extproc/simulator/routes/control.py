@@ -142,9 +142,9 @@ async def abort_requests(call: Call) -> Answer:
         raise EngineError(400, "Bad Request", "Invalid JSON format") from None
     if not isinstance(body, dict):
         raise EngineError(400, "Bad Request", "Request body must be a JSON object")
-    ids = body.get("request_ids") or None
-    aborted = call.engine.abort_all() if ids is None else len(ids)
-    return json_reply({"status": "aborted", "aborted": aborted})
+    ids = body.get("request_ids") or ()
+    aborted = call.engine.abort_all(ids)
+    return json_reply({"status": "aborted", "aborted": len(ids) or aborted})
 
 
 async def start_profile(call: Call) -> Answer:

@@ -87,7 +87,7 @@ async def create_message(call: Call) -> Answer:
     """Answer one conversation."""
     engine = call.engine
     answer = _plan(call)
-    ticket = engine.enter(answer.job)
+    ticket = engine.enter(answer.job, answer.message_id)
     if answer.body.stream:
         return EventStream(_stream(call, answer, ticket), partial(engine.release, ticket))
     await engine.run(ticket)

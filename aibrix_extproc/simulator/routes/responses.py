@@ -32,7 +32,7 @@ async def create_response(call: Call) -> Answer:
     engine = call.engine
     answer = _plan(call)
     body = answer.body
-    ticket = engine.enter(answer.job)
+    ticket = engine.enter(answer.job, answer.identity.response_id)
     if body.background and not body.stream:
         stored = _keep(call, answer, answer.response("queued", ticket))
         task = call.background.start(_finish(call, answer, ticket, stored))
