@@ -53,9 +53,12 @@ class SharedCounters:
         self, reservation: str, claims: tuple[Claim, ...], costs: tuple[float, ...]
     ) -> Reading | Awaitable[Reading | None] | None:
         """The reading, a wait for it, or None: nobody is admitted."""
-        known = [self._known.get(claim.counter) for claim in claims]
+        if self.redis.is_away:
+            return self._without(reservation, claims, costs)
+        known = self._sent(claims)
         waiting = self.redis.reserve(reservation, claims, costs, known)
         if waiting is None:
+            self._take_back(claims, known)
             return self._without(reservation, claims, costs)
         return self._asked(waiting, reservation, claims, costs, known)
 
@@ -96,13 +99,14 @@ class SharedCounters:
         """Give Redis all debts, also of callers who do not come again."""
         while self._debtors and not self.redis.is_away:
             claims = tuple(self._debtors.values())[:REPAID_AT_ONCE]
-            known = [self._known.get(claim.counter) for claim in claims]
-            nothing = (0.0,) * len(claims)
-            waiting = self.redis.reserve("", claims, nothing, known)
-            if waiting is None or await self._asked(waiting, "", claims, nothing, known) is None:
-                return
+            known, nothing = self._sent(claims), (0.0,) * len(claims)
             for claim in claims:
                 self._debtors.pop(claim.counter, None)
+            waiting = self.redis.reserve("", claims, nothing, known)
+            if waiting is None:
+                self._take_back(claims, known)
+            if waiting is None or await self._asked(waiting, "", claims, nothing, known) is None:
+                return
 
     async def _asked(
         self,
@@ -114,19 +118,34 @@ class SharedCounters:
     ) -> Reading | None:
         reading = await waiting
         if reading is None:
+            self._take_back(claims, known)
             return self._without(reservation, claims, costs) if reservation else None
         self._offset = reading.now - self._local.clock()
         for index, claim in enumerate(claims):
             if claim.form != _LEASE:
-                self._remember(claim.counter, reading, index, known[index])
+                self._remember(claim.counter, reading, index)
         return reading
 
-    def _remember(self, counter: str, reading: Reading, index: int, sent: Known | None) -> None:
+    def _sent(self, claims: tuple[Claim, ...]) -> list[Known | None]:
+        """What is known of counters. A debt goes with one request only: others may be on their way at the same time."""
+        known = [self._known.get(claim.counter) for claim in claims]
+        if self._debtors:
+            for claim, one in zip(claims, known, strict=True):
+                if one is not None and one.debt != 0:
+                    self._known[claim.counter] = replace(one, debt=0.0)
+                    self._debtors.pop(claim.counter, None)
+        return known
+
+    def _take_back(self, claims: tuple[Claim, ...], known: Sequence[Known | None]) -> None:
+        """Redis has not answered: it may have taken the debts, which then count twice rather than not at all."""
+        for claim, one in zip(claims, known, strict=True):
+            if one is not None:
+                self._owe(claim, one.debt)
+
+    def _remember(self, counter: str, reading: Reading, index: int) -> None:
         before = self._known.get(counter)
-        debt = 0.0
-        if before is not None and before.debt != 0:
-            debt = before.debt - (0.0 if sent is None else sent.debt)
-        elif before is None and len(self._known) >= MAX_KNOWN:
+        debt = 0.0 if before is None else before.debt
+        if before is None and len(self._known) >= MAX_KNOWN:
             _drop_oldest(self._known)
         self._known[counter] = Known(reading.births[index], reading.states[index], reading.now, debt)
 
