@@ -12,6 +12,7 @@ import asyncio
 import json
 import random
 from collections.abc import Iterator
+from functools import cache
 from itertools import cycle
 from typing import Final, cast
 
@@ -42,8 +43,10 @@ def _event(content: object) -> bytes:
 _DIFFERENT: Final = 512
 
 
-def _chat_reply(rng: random.Random) -> bytes:
-    words = " ".join("".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=6)) for _ in range(48))
+def _chat_reply(rng: random.Random, size: int = 0) -> bytes:
+    """A reply whose body has about this many bytes, at least 600."""
+    count = max(size - 264, 336) // 7
+    words = " ".join("".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=6)) for _ in range(count))
     message = {"role": "assistant", "content": words}
     return json_reply(
         "200 OK",
@@ -58,9 +61,10 @@ def _chat_reply(rng: random.Random) -> bytes:
     )
 
 
-def _chat_replies() -> Iterator[bytes]:
+@cache
+def _chat_replies(size: int = 0) -> Iterator[bytes]:
     rng = random.Random(1)
-    return cycle([_chat_reply(rng) for _ in range(_DIFFERENT)])
+    return cycle([_chat_reply(rng, size) for _ in range(_DIFFERENT if size < 10_000 else _DIFFERENT // 8)])
 
 
 _CHAT_REPLIES: Final = _chat_replies()
@@ -128,10 +132,13 @@ class EngineConnection(asyncio.Protocol):
 
     def _answer(self) -> None:
         kind, *options = self._plan.split(";")
-        if kind != "stream":
+        if not kind:
             self._transport.write(next(_CHAT_REPLIES))
             return
         plan = dict(option.split("=") for option in options)
+        if kind == "whole":
+            self._transport.write(next(_chat_replies(int(plan["bytes"]))))
+            return
         self._transport.write(_STREAM_HEAD)
         self._stream(int(plan["chunks"]), float(plan.get("pace_ms", 0)) / 1000)
 

@@ -80,6 +80,12 @@ class Results:
         """What a target adds to Envoy alone, as the median of the differences within each round."""
         return self._paired((scenario, target), (scenario, PLAIN), lambda a, b: value(a) - value(b))
 
+    def difference(
+        self, over: tuple[str, str], under: tuple[str, str], value: Callable[[Sample], float]
+    ) -> float | None:
+        """The median of the differences within each round."""
+        return self._paired(over, under, lambda a, b: value(a) - value(b))
+
     def _paired(
         self, one: tuple[str, str], other: tuple[str, str], combine: Callable[[Sample, Sample], float]
     ) -> float | None:
@@ -178,10 +184,21 @@ def _metered_verdicts(results: Results, ours: str) -> tuple[Verdict, ...]:
     def ratio(scenario: str) -> float | None:
         return results.ratio((scenario, ours), (scenario, LEAN), ext_proc_us)
 
+    def added(scenario: str) -> float | None:
+        return results.difference((scenario, ours), (scenario, LEAN), envoy_us)
+
+    token = added("stream-1")
     return (
         *_lean_verdicts(results, ours),
         _at_most("1 KB chat, 32 clients: ext_proc CPU / not metered", ratio("small-32"), 1.15),
         _at_most("1 KB chat, 1 client: ext_proc CPU / not metered", ratio("small-1"), 1.15),
+        _at_most("answer of 1.5 KB, 32 clients: Envoy CPU over not metered, us", added("answer-1k5"), 45, "{:.0f}"),
+        _at_most("answer of 60 KB, 32 clients: Envoy CPU over not metered, us", added("answer-60k"), 35, "{:.0f}"),
+        _at_most(
+            "each token of a stream: Envoy CPU over not metered, us",
+            None if token is None else token / STREAM_CHUNKS,
+            1,
+        ),
     )
 
 

@@ -23,6 +23,7 @@ class Scenario:
     requests: int = 0  # 0: send nothing, watch for `idle_seconds`
     body_bytes: int = SMALL_BODY_BYTES
     chunks: int = 0
+    answer_bytes: int = 0  # of a whole answer; 0: a small one
     pace_ms: float = 0
     idle_seconds: float = 0
     rounds: int | None = None  # fewer than the run's, for what is slow and steady
@@ -31,7 +32,9 @@ class Scenario:
     @property
     def reply(self) -> str:
         """The answer that the engine is to give."""
-        return f"stream;chunks={self.chunks};pace_ms={self.pace_ms:g}" if self.chunks else ""
+        if self.chunks:
+            return f"stream;chunks={self.chunks};pace_ms={self.pace_ms:g}"
+        return f"whole;bytes={self.answer_bytes}" if self.answer_bytes else ""
 
     @property
     def expected_events(self) -> int:
@@ -55,6 +58,8 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         Scenario("idle", "nothing", idle_seconds=2.0),
         Scenario("small-1", "1 KB chat, 1 client", 1, 1200),
         Scenario("small-32", "1 KB chat, 32 clients", 32, 12000),
+        Scenario("answer-1k5", "1 KB chat with an answer of 1.5 KB, 32 clients", 32, 8000, answer_bytes=1_500),
+        Scenario("answer-60k", "1 KB chat with an answer of 60 KB, 32 clients", 32, 4000, answer_bytes=60_000),
         Scenario("prompt-1", "220 KB prompt, 1 client", 1, 400, PROMPT_BYTES),
         Scenario("prompt-8", "220 KB prompt, 8 clients", 8, 600, PROMPT_BYTES),
         Scenario("big-1", "5 MB body, 1 client", 1, 16, BIG_BYTES),

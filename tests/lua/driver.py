@@ -24,6 +24,7 @@ class Passed:
 
     pieces: tuple[bytes, ...]
     metadata: dict[str, Any]
+    progress: dict[str, Any]  # of a stream that did not end: its events and their bytes
     headers: dict[str, str]
     writes: int
 
@@ -82,9 +83,12 @@ def send(
         runs.table() if shared is None else shared,
     )
     assert not list(seen[b"errors"].values()), list(seen[b"errors"].values())
+    report = _report(seen[b"metadata"][b"report"] or b"")
+    progress: dict[str, Any] = {name: report.pop(name) for name in ("events", "event_bytes") if name in report}
     return Passed(
         tuple(seen[b"out"].values()),
-        _report(seen[b"metadata"][b"report"] or b""),
+        report,
+        progress,
         {name.decode(): value.decode() for name, value in lua_headers.items()},
         seen[b"writes"],
     )

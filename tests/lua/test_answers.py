@@ -185,3 +185,16 @@ def test_500_that_is_no_json_counts_too() -> None:
 def test_words_of_another_kind_of_error_are_no_fault_of_the_request() -> None:
     assert status(failure("Cannot connect to host db:1", kind="Oops"), status="500") == "500"
     assert status(failure("Cannot connect to host db:1"), status="502") == "502"
+
+
+@pytest.mark.parametrize("behind", [0, 10, 3_900, 4_000, 4_090, 4_200, 50_000])
+@pytest.mark.parametrize(
+    "text", ["x" * 30_000, '"usage":{"prompt_tokens":9},' * 2_000, "\\" * 20_001], ids=["x", "key", "\\"]
+)
+def test_usage_of_a_long_answer_is_its_own_wherever_it_stands(text: str, behind: int) -> None:
+    usage = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
+    deep = [{"tool": {"usage": {"prompt_tokens": 99, "total_tokens": 99}}}]
+    answer = chat(text=text, more=deep, usage=usage, later="y" * behind, tail=deep)
+    assert passed(answer).metadata == {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}
+    del answer["usage"]
+    assert passed(answer).metadata == {"unmetered": "no_usage"}

@@ -183,6 +183,7 @@ def test_what_cannot_be_read_passes_or_is_no_event(line: bytes) -> None:
 def test_trailers_and_resets_do_not_disturb() -> None:
     assert send(cut(CHAT, 100), ending="trailers").metadata == {"terminal": True}
     passed = send([CHAT_WITH_USAGE[:-8]], ending="reset")
+    assert passed.progress["events"] == 2
     assert passed.metadata == COUNTED | {"terminal": False}
     assert CHAT_WITH_USAGE.startswith(passed.body)
 
@@ -197,6 +198,17 @@ def test_counts_in_every_chunk_are_reported_now_and_then_and_in_the_end() -> Non
     assert whole.writes < 50
     left = send(chunks, ending="reset")
     assert 84 < left.metadata["output_tokens"] <= 100
+
+
+@pytest.mark.parametrize("size", [30, 250, 1000])
+def test_stream_that_is_cut_tells_how_many_events_there_were_and_their_bytes(size: int) -> None:
+    chunks = [chunk(f"word{n:04}") for n in range(300)]
+    left = send(cut(b"".join(chunks), size), ending="reset")
+    events, of_these = left.progress["events"], left.progress["event_bytes"]
+    assert 60 < events <= 300
+    assert of_these / events == pytest.approx(len(chunks[0]), rel=0.01)
+    whole = send([*chunks, DONE])
+    assert (whole.metadata, whole.progress) == ({"terminal": True}, {})
 
 
 def test_usage_that_only_the_gateway_asked_for_is_hidden_at_every_cut() -> None:

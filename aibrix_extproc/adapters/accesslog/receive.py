@@ -103,11 +103,19 @@ def _charge(entry: ChargeEntry, placed: SealedPlacement, report: Report, *, time
         bytes_out=response.response_body_bytes,
         usage=usage,
         audio_seconds=seconds,
+        events=_events(report, response.response_body_bytes) if usage is None and end is not None else 0,
         unmetered="" if is_metered else unmetered(placed.operation, status, report.unmetered, end),
         end=end,
         error=report.error,
         times=_times(entry.common_properties) if timed else None,
     )
+
+
+def _events(report: Report, body_bytes: int) -> int:
+    """The events of a stream that told no usage: their number when they were counted last, and more like these."""
+    if not report.event_bytes:
+        return 0
+    return max(report.events, round(report.events * body_bytes / report.event_bytes))
 
 
 def _times(common: ChargeCommon) -> Times:

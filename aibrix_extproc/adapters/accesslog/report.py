@@ -31,6 +31,8 @@ class Report(msgspec.Struct, frozen=True, gc=False):
     cached_tokens: _Count = 0
     reasoning_tokens: _Count = 0
     audio_seconds: _Seconds = 0.0
+    events: _Count = 0  # of a stream, the last time that they were counted
+    event_bytes: _Count = 0  # of these events
     terminal: bool | None = None  # whether a stream's last event came; None if the answer was no stream
     error: str = ""  # code of an error inside of the stream
     unmetered: str = ""  # why a whole answer tells no usage

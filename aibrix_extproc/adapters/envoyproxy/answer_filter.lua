@@ -124,6 +124,8 @@ local function usage_of(text)
   return {
     input_tokens = input, output_tokens = output, total_tokens = total or input + output,
     cached_tokens = counts.cached_tokens or read,
+    reasoning_tokens = find(text, '"reasoning_tokens"', 1, true)
+      and tonumber(match(text, '"reasoning_tokens"%s*:%s*([1-9]%d*)%f[%s,}]')) or nil,
   }
 end
 
@@ -376,7 +378,9 @@ end
 -- members.
 
 local function ends(state)
-  state.report.terminal = true
+  local report = state.report
+  report.terminal = true
+  report.events, report.event_bytes = nil, nil -- it did not break off
   state.news = true
 end
 
@@ -506,6 +510,7 @@ local function new(kind, hide, report)
     last = nil, -- text with the latest sequence number
     first = true,
     text = {}, -- of a transcript
+    events = 0, bytes = 0, milestone = 2, -- of events that passed unread
     report = report or {}, news = false, counts = 0,
   }
 end
@@ -527,17 +532,30 @@ local function usual_end(text, pos, lines)
   return byte(text, pos) == 10 and pos
 end
 
+-- A stream that breaks off tells no usage. The number of its events is reported before that can happen, each time that it
+-- has grown fourfold, with the bytes that they have: the access log knows the bytes of the whole.
+local function count_events(state, events, bytes)
+  local report = state.report
+  state.events, state.bytes = state.events + events, state.bytes + bytes
+  if state.events >= state.milestone then
+    report.events, report.event_bytes = state.events, state.bytes
+    state.milestone, state.news = 4 * state.events, true
+  end
+end
+
 -- Whether a chunk is made of whole events that all pass unread. Most are, so this is what a token costs.
 local function passes(state, bytes)
-  local rule, pos, size = state.rule, 1, #bytes
+  local rule, pos, size, events = state.rule, 1, #bytes, 0
   local starts, width, lines = rule.starts, rule.width - 1, rule.lines
   while pos <= size do
     if not starts[sub(bytes, pos, pos + width)] then return false end
     local stop = usual_end(bytes, pos, lines)
     if not stop then return false end
-    pos = stop + 1
+    pos, events = stop + 1, events + 1
   end
-  return is_plain(rule, bytes)
+  if not is_plain(rule, bytes) then return false end
+  count_events(state, events, size)
+  return true
 end
 
 -- The last byte of the event at `from`, nil if it has not ended. Before `seen` there is no end.
@@ -591,6 +609,7 @@ local function handle(state, event)
   local rule = state.rule
   if rule.starts[sub(event, 1, rule.width)] and usual_end(event, 1, rule.lines) == #event and is_plain(rule, event) then
     state.last = event
+    count_events(state, 1, #event)
     return event
   end
   if is_comment(event) then return event end
@@ -746,7 +765,8 @@ end
 -- ------------------------------------------------------------------------------------------------------ Envoy's side
 
 local FIELDS = {
-  "input_tokens", "output_tokens", "total_tokens", "cached_tokens", "audio_seconds", "terminal", "error", "unmetered",
+  "input_tokens", "output_tokens", "total_tokens", "cached_tokens", "reasoning_tokens", "audio_seconds",
+  "events", "event_bytes", "terminal", "error", "unmetered",
 }
 
 -- One text for all of the report: each value that is set apart costs several microseconds. Envoy's objects do not
@@ -942,13 +962,26 @@ local function status_of(body, stream)
   return nil
 end
 
+-- The report on a whole answer. Engines write the usage near its end: found there with one bracket open behind it, it is
+-- the answer's own, whatever stands before. So long answers are not read twice.
+local function usage_in(body)
+  local length = body:length()
+  if length > 2 * TAIL then
+    local meter = new_meter()
+    measure(meter, body:getBytes(length - TAIL, TAIL))
+    local found = measured(meter, 1)
+    if found then return found end
+  end
+  return usage_or_reason(body:getBytes(0, length))
+end
+
 local function judge_success(stream)
   local body = stream:body()
   local status = body and status_of(body, stream)
   if status then
     stream:headers():replace(":status", status)
   elseif not UNMETERED then
-    publish(usage_or_reason(body and body:getBytes(0, body:length()) or ""), stream)
+    publish(body and usage_in(body) or usage_or_reason(""), stream)
   end
 end
 

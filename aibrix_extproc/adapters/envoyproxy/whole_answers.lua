@@ -97,13 +97,26 @@ local function status_of(body, stream)
   return nil
 end
 
+-- The report on a whole answer. Engines write the usage near its end: found there with one bracket open behind it, it is
+-- the answer's own, whatever stands before. So long answers are not read twice.
+local function usage_in(body)
+  local length = body:length()
+  if length > 2 * TAIL then
+    local meter = new_meter()
+    measure(meter, body:getBytes(length - TAIL, TAIL))
+    local found = measured(meter, 1)
+    if found then return found end
+  end
+  return usage_or_reason(body:getBytes(0, length))
+end
+
 local function judge_success(stream)
   local body = stream:body()
   local status = body and status_of(body, stream)
   if status then
     stream:headers():replace(":status", status)
   elseif not UNMETERED then
-    publish(usage_or_reason(body and body:getBytes(0, body:length()) or ""), stream)
+    publish(body and usage_in(body) or usage_or_reason(""), stream)
   end
 end
 

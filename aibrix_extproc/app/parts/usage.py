@@ -12,6 +12,7 @@ from aibrix_extproc.adapters.spool.folder import open_spool
 from aibrix_extproc.adapters.spool.ring import Ring
 from aibrix_extproc.app.parts.part import Meters, Part
 from aibrix_extproc.core.access.usage import KIND, MAX_BATCH_BYTES, PATH, RECORDS_AT_ONCE, batch_of, encoded
+from aibrix_extproc.core.access.usage_estimates import InputRatios
 from aibrix_extproc.core.exchange.records import Charge
 from aibrix_extproc.core.exchange.usage_records import usage_record
 from aibrix_extproc.settings.usage import UsageSettings
@@ -36,6 +37,7 @@ class UsageReporter(Part):
         if self._spool.broken:
             logger.error("usage records of an earlier process could not be read, and are lost")
         self._has_file = settings.spool_dir is not None
+        self._ratios = InputRatios()
         self._lost = 0
         self._error = ""
         self._count_sent: Callable[[], None] = _nothing
@@ -43,7 +45,7 @@ class UsageReporter(Part):
 
     def take(self, charge: Charge) -> None:
         """Keep the record of an exchange until it is sent."""
-        if not self._spool.append(encoded(usage_record(charge))):
+        if not self._spool.append(encoded(usage_record(charge, self._ratios))):
             self._lose(1, "the spool is full")
 
     @property

@@ -34,7 +34,7 @@ class UsageRecord(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_onl
     audio_seconds: _Seconds = 0.0
     duration_ms: _Count = 0
     first_byte_ms: _Count = 0  # to the head of the answer
-    estimated: bool = False  # the engine did not report the tokens of an answer that it began
+    estimated: bool = False  # the tokens, because the stream broke off before the engine reported them
 
 
 PATH: Final = "/internal/usage/v1/records"  # of the metadata service; Envoy has no route to it

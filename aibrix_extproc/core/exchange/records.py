@@ -52,6 +52,7 @@ class Charge(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     bytes_out: int = 0  # of the response's body
     usage: Usage | None = None
     audio_seconds: float = 0.0
+    events: int = 0  # of a stream without usage, about; most have one token
     unmetered: str = ""  # one of UNMETERED if a success has no usage; only the bytes are known then
     end: StreamEnd | None = None  # None if there was no stream
     error: str = ""  # code of an error inside of the stream

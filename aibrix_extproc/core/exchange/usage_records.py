@@ -1,17 +1,26 @@
 """Makes the usage record of a charge."""
 
+from typing import Final
+
 from aibrix_extproc.core.access.usage import MAX_TEXT, UsageRecord
-from aibrix_extproc.core.exchange.records import Charge, Times
+from aibrix_extproc.core.access.usage_estimates import InputRatios, streamed_tokens
+from aibrix_extproc.core.exchange.records import Charge, StreamEnd, Times
 from aibrix_extproc.core.openai.contract.operations import shown
 from aibrix_extproc.core.openai.wire.usage import Usage
 
+# Values of `unmetered`: how a stream broke off.
+ESTIMATED: Final = frozenset({StreamEnd.CUT.value, StreamEnd.LEFT.value, StreamEnd.ERROR.value})
 _NO_USAGE = Usage()
 _NO_TIMES = Times(None, None, None)
 
 
-def usage_record(charge: Charge) -> UsageRecord:
-    """The record of one exchange."""
-    usage, times = charge.usage or _NO_USAGE, charge.times or _NO_TIMES
+def usage_record(charge: Charge, ratios: InputRatios) -> UsageRecord:
+    """The record of one exchange; the tokens of a stream that broke off before its usage are estimated."""
+    is_estimated = charge.unmetered in ESTIMATED
+    usage = _estimated(charge, ratios) if is_estimated else charge.usage or _NO_USAGE
+    if charge.usage is not None:
+        ratios.learn(charge.model, charge.bytes_in, charge.usage.input_tokens)
+    times = charge.times or _NO_TIMES
     return UsageRecord(
         id=_id(charge),
         wall_at=charge.wall_placed_at,
@@ -30,8 +39,12 @@ def usage_record(charge: Charge) -> UsageRecord:
         audio_seconds=charge.audio_seconds,
         duration_ms=_milliseconds(times.total_seconds),
         first_byte_ms=_milliseconds(times.first_byte_seconds),
-        estimated=bool(charge.unmetered),
+        estimated=is_estimated,
     )
+
+
+def _estimated(charge: Charge, ratios: InputRatios) -> Usage:
+    return Usage(ratios.tokens(charge.model, charge.bytes_in), streamed_tokens(charge.events))
 
 
 def _id(charge: Charge) -> str:

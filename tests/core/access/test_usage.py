@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from aibrix_extproc.core.access.usage import (
     MAX_TEXT,
@@ -13,6 +14,7 @@ from aibrix_extproc.core.access.usage import (
     encoded,
     records_in,
 )
+from aibrix_extproc.core.access.usage_estimates import InputRatios
 from aibrix_extproc.core.exchange.records import Charge, StreamEnd, Times
 from aibrix_extproc.core.exchange.usage_records import usage_record
 from aibrix_extproc.core.openai.wire.usage import Usage
@@ -53,17 +55,42 @@ def test_charge_of_a_stream_becomes_a_record() -> None:
         batch_id="batch_1", wall_placed_at=1_800_000_000, status=200, usage=Usage(9, 4, 13, 2, 1),
         end=StreamEnd.COMPLETE, times=Times(1.0, 0.0126, 1.5),
     )  # fmt: skip
-    assert usage_record(charge) == UsageRecord(
+    assert usage_record(charge, InputRatios()) == UsageRecord(
         id="0a-7", wall_at=1_800_000_000, request_id="r", caller="me", key_id="k_1", model="m",
         operation="chat_completion", status=200, finish="complete", batch_id="batch_1", input_tokens=9,
         cached_tokens=2, output_tokens=4, reasoning_tokens=1, duration_ms=1500, first_byte_ms=13,
     )  # fmt: skip
 
 
+def test_stream_that_broke_off_is_estimated_by_what_the_model_has_reported() -> None:
+    ratios = InputRatios()
+    whole = Charge(
+        request_id="r", operation="chat_completion", model="m", caller="me", status=200, bytes_in=400,
+        usage=Usage(50, 1, 51),
+    )  # fmt: skip
+    usage_record(whole, ratios)
+    left = Charge(
+        request_id="r", operation="chat_completion", model="m", caller="me", status=200, bytes_in=800, events=21,
+        unmetered="left", end=StreamEnd.LEFT,
+    )  # fmt: skip
+    record = usage_record(left, ratios)
+    assert (record.input_tokens, record.output_tokens, record.estimated) == (100, 20, True)
+    assert usage_record(replace(left, model="new"), ratios).input_tokens == 200
+
+
+def test_answer_that_told_no_usage_although_it_is_whole_costs_nothing() -> None:
+    charge = Charge(
+        request_id="r", operation="chat_completion", model="m", caller="me", status=200, bytes_in=800,
+        unmetered="no_usage",
+    )  # fmt: skip
+    record = usage_record(charge, InputRatios())
+    assert (record.input_tokens, record.output_tokens, record.estimated) == (0, 0, False)
+
+
 def test_answer_without_usage_is_marked_and_long_names_are_cut() -> None:
     charge = Charge(
         request_id="r", operation="chat_completion", model="m" * 300, caller="me", status=200, unmetered="left"
     )
-    record = usage_record(charge)
+    record = usage_record(charge, InputRatios())
     assert (record.estimated, len(record.model), record.duration_ms) == (True, MAX_TEXT, 0)
     assert records_in(encoded(record)) == [record]
