@@ -124,6 +124,9 @@ bench-metadata: for-test ## measure files, uploads and batches and write docs/me
 soak: for-test ## an hour of mixed traffic at 60 % of capacity; write docs/soak.md (ARGS="--minutes 5")
 	$(BIN)/python -m benchmarks.soak $(ARGS)
 
+proof-usage: for-test ## compare usage records with the engines' counters through every kind of loss
+	$(PYTEST) tests/dataplane/test_usage_records.py $(ARGS)
+
 churn: for-test ## a thousand pods that come and go under load, then no API server; write docs/churn.md
 	$(BIN)/python -m benchmarks.churn $(ARGS)
 

@@ -34,6 +34,7 @@ COMMANDS: Final = (
     Command("simulate", "aibrix_extproc.simulator.cli", "run a vLLM-compatible engine that needs no GPU"),
     Command("batch", "aibrix_extproc.cli.batch", "run a file of requests as a batch and follow it"),
     Command("files", "aibrix_extproc.cli.files", "store, fetch, list and delete files of any OpenAI base URL"),
+    Command("usage", "aibrix_extproc.cli.usage", "show what callers have used, and what it cost"),
     Command("chat", "aibrix_extproc.cli.chat", "chat in the terminal with a model of any OpenAI base URL"),
     Command("keys", "aibrix_extproc.cli.keys", "make, list, revoke and check API keys"),
     Command(

@@ -38,7 +38,7 @@ def run_verb(args: argparse.Namespace, command: str) -> int:
         print(f"aibrix-extproc: {command} needs an extra ({error.name}): pip install -e '.[terminal]'", file=sys.stderr)
         return EXIT_USAGE
     try:
-        base_url, key = where(args)
+        base_url, key = where(args, admin=getattr(args, "admin", False))
         return int(args.verb_run(OpenAI(base_url=base_url, api_key=key), args))
     except UsageError as error:
         print(f"aibrix-extproc: {error}", file=sys.stderr)

@@ -19,6 +19,7 @@ from aibrix_extproc.conformance.cases import (
     responses,
     stored_files,
     urls,
+    usage,
     vectors,
 )
 from aibrix_extproc.conformance.target import UsageError
@@ -42,6 +43,7 @@ GROUPS: Final[Mapping[str, tuple[Case, ...]]] = MappingProxyType(
         "uploads": stored_files.UPLOAD_CASES,
         "batches": batches.CASES,
         "operations": operations.CASES,
+        "usage": usage.CASES,
     }
 )
 GROUP_OF: Final[Mapping[str, str]] = MappingProxyType(
@@ -62,6 +64,7 @@ NOT_ASKED: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "needs an hour, a day or a clock that can be moved": ("FILE-15", "BAT-22"),
         "is part of BAT-17, where the batch is at hand": ("BAT-19",),
         "workers or engines would have to fail on purpose": ("BAT-25", "BAT-26"),
+        "only the ledger has the records": ("USE-01", "USE-02", "USE-03", "USE-06"),
         "is a measurement under load": ("BAT-29", "BAT-30"),
         "the fleet would have to change": ("MOD-06",),
         "an engine would have to restart": ("OPS-07",),

@@ -44,7 +44,7 @@ def gateway_worker(worker: GatewayWorker, plan: Plan, session: aiohttp.ClientSes
     command += ["--server-max-message-timeout-seconds", str(MAX_MESSAGE_SECONDS)]
     command += plan.tls.flags
     command += ["--metering", "--note-keys", str(plan.note_keys)]  # the Envoy beside it has all that this needs
-    command += ["--metadata"] if plan.metadata is not None else []
+    command += _metadata_options(plan)
     command += ["--config", str(plan.config)] if plan.config else []
     command += ["--key-file", str(plan.key_file)] if plan.key_file else []
     command += ["--admin-key-file", str(plan.admin_key)]
@@ -52,6 +52,13 @@ def gateway_worker(worker: GatewayWorker, plan: Plan, session: aiohttp.ClientSes
     # Not by arguments, which every user of the machine can read.
     environment = environment_with({"access": {"api_keys": list(plan.api_keys)}}) if plan.api_keys else None
     return ChildSpec(worker.name, tuple(command), _log(plan, worker.name), is_ready, STOP_GRACE, environment)
+
+
+def _metadata_options(plan: Plan) -> list[str]:
+    if plan.metadata is None:
+        return []
+    spool = str(plan.metadata.data / "usage-spool")
+    return ["--metadata", "--control-url", f"http://{plan.metadata.address}", "--usage-spool", spool]
 
 
 def metadata_service(process: MetadataProcess, plan: Plan, session: aiohttp.ClientSession) -> ChildSpec:
