@@ -281,7 +281,8 @@ def test_doctor_finds_an_envoy_gateway_that_is_too_old() -> None:
     assert [one.check for one in examined(of_live(controller("v1.6.2")), live=True)] == ["version"]
 
 
-def test_doctor_finds_lua_that_is_not_switched_on() -> None:
+def checks_of_lua(text: str) -> set[str]:
+    """What the doctor finds where policies have Lua and Envoy Gateway this configuration."""
     objects = of_live(controller("v1.9.1"))
     for one in objects:
         if one["kind"] == "EnvoyExtensionPolicy":
@@ -289,11 +290,14 @@ def test_doctor_finds_lua_that_is_not_switched_on() -> None:
     config: dict[str, Any] = {
         "kind": "ConfigMap",
         "metadata": {"name": "envoy-gateway-config", "namespace": "envoy-gateway-system"},
-        "data": {"envoy-gateway.yaml": "extensionApis:\n  enableBackend: true\n"},
+        "data": {"envoy-gateway.yaml": text},
     }
-    assert "lua_switch" in {one.check for one in examined([*objects, config], live=True)}
-    config["data"]["envoy-gateway.yaml"] = "extensionApis:\n  enableLua: true\n"
-    assert "lua_switch" not in {one.check for one in examined([*objects, config], live=True)}
+    return {one.check for one in examined([*objects, config], live=True)}
+
+
+def test_doctor_finds_lua_that_is_not_switched_on() -> None:
+    assert "lua_switch" in checks_of_lua("extensionApis:\n  enableBackend: true\n")
+    assert "lua_switch" not in checks_of_lua("extensionApis:\n  enableLua: true\n")
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,9 @@
 """What doctor reads from Envoy Gateway's own configuration and version."""
 
-from typing import Any
-
 import pytest
 
 from aibrix_extproc.doctor.finding import Severity
-from tests.doctor.test_doctor import controller, examined, of_live
+from tests.doctor.test_doctor import checks_of_lua, controller, examined, of_live
 
 
 @pytest.mark.parametrize(
@@ -30,16 +28,7 @@ from tests.doctor.test_doctor import controller, examined, of_live
     ],
 )
 def test_doctor_reads_the_switch_of_lua_in_every_style(text: str, on: bool) -> None:
-    objects = of_live(controller("v1.9.1"))
-    for one in objects:
-        if one["kind"] == "EnvoyExtensionPolicy":
-            one["spec"]["lua"] = [{"type": "Inline"}]
-    config: dict[str, Any] = {
-        "kind": "ConfigMap",
-        "metadata": {"name": "envoy-gateway-config", "namespace": "envoy-gateway-system"},
-        "data": {"envoy-gateway.yaml": text},
-    }
-    assert ("lua_switch" not in {one.check for one in examined([*objects, config], live=True)}) is on
+    assert ("lua_switch" not in checks_of_lua(text)) is on
 
 
 FLAG = "envoy.reloadable_features.ext_proc_stream_close_optimization"

@@ -3,7 +3,6 @@
 Endpoints that are pods are left out: the watch of pods has them.
 """
 
-from types import MappingProxyType
 from typing import Final
 
 from aibrix_extproc.core.fleet.kubernetes.objects import EndpointSlice, SliceEndpoint, SlicePort, labels_of
@@ -14,7 +13,7 @@ from aibrix_extproc.core.fleet.kubernetes.podspec import (
     Translation,
     Unusable,
     address_of,
-    identity_of,
+    endpoint_of,
     port_number,
     shown,
     traits_of,
@@ -70,21 +69,8 @@ def _is_tcp(port: SlicePort) -> bool:
 def _endpoint(one: EndpointSlice, endpoint: SliceEndpoint, traits: Traits, port: int) -> Endpoint:
     if not endpoint.addresses:
         raise Unusable("it has no address")
-    ip = address_of(endpoint.addresses[0])
-    health, detail = _health(endpoint, must_poll=not traits.models)
-    return Endpoint(
-        identity=identity_of(one.metadata.uid, ip, port),
-        address=f"{ip}:{port}",
-        name=f"{one.metadata.namespace}/{endpoint.hostname or one.metadata.name}",
-        engine=traits.engine,
-        labels=MappingProxyType(dict(labels_of(one))),
-        annotations=traits.annotations,
-        config=traits.config,
-        group=traits.group,
-        models=traits.models,
-        health=health,
-        detail=detail,
-    )
+    place = address_of(endpoint.addresses[0]), port
+    return endpoint_of(one, traits, place, _health(endpoint, must_poll=not traits.models), name=endpoint.hostname or "")
 
 
 def _health(endpoint: SliceEndpoint, *, must_poll: bool) -> tuple[Health, str]:

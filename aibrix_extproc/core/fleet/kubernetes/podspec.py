@@ -6,7 +6,7 @@ exist, so a request for them is a 503, not a 404.
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -95,10 +95,8 @@ def translate_pod(pod: Pod, ports: tuple[int, ...] | None = None) -> Translation
         ip = address_of(pod.status.pod_ip) if pod.status.pod_ip else ""
     except Unusable as error:
         return Translation(warnings=(f"left out: {error}",))
-    health, detail = _health(pod, must_poll=not traits.models)
-    return Translation(
-        tuple(_endpoint(pod, traits, ip, port, health, detail) for port in numbers), warnings=traits.warnings
-    )
+    health = _health(pod, must_poll=not traits.models)
+    return Translation(tuple(_endpoint(pod, traits, (ip, port), health) for port in numbers), warnings=traits.warnings)
 
 
 def slimmed(one: KubeObject) -> KubeObject:
@@ -241,19 +239,26 @@ def _health(pod: Pod, *, must_poll: bool) -> tuple[Health, str]:
     return Health.UNKNOWN if must_poll else Health.READY, ""
 
 
-def _endpoint(pod: Pod, traits: Traits, ip: str, port: int, health: Health, detail: str) -> Endpoint:
+def endpoint_of(
+    one: KubeObject, traits: Traits, place: tuple[str, int], health: tuple[Health, str], *, name: str = ""
+) -> Endpoint:
+    """The endpoint of a pod or a slice. A pod has an empty IP until it has one; an empty name is the object's."""
+    ip, port = place
     return Endpoint(
-        identity=identity_of(pod.metadata.uid, ip, port),
+        identity=identity_of(one.metadata.uid, ip, port),
         address=f"{ip}:{port}" if ip else "",
-        name=f"{pod.metadata.namespace}/{pod.metadata.name}",
-        pod_uid=pod.metadata.uid,
+        name=f"{one.metadata.namespace}/{name or one.metadata.name}",
         engine=traits.engine,
-        labels=MappingProxyType(dict(labels_of(pod))),
+        labels=MappingProxyType(dict(labels_of(one))),
         annotations=traits.annotations,
         config=traits.config,
         group=traits.group,
         models=traits.models,
-        health=health,
-        detail=detail,
-        runtime=f"{ip}:{RUNTIME_PORT}" if ip and _has_runtime(pod) else "",
+        health=health[0],
+        detail=health[1],
     )
+
+
+def _endpoint(pod: Pod, traits: Traits, place: tuple[str, int], health: tuple[Health, str]) -> Endpoint:
+    runtime = f"{place[0]}:{RUNTIME_PORT}" if place[0] and _has_runtime(pod) else ""
+    return replace(endpoint_of(pod, traits, place, health), pod_uid=pod.metadata.uid, runtime=runtime)
