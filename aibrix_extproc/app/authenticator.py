@@ -33,7 +33,7 @@ class Authenticator:
         operation = ask.operation
         # What is an unknown URL for everybody stays one: a 403 would say that it exists.
         if operation is None or operation.action in (Action.ADMIN, Action.REFUSE) or not caller.may_see(operation):
-            return Admitted(caller)
+            return Admitted(caller, limits=self._limits_of(caller))
         if operation.role is Role.USER and not caller.may_use_operation(operation.id):
             what = f"{operation.method} {operation.path}"
             return Refused(Problem("permission_denied", {"what": what}))

@@ -35,6 +35,7 @@ class Need(enum.StrEnum):
     UPLOADS = "Uploads API"
     BATCHES = "Batch API"
     FORBIDDEN_KEY = "key that may not use the model"
+    LIMITED_KEY = "key with a limit of requests"
     ADMIN = "administrator's key"
     ADAPTER = "path of an adapter"
 

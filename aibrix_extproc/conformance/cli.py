@@ -35,6 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="read the key from this file, so that no process list shows it",
     )
     add("--forbidden-key", metavar="KEY", help="a valid key that may not use the chat model, for AUTH-07")
+    add(
+        "--limited-key",
+        metavar="KEY",
+        help="a valid key with at most 1,000 requests a minute, for LIM-01 and LIM-02",
+    )
     add("--admin-key", metavar="KEY", help="a key that may operate engines; its cases put them to sleep for a moment")
     add("--admin-key-file", type=Path, metavar="FILE", help="read that key from this file")
     add("--lora-path", metavar="PATH", help="an adapter of the chat model on the engines' machines, to load")
@@ -113,6 +118,7 @@ def _target(args: argparse.Namespace) -> Target:
         origin=origin_of(args.base_url, verifies_tls=not args.insecure),
         api_key=_key("--api-key", args.api_key, args.api_key_file),
         forbidden_key=args.forbidden_key,
+        limited_key=args.limited_key,
         admin_key=_key("--admin-key", args.admin_key, args.admin_key_file),
         lora_path=args.lora_path,
         named=MappingProxyType(dict(_named(args))),

@@ -13,6 +13,7 @@ from aibrix_extproc.conformance.cases import (
     chat,
     errors,
     headers,
+    limits,
     models,
     operations,
     requests,
@@ -44,6 +45,7 @@ GROUPS: Final[Mapping[str, tuple[Case, ...]]] = MappingProxyType(
         "batches": batches.CASES,
         "operations": operations.CASES,
         "usage": usage.CASES,
+        "limits": limits.CASES,
     }
 )
 GROUP_OF: Final[Mapping[str, str]] = MappingProxyType(
@@ -59,7 +61,12 @@ NOT_ASKED: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "an engine or the gateway would have to fail on purpose": (
             "RESP-06", *(f"ERR-{number:02}" for number in (*range(1, 10), 13, 14, 15, 16, 18, 22)),
         ),
-        "needs rate limits set for the occasion": ("ERR-10", "ERR-11", "ERR-12"),
+        "needs limits set for the occasion": (
+            "ERR-11", "ERR-12", "LIM-03", "LIM-04", "LIM-05", "LIM-09", "LIM-11", "LIM-12",
+        ),
+        "is LIM-02": ("ERR-10",),
+        "Redis, engines or gateways would have to fail on purpose": ("LIM-06", "LIM-07", "LIM-08", "LIM-10"),
+        "only an engine knows what reached it, or only the gateway what it costs": ("LIM-13", "LIM-14"),
         "needs the key of another tenant": ("AUTH-06",),
         "needs an hour, a day or a clock that can be moved": ("FILE-15", "BAT-22"),
         "is part of BAT-17, where the batch is at hand": ("BAT-19",),

@@ -58,6 +58,7 @@ class Target:
     origin: Origin
     api_key: str | None = None
     forbidden_key: str | None = None
+    limited_key: str | None = None
     admin_key: str | None = None
     lora_path: str | None = None  # an adapter of the chat model, on the engines' machines
     named: Mapping[Need, str] = field(default_factory=lambda: MappingProxyType({}))  # models by what they shall serve
@@ -69,7 +70,7 @@ class Target:
     @property
     def secrets(self) -> tuple[str, ...]:
         """What no output may show."""
-        return tuple(key for key in (self.api_key, self.forbidden_key, self.admin_key) if key)
+        return tuple(key for key in (self.api_key, self.forbidden_key, self.limited_key, self.admin_key) if key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,8 @@ class Deployment:
             return "" if self.wants_key else "the deployment requires no API key"
         if need is Need.FORBIDDEN_KEY:
             return "" if target.forbidden_key else "no key that may not use the model was given (--forbidden-key)"
+        if need is Need.LIMITED_KEY:
+            return "" if target.limited_key else "no key with a limit of requests was given (--limited-key)"
         if need is Need.ADMIN:
             return "" if target.admin_key else "no administrator's key was given (--admin-key)"
         if need is Need.ADAPTER:

@@ -27,7 +27,9 @@ NO_BODY = {"URL-09"}  # HEAD is right with any deployment that sends no body
 )  # fmt: skip
 def test_a_deployment_that_answers_everything_alike_fails(reply: Reply, may_pass: set[str]) -> None:
     with deployment(lambda method, path: reply) as url:
-        target = a_target(url, api_key="sk-0123456789", forbidden_key="sk-9876543210", seconds=1.5)
+        target = a_target(
+            url, api_key="sk-0123456789", forbidden_key="sk-9876543210", limited_key="sk-5678901234", seconds=1.5
+        )
         found = Run(target, a_deployment(), concurrency=8, on_result=lambda result: None).over(CASES)
     assert {result.case.id for result in found if result.verdict is Verdict.PASS} <= may_pass
     # Whoever answers everything may serve images, and whoever has nothing has no /tokenize.

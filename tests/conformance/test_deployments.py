@@ -14,11 +14,17 @@ import pytest
 
 from aibrix_extproc.conformance.expect import NOT_OPENAI
 from aibrix_extproc.conformance.table import CASES
+from aibrix_extproc.core.access.holders import digest_of
 from tests.dataplane.children import ROOT, Child
 from tests.dataplane.engines import EngineSpec
 from tests.dataplane.stack import METERED, Stack, running
 
 KEY = "sk-conformance-0123456789abcdef"
+LIMITED_KEY = "sk-limited-0123456789abcdef"
+LIMITED_CALLER = f"""callers:
+- name: limited
+  keys: [{{hash: 'sha256:{digest_of(LIMITED_KEY).hex()}', id: k_limited}}]
+  limits: {{requests_per_minute: 60}}"""
 PACED = (
     "--multimodal",
     "--enable-auto-tool-choice",
@@ -128,6 +134,8 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
         [sys.executable, "-m", "aibrix_extproc", *words], capture_output=True, text=True, check=True, cwd=ROOT
     )
     narrow = next(word for word in made.stdout.split() if word.startswith("sk-"))
+    limited = key_file.read_text().replace("callers:", LIMITED_CALLER, 1)
+    key_file.write_text(limited)
     stack = Stack(
         directory / "run",
         FLEET,
@@ -137,7 +145,9 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
     )
     stack.directory.mkdir()
     with running(stack):
-        yield verify(directory, stack.base_url, "--api-key", KEY, "--forbidden-key", narrow)
+        yield verify(
+            directory, stack.base_url, "--api-key", KEY, "--forbidden-key", narrow, "--limited-key", LIMITED_KEY
+        )
 
 
 @pytest.mark.slow

@@ -30,7 +30,10 @@ logger = logging.getLogger(__name__)
 
 LATE_IN_A_ROW: Final = 3
 CONNECT_SECONDS: Final = 2.0
-PAUSES: Final = (0.05, 0.1, 0.2, 0.5, 1.0)  # seconds between attempts; the last one stays
+PAUSES: Final = (0.05, 0.1, 0.2, 0.4)  # seconds between attempts; the last one stays
+# An empty Redis is used from this time after the first gateway came to it, by its clock: then all gateways have come,
+# and change from their shares to the whole limits together.
+GATHER_SECONDS: Final = 1.5
 SETTLE_SECONDS: Final = 0.02  # settlements are collected for so long
 MAX_UNSENT: Final = 100_000  # settlements that wait for Redis; further ones are dropped and counted
 MAX_PACKED: Final = 50_000
@@ -234,7 +237,9 @@ class RedisCounters:
                 connection = await connect(
                     host, port, self._target.tls, self._on_lost, unix_path=self._target.unix_path
                 )
-                await self._prepare(connection)
+                gather = await self._prepare(connection)
+            if gather > 0:
+                await asyncio.sleep(gather)
         except (RedisError, OSError, TimeoutError, struct.error) as error:
             why = str(error) or "no answer"
             if why.startswith("MOVED "):
@@ -255,7 +260,8 @@ class RedisCounters:
         self._send()
         return True
 
-    async def _prepare(self, connection: RedisConnection) -> None:
+    async def _prepare(self, connection: RedisConnection) -> float:
+        """Seconds until the counters may be used. Raises RedisError."""
         target = self._target
         if target.password:
             user = (target.user.encode(),) if target.user else ()
@@ -271,6 +277,10 @@ class RedisCounters:
         if not isinstance(answer, bytes):
             raise RedisError("an answer that makes no sense")
         script.unpack_reading(answer, 1)
+        times = await ask(connection, b"EVAL", script.ARRIVE.encode(), b"1", self._tag + b"first")
+        now, first = struct.unpack("<dd", times if isinstance(times, bytes) else b"")
+        passed: float = (now - first) / 1e6
+        return GATHER_SECONDS - passed
 
 
 class _Waiting:

@@ -148,6 +148,20 @@ return redis.call('ZCARD', KEYS[1])
 )
 
 
+# When the first gateway came to this Redis, which has lost everything before. Its answer: now, and that time.
+ARRIVE: Final = (
+    _CLOCK
+    + """
+local found = redis.call('GET', KEYS[1])
+if not found then
+  found = struct.pack('<d', now)
+  redis.call('SET', KEYS[1], found)
+end
+return struct.pack('<d', now) .. found
+"""
+)
+
+
 def digest_of(script: str) -> bytes:
     """By which EVALSHA knows a script."""
     return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest().encode()

@@ -1,6 +1,7 @@
 """The limits in force and their counters: the file, the key file and control records; Redis and leases."""
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -57,6 +58,7 @@ class Limits(Part):
             self._of_file = read_limits(settings.file)
         self._issuer = os.urandom(6).hex()
         self._replicas = settings.replicas
+        self._changed = asyncio.Event()  # Redis went away or came back
         memory = MemoryCounters(keep_seconds=KEEP_SECONDS, lease_seconds=LEASE_SECONDS)
         self._shared = self._connected(redis, memory) if redis.url else None
         self.counters: MemoryCounters | SharedCounters = self._shared or memory
@@ -129,6 +131,7 @@ class Limits(Part):
             redis.timeout_ms / 1000,
             keep_seconds=KEEP_SECONDS,
             lease_seconds=LEASE_SECONDS,
+            on_change=self._changed.set,
         )
         return SharedCounters(
             counters, memory, lambda: self._replicas, closed=self._settings.when_away is WhenAway.CLOSED
@@ -137,11 +140,14 @@ class Limits(Part):
     async def _be_present(self, shared: SharedCounters) -> None:
         """Count the live gateways, and repay debts after an outage."""
         while True:
+            self._changed.clear()
+            await shared.repay()
             found = await shared.redis.renew(_GATEWAYS, (self._issuer,))
             if found is not None:
                 self._replicas = max(found, self._settings.replicas)
-                await shared.repay()
-            await asyncio.sleep(PRESENCE_SECONDS if found is not None else PRESENCE_SECONDS / 10)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PRESENCE_SECONDS):
+                    await self._changed.wait()
 
     async def _renew(self) -> None:
         """Keep the leases of running requests."""

@@ -146,10 +146,12 @@ def never_fits(plan: Plan, costs: Sequence[float], model: str) -> Problem | None
 
 
 def retry_headers(micros: float) -> Headers:
-    """When to try again, in both units; a wait that no SDK waits for also says that it shall not."""
+    """When to try again, in both units; the end of a wait of over a minute is told by the text, and not waited for."""
     ms = max(math.ceil(micros / 1000), 1)
-    found: Headers = (("retry-after", str(-(-ms // 1000))), ("retry-after-ms", str(ms)))
-    return found if ms <= PATIENCE_SECONDS * 1000 else (*found, ("x-should-retry", "false"))
+    if ms <= PATIENCE_SECONDS * 1000:
+        return (("retry-after", str(-(-ms // 1000))), ("retry-after-ms", str(ms)))
+    patience = str(PATIENCE_SECONDS)
+    return (("retry-after", patience), ("retry-after-ms", f"{patience}000"), ("x-should-retry", "false"))
 
 
 def _what(term: Term) -> str:
