@@ -116,7 +116,7 @@ class _TimedDispatcher:
         started = time.perf_counter()
         answer = self._dispatcher.answer(ask)
         self._watch.add(f"answer {type(ask).__name__}", started)
-        assert isinstance(answer, asks.Admitted | asks.Described | asks.Placed | asks.Refused)
+        assert isinstance(answer, asks.Admitted | asks.Described | asks.Placed | asks.Reserved | asks.Refused)
         return answer
 
     def observe(self, fact: Fact) -> None:
