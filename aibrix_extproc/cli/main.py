@@ -36,6 +36,7 @@ COMMANDS: Final = (
     Command("files", "aibrix_extproc.cli.files", "store, fetch, list and delete files of any OpenAI base URL"),
     Command("usage", "aibrix_extproc.cli.usage", "show what callers have used, and what it cost"),
     Command("chat", "aibrix_extproc.cli.chat", "chat in the terminal with a model of any OpenAI base URL"),
+    Command("adapters", "aibrix_extproc.cli.adapters", "have LoRA adapters loaded on engines, and see their states"),
     Command("keys", "aibrix_extproc.cli.keys", "make, list, revoke and check API keys"),
     Command(
         "certificates", "aibrix_extproc.cli.certificates", "make the certificates of the processors and their Envoys"
