@@ -12,7 +12,6 @@ from aibrix_extproc.core.openai.contract.refusals import json_type, out_of_range
 
 MAX_TEXT: Final = 256
 MAX_PATH: Final = 4096
-MAX_OBJECT_BYTES: Final = 256 * 1024
 MAX_INT: Final = 2**31 - 1
 _TRUE: Final = frozenset({"true", "1", "yes", "on", "t", "y"})  # as FastAPI reads them, whatever their case
 _FALSE: Final = frozenset({"false", "0", "no", "off", "f", "n"})
@@ -27,7 +26,7 @@ class Kind(StrEnum):
     INTEGER = "integer"
     BOOLEAN = "boolean"
     TEXTS = "array of strings"
-    OBJECT = "object"
+    OBJECT = "object"  # as large as a body may be
 
 
 class Form(StrEnum):

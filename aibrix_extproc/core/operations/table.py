@@ -10,7 +10,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from aibrix_extproc.core.operations.parameters import MAX_OBJECT_BYTES, MAX_PATH, Form, Kind, Parameter
+from aibrix_extproc.core.operations.parameters import MAX_PATH, Form, Kind, Parameter
 
 DEV_MODE: Final = "VLLM_SERVER_DEV_MODE=1"
 LORA: Final = "VLLM_ALLOW_RUNTIME_LORA_UPDATING=1, --enable-lora"
@@ -235,7 +235,7 @@ ROWS: Final[tuple[EngineOperation, ...]] = (
         "update_weights", "POST", "/update_weights", "Take new weights",
         (
             Parameter(
-                name="update_info", kind=Kind.OBJECT, required=True, longest=MAX_OBJECT_BYTES,
+                name="update_info", kind=Kind.OBJECT, required=True,
                 meaning="what the configured way of transfer wants",
             ),
         ),
@@ -264,7 +264,7 @@ ROWS: Final[tuple[EngineOperation, ...]] = (
                 meaning="what to do",
             ),
             Parameter(
-                name="baseline", kind=Kind.OBJECT, longest=MAX_OBJECT_BYTES, meaning="checksums to compare with"
+                name="baseline", kind=Kind.OBJECT, meaning="checksums to compare with"
             ),
         ),
         needs=DEV_MODE, running="wait meanwhile", fresh="wait meanwhile", disturbing=True, serial=True, seconds=110.0,
