@@ -149,8 +149,9 @@ def test_values_come_in_where_they_say() -> None:
     first = at(things, "NetworkPolicy", "aibrix-extproc", "spec", "ingress", 0, "from", 0)
     assert first["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "eg"}
     for namespace in ("one", "two"):
-        (subject,) = at(things, "RoleBinding", "aibrix-extproc-fleet", "subjects", namespace=namespace)
-        assert subject["namespace"] == "aibrix-extproc-system"
+        subjects = at(things, "RoleBinding", "aibrix-extproc-fleet", "subjects", namespace=namespace)
+        assert [one["name"] for one in subjects] == ["aibrix-extproc", "aibrix-extproc-metadata"]
+        assert {one["namespace"] for one in subjects} == {"aibrix-extproc-system"}
 
 
 def test_values_of_the_metadata_service_come_in_where_they_say() -> None:
@@ -158,7 +159,7 @@ def test_values_of_the_metadata_service_come_in_where_they_say() -> None:
         "metadata.enabled": "true", "metadata.replicas": "3", "metadata.workers": "4", "metadata.env[0].name": "A",
         "metadata.env[0].value": "b", "metadata.gatewayUrl": "https://llm.example.com",
         "metadata.resources.requests.cpu": "2", "metadata.workerResources.requests.cpu": "3",
-        "metadata.serviceAccount.annotations.role": "r",
+        "metadata.serviceAccount.annotations.role": "r", "namespaces[0]": "one",
     }  # fmt: skip
     things = by_key(rendered(*(word for name, value in values.items() for word in ("--set", f"{name}={value}"))))
     for name, replicas, cpu in (("aibrix-extproc-metadata", 3, 2), ("aibrix-extproc-metadata-worker", 4, 3)):
@@ -166,6 +167,8 @@ def test_values_of_the_metadata_service_come_in_where_they_say() -> None:
         (container,) = spec["template"]["spec"]["containers"]
         assert (spec["replicas"], container["resources"]["requests"]["cpu"]) == (replicas, cpu)
         assert {"name": "A", "value": "b"} in container["env"]
+        wanted = {"name": "AIBRIX_EXTPROC_KUBERNETES__NAMESPACES", "value": "aibrix-extproc-system,one"}
+        assert wanted in container["env"]
     env = {one["name"]: one.get("value") for one in container["env"]}
     assert env["AIBRIX_EXTPROC_METADATA__GATEWAY_URL"] == "https://llm.example.com"
     account = at(things, "ServiceAccount", "aibrix-extproc-metadata", "metadata")
