@@ -13,13 +13,14 @@ from aibrix_extproc import __version__
 from aibrix_extproc.cli.reference_docs import DOCS
 from aibrix_extproc.cli.reference_markdown import COMMAND
 from aibrix_extproc.cli.reference_operation import answer_types, request_type
+from aibrix_extproc.cli.reference_schemas import Schemas, camel, value_of
 from aibrix_extproc.core.openai.contract import headers
 from aibrix_extproc.core.openai.contract.errors import ERRORS
 from aibrix_extproc.core.openai.contract.operation_errors import errors_of
 from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
 from aibrix_extproc.core.openai.contract.operations import Action, Operation
 from aibrix_extproc.core.openai.reference.header_docs import REQUEST_HEADERS, RESPONSE_HEADERS
-from aibrix_extproc.core.openai.reference.operation_docs import BYTES, EVENTS, JSON, Field, OperationDoc
+from aibrix_extproc.core.openai.reference.operation_docs import BYTES, EVENTS, JSON, OperationDoc
 
 Json = dict[str, Any]
 
@@ -34,11 +35,11 @@ _DESCRIPTION: Final = (
 
 def openapi_document() -> str:
     """The document as text."""
-    return json.dumps(_document(), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(_document(), indent=1, ensure_ascii=False) + "\n"
 
 
 def _document() -> Json:
-    schemas, failures = _Schemas(), _Failures()
+    schemas, failures = Schemas(), _Failures()
     paths: Json = {}
     for row in OPERATIONS:
         if row.action in _SERVED:
@@ -81,50 +82,17 @@ def _path(row: Operation) -> str:
     return _REST.sub(r"{\1}", row.path)
 
 
-class _Schemas:
-    """Schemas by name; operations with the same fields share one, named after the first."""
-
-    def __init__(self) -> None:
-        self.found: Json = {}
-        self._names: dict[tuple[Field, ...], str] = {}
-
-    def reference(self, fields: tuple[Field, ...], name: str) -> Json:
-        """A reference to the schema of an object with these fields."""
-        known = self._names.setdefault(fields, name)
-        if known == name:
-            self.found[name] = _object(fields)
-        return {"$ref": f"#/components/schemas/{known}"}
-
-
-def _object(fields: Sequence[Field]) -> Json:
-    made: Json = {"type": "object", "properties": {one.name: _value(one) for one in fields}}
-    required = [one.name for one in fields if one.required]
-    return made | ({"required": required} if required else {}) | {"additionalProperties": True}
-
-
-def _value(one: Field) -> Json:
-    if one.kind == "file":
-        return {"type": "string", "contentMediaType": BYTES, "description": one.meaning}
-    kinds = list(one.kinds)
-    made: Json = {"type": kinds[0] if len(kinds) == 1 else kinds, "description": one.meaning}
-    if one.values:
-        made["enum"] = [*one.values, None] if "null" in kinds else list(one.values)
-    if one.default:
-        made["default"] = json.loads(one.default)
-    return made
-
-
-def _operation(row: Operation, doc: OperationDoc, schemas: _Schemas) -> Json:
+def _operation(row: Operation, doc: OperationDoc, schemas: Schemas) -> Json:
     made: Json = {"operationId": row.id, "tags": [row.action.value], "summary": doc.summary}
     notes = [*doc.openai, *doc.vllm, *doc.limits]
     if notes:
         made["description"] = "\n".join(f"- {note}" for note in notes)
-    parameters = list(_parameters(row, doc))
+    parameters = list(_parameters(row, doc, schemas))
     if parameters:
         made["parameters"] = parameters
     media = request_type(row, doc)
     if media and doc.request:
-        schema = schemas.reference(doc.request, f"{_camel(row.id)}Request")
+        schema = schemas.request(row, doc.request)
         made["requestBody"] = {"required": True, "content": {media: {"schema": schema}}}
     made["responses"] = {"200": _answer(row, doc, schemas)} if answer_types(row, doc) else {}
     made |= {"x-aibrix-action": row.action.value, "x-aibrix-model-in": row.model_in.value}
@@ -132,26 +100,30 @@ def _operation(row: Operation, doc: OperationDoc, schemas: _Schemas) -> Json:
     return made | ({"x-aibrix-tasks": sorted(row.tasks)} if row.tasks else {})
 
 
-def _parameters(row: Operation, doc: OperationDoc) -> Iterator[Json]:
+def _parameters(row: Operation, doc: OperationDoc, schemas: Schemas) -> Iterator[Json]:
     for name in _PARAMETER.findall(row.path):
         rest = {"description": "May hold slashes, raw or as %2F."} if f"{{{name}...}}" in row.path else {}
         yield {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, **rest}
-    for one in doc.query:
-        schema = {key: value for key, value in _value(one).items() if key != "description"}
-        yield {"name": one.name, "in": "query", "description": one.meaning, "schema": schema}
+    meanings = {one.name: one.meaning for one in doc.query}
+    for name, value in {**schemas.query(row), **{one.name: value_of(one) for one in doc.query}}.items():
+        schema = {key: told for key, told in value.items() if key not in ("description", "x-vllm")}
+        yield {"name": name, "in": "query", "description": meanings.get(name, value["description"]), "schema": schema}
     if row.action is Action.ROUTE:
         yield from ({"$ref": f"#/components/parameters/{name}"} for name in sorted(headers.ROUTING_HEADERS))
     if row.action in (Action.ROUTE, Action.STICKY):
         yield {"$ref": f"#/components/parameters/{headers.READ_TIMEOUT}"}
 
 
-def _answer(row: Operation, doc: OperationDoc, schemas: _Schemas) -> Json:
+def _answer(row: Operation, doc: OperationDoc, schemas: Schemas) -> Json:
     content: Json = {}
     for media in answer_types(row, doc):
         if media == JSON:
-            content[media] = {"schema": schemas.reference(doc.answer, f"{_camel(row.id)}Answer")}
+            content[media] = {"schema": schemas.answer(row, doc.answer)}
         elif media == EVENTS:
             content[media] = {"schema": {"type": "string", "description": doc.streaming}}
+            event = schemas.event(row)
+            if event is not None:  # OpenAPI 3.1 has no word for the items of a stream
+                content[media]["x-aibrix-event"] = event
         else:
             content[media] = {"schema": {} if media == BYTES else {"type": "string"}}
     names = [headers.REQUEST_ID, "openai-version"]
@@ -175,7 +147,7 @@ class _Failures:
         return {str(status): self._reference(row, status, keys) for status, keys in sorted(by_status.items())}
 
     def _reference(self, row: Operation, status: int, keys: Sequence[str]) -> Json:
-        wanted = f"{_camel(row.id)}{status}"
+        wanted = f"{camel(row.id)}{status}"
         name = self._names.setdefault((row.anthropic, tuple(keys)), wanted)
         if name == wanted:
             self.found[name] = _failure(keys, anthropic=row.anthropic)
@@ -234,7 +206,3 @@ def _error_schemas() -> Json:
 def _closed(properties: Json, **optional: Json) -> Json:
     known = {**properties, **optional}
     return {"type": "object", "properties": known, "required": list(properties), "additionalProperties": False}
-
-
-def _camel(identifier: str) -> str:
-    return "".join(part.capitalize() for part in identifier.split("_"))

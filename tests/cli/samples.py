@@ -29,7 +29,12 @@ def sent_by(sample: str) -> httpx2.Request:
     return request
 
 
-def faults(document: dict[str, Any], name: str, value: object) -> list[str]:
-    """Where a value does not follow the schema of this name."""
-    schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
-    return [error.message for error in OAS31Validator(schema).iter_errors(value)]
+def component(name: str) -> dict[str, Any]:
+    """A reference to a schema of the document."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def faults(document: dict[str, Any], schema: dict[str, Any], value: object) -> list[str]:
+    """Where a value does not follow a schema of the document."""
+    whole = {**schema, "components": document["components"]}
+    return [error.message for error in OAS31Validator(whole).iter_errors(value)]

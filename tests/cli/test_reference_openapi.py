@@ -18,7 +18,7 @@ from aibrix_extproc.core.openai.contract.operation_errors import SDK_EXCEPTIONS
 from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS, ROUTER
 from aibrix_extproc.core.openai.contract.operations import Action, Match, Operation
 from aibrix_extproc.core.openai.contract.paths import normalise
-from tests.cli.samples import HOST, faults, sent_by
+from tests.cli.samples import HOST, component, faults, sent_by
 
 SERVED_ACTIONS = (Action.ROUTE, Action.STICKY, Action.LOCAL, Action.METADATA)
 SERVED = tuple(row for row in OPERATIONS if row.action in SERVED_ACTIONS)
@@ -51,6 +51,13 @@ def resolved(document: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
     return node
 
 
+def answer_of(document: dict[str, Any], operation: str) -> dict[str, Any]:
+    """The schema of its good answer."""
+    row = next(row for row in SERVED if row.id == operation)
+    schema: dict[str, Any] = described(document, row)["responses"]["200"]["content"]["application/json"]["schema"]
+    return schema
+
+
 @pytest.mark.slow
 def test_document_is_valid_openapi(document: dict[str, Any]) -> None:
     assert [str(error) for error in OpenAPIV31SpecValidator(document).iter_errors()] == []
@@ -71,7 +78,7 @@ def test_every_served_operation_is_there_and_no_other(document: dict[str, Any]) 
 
 def test_every_reference_is_used_and_leads_somewhere(document: dict[str, Any]) -> None:
     text = json.dumps(document)
-    referred = set(re.findall(r'"\$ref": "#/components/(\w+/[\w-]+)"', text))
+    referred = set(re.findall(r'"#/components/(\w+/[\w.-]+)"', text))
     components = document["components"]
     there = {f"{kind}/{name}" for kind in components if kind != "securitySchemes" for name in components[kind]}
     assert referred == there
@@ -99,21 +106,24 @@ def test_operation_says_what_its_row_says(row: Operation, document: dict[str, An
 def test_every_error_follows_its_schema(key: str, document: dict[str, Any]) -> None:
     words = dict.fromkeys(re.findall(r"\{(\w+)\}", ERRORS[key].message), "x")
     problem = Problem(key, words)
-    assert faults(document, "Error", json.loads(shape(problem).body)) == []
-    assert faults(document, "AnthropicError", json.loads(shape(problem, anthropic=True, request_id="x").body)) == []
+    assert faults(document, component("Error"), json.loads(shape(problem).body)) == []
+    assert (
+        faults(document, component("AnthropicError"), json.loads(shape(problem, anthropic=True, request_id="x").body))
+        == []
+    )
 
 
 @pytest.mark.parametrize("wrong", [{"code": 404}, {"param": 1}, {"message": None}, {"extra": "x"}])
 def test_error_out_of_shape_is_refused_by_the_schema(wrong: dict[str, object], document: dict[str, Any]) -> None:
     body = {"message": "m", "type": "t", "param": None, "code": None, **wrong}
-    assert faults(document, "Error", {"error": body})
+    assert faults(document, component("Error"), {"error": body})
 
 
 def test_models_follow_their_schemas(document: dict[str, Any]) -> None:
     cards = (ModelCard("base", max_model_len=8), ModelCard("lora", parent="base"))
-    assert faults(document, "ListModelsAnswer", json.loads(model_list(cards))) == []
+    assert faults(document, answer_of(document, "list_models"), json.loads(model_list(cards))) == []
     for card in cards:
-        assert faults(document, "RetrieveModelAnswer", json.loads(one_model(card))) == []
+        assert faults(document, answer_of(document, "retrieve_model"), json.loads(one_model(card))) == []
 
 
 # --- the samples, sent by the SDK
@@ -131,8 +141,7 @@ def test_sample_of_the_sdk_asks_for_its_operation(row: Operation, document: dict
         media = request.headers["content-type"].partition(";")[0]
         assert media in accepted
         if media == "application/json":
-            schema = accepted[media]["schema"]["$ref"].rpartition("/")[2]
-            assert faults(document, schema, json.loads(request.content)) == []
+            assert faults(document, accepted[media]["schema"], json.loads(request.content)) == []
 
 
 def test_only_samples_of_anthropics_sdk_are_not_sent() -> None:
