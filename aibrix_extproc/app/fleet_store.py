@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 from aibrix_extproc.core.fleet.index import Pair
 from aibrix_extproc.core.fleet.model import Endpoint, Snapshot
-from aibrix_extproc.core.fleet.reduce import Change, Fleet, Observed
+from aibrix_extproc.core.fleet.reduce import Change, Cordoned, Fleet, Observed
 
 Subscriber = Callable[[Snapshot], None]
 ChangeSubscriber = Callable[[tuple[Pair, ...], Snapshot], None]
@@ -50,7 +50,7 @@ class FleetStore:
             self._known.set()
         for notify in self._changes:
             notify(pairs, after)
-        if not isinstance(change, Observed):
+        if not isinstance(change, Observed | Cordoned):
             for wake in self._given:
                 wake()
         for subscriber in tuple(self._subscribers.values()):

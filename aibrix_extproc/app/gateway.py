@@ -22,6 +22,7 @@ from aibrix_extproc.adapters.telemetry import metrics
 from aibrix_extproc.app.authenticator import Authenticator
 from aibrix_extproc.app.body_reading import BodyReading
 from aibrix_extproc.app.conflicts import refuse_conflicts
+from aibrix_extproc.app.control_parts import api_keys, control_parts
 from aibrix_extproc.app.credentials import Credentials
 from aibrix_extproc.app.descriptors import raise_descriptor_limit
 from aibrix_extproc.app.directory import Directory
@@ -48,6 +49,7 @@ from aibrix_extproc.app.report import fleet_page, health_page
 from aibrix_extproc.app.traffic import EngineTraffic
 from aibrix_extproc.app.transports import TRANSPORTS
 from aibrix_extproc.config_files.errors import SourceError
+from aibrix_extproc.core.control.state import ControlState
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.records import Charge, ExchangeRecord
 from aibrix_extproc.core.fleet.load import LoadBook
@@ -86,7 +88,8 @@ class Gateway:
             self._seals = NoteSeals(settings.metering.note_keys, time.time, self._metrics.refused_record)
             self.store, of_fleet = fleet_parts(settings)
             certificate = self._certificate()
-            self._keys = KeyStore(settings.access)
+            self._control = ControlState()
+            self._keys = KeyStore(settings.access, api=api_keys(settings.control, self._control))
             self._limits = self._limits_part()
             self._usage = self._usage_reporter()
         except (SourceError, SpoolError) as error:
@@ -101,9 +104,10 @@ class Gateway:
         self.dispatcher = self._dispatcher()
         self._new_exchange = self._exchanges()
         self._server = self._ext_proc_server()
+        control = control_parts(settings.control, self._control, self.store, self._load, lambda: self._seals.secrets)
         parts = (
-            *of_fleet, self._keys, self._limits, self._seals, *certificate, configs, self._engines, self._bodies,
-            LoopWatch(self._metrics.late), *([self._usage] if self._usage else []),
+            *of_fleet, *control, self._keys, self._limits, self._seals, *certificate, configs, self._engines,
+            self._bodies, LoopWatch(self._metrics.late), *([self._usage] if self._usage else []),
         )  # fmt: skip
         self._frame = Frame(parts)
         self._admin = self._admin_server()
@@ -217,7 +221,7 @@ class Gateway:
     def _register(self, parts: tuple[Part, ...]) -> None:
         for part in parts:
             part.register(self._metrics)
-        self._metrics.watch_names(lambda name: name in self.store.snapshot.by_model, lambda: self._keys.ring.callers)
+        self._metrics.watch_names(lambda name: name in self.store.snapshot.by_model, lambda: self._keys.ring)
         self._metrics.gauge("aibrix_extproc_port_streams", lambda: self._server.running)
         if self._server.connections is not None:
             self._metrics.gauge("aibrix_extproc_port_connections", lambda: self._server.connections or 0)

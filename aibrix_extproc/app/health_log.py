@@ -20,6 +20,7 @@ class HealthLog:
         changed = [new for old, new in pairs if new is not None and (old is None or old.health is not new.health)]
         left = [old for old, new in pairs if old is not None and new is None]
         self._remark(pairs)
+        self._say_cordons(pairs)
         for endpoint in changed[:MAX_LINES]:
             _say(endpoint)
         for endpoint in left[: max(0, MAX_LINES - len(changed))]:
@@ -35,6 +36,14 @@ class HealthLog:
             logger.warning("endpoint has a warning", extra={"endpoint": one.address, "detail": one.warning})
         if len(fresh) > MAX_LINES:
             logger.warning("more endpoints have warnings, see /fleet", extra={"endpoints": len(fresh) - MAX_LINES})
+
+    def _say_cordons(self, pairs: tuple[Pair, ...]) -> None:
+        news = [new for old, new in pairs if new and new.cordon != (old.cordon if old else "")]
+        for one in news[:MAX_LINES]:
+            text = "endpoint is cordoned" if one.cordon else "endpoint is cordoned no more"
+            logger.info(text, extra={"endpoint": one.address or one.identity, "detail": one.cordon or None})
+        if len(news) > MAX_LINES:
+            logger.info("more cordons have changed, see /fleet", extra={"endpoints": len(news) - MAX_LINES})
 
 
 def _say(endpoint: Endpoint) -> None:

@@ -47,5 +47,6 @@ def _described(endpoint: Endpoint, in_flight: int) -> dict[str, object]:
         "health": endpoint.health.value,
         "detail": endpoint.detail,
         "remark": endpoint.warning,
+        "cordon": endpoint.cordon,
         "in_flight": in_flight,
     }

@@ -1,6 +1,6 @@
-"""`aibrix-extproc keys`: make, list, revoke and check the keys of a key file.
+"""`aibrix-extproc keys`: make, list, revoke and check keys, of a key file or (`--base-url`) of a metadata service.
 
-A key is printed once, when it is made; the file keeps its hash. A running gateway follows the file by itself.
+A key is printed once, when it is made; only its hash is kept. Running gateways follow by themselves.
 """
 
 import argparse
@@ -18,6 +18,10 @@ from aibrix_extproc.adapters.keyfile.edit import EditedByHandError
 from aibrix_extproc.adapters.keyfile.parse import parse_bounded, parse_moment, parse_name, parse_operation
 from aibrix_extproc.adapters.keyfile.source import read_keys
 from aibrix_extproc.adapters.keyfile.store import add_key, remove_key
+from aibrix_extproc.cli import keys_api
+from aibrix_extproc.cli.admin_client import AdminError
+from aibrix_extproc.cli.connection import LOCAL, UsageError, add_key_options
+from aibrix_extproc.cli.sdk_command import printable
 from aibrix_extproc.config_files.errors import SourceError
 from aibrix_extproc.core.access.holders import IssuedKey, KeyHolder, digest_of
 from aibrix_extproc.core.access.keys import KeyRing
@@ -27,6 +31,8 @@ from aibrix_extproc.core.placing import Caller
 
 EXIT_NO: Final = 1  # no such key, or one that is not accepted
 EXIT_USAGE: Final = 2  # the file or an option is wrong
+
+VerbRun = Callable[[argparse.Namespace], int]
 
 KEY_PREFIX: Final = "sk-"
 _KEY_BYTES: Final = 36  # 48 characters
@@ -38,7 +44,7 @@ _COLUMNS: Final = ("caller", "id", "state", "created", "expires", "models", "ope
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One subcommand per verb."""
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    new = _verb(verbs, "new", _new, "make a key, print it once, and add its hash to the file")
+    new = _verb(verbs, "new", _new, "make a key, print it once, and keep its hash", keys_api.new)
     new.add_argument("--caller", required=True, metavar="NAME", type=_checked(parse_name), help="who gets the key")
     _add_list(new, "--models", "MODEL", parse_bounded, "models a new caller may use, as patterns: chat-*,org/*")
     _add_list(new, "--operations", "ID", parse_operation, "operations a new caller may use: chat_completion,embedding")
@@ -48,29 +54,63 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     new.add_argument("--engine-controls", action="store_true", help="a new caller may send headers that engines obey")
     new.add_argument("--expires", metavar="WHEN", type=_expiry, help="after 12h, 90d or 8w, or at a date or time")
     new.add_argument("--note", metavar="TEXT", type=_checked(parse_bounded), help="what the key is for")
-    listed = _verb(verbs, "list", _list, "show callers and keys")
+    listed = _verb(verbs, "list", _list, "show callers and keys", keys_api.show)
     listed.add_argument("--json", action="store_true", help="print JSON")
-    revoke = _verb(verbs, "revoke", _revoke, "take a key out of the file")
+    revoke = _verb(verbs, "revoke", _revoke, "take a key away", keys_api.revoke)
     revoke.add_argument("id", metavar="ID", help="as `keys list` shows it")
     check = _verb(verbs, "check", _check, "say whether the file is good, or whom a key lets in")
+    rotate = _verb(verbs, "rotate", None, "make a key that replaces another, with an overlap", keys_api.rotate)
+    rotate.add_argument("id", metavar="ID", help="as `keys list` shows it")
+    rotate.add_argument("--overlap", metavar="TIME", type=_overlap, default=86_400.0,
+        help="how long both are good: 0h, 12h, 1d or 2w (1d)")  # fmt: skip
+    imported = _verb(verbs, "import", None, "take over callers, keys and limits of another gateway", keys_api.take_over)
+    imported.add_argument("--from", required=True, choices=sorted(keys_api.SOURCES), help="whose records these are")
+    imported.add_argument("source", metavar="FILE", help="JSON objects, one a line or in an array; -: standard input")
+    imported.add_argument("--dry-run", action="store_true", help="show what would be made, and make nothing")
     check.add_argument("--key", metavar="KEY", help="a key to look up; - reads it from standard input")
 
 
 def run(args: argparse.Namespace) -> int:
     """0: done, or good; 1: there is no such key, or it is not accepted; 2: the file or an option is wrong."""
     try:
-        return int(args.verb_run(args))
-    except SourceError as error:
+        return int(_runner(args)(args))
+    except (SourceError, UsageError) as error:
         print(f"aibrix-extproc: {error}", file=sys.stderr)
         return EXIT_USAGE
+    except AdminError as error:
+        print(f"aibrix-extproc: {printable(str(error))}", file=sys.stderr)
+        return EXIT_NO
+
+
+def _runner(args: argparse.Namespace) -> VerbRun:
+    """The verb for where the keys are. Raises UsageError."""
+    if args.file is not None and args.base_url is not None:
+        raise UsageError("--file and --base-url exclude each other")
+    if args.file is not None and args.verb_run is not None:
+        run: VerbRun = args.verb_run
+    elif args.base_url is not None and args.verb_api is not None:
+        run = args.verb_api
+    elif args.verb_api is None:
+        raise UsageError("this verb needs --file FILE")
+    elif args.verb_run is None:
+        raise UsageError(f"this verb needs --base-url URL of a metadata service's gateway, such as {LOCAL}")
+    else:
+        raise UsageError(f"name where the keys are: --file FILE, or --base-url URL, such as {LOCAL}")
+    return run
 
 
 def _verb(
-    verbs: Any, name: str, verb_run: Callable[[argparse.Namespace], int], summary: str
+    verbs: Any, name: str, verb_run: VerbRun | None, summary: str, verb_api: VerbRun | None = None
 ) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = verbs.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
-    parser.add_argument("--file", required=True, type=Path, metavar="FILE", help="the key file (YAML)")
-    parser.set_defaults(verb_run=verb_run)
+    parser.set_defaults(verb_run=verb_run, verb_api=verb_api, file=None, base_url=None)
+    if verb_run is not None:
+        parser.add_argument("--file", type=Path, metavar="FILE", help="the key file (YAML)")
+    if verb_api is not None:
+        parser.add_argument(
+            "--base-url", metavar="URL", default=None, help="of a gateway with a metadata service, which keeps the keys"
+        )
+        add_key_options(parser)
     return parser
 
 
@@ -106,6 +146,13 @@ def _expiry(text: str) -> datetime:
     if moment <= datetime.now(UTC):
         raise argparse.ArgumentTypeError(f"{text!r} is over already")
     return moment
+
+
+def _overlap(text: str) -> float:
+    period = _PERIOD.fullmatch(text)
+    if period is None:
+        raise argparse.ArgumentTypeError(f"{text!r}: write 0h, 12h, 1d or 2w")
+    return timedelta(**{_UNITS[period[2]]: int(period[1])}).total_seconds()
 
 
 def _new(args: argparse.Namespace) -> int:

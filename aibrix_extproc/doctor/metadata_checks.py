@@ -40,6 +40,22 @@ def handed_over(setup: Setup) -> Iterator[Finding]:
             )  # fmt: skip
 
 
+def followed(setup: Setup) -> Iterator[Finding]:
+    """Processors that hand over follow the service's control state, too."""
+    for deployment in setup.deployments():
+        process = process_of(setup.cluster, deployment)
+        value = process.setting("metadata", "enabled", "--metadata")
+        if value is None or value.lower() in _OFF or process.unseen:
+            continue
+        if not process.setting("control", "url", "--control-url"):
+            yield Finding(
+                Severity.WARNING, deployment.subject, f"{process.field}.env",
+                "it hands over to the metadata service and does not follow it: cordons, keys and limits have no"
+                " effect",
+                "set control.url (--control-url) to the Service of the metadata service, port 9010",
+            )  # fmt: skip
+
+
 def signed_route(setup: Setup) -> Iterator[Finding]:
     """The route opens for our header, and leaves it alone."""
     for rule in setup.metadata_rules():
@@ -49,6 +65,12 @@ def signed_route(setup: Setup) -> Iterator[Finding]:
                 f"it leads to the metadata service without the header {SIGNED_CALLER}: it takes requests for engines"
                 f" away from them, and what comes while the processor is away is 401",
                 f"match the header {SIGNED_CALLER} by the regular expression .+",
+            )  # fmt: skip
+        if not any(at(one, "path.value") in (None, "/") for one in listed(rule.content, "matches") or [{}]):
+            yield Finding(
+                Severity.ERROR, rule.route.subject, f"{rule.field}.matches",
+                "it does not take every path: operations of administrators, outside of /v1, are all 503",
+                "match the path prefix /; the header keeps other requests out",
             )  # fmt: skip
         for index, one in enumerate(listed(rule.content, "filters")):
             names = [
@@ -193,4 +215,4 @@ def _both_names(container: Any, wanted: set[str]) -> set[str]:
     return {name for names in both if names & wanted for name in names}
 
 
-CHECKS: Final = (handed_over, signed_route, streamed, served, ready, envoys_reach_it)
+CHECKS: Final = (handed_over, followed, signed_route, streamed, served, ready, envoys_reach_it)

@@ -1,8 +1,10 @@
 """How a gateway reaches the metadata service."""
 
+from pathlib import Path
+
 from pydantic import Field
 
-from aibrix_extproc.settings.fields import Group, Name, flag
+from aibrix_extproc.settings.fields import Group, Name, Seconds, flag
 
 
 class ControlSettings(Group):
@@ -13,4 +15,15 @@ class ControlSettings(Group):
         description="URL of the metadata service, such as http://127.0.0.1:9010; none means that this gateway works"
         " by its files alone and sends no usage records. Both need the same note keys",
         json_schema_extra=flag("--control-url"),
+    )
+    cache_file: Path | None = Field(
+        None,
+        description="file in which a gateway keeps the last control state (cordons, callers, hashes of keys, limits),"
+        " for a start while the metadata service is away; each process needs one of its own",
+        json_schema_extra=flag("--control-cache-file"),
+    )
+    start_seconds: Seconds = Field(
+        10.0,
+        description="how long a gateway that has no control state waits for it before it serves without; keys of the"
+        " API are refused then",
     )

@@ -69,6 +69,7 @@ class MetadataSettings(Group):
         " limit",
     )  # fmt: skip
     sweep_seconds: Seconds = Field(300.0, description="how often expired files and orphaned blobs are looked for")
+    audit_days: int = Field(400, ge=1, le=36_500, description="how long entries of the audit are kept")
     orphan_seconds: Seconds = Field(
         86_400.0, description="age from which a blob that no object refers to is removed; longer than any upload lasts"
     )

@@ -53,6 +53,12 @@ class AccessSettings(Group):
         None, description="YAML file with callers and the hashes of their keys, watched and reloaded; see `keys`",
         json_schema_extra=flag("--key-file"),
     )  # fmt: skip
+    required: bool = Field(
+        False,
+        description="a key is asked for also without key file and api_keys: keys come from the API of the metadata"
+        " service (control.url)",
+        json_schema_extra=flag("--require-keys"),
+    )
     admin_key_file: Path | None = Field(
         None, description="file with the key of an administrator, which counts also where no keys are asked for;"
         " `local` makes one",

@@ -58,6 +58,7 @@ def test_doctor_finds_nothing_in_the_shipped_components(build: str) -> None:
     ("kind", "name", "path", "value", "check", "severity"),
     [
         ("HTTPRoute", NAME, "spec.rules.0.matches.0.headers", GONE, "signed_route", E),
+        ("HTTPRoute", NAME, "spec.rules.0.matches.0.path.value", "/v1", "signed_route", E),
         ("HTTPRoute", NAME, "spec.rules.0.filters",
          [{"type": "RequestHeaderModifier", "requestHeaderModifier": {"remove": ["X-AIBrix-Signed-Caller"]}}],
          "signed_route", E),
@@ -119,6 +120,7 @@ def with_two_processes_on_files(objects: Objects) -> None:
     ("build", "change", "check", "words"),
     [
         (VOLUME, with_variable("aibrix-extproc", "METADATA__ENABLED", None), "handed_over", "404"),
+        (VOLUME, with_variable("aibrix-extproc", "CONTROL__URL", None), "followed", "no effect"),
         (VOLUME, with_variable(NAME, "METADATA__HOST", "127.0.0.1"), "served", "no Envoy reaches"),
         (VOLUME, with_variable(NAME, "KUBERNETES__ENABLED", None), "served", "no source of engines"),
         (VOLUME, with_field("Deployment", NAME, f"{POD}.volumes.0", {"name": "data", "emptyDir": {}}), "kept", "lost"),

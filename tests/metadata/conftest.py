@@ -14,7 +14,6 @@ from openai import AsyncOpenAI
 from sqlalchemy import insert, text
 
 from aibrix_extproc.adapters.blobs.store import BlobStore
-from aibrix_extproc.adapters.ledger.audit import AuditLedger
 from aibrix_extproc.adapters.ledger.batches import BatchLedger
 from aibrix_extproc.adapters.ledger.database import Database
 from aibrix_extproc.adapters.ledger.files import FileLedger, Quota
@@ -22,11 +21,11 @@ from aibrix_extproc.adapters.ledger.schema import control_version, metadata
 from aibrix_extproc.adapters.ledger.uploads import UploadLedger
 from aibrix_extproc.adapters.ledger.work import WorkLedger
 from aibrix_extproc.adapters.openai_http.server import ApiServer
-from aibrix_extproc.app.metadata.audit import AuditApi
 from aibrix_extproc.app.metadata.batch_api import BatchApi
 from aibrix_extproc.app.metadata.batch_events import BatchEvents
 from aibrix_extproc.app.metadata.batch_steps import BatchSteps
 from aibrix_extproc.app.metadata.batch_worker import BatchWorker
+from aibrix_extproc.app.metadata.control_service import ControlService
 from aibrix_extproc.app.metadata.file_api import FileApi
 from aibrix_extproc.app.metadata.following import Followers
 from aibrix_extproc.app.metadata.gates import Gates
@@ -183,7 +182,7 @@ async def service(database: Database, blob_folder: tuple[str, Path]) -> AsyncIte
         **UploadApi(uploads, files, blobs, receiver, clock, os.urandom).handlers(),
         **BatchEvents(batches, Followers(look_seconds=0.05)).handlers(),
         **BatchApi(batches, files, clock, os.urandom, working.wake).handlers(),
-        **AuditApi(AuditLedger(database)).handlers(),
+        **ControlService(database, 400).handlers(),
     }
     answered = asyncio.Event()
     api = ApiServer(handlers, keys=lambda: (KEY,), observe=lambda *_: answered.set(), wall_clock=clock)

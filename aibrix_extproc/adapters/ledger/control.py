@@ -3,6 +3,8 @@
 The functions that take a connection are for writers of this room that change more in the same transaction.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -36,6 +38,18 @@ class UniqueKeyTakenError(Exception):
     """Another row of the section has the unique key."""
 
 
+@dataclass(frozen=True, slots=True)
+class Put:
+    """A record to be stored; the fields of `ControlLedger.put`."""
+
+    section: Section
+    row_id: str
+    data: object
+    unique_key: str | None = None
+    parent: str | None = None
+    expect_version: int | None = None
+
+
 class ControlLedger:
     """Reads and writes control rows. `data` is any value that msgspec encodes as JSON, such as a struct."""
 
@@ -45,17 +59,23 @@ class ControlLedger:
     @whole
     async def put(
         self, section: Section, row_id: str, data: object, *, unique_key: str | None = None,
-        expect_version: int | None = None,
+        parent: str | None = None, expect_version: int | None = None,
     ) -> Row:  # fmt: skip
-        """Store a record. `expect_version`: only over this version, 0 for one that must be new.
+        """Store a record. `expect_version`: only over this version, 0 for one that must be new. `parent`: for `page`.
 
         Raises VersionConflictError and UniqueKeyTakenError; ValueError for an id or data over their bounds.
         """
         async with self._database.write() as connection:
             now = await self._database.now(connection)
-            return await put_row(
-                connection, now, section, row_id, data, unique_key=unique_key, expect_version=expect_version
-            )
+            put = Put(section, row_id, data, unique_key, parent, expect_version)
+            return await _put(connection, now, put)
+
+    @whole
+    async def put_all(self, puts: Sequence[Put]) -> list[Row]:
+        """Store several records, or none of them. Raises as `put` does."""
+        async with self._database.write() as connection:
+            now = await self._database.now(connection)
+            return [await _put(connection, now, one) for one in puts]
 
     @whole
     async def delete(self, section: Section, row_id: str, *, expect_version: int | None = None) -> Row | None:
@@ -71,14 +91,25 @@ class ControlLedger:
             return await get_row(connection, section, row_id)
 
     @whole
-    async def page(self, section: Section, after: str | None, limit: int) -> tuple[list[Row], bool]:
+    async def page(
+        self, section: Section, after: str | None, limit: int, *, parent: str | None = None
+    ) -> tuple[list[Row], bool]:
         """Records of a section in the order of their ids, from behind `after`; and whether more follow."""
         query = select(*_COLUMNS).where(control_rows.c.section == section.value, ~control_rows.c.deleted)
+        if parent is not None:
+            query = query.where(control_rows.c.parent == parent)
         if after is not None:
             query = query.where(control_rows.c.id > after)
         async with self._database.read() as connection:
             found = (await connection.execute(query.order_by(control_rows.c.id).limit(limit + 1))).all()
         return [_row(one) for one in found[:limit]], len(found) > limit
+
+    @whole
+    async def count(self, section: Section) -> int:
+        """How many records a section has."""
+        query = select(func.count()).where(control_rows.c.section == section.value, ~control_rows.c.deleted)
+        async with self._database.read() as connection:
+            return int((await connection.execute(query)).scalar_one())
 
     @whole
     async def version(self) -> tuple[str, int]:
@@ -124,18 +155,30 @@ class ControlLedger:
             return (await connection.execute(delete(control_rows).where(*old))).rowcount
 
 
+async def _put(connection: AsyncConnection, now: float, put: Put) -> Row:
+    return await put_row(
+        connection, now, put.section, put.row_id, put.data, unique_key=put.unique_key, parent=put.parent,
+        expect_version=put.expect_version,
+    )  # fmt: skip
+
+
 async def put_row(
     connection: AsyncConnection, now: float, section: Section, row_id: str, data: object, *,
-    unique_key: str | None = None, expect_version: int | None = None,
+    unique_key: str | None = None, parent: str | None = None, expect_version: int | None = None,
 ) -> Row:  # fmt: skip
     """`ControlLedger.put` inside of a transaction."""
     encoded = msgspec.json.encode(data)
-    if not 0 < len(row_id) <= MAX_ID or len(encoded) > MAX_DATA_BYTES or len(unique_key or "") > MAX_ID:
+    if (
+        not 0 < len(row_id) <= MAX_ID
+        or len(encoded) > MAX_DATA_BYTES
+        or max(len(unique_key or ""), len(parent or "")) > MAX_ID
+    ):
         raise ValueError("an id or the data of a control row is out of bounds")
     version = await _next_version(connection)
     await _check(connection, section, row_id, expect_version)
     values = {
-        "version": version, "data": encoded.decode(), "deleted": False, "unique_key": unique_key, "changed_at": now,
+        "version": version, "data": encoded.decode(), "deleted": False, "unique_key": unique_key, "parent": parent,
+        "changed_at": now,
     }  # fmt: skip
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     statement: Any = dialect.insert(control_rows).values(section=section.value, id=row_id, **values)
@@ -155,7 +198,7 @@ async def delete_row(
     found = await get_row(connection, section, row_id)
     if found is None:
         return None
-    values = {"version": version, "data": "", "deleted": True, "unique_key": None, "changed_at": now}
+    values = {"version": version, "data": "", "deleted": True, "unique_key": None, "parent": None, "changed_at": now}
     here = control_rows.c.section == section.value, control_rows.c.id == row_id
     await connection.execute(update(control_rows).where(*here).values(values))
     return found

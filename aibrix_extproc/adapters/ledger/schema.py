@@ -195,10 +195,12 @@ control_rows: Final = Table(
     Column("data", Text, nullable=False),  # JSON; empty for a removed row
     Column("deleted", Boolean, nullable=False, server_default=false()),
     Column("unique_key", String(256)),  # no other row of the section has it
+    Column("parent", String(256)),  # by which rows of a section are listed: the caller of a key
     Column("changed_at", Float, nullable=False),
     Index("ix_control_rows_version", "version", unique=True),
     Index("ix_control_rows_unique_key", "section", "unique_key", unique=True),
     Index("ix_control_rows_page", "section", "deleted", "id"),
+    Index("ix_control_rows_parent", "section", "parent", "id"),
 )
 
 # One row. Every change takes the next version in its own transaction, so versions are committed in their order.
@@ -311,4 +313,15 @@ usage_rollups: Final = Table(
     Column("failed", BigInteger, nullable=False),  # without a success that the client saw
     Column("estimated", BigInteger, nullable=False),
     *_usage_sums(),
+)
+
+# The last report of every gateway process: what it has applied of control_rows, and what its cordoned endpoints run.
+gateways: Final = Table(
+    "gateways",
+    metadata,
+    Column("replica", String(256), primary_key=True),
+    Column("applied_version", BigInteger, nullable=False),
+    Column("report", Text, nullable=False),  # JSON: exchanges by identity of an endpoint
+    Column("seen_at", Float, nullable=False),
+    Index("ix_gateways_seen_at", "seen_at"),
 )

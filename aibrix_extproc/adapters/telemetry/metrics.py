@@ -83,6 +83,12 @@ METRICS: Final[Rows] = {
     ),
     "aibrix_extproc_in_flight": ("gauge", ("endpoint",), "Exchanges that are with an endpoint now."),
     "aibrix_extproc_endpoints": ("gauge", ("health",), "Endpoints of the fleet by health."),
+    "aibrix_extproc_endpoints_cordoned": ("gauge", (), "Endpoints that get no new requests, by somebody's wish."),
+    "aibrix_extproc_control_ok": ("gauge", (), "1 if the control state of the metadata service is followed."),
+    "aibrix_extproc_control_version": ("gauge", (), "Version of the control state that is in force."),
+    "aibrix_extproc_control_age_seconds": (
+        "gauge", (), "Time since the metadata service confirmed the control state; infinite if it never did.",
+    ),
     "aibrix_extproc_fleet_known": ("gauge", (), "1 once every source has listed and every engine was asked."),
     "aibrix_extproc_fleet_source_ok": ("gauge", ("source",), "0 while a source's last good fleet is used."),
     "aibrix_extproc_fleet_age_seconds": (

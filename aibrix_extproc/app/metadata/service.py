@@ -17,9 +17,7 @@ from aibrix_extproc.adapters.blobs.store import BlobError, BlobStore
 from aibrix_extproc.adapters.engine.client import engine_session
 from aibrix_extproc.adapters.engineops.client import EngineOps
 from aibrix_extproc.adapters.http.admin import AdminServer
-from aibrix_extproc.adapters.ledger.audit import AuditLedger
 from aibrix_extproc.adapters.ledger.batches import BatchLedger
-from aibrix_extproc.adapters.ledger.control import ControlLedger
 from aibrix_extproc.adapters.ledger.database import Database, LedgerError
 from aibrix_extproc.adapters.ledger.files import FileLedger, Quota
 from aibrix_extproc.adapters.ledger.uploads import UploadLedger
@@ -29,11 +27,11 @@ from aibrix_extproc.adapters.openai_http.server import ApiServer
 from aibrix_extproc.app.frame import Frame, run_process, stop_signal
 from aibrix_extproc.app.listening import StartError, listening_at
 from aibrix_extproc.app.metadata import file_api, shard_runner, upload_api
-from aibrix_extproc.app.metadata.audit import AuditApi, audited
 from aibrix_extproc.app.metadata.batch_api import BatchApi
 from aibrix_extproc.app.metadata.batch_events import BatchEvents
 from aibrix_extproc.app.metadata.batch_steps import BatchSteps
 from aibrix_extproc.app.metadata.batch_worker import BatchWorker
+from aibrix_extproc.app.metadata.control_service import ControlService
 from aibrix_extproc.app.metadata.engine_api import EngineApi
 from aibrix_extproc.app.metadata.engine_control import EngineControl
 from aibrix_extproc.app.metadata.engine_fleet import engine_fleet
@@ -94,6 +92,7 @@ class MetadataService:
         quota = Quota(own.max_files, own.max_stored_bytes)
         self._files, self._uploads = FileLedger(self._database, quota), UploadLedger(self._database, quota)
         self._gates = Gates()
+        self._control = ControlService(self._database, own.audit_days)
         self._storage = storage_checks(self._database, self._blobs)
         self._metrics = MetadataMetrics(self._gates, self._storage)
         self._usage = UsageService(self._database, settings.usage, self._metrics.counted_usage)
@@ -122,21 +121,22 @@ class MetadataService:
     def _api_server(self) -> ApiServer:
         receiver = Receiver(self._blobs, _new_key)
         entropy, most = secrets.token_bytes, self._settings.metadata.max_file_bytes
-        batches, audit = BatchLedger(self._database), AuditLedger(self._database)
+        batches = BatchLedger(self._database)
         self._followers = Followers()
         handlers = {
             **FileApi(self._files, self._blobs, receiver, most, self._database.clock, entropy).handlers(),
             **UploadApi(self._uploads, self._files, self._blobs, receiver, self._database.clock, entropy).handlers(),
             **BatchEvents(batches, self._followers).handlers(),
             **BatchApi(batches, self._files, self._database.clock, entropy, self._worker.wake).handlers(),
-            **AuditApi(audit).handlers(),
+            **self._control.handlers(),
             **self._usage.handlers(),
             **EngineApi(self._fleet, self._engine_ops, self._news.tell).handlers(),
             **self._engine_control.handlers(),
         }
-        internal = InternalRoutes(self._usage.routes(), lambda: self._secrets.current, time.time)
+        routes = {**self._control.routes(), **self._usage.routes()}
+        internal = InternalRoutes(routes, lambda: self._secrets.current, time.time)
         return ApiServer(
-            telling(audited(audit, handlers)),
+            telling(self._control.audited(handlers)),
             keys=lambda: self._secrets.current,
             observe=self._metrics.answered,
             internal=internal,
@@ -144,11 +144,11 @@ class MetadataService:
 
     def _engine_news(self) -> EngineNews:
         renew = self._fleet.engines.renew if self._fleet is not None else _nothing
-        return EngineNews(ControlLedger(self._database), renew, partial(secrets.token_hex, 16), self._database.clock)
+        return EngineNews(self._control.ledger, renew, partial(secrets.token_hex, 16), self._database.clock)
 
     def _parts(self) -> list[Part]:
         own = self._settings.metadata
-        parts: list[Part] = [*self._storage, self._secrets]
+        parts: list[Part] = [*self._storage, self._secrets, self._control.feed]
         if self._fleet is not None:
             parts.append(self._fleet)
         if own.role is not Role.API:
@@ -156,7 +156,7 @@ class MetadataService:
                 self._files, self._uploads, self._blobs, PREFIXES, own.sweep_seconds, own.orphan_seconds,
                 self._database.clock, random.random,
             )  # fmt: skip
-            parts += [self._worker, sweeper, self._usage.sweeper()]
+            parts += [self._worker, sweeper, self._usage.sweeper(), self._control.sweep()]
             if self._engine_control.work is not None:
                 parts.append(self._engine_control.work)
         return parts

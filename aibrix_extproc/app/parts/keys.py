@@ -8,10 +8,12 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
+from typing import Final
 
 from aibrix_extproc.adapters.keyfile.source import KeyFile, read_one_key
 from aibrix_extproc.app.parts.part import Meters, Part
 from aibrix_extproc.config_files.file import DEFAULT_PACE, Pace, SourceStatus
+from aibrix_extproc.core.access.api_keys import ApiKeys
 from aibrix_extproc.core.access.holders import KeyHolder, admin_holder, static_holders
 from aibrix_extproc.core.access.keys import UNREAD_RING, KeyRing
 from aibrix_extproc.core.access.limits.records import LimitRecord
@@ -19,6 +21,7 @@ from aibrix_extproc.core.placing import ANYONE
 from aibrix_extproc.settings import AccessSettings
 
 logger = logging.getLogger(__name__)
+MAX_NAMED: Final = 20  # records of the API that the file overrules
 
 
 class Who(StrEnum):
@@ -34,7 +37,10 @@ class KeyStore(Part):
 
     name = "keys"
 
-    def __init__(self, access: AccessSettings, *, pace: Pace = DEFAULT_PACE) -> None:
+    def __init__(self, access: AccessSettings, *, api: ApiKeys | None = None, pace: Pace = DEFAULT_PACE) -> None:
+        """`api`: the keys of the control feed, in a gateway that has one."""
+        self._api = api
+        self._required = access.required
         keys = (key.get_secret_value() for key in access.api_keys)
         self._static = static_holders(keys, engine_controls=access.engine_controls)
         self._admin = () if access.admin_key_file is None else (admin_holder(read_one_key(access.admin_key_file)),)
@@ -45,8 +51,10 @@ class KeyStore(Part):
         if self._file is not None:
             self.ring = UNREAD_RING
         else:
-            everyone = replace(ANYONE, engine_controls=access.engine_controls)
-            self.ring = KeyRing((*self._static, *self._admin), always=None if self._static else everyone)
+            everyone = (
+                None if self._static or access.required else replace(ANYONE, engine_controls=access.engine_controls)
+            )
+            self.ring = KeyRing((*self._static, *self._admin), always=everyone, api=api)
             self._known.set()
 
     @property
@@ -67,7 +75,7 @@ class KeyStore(Part):
     @property
     def who(self) -> Who:
         """Who is let in at this moment."""
-        if self._file is None and not self._static:
+        if self._file is None and not self._static and not self._required:
             return Who.EVERYONE
         return Who.HOLDERS if len(self.ring) else Who.NOBODY
 
@@ -90,6 +98,9 @@ class KeyStore(Part):
         found: dict[str, object] = {
             "who": self.who.value, "known": self.known, "callers": self._callers, "keys": len(self.ring)
         }  # fmt: skip
+        if self._api is not None:
+            overruled = self.ring.overruled
+            found |= {"of_api": len(self._api), "overruled": len(overruled), "overruled_first": overruled[:MAX_NAMED]}
         if self.status is not None:
             found |= {"ok": self.status.ok, "error": self.status.error, "since": self.status.wall_since}
         return found
@@ -102,11 +113,16 @@ class KeyStore(Part):
     def _take(self, holders: tuple[KeyHolder, ...]) -> None:
         # The file comes first: a static key that it holds too has the permissions and the end that it says.
         everyone = (*holders, *self._static, *self._admin)
-        self.ring = KeyRing(everyone)
+        self.ring = KeyRing(everyone, api=self._api)
         self._callers = len(everyone)
         self.limits = tuple(limit for holder in holders for limit in holder.limits)
         self._known.set()
         logger.info("keys read", extra={"callers": self._callers, "keys": len(self.ring)})
+        if self.ring.overruled:
+            logger.warning(
+                "the key file has callers or keys of the API, which count as the file says",
+                extra={"names": self.ring.overruled[:MAX_NAMED]},
+            )
         if self.who is Who.NOBODY:
             logger.warning("the key file holds no key: nobody is let in; make one with `aibrix-extproc keys new`")
 

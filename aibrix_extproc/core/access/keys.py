@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from aibrix_extproc.core.access.api_keys import ApiKeys
 from aibrix_extproc.core.access.holders import KeyHolder, digest_of
 from aibrix_extproc.core.openai.contract.errors import Problem, masked
 from aibrix_extproc.core.placing import ANYONE, Caller
@@ -34,21 +35,24 @@ class _Slot:
 class KeyRing:
     """The keys that the gateway accepts, with their callers. Immutable; a changed key file makes a new ring.
 
-    `always`: the caller behind every request that brings none of the keys, or the refusal that everybody gets.
+    `always`: the caller behind every request that brings none of the keys, or the refusal that everybody gets. `api`:
+    further keys, which change by themselves; the holders come first.
     """
 
-    __slots__ = ("_always", "_by_name", "_slots", "callers")
+    __slots__ = ("_always", "_api", "_by_name", "_slots")
 
-    def __init__(self, holders: Iterable[KeyHolder], *, always: Caller | Problem | None = None) -> None:
+    def __init__(
+        self, holders: Iterable[KeyHolder], *, always: Caller | Problem | None = None, api: ApiKeys | None = None
+    ) -> None:
         self._always = always
+        self._api = api
         self._slots: dict[bytes, _Slot] = {}
         holders = tuple(holders)
         self._by_name: dict[str, Caller] = {}
         for holder in holders:
             self._by_name.setdefault(holder.caller.name, holder.caller)
-        self.callers = frozenset(self._by_name)  # with disabled ones
         if isinstance(always, Caller):
-            self.callers |= {always.name}
+            self._by_name.setdefault(always.name, always)
         for holder in holders:
             for key in holder.keys:
                 off = holder.disabled or key.disabled
@@ -64,16 +68,28 @@ class KeyRing:
         """
         if self._always is not None:
             return self._always
-        return self._by_name.get(name) or Caller(name)
+        found = self._by_name.get(name)
+        if found is None and self._api is not None:
+            found = self._api.caller(name)
+        return found or Caller(name)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is a caller of this name, disabled or not."""
+        return name in self._by_name or (self._api is not None and self._api.knows(name))
 
     def __len__(self) -> int:
-        return len(self._slots)
+        return len(self._slots) + (0 if self._api is None else len(self._api))
+
+    @property
+    def overruled(self) -> tuple[str, ...]:
+        """Callers and keys of the API that have no effect, because the holders have them."""
+        return () if self._api is None else self._api.overruled(self._by_name, self._slots)
 
     def authenticate(
         self, authorization: str | None, x_api_key: str | None, wall_now: float, *, api_key: str | None = None
     ) -> Caller | Problem:
         """The caller behind the credentials, or why there is none."""
-        if self._always is not None and not self._slots:
+        if self._always is not None and not len(self):
             return self._always
         found = self._holder(authorization, x_api_key, wall_now, api_key)
         return found if self._always is None or isinstance(found, Caller) else self._always
@@ -95,11 +111,24 @@ class KeyRing:
         slot = self._slots.get(digest)
         # The time of the lookup depends on a SHA-256, which does not reveal the key; the hit is compared in constant
         # time all the same.
+        if slot is None and self._api is not None:
+            slot = self._of_api(self._api, digest)
+            if slot is None and not self._api.complete():
+                return Problem("keys_unknown")  # it may be one that has not come yet
         if slot is None or slot.caller is None or not hmac.compare_digest(slot.digest, digest):
             return Problem("invalid_api_key", {"key": masked(key)})
         if wall_now >= slot.wall_expires_at:
             return Problem("expired_api_key", {"key": masked(key)})
         return slot.caller
+
+    def _of_api(self, api: ApiKeys, digest: bytes) -> _Slot | None:
+        found = api.find(digest)
+        if found is None:
+            return None
+        key, caller = found
+        if key.caller in self._by_name:
+            caller = None  # the file has a caller of that name, and says all about it
+        return _Slot(key.digest, caller, _NEVER if key.wall_expires_at is None else key.wall_expires_at)
 
 
 OPEN_RING: Final = KeyRing((), always=ANYONE)  # the gateway asks for no keys

@@ -19,7 +19,7 @@ class Section(StrEnum):
     CORDONS = "cordons"  # core/fleet/cordons.py
     CALLERS = "callers"  # core/access/records.py
     KEYS = "keys"  # core/access/records.py
-    LIMITS = "limits"
+    LIMITS = "limits"  # core/access/limits/records.py
     ADAPTERS = "adapters"
     MODELS = "models"
     NEWS = "news"  # core/fleet/news.py

@@ -35,6 +35,11 @@ def operation_id(entropy: bytes) -> str:
     return "op_" + _text(entropy)
 
 
+def cordon_id(entropy: bytes) -> str:
+    """Id of a cordon, from ENTROPY_BYTES random bytes."""
+    return "cordon_" + _text(entropy)
+
+
 def is_id(text: str) -> bool:
     """Whether a client's text can be an id of ours; anything else names nothing and reaches no database."""
     return len(text) <= 80 and _ID.fullmatch(text) is not None

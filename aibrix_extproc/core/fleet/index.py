@@ -104,8 +104,8 @@ class _Model:
     def __init__(self, members: Endpoints, name: str) -> None:
         self._name = name
         self.members = members
-        self._ready = tuple(one for one in members if one.health is Health.READY)
-        self._silent = tuple(one for one in members if one.health is Health.SILENT)
+        self._ready = tuple(one for one in members if _only(one, Health.READY))
+        self._silent = tuple(one for one in members if _only(one, Health.SILENT))
         self._tasks: Counter[Task] = Counter(task for one in members for task in one.tasks)
         self._with_tasks = sum(bool(one.tasks) for one in members)
         self.lacking = sum(bool(one.frontend) for one in members)
@@ -166,7 +166,8 @@ def _exchanged(those: Endpoints, old: Endpoint | None, new: Endpoint | None) -> 
 
 
 def _only(endpoint: Endpoint | None, health: Health) -> Endpoint | None:
-    return endpoint if endpoint is not None and endpoint.health is health else None
+    """The endpoint, if it has this health and may get requests."""
+    return endpoint if endpoint is not None and endpoint.health is health and not endpoint.cordon else None
 
 
 def _serves(endpoint: Endpoint | None, name: str) -> bool:

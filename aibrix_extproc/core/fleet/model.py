@@ -74,6 +74,7 @@ class Endpoint:
     tasks: frozenset[Task] = frozenset()  # empty: unknown, so nothing is refused because of it
     health: Health = Health.UNKNOWN
     detail: str = ""  # why it is not ready, for the operator
+    cordon: str = ""  # in a snapshot: why it gets no new requests, whatever its health; empty: it is not cordoned
     api_key: str | None = field(default=None, repr=False)  # the engine's own key, injected upstream
     runtime: str = ""  # ip:port of AIBrix's runtime sidecar, which loads adapters in place of the engine; empty: none
 
@@ -84,9 +85,9 @@ class Snapshot:
 
     `by_model` holds every endpoint of a model in stable order, ready or not: a model with no ready endpoint is a 503,
     one without any is a 404. `ready_by_model` holds those that may be picked: the ready ones, or where there is none,
-    those whose polls only time out. `common_tasks` holds what all of a model's endpoints can do, so that hardly any
-    request has to ask them one by one. `configs` holds the configuration of each model that has one, `partial` the
-    models with an endpoint whose frontend lacks operations.
+    those whose polls only time out; no cordoned one. `common_tasks` holds what all of a model's endpoints can do, so
+    that hardly any request has to ask them one by one. `configs` holds the configuration of each model that has one,
+    `partial` the models with an endpoint whose frontend lacks operations.
     """
 
     version: int = 0
@@ -128,8 +129,9 @@ def snapshot_of(endpoints: tuple[Endpoint, ...], *, version: int, known: bool = 
 
 def _pickable(endpoints: list[Endpoint]) -> tuple[Endpoint, ...]:
     """A poll that times out is no refusal, so silent endpoints are better than none."""
-    ready = tuple(one for one in endpoints if one.health is Health.READY)
-    return ready or tuple(one for one in endpoints if one.health is Health.SILENT)
+    free = [one for one in endpoints if not one.cordon]
+    ready = tuple(one for one in free if one.health is Health.READY)
+    return ready or tuple(one for one in free if one.health is Health.SILENT)
 
 
 def _common_tasks(endpoints: list[Endpoint]) -> frozenset[Task]:

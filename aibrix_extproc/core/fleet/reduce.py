@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from aibrix_extproc.core.fleet.cordons import NO_CORDONS, Cordons
 from aibrix_extproc.core.fleet.index import FleetIndex, Pair
 from aibrix_extproc.core.fleet.model import Endpoint, Health, ServedModel, Snapshot, Task
 from aibrix_extproc.core.fleet.served import served, unique
@@ -49,8 +50,15 @@ class Observed:
     frontend: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Cordoned:
+    """Which endpoints are cordoned from now on; no other is."""
+
+    cordons: Cordons
+
+
 SourceChange = Listed | Changed | Gone
-Change = SourceChange | Observed
+Change = SourceChange | Observed | Cordoned
 
 # What a source may say of an endpoint for the engine's own word to count; else the source knows what is to happen.
 ASKED: Final = frozenset({Health.UNKNOWN, Health.READY})
@@ -69,6 +77,7 @@ class Fleet:
         self._merged: dict[str, Endpoint] = {}  # by identity
         self._unasked = 0  # of these, the ones of unknown health
         self._askable: dict[str, Endpoint] = {}
+        self._cordons = NO_CORDONS
         self._index = FleetIndex()
 
     @property
@@ -92,6 +101,9 @@ class Fleet:
         match change:
             case Observed():
                 return self._observe(change)
+            case Cordoned(cordons):
+                self._cordons = cordons
+                return self._settle([key for key, one in self._merged.items() if cordons.reason(one) != one.cordon])
             case Listed(source, endpoints):
                 before, after = self._of(source), {endpoint.identity: endpoint for endpoint in endpoints}
                 touched = [key for key in before.keys() | after.keys() if _differ(before.get(key), after.get(key))]
@@ -167,6 +179,8 @@ class Fleet:
             new = None
             if given is not None:
                 new = _seen(given, self._observed.get(key), self._judged.get(key, _NOT_JUDGED))
+                if self._cordons:
+                    new = replace(new, cordon=self._cordons.reason(new))
                 self._merged[key] = new
             elif old is not None:
                 del self._merged[key]

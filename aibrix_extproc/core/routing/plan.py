@@ -6,13 +6,13 @@ import msgspec
 
 from aibrix_extproc.core.fleet.model import Endpoint
 from aibrix_extproc.core.fleet.modelconfig import AUTO, ModelConfig, Profile
+from aibrix_extproc.core.fleet.selector import InvalidSelector, Selector, parse_selector, selected
 from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.core.openai.contract.headers import CHOSEN_PROFILE, SESSION_ID
 from aibrix_extproc.core.openai.contract.operations import shown
 from aibrix_extproc.core.placing import RoutingHeaders
 from aibrix_extproc.core.routing.mix import InvalidMix, Mix, parse_mix
 from aibrix_extproc.core.routing.registry import NOT_HERE, STRATEGIES
-from aibrix_extproc.core.routing.selector import InvalidSelector, Selector, parse_selector, selected
 from aibrix_extproc.core.routing.signals import Need
 
 _NONE: Final = RoutingHeaders()

@@ -16,6 +16,7 @@ import pytest
 from aibrix_extproc.core.access.keys import KeyRing
 from aibrix_extproc.core.exchange.forwarding import wait_seconds
 from aibrix_extproc.core.exchange.routing_headers import routing_headers_of
+from aibrix_extproc.core.fleet.selector import InvalidSelector, parse_selector
 from aibrix_extproc.core.openai.contract.credentials import without_credentials
 from aibrix_extproc.core.openai.contract.headers import ROUTING_HEADERS, content_length
 from aibrix_extproc.core.openai.contract.operation_rows import ROUTER
@@ -30,7 +31,6 @@ from aibrix_extproc.core.openai.wire.request import read_json
 from aibrix_extproc.core.openai.wire.transcripts import transcript_text
 from aibrix_extproc.core.routing.mix import parse_mix
 from aibrix_extproc.core.routing.plan import plan_of
-from aibrix_extproc.core.routing.selector import InvalidSelector, parse_selector
 from aibrix_extproc.rope import rope_of
 from tests.core.openai.upstream.refused import refused
 from tests.core.openai.wire.forms import form_fields

@@ -14,6 +14,7 @@ from typing import Final
 from aibrix_extproc.core.openai.contract.error_row import ErrorRow
 from aibrix_extproc.core.openai.contract.rows import (
     errors_callers,
+    errors_control,
     errors_desired,
     errors_engines,
     errors_limits,
@@ -68,6 +69,7 @@ ERRORS: Final[Mapping[str, ErrorRow]] = MappingProxyType(
         **errors_placement.ROWS,
         **errors_engines.ROWS,
         **errors_storage.ROWS,
+        **errors_control.ROWS,
         **errors_desired.ROWS,
         **errors_operations.ROWS,
         **errors_runs.ROWS,

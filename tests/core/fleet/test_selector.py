@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aibrix_extproc.core.routing.selector import (
+from aibrix_extproc.core.fleet.selector import (
     MAX_SELECTOR_CHARACTERS,
     InvalidSelector,
     Selector,

@@ -1,0 +1,77 @@
+"""A client for operations of administrators, by the standard library: commands that use it need no extra."""
+
+import argparse
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+from aibrix_extproc.cli.connection import where
+
+TIMEOUT_SECONDS: Final = 30.0
+MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
+
+
+class AdminError(Exception):
+    """The API refused, or nobody answers; one sentence. `code` is OpenAI's error code if there is one."""
+
+    def __init__(self, message: str, code: str | None = None, status: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = status
+
+
+class AdminClient:
+    """Asks the API behind a base URL, with an administrator's key."""
+
+    def __init__(self, base_url: str, key: str) -> None:
+        self._root = base_url.rstrip("/").removesuffix("/v1")
+        self._key = key
+
+    def ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        """The JSON answer. Raises AdminError."""
+        request = urllib.request.Request(
+            self._root + path, method=method, data=None if body is None else json.dumps(body).encode(),
+            headers={"authorization": f"Bearer {self._key}", "content-type": "application/json"},
+        )  # fmt: skip
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
+                found: dict[str, Any] = json.loads(answer.read(MAX_ANSWER_BYTES))
+                return found
+        except urllib.error.HTTPError as error:
+            raise _refusal(error) from error
+        except (OSError, ValueError) as error:
+            raise AdminError(f"nothing answers at {self._root}; see --base-url") from error
+
+    def pages(self, path: str, **query: str) -> Iterator[dict[str, Any]]:
+        """The objects of a list, page after page. Raises AdminError."""
+        after: dict[str, str] = {}
+        while True:
+            page = self.ask("GET", f"{path}?{urlencode({'limit': '1000', **query, **after})}")
+            yield from page["data"]
+            if not page["has_more"]:
+                return
+            after = {"after": page["last_id"]}
+
+
+def admin_client(args: argparse.Namespace) -> AdminClient:
+    """By the options of a connection. Raises UsageError."""
+    return AdminClient(*where(args, admin=True))
+
+
+def segment(text: str) -> str:
+    """A part of a path."""
+    return quote(text, safe="")
+
+
+def _refusal(error: urllib.error.HTTPError) -> AdminError:
+    try:
+        found = json.loads(error.read(MAX_ANSWER_BYTES))["error"]
+        message, code = str(found["message"]), found["code"]
+    except (OSError, ValueError, KeyError, TypeError):
+        message, code = f"HTTP {error.code}", None
+    if error.code == 404 and (code == "unknown_url" or message.startswith("Invalid URL")):
+        message += " Operations of administrators need an administrator's key, and a metadata service."
+    return AdminError(message, code, error.code)
