@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import cast
 
 from aibrix_extproc import __version__
 from aibrix_extproc.adapters.accesslog.receive import METHOD as ACCESS_LOG_METHOD
@@ -49,6 +50,8 @@ from aibrix_extproc.app.report import fleet_page, health_page
 from aibrix_extproc.app.traffic import EngineTraffic
 from aibrix_extproc.app.transports import TRANSPORTS
 from aibrix_extproc.config_files.errors import SourceError
+from aibrix_extproc.core.access.limits.records import Record
+from aibrix_extproc.core.control.rows import Section
 from aibrix_extproc.core.control.state import ControlState
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.records import Charge, ExchangeRecord
@@ -91,6 +94,7 @@ class Gateway:
             self._control = ControlState()
             self._keys = KeyStore(settings.access, api=api_keys(settings.control, self._control))
             self._limits = self._limits_part()
+            self._follow_limits(self._limits)
             self._usage = self._usage_reporter()
         except (SourceError, SpoolError) as error:
             raise StartError(str(error)) from error
@@ -124,6 +128,11 @@ class Gateway:
             limited=self._metrics.limited,
             warned=self._metrics.beyond_soft_limit,
         )
+
+    def _follow_limits(self, limits: Limits) -> None:
+        if self._settings.control.url is not None:
+            view = self._control.view(Section.LIMITS, cast("type[Record]", Record))
+            view.subscribe(lambda _: limits.use_control(tuple(view.records.values())))
 
     def _certificate(self) -> list[Part]:
         if self._settings.server.tls is Tls.NONE:

@@ -194,6 +194,7 @@ async def test_a_start_without_the_service_uses_the_cache_or_says_that_it_has_no
     service = Service([FIRST, Page("h", 3, (a_row("a", 3, 7),))])
     async with serving(service), following(service, cache) as (feed, view, _):
         await until(lambda: view.records.get("a") == Size(7))
+        await until(lambda: cache.read_bytes().count(b"\n") == 2, "both pages are in the file")
     async with following(service, cache) as (feed, view, state):
         await feed.wait_known()
         assert (view.records["a"], state.version) == (Size(7), 3)

@@ -21,7 +21,7 @@ from aibrix_extproc.core.routing.registry import NOT_HERE, STRATEGIES
 from aibrix_extproc.settings import Settings
 
 DOCS = Path(__file__).parents[2] / "docs"
-WRITTEN = ("keys.md", "streaming.md", "migrating-from-aibrix.md")
+WRITTEN = ("keys.md", "control.md", "streaming.md", "migrating-from-aibrix.md")
 
 
 def blocks(name: str, language: str) -> list[str]:
