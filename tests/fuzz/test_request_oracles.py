@@ -16,7 +16,6 @@ from aibrix_extproc.core.exchange.forwarding import changed_body, forbidden_cont
 from aibrix_extproc.core.openai.contract.controls import BODY_CONTROLS, Otherwise
 from aibrix_extproc.core.openai.contract.operations import ModelIn
 from aibrix_extproc.core.openai.wire.request import RequestFacts, read_json
-from aibrix_extproc.core.openai.wire.sizes import read_sizes
 from aibrix_extproc.core.placing import ANYONE
 from aibrix_extproc.rope import Rope
 from tests.build import an_operation
@@ -164,7 +163,7 @@ def test_what_we_accept_engines_read_alike(number: int) -> None:
         body = mutated_body(rng)
         facts = read_json(body)
         try:
-            read_sizes(body)
+            read_json(body, sized=True)
             if not isinstance(facts, RequestFacts):
                 refused += 1
                 continue

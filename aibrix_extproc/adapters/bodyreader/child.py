@@ -12,7 +12,6 @@ import sys
 from aibrix_extproc.adapters.bodyreader.wire import LENGTH, QUESTION, Report, encode
 from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.core.openai.wire.request import read_json
-from aibrix_extproc.core.openai.wire.sizes import UNKNOWN, read_sizes
 
 
 def main(file: int, media_hosts: tuple[str, ...]) -> None:
@@ -36,10 +35,10 @@ def _body(file: int, size: int) -> bytes:
 
 
 def _report(body: bytes, media_hosts: tuple[str, ...], *, sized: bool) -> Report:
-    facts = read_json(body, media_hosts)
+    facts = read_json(body, media_hosts, sized=sized)
     if isinstance(facts, Problem):
         return Report(problem=facts)
-    return Report(facts, None, *(read_sizes(body) if sized else UNKNOWN))
+    return Report(facts)
 
 
 if __name__ == "__main__":

@@ -131,7 +131,7 @@ class BodyReader:
         read = report.facts or report.problem
         if read is None:
             raise ReaderError("an empty report")
-        return asks.BodyRead(read, (report.prompt_tokens, report.answer_tokens))
+        return asks.BodyRead(read)
 
     async def _ask(self, process: _Process, size: int, *, sizes: bool) -> Report:
         done = False

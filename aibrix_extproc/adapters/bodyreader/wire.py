@@ -18,8 +18,6 @@ class Report(msgspec.Struct, frozen=True, gc=False):
 
     facts: RequestFacts | None = None
     problem: Problem | None = None
-    prompt_tokens: int | None = None
-    answer_tokens: int | None = None
 
 
 encode: Final = msgspec.msgpack.Encoder().encode

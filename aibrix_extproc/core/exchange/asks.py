@@ -73,7 +73,6 @@ class BodyRead(msgspec.Struct, frozen=True, gc=False):
     """Answer to `Read` and `ReadLarge`: what a body says, or why it is refused."""
 
     facts: RequestFacts | Problem
-    sizes: Sizes = UNKNOWN
 
 
 @final

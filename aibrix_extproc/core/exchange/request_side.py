@@ -21,7 +21,7 @@ from aibrix_extproc.core.openai.contract.operations import Action, Match, ModelI
 from aibrix_extproc.core.openai.contract.paths import normalise
 from aibrix_extproc.core.openai.wire import cors, request
 from aibrix_extproc.core.openai.wire.multipart import FormFacts, FormReader
-from aibrix_extproc.core.openai.wire.sizes import MEDIA_BYTES, UNKNOWN, Sizes, has_media, read_sizes
+from aibrix_extproc.core.openai.wire.sizes import MEDIA_BYTES, UNKNOWN, Sizes, has_media
 from aibrix_extproc.core.placing import ANYONE, Caller, Placement, RouteQuery
 from aibrix_extproc.rope import Rope
 
@@ -116,7 +116,7 @@ class RequestSide(Direction[RequestPhase]):
 
     def _on_body_read(self, event: asks.BodyRead) -> Step:
         body, self._unread = self._unread, b""
-        return self._on_facts(event.facts, body, event.sizes)
+        return self._on_facts(event.facts, body)
 
     def _on_described(self, event: asks.Described) -> Step:
         self.outcome = Outcome.ANSWERED
@@ -224,8 +224,7 @@ class RequestSide(Direction[RequestPhase]):
         if isinstance(body, Rope):
             self._unread = body
             return RequestPhase.READING, (ReadLarge(body, sized),)
-        facts = request.read_json(body, self.policy.media_hosts)
-        return self._on_facts(facts, body, read_sizes(body) if sized else UNKNOWN)
+        return self._on_facts(request.read_json(body, self.policy.media_hosts, sized=sized), body)
 
     def _read_form(self, body: bytes | Rope) -> Step:
         reader = FormReader(self._headers.get("content-type", ""), body)
@@ -235,7 +234,7 @@ class RequestSide(Direction[RequestPhase]):
             return RequestPhase.READING, (Read(partial(_next_step, reader)),)
         return self._on_facts(_form_facts(fields), body)
 
-    def _on_facts(self, facts: request.RequestFacts | Problem, body: bytes | Rope, sizes: Sizes = UNKNOWN) -> Step:
+    def _on_facts(self, facts: request.RequestFacts | Problem, body: bytes | Rope) -> Step:
         assert self._match is not None
         assert self._head is not None
         operation = self._match.operation
@@ -247,12 +246,12 @@ class RequestSide(Direction[RequestPhase]):
             return self._refused(forbidden)
         self._body = body
         query = RouteQuery(model=facts.model, body_bytes=self.body_bytes)
-        routing = routing_headers_of(self._headers, sizes if wants_sizes(self._headers) else UNKNOWN)
+        routing = routing_headers_of(self._headers, facts.sizes if wants_sizes(self._headers) else UNKNOWN)
         stored = facts.previous_response_id if operation.makes_response else None  # others ignore it
         place = Place(operation, query, routing, self.caller, stored, self._head.subset)
         if self._limits is None:
             return RequestPhase.PLACING, (place,)
-        return self._reserved(operation, lambda: (RequestPhase.PLACING, (place,)), facts.model, sizes)
+        return self._reserved(operation, lambda: (RequestPhase.PLACING, (place,)), facts.model, facts.sizes)
 
     def _reserved(
         self, operation: Operation, after: Callable[[], Step], model: str = "", sizes: Sizes = UNKNOWN

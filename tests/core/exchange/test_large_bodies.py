@@ -12,7 +12,6 @@ from aibrix_extproc.core.exchange.outputs import Continue, Immediate, Phase
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.core.openai.wire.request import read_json
-from aibrix_extproc.core.openai.wire.sizes import read_sizes
 from aibrix_extproc.rope import rope_of
 from tests.build import CALLER, a_closing, a_placed, a_request_head
 
@@ -32,7 +31,7 @@ def reading(body: bytes = BODY, path: str = "/v1/chat/completions", profile: str
 
 def answer_to(ask: ReadLarge) -> BodyRead:
     body = ask.body.joined()
-    return BodyRead(read_json(body), read_sizes(body) if ask.sizes else (None, None))
+    return BodyRead(read_json(body, sized=ask.sizes))
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])

@@ -11,6 +11,7 @@ member that is read here must have the type that OpenAI documents.
 import codecs
 import re
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 
@@ -21,6 +22,7 @@ from aibrix_extproc.core.openai.contract.controls import BODY_CONTROLS
 from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.core.openai.wire.constraints import constrained_by
 from aibrix_extproc.core.openai.wire.media import forbidden_url
+from aibrix_extproc.core.openai.wire.sizes import MEMBERS, UNKNOWN, Sizes, sizes_of
 from aibrix_extproc.core.openai.wire.splice import Edit, offset
 
 MAX_NAME_BYTES: Final = 65_536  # of the name of a model or a response, as JSON; the same as of a form's field
@@ -45,6 +47,11 @@ _CONTROL_NAMES: Final = tuple(BODY_CONTROLS)
 # The controls are members like the others: msgspec unescapes their names, too.
 _WITH_CONTROLS: Final = msgspec.defstruct(
     "_WithControls", [(name, msgspec.Raw, _ABSENT) for name in _CONTROL_NAMES], bases=(_Envelope,)
+)
+_WITH_SIZES: Final = msgspec.defstruct(
+    "_WithSizes",
+    [(name, msgspec.Raw, _ABSENT) for name in (*MEMBERS, *_CONTROL_NAMES)],
+    bases=(_Envelope,),
 )
 
 
@@ -75,9 +82,11 @@ class RequestFacts(msgspec.Struct, frozen=True, gc=False):
     controls: tuple[ControlFound, ...] = ()
     names_conversation: bool = False
     constrained_by: str | None = None  # the member with a schema or a grammar
+    sizes: Sizes = UNKNOWN  # if they were asked for
 
 
 _DECODER: Final[msgspec.json.Decoder[_Envelope]] = msgspec.json.Decoder(_WITH_CONTROLS)
+_SIZED_DECODER: Final[msgspec.json.Decoder[_Envelope]] = msgspec.json.Decoder(_WITH_SIZES)
 _STRING: Final = msgspec.json.Decoder(str)
 _NO_CONTROLS: Final = (_ABSENT,) * len(_CONTROL_NAMES)
 _TRUE, _FALSE, _NULL = (msgspec.Raw(text) for text in (b"true", b"false", b"null"))
@@ -87,12 +96,12 @@ _JSON_NAMES: Final = {"{": "an object", "[": "an array", "t": "a boolean", "f": 
 _EMPTY_OBJECT: Final = re.compile(rb"\{[ \t\r\n]*\}")
 
 
-def read_json(body: bytes, media_hosts: tuple[str, ...] = ()) -> RequestFacts | Problem:
+def read_json(body: bytes, media_hosts: tuple[str, ...] = (), *, sized: bool = False) -> RequestFacts | Problem:
     """Facts of a JSON request body, or the refusal; any bytes are answered, none raise.
 
-    With `media_hosts` the body may hold URLs of these hosts only.
+    With `media_hosts` the body may hold URLs of these hosts only. `sized` asks for the sizes as well.
     """
-    envelope = _decode(body)
+    envelope = _decode(body, _SIZED_DECODER if sized else _DECODER)
     if envelope is None:
         return _MALFORMED
     model = read_model(envelope.model)
@@ -130,6 +139,7 @@ def read_json(body: bytes, media_hosts: tuple[str, ...] = ()) -> RequestFacts | 
         _controls(body, envelope),
         names_conversation=not _is_absent(envelope.conversation),
         constrained_by=constrained,
+        sizes=sizes_of(partial(getattr, envelope)) if sized else UNKNOWN,
     )
 
 
@@ -257,12 +267,12 @@ def supported_format(facts: RequestFacts) -> RequestFacts | Problem:
     return facts
 
 
-def _decode(body: bytes) -> _Envelope | None:
+def _decode(body: bytes, decoder: msgspec.json.Decoder[_Envelope]) -> _Envelope | None:
     try:
         # msgspec skips strings without checking their UTF-8; engines refuse what does not decode.
         if not body.isascii():
             _check_utf8(body)
-        return _DECODER.decode(body)
+        return decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 

@@ -1,6 +1,7 @@
 """How large a request is in tokens, estimated without a tokenizer: a token for four bytes."""
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -10,21 +11,9 @@ from aibrix_extproc.rope import Rope
 BYTES_PER_TOKEN: Final = 4
 _LONGEST_COUNT: Final = 24
 _COUNT: Final = re.compile(rb'("?)\+?([0-9]+)(?:\.0+)?\1')
-_ABSENT: Final = msgspec.Raw()
-
-
-class _Sized(msgspec.Struct):
-    messages: msgspec.Raw = _ABSENT
-    prompt: msgspec.Raw = _ABSENT
-    input: msgspec.Raw = _ABSENT
-    system: msgspec.Raw = _ABSENT
-    instructions: msgspec.Raw = _ABSENT
-    max_tokens: msgspec.Raw = _ABSENT
-    max_completion_tokens: msgspec.Raw = _ABSENT
-    max_output_tokens: msgspec.Raw = _ABSENT
-
-
-_DECODER: Final = msgspec.json.Decoder(_Sized)
+_PROMPTS: Final = ("messages", "prompt", "input", "system", "instructions")
+_LIMITS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")  # as in vLLM the newer name wins
+MEMBERS: Final = (*_PROMPTS, *_LIMITS)
 
 
 Sizes = tuple[int | None, int | None]
@@ -33,17 +22,10 @@ Sizes = tuple[int | None, int | None]
 UNKNOWN: Final[Sizes] = (None, None)
 
 
-def read_sizes(body: bytes) -> Sizes:
-    """The sizes that a JSON body tells."""
-    try:
-        sized = _DECODER.decode(body)
-    except (msgspec.DecodeError, RecursionError):
-        return UNKNOWN
-    parts = (sized.messages, sized.prompt, sized.input, sized.system, sized.instructions)
-    prompt = sum(memoryview(part).nbytes for part in parts)
-    # As in vLLM the newer name wins.
-    limits = (sized.max_completion_tokens, sized.max_tokens, sized.max_output_tokens)
-    answer = next((found for raw in limits if (found := _count(raw)) is not None), None)
+def sizes_of(members: Callable[[str], msgspec.Raw]) -> Sizes:
+    """The sizes that a JSON body tells, out of its `MEMBERS`; one that it does not have is empty."""
+    prompt = sum(memoryview(members(name)).nbytes for name in _PROMPTS)
+    answer = next((found for name in _LIMITS if (found := _count(members(name))) is not None), None)
     return prompt // BYTES_PER_TOKEN if prompt else None, answer
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import pytest
 
 from aibrix_extproc.core.openai.wire.request import read_json
-from aibrix_extproc.core.openai.wire.sizes import read_sizes
 from aibrix_extproc.core.openai.wire.splice import spliced
 from tests.core.openai.wire.shapes import SHAPES
 
@@ -17,8 +16,7 @@ KIB = 1024
 
 
 def read(body: bytes) -> None:
-    found = read_json(body)
-    read_sizes(body)
+    found = read_json(body, sized=True)
     edit = getattr(found, "ask_usage", None)
     if edit is not None:
         spliced(body[:1000], ()) if len(body) > SMALL else spliced(body, (edit,))
