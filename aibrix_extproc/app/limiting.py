@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 DEGRADED: Final = ("x-aibrix-degraded", "limits")  # for admins: Redis is away
 WARNING: Final = "x-aibrix-limit-warning"  # names of soft limits that are exceeded
+MAX_EXCEEDED: Final = 100_000
 _GENERATES: Final = frozenset({Stream.DATA_DONE, Stream.TYPED, Stream.ANTHROPIC})
 _UNREACHED: Final = frozenset({Outcome.INTERNAL_ERROR, Outcome.REFUSED})
 
@@ -86,6 +87,7 @@ class Limiter:
         self._limited = limited
         self._warned = warned
         self._number = 0
+        self._exceeded: set[str] = set()  # counters of soft limits that were logged
         self.running: dict[str, tuple[str, ...]] = {}  # reservations with the counters of their leases
 
     def limits_of(self, caller: Caller) -> Callable[[bool], Headers] | None:
@@ -208,14 +210,18 @@ class Limiter:
 
     def _warnings(self, plan: Plan, reading: Reading, caller: Caller) -> Headers:
         """Names of the soft limits that are exceeded; each is logged when it becomes so."""
-        exceeded = [
-            term.name
-            for term, state in zip(plan.terms, reading.states, strict=True)
-            if term.claim.soft and remaining(term.claim, state, reading.now) <= 0
-        ]
-        for name in exceeded:
-            self._warned(name)
-            logger.debug("soft limit exceeded", extra={"caller": caller.name, "limit": name})
+        exceeded = []
+        for term, state in zip(plan.terms, reading.states, strict=True):
+            if not term.claim.soft:
+                continue
+            if remaining(term.claim, state, reading.now) > 0:
+                self._exceeded.discard(term.claim.counter)
+                continue
+            exceeded.append(term.name)
+            self._warned(term.name)
+            if term.claim.counter not in self._exceeded and len(self._exceeded) < MAX_EXCEEDED:
+                self._exceeded.add(term.claim.counter)
+                logger.warning("soft limit exceeded", extra={"caller": caller.name, "limit": term.name})
         return ((WARNING, ", ".join(exceeded)),) if exceeded else ()
 
 

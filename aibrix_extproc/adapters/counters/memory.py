@@ -6,7 +6,7 @@ from typing import Final
 
 from aibrix_extproc.core.access.limits.counters import EPOCH, Claim, Counters, Known, Reading
 
-PRUNED: Final = 4  # counters that are looked at for each reservation
+PRUNED: Final = 2  # counters that are looked at for each reservation
 MAX_COUNTERS: Final = 500_000
 
 

@@ -133,8 +133,9 @@ def refusal(plan: Plan, reading: Reading, costs: Sequence[float], model: str, he
 
 def never_fits(plan: Plan, costs: Sequence[float], model: str) -> Problem | None:
     """The refusal of a request that is larger than one of its limits."""
-    for term, cost in zip(plan.terms, costs, strict=True):
-        if cost > term.claim.amount and not term.claim.soft:
+    for index, claim in enumerate(plan.claims):
+        if costs[index] > claim.amount and not claim.soft:
+            term, cost = plan.terms[index], costs[index]
             values = {
                 "model": _for(model),
                 "what": _budget(term) if term.row.reset is Reset.CALENDAR else _what(term),

@@ -96,9 +96,15 @@ class Counters:
         states: list[float] = []
         births: list[float] = []
         refused, longest = ADMITTED, -1.0
+        stored = self._states
         for index, claim in enumerate(claims):
-            cost = costs[index]
-            if claim.form == _LEASE:
+            cost, found = costs[index], stored.get(claim.counter)
+            if found is not None and claim.form == _BUCKET and known is None and found[0][1] <= now < found[1]:
+                (state, _, born), _ = found  # the usual case, as `_current` has it
+                wait = (state + cost * claim.span) - (now + claim.amount * claim.span)
+                if wait <= TOLERANCE:
+                    wait = -1.0
+            elif claim.form == _LEASE:
                 state, born = float(self._members(claim.counter, now)), now
                 wait = 0.0 if state + cost > claim.amount else -1.0
             else:
@@ -110,7 +116,12 @@ class Counters:
                 refused, longest = index, wait
         if refused == ADMITTED:
             for index, claim in enumerate(claims):
-                states[index] = self._take(claim, states[index], births[index], costs[index], now, reservation, lease)
+                cost = costs[index]
+                if claim.form == _BUCKET and cost > 0:  # as `_take` has it
+                    states[index] = state = states[index] + cost * claim.span
+                    stored[claim.counter] = ((state, now, births[index]), state)
+                else:
+                    states[index] = self._take(claim, states[index], births[index], cost, now, reservation, lease)
             if reservation:
                 self._held[reservation] = _Held(claims, costs, now + keep)
         return Reading(now, refused, tuple(states), tuple(births))
