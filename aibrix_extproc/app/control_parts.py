@@ -14,9 +14,10 @@ from aibrix_extproc.app.parts.part import Part
 from aibrix_extproc.core.access.api_keys import ApiKeys
 from aibrix_extproc.core.access.records import CallerRecord, HeldKey
 from aibrix_extproc.core.control.rows import Section
-from aibrix_extproc.core.control.state import ControlState
+from aibrix_extproc.core.control.state import Changes, ControlState
 from aibrix_extproc.core.fleet.cordons import Cordon
 from aibrix_extproc.core.fleet.load import LoadBook
+from aibrix_extproc.core.fleet.news import EnginesChanged
 from aibrix_extproc.settings.control import ControlSettings
 
 _NONCE_BYTES = 16
@@ -27,6 +28,17 @@ def api_keys(settings: ControlSettings, state: ControlState) -> ApiKeys | None:
     if settings.url is None:
         return None
     return ApiKeys(state.view(Section.CALLERS, CallerRecord), state.view(Section.KEYS, HeldKey), lambda: state.complete)
+
+
+def follow_news(state: ControlState, renew: Callable[[str], None]) -> None:
+    """Ask engines that somebody has changed without waiting for their turn. `renew` takes an endpoint's identity."""
+
+    def on_changes(changes: Changes[EnginesChanged]) -> None:
+        for news in changes.put.values():
+            for identity in news.identities:
+                renew(identity)
+
+    state.view(Section.NEWS, EnginesChanged).subscribe(on_changes)
 
 
 def control_parts(

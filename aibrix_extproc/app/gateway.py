@@ -23,7 +23,7 @@ from aibrix_extproc.adapters.telemetry import metrics
 from aibrix_extproc.app.authenticator import Authenticator
 from aibrix_extproc.app.body_reading import BodyReading
 from aibrix_extproc.app.conflicts import refuse_conflicts
-from aibrix_extproc.app.control_parts import api_keys, control_parts
+from aibrix_extproc.app.control_parts import api_keys, control_parts, follow_news
 from aibrix_extproc.app.credentials import Credentials
 from aibrix_extproc.app.descriptors import raise_descriptor_limit
 from aibrix_extproc.app.directory import Directory
@@ -101,6 +101,7 @@ class Gateway:
         self._bodies = LargeBodies(settings.limits.media_hosts)
         self._traffic = EngineTraffic(lambda: self.store.snapshot, time.perf_counter)
         self._engines = Engines(settings.fleet, self.store, self._traffic, self._load)
+        follow_news(self._control, self._engines.renew)
         configs = ConfigLog(settings.routing.strategy)
         for on_change in (HealthLog().log_changes, self._traffic.forget):
             self.store.subscribe_changes(on_change)
