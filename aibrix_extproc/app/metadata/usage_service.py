@@ -13,8 +13,8 @@ from aibrix_extproc.adapters.openai_http.internal import InternalRoute
 from aibrix_extproc.app.metadata.usage_api import PriceOf, UsageApi
 from aibrix_extproc.app.metadata.usage_inlet import UsageInlet, UsageSweeper
 from aibrix_extproc.app.parts.part import Part
+from aibrix_extproc.core.access.limits.prices import PriceList
 from aibrix_extproc.core.access.limits.records import LimitFormatError, PriceRecord, parse_record
-from aibrix_extproc.core.access.usage_results import price_among
 from aibrix_extproc.core.control.rows import Section
 from aibrix_extproc.settings.usage import UsageSettings
 
@@ -53,7 +53,7 @@ class UsageService:
                 record = _price(row.data)
                 if record is not None:
                     found.append(record)
-        return price_among(found)
+        return PriceList(found).of
 
 
 def _price(data: msgspec.Raw | None) -> PriceRecord | None:

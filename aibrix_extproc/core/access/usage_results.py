@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Final
 
@@ -130,17 +129,6 @@ def page(query: UsageQuery, results: Mapping[int, list[dict[str, object]]]) -> d
 
 COST_GROUPS: Final = ("project_id", "user_id", "api_key_id", "line_item", "api_source")
 _ITEMS: Final = ("input_tokens", "cached_input_tokens", "output_tokens", "audio_minutes", "requests")
-
-
-def price_among(records: Iterable[PriceRecord]) -> Callable[[str], PriceRecord | None]:
-    """Finds the price of a model: a name before every pattern, then the longest pattern."""
-    ranked = sorted(records, key=lambda one: len(one.model), reverse=True)
-
-    def price_of(model: str) -> PriceRecord | None:
-        exact = next((one for one in ranked if one.model == model), None)
-        return exact or next((one for one in ranked if fnmatchcase(model, one.model)), None)
-
-    return price_of
 
 
 def line_items(sums: Sums, price: PriceRecord) -> dict[str, tuple[float, float]]:

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aibrix_extproc.core.access.limits.prices import PriceList
 from aibrix_extproc.core.access.limits.records import PriceRecord
 from aibrix_extproc.core.access.usage_query import Form, UsageQuery, page_name, read_query
-from aibrix_extproc.core.access.usage_results import KINDS, OWN, costs, line_items, operations_of, page, price_among
+from aibrix_extproc.core.access.usage_results import KINDS, OWN, costs, line_items, operations_of, page
 from aibrix_extproc.core.access.usage_sums import DAY, HOUR, Series, Sums
 from aibrix_extproc.core.openai.contract.errors import Problem, shape
 
@@ -108,16 +109,11 @@ def test_each_operation_counts_as_one_kind_at_most() -> None:
     assert operations_of(KINDS["images"]) == set()
 
 
-PRICES = price_among([
+PRICES = PriceList([
     PriceRecord("1", "m", {"input_tokens": 2, "output_tokens": 6}),
     PriceRecord("2", "m*", {"input_tokens": 1, "cached_input_tokens": 0.5, "audio_minutes": 3, "requests": 0.25}),
     PriceRecord("3", "*", {"requests": 9}),
-])  # fmt: skip
-
-
-def test_price_is_that_of_the_name_then_of_the_longest_pattern() -> None:
-    assert [PRICES(name).id for name in ("m", "m2", "x")] == ["1", "2", "3"]  # type: ignore[union-attr]
-    assert price_among([])("m") is None
+]).of  # fmt: skip
 
 
 def test_cached_input_without_a_price_costs_what_input_costs() -> None:
