@@ -8,12 +8,12 @@ WORKERS ?= 3
 # tests start would compile all of ours again: 0.3 s of CPU for one, and 7 s for each worker that collects.
 export PYTHONDONTWRITEBYTECODE :=
 # What needs nothing but .venv; the other marks have targets of their own.
-HERE := not sdk and not sdk_suite and not browser and not kubernetes and not postgres and not s3 and not fuzz and not faults and not helm
+HERE := not sdk and not sdk_suite and not browser and not kubernetes and not postgres and not s3 and not fuzz and not faults and not operations and not helm
 PYTEST = $(BIN)/pytest -n $(WORKERS) --dist worksteal
 KUBE_TOOLS ?= $(HOME)/.cache/aibrix-extproc/kube-tools
 
 .PHONY: help run test test-newest fuzz test-kubernetes kube-tools fix lint types unit bench soak churn reference schemas \
-	conformance test-postgres test-s3 s3-server test-faults bench-metadata test-sdks test-sdk-suite test-browser test-twins test-envoys test-chart chart helm release lock image \
+	conformance test-postgres test-s3 s3-server test-faults test-operations bench-metadata test-sdks test-sdk-suite test-browser test-twins test-envoys test-chart chart helm release lock image \
 	clean install for-run for-test
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -82,6 +82,9 @@ test-s3: for-test ## files, uploads and batches on a real S3 server (what s3-ser
 
 test-faults: for-test ## batches whose process is killed fifty times (some minutes; `test` kills five times)
 	$(BIN)/pytest -m "faults and not postgres and not s3" tests/metadata $(ARGS)
+
+test-operations: for-test ## operations over engines under load, and their service killed at each step (some minutes)
+	$(BIN)/pytest -m operations tests/operations $(ARGS)
 
 test-kubernetes: for-test ## discovery, manifests and a whole cluster (KUBEBUILDER_ASSETS, PATH or what kube-tools built)
 	KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(KUBE_TOOLS)}" $(BIN)/pytest -m kubernetes $(ARGS)

@@ -59,6 +59,7 @@ from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.placing import ATTEMPTS
 from aibrix_extproc.core.routing.owners import ResponseOwners
 from aibrix_extproc.core.routing.place import Placer, Ranking
+from aibrix_extproc.core.routing.ramps import Ramps
 from aibrix_extproc.core.routing.signals import SignalSources
 from aibrix_extproc.settings import Settings, Tls
 from aibrix_extproc.tls.credentials import ServerCredentials
@@ -157,7 +158,9 @@ class Gateway:
         self._seals.subscribe(owners.use_secrets)
         # Also where a list has one address: a gateway that goes elsewhere by itself is followed.
         ranking = Ranking(settings.routing.strategy, max(ATTEMPTS, settings.routing.destinations))
-        placer = Placer(SignalSources(self._load, random.random), owners, ranking, time.time)
+        ramps = Ramps(settings.routing.warm_up_seconds, time.monotonic, random.random)
+        self.store.subscribe_changes(ramps.on_changes)
+        placer = Placer(SignalSources(self._load, random.random), owners, ranking, time.time, ramps)
         credentials = Credentials(lambda: self._seals.secrets, time.time)
         return Dispatcher(
             handlers(

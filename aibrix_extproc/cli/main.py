@@ -32,6 +32,8 @@ COMMANDS: Final = (
     Command("picker", "aibrix_extproc.cli.picker", "run the ext_proc server as an endpoint picker of an InferencePool"),
     Command("metadata", "aibrix_extproc.cli.metadata", "run the service of files, uploads and batches"),
     Command("simulate", "aibrix_extproc.simulator.cli", "run a vLLM-compatible engine that needs no GPU"),
+    Command("engines", "aibrix_extproc.cli.engines", "list, cordon, drain, sleep, wake and update engines"),
+    Command("operations", "aibrix_extproc.cli.operations", "list, follow and cancel operations over engines"),
     Command("batch", "aibrix_extproc.cli.batch", "run a file of requests as a batch and follow it"),
     Command("files", "aibrix_extproc.cli.files", "store, fetch, list and delete files of any OpenAI base URL"),
     Command("usage", "aibrix_extproc.cli.usage", "show what callers have used, and what it cost"),

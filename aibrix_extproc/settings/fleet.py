@@ -105,6 +105,11 @@ class RoutingSettings(Group):
         "1 for data planes that read one address only",
         json_schema_extra=flag("--destinations"),
     )  # fmt: skip
+    warm_up_seconds: float = Field(
+        10.0, ge=0.0, le=3600.0,
+        description="after its cordon has ended an endpoint gets a share of its requests that grows from a tenth to all"
+        " of them in this time; 0 gives it all of them at once",
+    )  # fmt: skip
 
 
 class PickerSettings(Group):

@@ -1,7 +1,7 @@
 """What runs need around them, in one process: simulated engines, a fleet that sees them, cordons and gateways."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from aibrix_extproc.adapters.engineops.client import EngineOps
@@ -46,8 +46,8 @@ class Engines:
     async def lives(self, cordon_id: str) -> bool:
         return cordon_id in self.cordons
 
-    async def cordoned(self, fleet: Snapshot) -> frozenset[str]:
-        return frozenset(identity for identity, _ in self.cordons.values())
+    async def cordoned(self, fleet: Snapshot) -> Mapping[str, int]:
+        return {identity: 7 for identity, _ in self.cordons.values()}
 
     async def reports(self) -> list[GatewayReport]:
         return [GatewayReport("gateway", 7, dict(self.in_flight), 0.1)]

@@ -15,6 +15,7 @@ _RUST_OWNER: Final = "vllm-frontend-rs"
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 MAX_MODELS: Final = 4096  # of one engine; they are read on the event loop
 MAX_FLAGS_BYTES: Final = 4096
+MAX_VERSION: Final = 256  # characters of a version of weights
 
 
 class _Card(msgspec.Struct):
@@ -29,6 +30,11 @@ class _Cards(msgspec.Struct):
     data: list[msgspec.Raw]  # so that they can be counted before they are read
 
 
+class _Weights(msgspec.Struct):
+    weight_version: str
+
+
+_WEIGHTS: Final = msgspec.json.Decoder(_Weights)
 _CARDS: Final = msgspec.json.Decoder(_Cards)
 _CARD: Final = msgspec.json.Decoder(_Card)
 _FLAGS: Final = msgspec.json.Decoder(dict[str, bool])
@@ -107,6 +113,16 @@ class EngineClient:
             return None
         try:
             return _FLAGS.decode(answer.body).get(field)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+
+    async def weight_version(self) -> str | None:
+        """How the engine calls its weights; None where it has no such route."""
+        answer = await self._get("/weight_info")
+        if answer.status != HTTPStatus.OK or len(answer.body) > MAX_FLAGS_BYTES:
+            return None
+        try:
+            return _WEIGHTS.decode(answer.body).weight_version[:MAX_VERSION]
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
 

@@ -30,6 +30,7 @@ REST_ROUTES: Final = (
     ("/is_sleeping", "is_sleeping", "asleep or paused; POST /wake_up ends both"),
     ("/is_paused", "is_paused", "paused; let it go on with POST /resume"),
 )
+WEIGHTS_ROUTE: Final = "/weight_info"
 NO_LISTING: Final = "it has no /v1/models: only models that the fleet's configuration gives are served"
 ALIVE: Final = "it answers requests, but not its polls"
 ASK_AGAIN_SECONDS: Final = 180.0  # for a route that was missing
@@ -48,6 +49,7 @@ class EngineProbe:
         self._has_listing = True
         self._models: tuple[ServedModel, ...] = ()
         self._tasks: frozenset[Task] | None = None
+        self._weights: str | None = None
         self._tasks_of: frozenset[str] = frozenset()  # the base models that the tasks were found with
         self._missing_until: dict[str, float] = {}
 
@@ -108,11 +110,15 @@ class EngineProbe:
             self._has_listing = models is not None
             self._models = models or ()
         rest = await self._rest()
+        if list_again:
+            self._weights = await self._weight_version()
         tasks = await self._find_tasks()
         self.listed = list_again
         self._ready = not rest
         health, detail = (Health.ASLEEP, rest) if rest else (Health.READY, "" if self._has_listing else NO_LISTING)
-        return Observed(self._identity, health, self._models, tasks, detail, self._client.frontend)
+        return Observed(
+            self._identity, health, self._models, tasks, detail, self._client.frontend, self._weights
+        )  # fmt: skip
 
     async def _rest(self) -> str:
         """Why the engine is at rest; empty while it works."""
@@ -125,6 +131,15 @@ class EngineProbe:
             if resting is None:
                 self._missing_until[path] = self._clock() + ASK_AGAIN_SECONDS
         return ""
+
+    async def _weight_version(self) -> str | None:
+        """How the engine calls its weights; a missing route is not asked for again at once."""
+        if self._clock() < self._missing_until.get(WEIGHTS_ROUTE, 0.0):
+            return None
+        version = await self._client.weight_version()
+        if version is None:
+            self._missing_until[WEIGHTS_ROUTE] = self._clock() + ASK_AGAIN_SECONDS
+        return version
 
     async def _find_tasks(self) -> frozenset[Task]:
         bases = frozenset(model.id for model in self._models if model.parent is None)

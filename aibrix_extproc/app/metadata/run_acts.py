@@ -11,7 +11,7 @@ from aibrix_extproc.core.fleet.model import Endpoint, Health, Snapshot
 from aibrix_extproc.core.operations.agreement import EngineAnswer
 from aibrix_extproc.core.operations.aims import view_of
 from aibrix_extproc.core.operations.checks import QUESTIONS, judged, verdict
-from aibrix_extproc.core.operations.draining import GatewayReport, drain_of
+from aibrix_extproc.core.operations.draining import Drain, GatewayReport, drain_of
 from aibrix_extproc.core.operations.planning import View
 from aibrix_extproc.core.operations.recipes import Call
 from aibrix_extproc.core.operations.records import Answer, RunSpec, Step
@@ -53,8 +53,8 @@ class Cordons(Protocol):
         """Whether it is in force."""
         ...
 
-    async def cordoned(self, fleet: Snapshot) -> frozenset[str]:
-        """The identities that a cordon keeps from requests, whoever made it."""
+    async def cordoned(self, fleet: Snapshot) -> Mapping[str, int]:
+        """The endpoints that a cordon keeps from requests, whoever made it: by identity the version of its row."""
         ...
 
 
@@ -92,9 +92,11 @@ class RunActs:
         cordoned = await _patiently(self._cordons.cordoned(fleet))
         return None if cordoned is None else view_of(fleet, cordoned)
 
-    async def cordoned(self) -> frozenset[str]:
-        """The identities of cordoned endpoints."""
-        return await self._cordons.cordoned(self._fleet.snapshot)
+    async def drains(self) -> Mapping[str, Drain]:
+        """How far the cordoned endpoints are drained, by identity."""
+        cordoned = await self._cordons.cordoned(self._fleet.snapshot)
+        reports = await self._reports() if cordoned else ()
+        return {name: drain_of(reports, name, version, LIVE_SECONDS) for name, version in cordoned.items()}
 
     def takes_requests(self, identity: str) -> bool:
         """Whether our own polls find the engine ready."""

@@ -44,6 +44,7 @@ from aibrix_extproc.app.metadata.gateway_client import GatewayClient
 from aibrix_extproc.app.metadata.line_sender import LineSender
 from aibrix_extproc.app.metadata.metrics import CONTENT_TYPE, MetadataMetrics
 from aibrix_extproc.app.metadata.receiving import Receiver
+from aibrix_extproc.app.metadata.run_service import RunService
 from aibrix_extproc.app.metadata.secrets import SharedSecrets
 from aibrix_extproc.app.metadata.shard_runner import ShardRunner
 from aibrix_extproc.app.metadata.state_check import storage_checks
@@ -80,6 +81,7 @@ class MetadataService:
 
     def __init__(self, settings: Settings, session: aiohttp.ClientSession, engines: aiohttp.ClientSession) -> None:
         self._settings = settings
+        self._owner = f"{socket.gethostname()}-{os.getpid()}"
         own = settings.metadata
         data = own.data_dir.absolute()
         try:
@@ -99,6 +101,9 @@ class MetadataService:
         self._worker = self._batch_worker(session)
         self._engine_ops, self._news = EngineOps(engines), self._engine_news()
         self._engine_control = EngineControl(own, self._database, self._fleet, self._engine_ops, self._news)
+        self._runs = RunService(
+            self._database, self._fleet, self._engine_ops, self._news.tell, self._owner, own.lease_seconds
+        )
         self._api = self._api_server()
         self._frame = Frame(self._parts())
         for part in self._frame.parts:
@@ -110,7 +115,7 @@ class MetadataService:
 
     def _batch_worker(self, session: aiohttp.ClientSession) -> BatchWorker:
         own = self._settings.metadata
-        ledger = WorkLedger(self._database, f"{socket.gethostname()}-{os.getpid()}", own.lease_seconds)
+        ledger = WorkLedger(self._database, self._owner, own.lease_seconds)
         gateway = GatewayClient(session, own.gateway_url, lambda: self._secrets.current, self._database.clock)
         limits = InputLimits(own.max_batch_requests, own.max_enqueued_tokens, own.max_batch_line_bytes)
         sender = LineSender(session, own.gateway_url, gateway.headers, self._gates, self._database.clock)
@@ -132,6 +137,7 @@ class MetadataService:
             **self._usage.handlers(),
             **EngineApi(self._fleet, self._engine_ops, self._news.tell).handlers(),
             **self._engine_control.handlers(),
+            **self._runs.handlers(self._followers),
         }
         routes = {**self._control.routes(), **self._usage.routes()}
         internal = InternalRoutes(routes, lambda: self._secrets.current, time.time)
@@ -159,6 +165,8 @@ class MetadataService:
             parts += [self._worker, sweeper, self._usage.sweeper(), self._control.sweep()]
             if self._engine_control.work is not None:
                 parts.append(self._engine_control.work)
+            if self._runs.executor is not None:
+                parts.append(self._runs.executor)
         return parts
 
     async def run(self) -> None:

@@ -70,6 +70,7 @@ class Endpoint:
     models: tuple[ServedModel, ...] = ()  # of a source: the names that it gives; in a snapshot: what is served
     selects: bool = False  # whether no other model is to be served than those that the source gives
     warning: str = ""  # in a snapshot: given names that the engine does not list
+    weight_version: str = ""  # how the engine calls its weights; empty: it does not say
     frontend: str = ""  # of an engine that lacks operations; empty for one that has everything
     tasks: frozenset[Task] = frozenset()  # empty: unknown, so nothing is refused because of it
     health: Health = Health.UNKNOWN

@@ -48,6 +48,7 @@ class Observed:
     tasks: frozenset[Task] | None = None
     detail: str = ""
     frontend: str | None = None
+    weight_version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +216,7 @@ def _seen(given: Endpoint, seen: Observed | None, judged: frozenset[str]) -> End
         models=models,
         warning=warning,
         frontend=seen.frontend or "",
+        weight_version=seen.weight_version or "",
         tasks=given.tasks or seen.tasks or frozenset(),
         health=seen.health if asked else given.health,
         detail=seen.detail if asked else given.detail,

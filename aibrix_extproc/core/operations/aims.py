@@ -1,6 +1,6 @@
 """Which endpoints of the fleet a run is for, and who may ask for it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from aibrix_extproc.core.fleet.model import Endpoint, Health, Snapshot
 from aibrix_extproc.core.openai.contract.errors import Problem
@@ -37,7 +37,7 @@ def step_of(endpoint: Endpoint) -> Step:
     return Step(endpoint.identity, endpoint.address, endpoint.name, models)
 
 
-def view_of(fleet: Snapshot, cordoned: frozenset[str]) -> View:
+def view_of(fleet: Snapshot, cordoned: Collection[str]) -> View:
     """The fleet as the planner sees it."""
     return {
         one.identity: Seen(

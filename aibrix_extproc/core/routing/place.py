@@ -19,8 +19,10 @@ from aibrix_extproc.core.routing.mix import parse_mix
 from aibrix_extproc.core.routing.owners import ResponseOwners
 from aibrix_extproc.core.routing.plan import Plan, plan_of
 from aibrix_extproc.core.routing.pool import Pool
+from aibrix_extproc.core.routing.ramps import Ramps
 from aibrix_extproc.core.routing.request import Place
 from aibrix_extproc.core.routing.signals import Need, SignalSources
+from aibrix_extproc.core.routing.versions import WeightVersions
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,12 @@ class Placer:
     """Places requests. `wall_clock`: seconds since the epoch, for the ids of responses."""
 
     def __init__(
-        self, sources: SignalSources, owners: ResponseOwners, ranking: Ranking, wall_clock: Callable[[], float]
+        self,
+        sources: SignalSources,
+        owners: ResponseOwners,
+        ranking: Ranking,
+        wall_clock: Callable[[], float],
+        ramps: Ramps | None = None,
     ) -> None:
         self._draw = sources.draw
         self._owners = owners
@@ -56,6 +63,8 @@ class Placer:
         self._default = self._choosers.of(self._mix)
         self._keeps_sessions = Need.SESSION in self._mix.needs
         self._wall_clock = wall_clock
+        self._ramps = ramps
+        self._versions = WeightVersions()
 
     def place(self, request: Place, fleet: Snapshot) -> Decision | Problem:
         """The endpoints for a request, best first, or why there is none."""
@@ -86,6 +95,7 @@ class Placer:
                 return _none_selected(plan, fleet, query.model)
         if plan.session:
             query = replace(query, session=plan.session)
+            ready = self._versions.of_session(plan.session, query.model, fleet.by_model[query.model], ready)
         chooser = self._choosers.of(plan.mix)
         return self._pick(chooser, query, _pool(ready, fleet, query.model), plan.answer_headers)
 
@@ -116,7 +126,10 @@ class Placer:
         pool: Pool,
         answer_headers: tuple[tuple[str, str], ...] = (),
     ) -> Decision:
-        return Decision(with_one_key(chooser.choose(query, pool, self._limit)), answer_headers)
+        placement = chooser.choose(query, pool, self._limit)
+        if self._ramps and not query.session:
+            placement = self._ramps.spread(placement)
+        return Decision(with_one_key(placement), answer_headers)
 
 
 def _pool(ready: tuple[Endpoint, ...], fleet: Snapshot, model: str) -> Pool:

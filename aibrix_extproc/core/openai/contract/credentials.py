@@ -41,6 +41,8 @@ _WORDS: Final = frozenset({
 })  # fmt: skip
 # The same where words are run together, as in `accesstoken`.
 _ENDINGS: Final = ("accesskey", "apikey", "authkey", "keyid", "password", "secret", "secretkey", "token")
+# These only sound like it: SDKs name a request by it, so that it has its effect once.
+_NO_CREDENTIALS: Final = frozenset({"idempotency-key"})
 _NUMBER: Final = re.compile(r"v?[0-9]*|id")  # behind a key: which one, or of which version
 _SEPARATOR: Final = re.compile(r"[-_.]")
 
@@ -55,6 +57,8 @@ def is_credential(name: str) -> bool:
 
 
 def _sounds_like_one(name: str) -> bool:
+    if name in _NO_CREDENTIALS:
+        return False
     if name in CREDENTIAL_HEADERS:
         return True
     words = [word.rstrip("0123456789") or word for word in _SEPARATOR.split(name)]

@@ -29,7 +29,7 @@ def test_credential_is_known_by_its_name(name: str) -> None:
     ["content-type", "user-agent", "accept", "traceparent", "tracestate", "x-stainless-lang", "x-request-id", "origin",
      "x-forwarded-for", "openai-beta", "anthropic-version", ":path", ":authority", "x-monkey", "keyword", "tokenizer",
      "x-key-points", "id", "v1", "x-session", "passenger", "design", "x-compass", "author", "x-keys-pressed", "tokens",
-     "max-output-size", "x-b3-traceid", "baggage", "x-stainless-retry-count", "x-max-tokenization"],
+     "max-output-size", "x-b3-traceid", "baggage", "x-stainless-retry-count", "x-max-tokenization", "idempotency-key"],
 )  # fmt: skip
 def test_other_names_are_none(name: str) -> None:
     assert not is_credential(name)

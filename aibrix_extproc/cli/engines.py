@@ -1,0 +1,201 @@
+"""`aibrix-extproc engines`: the engines of the fleet, and operations over them, drained first and verified."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from aibrix_extproc.cli.connection import UsageError
+from aibrix_extproc.cli.engine_api import ask, followed, print_states
+from aibrix_extproc.cli.operations import print_ended
+from aibrix_extproc.cli.sdk_command import EXIT_FAILED, add_verb, run_verb
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+
+_COLUMNS: Final = ("endpoint", "state", "name", "models", "weights", "detail")
+_LOOK_SECONDS: Final = 0.5
+# Verb -> the operation that it asks for, and what it says of itself.
+_OPERATIONS: Final[Mapping[str, tuple[str, str]]] = {
+    "sleep": ("sleep", "put engines to sleep, one after the other"),
+    "wake": ("wake_up", "wake engines"),
+    "pause": ("pause", "pause engines, one after the other"),
+    "resume": ("resume", "let paused engines go on"),
+    "reset-cache": ("reset_prefix_cache", "forget cached prefixes"),
+    "update-weights": ("rolling_weight_update", "update weights, one engine after the other"),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """One subcommand per verb."""
+    parser.set_defaults(admin=True)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    listed = add_verb(verbs, "list", _list, "show the engines of the fleet")
+    listed.add_argument("--model", metavar="NAME", help="only those that serve it")
+    add_verb(verbs, "show", _show, "show one engine").add_argument("endpoint", metavar="ENDPOINT")
+    for name, run, what in (
+        ("cordon", _cordon, "keep new requests away from an endpoint"),
+        ("drain", _drain, "cordon an endpoint and wait until its requests have ended"),
+    ):
+        verb = add_verb(verbs, name, run, what)
+        verb.add_argument("endpoint", metavar="ENDPOINT", help="identity, HOST:PORT or name")
+        verb.add_argument("--reason", default="", metavar="TEXT", help="said where the cordon is shown")
+        verb.add_argument("--expires-in", type=float, metavar="SECONDS", help="its end; none if not given")
+        if run is _drain:
+            verb.add_argument("--wait", type=float, default=300.0, metavar="SECONDS", help="at most (%(default)s)")
+    uncordon = add_verb(verbs, "uncordon", _uncordon, "let an endpoint have requests again")
+    uncordon.add_argument("endpoint", metavar="ENDPOINT", help="as it was cordoned, or its identity")
+    for name, (_, what) in _OPERATIONS.items():
+        _add_run_options(add_verb(verbs, name, _operate, what), name)
+    for verb in verbs.choices.values():
+        verb.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_run_options(verb: argparse.ArgumentParser, name: str) -> None:
+    verb.add_argument("endpoints", nargs="*", metavar="ENDPOINT", help="identities, HOST:PORT or names")
+    verb.add_argument("--model", metavar="NAME", help="engines that serve it")
+    verb.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="engines with this label")
+    verb.add_argument("--order", choices=("rolling", "all"), help="one after the other, or at once")
+    verb.add_argument("--max-unavailable", type=int, metavar="N", help="engines at once in rolling order")
+    verb.add_argument("--keep-available", type=int, metavar="N", help="engines of each model that stay available")
+    verb.add_argument("--drain", type=float, metavar="SECONDS", help="wait at most so long for running requests")
+    verb.add_argument("--timeout", type=float, metavar="SECONDS", help="begin no further engine after this time")
+    verb.add_argument("--call-timeout", type=float, metavar="SECONDS", help="of one call to an engine")
+    verb.add_argument("--force", action="store_true", help="also the last engine of a model")
+    verb.add_argument("--no-wait", action="store_true", help="print the id, and do not wait for the end")
+    verb.add_argument("--idempotency-key", metavar="TEXT", help="the same key makes no second operation")
+    if name == "sleep":
+        verb.add_argument("--level", type=int, choices=(0, 1, 2), help="what is given up; 1 if not given")
+        verb.add_argument("--then-wake", action="store_true", help="wake each engine before the next one")
+    if name in ("sleep", "pause"):
+        verb.add_argument(
+            "--mode", choices=("wait", "abort", "keep"), help="requests that still run; wait if not given"
+        )
+    if name == "update-weights":
+        verb.add_argument("--version", required=True, metavar="TEXT", help="what the new weights are called")
+        verb.add_argument(
+            "--update", action="append", default=[], metavar="JSON",
+            help="update_info for the engine's weight transfer; several for several parts; none: only the name changes",
+        )  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    """0: done; 1: the operation did not succeed, or the API refused; 2: wrong options."""
+    return run_verb(args, "engines")
+
+
+def _list(client: "OpenAI", args: argparse.Namespace) -> int:
+    found = ask(client, "GET", "/engines")["data"]
+    if args.model:
+        found = [one for one in found if any(model["id"] == args.model for model in one["models"])]
+    if args.json:
+        print(json.dumps(found, indent=2))
+    else:
+        print_states(_COLUMNS, [_row(one) for one in found], 1)
+    return 0
+
+
+def _row(engine: Any) -> tuple[str, ...]:
+    state = f"cordoned, {engine['health']}" if engine["cordoned"] else engine["health"]
+    models = ", ".join(model["id"] for model in engine["models"]) or "-"
+    return (engine["address"], state, engine["name"] or "-", models, engine["weight_version"] or "-", engine["detail"])
+
+
+def _show(client: "OpenAI", args: argparse.Namespace) -> int:
+    engine = _engine(client, args.endpoint)
+    if args.json:
+        print(json.dumps(engine, indent=2))
+        return 0
+    print_states(_COLUMNS, [_row(engine)], 1)
+    for key, value in sorted(engine["labels"].items()):
+        print(f"label {key}={value}")
+    return 0
+
+
+def _engine(client: "OpenAI", name: str) -> Any:
+    for one in ask(client, "GET", "/engines")["data"]:
+        if name in (one["id"], one["address"], one["name"]):
+            return one
+    raise UsageError(f"no engine of the fleet has the identity, address or name {name!r}")
+
+
+def _cordon(client: "OpenAI", args: argparse.Namespace) -> int:
+    engine = _engine(client, args.endpoint)
+    body = {"endpoint": engine["id"], "reason": args.reason}
+    if args.expires_in is not None:
+        body["expires_in"] = args.expires_in
+    made = ask(client, "POST", "/cordons", body)
+    print(json.dumps(made, indent=2) if args.json else f"{engine['address']} is cordoned")
+    return 0
+
+
+def _drain(client: "OpenAI", args: argparse.Namespace) -> int:
+    if not _engine(client, args.endpoint)["cordoned"]:
+        _cordon(client, args)
+    ends_at = time.monotonic() + args.wait
+    while True:
+        drain = (_engine(client, args.endpoint)["drain"]) or {"complete": False, "in_flight": 0}
+        if drain["complete"]:
+            print(f"{args.endpoint} is drained", file=sys.stderr)
+            return 0
+        if time.monotonic() >= ends_at:
+            print(f"{args.endpoint} still has {drain['in_flight']} requests", file=sys.stderr)
+            return EXIT_FAILED
+        time.sleep(_LOOK_SECONDS)
+
+
+def _uncordon(client: "OpenAI", args: argparse.Namespace) -> int:
+    engine = _engine(client, args.endpoint)
+    names = {engine["id"], engine["address"], engine["name"], args.endpoint}
+    found = [one for one in ask(client, "GET", "/cordons?limit=100")["data"] if names & _named(one)]
+    if not found:
+        raise UsageError(f"no cordon names {args.endpoint}; see GET /admin/v1/cordons for those by label")
+    for one in found:
+        ask(client, "DELETE", f"/cordons/{one['id']}")
+    print(json.dumps(found, indent=2) if args.json else f"{engine['address']} is not cordoned any more")
+    return 0
+
+
+def _named(cordon: Any) -> set[str]:
+    return {value for value in cordon.values() if isinstance(value, str) and value} - {cordon["id"]}
+
+
+def _operate(client: "OpenAI", args: argparse.Namespace) -> int:
+    headers = {"idempotency_key": args.idempotency_key} if args.idempotency_key else {}
+    started = ask(client, "POST", "/operations", _body(args), **headers)
+    if args.no_wait:
+        print(json.dumps(started, indent=2) if args.json else started["id"])
+        return 0
+    print(f"Ctrl-C leaves it running; `operations follow {started['id']}` goes on", file=sys.stderr)
+    return print_ended(followed(client, started), as_json=args.json)
+
+
+def _body(args: argparse.Namespace) -> dict[str, Any]:
+    """The request of a verb; what is not given is left to the service."""
+    labels = dict(one.partition("=")[::2] for one in args.label)
+    target = {"model": args.model, "endpoints": args.endpoints or None, "labels": labels or None}
+    body: dict[str, Any] = {
+        "operation": _OPERATIONS[args.verb][0], "params": _params(args),
+        "target": {name: value for name, value in target.items() if value},
+        "order": args.order, "max_unavailable": args.max_unavailable, "keep_available": args.keep_available,
+        "timeout": args.timeout, "call_timeout": args.call_timeout, "force": args.force or None,
+        "drain": None if args.drain is None else {"seconds": args.drain},
+    }  # fmt: skip
+    if not body["target"]:
+        raise UsageError("name endpoints, --model or --label")
+    if getattr(args, "then_wake", False):
+        body["then"] = [{"operation": "wake_up"}]
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def _params(args: argparse.Namespace) -> dict[str, Any]:
+    if args.verb == "update-weights":
+        try:
+            updates = [json.loads(one) for one in args.update]
+        except ValueError as error:
+            raise UsageError(f"--update is not JSON: {error}") from error
+        return {"weight_version": args.version, "updates": updates}
+    given = {name: getattr(args, name, None) for name in ("level", "mode")}
+    return {name: value for name, value in given.items() if value is not None}
