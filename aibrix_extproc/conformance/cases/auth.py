@@ -8,11 +8,11 @@ from aibrix_extproc.conformance.bench import JSON, Bench
 from aibrix_extproc.conformance.case import Case, Need
 from aibrix_extproc.conformance.expect import NO_401, check, expect_error, expect_json, expect_status
 
-# Of engines. Asked in ways that do nothing where they are served: no body that any of them could obey.
+# Of engines, and of the gateway. Asked in ways that do nothing where they are served: no body that any could obey.
 ADMINISTRATION: Final = (
     ("POST", "/invocations"), ("POST", "/v1/load_lora_adapter"), ("POST", "/v1/unload_lora_adapter"),
     ("POST", "/collective_rpc"), ("GET", "/docs"), ("GET", "/openapi.json"), ("GET", "/metrics"),
-    ("GET", "/server_info"), ("GET", "/is_sleeping"),
+    ("GET", "/server_info"), ("GET", "/is_sleeping"), ("GET", "/admin/v1/keys"), ("GET", "/admin/v1/audit"),
 )  # fmt: skip
 
 
@@ -86,5 +86,5 @@ CASES: Final = (
     Case("AUTH-07", "key that may not use the model", "403 or 404, the model is not listed", _forbidden_model,
          (Need.FORBIDDEN_KEY, Need.CHAT)),
     Case("AUTH-08", "x-api-key on /v1/messages", "200", _messages_key, (Need.KEY, Need.CHAT)),
-    Case("AUTH-10", "administration of engines", "404 or 403 in shape", _administration),
+    Case("AUTH-10", "administration of engines and of the gateway", "404 or 403 in shape", _administration),
 )  # fmt: skip

@@ -4,7 +4,7 @@ The health of a cordoned endpoint stays what it is. A cordon may have an end, at
 so that nobody has to be alive for it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -78,9 +78,3 @@ class Cordons:
 
 
 NO_CORDONS: Final = Cordons((), 0.0)
-
-
-def targets(cordon: Cordon) -> Mapping[str, str]:
-    """The fields that name endpoints, those that are set."""
-    fields = {"identity": cordon.identity, "address": cordon.address, "pod": cordon.pod, "selector": cordon.selector}
-    return {name: value for name, value in fields.items() if value}
