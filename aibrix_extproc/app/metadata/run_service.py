@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final
 
 from aibrix_extproc.adapters.engineops.client import EngineOps
 from aibrix_extproc.adapters.ledger.control import ControlLedger
@@ -18,7 +19,7 @@ from aibrix_extproc.app.metadata.run_cordons import RunCordons
 from aibrix_extproc.app.metadata.run_executor import RunExecutor
 from aibrix_extproc.core.fleet.model import Endpoint
 
-CORDON_LEASES = 4  # a cordon outlives its owner by so many leases, so that somebody can take the run over
+CORDON_LEASES: Final = 4  # a cordon outlives its owner by so many leases, so that somebody can take the run over
 
 
 class RunService:
