@@ -3,6 +3,7 @@
 import logging
 import os
 import random
+import secrets
 import socket
 import time
 import uuid
@@ -28,6 +29,7 @@ from aibrix_extproc.app.credentials import Credentials
 from aibrix_extproc.app.descriptors import raise_descriptor_limit
 from aibrix_extproc.app.directory import Directory
 from aibrix_extproc.app.dispatch import Dispatcher, Observer, handlers
+from aibrix_extproc.app.engine_load import EngineLoad, LoadCount
 from aibrix_extproc.app.exchange_policy import exchange_policy, longest_wait_seconds
 from aibrix_extproc.app.fixture import fixtures
 from aibrix_extproc.app.fleet_parts import fleet_parts
@@ -85,7 +87,7 @@ class Gateway:
     def __init__(self, settings: Settings) -> None:
         refuse_conflicts(settings)
         self._settings = settings
-        self._load = LoadBook()
+        self._load, self._batch_load = LoadBook(), LoadBook()
         self._metrics = metrics.Metrics()
         self._credentials: ServerCredentials | None = None
         try:
@@ -154,6 +156,7 @@ class Gateway:
 
     def _dispatcher(self) -> Dispatcher:
         settings = self._settings
+        self._engine_load = EngineLoad(lambda: self.store.snapshot, self._load, self._batch_load, secrets.token_hex(4))
         owners = ResponseOwners(self._seals.secrets)
         self._seals.subscribe(owners.use_secrets)
         # Also where a list has one address: a gateway that goes elsewhere by itself is followed.
@@ -166,7 +169,7 @@ class Gateway:
             handlers(
                 Authenticator(lambda: self._keys.ring, time.time, credentials, self._limits.limiter.limits_of),
                 Directory(lambda: self.store.snapshot),
-                Placing(placer, lambda: self.store.snapshot, time.perf_counter),
+                Placing(placer, lambda: self.store.snapshot, time.perf_counter, self._engine_load.describe),
                 BodyReading(self._bodies.reader),
                 self._limits.limiter,
             ),
@@ -179,7 +182,8 @@ class Gateway:
     def _observers(self, owners: ResponseOwners) -> Sequence[Observer]:
         every, poll_soon = self._settings.log.exchanges, self._engines.poll_soon
         limiter = self._limits.limiter
-        rows = [*observers(self._load, owners, poll_soon, self._metrics, log_every=every, limiter=limiter)]
+        load = LoadCount(self._load, self._batch_load)
+        rows = [*observers(load, owners, poll_soon, self._metrics, log_every=every, limiter=limiter)]
         if self._usage is not None:
             rows.append((Charge, self._usage.take))
         return rows

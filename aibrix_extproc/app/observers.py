@@ -7,15 +7,15 @@ from http import HTTPStatus
 from aibrix_extproc.adapters.telemetry.logs import log_exchange, log_record
 from aibrix_extproc.adapters.telemetry.metrics import Metrics
 from aibrix_extproc.app.dispatch import Observer
+from aibrix_extproc.app.engine_load import LoadCount
 from aibrix_extproc.app.limiting import Limiter
 from aibrix_extproc.core.exchange.outputs import Assigned, Finished, Moved, OwnerChanged
 from aibrix_extproc.core.exchange.records import Charge, ExchangeRecord
-from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.routing.owners import ResponseOwners
 
 
 def observers(
-    load: LoadBook,
+    load: LoadCount,
     owners: ResponseOwners,
     poll_soon: Callable[[str], None],
     metrics: Metrics,
@@ -24,17 +24,6 @@ def observers(
     limiter: Limiter | None = None,
 ) -> Sequence[Observer]:
     """The load comes first, so that it is exact whatever the others do. `poll_soon` polls an engine before its turn."""
-
-    def take(fact: Assigned) -> None:
-        load.acquire(fact.identity)
-
-    def move(fact: Moved) -> None:
-        load.release(fact.from_identity)
-        load.acquire(fact.to_identity)
-
-    def release(fact: Finished) -> None:
-        if fact.assigned_to is not None:
-            load.release(fact.assigned_to)
 
     def check_left(fact: Moved) -> None:
         poll_soon(fact.from_identity)
@@ -47,9 +36,9 @@ def observers(
         owners.record_move(fact.response_id, fact.identity, fact.at)
 
     rows: list[Observer] = [
-        (Assigned, take),
-        (Moved, move),
-        (Finished, release),
+        (Assigned, load.assigned),
+        (Moved, load.moved),
+        (Finished, load.finished),
         (Moved, check_left),
         (Finished, check_failed),
         (OwnerChanged, record_owner),

@@ -1,6 +1,7 @@
 """Places requests in the fleet of the moment."""
 
 from collections.abc import Callable
+from functools import partial
 
 from aibrix_extproc.core.exchange.asks import Place, Placed, Refused
 from aibrix_extproc.core.fleet.model import Snapshot
@@ -11,7 +12,15 @@ from aibrix_extproc.core.routing.place import Placer
 class Placing:
     """`clock`: monotonic seconds."""
 
-    def __init__(self, placer: Placer, snapshot: Callable[[], Snapshot], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        placer: Placer,
+        snapshot: Callable[[], Snapshot],
+        clock: Callable[[], float],
+        engine_load: Callable[[str], str] | None = None,
+    ) -> None:
+        """`engine_load` describes the load of a model's engines for a worker of batches."""
+        self._engine_load = engine_load
         self._placer = placer
         self._snapshot = snapshot
         self._clock = clock
@@ -21,4 +30,8 @@ class Placing:
         decision = self._placer.place(ask, self._snapshot())
         if isinstance(decision, Problem):
             return Refused(decision)
-        return Placed(self._clock(), decision.placement, decision.answer_headers, decision.response_id)
+        placement, load = decision.placement, self._engine_load
+        return Placed(
+            self._clock(), placement, decision.answer_headers, decision.response_id,
+            None if load is None else partial(load, placement.model),
+        )  # fmt: skip

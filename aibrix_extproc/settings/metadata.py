@@ -58,6 +58,11 @@ class MetadataSettings(Group):
         0, ge=0,
         description="tokens, estimated, that the batches of one caller may have enqueued for one model; 0: no limit",
     )  # fmt: skip
+    batch_requests_per_engine: int = Field(
+        32, ge=1, le=10_000,
+        description="lines of batches for one model that run at once at most, for each of its engines; fewer if other"
+        " requests are there or an engine refuses",
+    )  # fmt: skip
     lease_seconds: float = Field(
         15.0, ge=1.0, le=300.0,
         description="how long a process that has died keeps what it worked on, in seconds; a live one renews five times"

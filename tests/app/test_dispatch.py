@@ -13,6 +13,7 @@ from aibrix_extproc.app.authenticator import Authenticator
 from aibrix_extproc.app.body_reading import BodyReading
 from aibrix_extproc.app.directory import Directory
 from aibrix_extproc.app.dispatch import OVERDUE, Dispatcher, Handler, handlers
+from aibrix_extproc.app.engine_load import LoadCount
 from aibrix_extproc.app.exchange_policy import longest_wait_seconds
 from aibrix_extproc.app.observers import observers
 from aibrix_extproc.app.placing import Placing
@@ -165,7 +166,7 @@ def test_observers_hear_of_a_fact_in_their_order_and_one_that_fails_keeps_it_fro
 def test_load_is_the_first_to_hear_of_every_fact_that_concerns_it() -> None:
     load, polled = LoadBook(), list[str]()
     owners = ResponseOwners([b"s" * 32])
-    rows = observers(load, owners, polled.append, Metrics(), log_every=False)
+    rows = observers(LoadCount(load, LoadBook()), owners, polled.append, Metrics(), log_every=False)
     assert {kind for kind, _ in rows} == FACTS | {Charge}
     dispatcher = a_dispatcher(Handler(lambda _: a_placed()), *rows)
     dispatcher.observe(Assigned("a"))
@@ -189,7 +190,9 @@ def test_charges_and_records_go_to_the_observers_of_their_types() -> None:
 
 @pytest.mark.parametrize("log_every", [False, True])
 def test_records_are_observed_only_where_every_exchange_is_logged(log_every: bool) -> None:
-    rows = observers(LoadBook(), ResponseOwners([b"s" * 32]), lambda _: None, Metrics(), log_every=log_every)
+    rows = observers(
+        LoadCount(LoadBook(), LoadBook()), ResponseOwners([b"s" * 32]), lambda _: None, Metrics(), log_every=log_every
+    )
     assert (ExchangeRecord in dict(rows)) is log_every
 
 

@@ -30,6 +30,7 @@ from aibrix_extproc.app.authenticator import Authenticator
 from aibrix_extproc.app.body_reading import BodyReading
 from aibrix_extproc.app.directory import Directory
 from aibrix_extproc.app.dispatch import Dispatcher, handlers
+from aibrix_extproc.app.engine_load import LoadCount
 from aibrix_extproc.app.observers import observers
 from aibrix_extproc.app.placing import Placing
 from aibrix_extproc.core.access.holders import IssuedKey, KeyHolder, digest_of
@@ -98,7 +99,7 @@ class Gateway:
                 Placing(placer, lambda: fleet, time.perf_counter),
                 BodyReading(BodyReader()),
             ),
-            observers(self.load, owners, lambda _: None, self.metrics, log_every=False),
+            observers(LoadCount(self.load, LoadBook()), owners, lambda _: None, self.metrics, log_every=False),
             longest_wait_seconds=4.0,
             timed=self.metrics.timed,
             bug=self._bug,

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from aibrix_extproc.core.batches.concurrency import Concurrency
+from aibrix_extproc.core.batches.concurrency import PER_ENGINE, Concurrency
+from aibrix_extproc.core.batches.engine_load import EngineLoadReport
 
 MAX_MODELS: Final = 256  # whose limits are remembered
 
@@ -23,7 +24,7 @@ class ModelGate:
     @property
     def limit(self) -> float:
         """How many may run at once."""
-        return self._concurrency.limit
+        return self._concurrency.bound
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
@@ -56,6 +57,10 @@ class ModelGate:
                 self.running += 1
                 turn.set_result(None)
 
+    def reported(self, report: EngineLoadReport) -> None:
+        """A gateway has described the model's engines."""
+        self._concurrency.reported(time.monotonic(), report)
+
     def succeeded(self, seconds: float) -> None:
         """A request of this model was answered."""
         self._concurrency.succeeded(time.monotonic(), seconds, self.running)
@@ -69,14 +74,16 @@ class ModelGate:
 class Gates:
     """One gate a model; those that nobody has used for longest are forgotten."""
 
-    def __init__(self) -> None:
+    def __init__(self, per_engine: int = PER_ENGINE) -> None:
+        """`per_engine`: how many of a model's requests run at once at most, for each of its engines."""
+        self._per_engine = per_engine
         self._gates: OrderedDict[str, ModelGate] = OrderedDict()
 
     def of(self, model: str) -> ModelGate:
         """The gate of a model."""
         gate = self._gates.get(model)
         if gate is None:
-            gate = self._gates[model] = ModelGate(Concurrency())
+            gate = self._gates[model] = ModelGate(Concurrency(per_engine=self._per_engine))
             self._forget()
         self._gates.move_to_end(model)
         return gate

@@ -14,10 +14,12 @@ import aiohttp
 from aibrix_extproc.adapters.ledger.work import LeaseLostError
 from aibrix_extproc.app.metadata.gates import Gates
 from aibrix_extproc.app.metadata.leases import Lease
+from aibrix_extproc.core.batches import engine_load
 from aibrix_extproc.core.batches.answers import NO_BODY, AnswerBody, read_answer
 from aibrix_extproc.core.batches.records import BatchRecord, Usage
 from aibrix_extproc.core.batches.request_lines import RequestLine
 from aibrix_extproc.core.batches.results import CANCELLED, EXPIRED, Result, answered, not_executed
+from aibrix_extproc.core.openai.contract.headers import ENGINE_LOAD
 from aibrix_extproc.core.openai.contract.operation_rows import BATCH_OPERATIONS
 
 logger = logging.getLogger(__name__)
@@ -115,8 +117,11 @@ class LineSender:
                 answer = _answer(response.status, response.headers, raw)
         except (aiohttp.ClientError, TimeoutError, OSError):
             return None
+        gate, report = self._gates.of(request.model), engine_load.read(response.headers.get(ENGINE_LOAD))
+        if report is not None:
+            gate.reported(report)
         if 200 <= answer.status < 300:
-            self._gates.of(request.model).succeeded(time.monotonic() - started)
+            gate.succeeded(time.monotonic() - started)
         return answer
 
     def _outcome(self, line: int, request: RequestLine, answer: _Answer, result_id: str) -> Outcome:

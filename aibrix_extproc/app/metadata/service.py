@@ -93,7 +93,7 @@ class MetadataService:
             raise StartError(str(error)) from error
         quota = Quota(own.max_files, own.max_stored_bytes)
         self._files, self._uploads = FileLedger(self._database, quota), UploadLedger(self._database, quota)
-        self._gates = Gates()
+        self._gates = Gates(own.batch_requests_per_engine)
         self._control = ControlService(self._database, own.audit_days)
         self._storage = storage_checks(self._database, self._blobs)
         self._metrics = MetadataMetrics(self._gates, self._storage)

@@ -67,6 +67,7 @@ class Placed(msgspec.Struct, frozen=True, gc=False):
     placement: Placement
     answer_headers: tuple[tuple[str, str], ...] = ()  # about the placement, for the client
     response_id: str | None = None  # the id that the engine shall give to the response, if the operation makes one
+    engine_load: Callable[[], str] | None = None  # of the model's engines at the moment of the call, for batch workers
 
 
 class BodyRead(msgspec.Struct, frozen=True, gc=False):

@@ -106,6 +106,7 @@ class Exchange:
                 response_at=response.began_at,
                 ended_at=event.at,
                 reservation=request.reservation,
+                batch=bool(request.batch_id),
             ),
         )
 

@@ -94,6 +94,7 @@ class Assigned(msgspec.Struct, frozen=True, gc=False):
     """Fact: the exchange was assigned to an endpoint, whose load grows by one."""
 
     identity: str
+    batch: bool = False  # the request is a line of a batch
 
 
 class Moved(msgspec.Struct, frozen=True, gc=False):
@@ -101,6 +102,7 @@ class Moved(msgspec.Struct, frozen=True, gc=False):
 
     from_identity: str
     to_identity: str
+    batch: bool = False
 
 
 class OwnerChanged(msgspec.Struct, frozen=True, gc=False):
@@ -135,6 +137,7 @@ class Finished(msgspec.Struct, frozen=True, gc=False):
     response_at: float | None
     ended_at: float
     reservation: str = ""  # of a limited caller
+    batch: bool = False
 
 
 Reply = Continue | Immediate

@@ -55,6 +55,7 @@ class RequestSide(Direction[RequestPhase]):
         self.response_id: str | None = None  # what the engine will call the response that it makes
         self.placement: Placement | None = None
         self._placement_headers: Headers = ()  # about the placement, for the client
+        self._engine_load: Callable[[], str] | None = None
         self.is_for_metadata_service = False  # and passes without our reading its body
         self.problem: str | None = None
         self.answered: Immediate | None = None
@@ -101,6 +102,8 @@ class RequestSide(Direction[RequestPhase]):
         own += self._placement_headers
         if self._limits is not None:
             own += self._limit_headers if self._limit_headers is not None else self._limits(self.anthropic)
+        if self.batch_id and self._engine_load is not None:
+            own += ((headers.ENGINE_LOAD, self._engine_load()),)
         return own if self.origin is None else (*own, *cors.response_headers(self.origin))
 
     def _finish(self, status: int, extra: Headers, body: bytes, reason: str) -> Immediate:
@@ -278,6 +281,7 @@ class RequestSide(Direction[RequestPhase]):
         self.placed_at = event.at
         self.placement = placement
         self._placement_headers = event.answer_headers
+        self._engine_load = event.engine_load
         self.response_id = event.response_id
         client_body, self._body = self._body, b""
         body = forwarding.UNCHANGED
@@ -316,7 +320,7 @@ class RequestSide(Direction[RequestPhase]):
         )
         asked = self._headers.get(headers.READ_TIMEOUT) or self._headers.get(headers.HEAD_TIMEOUT)
         waits = forwarding.wait_seconds(asked, self.policy.max_wait_seconds)
-        return RequestPhase.PLACED, (Assigned(placement.first.identity), answer, WaitFor(waits))
+        return RequestPhase.PLACED, (Assigned(placement.first.identity, bool(self.batch_id)), answer, WaitFor(waits))
 
 
 _STEPS: Final[Mapping[type, Callable[[RequestSide, Any], Step]]] = {

@@ -182,7 +182,7 @@ class ResponseSide(Direction[ResponsePhase]):
         served = next((one for one in placement.candidates if one.address == address), None)
         if served is None:
             return ()
-        return (Moved(placement.first.identity, served.identity),)
+        return (Moved(placement.first.identity, served.identity, bool(self._request.batch_id)),)
 
     def _passed(self, event: events.ResponseHead) -> Continue:
         started = self._request.started_at

@@ -17,6 +17,7 @@ from aibrix_extproc.adapters.extproc.service import ExtProcServer
 from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.adapters.telemetry.metrics import Metrics
 from aibrix_extproc.app.dispatch import Dispatcher, Handler
+from aibrix_extproc.app.engine_load import LoadCount
 from aibrix_extproc.app.observers import observers
 from aibrix_extproc.core.exchange.asks import Admitted, Answer, Authenticate, Place
 from aibrix_extproc.core.exchange.machine import Exchange
@@ -47,7 +48,7 @@ class Rig:
 
     def _session(self) -> Session:
         owners = ResponseOwners([b"s" * 32])
-        rows = observers(self.load, owners, lambda _: None, self._metrics, log_every=False)
+        rows = observers(LoadCount(self.load, LoadBook()), owners, lambda _: None, self._metrics, log_every=False)
         dispatcher = Dispatcher(
             {
                 Authenticate: Handler(lambda _: Admitted(CALLER)),

@@ -2,7 +2,8 @@
 
 import pytest
 
-from aibrix_extproc.core.batches.concurrency import LEAST, Concurrency
+from aibrix_extproc.core.batches.concurrency import LEAST, PER_ENGINE, YIELD, Concurrency
+from aibrix_extproc.core.batches.engine_load import EngineLoadReport
 
 SECONDS = 0.1  # of an answer
 
@@ -52,3 +53,48 @@ def test_limit_that_is_not_reached_does_not_grow_and_one_stays_always() -> None:
         limit.overloaded(float(now))
     assert limit.limit == LEAST
     assert limit.room(0) == 1
+
+
+def busy(limit: Concurrency, others: int, engines: int = 2, gateway: str = "a", now: float = 0.0) -> int:
+    """The room after a report."""
+    limit.reported(now, EngineLoadReport(gateway, others, engines))
+    return limit.room(0)
+
+
+def test_lines_make_way_for_requests_of_others_and_come_back_after_them() -> None:
+    limit = Concurrency(start=40.0)
+    assert busy(limit, 0) == 40
+    assert busy(limit, 2) == 38, "one for each engine costs nothing but its place"
+    assert busy(limit, 4) == 40 - 4 - 2 * YIELD
+    assert busy(limit, 500) == 1, "one runs on, or no report would come any more"
+    assert busy(limit, 0) == 40
+
+
+def test_bound_is_one_of_each_engine_that_is_ready() -> None:
+    limit = Concurrency(start=10_000.0)
+    assert [busy(limit, 0, engines) for engines in (1, 2, 5)] == [PER_ENGINE, 2 * PER_ENGINE, 5 * PER_ENGINE]
+
+
+def test_reports_of_several_gateways_add_up_until_they_are_old() -> None:
+    limit = Concurrency(start=40.0)
+    assert busy(limit, 2, gateway="a") == 38
+    assert busy(limit, 1, gateway="b", now=20.0) == 40 - 3 - YIELD
+    assert busy(limit, 1, gateway="b", now=31.0) == 39
+
+
+def test_limit_does_not_grow_while_others_keep_the_engines_busy() -> None:
+    limit = Concurrency(start=8.0)
+    busy(limit, 100)
+    for now in range(1000):
+        limit.succeeded(float(now), SECONDS, 0)
+    assert limit.limit == 8.0
+
+
+def test_limit_doubles_a_round_until_the_first_refusal() -> None:
+    limit = Concurrency(start=8.0)
+    for _ in range(8):
+        limit.succeeded(0.0, SECONDS, int(limit.limit) - 1)
+    assert limit.limit == 16.0
+    limit.overloaded(0.0)
+    limit.succeeded(10.0, SECONDS, 7)
+    assert limit.limit == 8.125

@@ -9,10 +9,10 @@ from aibrix_extproc.core.exchange.asks import Admitted, Authenticate
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.outputs import Continue, Immediate
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
-from aibrix_extproc.core.openai.contract.headers import ON_BEHALF, SIGNED_CALLER
+from aibrix_extproc.core.openai.contract.headers import ENGINE_LOAD, ON_BEHALF, SIGNED_CALLER
 from aibrix_extproc.core.openai.contract.operations import Role
 from aibrix_extproc.core.placing import Caller
-from tests.build import CALLER, a_request_head, a_response_head
+from tests.build import CALLER, a_placed, a_request_body, a_request_head, a_response_head
 
 POLICY = ExchangePolicy(metadata=True, metering=True)
 
@@ -87,3 +87,21 @@ def test_a_path_of_operators_is_an_unknown_path_to_others_byte_by_byte() -> None
         assert isinstance(unknown, Immediate)
         assert replace(found, body=found.body.replace(b"audit", b"adieu")) == unknown
     assert isinstance(answered("/admin/v1/audit", Caller("ann", role=Role.ADMIN)), Continue)
+
+
+@pytest.mark.parametrize(("batch_id", "wanted"), [("batch_1", ["ab12 3 2"]), ("", [])])
+@pytest.mark.parametrize("status", [200, 503])
+def test_answers_to_lines_of_batches_describe_the_load_of_the_moment(
+    batch_id: str, wanted: list[str], status: int
+) -> None:
+    exchange = Exchange(POLICY)
+    exchange.receive(a_request_head())
+    exchange.receive(Admitted(CALLER, batch_id=batch_id))
+    exchange.receive(a_request_body())
+    now = "ab12 0 2"
+    exchange.receive(replace(a_placed(), engine_load=lambda: now))
+    now = "ab12 3 2"
+    *_, reply = exchange.receive(a_response_head(status, end_of_stream=status != 200))
+    assert isinstance(reply, Continue | Immediate)
+    given = reply.set_headers if isinstance(reply, Continue) else reply.headers
+    assert [value for name, value in given if name == ENGINE_LOAD] == wanted

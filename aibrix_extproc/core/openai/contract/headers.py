@@ -24,6 +24,7 @@ PLACED_REQUEST_ID: Final = "request_id"  # by this one Envoy's access log knows 
 # Where gateways that ask an endpoint picker may leave the path that a client asked for.
 SIGNED_CALLER: Final = "x-aibrix-signed-caller"  # from us to the metadata service: who calls
 ON_BEHALF: Final = "x-aibrix-on-behalf-of"  # from a worker of batches to us: who it speaks for
+ENGINE_LOAD: Final = "x-aibrix-engine-load"  # from us to a worker of batches: how busy the model's engines are
 
 ORIGINAL_PATHS: Final[tuple[str, ...]] = ("x-original-path", "x-forwarded-path")
 

@@ -61,6 +61,11 @@ RESPONSE_HEADERS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
         "placements by `session-affinity`",
         "the session, to be sent with its next requests: what the client called it, or a new name",
     ),
+    headers.ENGINE_LOAD: (
+        "lines of batches",
+        "for the worker that runs them: a name of the gateway's process, the number of its requests with the model's "
+        "ready engines that are no lines of batches, and the number of these engines",
+    ),
     headers.CHOSEN_PROFILE: ("requests with `config-profile: auto`", "the profile that was chosen"),
     "content-type": (
         "all with a body",
