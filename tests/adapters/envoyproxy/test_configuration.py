@@ -16,6 +16,7 @@ from aibrix_extproc.adapters.envoyproxy.endpoints import render_endpoints
 from aibrix_extproc.adapters.envoyproxy.find import find_envoy
 from aibrix_extproc.adapters.envoyproxy.spec import ANSWER_FILTER, STREAM_FILTER, EnvoySpec, SocketAddress
 from aibrix_extproc.core.openai.contract.headers import RESERVED_REQUEST_HEADERS
+from tests.dataplane.stack import configuration_of
 
 pytestmark = pytest.mark.slow  # importing the typed form takes most of a second
 
@@ -98,3 +99,9 @@ def validate(path: Path) -> None:
     )
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""  # no warning, such as one about a deprecated field
+
+
+def test_configuration_that_data_plane_stacks_share_is_the_one_of_each() -> None:
+    for port in (9002, 41234):
+        spec = replace(REFERENCE_SPEC, processors=(SocketAddress("127.0.0.1", port),), access_log=Path(f"/tmp/{port}"))
+        assert json.loads(configuration_of(spec)) == json.loads(json.dumps(configuration(spec)))
