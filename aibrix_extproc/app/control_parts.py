@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from aibrix_extproc.adapters.controlcache.file import ControlCache
 from aibrix_extproc.adapters.internal_api.client import InternalClient
 from aibrix_extproc.app.fleet_store import FleetStore
-from aibrix_extproc.app.parts.control_feed import ControlFeed
+from aibrix_extproc.app.parts.control_feed import ControlFeed, Usage
 from aibrix_extproc.app.parts.cordons import CordonKeeper
 from aibrix_extproc.app.parts.part import Part
 from aibrix_extproc.core.access.api_keys import ApiKeys
@@ -43,7 +43,7 @@ def follow_news(state: ControlState, renew: Callable[[str], None]) -> None:
 
 def control_parts(
     settings: ControlSettings, state: ControlState, store: FleetStore, load: LoadBook,
-    shared: Callable[[], Sequence[bytes]],
+    shared: Callable[[], Sequence[bytes]], usage: Usage = dict,
 ) -> list[Part]:  # fmt: skip
     """`state` has its views already, those of other parts included; `shared`: the secrets of our processes."""
     if settings.url is None:
@@ -54,6 +54,7 @@ def control_parts(
         InternalClient(settings.url, replica_name(), shared),
         cordons.in_flight,
         lambda: secrets.token_hex(_NONCE_BYTES),
+        usage=usage,
         cache=None if settings.cache_file is None else ControlCache(settings.cache_file),
         start_seconds=settings.start_seconds,
     )

@@ -61,12 +61,14 @@ def handlers(
     placing: Placing,
     bodies: BodyReading,
     limiter: Limiter | None = None,
+    *,
+    wake_seconds: float = DEADLINE_SECONDS,
 ) -> Mapping[type[Ask], Handler]:
-    """A row for every ask."""
+    """A row for every ask. `wake_seconds`: how long a placement may wait for a sleeping model."""
     return {
         Authenticate: Handler(authenticator.authenticate),
         Describe: Handler(directory.describe),
-        Place: Handler(placing.place),
+        Place: Handler(placing.place, wake_seconds),
         Reserve: Handler(_unlimited if limiter is None else limiter.reserve, overdue="limits_unavailable"),
         Read: Handler(bodies.read, overdue="gateway_busy"),
         ReadLarge: Handler(bodies.read_large, overdue="gateway_busy"),

@@ -51,6 +51,7 @@ from aibrix_extproc.app.placing import Placing
 from aibrix_extproc.app.report import fleet_page, health_page
 from aibrix_extproc.app.traffic import EngineTraffic
 from aibrix_extproc.app.transports import TRANSPORTS
+from aibrix_extproc.app.wake_parts import wake_parts
 from aibrix_extproc.config_files.errors import SourceError
 from aibrix_extproc.core.access.limits.records import Record
 from aibrix_extproc.core.control.rows import Section
@@ -109,10 +110,14 @@ class Gateway:
         for on_change in (HealthLog().log_changes, self._traffic.forget):
             self.store.subscribe_changes(on_change)
         self.store.subscribe(configs.log_changes)
+        self._wake = wake_parts(
+            settings.control, self._control, self.store, self._load, lambda: self._seals.secrets,
+            longest_wait_seconds(settings.server),
+        )  # fmt: skip
         self.dispatcher = self._dispatcher()
         self._new_exchange = self._exchanges()
         self._server = self._ext_proc_server()
-        control = control_parts(settings.control, self._control, self.store, self._load, lambda: self._seals.secrets)
+        control = self._control_parts()
         parts = (
             *of_fleet, *control, self._keys, self._limits, self._seals, *certificate, configs, self._engines,
             self._bodies, LoopWatch(self._metrics.late), *([self._usage] if self._usage else []),
@@ -154,6 +159,14 @@ class Gateway:
         replica = f"{socket.gethostname()}-{os.getpid()}"
         return UsageReporter(settings.usage, InternalClient(settings.control.url, replica, lambda: self._seals.secrets))
 
+    def _control_parts(self) -> list[Part]:
+        usage = dict if self._wake is None else self._wake.use.usage
+        waking = [] if self._wake is None else [self._wake.waking]
+        parts = control_parts(
+            self._settings.control, self._control, self.store, self._load, lambda: self._seals.secrets, usage
+        )
+        return [*waking, *parts]
+
     def _dispatcher(self) -> Dispatcher:
         settings = self._settings
         self._engine_load = EngineLoad(lambda: self.store.snapshot, self._load, self._batch_load, secrets.token_hex(4))
@@ -165,13 +178,15 @@ class Gateway:
         self.store.subscribe_changes(ramps.on_changes)
         placer = Placer(SignalSources(self._load, random.random), owners, ranking, time.time, ramps)
         credentials = Credentials(lambda: self._seals.secrets, time.time)
+        waking = None if self._wake is None else self._wake.waking
         return Dispatcher(
             handlers(
                 Authenticator(lambda: self._keys.ring, time.time, credentials, self._limits.limiter.limits_of),
                 Directory(lambda: self.store.snapshot),
-                Placing(placer, lambda: self.store.snapshot, time.perf_counter, self._engine_load.describe),
+                Placing(placer, lambda: self.store.snapshot, time.perf_counter, self._engine_load.describe, waking),
                 BodyReading(self._bodies.reader),
                 self._limits.limiter,
+                wake_seconds=settings.control.wake_seconds,
             ),
             self._observers(owners),
             longest_wait_seconds=longest_wait_seconds(settings.server),
@@ -186,7 +201,7 @@ class Gateway:
         rows = [*observers(load, owners, poll_soon, self._metrics, log_every=every, limiter=limiter)]
         if self._usage is not None:
             rows.append((Charge, self._usage.take))
-        return rows
+        return rows if self._wake is None else [*rows, *self._wake.observers()]
 
     def _exchanges(self) -> Callable[[], Machine]:
         policy = exchange_policy(self._settings)

@@ -1,8 +1,9 @@
-"""Places requests in the fleet of the moment."""
+"""Places requests in the fleet of the moment; a request for a sleeping model may wait until it is awake."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
+from aibrix_extproc.app.parts.waking import Waking
 from aibrix_extproc.core.exchange.asks import Place, Placed, Refused
 from aibrix_extproc.core.fleet.model import Snapshot
 from aibrix_extproc.core.openai.contract.errors import Problem
@@ -10,7 +11,7 @@ from aibrix_extproc.core.routing.place import Placer
 
 
 class Placing:
-    """`clock`: monotonic seconds."""
+    """`clock`: monotonic seconds. Without `waking` nobody waits."""
 
     def __init__(
         self,
@@ -18,15 +19,24 @@ class Placing:
         snapshot: Callable[[], Snapshot],
         clock: Callable[[], float],
         engine_load: Callable[[str], str] | None = None,
+        waking: Waking | None = None,
     ) -> None:
         """`engine_load` describes the load of a model's engines for a worker of batches."""
         self._engine_load = engine_load
         self._placer = placer
         self._snapshot = snapshot
         self._clock = clock
+        self._waking = waking
 
-    def place(self, ask: Place) -> Placed | Refused:
-        """Where the request may go, or why nowhere."""
+    def place(self, ask: Place) -> Placed | Refused | Awaitable[Placed | Refused]:
+        """Where the request may go, or why nowhere, or the wait for its model."""
+        answer = self._attempt(ask)
+        if self._waking is None or isinstance(answer, Placed):
+            return answer
+        demanded = self._waking.demanded(ask, answer.problem)
+        return answer if demanded is None else self._waking.wait(ask, demanded, self._attempt, answer)
+
+    def _attempt(self, ask: Place) -> Placed | Refused:
         decision = self._placer.place(ask, self._snapshot())
         if isinstance(decision, Problem):
             return Refused(decision)

@@ -27,3 +27,11 @@ class ControlSettings(Group):
         description="how long a gateway that has no control state waits for it before it serves without; keys of the"
         " API are refused then",
     )
+    wake_seconds: Seconds = Field(
+        60.0,
+        description="how long a request may wait for a sleeping model that it has woken; at most four fifths of the"
+        " time that Envoy waits (server.max_message_timeout_seconds). Then it is a 503 with a retry-after",
+    )
+    max_waiting: int = Field(
+        1000, ge=0, description="requests that may wait for sleeping models at once, in each process; others are a 503"
+    )

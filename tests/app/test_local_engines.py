@@ -1,19 +1,18 @@
-"""Adapters through a real Envoy, two gateways and a metadata service, as `local` starts them."""
+"""Adapters, sleep and wake through a real Envoy, two gateways and a metadata service, as `local` starts them."""
 
 import asyncio
 import json
 import os
-import re
 import signal
 import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 
 from tests.app.test_local import RunningLocal, children_of, local
+from tests.app.test_local_control import Site
 from tests.waiting import until
 
 pytestmark = [pytest.mark.envoy, pytest.mark.slow]
@@ -21,26 +20,13 @@ ADAPTER = "/admin/v1/adapters/sql"
 CHAT = "/v1/chat/completions"
 
 
-class Site:
-    """What a test asks: the API as administrator or as nobody, and the admin pages of both gateways."""
-
-    def __init__(self, running: RunningLocal) -> None:
-        self.root = running.value("Base URL").removesuffix("/v1")
-        self.admin_key = Path(running.value("Admin key").removeprefix("in ")).read_text().strip()
-        self.gateways = re.findall(r"http://\S+", running.value("Gateway admin"))
-        self.http = httpx2.AsyncClient(timeout=60.0)
-
-    async def ask(self, method: str, path: str, body: object = None, key: str | None = None) -> httpx2.Response:
-        headers = {"authorization": f"Bearer {self.admin_key if key is None else key}"}
-        return await self.http.request(method, self.root + path, json=body, headers=headers)
-
-    async def endpoints(self) -> list[list[dict[str, Any]]]:
-        return [(await self.http.get(f"{url}/fleet")).json()["endpoints"] for url in self.gateways]
-
-
 async def asked(site: Site, model: str, **more: Any) -> int:
     body = {"model": model, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 2, **more}
     return (await site.ask("POST", CHAT, body, "any")).status_code
+
+
+async def addresses(site: Site) -> list[str]:
+    return sorted(one["address"] for one in (await site.endpoints())[0])
 
 
 async def test_engines_of_a_site(tmp_path: Path) -> None:
@@ -52,6 +38,7 @@ async def test_engines_of_a_site(tmp_path: Path) -> None:
         await restarted_engine_serves_it_again_without_a_word(running, site)
         await unload_lets_a_stream_finish(site)
         await commands_do_the_same(running, site, tmp_path)
+        await twenty_requests_wake_a_model_once(site)
         assert await running.stop(signal.SIGTERM) == 0
         await site.http.aclose()
 
@@ -62,6 +49,8 @@ async def strangers_learn_nothing(site: Site) -> None:
         unknown = await site.ask(method, "/admin/v1/unknown", {}, key="any")
         assert found.status_code == unknown.status_code == 404
         assert found.content.replace(path.encode(), b"/admin/v1/unknown") == unknown.content
+    wake = f"{site.root}/internal/control/v1/wake"
+    assert (await site.http.post(wake, content=b'{"models":["sim-chat"]}')).status_code == 404
 
 
 async def one_call_loads_an_adapter_everywhere(site: Site) -> None:
@@ -163,3 +152,20 @@ async def commands_do_the_same(running: RunningLocal, site: Site, folder: Path) 
     assert (await command("unload", "chat"))[0] == 0
     assert (await command("show", "chat"))[0] == 1
     assert (await command("load", "x", "/x", "--base", "m", "--placement", "gpu"))[0] == 2
+
+
+async def twenty_requests_wake_a_model_once(site: Site) -> None:
+    policy = {"wake_on_request": True}
+    assert (await site.ask("PUT", "/admin/v1/policies/sim-chat", policy)).status_code == 200
+    assert (await site.ask("POST", "/sleep?level=1&mode=wait")).status_code == 200
+
+    async def all_asleep() -> bool:
+        return all(one["health"] == "asleep" for found in await site.endpoints() for one in found)
+
+    await until(all_asleep, "both gateways know that they sleep")
+    assert await asyncio.gather(*(asked(site, "sim-chat") for _ in range(20))) == [200] * 20
+    woken = []
+    for address in await addresses(site):
+        found = (await site.http.get(f"http://{address}/sim/requests?path=/wake_up&body=0")).json()["requests"]
+        woken.append(len(found))
+    assert sorted(woken) == [0, 0, 1]

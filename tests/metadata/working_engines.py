@@ -13,11 +13,13 @@ from aibrix_extproc.adapters.ledger.adapter_states import AdapterStates
 from aibrix_extproc.adapters.ledger.control import ControlLedger
 from aibrix_extproc.adapters.ledger.database import Database
 from aibrix_extproc.adapters.ledger.demands import DemandLedger
+from aibrix_extproc.adapters.ledger.gateways import GatewayLedger
 from aibrix_extproc.adapters.ledger.named_leases import NamedLeases
 from aibrix_extproc.app.fleet_store import FleetStore
 from aibrix_extproc.app.metadata.adapter_reconciler import AdapterReconciler
 from aibrix_extproc.app.metadata.engine_steps import EngineSteps
 from aibrix_extproc.app.metadata.engine_work import EngineWork
+from aibrix_extproc.app.metadata.rest_keeper import RestKeeper
 from aibrix_extproc.app.metadata.wants import Wants
 from aibrix_extproc.core.control.rows import Section
 from aibrix_extproc.core.fleet.model import Endpoint
@@ -42,18 +44,23 @@ class Engines:
         self.store = FleetStore([SOURCE])
         self.running: dict[str, Simulator] = {}
         self.told: list[str] = []
+        self._parts: list[EngineWork] = []
         self._poller = EnginePoller(lambda: self.store.askable, self.store.apply, pace=PACE)
         self.store.subscribe_given(self._poller.wake)
+
+    def wake(self) -> None:
+        for one in self._parts:
+            one.wake()
 
     @property
     def snapshot(self) -> Any:
         return self.store.snapshot
 
-    async def start(self, *names: str, labels: dict[str, str] | None = None, **options: Any) -> None:
+    async def start(self, *names: str, model: str = "llama", **options: Any) -> None:
         """Start engines; one of a name that had been started comes back on its port, without its adapters."""
         for name in names:
             port = self.running[name].port if name in self.running else 0
-            one = Simulator(SimulatorOptions(port=port, models=("llama",), **options))
+            one = Simulator(SimulatorOptions(port=port, models=(model,), **options))
             await one.start()
             self.running[name] = one
         self.list()
@@ -101,15 +108,18 @@ class Engines:
     async def tell(self, endpoints: Sequence[Endpoint]) -> None:
         for one in endpoints:
             self.told.append(one.identity)
-            self._poller.look_soon(one.identity)
+            self._poller.renew(one.identity)
 
     def work(self, session: Any, owner: str = "one", *, lease_seconds: float = 5.0, **options: Any) -> EngineWork:
         """The part, not running yet."""
         wants = Wants(self.control, self.demands)
         steps = EngineSteps(EngineOps(session))
         clock = self.database.clock
-        adapters = AdapterReconciler(self, wants, self.states, steps, self.tell, clock, **options)
-        part = EngineWork(NamedLeases(self.database, owner, lease_seconds), wants, adapters)
+        gateways = GatewayLedger(self.database)
+        adapters = AdapterReconciler(self, wants, self.states, steps, self.tell, clock, self.wake, **options)
+        rest = RestKeeper(self, wants, self.control, gateways, steps, self.tell, clock, self.wake)
+        part = EngineWork(NamedLeases(self.database, owner, lease_seconds), wants, adapters, rest)
+        self._parts.append(part)
         self.store.subscribe(part.wake)
         return part
 

@@ -31,7 +31,7 @@ class GatewayLedger:
             rows = [
                 {
                     "replica": replica, "applied_version": one.applied_version, "seen_at": now,
-                    "report": json.dumps(one.in_flight),
+                    "report": json.dumps({"in_flight": one.in_flight, "usage": one.usage}),
                 }
                 for replica, one in sorted(reports.items())
             ]  # fmt: skip
@@ -45,10 +45,7 @@ class GatewayLedger:
         async with self._database.read() as connection:
             now = await self._database.now(connection)
             rows = await connection.execute(select(gateways).where(gateways.c.seen_at > now - FORGET_SECONDS))
-            return [
-                GatewayReport(row.replica, row.applied_version, json.loads(row.report), max(now - row.seen_at, 0.0))
-                for row in rows
-            ]
+            return [_report(row, now) for row in rows]
 
     @whole
     async def forget(self) -> int:
@@ -57,3 +54,11 @@ class GatewayLedger:
             now = await self._database.now(connection)
             old = gateways.c.seen_at <= now - FORGET_SECONDS
             return (await connection.execute(delete(gateways).where(old))).rowcount
+
+
+def _report(row: Any, now: float) -> GatewayReport:
+    found = json.loads(row.report)
+    if "usage" not in found:  # of a process that does not know it
+        return GatewayReport(row.replica, row.applied_version, found, max(now - row.seen_at, 0.0))
+    usage = {identity: (int(count), float(idle)) for identity, (count, idle) in found["usage"].items()}
+    return GatewayReport(row.replica, row.applied_version, found["in_flight"], max(now - row.seen_at, 0.0), usage)

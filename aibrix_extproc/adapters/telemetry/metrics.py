@@ -84,6 +84,7 @@ METRICS: Final[Rows] = {
     "aibrix_extproc_in_flight": ("gauge", ("endpoint",), "Exchanges that are with an endpoint now."),
     "aibrix_extproc_endpoints": ("gauge", ("health",), "Endpoints of the fleet by health."),
     "aibrix_extproc_endpoints_cordoned": ("gauge", (), "Endpoints that get no new requests, by somebody's wish."),
+    "aibrix_extproc_waiting_for_wake": ("gauge", (), "Requests that wait for a sleeping model to wake."),
     "aibrix_extproc_control_ok": ("gauge", (), "1 if the control state of the metadata service is followed."),
     "aibrix_extproc_control_version": ("gauge", (), "Version of the control state that is in force."),
     "aibrix_extproc_control_age_seconds": (

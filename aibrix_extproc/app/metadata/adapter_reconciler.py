@@ -45,7 +45,7 @@ class AdapterReconciler:
 
     def __init__(
         self, fleet: Fleet, wants: Wants, ledger: AdapterStates, steps: EngineSteps,
-        tell: Tell, clock: Callable[[], float], *, capacity: int | None = None,
+        tell: Tell, clock: Callable[[], float], done: Callable[[], None], *, capacity: int | None = None,
     ) -> None:  # fmt: skip
         self._fleet = fleet
         self._wants = wants
@@ -59,7 +59,7 @@ class AdapterReconciler:
         self._lists: dict[str, tuple[Loaded, float]] = {}  # identity -> what we read ourselves, believed until
         self._busy: set[str] = set()
         self._demanded: dict[str, float] = {}
-        self.done = asyncio.Event()
+        self._done = done
 
     async def start(self) -> None:
         """Take over: read what is stored. Raises DatabaseError."""
@@ -220,7 +220,7 @@ class AdapterReconciler:
             await self._tell([endpoint])
         finally:
             self._busy.discard(endpoint.identity)
-            self.done.set()
+            self._done()
 
     def _ended(self, endpoint: Endpoint, step: Step, failed: Failed | None, listed: Loaded) -> None:
         """The state after a step, by the engine's own list."""

@@ -9,8 +9,10 @@ from aibrix_extproc.adapters.ledger.adapter_states import AdapterStates
 from aibrix_extproc.adapters.ledger.control import ControlLedger
 from aibrix_extproc.adapters.ledger.database import Database
 from aibrix_extproc.adapters.ledger.demands import DemandLedger
+from aibrix_extproc.adapters.ledger.gateways import GatewayLedger
 from aibrix_extproc.adapters.ledger.named_leases import NamedLeases
 from aibrix_extproc.adapters.openai_http.call import Handler
+from aibrix_extproc.adapters.openai_http.internal import InternalRoute
 from aibrix_extproc.app.metadata.adapter_api import AdapterApi
 from aibrix_extproc.app.metadata.adapter_reconciler import AdapterReconciler
 from aibrix_extproc.app.metadata.engine_fleet import EngineFleet
@@ -18,35 +20,50 @@ from aibrix_extproc.app.metadata.engine_news import EngineNews
 from aibrix_extproc.app.metadata.engine_steps import EngineSteps
 from aibrix_extproc.app.metadata.engine_work import EngineWork
 from aibrix_extproc.app.metadata.policy_api import PolicyApi
+from aibrix_extproc.app.metadata.rest_keeper import RestKeeper
+from aibrix_extproc.app.metadata.wake_route import WakeRoute
 from aibrix_extproc.app.metadata.wants import Wants
+from aibrix_extproc.app.parts.part import Part
 from aibrix_extproc.settings.metadata import MetadataSettings
 
 
 class EngineControl:
-    """`work` is None without a fleet: records are stored, and another process may act on them."""
+    """Without a fleet nothing is done: records and demands are stored, and another process may act on them."""
 
     def __init__(
         self, own: MetadataSettings, database: Database, fleet: EngineFleet | None, client: EngineOps, news: EngineNews
     ) -> None:
-        control, states = ControlLedger(database), AdapterStates(database)
-        self.work: EngineWork | None = None
+        control, states, demands = ControlLedger(database), AdapterStates(database), DemandLedger(database)
+        self._work: EngineWork | None = None
         if fleet is not None:
-            wants = Wants(control, DemandLedger(database))
+            wants, steps = Wants(control, demands), EngineSteps(client)
             adapters = AdapterReconciler(
-                fleet, wants, states, EngineSteps(client), news.tell, database.clock,
+                fleet, wants, states, steps, news.tell, database.clock, self._wake,
                 capacity=own.max_adapters_per_engine or None,
             )  # fmt: skip
+            rest = RestKeeper(
+                fleet, wants, control, GatewayLedger(database), steps, news.tell, database.clock, self._wake
+            )
             leases = NamedLeases(database, f"{socket.gethostname()}-{os.getpid()}", own.lease_seconds)
-            self.work = EngineWork(leases, wants, adapters)
-            fleet.store.subscribe(self.work.wake)
+            self._work = EngineWork(leases, wants, adapters, rest)
+            fleet.store.subscribe(self._work.wake)
         snapshot = (lambda: None) if fleet is None else (lambda: fleet.snapshot)
         self._adapters = AdapterApi(control, states, snapshot, database.clock, self._wake)
         self._policies = PolicyApi(control, self._wake)
+        self._demands = WakeRoute(control, demands, self._wake)
 
     def handlers(self) -> Mapping[str, Handler]:
-        """What an API server needs."""
+        """The admin interface."""
         return {**self._adapters.handlers(), **self._policies.handlers()}
 
+    def routes(self) -> Mapping[str, InternalRoute]:
+        """What gateways ask."""
+        return self._demands.routes()
+
+    def parts(self) -> list[Part]:
+        """What a worker runs."""
+        return [] if self._work is None else [self._work]
+
     def _wake(self) -> None:
-        if self.work is not None:
-            self.work.wake()
+        if self._work is not None:
+            self._work.wake()

@@ -13,11 +13,17 @@ from aibrix_extproc.core.operations.agreement import EngineAnswer
 from aibrix_extproc.core.operations.placed import MAX_DETAIL
 from aibrix_extproc.core.operations.policies import ModelPolicy
 from aibrix_extproc.core.operations.reconcile import Step, Verb
-from aibrix_extproc.core.operations.requests import request_of
-from aibrix_extproc.core.operations.table import ENGINE_OPERATIONS
+from aibrix_extproc.core.operations.requests import EngineRequest, request_of
+from aibrix_extproc.core.operations.table import ENGINE_OPERATIONS, EngineOperation
 
 LIST_SECONDS: Final = 10.0
 CALL_SECONDS: Final = 110.0
+DEEP: Final = 2  # the level of sleep that drops the weights
+# vLLM has no route of its own for it. No client can send this: the request is fixed here.
+RELOAD_WEIGHTS: Final = EngineOperation(
+    "reload_weights", "POST", "/collective_rpc", "Read the weights again", serial=True, seconds=600.0
+)
+_RELOAD_REQUEST: Final = EngineRequest("POST", "/collective_rpc", b'{"method":"reload_weights"}')
 _NOT_FOUND: Final = 404
 
 
@@ -91,8 +97,14 @@ class EngineSteps:
         answer = await self._ask(endpoint, "sleep", {"level": policy.sleep_level, "mode": "wait"})
         return _failed(answer) or await self._expect(endpoint, asleep=True)
 
-    async def wake(self, endpoint: Endpoint) -> Failed | None:
-        """Wake the engine."""
+    async def wake(self, endpoint: Endpoint, policy: ModelPolicy) -> Failed | None:
+        """Wake the engine. After a deep sleep it gets room for its weights, reads them again, and then the rest."""
+        if policy.sleep_level == DEEP:
+            failed = _failed(await self._ask(endpoint, "wake_up", {"tags": ["weights"]})) or _failed(
+                await self._client.call(endpoint, RELOAD_WEIGHTS, _RELOAD_REQUEST, RELOAD_WEIGHTS.seconds)
+            )
+            if failed is not None:
+                return failed
         return _failed(await self._ask(endpoint, "wake_up", {})) or await self._expect(endpoint, asleep=False)
 
     async def _expect(self, endpoint: Endpoint, *, asleep: bool) -> Failed | None:

@@ -9,6 +9,7 @@ from aibrix_extproc.adapters.ledger.named_leases import NamedLeases
 from aibrix_extproc.adapters.ledger.work import LeaseLostError
 from aibrix_extproc.app.metadata.adapter_reconciler import AdapterReconciler
 from aibrix_extproc.app.metadata.held_lease import HeldLease, holding
+from aibrix_extproc.app.metadata.rest_keeper import RestKeeper
 from aibrix_extproc.app.metadata.wants import Wants
 from aibrix_extproc.app.parts.part import Part
 
@@ -25,11 +26,12 @@ class EngineWork(Part):
 
     name = "engine_work"
 
-    def __init__(self, leases: NamedLeases, wants: Wants, adapters: AdapterReconciler) -> None:
+    def __init__(self, leases: NamedLeases, wants: Wants, adapters: AdapterReconciler, rest: RestKeeper) -> None:
         self._leases = leases
         self._wants = wants
         self._adapters = adapters
-        self._woken = adapters.done
+        self._rest = rest
+        self._woken = asyncio.Event()
         self.holds = False
 
     def wake(self, *_: object) -> None:
@@ -53,12 +55,14 @@ class EngineWork(Part):
 
     async def _work(self, lease: HeldLease, group: asyncio.TaskGroup) -> None:
         await self._adapters.start()
+        await self._rest.start()
         self.holds = True
         while True:
             self._woken.clear()
             try:
                 await self._wants.refresh()
                 await self._adapters.tick(lease, group)
+                await self._rest.tick(lease, group)
             except DatabaseError as error:
                 logger.warning("work on engines waits for the database", extra={"error": repr(error)[:300]})
                 await asyncio.sleep(RETRY_SECONDS)

@@ -139,7 +139,7 @@ class MetadataService:
             **self._engine_control.handlers(),
             **self._runs.handlers(self._followers),
         }
-        routes = {**self._control.routes(), **self._usage.routes()}
+        routes = {**self._control.routes(), **self._usage.routes(), **self._engine_control.routes()}
         internal = InternalRoutes(routes, lambda: self._secrets.current, time.time)
         return ApiServer(
             telling(self._control.audited(handlers)),
@@ -163,8 +163,7 @@ class MetadataService:
                 self._database.clock, random.random,
             )  # fmt: skip
             parts += [self._worker, sweeper, self._usage.sweeper(), self._control.sweep()]
-            if self._engine_control.work is not None:
-                parts.append(self._engine_control.work)
+            parts += self._engine_control.parts()
             if self._runs.executor is not None:
                 parts.append(self._runs.executor)
         return parts

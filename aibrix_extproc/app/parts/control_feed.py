@@ -36,6 +36,7 @@ URGENT_REPORT_SECONDS: Final = 0.5  # while somebody may wait for endpoints to h
 _SERVICE: Final = "metadata service"
 
 InFlight = Callable[[], dict[str, int]]
+Usage = Callable[[], dict[str, tuple[int, float]]]
 
 
 class ControlFeed(Part):
@@ -50,14 +51,16 @@ class ControlFeed(Part):
         in_flight: InFlight,
         nonce: Callable[[], str],
         *,
+        usage: Usage = dict,
         cache: ControlCache | None = None,
         start_seconds: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`in_flight`: exchanges of this process by identity, of cordoned endpoints."""
+        """`in_flight`: exchanges of this process by identity, of cordoned endpoints; `usage`: of those of policies."""
         self._state = state
         self._client = client
         self._in_flight = in_flight
+        self._usage = usage
         self._nonce = nonce
         self._cache = cache
         self._start_seconds = start_seconds
@@ -189,7 +192,7 @@ class ControlFeed(Part):
             self._news.clear()
             busy = self._in_flight()
             if self._source == _SERVICE and self._state.complete:
-                await self._report(Report(self._state.version, busy))
+                await self._report(Report(self._state.version, busy, self._usage()))
             try:
                 async with asyncio.timeout(URGENT_REPORT_SECONDS if busy else REPORT_SECONDS):
                     await self._news.wait()

@@ -31,10 +31,15 @@ class FeedRequest(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What a gateway has applied, and how many of its exchanges are with each cordoned endpoint, by identity."""
+    """What a gateway has applied, and what it has to do with endpoints, by identity.
+
+    `in_flight`: exchanges with each cordoned endpoint. `usage`, of endpoints of models with a policy: exchanges in
+    flight, and seconds since the last one ended.
+    """
 
     applied_version: int
     in_flight: dict[str, int] = {}
+    usage: dict[str, tuple[int, float]] = {}
 
 
 class _WireRow(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -80,7 +85,7 @@ def decode_request(content: bytes) -> FeedRequest:
 def decode_report(content: bytes) -> Report:
     """The report. Raises ValueError, also for one that is too long."""
     found = _REPORTS.decode(content)
-    if len(found.in_flight) > MAX_IN_FLIGHT:
+    if max(len(found.in_flight), len(found.usage)) > MAX_IN_FLIGHT:
         raise ValueError(f"a report names {MAX_IN_FLIGHT} endpoints at most")
     return found
 

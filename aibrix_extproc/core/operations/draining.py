@@ -12,6 +12,8 @@ class GatewayReport(msgspec.Struct, frozen=True):
     applied_version: int  # of control state
     in_flight: Mapping[str, int]  # exchanges by identity, of cordoned endpoints
     age_seconds: float  # since the report came, by the database's clock
+    # Of endpoints of models with a policy: exchanges in flight, and seconds since the last one ended.
+    usage: Mapping[str, tuple[int, float]] = {}
 
 
 class Drain(msgspec.Struct, frozen=True):

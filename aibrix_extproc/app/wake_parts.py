@@ -1,0 +1,47 @@
+"""How a gateway takes part in sleep and wake: requests that wait, and reports of which engines are used."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from aibrix_extproc.adapters.internal_api.client import InternalClient
+from aibrix_extproc.app.control_parts import replica_name
+from aibrix_extproc.app.dispatch import Observer
+from aibrix_extproc.app.engine_use import EngineUse
+from aibrix_extproc.app.fleet_store import FleetStore
+from aibrix_extproc.app.parts.waking import Waking
+from aibrix_extproc.core.control.rows import Section
+from aibrix_extproc.core.control.state import ControlState
+from aibrix_extproc.core.exchange.outputs import Finished, Moved
+from aibrix_extproc.core.fleet.load import LoadBook
+from aibrix_extproc.core.operations.desired import DesiredAdapter
+from aibrix_extproc.core.operations.policies import ModelPolicy
+from aibrix_extproc.settings.control import ControlSettings
+
+
+@dataclass(frozen=True, slots=True)
+class WakeParts:
+    """What a gateway with a metadata service has for it."""
+
+    waking: Waking
+    use: EngineUse
+
+    def observers(self) -> tuple[Observer, ...]:
+        """What the use of engines is learnt from."""
+        return (Finished, self.use.finished), (Moved, self.use.moved)
+
+
+def wake_parts(
+    settings: ControlSettings, state: ControlState, store: FleetStore, load: LoadBook,
+    shared: Callable[[], Sequence[bytes]], longest_seconds: float,
+) -> WakeParts | None:  # fmt: skip
+    """None without a metadata service. `longest_seconds`: what the dispatcher lets a handler wait."""
+    if settings.url is None:
+        return None
+    policies = state.view(Section.MODELS, ModelPolicy).records
+    adapters = state.view(Section.ADAPTERS, DesiredAdapter).records
+    waking = Waking(
+        policies, adapters, store, InternalClient(settings.url, replica_name(), shared),
+        seconds=min(settings.wake_seconds, longest_seconds), most=settings.max_waiting,
+    )  # fmt: skip
+    return WakeParts(waking, EngineUse(policies, lambda: store.snapshot, load, time.monotonic))
