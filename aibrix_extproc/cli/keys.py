@@ -1,6 +1,7 @@
 """`aibrix-extproc keys`: make, list, revoke and check keys, of a key file or (`--base-url`) of a metadata service.
 
-A key is printed once, when it is made; only its hash is kept. Running gateways follow by themselves.
+A key is printed once, when it is made; only its hash is kept. Running gateways follow by themselves. The verb
+`note-secret` is about another key, which gateways and metadata services share.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from aibrix_extproc.adapters.keyfile.edit import EditedByHandError
 from aibrix_extproc.adapters.keyfile.parse import parse_bounded, parse_moment, parse_name, parse_operation
 from aibrix_extproc.adapters.keyfile.source import read_keys
 from aibrix_extproc.adapters.keyfile.store import add_key, remove_key
-from aibrix_extproc.cli import keys_api
+from aibrix_extproc.cli import keys_api, note_secret
 from aibrix_extproc.cli.admin_client import AdminError
 from aibrix_extproc.cli.connection import LOCAL, UsageError, add_key_options
 from aibrix_extproc.cli.sdk_command import printable
@@ -68,10 +69,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     imported.add_argument("source", metavar="FILE", help="JSON objects, one a line or in an array; -: standard input")
     imported.add_argument("--dry-run", action="store_true", help="show what would be made, and make nothing")
     check.add_argument("--key", metavar="KEY", help="a key to look up; - reads it from standard input")
+    note_secret.add_verb(verbs)
 
 
 def run(args: argparse.Namespace) -> int:
-    """0: done, or good; 1: there is no such key, or it is not accepted; 2: the file or an option is wrong."""
+    """0: done, or good; 1: no such key, or one that is not accepted; 2: the file, an option or the cluster is wrong."""
     try:
         return int(_runner(args)(args))
     except (SourceError, UsageError) as error:
@@ -84,6 +86,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _runner(args: argparse.Namespace) -> VerbRun:
     """The verb for where the keys are. Raises UsageError."""
+    if args.verb_alone is not None:
+        alone: VerbRun = args.verb_alone
+        return alone
     if args.file is not None and args.base_url is not None:
         raise UsageError("--file and --base-url exclude each other")
     if args.file is not None and args.verb_run is not None:
@@ -103,7 +108,7 @@ def _verb(
     verbs: Any, name: str, verb_run: VerbRun | None, summary: str, verb_api: VerbRun | None = None
 ) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = verbs.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
-    parser.set_defaults(verb_run=verb_run, verb_api=verb_api, file=None, base_url=None)
+    parser.set_defaults(verb_run=verb_run, verb_api=verb_api, verb_alone=None, file=None, base_url=None)
     if verb_run is not None:
         parser.add_argument("--file", type=Path, metavar="FILE", help="the key file (YAML)")
     if verb_api is not None:

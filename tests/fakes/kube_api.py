@@ -24,6 +24,7 @@ BUILT_IN = {
     "pods": ("v1", "PodList"),
     "services": ("v1", "ServiceList"),
     "endpointslices": ("discovery.k8s.io/v1", "EndpointSliceList"),
+    "secrets": ("v1", "SecretList"),
     "leases": ("coordination.k8s.io/v1", "LeaseList"),
 }
 VERBS = {"GET": "get", "POST": "create", "PUT": "update", "DELETE": "delete"}

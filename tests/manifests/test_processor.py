@@ -9,7 +9,8 @@ from aibrix_extproc import __version__
 from aibrix_extproc.adapters.extproc.service import LIVENESS, READINESS
 from aibrix_extproc.adapters.kube.lease import LEASE_VERBS
 from aibrix_extproc.adapters.kube.own_slices import SLICE_VERBS
-from aibrix_extproc.adapters.kube.resources import ADAPTERS, LEASES, PODS, SERVICES, SLICES, WATCHING, Resource
+from aibrix_extproc.adapters.kube.resources import ADAPTERS, LEASES, PODS, SECRETS, SERVICES, SLICES, WATCHING, Resource
+from aibrix_extproc.adapters.kube.secrets import SECRET_VERBS
 from aibrix_extproc.cli.certificates import CLIENT_NAMES
 from aibrix_extproc.cli.flags import given_settings
 from aibrix_extproc.cli.main import parser_for
@@ -22,10 +23,16 @@ pytestmark = pytest.mark.slow  # each build takes kubectl half a second
 METADATA = ("components/metadata", "components/metadata-volume")
 
 
+def pods(name: str) -> Iterator[Thing]:
+    """What Deployments and Jobs of a build say of their pods."""
+    for kind in ("Deployment", "Job"):
+        yield from (one["spec"]["template"]["spec"] for one in of_kind(built(name), kind))
+
+
 def ours(name: str) -> Iterator[Thing]:
     """Containers of our image in a build."""
-    for deployment in of_kind(built(name), "Deployment"):
-        for container in deployment["spec"]["template"]["spec"]["containers"]:
+    for pod in pods(name):
+        for container in pod["containers"]:
             if container["image"].partition(":")[0].endswith("aibrix-extproc"):
                 yield container
 
@@ -154,8 +161,7 @@ def test_metadata_service_is_let_go_of_before_it_ends(name: str) -> None:
 
 @pytest.mark.parametrize("name", BUILDS)
 def test_pod_is_as_confined_as_the_restricted_standard_asks(name: str) -> None:
-    for deployment in of_kind(built(name), "Deployment"):
-        pod = deployment["spec"]["template"]["spec"]
+    for pod in pods(name):
         for container in pod["containers"]:
             if container not in list(ours(name)):
                 continue
@@ -163,7 +169,7 @@ def test_pod_is_as_confined_as_the_restricted_standard_asks(name: str) -> None:
             assert pod["securityContext"]["runAsUser"] == 65532
             assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
             assert pod.get("automountServiceAccountToken", True) is (
-                container["args"][0] in ("serve", "picker", "metadata")
+                container["args"][0] in ("serve", "picker", "metadata", "keys")
             )
             assert container["securityContext"] == {
                 "allowPrivilegeEscalation": False,
@@ -233,6 +239,30 @@ def test_service_account_may_write_what_is_published_in_its_own_namespace_and_no
     )
     assert [one["metadata"]["name"] for one in of_kind(things, "Role")] == ["aibrix-extproc-publish"]
     assert of_kind(things, "ClusterRoleBinding") == []
+
+
+@pytest.mark.parametrize("name", ["components/note-secret", "overlays/try"])
+def test_secret_that_pods_wait_for_is_made_by_an_account_that_may_do_nothing_else(name: str) -> None:
+    things = built(name)
+    job = only(things, "Job", "aibrix-extproc-note-secret")
+    pod = job["spec"]["template"]["spec"]
+    options = parser_for("keys").parse_args(pod["containers"][0]["args"])
+    assert (options.secret, options.namespace) == ("aibrix-extproc-note-keys", None)  # that of the pod
+    assert 0 < job["spec"]["ttlSecondsAfterFinished"] <= 60
+    account = pod["serviceAccountName"]
+    assert rules(only(things, "Role", account)) == allowed(SECRETS, SECRET_VERBS)
+    bindings = [
+        one["metadata"]["name"]
+        for kind in ("RoleBinding", "ClusterRoleBinding")
+        for one in of_kind(things, kind)
+        if account in [subject["name"] for subject in one["subjects"]]
+    ]
+    assert bindings == [account]
+    assert [one for one in pods(name) if one.get("serviceAccountName") == account] == [pod]
+
+
+def test_production_leaves_the_secret_to_its_operator() -> None:
+    assert of_kind(built("overlays/production"), "Job") == []
 
 
 def test_published_service_has_no_selector_and_the_port_that_slices_name() -> None:

@@ -107,7 +107,7 @@ SOURCES: Final = (
         "kubernetes", "k8s.io/kubernetes", "v1.36.3",
         (
             "v1/Namespace", "v1/Service", "v1/ServiceAccount", "v1/ConfigMap", "v1/Secret", "v1/PersistentVolumeClaim",
-            "apps/v1/Deployment",
+            "apps/v1/Deployment", "batch/v1/Job",
             "autoscaling/v2/HorizontalPodAutoscaler", "policy/v1/PodDisruptionBudget",
             "networking.k8s.io/v1/NetworkPolicy",
             "rbac.authorization.k8s.io/v1/Role", "rbac.authorization.k8s.io/v1/RoleBinding",

@@ -54,6 +54,7 @@ PODS: Final = Resource("Pod", "", "v1", "pods", Pod)
 SLICES: Final = Resource("EndpointSlice", "discovery.k8s.io", "v1", "endpointslices", EndpointSlice)
 ADAPTERS: Final = Resource("ModelAdapter", "model.aibrix.ai", "v1alpha1", "modeladapters", ModelAdapter)
 SERVICES: Final = Resource("Service", "", "v1", "services", Service)
+SECRETS: Final = Resource("Secret", "", "v1", "secrets")
 LEASES: Final = Resource("Lease", "coordination.k8s.io", "v1", "leases")
 POOLS: Final = Resource("InferencePool", "inference.networking.k8s.io", "v1", "inferencepools", InferencePool)
 
