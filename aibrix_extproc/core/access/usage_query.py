@@ -61,7 +61,7 @@ class Form:
     groups: tuple[str, ...]
     widths: tuple[str, ...] = tuple(WIDTHS)
     largest: int | None = None  # buckets in a page, if not as in LIMITS
-    default_days: int | None = None  # where a query may leave out its start
+    default_days: int | None = None  # up to now, today is one, where a query may leave out its start
 
 
 def read_query(pairs: Pairs, form: Form, wall_now: float) -> UsageQuery | Problem:
@@ -116,7 +116,7 @@ def _times(values: Mapping[str, tuple[str, ...]], form: Form, wall_now: float, w
         if isinstance(one, Problem):
             return one
     if start is None and form.default_days is not None:
-        start = int(wall_now) - form.default_days * DAY
+        start = int(wall_now) - (form.default_days - 1) * DAY
     if not isinstance(start, int) or isinstance(end, Problem):
         return Problem("missing_required_parameter", {"param": "start_time"}, param="start_time")
     latest = int(wall_now) + 1

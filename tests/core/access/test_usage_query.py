@@ -45,7 +45,9 @@ def test_lists_come_in_both_forms() -> None:
 
 
 def test_start_may_have_a_default() -> None:
-    assert query("", Form((), default_days=7)).start == DAY_START - 7 * DAY
+    found = query("", Form((), default_days=7))
+    assert found.start == DAY_START - 6 * DAY
+    assert not found.has_more, "the first page has today"
 
 
 @pytest.mark.parametrize(
