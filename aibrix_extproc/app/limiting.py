@@ -11,6 +11,7 @@ from aibrix_extproc.core.access.limits.answers import (
     never_fits,
     openai_headers,
     refusal,
+    too_large,
 )
 from aibrix_extproc.core.access.limits.book import LimitBook, Plan
 from aibrix_extproc.core.access.limits.counters import ADMITTED, Claim, Form, Reading, remaining
@@ -119,9 +120,10 @@ class Limiter:
         )
         demanded = self._estimator.demanded(demand, book.prices)
         costs = tuple([demanded[quantity] for quantity in plan.quantities])
-        problem = never_fits(plan, costs, model)
-        if problem is not None:
-            return Refused(problem)
+        index = never_fits(plan, costs)
+        if index is not None:
+            headers = self._headers(plan, self._counters.peek(plan.claims), caller, anthropic=operation.anthropic)
+            return Refused(too_large(plan, index, costs, model, headers))
         self._number += 1
         reservation = f"{self._issuer}-{self._number}"
         reading = self._counters.reserve(reservation, plan.claims, costs)

@@ -149,6 +149,7 @@ def test_lim_04_a_request_that_never_fits_is_told_so(limited: Stack) -> None:
     assert answer.status == 400
     assert answer.header("x-should-retry") == "false"
     assert "can never pass" in answer.json()["error"]["message"]
+    assert answer.header("x-ratelimit-limit-tokens") == "2000"
 
 
 def test_lim_05_a_stream_that_was_left_is_settled_to_what_it_produced(limited: Stack) -> None:

@@ -117,6 +117,8 @@ async def test_limits_and_prices(admin: httpx2.AsyncClient) -> None:
     assert [one["object"] for one in (await admin.get(LIMITS)).json()["data"]] == ["limit", "price"]
     assert (await admin.delete(f"{LIMITS}/caller=a,model=org/m")).json()["deleted"]
     assert (await admin.get(f"{LIMITS}/caller=a,model=org/m")).status_code == 404
+    unknown = await admin.post(LIMITS, json={"limits": {"request_per_minute": 60}})
+    assert unknown.json()["error"]["message"].endswith("did you mean requests_per_minute?")
 
 
 CASES: list[tuple[str, dict[str, Any]]] = [
@@ -146,6 +148,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     (f"{KEYS}/KEY/rotate", {"overlap_seconds": "1h"}),
     (f"{CALLERS}/a", {"name": "b"}),
     (LIMITS, {"caller": "a"}),
+    (LIMITS, {"limits": {"batch_enqueued_tokens": 5}}),
     (LIMITS, {"limits": {"requests_per_minute": 0}}),
     (LIMITS, {"limits": {"requests_per_minute": float("inf")}}),
     (CORDONS, {"selector": "  "}),

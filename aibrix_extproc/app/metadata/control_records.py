@@ -51,7 +51,8 @@ async def body_of(call: Call, kind: type[T]) -> T:
 
 def invalid(param: str, reason: str) -> RefusedError:
     """The refusal of a value."""
-    return RefusedError(Problem("invalid_value", {"message": f"Invalid '{param}': {shown(reason)}."}, param=param))
+    end = "" if reason.endswith("?") else "."  # a reason may end by asking what was meant
+    return RefusedError(Problem("invalid_value", {"message": f"Invalid '{param}': {shown(reason)}{end}"}, param=param))
 
 
 def checked_text(param: str, text: str, longest: int = MAX_TEXT) -> str:

@@ -26,7 +26,6 @@ class Quantity(StrEnum):
     AUDIO_SECONDS = "audio_seconds"
     COST = "cost"  # money, by the prices of models
     CONCURRENT_REQUESTS = "concurrent_requests"
-    BATCH_ENQUEUED_TOKENS = "batch_enqueued_tokens"  # input tokens of batches that have not ended
 
 
 class Reset(StrEnum):
@@ -34,7 +33,7 @@ class Reset(StrEnum):
 
     FILLS = "fills"  # steadily, within the period
     CALENDAR = "calendar"  # at the end of the period
-    RELEASED = "released"  # when the request or the batch ends
+    RELEASED = "released"  # when the request ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +73,14 @@ AMOUNTS: Final[Mapping[str, AmountRow]] = MappingProxyType(
             for period, seconds in _SECONDS.items()
         },
         "concurrent_requests": AmountRow(Quantity.CONCURRENT_REQUESTS, Reset.RELEASED, maximum=10**6),
-        "batch_enqueued_tokens": AmountRow(Quantity.BATCH_ENQUEUED_TOKENS, Reset.RELEASED, maximum=10**15),
         **{
             f"budget_per_{period}": AmountRow(Quantity.COST, Reset.CALENDAR, period, seconds, MICRO, 10**9)
             for period, seconds in _BUDGETS.items()
         },
     }
 )
+
+ELSEWHERE: Final[Mapping[str, str]] = MappingProxyType(
+    {"batch_enqueued_tokens": "is the same for all callers: the setting metadata.max_enqueued_tokens"}
+)
+"""Names that look like limits of records, with where they are set."""

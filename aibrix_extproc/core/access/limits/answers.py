@@ -131,19 +131,24 @@ def refusal(plan: Plan, reading: Reading, costs: Sequence[float], model: str, he
     return Problem(key, values, headers=(*headers, *retry_headers(wait)))
 
 
-def never_fits(plan: Plan, costs: Sequence[float], model: str) -> Problem | None:
-    """The refusal of a request that is larger than one of its limits."""
+def never_fits(plan: Plan, costs: Sequence[float]) -> int | None:
+    """The place of a limit that the request is larger than, so that it could never pass."""
     for index, claim in enumerate(plan.claims):
         if costs[index] > claim.amount and not claim.soft:
-            term, cost = plan.terms[index], costs[index]
-            values = {
-                "model": _for(model),
-                "what": _budget(term) if term.row.reset is Reset.CALENDAR else _what(term),
-                "limit": _number(term.limit),
-                "requested": _number(cost / term.row.units),
-            }
-            return Problem("larger_than_limit", values)
+            return index
     return None
+
+
+def too_large(plan: Plan, index: int, costs: Sequence[float], model: str, headers: Headers) -> Problem:
+    """The refusal of a request that is larger than this limit. `headers`: those that every answer has."""
+    term = plan.terms[index]
+    values = {
+        "model": _for(model),
+        "what": _budget(term) if term.row.reset is Reset.CALENDAR else _what(term),
+        "limit": _number(term.limit),
+        "requested": _number(costs[index] / term.row.units),
+    }
+    return Problem("larger_than_limit", values, headers=headers)
 
 
 def retry_headers(micros: float) -> Headers:

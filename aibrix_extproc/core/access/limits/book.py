@@ -17,7 +17,6 @@ QUANTITIES: Final = tuple(Quantity)
 INDEX: Final[Mapping[Quantity, int]] = MappingProxyType({quantity: index for index, quantity in enumerate(QUANTITIES)})
 MAX_REMEMBERED: Final = 50_000
 _FORMS: Final = {Reset.FILLS: Form.BUCKET, Reset.CALENDAR: Form.WINDOW, Reset.RELEASED: Form.LEASE}
-_NOT_OF_REQUESTS: Final = frozenset({Quantity.BATCH_ENQUEUED_TOKENS})  # counted where batches are made
 
 Subject = tuple[str | None, str | None, str | None]
 """Caller, key, model; None for what a record does not name."""
@@ -105,7 +104,7 @@ class LimitBook:
                     amounts.update({name: (amount, record.id) for name, amount in given.items()})
                 for name, (amount, record_id) in amounts.items():
                     row = AMOUNTS[name]
-                    if amount is not None and row.quantity not in _NOT_OF_REQUESTS:
+                    if amount is not None:
                         term = _term(name, row, amount / self._share, record_id, names, now, soft=soft)
                         terms.append(term)
                         if row.reset is Reset.CALENDAR:

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from aibrix_extproc.core.access.limits.amounts import AMOUNTS, AmountRow
+from aibrix_extproc.core.access.limits.amounts import AMOUNTS, ELSEWHERE, AmountRow
 from aibrix_extproc.core.nearest import did_you_mean
 
 EACH: Final = "*"
@@ -79,7 +79,8 @@ def parse_amounts(given: object, field: str = "limits") -> dict[str, float | int
     for name, value in _mapping(given, field).items():
         row = AMOUNTS.get(name)
         if row is None:
-            raise LimitFormatError(f"{field}.{name[:64]}", f"there is no such limit{did_you_mean(name, AMOUNTS)}")
+            reason = ELSEWHERE.get(name) or f"there is no such limit{did_you_mean(name, AMOUNTS)}"
+            raise LimitFormatError(f"{field}.{name[:64]}", reason)
         found[name] = None if value is None else _amount(row, value, f"{field}.{name}")
     return found
 

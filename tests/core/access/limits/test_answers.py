@@ -15,6 +15,7 @@ from aibrix_extproc.core.access.limits.answers import (
     refusal,
     retry_headers,
     rfc3339,
+    too_large,
 )
 from aibrix_extproc.core.access.limits.book import LimitBook, Plan
 from aibrix_extproc.core.access.limits.counters import Counters, Reading
@@ -126,11 +127,13 @@ def test_a_budget_that_is_used_up_is_not_tried_again() -> None:
 
 def test_a_request_that_never_fits_is_told_so() -> None:
     plan = plan_of(tokens_per_minute=100)
-    problem = never_fits(plan, (200,), "m")
-    assert problem is not None
+    assert never_fits(plan, (100,)) is None
+    index = never_fits(plan, (200,))
+    assert index == 0
+    problem = too_large(plan, index, (200,), "m", (("x-ratelimit-limit-tokens", "100"),))
     assert problem.row.status == 400
     assert "Limit 100, Requested 200" in str(error_object(problem)["message"])
-    assert never_fits(plan, (100,), "m") is None
+    assert ("x-ratelimit-limit-tokens", "100") in shape(problem).headers
 
 
 def test_waits_are_told_in_both_units_and_long_ones_are_not_waited_for() -> None:
