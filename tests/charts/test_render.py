@@ -175,6 +175,19 @@ def test_values_of_the_metadata_service_come_in_where_they_say() -> None:
     assert account["annotations"] == {"role": "r"}
 
 
+def test_values_of_redis_come_in_where_they_say() -> None:
+    values = {
+        "redis.enabled": "true", "redis.image": "registry.example.com/valkey:9", "redis.resources.requests.cpu": "2",
+        "image.pullPolicy": "Always", "image.pullSecrets[0].name": "login", "nodeSelector.disk": "fast",
+    }  # fmt: skip
+    things = by_key(rendered(*(word for name, value in values.items() for word in ("--set", f"{name}={value}"))))
+    pod = at(things, "Deployment", "aibrix-extproc-redis", "spec", "template", "spec")
+    (container,) = pod["containers"]
+    assert (container["image"], container["imagePullPolicy"]) == ("registry.example.com/valkey:9", "Always")
+    assert container["resources"]["requests"]["cpu"] == 2
+    assert (pod["imagePullSecrets"], pod["nodeSelector"]) == ([{"name": "login"}], {"disk": "fast"})
+
+
 def test_volume_is_as_large_as_it_says_and_its_url_follows_envoy_gateway() -> None:
     options = {"metadataVolume.enabled": "true", "metadataVolume.size": "7Gi", "metadataVolume.storageClass": "fast",
                "metadata.replicas": "3", "envoyGateway.namespace": "eg"}  # fmt: skip
