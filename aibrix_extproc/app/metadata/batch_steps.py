@@ -64,8 +64,8 @@ class BatchSteps:
             validation.feed(line)
         errors = validation.errors
         if errors:
-            told = json.dumps([one.as_object() for one in errors], ensure_ascii=False)
-            await remove_quietly(self._blobs, await self._ledger.fail(claim, told))
+            errors_json = json.dumps([one.as_object() for one in errors], ensure_ascii=False)
+            await remove_quietly(self._blobs, await self._ledger.fail(claim, errors_json))
         else:
             await self._start(claim, validation)
 
@@ -75,8 +75,8 @@ class BatchSteps:
             size = Size(validation.total, validation.tokens)
             await self._ledger.start(claim, model, validation.shards, size, most)
         except TooManyTokensError:
-            told = json.dumps([too_many_tokens(model, most).as_object()], ensure_ascii=False)
-            await remove_quietly(self._blobs, await self._ledger.fail(claim, told))
+            errors_json = json.dumps([too_many_tokens(model, most).as_object()], ensure_ascii=False)
+            await remove_quietly(self._blobs, await self._ledger.fail(claim, errors_json))
 
     async def gave_up(self, claim: BatchClaim | ShardClaim) -> bool:
         """End a batch whose content is lost, once its time is over; until then a store may come back with it."""

@@ -11,7 +11,7 @@ from aibrix_extproc.adapters.ledger.errors import DatabaseError
 from aibrix_extproc.adapters.ledger.work import BatchClaim, LeaseLostError, ShardClaim, WorkLedger
 from aibrix_extproc.adapters.openai_http.call import ContentError
 from aibrix_extproc.app.metadata.batch_steps import BatchSteps
-from aibrix_extproc.app.metadata.leases import Lease, held
+from aibrix_extproc.app.metadata.leases import Lease, leased
 from aibrix_extproc.app.metadata.reading import LostContentError
 from aibrix_extproc.app.metadata.shard_runner import ShardRunner
 from aibrix_extproc.app.parts.part import Part
@@ -96,7 +96,7 @@ class BatchWorker(Part):
         if claim is None:
             return False
         try:
-            async with self._held(claim):
+            async with self._leased(claim):
                 try:
                     await step(claim)
                 except _LOST:
@@ -110,7 +110,7 @@ class BatchWorker(Part):
     async def _run_one(self) -> bool:
         claim = await self._next_shard()
         try:
-            async with self._held(claim) as lease:
+            async with self._leased(claim) as lease:
                 self._leases.add(lease)
                 try:
                     await self._shards.run(claim, lease)
@@ -131,12 +131,12 @@ class BatchWorker(Part):
                 await self._wait()
             return claim
 
-    def _held(self, claim: BatchClaim | ShardClaim) -> AbstractAsyncContextManager[Lease]:
+    def _leased(self, claim: BatchClaim | ShardClaim) -> AbstractAsyncContextManager[Lease]:
         async def renew() -> bool:
             return await self._ledger.renew(claim) is BatchStatus.CANCELLING
 
         is_cancelled = claim.batch.status is BatchStatus.CANCELLING
-        return held(claim.batch.id, renew, self._lease_seconds, cancelled=is_cancelled)
+        return leased(claim.batch.id, renew, self._lease_seconds, cancelled=is_cancelled)
 
     async def _give_back(self, claim: BatchClaim | ShardClaim) -> None:
         try:

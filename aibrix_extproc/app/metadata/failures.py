@@ -11,14 +11,14 @@ from aibrix_extproc.adapters.openai_http.call import AnyReply, Call, ContentErro
 logger = logging.getLogger(__name__)
 
 
-def telling(handlers: Mapping[str, Handler]) -> dict[str, Handler]:
+def with_storage_refusals(handlers: Mapping[str, Handler]) -> dict[str, Handler]:
     """The same handlers, whose failures of database and blob store are refusals."""
-    return {name: _telling(name, handler) for name, handler in handlers.items()}
+    return {name: _with_refusals(name, handler) for name, handler in handlers.items()}
 
 
-def _telling(name: str, handler: Handler) -> Handler:
+def _with_refusals(name: str, handler: Handler) -> Handler:
     @wraps(handler)
-    async def told(call: Call) -> AnyReply:
+    async def refusing(call: Call) -> AnyReply:
         try:
             return await handler(call)
         except STATEMENT_ERRORS:  # a bug of ours
@@ -27,7 +27,7 @@ def _telling(name: str, handler: Handler) -> Handler:
             logger.warning("storage failed", extra={"operation": name, "error": repr(error)[:300]})
             raise _refusal(error) from error
 
-    return told
+    return refusing
 
 
 def _refusal(error: Exception) -> RefusedError:

@@ -59,7 +59,7 @@ class Lease:
 
 
 @asynccontextmanager
-async def held(
+async def leased(
     work: str, renew: Callable[[], Awaitable[bool]], lease_seconds: float, *, cancelled: bool = False
 ) -> AsyncIterator[Lease]:
     """Hold the lease while the body runs; the body is cancelled, and LeaseLostError raised, when it is lost."""

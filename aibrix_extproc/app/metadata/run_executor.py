@@ -9,7 +9,7 @@ from typing import Final
 from aibrix_extproc.adapters.ledger.errors import STATEMENT_ERRORS, DatabaseError
 from aibrix_extproc.adapters.ledger.runs import RunClaim, RunLedger
 from aibrix_extproc.adapters.ledger.work import LeaseLostError
-from aibrix_extproc.app.metadata.leases import Lease, held
+from aibrix_extproc.app.metadata.leases import Lease, leased
 from aibrix_extproc.app.metadata.run_acts import RunActs
 from aibrix_extproc.app.metadata.run_worker import RunWorker, Save
 from aibrix_extproc.app.parts.part import Part
@@ -97,7 +97,7 @@ class RunExecutor(Part):
     async def _work(self, claim: RunClaim) -> None:
         worker = RunWorker(claim.run, self._acts, self._saving(claim), self._clock, self._owner, self._cordon_seconds)
         renew, was_cancelled = partial(self._ledger.renew, claim), claim.run.cancel_asked
-        async with held(claim.run.id, renew, self._lease_seconds, cancelled=was_cancelled) as lease:
+        async with leased(claim.run.id, renew, self._lease_seconds, cancelled=was_cancelled) as lease:
             self._leases.add(lease)
             try:
                 await worker.work(lambda: lease.cancelled, resumed=claim.resumed)

@@ -36,7 +36,7 @@ from aibrix_extproc.app.metadata.engine_api import EngineApi
 from aibrix_extproc.app.metadata.engine_control import EngineControl
 from aibrix_extproc.app.metadata.engine_fleet import engine_fleet
 from aibrix_extproc.app.metadata.engine_news import EngineNews
-from aibrix_extproc.app.metadata.failures import telling
+from aibrix_extproc.app.metadata.failures import with_storage_refusals
 from aibrix_extproc.app.metadata.file_api import FileApi
 from aibrix_extproc.app.metadata.following import Followers
 from aibrix_extproc.app.metadata.gates import Gates
@@ -142,7 +142,7 @@ class MetadataService:
         routes = {**self._control.routes(), **self._usage.routes(), **self._engine_control.routes()}
         internal = InternalRoutes(routes, lambda: self._secrets.current, time.time)
         return ApiServer(
-            telling(self._control.audited(handlers)),
+            with_storage_refusals(self._control.audited(handlers)),
             keys=lambda: self._secrets.current,
             observe=self._metrics.answered,
             internal=internal,
