@@ -59,6 +59,10 @@ def targets(
         if isinstance(chosen, Problem):
             return chosen
         found = chosen
+    if operation.adapters is Adapters.LOAD and found:
+        other = _other_base(target.adapter, found, fleet)
+        if other is not None:
+            return other
     return found[:MAX_TARGETS] if found else Problem("no_engines", {"path": operation.path})
 
 
@@ -120,6 +124,17 @@ def _by_adapter(
         message = "The engines serve several models: say which one the adapter belongs to, by ?model=NAME."
         return invalid("model", message)
     return endpoints
+
+
+def _other_base(adapter: str | None, found: tuple[Endpoint, ...], fleet: Snapshot) -> Problem | None:
+    """Refuse a name that an adapter of another model has: requests for it would be answered by either model."""
+    wanted = frozenset[str]().union(*map(_bases, found))
+    for one in fleet.by_model.get(adapter or "", ()):
+        bases = _bases(one)
+        if wanted and bases and bases.isdisjoint(wanted):
+            name, base = shown(adapter or "", 64), shown(min(bases), 64)
+            return invalid("lora_name", f"Invalid 'lora_name': '{name}' is an adapter of the model '{base}'.")
+    return None
 
 
 def _bases(endpoint: Endpoint) -> frozenset[str]:

@@ -69,6 +69,13 @@ def test_adapter_is_unloaded_where_it_is_and_loaded_where_its_base_is() -> None:
     assert asked("load_lora_adapter", adapter="qwen", model="qwen") == ("invalid_value", "lora_name")
 
 
+def test_adapters_of_two_models_do_not_share_a_name() -> None:
+    assert asked("load_lora_adapter", adapter="sql", model="qwen") == ("invalid_value", "lora_name")
+    assert asked("load_lora_adapter", adapter="sql", addresses="10.0.0.3:8000") == ("invalid_value", "lora_name")
+    assert asked("load_lora_adapter", adapter="sql", model="llama") == ("1", "2")
+    assert asked("unload_lora_adapter", adapter="sql", addresses="10.0.0.3:8000") == ("3",)
+
+
 def test_only_addresses_of_the_fleet_and_only_for_admins() -> None:
     assert asked(addresses="10.0.0.2:8000, 10.0.0.3:8000,10.0.0.2:8000") == ("2", "3")
     for given in ("10.0.0.9:8000", "10.0.0.1", "http://10.0.0.1:8000", "", "10.0.0.1:8000,", "169.254.169.254:80"):
