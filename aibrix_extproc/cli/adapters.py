@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from aibrix_extproc.cli.connection import UsageError
-from aibrix_extproc.cli.sdk_command import EXIT_FAILED, add_verb, print_table, printable, run_verb
+from aibrix_extproc.cli.sdk_command import EXIT_FAILED, add_verb, label, print_table, printable, run_verb
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -100,12 +100,14 @@ def _print(one: Adapter, *, as_json: bool) -> None:
 def _load(client: "OpenAI", args: argparse.Namespace) -> int:
     body: Adapter = {"path": args.path, "base": args.base, "replicas": _replicas(args.replicas)}
     body |= {name: True for name in ("pinned", "lazy", "replace") if getattr(args, name)}
-    body["placement"] = dict(_label(text) for text in args.placement)
+    body["placement"] = dict(label("--placement", text) for text in args.placement)
     made = _put(client, args.name, body)
     if args.lazy or args.no_wait:
         _print(made, as_json=args.json)
         return 0
-    return _followed(client, [args.name], args)
+    found, code = _followed(client, [args.name], args)
+    _print(found[0], as_json=args.json)
+    return code
 
 
 def _unload(client: "OpenAI", args: argparse.Namespace) -> int:
@@ -126,9 +128,14 @@ def _sync(client: "OpenAI", args: argparse.Namespace) -> int:
         client.delete(_url(client, name), cast_to=object)
     if not args.json:
         print(f"{len(changed)} changed, {len(removed)} removed, {len(wanted) - len(changed)} as they were")
+    names = [name for name in wanted if not wanted[name].get("lazy")]
+    found, code = ([_get(client, name) for name in names], 0) if args.no_wait else _followed(client, names, args)
+    if args.json:
+        print(json.dumps(found, indent=2))
+    else:
+        print_table(_COLUMNS, map(_row, found))
     if args.no_wait:
         return 0
-    code = _followed(client, [name for name in wanted if not wanted[name].get("lazy")], args)
     gone = all(_gone(client, name, args.timeout) for name in removed)
     return code if gone else EXIT_FAILED
 
@@ -159,17 +166,12 @@ def _replicas(text: str) -> int | str:
     return int(text) if text.isascii() and text.isdigit() else text
 
 
-def _label(text: str) -> tuple[str, str]:
-    name, sign, value = text.partition("=")
-    if not sign or not name:
-        raise UsageError(f"--placement {text} is no LABEL=VALUE")
-    return name, value
-
-
 # ---------------------------------------------------------------------------------------------------- the interface
 
 
 def _url(client: "OpenAI", name: str) -> str:
+    if any(not part.strip(".") for part in name.split("/")):  # a client of HTTP would leave them out: another path
+        raise UsageError(f"no adapter has the name {name!r}")
     return str(client.base_url.join(f"{PATH}/{quote(name, safe='/')}"))
 
 
@@ -199,8 +201,8 @@ def _object(found: object) -> Adapter:
 # ----------------------------------------------------------------------------------------------------- progress
 
 
-def _followed(client: "OpenAI", names: list[str], args: argparse.Namespace) -> int:
-    """Wait until all are loaded; the first failure of an engine ends the wait, as it may last."""
+def _followed(client: "OpenAI", names: list[str], args: argparse.Namespace) -> tuple[list[Adapter], int]:
+    """Wait until all are loaded, and the exit code; the first failure of an engine ends the wait, as it may last."""
     ends_at = time.monotonic() + args.timeout
     shown = ""
     while True:
@@ -215,9 +217,7 @@ def _followed(client: "OpenAI", names: list[str], args: argparse.Namespace) -> i
         time.sleep(LOOK_SECONDS)
     if sys.stderr.isatty():
         print(file=sys.stderr)
-    for one in found:
-        _print(one, as_json=args.json)
-    return 0 if states <= {"loaded"} else EXIT_FAILED
+    return found, 0 if states <= {"loaded"} else EXIT_FAILED
 
 
 def _gone(client: "OpenAI", name: str, seconds: float) -> bool:

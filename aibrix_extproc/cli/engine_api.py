@@ -2,8 +2,9 @@
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from aibrix_extproc.cli.colours import PlainConsole, console
 from aibrix_extproc.cli.sdk_command import printable
@@ -19,6 +20,7 @@ STYLES: Final[Mapping[str, str]] = {
     "running": "cyan", "verifying": "cyan", "queued": "dim", "pending": "dim",
 }  # fmt: skip
 _RETRY_SECONDS: Final = 1.0
+_PAGE: Final = 100  # records
 
 
 def ask(client: "OpenAI", method: str, path: str, body: object = None, **headers: str) -> Any:
@@ -34,20 +36,36 @@ def ask(client: "OpenAI", method: str, path: str, body: object = None, **headers
             return client.post(url, cast_to=object, body=body, options={"headers": named})
 
 
+def pages(client: "OpenAI", path: str) -> Iterator[Any]:
+    """All records of a list."""
+    after = ""
+    while True:
+        page = ask(client, "GET", f"{path}?limit={_PAGE}{f'&after={quote(after)}' if after else ''}")
+        yield from page["data"]
+        after = page.get("last_id") or ""
+        if not page["has_more"] or not after:
+            return
+
+
 def followed(client: "OpenAI", run: Any) -> Any:
     """The run when it has ended; each change of an endpoint is told on the way. Ctrl-C leaves it running."""
-    from openai import APIConnectionError
+    from openai import APIConnectionError, InternalServerError
 
     told: dict[str, str] = {}
+    away = False
     screen = console(sys.stderr)
     _tell(screen, run, told)
     while run["status"] not in ENDED:
         try:
             for event in _events(client, run["id"]):
+                away = False
                 _tell(screen, event, told)
                 run = event
-        except APIConnectionError:
-            time.sleep(_RETRY_SECONDS)  # the service may be starting again: the run goes on
+        except (APIConnectionError, InternalServerError):
+            if not away:
+                print("the service does not answer; the operation goes on, and so does this command", file=sys.stderr)
+            away = True
+            time.sleep(_RETRY_SECONDS)
     return run
 
 
@@ -55,7 +73,7 @@ def _events(client: "OpenAI", run_id: str) -> Any:
     """The run with each change, until its end or that of the connection."""
     from openai import Stream
 
-    url = str(client.base_url.join(f"/admin/v1/operations/{run_id}/events"))
+    url = str(client.base_url.join(f"/admin/v1/operations/{quote(run_id, safe='')}/events"))
     return client.get(url, cast_to=object, stream=True, stream_cls=Stream[object])
 
 

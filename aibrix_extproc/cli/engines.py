@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from aibrix_extproc.cli.connection import UsageError
-from aibrix_extproc.cli.engine_api import ask, followed, print_states
+from aibrix_extproc.cli.engine_api import ask, followed, pages, print_states
 from aibrix_extproc.cli.operations import print_ended
-from aibrix_extproc.cli.sdk_command import EXIT_FAILED, add_verb, run_verb
+from aibrix_extproc.cli.sdk_command import EXIT_FAILED, add_verb, label, run_verb
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -123,43 +123,49 @@ def _engine(client: "OpenAI", name: str) -> Any:
 
 def _cordon(client: "OpenAI", args: argparse.Namespace) -> int:
     engine = _engine(client, args.endpoint)
-    body = {"endpoint": engine["id"], "reason": args.reason}
-    if args.expires_in is not None:
-        body["expires_in"] = args.expires_in
-    made = ask(client, "POST", "/cordons", body)
+    made = _make_cordon(client, engine, args)
     print(json.dumps(made, indent=2) if args.json else f"{engine['address']} is cordoned")
     return 0
 
 
+def _make_cordon(client: "OpenAI", engine: Any, args: argparse.Namespace) -> Any:
+    body = {"endpoint": engine["id"], "reason": args.reason}
+    if args.expires_in is not None:
+        body["expires_in"] = args.expires_in
+    return ask(client, "POST", "/cordons", body)
+
+
 def _drain(client: "OpenAI", args: argparse.Namespace) -> int:
-    if not _engine(client, args.endpoint)["cordoned"]:
-        _cordon(client, args)
+    engine = _engine(client, args.endpoint)
+    if not engine["cordoned"]:
+        _make_cordon(client, engine, args)
     ends_at = time.monotonic() + args.wait
     while True:
-        drain = (_engine(client, args.endpoint)["drain"]) or {"complete": False, "in_flight": 0}
-        if drain["complete"]:
-            print(f"{args.endpoint} is drained", file=sys.stderr)
-            return 0
-        if time.monotonic() >= ends_at:
-            print(f"{args.endpoint} still has {drain['in_flight']} requests", file=sys.stderr)
-            return EXIT_FAILED
+        engine = _engine(client, args.endpoint)
+        drain = engine["drain"] or {"complete": False, "in_flight": 0}
+        if drain["complete"] or time.monotonic() >= ends_at:
+            break
         time.sleep(_LOOK_SECONDS)
+    if args.json:
+        print(json.dumps(engine, indent=2))
+    state = "is drained" if drain["complete"] else f"still has {drain['in_flight']} requests"
+    print(f"{args.endpoint} {state}", file=sys.stderr)
+    return 0 if drain["complete"] else EXIT_FAILED
 
 
 def _uncordon(client: "OpenAI", args: argparse.Namespace) -> int:
-    engine = _engine(client, args.endpoint)
-    names = {engine["id"], engine["address"], engine["name"], args.endpoint}
-    found = [one for one in ask(client, "GET", "/cordons?limit=100")["data"] if names & _named(one)]
+    names = {args.endpoint}  # an endpoint that has left the fleet may come back: its cordon can be ended
+    for engine in ask(client, "GET", "/engines")["data"]:
+        same = {engine["id"], engine["address"], engine["name"]}
+        names |= same if args.endpoint in same else set()
+    names.discard("")
+    found = [one for one in pages(client, "/cordons") if {one["endpoint"], one["pod"]} & names]
     if not found:
         raise UsageError(f"no cordon names {args.endpoint}; see GET /admin/v1/cordons for those by label")
     for one in found:
         ask(client, "DELETE", f"/cordons/{one['id']}")
-    print(json.dumps(found, indent=2) if args.json else f"{engine['address']} is not cordoned any more")
+    print(json.dumps(found, indent=2) if args.json else f"{args.endpoint} is not cordoned any more")
     return 0
-
-
-def _named(cordon: Any) -> set[str]:
-    return {value for value in cordon.values() if isinstance(value, str) and value} - {cordon["id"]}
 
 
 def _operate(client: "OpenAI", args: argparse.Namespace) -> int:
@@ -174,7 +180,7 @@ def _operate(client: "OpenAI", args: argparse.Namespace) -> int:
 
 def _body(args: argparse.Namespace) -> dict[str, Any]:
     """The request of a verb; what is not given is left to the service."""
-    labels = dict(one.partition("=")[::2] for one in args.label)
+    labels = dict(label("--label", text) for text in args.label)
     target = {"model": args.model, "endpoints": args.endpoints or None, "labels": labels or None}
     body: dict[str, Any] = {
         "operation": _OPERATIONS[args.verb][0], "params": _params(args),

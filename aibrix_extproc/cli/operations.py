@@ -3,9 +3,10 @@
 import argparse
 import json
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from aibrix_extproc.cli.engine_api import ask, followed, print_states
-from aibrix_extproc.cli.sdk_command import EXIT_FAILED, add_verb, minute, run_verb
+from aibrix_extproc.cli.sdk_command import EXIT_FAILED, add_verb, minute, run_verb, second
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -35,6 +36,10 @@ def run(args: argparse.Namespace) -> int:
     return run_verb(args, "operations")
 
 
+def _path(run_id: str) -> str:
+    return f"/operations/{quote(run_id, safe='')}"
+
+
 def _list(client: "OpenAI", args: argparse.Namespace) -> int:
     found = ask(client, "GET", f"/operations?limit={min(max(args.limit, 1), 100)}")
     if args.json:
@@ -51,7 +56,7 @@ def _row(run: Any) -> tuple[str, ...]:
 
 
 def _show(client: "OpenAI", args: argparse.Namespace) -> int:
-    run = ask(client, "GET", f"/operations/{args.id}")
+    run = ask(client, "GET", _path(args.id))
     if args.json:
         print(json.dumps(run, indent=2))
         return 0
@@ -59,13 +64,13 @@ def _show(client: "OpenAI", args: argparse.Namespace) -> int:
     print()
     print_states(_STEPS, [(one["name"] or one["address"], one["phase"], one["detail"]) for one in run["endpoints"]], 1)
     print()
-    history = [(minute(one["at"]), one["endpoint"] or "-", one["text"]) for one in run["history"]]
+    history = [(second(one["at"]), one["endpoint"] or "-", one["text"]) for one in run["history"]]
     print_states(("at", "endpoint", "what happened"), history, -1)
     return 0
 
 
 def _follow(client: "OpenAI", args: argparse.Namespace) -> int:
-    return print_ended(followed(client, ask(client, "GET", f"/operations/{args.id}")), as_json=args.json)
+    return print_ended(followed(client, ask(client, "GET", _path(args.id))), as_json=args.json)
 
 
 def print_ended(run: Any, *, as_json: bool) -> int:
@@ -80,6 +85,6 @@ def print_ended(run: Any, *, as_json: bool) -> int:
 
 
 def _cancel(client: "OpenAI", args: argparse.Namespace) -> int:
-    run = ask(client, "POST", f"/operations/{args.id}/cancel")
+    run = ask(client, "POST", f"{_path(args.id)}/cancel")
     print(json.dumps(run, indent=2) if args.json else f"{run['id']} is {run['status']}, and ends")
     return 0

@@ -74,6 +74,19 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
+def label(option: str, text: str) -> tuple[str, str]:
+    """The key and the value of a label that an option names. Raises UsageError."""
+    name, sign, value = text.partition("=")
+    if not sign or not name:
+        raise UsageError(f"{option} {text} is no KEY=VALUE")
+    return name, value
+
+
+def second(seconds: float) -> str:
+    """A time of the API, to the second, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
 def minute(seconds: float) -> str:
     """A time of the API, to the minute, in UTC."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
