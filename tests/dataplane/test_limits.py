@@ -134,6 +134,7 @@ def test_a_long_wait_is_told_and_not_tried_again(limited: Stack) -> None:
 def test_lim_03_tokens_that_are_not_there_never_reach_an_engine(limited: Stack) -> None:
     assert post(limited, "tokens", max_tokens=4, messages=[{"role": "user", "content": "word " * 1100}]).status == 200
     engine = limited.engine("chat")
+    eventually(lambda: remaining(post(limited, "tokens", max_tokens=1)) < 1400, "what it used is settled")
     before = len(engine.requests(PATH))
     answer = post(limited, "tokens", max_tokens=1500)
     assert answer.status == 429
@@ -221,6 +222,11 @@ def test_lim_14_callers_without_limits_have_no_such_headers(limited: Stack) -> N
     answer = post(limited, "free")
     assert answer.status == 200
     assert [name for name, _ in answer.headers if "ratelimit" in name] == []
+
+
+def test_limits_are_counted_in_redis(limited: Stack, redis: RedisServer) -> None:
+    assert post(limited, "lost").status == 200
+    assert redis.ask("KEYS", "*c=lost*").startswith(b"*1\r\n")
 
 
 def test_lim_10_redis_is_killed_and_comes_back_and_nobody_gets_more(limited: Stack, redis: RedisServer) -> None:

@@ -61,7 +61,8 @@ class Limits(Part):
         self._changed = asyncio.Event()  # Redis went away or came back
         memory = MemoryCounters(keep_seconds=KEEP_SECONDS, lease_seconds=LEASE_SECONDS)
         self._shared = self._connected(redis, memory) if redis.url else None
-        self.counters: MemoryCounters | SharedCounters = self._shared or memory
+        # Not `or`: counters without any counter yet have the length 0.
+        self.counters: MemoryCounters | SharedCounters = memory if self._shared is None else self._shared
         self._book = LimitBook()
         self._build()
         self.limiter = Limiter(
