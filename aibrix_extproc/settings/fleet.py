@@ -85,6 +85,11 @@ class KubernetesSettings(Group):
         "aibrix-extproc-publisher", description="Lease by which replicas agree on who writes these EndpointSlices"
     )
     model_adapters: bool = Field(True, description="watch AIBrix's ModelAdapters where their kind is installed")
+    follow_model_adapters: bool = Field(
+        False,
+        description="the metadata service loads what AIBrix's ModelAdapters ask for and writes their status; only where"
+        " AIBrix's own controller does not run",
+    )
     page_size: int = Field(250, ge=1, le=10_000, description="objects asked for at once in a listing")
     silence_seconds: Seconds = Field(
         90.0, description="a watch that is silent this long is begun anew; bookmarks come once a minute"

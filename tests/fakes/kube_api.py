@@ -168,26 +168,33 @@ class KubeApiDouble:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         plural, namespace, name = _target(request.path)
+        of_status = bool(name) and request.path.endswith("/status")
+        asked_for = f"{plural}/status" if of_status else plural
         verb = VERBS[request.method]
         if request.method == "GET" and not name:
             verb = "watch" if request.query.get("watch") in ("1", "true") else "list"
-        self.asked[f"{verb} {plural}"] += 1
-        self.queries.append((f"{verb} {plural}", request.query))
+        self.asked[f"{verb} {asked_for}"] += 1
+        self.queries.append((f"{verb} {asked_for}", request.query))
         if self.failing is not None:
             return _status(self.failing, "scripted", headers={"retry-after": "0"})
         if self.token is not None and request.headers.get("authorization") != f"Bearer {self.token}":
             return _status(401, "Unauthorized")
         if plural not in self.installed:
             return web.Response(status=404, text="404 page not found\n")
-        if {plural, f"{verb} {plural}"} & self.denied:
+        if {plural, f"{verb} {asked_for}"} & self.denied:
             return _status(403, f'{plural} is forbidden: User "test" cannot {verb} resource "{plural}"')
-        if f"{verb} {plural}" in self.refused:
-            return _status(self.refused[f"{verb} {plural}"], "scripted")
+        if f"{verb} {asked_for}" in self.refused:
+            return _status(self.refused[f"{verb} {asked_for}"], "scripted")
         if verb == "watch":
             return await self._watch(request, plural, namespace)
         if verb == "list":
             return self._list(request, plural, namespace)
-        answer = self._one(verb, (plural, namespace, name), await request.json() if request.can_read_body else {})
+        given = await request.json() if request.can_read_body else {}
+        if of_status:  # a write of the status changes nothing else
+            given = self._objects.get((plural, namespace, name), {}) | {
+                key: given[key] for key in ("metadata", "status") if key in given
+            }
+        answer = self._one(verb, (plural, namespace, name), given)
         if f"{verb} {plural}" in self.late_writes:
             await asyncio.Event().wait()
         return answer
@@ -316,7 +323,7 @@ def _target(path: str) -> tuple[str, str, str]:
     if "namespaces" not in parts:
         return parts[-1], "", ""
     namespace, plural, *name = parts[parts.index("namespaces") + 1 :]
-    return plural, namespace, "".join(name)
+    return plural, namespace, "".join(name[:1])
 
 
 def _plural(one: Tree) -> str:

@@ -18,6 +18,7 @@ from aibrix_extproc.core.access.signed_caller import SignedCaller, sign
 from aibrix_extproc.core.openai.contract.headers import SIGNED_CALLER
 from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS, ROUTER
 from aibrix_extproc.core.openai.contract.operations import Match, Role
+from aibrix_extproc.core.operations.desired import DesiredAdapter
 from tests.metadata.working_engines import Engines
 from tests.waiting import until
 
@@ -49,12 +50,16 @@ class Rig:
         return status, found["error"]["code"] or found["error"]["param"]
 
 
-@pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+@pytest.fixture(params=[True])
+async def rig(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
+    """The parameter: whether ModelAdapters declare adapters here."""
     database = Database(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
     await database.open()
     async with Engines(database) as engines, aiohttp.ClientSession() as http:
-        adapters = AdapterApi(engines.control, engines.states, lambda: engines.snapshot, database.clock, lambda: None)
+        adapters = AdapterApi(
+            engines.control, engines.states, lambda: engines.snapshot, database.clock, lambda: None,
+            declares=request.param,
+        )  # fmt: skip
         handlers = {**adapters.handlers(), **PolicyApi(engines.control, lambda: None).handlers()}
         api = ApiServer(handlers, keys=lambda: (KEY,), observe=lambda *_: None)
         yield Rig(f"http://127.0.0.1:{await api.start('127.0.0.1', 0)}", engines, http)
@@ -140,3 +145,24 @@ async def test_a_policy_is_put_listed_and_deleted(rig: Rig) -> None:
     assert listed["data"] == [made]
     assert (await rig.ask("DELETE", "/admin/v1/policies/org/llama"))[1]["deleted"] is True
     assert (await rig.ask("GET", "/admin/v1/policies"))[1]["data"] == []
+
+
+DECLARED = DesiredAdapter("sql", "/adapters/sql", "llama", source="ModelAdapter llm/sql")
+
+
+async def test_an_adapter_that_an_object_declares_is_changed_there_alone(rig: Rig) -> None:
+    await rig.engines.want(DECLARED)
+    for method, body in (("PUT", SQL), ("PUT", SQL | {"path": "/new", "replace": True}), ("DELETE", None)):
+        assert await rig.code(method, "/admin/v1/adapters/sql", body) == (409, "adapter_declared_elsewhere")
+    _, found = await rig.ask("GET", "/admin/v1/adapters/sql")
+    assert (found["source"], found["path"]) == ("ModelAdapter llm/sql", "/adapters/sql")
+
+
+@pytest.mark.parametrize("rig", [False], indirect=True)
+async def test_what_objects_have_declared_is_free_where_they_are_not_followed_any_more(rig: Rig) -> None:
+    await rig.engines.want(DECLARED)
+    status, found = await rig.ask("PUT", "/admin/v1/adapters/sql", SQL)
+    assert (status, found["source"]) == (200, "")
+    await rig.engines.want(DECLARED)
+    status, _ = await rig.ask("DELETE", "/admin/v1/adapters/sql")
+    assert status == 200

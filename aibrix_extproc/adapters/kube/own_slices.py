@@ -8,7 +8,7 @@ import msgspec
 from aibrix_extproc.adapters.kube import watching
 from aibrix_extproc.adapters.kube.api import KubeApi
 from aibrix_extproc.adapters.kube.errors import KubeApiError, KubeUnreachable
-from aibrix_extproc.adapters.kube.resources import SLICES, Feed
+from aibrix_extproc.adapters.kube.resources import SLICES, Feed, is_older
 from aibrix_extproc.adapters.kube.watching import WatchEvent
 from aibrix_extproc.config_files.errors import SourceError
 from aibrix_extproc.core.fleet.kubernetes.slices import Publication, WrittenSlice
@@ -130,7 +130,7 @@ class OwnSlices:
             self.taken.add(name)
             return name
         before = self.current.get(one.metadata.name)
-        if before is None or not _older(one, before):
+        if before is None or not is_older(_version(one), _version(before)):
             self._keep(one)
         return one.metadata.name
 
@@ -141,7 +141,7 @@ class OwnSlices:
         except KubeUnreachable:
             return
         before = self.current.get(one.metadata.name)
-        if before is not None and not _older(one, before):
+        if before is not None and not is_older(_version(one), _version(before)):
             del self.current[one.metadata.name]
 
     def _keep(self, one: WrittenSlice) -> None:
@@ -153,10 +153,8 @@ def _name_of(raw: bytes) -> str:
     return msgspec.json.decode(raw, type=_Anything).metadata.name
 
 
-def _older(one: WrittenSlice, other: WrittenSlice) -> bool:
-    """Whether a watched version is older than our last write; a version that is no number counts as newer."""
-    versions = one.metadata.resource_version, other.metadata.resource_version
-    return all(version.isdecimal() for version in versions) and int(versions[0]) < int(versions[1])
+def _version(one: WrittenSlice) -> str:
+    return one.metadata.resource_version
 
 
 def _parsed(raw: bytes) -> WrittenSlice:

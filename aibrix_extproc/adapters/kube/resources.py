@@ -15,6 +15,7 @@ from aibrix_extproc.core.fleet.kubernetes.objects import (
 )
 
 WATCHING: Final = ("get", "list", "watch")
+ALL_NAMESPACES: Final = "*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +84,14 @@ class Feed:
         """The selection, and more parameters; empty ones are left out."""
         given = {"labelSelector": self.labels, "fieldSelector": self.fields, **more}
         return {name: value for name, value in given.items() if value}
+
+
+def watched_namespaces(named: Iterable[str], own: str) -> tuple[str | None, ...]:
+    """The namespaces of the settings, or our own; None: all."""
+    chosen = tuple(dict.fromkeys(named)) or (own,)
+    return (None,) if ALL_NAMESPACES in chosen else chosen
+
+
+def is_older(version: str, other: str) -> bool:
+    """Whether a watched version is older than another one; one that is no number counts as newer."""
+    return version.isdecimal() and other.isdecimal() and int(version) < int(other)

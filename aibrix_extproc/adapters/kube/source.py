@@ -13,7 +13,7 @@ from aibrix_extproc.adapters.kube import watching
 from aibrix_extproc.adapters.kube.access import ClusterAccess, find_access
 from aibrix_extproc.adapters.kube.api import KubeApi
 from aibrix_extproc.adapters.kube.errors import KubeApiError, KubeUnreachable
-from aibrix_extproc.adapters.kube.resources import ADAPTERS, PODS, POOLS, SLICES, Feed
+from aibrix_extproc.adapters.kube.resources import ADAPTERS, PODS, POOLS, SLICES, Feed, watched_namespaces
 from aibrix_extproc.adapters.kube.watching import Watch, WatchEvent, WatchPace
 from aibrix_extproc.config_files.errors import SourceError
 from aibrix_extproc.config_files.file import OnStatus, SourceStatus, StatusReporter
@@ -26,7 +26,6 @@ from aibrix_extproc.settings import KubernetesSettings
 logger = logging.getLogger(__name__)
 
 Emit = Callable[[SourceChange], None]
-ALL_NAMESPACES: Final = "*"
 GATHER_SECONDS: Final = 0.02  # changes that come closer together become one step of the fleet
 WARNING_SECONDS: Final = 5.0  # a ModelAdapter often comes before its pods, so the first warnings may be gone soon
 MAX_WARNING_LINES: Final = 20
@@ -101,12 +100,8 @@ class KubernetesSource:
                 self._start(group, api, feed, emit)
             group.create_task(self._log_warnings())
 
-    def _namespaces(self) -> tuple[str | None, ...]:
-        named = self._settings.namespaces or (self._access.namespace,)
-        return (None,) if ALL_NAMESPACES in named else tuple(dict.fromkeys(named))
-
     def _feeds(self) -> Iterable[Feed]:
-        settings, namespaces = self._settings, self._namespaces()
+        settings, namespaces = self._settings, watched_namespaces(self._settings.namespaces, self._access.namespace)
         if settings.inference_pool is not None:
             # A pool selects pods of its own namespace only; they are watched once the pool is read.
             namespaces = (namespaces[0] or self._access.namespace,)

@@ -21,17 +21,21 @@ TRIES: Final = 5  # of a change, while others change the same record
 
 
 class AdapterApi:
-    """Handlers by operation id. `wake`: a record has changed."""
+    """Handlers by operation id. `wake`: a record has changed. `declares`: whether ModelAdapters declare records here.
+
+    Where they no longer do, what they have left behind is changed like any other record.
+    """
 
     def __init__(
         self, control: ControlLedger, states: AdapterStates, snapshot: Callable[[], Snapshot | None],
-        clock: Callable[[], float], wake: Callable[[], None],
+        clock: Callable[[], float], wake: Callable[[], None], *, declares: bool = False,
     ) -> None:  # fmt: skip
         self._control = control
         self._states = states
         self._snapshot = snapshot
         self._clock = clock
         self._wake = wake
+        self._declares = declares
 
     def handlers(self) -> Mapping[str, Handler]:
         """What an API server needs."""
@@ -96,8 +100,7 @@ class AdapterApi:
         found = await self._found(call, "delete_adapter", name)
         if found is None:
             raise _not_found(name)
-        if found[1].source:
-            raise refuse("adapter_declared_elsewhere", adapter=shown(name, 64), source=found[1].source)
+        self._refuse_declared(found[1])
         await self._control.delete(Section.ADAPTERS, name)
         self._wake()
         return Reply({"id": name, "object": "adapter", "deleted": True})
@@ -117,10 +120,13 @@ class AdapterApi:
 
     def _refuse_other(self, before: DesiredAdapter, after: DesiredAdapter, replace: Any) -> None:
         """Two adapters of one name are a slip, unless the client says that it means to replace the first."""
-        if before.source:
-            raise refuse("adapter_declared_elsewhere", adapter=shown(before.name, 64), source=before.source)
+        self._refuse_declared(before)
         if (before.path, before.base) != (after.path, after.base) and replace is not True:
             raise refuse("adapter_exists", adapter=shown(before.name, 64), path=shown(before.path))
+
+    def _refuse_declared(self, record: DesiredAdapter) -> None:
+        if record.source and self._declares:
+            raise refuse("adapter_declared_elsewhere", adapter=shown(record.name, 64), source=record.source)
 
     def _object(self, version: int, record: DesiredAdapter, states: Sequence[AdapterState]) -> dict[str, object]:
         return adapter_object(version, record, states, self._clock())

@@ -24,16 +24,18 @@ from aibrix_extproc.app.metadata.rest_keeper import RestKeeper
 from aibrix_extproc.app.metadata.wake_route import WakeRoute
 from aibrix_extproc.app.metadata.wants import Wants
 from aibrix_extproc.app.parts.part import Part
-from aibrix_extproc.settings.metadata import MetadataSettings
+from aibrix_extproc.settings import KubernetesSettings, Settings
 
 
 class EngineControl:
     """Without a fleet nothing is done: records and demands are stored, and another process may act on them."""
 
     def __init__(
-        self, own: MetadataSettings, database: Database, fleet: EngineFleet | None, client: EngineOps, news: EngineNews
+        self, settings: Settings, database: Database, fleet: EngineFleet | None, client: EngineOps, news: EngineNews
     ) -> None:
+        own, kubernetes = settings.metadata, settings.kubernetes
         control, states, demands = ControlLedger(database), AdapterStates(database), DemandLedger(database)
+        self._parts: list[Part] = []
         self._work: EngineWork | None = None
         if fleet is not None:
             wants, steps = Wants(control, demands), EngineSteps(client)
@@ -47,8 +49,13 @@ class EngineControl:
             leases = NamedLeases(database, f"{socket.gethostname()}-{os.getpid()}", own.lease_seconds)
             self._work = EngineWork(leases, wants, adapters, rest)
             fleet.store.subscribe(self._work.wake)
+            self._parts.append(self._work)
+            if kubernetes.enabled and kubernetes.follow_model_adapters:
+                self._parts.append(_followed(kubernetes, control, states, self._work))
         snapshot = (lambda: None) if fleet is None else (lambda: fleet.snapshot)
-        self._adapters = AdapterApi(control, states, snapshot, database.clock, self._wake)
+        self._adapters = AdapterApi(
+            control, states, snapshot, database.clock, self._wake, declares=kubernetes.follow_model_adapters
+        )
         self._policies = PolicyApi(control, self._wake)
         self._demands = WakeRoute(control, demands, self._wake)
 
@@ -62,8 +69,14 @@ class EngineControl:
 
     def parts(self) -> list[Part]:
         """What a worker runs."""
-        return [] if self._work is None else [self._work]
+        return self._parts
 
     def _wake(self) -> None:
         if self._work is not None:
             self._work.wake()
+
+
+def _followed(settings: KubernetesSettings, control: ControlLedger, states: AdapterStates, work: EngineWork) -> Part:
+    from aibrix_extproc.app.metadata.model_adapters import ModelAdapters  # needs an extra, which the fleet has found
+
+    return ModelAdapters(settings, control, states, lambda: work.holds, work.wake)

@@ -100,7 +100,7 @@ class MetadataService:
         self._usage = UsageService(self._database, settings.usage, self._metrics.counted_usage)
         self._worker = self._batch_worker(session)
         self._engine_ops, self._news = EngineOps(engines), self._engine_news()
-        self._engine_control = EngineControl(own, self._database, self._fleet, self._engine_ops, self._news)
+        self._engine_control = EngineControl(settings, self._database, self._fleet, self._engine_ops, self._news)
         self._runs = RunService(
             self._database, self._fleet, self._engine_ops, self._news.tell, self._owner, own.lease_seconds
         )

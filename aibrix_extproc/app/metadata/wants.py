@@ -1,18 +1,12 @@
 """What operators and requests want of the engines: records of adapters and policies, and demands, read anew."""
 
-from typing import Final, TypeVar
-
-import msgspec
-
 from aibrix_extproc.adapters.ledger.control import ControlLedger
 from aibrix_extproc.adapters.ledger.demands import Demand, DemandLedger
+from aibrix_extproc.app.metadata.records import all_records
 from aibrix_extproc.core.control.rows import Section
 from aibrix_extproc.core.operations.desired import DesiredAdapter
 from aibrix_extproc.core.operations.policies import ModelPolicy
 from aibrix_extproc.core.operations.resting import DEMAND_SECONDS
-
-T = TypeVar("T")
-PAGE: Final = 500
 
 
 class Wants:
@@ -31,10 +25,10 @@ class Wants:
         """Read what has changed. Raises DatabaseError."""
         version = await self._control.version()
         if version != self._version:
-            adapters = tuple(await self._records(Section.ADAPTERS, DesiredAdapter))
+            adapters = tuple([one for _, one in await all_records(self._control, Section.ADAPTERS, DesiredAdapter)])
             self.changed |= {one.name for one in adapters if one not in self.adapters}
             self.adapters = adapters
-            self.policies = {one.model: one for one in await self._records(Section.MODELS, ModelPolicy)}
+            self.policies = {one.model: one for _, one in await all_records(self._control, Section.MODELS, ModelPolicy)}
             self._version = version
         can_demand = any(one.lazy for one in self.adapters) or any(
             one.wake_on_request for one in self.policies.values()
@@ -45,18 +39,3 @@ class Wants:
         """A model that was demanded is served now. Raises DatabaseError."""
         if self.demands.pop(model, None) is not None:
             await self._ledger.meet(model)
-
-    async def _records(self, section: Section, record: type[T]) -> list[T]:
-        """All records of a section; one that cannot be read, of a newer version of ours, is left out."""
-        found: list[T] = []
-        after: str | None = None
-        while True:
-            rows, more = await self._control.page(section, after, PAGE)
-            for row in rows:
-                try:
-                    found.append(msgspec.json.decode(row.data or b"", type=record))
-                except (msgspec.MsgspecError, ValueError):
-                    continue
-            if not more or not rows:
-                return found
-            after = rows[-1].id
