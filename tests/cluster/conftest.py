@@ -56,7 +56,6 @@ async def cluster(plane: ControlPlane) -> AsyncIterator[Cluster]:
         admin = Admin(plane.server, session)
         node = Node(admin, plane.server, plane.folder)
         living = asyncio.ensure_future(node.run())
-        await share_keys(admin)
         await asyncio.to_thread(plane.kubectl, "apply", "-k", str(MANIFESTS / "overlays" / "try"))
         await asyncio.to_thread(plane.kubectl, "-n", NAMESPACE, "scale", "deployment/aibrix-extproc", "--replicas=2")
         openai = AsyncOpenAI(base_url=f"{GATEWAY}/v1", api_key="any", max_retries=0)
@@ -74,19 +73,6 @@ async def cluster(plane: ControlPlane) -> AsyncIterator[Cluster]:
             living.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await living
-
-
-async def share_keys(admin: Admin) -> None:
-    """The namespace, and in it the Secret by which gateway and metadata service believe each other."""
-    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
-    await admin.ask("POST", "/api/v1/namespaces", namespace)
-    secret = {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": "aibrix-extproc-note-keys"},
-        "stringData": {"keys": "a-key-of-the-tests-that-is-long-enough-and-no-secret"},
-    }
-    await admin.ask("POST", f"/api/v1/namespaces/{NAMESPACE}/secrets", secret)
 
 
 async def until_serving(cluster: Cluster, living: "asyncio.Future[None]") -> None:

@@ -139,6 +139,9 @@ class PodLife:
                 await self._end()
                 return
             if self.process is None or self.process.poll() is not None:
+                if self._is_done():
+                    await self._finish()
+                    return
                 if self.process is not None:
                     await self._tell(ready=False)
                     await asyncio.sleep(RESTART_SECONDS)
@@ -154,6 +157,15 @@ class PodLife:
                 await self._tell(ready=ready)
             await asyncio.sleep(LOOK_SECONDS)
         self.kill()
+
+    def _is_done(self) -> bool:
+        """Whether its process has ended as it should, and is not wanted again: a Job's."""
+        is_job = self.pod["spec"].get("restartPolicy", "Always") != "Always"
+        return is_job and self.process is not None and self.process.poll() == 0
+
+    async def _finish(self) -> None:
+        done = {"status": {"phase": "Succeeded"}}
+        await self._node.admin.ask("PATCH", f"{self.path}/status", done, allowed=(404,))
 
     async def _end(self) -> None:
         await asyncio.sleep(self.term_seconds)
