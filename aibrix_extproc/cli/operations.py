@@ -5,7 +5,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from aibrix_extproc.cli.engine_api import ask, followed, print_states
+from aibrix_extproc.cli.engine_api import ENDED, ask, followed, print_states
 from aibrix_extproc.cli.sdk_command import EXIT_FAILED, add_verb, minute, run_verb, second
 
 if TYPE_CHECKING:
@@ -86,5 +86,6 @@ def print_ended(run: Any, *, as_json: bool) -> int:
 
 def _cancel(client: "OpenAI", args: argparse.Namespace) -> int:
     run = ask(client, "POST", f"{_path(args.id)}/cancel")
-    print(json.dumps(run, indent=2) if args.json else f"{run['id']} is {run['status']}, and ends")
+    more = "" if run["status"] in ENDED else ", and ends"
+    print(json.dumps(run, indent=2) if args.json else f"{run['id']} is {run['status']}{more}")
     return 0

@@ -117,6 +117,13 @@ def test_an_id_stays_one_part_of_the_path() -> None:
         assert api.asked == [asked]
 
 
+@pytest.mark.parametrize(("status", "said"), [("running", "is running, and ends"), ("succeeded", "is succeeded")])
+def test_cancel_says_whether_the_operation_still_has_to_end(status: str, said: str, capsys: Captured) -> None:
+    api = Api({"POST /operations/op_1/cancel": [RUN | {"status": status}]})
+    assert run(api, "operations", "cancel", "op_1") == 0
+    assert capsys.readouterr().out == f"op_1 {said}\n"
+
+
 @pytest.mark.parametrize("name", ["../callers/team-a", "a/../../callers/b", ".", "a//b", ""])
 def test_a_name_of_an_adapter_does_not_lead_to_other_paths(name: str) -> None:
     api = Api({})

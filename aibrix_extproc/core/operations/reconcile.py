@@ -161,11 +161,10 @@ class _Assignment:
         self.wanted[adapter.name] = tuple(chosen)
         short = 0 if adapter.replicas == ALL or lazily else adapter.replicas - len(chosen)
         if short > 0 or not (fitting or lazily):
-            detail = (
-                f"{len(chosen)} of {adapter.replicas} engines can have it"
-                if fitting
-                else f"no engine serves the model '{adapter.base}'{' with these labels' if adapter.placement else ''}"
-            )
+            detail = f"{len(chosen)} of {adapter.replicas} engines can have it"
+            if not fitting:
+                labels = " with these labels" if adapter.placement else ""
+                detail = f"no usable engine serves the model '{adapter.base}'{labels}"
             self.drift.append(Drift(Kind.TOO_FEW, adapter.name, detail=detail))
 
     def _preference(self, name: str, engine: EngineSeen) -> tuple[int, bytes, str]:

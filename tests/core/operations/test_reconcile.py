@@ -63,7 +63,9 @@ def test_labels_choose_the_engines() -> None:
 
 def test_a_base_model_that_nobody_serves_is_named() -> None:
     plan = plan_of(Seen((changed(SQL, base="nope"),), engines("a"), {}))
-    assert [(one.kind, one.detail) for one in plan.drift] == [(Kind.TOO_FEW, "no engine serves the model 'nope'")]
+    assert [(one.kind, one.detail) for one in plan.drift] == [
+        (Kind.TOO_FEW, "no usable engine serves the model 'nope'")
+    ]
 
 
 def test_an_engine_that_cannot_load_now_is_left_alone() -> None:
