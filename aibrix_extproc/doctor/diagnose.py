@@ -11,6 +11,7 @@ from aibrix_extproc.doctor import (
     network_checks,
     policy_checks,
     port_checks,
+    redis_checks,
     route_checks,
     workload_checks,
 )
@@ -24,6 +25,7 @@ Check = Callable[[Setup], Iterator[Finding]]
 CHECKS: Final[tuple[Check, ...]] = (
     *gateway_checks.CHECKS, *route_checks.CHECKS, *policy_checks.CHECKS, *workload_checks.CHECKS,
     *network_checks.CHECKS, *port_checks.CHECKS, *metadata_checks.CHECKS, *metadata_state_checks.CHECKS,
+    *redis_checks.CHECKS,
 )  # fmt: skip
 
 
