@@ -45,6 +45,8 @@ FLEET = (
 # What the product does not do yet.
 KNOWN: set[str] = set()
 STORED = ("files", "uploads", "batches")  # asked with the metadata service: tests/app/test_local_metadata.py
+# What is asked with an administrator's key or with the metadata service, and a word of the reason.
+UNASKED = {"operations": "(--admin-key)", "usage": "/usage"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,10 @@ class TestOwnStack:
     def test_skips_only_what_it_lacks(self, own: Outcome) -> None:
         reasons = {name: own.cases[name]["reason"] for name in own.having("skip")}
         stored = {reasons.pop(name) for name in list(reasons) if own.cases[name]["group"] in STORED}
+        for group, why in UNASKED.items():
+            found = {reasons.pop(name) for name in list(reasons) if own.cases[name]["group"] == group}
+            assert found, group
+            assert all(why in reason for reason in found), found
         assert reasons == {
             "HDR-04": "no rate limits are announced", "CHAT-16": "chat-m shows no reasoning",
         }  # fmt: skip

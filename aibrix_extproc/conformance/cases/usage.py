@@ -50,6 +50,7 @@ def _buckets(bench: Bench) -> None:
 
 def _of_others(bench: Bench) -> None:
     page = _page(bench, OWN, f"start_time={_hour()}&user_ids[]=somebody-else-of-conformance")
+    check(page.get("object") == "page", "an object of type page", page)
     results = [one for bucket in page["data"] for one in bucket["results"]]
     check(not results, "nothing", results)
 

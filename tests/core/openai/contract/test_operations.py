@@ -231,5 +231,5 @@ def test_errors_that_a_row_names_are_rows_of_errors_with_its_cause(row: Operatio
     for key in row.errors:
         assert key in ERRORS, "write the error's row: core/openai/contract/rows/errors_*.py"
         assert set(ERRORS[key].causes) & (
-            {Cause.MODELS} if row.action is Action.LOCAL else {Cause.STORED, Cause.ENGINES}
+            {Cause.MODELS} if row.action is Action.LOCAL else {Cause.STORED, Cause.ENGINES, Cause.PLACEMENT}
         )

@@ -246,7 +246,8 @@ def answers() -> Iterator[tuple[tuple[str, str], ...]]:
 def streamed(exchange: Exchange) -> tuple[tuple[str, str], ...]:
     head = a_request_head(headers={"origin": "https://page.example"})
     told = ((headers.SESSION_ID, "s"), (headers.CHOSEN_PROFILE, "p"))
-    for event in (head, Admitted(CALLER), a_request_body(stream=True), replace(a_placed(), answer_headers=told)):
+    placed = replace(a_placed(), answer_headers=told, engine_load=lambda: "gateway 0 1")
+    for event in (head, Admitted(CALLER, batch_id="batch_1"), a_request_body(stream=True), placed):
         exchange.receive(event)
     outputs = exchange.receive(a_response_head(headers={"content-type": "text/event-stream"}))
     (reply,) = [one for one in outputs if isinstance(one, Continue)]

@@ -44,7 +44,7 @@ ROWS: Final[Mapping[str, ErrorRow]] = MappingProxyType({
         when="deleting a caller that has keys",
     ),
     "changed_meanwhile": ErrorRow(
-        status=409, code="changed_meanwhile",
+        status=409, code="changed_meanwhile", should_retry=False,
         causes=(Cause.STORED,),
         message="{what} was changed by somebody else at the same moment. Please retry.",
         when="two changes of one record at the same moment",

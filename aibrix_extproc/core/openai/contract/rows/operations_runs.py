@@ -8,7 +8,7 @@ ROWS: Final = (
     Operation(
         "create_run", "POST", "/admin/v1/operations", action=Action.METADATA, role=Role.OPERATOR,
         errors=(
-            "permission_denied", "model_not_found", "endpoint_not_found", "no_endpoint_matches", "last_engine",
+            "model_not_found", "endpoint_not_found", "no_endpoint_matches", "last_engine",
             "too_many_runs", "idempotency_key_reused", "no_fleet",
         ),
     ),
