@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any, Final
 
 from aibrix_extproc.cli.admin_client import AdminClient, AdminError, admin_client, segment
@@ -140,7 +141,7 @@ def _has_limit(client: AdminClient, limit_id: str) -> bool:
     try:
         client.ask("GET", f"{_LIMITS}/{segment(limit_id)}")
     except AdminError as error:
-        if error.code != "limit_not_found":
+        if error.status != HTTPStatus.NOT_FOUND:
             raise
         return False
     return True

@@ -1,5 +1,6 @@
 """Whatever comes in whatever order: the machine's promises that everything else leans on."""
 
+import re
 from typing import TypeVar
 
 from hypothesis import given
@@ -107,13 +108,8 @@ placements = st.lists(st.integers(0, len(ENDPOINTS) - 1), min_size=1, unique=Tru
     lambda order: a_placement(*(ENDPOINTS[index] for index in order))
 )
 placed = st.builds(asks.Placed, TIMES, placements)
-refused = st.sampled_from(sorted(ERRORS)).map(
-    lambda key: asks.Refused(Problem(key, dict.fromkeys(
-        ("model", "message", "key", "what", "param", "expected", "got", "reason", "given", "accepted", "limit", "size",
-         "method", "path", "supported", "request_id", "response_id", "id", "status", "purpose",
-         "failed", "all", "adapter", "endpoint"), "x",
-    )))
-)  # fmt: skip
+WORDS = dict.fromkeys({word for row in ERRORS.values() for word in re.findall(r"\{(\w+)\}", row.message)}, "x")
+refused = st.sampled_from(sorted(ERRORS)).map(lambda key: asks.Refused(Problem(key, WORDS)))
 answered = st.just(asks.Described(200, JSON_HEADERS, b"{}"))
 admitted = st.just(asks.Admitted(CALLER))
 deadlines = st.builds(events.DeadlineReached, TIMES)
