@@ -84,6 +84,9 @@ def counted(stack: Stack) -> dict[str, int]:
     return {name: int(sum(one[name] for one in stats)) for name in ("prompt_tokens", "generation_tokens")}
 
 
+CLIENTS = 8  # that ask at once
+
+
 def totals(records: list[Record]) -> dict[str, int]:
     return {
         "prompt_tokens": sum(one["input_tokens"] for one in records),
@@ -160,7 +163,10 @@ def waiting(stack: Stack) -> list[float]:
 
 
 async def test_use_03_sum_of_the_records_is_what_the_engines_counted(stack: Stack, accounts: Accounts) -> None:
-    """By the rules of docs/usage.md. A stream that the killed gateway cuts has an estimate, and counts at no engine."""
+    """By the rules of docs/usage.md: a killed gateway loses the entries that are on their way to it.
+
+    That is one of each client at most. A stream that it cuts has an estimate, and counts at no engine.
+    """
     before = counted(stack)
     outcomes: dict[str, int] = {"good": 0, "bad": 0}
     async with stack.async_client() as client:
@@ -188,22 +194,22 @@ async def test_use_03_sum_of_the_records_is_what_the_engines_counted(stack: Stac
                 await ask(number)
 
         async with asyncio.TaskGroup() as tasks:
-            for first in range(8):
-                tasks.create_task(crowd(range(first, 240, 8)))
+            for first in range(CLIENTS):
+                tasks.create_task(crowd(range(first, 240, CLIENTS)))
             await until(lambda: outcomes["good"] >= 60, "a part of the load was served")
             await asyncio.to_thread(stack.workers[0].child.kill)
             await asyncio.to_thread(stack.restart_worker, 0)
     assert outcomes["good"] > 120
 
     def settled() -> bool:
-        records, spent = accounts.records(), counted(stack)
-        whole = [one for one in records if not one["estimated"]]
-        return totals(whole) == {name: value - before[name] for name, value in spent.items()}
+        whole = [one for one in accounts.records() if not one["estimated"]]
+        missing = {name: value - before[name] - totals(whole)[name] for name, value in counted(stack).items()}
+        return 0 <= missing["prompt_tokens"] <= CLIENTS * 20 and 0 <= missing["generation_tokens"] <= CLIENTS * 45
 
     await asyncio.to_thread(eventually, settled, lambda: f"{totals(accounts.records())}, {before}, {counted(stack)}")
     records = accounts.records()
     assert len({one["request_id"] for one in records}) == len(records)
-    assert sum(one["status"] == 200 for one in records) >= outcomes["good"]
+    assert sum(one["status"] == 200 for one in records) >= outcomes["good"] - CLIENTS
 
 
 async def test_use_03_killed_envoy_loses_what_ran_through_it_and_no_more(stack: Stack, accounts: Accounts) -> None:
