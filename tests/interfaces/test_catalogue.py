@@ -1,6 +1,8 @@
 """The schemas of operations: whole, derived from what is installed, and described field by field."""
 
 import json
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from importlib.resources import files
@@ -10,8 +12,6 @@ import pytest
 
 from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
 from aibrix_extproc.interfaces.catalogue import SDKS, VLLM_VERSIONS, catalogue, references
-from tools.schemas.derive import derived
-from tools.schemas.sdk_types import ANTHROPIC, ANTHROPIC_VERSION, OPENAI, OPENAI_VERSION
 from tools.schemas.tidy import tidied
 
 FOLDER = files("aibrix_extproc.interfaces")
@@ -42,12 +42,16 @@ def schemas_of(name: str) -> list[object]:
     return [*found["$defs"].values(), *(one for places in found["operations"].values() for one in places.values())]
 
 
-@pytest.mark.parametrize(
-    ("name", "rows", "version"), [("openai", OPENAI, OPENAI_VERSION), ("anthropic", ANTHROPIC, ANTHROPIC_VERSION)]
-)
-def test_schemas_are_those_of_the_installed_sdk(name: str, rows: Any, version: str) -> None:
-    """`make schemas` brings them up to date."""
-    assert json.loads(json.dumps(derived(rows, f"{name} {version}"))) == document(name)
+@pytest.mark.parametrize("name", SDKS)
+def test_schemas_are_those_of_the_installed_sdk(name: str) -> None:
+    """`make schemas` brings them up to date. In a process of its own: an SDK in use changes how its types build."""
+    upper = name.upper()
+    program = (
+        "import json; from tools.schemas.derive import derived; from tools.schemas import sdk_types as of;"
+        f"print(json.dumps(derived(of.{upper}, '{name} ' + of.{upper}_VERSION)))"
+    )
+    made = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True, timeout=120)
+    assert json.loads(made.stdout) == document(name)
 
 
 @pytest.mark.parametrize("name", NAMES)
