@@ -114,7 +114,8 @@ def _joined(
         return schema
     name = schema["$ref"].removeprefix(_REFERENCE)
     if place == "request" or "properties" in engine:
-        _extend(definitions[name], engine, _knowing(operation, place, documents), meanings)
+        variants = _variants(engine, documents[_NEWEST]["$defs"])
+        _extend(definitions[name], variants, _knowing(operation, place, documents), meanings)
     return schema
 
 
@@ -139,10 +140,10 @@ def _variants(schema: Json, definitions: Json) -> Iterator[Json]:
         yield schema
 
 
-def _extend(schema: Json, engine: Json, knowing: Mapping[str, list[str]], meanings: Json) -> None:
+def _extend(schema: Json, variants: Iterator[Json], knowing: Mapping[str, list[str]], meanings: Json) -> None:
     """Give an SDK's object vLLM's own fields and defaults, and say which versions know each field."""
     properties = schema.setdefault("properties", {})
-    for variant in _variants(engine, _engine_definitions()):
+    for variant in variants:
         for name, value in variant.get("properties", {}).items():
             if name in properties:
                 if "default" in value and "default" not in properties[name]:
@@ -152,12 +153,6 @@ def _extend(schema: Json, engine: Json, knowing: Mapping[str, list[str]], meanin
             properties[name] = {**added, "description": meanings["names"][name], "x-origin": "vllm"}
     for name, value in properties.items():
         value["x-vllm"] = knowing.get(name, [])
-
-
-@cache
-def _engine_definitions() -> Json:
-    found: Json = _document(_NEWEST)["$defs"]
-    return found
 
 
 def _renamed(schema: Any, prefix: str) -> Any:

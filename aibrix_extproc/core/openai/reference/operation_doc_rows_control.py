@@ -5,16 +5,8 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final
 
-from aibrix_extproc.core.openai.reference.operation_docs import JSON, Field, OperationDoc
+from aibrix_extproc.core.openai.reference.operation_docs import AFTER, JSON, PAGE, Field, OperationDoc
 
-_PAGE: Final = (
-    Field("object", "string", "what this is", True, values=("list",)),
-    Field("data", "array", "the objects of the page", True),
-    Field("first_id", "string|null", "id of the first", True),
-    Field("last_id", "string|null", "id of the last, to be sent as `after`", True),
-    Field("has_more", "boolean", "whether more follow", True),
-)
-_AFTER: Final = Field("after", "string", "id of the last object of the page before")
 _OURS: Final = ("OpenAI has no such operation",)
 _VLLM: Final = ("vLLM has no such route",)
 
@@ -112,7 +104,7 @@ _SUBJECT_DOCS: Final = {
         request_media=JSON,
     ),
     "list_callers": _doc(
-        "List callers by their names", f'client.get("{_URL}/callers", cast_to=object)', _PAGE, query=(_LIMIT, _AFTER)
+        "List callers by their names", f'client.get("{_URL}/callers", cast_to=object)', PAGE, query=(_LIMIT, AFTER)
     ),
     "retrieve_caller": _doc("Describe a caller", f'client.get("{_URL}/callers/team-a", cast_to=object)', _CALLER),
     "update_caller": _doc(
@@ -139,8 +131,8 @@ _SUBJECT_DOCS: Final = {
     "list_keys": _doc(
         "List keys by their ids",
         f'client.get("{_URL}/keys", cast_to=object)',
-        _PAGE,
-        query=(_LIMIT, _AFTER, Field("caller", "string", "keys of this caller only")),
+        PAGE,
+        query=(_LIMIT, AFTER, Field("caller", "string", "keys of this caller only")),
     ),
     "retrieve_key": _doc("Describe a key", f'client.get("{_URL}/keys/k_ID", cast_to=object)', _KEY),
     "update_key": _doc(
@@ -169,7 +161,7 @@ _SUBJECT_DOCS: Final = {
         request_media=JSON,
     ),
     "list_limits": _doc(
-        "List limits and prices", f'client.get("{_URL}/limits", cast_to=object)', _PAGE, query=(_LIMIT, _AFTER)
+        "List limits and prices", f'client.get("{_URL}/limits", cast_to=object)', PAGE, query=(_LIMIT, AFTER)
     ),
     "retrieve_limit": _doc(
         "Describe a limit or a price", f'client.get("{_URL}/limits/caller=a", cast_to=object)', _LIMIT_RECORD
@@ -198,8 +190,8 @@ CONTROL_DOCS: Final[Mapping[str, OperationDoc]] = MappingProxyType({
     ),
     "list_cordons": OperationDoc(
         summary="List cordons", sdk='client.get("HOST/admin/v1/cordons", cast_to=object)',
-        query=(Field("limit", "integer", "objects in a page, 1 to 1000", default="100"), _AFTER),
-        answer=_PAGE, openai=(*_OURS, _OPERATES), vllm=_VLLM,
+        query=(Field("limit", "integer", "objects in a page, 1 to 1000", default="100"), AFTER),
+        answer=PAGE, openai=(*_OURS, _OPERATES), vllm=_VLLM,
     ),
     "retrieve_cordon": OperationDoc(
         summary="Describe a cordon",
@@ -221,11 +213,11 @@ CONTROL_DOCS: Final[Mapping[str, OperationDoc]] = MappingProxyType({
         sdk='client.get("HOST/admin/v1/audit", cast_to=object)',
         query=(
             Field("limit", "integer", "objects in a page, 1 to 1000", default="100"),
-            _AFTER,
+            AFTER,
             Field("caller", "string", "entries of this caller only"),
             Field("operation", "string", "entries of this operation only"),
         ),
-        answer=_PAGE,
+        answer=PAGE,
         openai=(
             *_OURS,
             "an entry has `at`, `caller`, `key_id`, `operation`, `target`, `request_id` and `result`: `ok`, the key of"

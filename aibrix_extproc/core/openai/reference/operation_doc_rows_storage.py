@@ -6,7 +6,16 @@ from typing import Final
 
 from aibrix_extproc.core.openai.contract.operation_rows import BATCH_OPERATIONS
 from aibrix_extproc.core.openai.contract.stored import LISTED_PURPOSES, PURPOSES
-from aibrix_extproc.core.openai.reference.operation_docs import BYTES, EVENTS, FORM, JSON, Field, OperationDoc
+from aibrix_extproc.core.openai.reference.operation_docs import (
+    AFTER,
+    BYTES,
+    EVENTS,
+    FORM,
+    JSON,
+    PAGE,
+    Field,
+    OperationDoc,
+)
 
 _PURPOSE: Final = Field("purpose", "string", "what the file is for", True, values=tuple(PURPOSES))
 _LIFE: Final = Field(
@@ -24,14 +33,6 @@ _FILE: Final = (
     Field("status", "string", "usable, or its content was lost", True, values=("processed", "error")),
     Field("status_details", "string|null", "what to do about an error", True),
 )  # fmt: skip
-_PAGE: Final = (
-    Field("object", "string", "what this is", True, values=("list",)),
-    Field("data", "array", "the objects of the page", True),
-    Field("first_id", "string|null", "id of the first", True),
-    Field("last_id", "string|null", "id of the last, to be sent as `after`", True),
-    Field("has_more", "boolean", "whether more follow", True),
-)
-_AFTER: Final = Field("after", "string", "id of the last object of the page before")
 _OWN: Final = "a caller sees its own objects only; an id of another caller's is a 404"
 _VLLM: Final = ("vLLM has no such route",)
 _UPLOAD: Final = (
@@ -84,11 +85,11 @@ STORAGE_DOCS: Final[Mapping[str, OperationDoc]] = MappingProxyType({
     "list_files": OperationDoc(
         summary="List files", sdk='client.files.list(purpose="batch")',
         query=(
-            Field("limit", "integer", "objects in a page, 1 to 10000", default="10000"), _AFTER,
+            Field("limit", "integer", "objects in a page, 1 to 10000", default="10000"), AFTER,
             Field("order", "string", "by time", default='"desc"', values=("asc", "desc")),
             Field("purpose", "string", "only these", values=tuple(sorted(LISTED_PURPOSES))),
         ),
-        answer=_PAGE, openai=(_OWN,), vllm=_VLLM,
+        answer=PAGE, openai=(_OWN,), vllm=_VLLM,
     ),
     "retrieve_file": OperationDoc(
         summary="Describe a file", sdk='client.files.retrieve("file-ID")', answer=_FILE, openai=(_OWN,), vllm=_VLLM,
@@ -164,8 +165,8 @@ STORAGE_DOCS: Final[Mapping[str, OperationDoc]] = MappingProxyType({
     ),
     "list_batches": OperationDoc(
         summary="List batches, newest first", sdk="client.batches.list()",
-        query=(Field("limit", "integer", "objects in a page, 1 to 100", default="20"), _AFTER),
-        answer=_PAGE, openai=(_OWN,), vllm=_VLLM,
+        query=(Field("limit", "integer", "objects in a page, 1 to 100", default="20"), AFTER),
+        answer=PAGE, openai=(_OWN,), vllm=_VLLM,
     ),
     "retrieve_batch": OperationDoc(
         summary="Describe a batch", sdk='client.batches.retrieve("batch_ID")', answer=_BATCH, openai=(_OWN,),

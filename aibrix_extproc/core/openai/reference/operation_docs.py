@@ -33,6 +33,17 @@ class Field:
         return tuple(self.kind.split("|"))
 
 
+# Of every list that comes in pages, and the parameter that asks for the next one.
+PAGE: Final = (
+    Field("object", "string", "what this is", True, values=("list",)),
+    Field("data", "array", "the objects of the page", True),
+    Field("first_id", "string|null", "id of the first", True),
+    Field("last_id", "string|null", "id of the last, to be sent as `after`", True),
+    Field("has_more", "boolean", "whether more follow", True),
+)
+AFTER: Final = Field("after", "string", "id of the last object of the page before")
+
+
 @dataclass(frozen=True, slots=True)
 class OperationDoc:
     """What the reference says of a served operation. Sentences end without a full stop where they stand in lists."""
