@@ -78,6 +78,7 @@ class Placement(msgspec.Struct, frozen=True, gc=False):
     strategy: str
     model: str
     candidates: tuple[Endpoint, ...]
+    degraded: tuple[tuple[str, str], ...] = ()  # strategy and reason: signals that were missing for this ranking
 
     @property
     def first(self) -> Endpoint:

@@ -34,7 +34,8 @@ class Chooser:
     def choose(self, query: RouteQuery, pool: Pool, limit: int) -> Placement:
         """Rank at most `limit` different addresses, best first. The pool is not empty, the limit above zero."""
         signals = self._sources.read(query.model, tick=self._ticks, draw=self._draws)
-        return Placement(self.label, query.model, _by_distinct_address(self._rank(query, pool, signals, limit)))
+        ranked = _by_distinct_address(self._rank(query, pool, signals, limit))
+        return Placement(self.label, query.model, ranked, tuple(signals.degraded))
 
 
 def _combined(parts: Sequence[tuple[Scorer, int]]) -> Rank:

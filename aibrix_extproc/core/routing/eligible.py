@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from msgspec.structs import replace
+
 from aibrix_extproc.core.fleet.model import Endpoint, Snapshot
 from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.core.openai.contract.operations import Operation, shown
@@ -39,7 +41,7 @@ def with_one_key(placement: Placement) -> Placement:
     if all(one.api_key == key for one in placement.candidates):
         return placement
     same = tuple(_of_key(placement.candidates, key))
-    return Placement(placement.strategy, placement.model, same)
+    return replace(placement, candidates=same)
 
 
 def _of_key(candidates: Iterable[Endpoint], key: str | None) -> Iterable[Endpoint]:

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from aibrix_extproc.core.fleet.gauges import GaugeBook
 from aibrix_extproc.core.fleet.load import LoadBook
 
 
@@ -20,6 +21,7 @@ class Need(StrEnum):
     LOAD = "in-flight"
     TICK = "tick"
     DRAW = "draw"
+    GAUGES = "gauges"
     SESSION = "session"  # of the query; the client is told it
 
 
@@ -28,6 +30,7 @@ MEANINGS: Final = MappingProxyType(
         Need.LOAD: "exchanges that this gateway has with an endpoint now; exact, never sampled",
         Need.TICK: "a counter of placements, one per model",
         Need.DRAW: "one uniform random number per request",
+        Need.GAUGES: "what engines show at their metrics pages, read while a strategy needs it; old readings fade out",
         Need.SESSION: "`x-session-id`, else `x-aibrix-session-key`, else a new one; told by `x-session-id`",
     }
 )
@@ -39,6 +42,10 @@ class Signals(msgspec.Struct, frozen=True, gc=False):
     load: LoadBook
     tick: int = -1
     draw: float = -1.0  # uniform in [0, 1)
+    gauges: GaugeBook = msgspec.field(default_factory=GaugeBook)
+    degraded: list[tuple[str, str]] = msgspec.field(
+        default_factory=list
+    )  # strategy, reason: scorers add what is missing
 
 
 class SignalSources:
@@ -47,6 +54,7 @@ class SignalSources:
     def __init__(self, load: LoadBook, draw: Callable[[], float]) -> None:
         self.load = load
         self.draw = draw
+        self.gauges = GaugeBook()
         self._ticks: dict[str, int] = {}  # placements by model, of models that are served
         self._starts: dict[Need, Callable[[], None]] = {Need.LOAD: load.record_changes}
         self._needed: set[Need] = set()
@@ -67,7 +75,7 @@ class SignalSources:
 
     def read(self, model: str, *, tick: bool, draw: bool) -> Signals:
         """The signals for one placement; those that cost something by themselves only if they are needed."""
-        return Signals(self.load, self.tick(model) if tick else -1, self.draw() if draw else -1.0)
+        return Signals(self.load, self.tick(model) if tick else -1, self.draw() if draw else -1.0, self.gauges)
 
     def tick(self, model: str) -> int:
         """The number of placements of this model that needed one before.

@@ -1,0 +1,72 @@
+"""What engines say of themselves at their metrics pages: one reading per endpoint, with the time it was taken.
+
+One owner writes (the scraper), scorers read. A reading is old by the time it is used, so what it says of the load is
+added to our own exact counts and fades out with its age: without readings our own counts are what remains.
+"""
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+FRESH_SECONDS: Final = 6.0  # a reading counts in full up to this age; idle engines are read less often than busy ones
+STALE_SECONDS: Final = 30.0  # and not at all from this age on
+
+
+class EngineGauges(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """One reading of one engine. None: the engine has no such series, or its value makes no sense."""
+
+    at: float  # monotonic seconds when the answer came
+    own: int = 0  # our exchanges that were with the endpoint then: the engine counts them, too
+    running: float | None = None  # sequences in the batch
+    waiting: float | None = None
+    kv_usage: float | None = None  # part of the KV cache in use, 0 to 1
+    cache_tokens: int | None = None  # size of the KV cache
+    block_tokens: int | None = None  # size of its blocks
+    asleep: bool | None = None
+    running_adapters: frozenset[str] = frozenset()
+    waiting_adapters: frozenset[str] = frozenset()
+    max_adapters: int | None = None
+    preemptions: float | None = None  # counters, since the engine started
+    rejections: float | None = None
+    cache_queries: float | None = None  # tokens
+    cache_hits: float | None = None
+    prompt_tokens: float | None = None
+    generation_tokens: float | None = None
+
+
+class GaugeBook:
+    """The latest reading of each endpoint, by identity."""
+
+    def __init__(self) -> None:
+        self._readings: dict[str, EngineGauges] = {}
+        self.view: Mapping[str, EngineGauges] = MappingProxyType(self._readings)
+
+    def take(self, identity: str, reading: EngineGauges) -> None:
+        """Keep a reading in place of the one before."""
+        self._readings[identity] = reading
+
+    def forget(self, identities: Iterable[str]) -> None:
+        """Drop the readings of endpoints that are gone."""
+        for identity in identities:
+            self._readings.pop(identity, None)
+
+    def of(self, identity: str) -> EngineGauges | None:
+        """The latest reading of an endpoint, however old it is."""
+        return self._readings.get(identity)
+
+    def requests(self, identity: str, own: int, now: float) -> float:
+        """How many requests an endpoint has: our own now, and those of others by the latest reading."""
+        reading = self._readings.get(identity)
+        if reading is None or reading.running is None:
+            return own
+        others = reading.running + (reading.waiting or 0.0) - reading.own
+        return own + others * freshness(now - reading.at) if others > 0 else own
+
+
+def freshness(age: float) -> float:
+    """How much a reading of this age in seconds counts: from 1 to 0. A clock that jumps back makes none fresher."""
+    if age <= FRESH_SECONDS:
+        return 1.0
+    return max(0.0, (STALE_SECONDS - age) / (STALE_SECONDS - FRESH_SECONDS))
