@@ -206,7 +206,8 @@ class RequestSide(Direction[RequestPhase]):
         assert self._match is not None
         assert self._head is not None
         response, subset = self._match.parameters.get("response_id", ""), self._head.subset
-        return RequestPhase.PLACING, (Place(operation, RouteQuery(model=""), None, self.caller, response, subset),)
+        place = Place(operation, RouteQuery(model=""), None, self.caller, response, subset, self.request_id)
+        return RequestPhase.PLACING, (place,)
 
     def _on_body(self, event: events.RequestBody | events.LargeRequestBody) -> Step:
         assert self._match is not None
@@ -251,7 +252,7 @@ class RequestSide(Direction[RequestPhase]):
         query = RouteQuery(model=facts.model, body_bytes=self.body_bytes)
         routing = routing_headers_of(self._headers, facts.sizes if wants_sizes(self._headers) else UNKNOWN)
         stored = facts.previous_response_id if operation.makes_response else None  # others ignore it
-        place = Place(operation, query, routing, self.caller, stored, self._head.subset)
+        place = Place(operation, query, routing, self.caller, stored, self._head.subset, self.request_id)
         if self._limits is None:
             return RequestPhase.PLACING, (place,)
         return self._reserved(operation, lambda: (RequestPhase.PLACING, (place,)), facts.model, facts.sizes)

@@ -26,3 +26,15 @@ def in_turn(endpoints: Sequence[Endpoint], tick: int, limit: int) -> list[Endpoi
     start = tick % len(endpoints)
     taken = list(endpoints[start : start + limit])
     return taken + list(endpoints[: min(start, limit - len(taken))])
+
+
+def weighted_mean(weights: Sequence[int], values: Sequence[Sequence[float]]) -> Sequence[float]:
+    """Of the scores of several parts, endpoint by endpoint; those of one part stay as they are."""
+    if len(values) == 1:
+        return values[0]
+    total = sum(weights)
+    sums = [0.0] * len(values[0])
+    for weight, scores in zip(weights, values, strict=True):
+        share = weight / total
+        sums = [before + share * score for before, score in zip(sums, scores, strict=True)]
+    return sums

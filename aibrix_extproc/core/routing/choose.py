@@ -5,12 +5,14 @@ from typing import Final, final
 
 from aibrix_extproc.core.fleet.model import Endpoint
 from aibrix_extproc.core.placing import Placement, RouteQuery
-from aibrix_extproc.core.routing.best import best
+from aibrix_extproc.core.routing.best import best, weighted_mean
 from aibrix_extproc.core.routing.mix import Mix
 from aibrix_extproc.core.routing.pool import Pool
+from aibrix_extproc.core.routing.record import Detail, Reason, Trail
 from aibrix_extproc.core.routing.registry import Scorers
 from aibrix_extproc.core.routing.scorer import Scorer
 from aibrix_extproc.core.routing.signals import Need, Signals, SignalSources
+from aibrix_extproc.core.routing.trail import Tracer
 
 MAX_COMBINATIONS: Final = 64  # that are kept ready
 
@@ -21,7 +23,7 @@ Rank = Callable[[RouteQuery, Pool, Signals, int], tuple[Endpoint, ...]]
 class Chooser:
     """A mix at work: its scorers, and which signals they need."""
 
-    __slots__ = ("_draws", "_rank", "_sources", "_ticks", "label")
+    __slots__ = ("_draws", "_rank", "_sources", "_ticks", "_tracer", "_weights", "label")
 
     def __init__(self, mix: Mix, scorers: Scorers, sources: SignalSources) -> None:
         parts = [(scorers.get(name), weight) for name, weight in mix.parts]
@@ -30,6 +32,8 @@ class Chooser:
         self._ticks = Need.TICK in mix.needs
         self._draws = Need.DRAW in mix.needs
         self._rank = parts[0][0].rank if len(parts) == 1 else _combined(parts)
+        self._weights = [weight for _, weight in mix.parts]
+        self._tracer = Tracer([(name, weight, scorers.get(name)) for name, weight in mix.parts])
 
     def choose(self, query: RouteQuery, pool: Pool, limit: int) -> Placement:
         """Rank at most `limit` different addresses, best first. The pool is not empty, the limit above zero."""
@@ -37,18 +41,27 @@ class Chooser:
         ranked = _by_distinct_address(self._rank(query, pool, signals, limit))
         return Placement(self.label, query.model, ranked, tuple(signals.degraded))
 
+    def traced(
+        self, query: RouteQuery, pool: Pool, limit: int, detail: Detail, reason: Reason, *, dry: bool = False
+    ) -> tuple[Placement, Trail]:
+        """The same placement, and how it came about. `dry`: nothing will be placed, so no turn is taken."""
+        signals = self._sources.read(query.model, tick=self._ticks, draw=self._draws, dry=dry)
+        values = self._tracer.scores(query, pool, signals)
+        if values is None:
+            ranked = self._rank(query, pool, signals, limit)
+        else:
+            ranked = best(weighted_mean(self._weights, values), pool.endpoints, signals.tick, limit)
+        placement = Placement(self.label, query.model, _by_distinct_address(ranked), tuple(signals.degraded))
+        return placement, self._tracer.trail(query, pool, signals, placement.candidates, values, detail, reason)
+
 
 def _combined(parts: Sequence[tuple[Scorer, int]]) -> Rank:
     """By the weighted mean of the scores; equal ones take turns."""
-    total = sum(weight for _, weight in parts)
+    weights = [weight for _, weight in parts]
 
     def rank(query: RouteQuery, pool: Pool, signals: Signals, limit: int) -> tuple[Endpoint, ...]:
-        sums = [0.0] * len(pool.endpoints)
-        for scorer, weight in parts:
-            share = weight / total
-            scores = scorer.scores(query, pool, signals)
-            sums = [before + share * score for before, score in zip(sums, scores, strict=True)]
-        return best(sums, pool.endpoints, signals.tick, limit)
+        values = [scorer.scores(query, pool, signals) for scorer, _ in parts]
+        return best(weighted_mean(weights, values), pool.endpoints, signals.tick, limit)
 
     return rank
 

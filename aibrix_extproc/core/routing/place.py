@@ -5,6 +5,7 @@ Nothing here waits or reads a clock by itself; the fleet, the counts, the clock 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 from msgspec.structs import replace
@@ -20,6 +21,7 @@ from aibrix_extproc.core.routing.owners import ResponseOwners
 from aibrix_extproc.core.routing.plan import Plan, plan_of
 from aibrix_extproc.core.routing.pool import Pool
 from aibrix_extproc.core.routing.ramps import Ramps
+from aibrix_extproc.core.routing.record import Detail, Reason, Trail
 from aibrix_extproc.core.routing.request import Place
 from aibrix_extproc.core.routing.signals import Need, SignalSources
 from aibrix_extproc.core.routing.versions import WeightVersions
@@ -42,6 +44,18 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     placement: Placement
     answer_headers: tuple[tuple[str, str], ...] = ()
     response_id: str | None = None  # the id that the engine shall give to the response, if the operation makes one
+    trail: Trail | None = None  # how the placement came about, where that is wanted
+
+
+class _Look(msgspec.Struct, frozen=True, gc=False):
+    """How much of the way is kept, and what is known of it."""
+
+    detail: Detail
+    dry: bool = False
+    reason: Reason = Reason.SETTING
+
+
+_UNSEEN: Final = _Look(Detail.NONE)
 
 
 class Placer:
@@ -66,26 +80,31 @@ class Placer:
         self._ramps = ramps
         self._versions = WeightVersions()
 
-    def place(self, request: Place, fleet: Snapshot) -> Decision | Problem:
-        """The endpoints for a request, best first, or why there is none."""
-        decision = self._decided(request, fleet)
-        if not request.operation.makes_response or not isinstance(decision, Decision):
+    def place(
+        self, request: Place, fleet: Snapshot, detail: Detail = Detail.NONE, *, dry: bool = False
+    ) -> Decision | Problem:
+        """The endpoints for a request, best first, or why there is none; with as much of its trail as is wanted.
+
+        `dry`: nothing will be placed.
+        """
+        decision = self._decided(request, fleet, _Look(detail, dry=dry) if detail else _UNSEEN)
+        if dry or not request.operation.makes_response or not isinstance(decision, Decision):
             return decision
         made = self._owners.issue(request.caller.name, decision.placement, self._wall_clock(), self._draw())
         return replace(decision, response_id=made)
 
-    def _decided(self, request: Place, fleet: Snapshot) -> Decision | Problem:
+    def _decided(self, request: Place, fleet: Snapshot, look: _Look) -> Decision | Problem:
         if not fleet.known:
             return Problem("fleet_unknown")
         if request.stored_response is not None:
-            return self._with_response(request, request.stored_response, fleet)
+            return self._with_response(request, request.stored_response, fleet, look)
         query = request.query
         ready = eligible(request, fleet, query.model)
         if isinstance(ready, Problem):
             return ready
         config = fleet.configs.get(query.model)
         if request.headers is None and config is None and not self._keeps_sessions:
-            return self._pick(self._default, query, _pool(ready, fleet, query.model))  # nearly all requests
+            return self._pick(self._default, query, _pool(ready, fleet, query.model), look)  # nearly all requests
         plan = plan_of(request.headers, config, self._mix, self._draw())
         if isinstance(plan, Problem):
             return plan
@@ -97,9 +116,10 @@ class Placer:
             query = replace(query, session=plan.session)
             ready = self._versions.of_session(plan.session, query.model, fleet.by_model[query.model], ready)
         chooser = self._choosers.of(plan.mix)
-        return self._pick(chooser, query, _pool(ready, fleet, query.model), plan.answer_headers)
+        look = look if look.detail is Detail.NONE else replace(look, reason=plan.reason)
+        return self._pick(chooser, query, _pool(ready, fleet, query.model), look, plan.answer_headers)
 
-    def _with_response(self, request: Place, response_id: str, fleet: Snapshot) -> Decision | Problem:
+    def _with_response(self, request: Place, response_id: str, fleet: Snapshot, look: _Look) -> Decision | Problem:
         """The endpoint that holds a stored response. What the client says of others does not count."""
         owner = self._owners.find(response_id, request.caller.name, self._wall_clock())
         holder = owner.holder(fleet.endpoints) if owner is not None else None
@@ -117,19 +137,25 @@ class Placer:
         ready = tuple(one for one in ready if one.identity == holder.identity)
         if not ready:
             return not_ready(model)
-        return self._pick(self._default, replace(request.query, model=model), Pool(ready))
+        query, look = replace(request.query, model=model), replace(look, reason=Reason.STORED)
+        return self._pick(self._default, query, Pool(ready), look)
 
     def _pick(
         self,
         chooser: Chooser,
         query: RouteQuery,
         pool: Pool,
+        look: _Look,
         answer_headers: tuple[tuple[str, str], ...] = (),
     ) -> Decision:
-        placement = chooser.choose(query, pool, self._limit)
+        trail = None
+        if look.detail is Detail.NONE:
+            placement = chooser.choose(query, pool, self._limit)
+        else:
+            placement, trail = chooser.traced(query, pool, self._limit, look.detail, look.reason, dry=look.dry)
         if self._ramps and not query.session:
             placement = self._ramps.spread(placement)
-        return Decision(with_one_key(placement), answer_headers)
+        return Decision(with_one_key(placement), answer_headers, trail=trail)
 
 
 def _pool(ready: tuple[Endpoint, ...], fleet: Snapshot, model: str) -> Pool:

@@ -12,6 +12,7 @@ from aibrix_extproc.core.openai.contract.headers import CHOSEN_PROFILE, SESSION_
 from aibrix_extproc.core.openai.contract.operations import shown
 from aibrix_extproc.core.placing import RoutingHeaders
 from aibrix_extproc.core.routing.mix import InvalidMix, Mix, parse_mix
+from aibrix_extproc.core.routing.record import Reason
 from aibrix_extproc.core.routing.registry import NOT_HERE, STRATEGIES
 from aibrix_extproc.core.routing.signals import Need
 
@@ -26,6 +27,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     selector: Selector = ()
     session: str = ""
     answer_headers: tuple[tuple[str, str], ...] = ()
+    reason: Reason = Reason.SETTING  # who named the mix
 
     def allowed(self, endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
         """The endpoints that the selector leaves."""
@@ -36,9 +38,10 @@ def plan_of(headers: RoutingHeaders | None, config: ModelConfig | None, default:
     """How to place a request. A locked strategy goes before the client's, that before the profile's, then `default`."""
     headers = headers or _NONE
     profile, answer_headers = _profile(headers, config)
-    mix = _mix(headers, config, profile, default)
-    if isinstance(mix, Problem):
-        return mix
+    named = _mix(headers, config, profile)
+    if isinstance(named, Problem):
+        return named
+    mix, reason = named or (default, Reason.SETTING)
     selector: Selector = ()
     if headers.external_filter:
         try:
@@ -46,10 +49,10 @@ def plan_of(headers: RoutingHeaders | None, config: ModelConfig | None, default:
         except InvalidSelector as error:
             return Problem("invalid_external_filter", {"reason": str(error)})
     if Need.SESSION not in mix.needs:
-        return Plan(mix, selector, answer_headers=answer_headers)
+        return Plan(mix, selector, answer_headers=answer_headers, reason=reason)
     # 53 bits of chance: two sessions with one id would only share an endpoint.
     session = headers.session or f"{int(draw * 2**53):014x}"
-    return Plan(mix, selector, session, (*answer_headers, (SESSION_ID, session)))
+    return Plan(mix, selector, session, (*answer_headers, (SESSION_ID, session)), reason)
 
 
 def unknown_strategies(config: ModelConfig) -> tuple[str, ...]:
@@ -67,17 +70,21 @@ def _profile(headers: RoutingHeaders, config: ModelConfig | None) -> tuple[Profi
     return chosen, () if chosen is None else ((CHOSEN_PROFILE, chosen.name),)
 
 
-def _mix(headers: RoutingHeaders, config: ModelConfig | None, profile: Profile | None, default: Mix) -> Mix | Problem:
+def _mix(
+    headers: RoutingHeaders, config: ModelConfig | None, profile: Profile | None
+) -> tuple[Mix, Reason] | Problem | None:
+    """The mix that somebody names, and who; None if nobody does, or it cannot be had."""
     if config is not None and config.locked_strategy:
-        return _known(config.locked_strategy) or default
+        locked = _known(config.locked_strategy)
+        return None if locked is None else (locked, Reason.LOCKED)
     asked = (headers.strategy or "").strip()
     if asked:
         try:
-            return parse_mix(asked)
+            return parse_mix(asked), Reason.HEADER
         except InvalidMix as error:
             return _refusal(asked.lower(), error)
     named = None if profile is None or not profile.strategy else _known(profile.strategy)
-    return named or default
+    return None if named is None else (named, Reason.PROFILE)
 
 
 def _known(text: str) -> Mix | None:

@@ -19,3 +19,4 @@ class Place(msgspec.Struct, frozen=True, gc=False):
     caller: Caller
     stored_response: str | None = None  # only the endpoint that made this response will do
     subset: Subset | None = None  # only these endpoints will do
+    request_id: str = ""

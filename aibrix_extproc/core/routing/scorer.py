@@ -5,15 +5,18 @@ chance are handed in, so that a placement can be replayed. It is made once for a
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from types import MappingProxyType
+from typing import Final, Protocol
 
 from aibrix_extproc.core.fleet.model import Endpoint
 from aibrix_extproc.core.placing import RouteQuery
 from aibrix_extproc.core.routing.best import best
 from aibrix_extproc.core.routing.pool import Pool
 from aibrix_extproc.core.routing.signals import Need, Signals
+
+NO_DETAILS: Final[Mapping[str, Sequence[float]]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,16 @@ class Scorer(Protocol):
         endpoint has a method of its own.
         """
         return best(self.scores(query, pool, signals), pool.endpoints, signals.tick, limit)
+
+    def explain(self, query: RouteQuery, pool: Pool, signals: Signals) -> Mapping[str, Sequence[float]]:
+        """The numbers behind the scores by name and unit, one for each endpoint of the pool; for decision records.
+
+        Optional. It is called right after `scores` or `rank` with the same arguments, for every request, so it returns
+        what they have computed and kept. `record.PREDICTED_TTFT` and `PREDICTED_CACHED` are compared with what came.
+        """
+        return NO_DETAILS
+
+    # All of these leave no trace: a dry run calls them too. What was placed is told to who counts it by other ways.
 
 
 @dataclass(frozen=True, slots=True)

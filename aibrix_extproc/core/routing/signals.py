@@ -73,9 +73,15 @@ class SignalSources:
                 if need in self._starts:
                     self._starts[need]()
 
-    def read(self, model: str, *, tick: bool, draw: bool) -> Signals:
-        """The signals for one placement; those that cost something by themselves only if they are needed."""
-        return Signals(self.load, self.tick(model) if tick else -1, self.draw() if draw else -1.0, self.gauges)
+    def read(self, model: str, *, tick: bool, draw: bool, dry: bool = False) -> Signals:
+        """The signals for one placement; those that cost something by themselves only if they are needed.
+
+        `dry`: nothing will be placed, so no turn is taken.
+        """
+        turn = -1
+        if tick:
+            turn = self._ticks.get(model, -1) + 1 if dry else self.tick(model)
+        return Signals(self.load, turn, self.draw() if draw else -1.0, self.gauges)
 
     def tick(self, model: str) -> int:
         """The number of placements of this model that needed one before.

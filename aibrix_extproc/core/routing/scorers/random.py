@@ -25,8 +25,11 @@ class Random(Scorer):
     """
 
     def scores(self, query: RouteQuery, pool: Pool, signals: Signals) -> list[float]:
-        """Uniform numbers, all made of the one draw."""
-        return spread(signals.draw, len(pool.endpoints))
+        """Uniform numbers, all made of the one draw; the highest is that of the endpoint that `rank` puts first."""
+        numbers = spread(signals.draw, len(pool.endpoints))
+        first, highest = int(signals.draw * len(numbers)), numbers.index(max(numbers))
+        numbers[first], numbers[highest] = numbers[highest], numbers[first]
+        return numbers
 
     def rank(self, query: RouteQuery, pool: Pool, signals: Signals, limit: int) -> tuple[Endpoint, ...]:
         """Only as many as are wanted are drawn."""
