@@ -1,24 +1,23 @@
-"""Limits: whether they are exact over gateways, and what they cost. `python -m benchmarks.limits exact|cost`.
+"""What limits cost: `python -m benchmarks.limits`.
 
-`exact`: three gateways' counters on one Redis, 1,000 requests a second offered, 600 a minute allowed, with a Redis
-that is killed and started again, and without; accepted requests against what the bucket allows. `cost`: a
-reservation of a small chat with its headers and its settlement, in memory and in Redis on loopback.
+A reservation of a small chat with its headers and its settlement, in memory and in Redis on loopback, admitted and
+refused. Whether limits are exact: `benchmarks/limits_exact.py`.
 """
 
 import argparse
 import asyncio
-import random
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, Final
+from typing import Any
+
+import uvloop
 
 from aibrix_extproc.adapters.counters.memory import MemoryCounters
 from aibrix_extproc.adapters.counters.redis import RedisCounters
 from aibrix_extproc.adapters.counters.target import target_of
 from aibrix_extproc.app.shared_counters import SharedCounters
 from aibrix_extproc.core.access.limits.book import LimitBook, Plan
-from aibrix_extproc.core.access.limits.counters import ADMITTED, Claim, Form, Reading
 from aibrix_extproc.core.access.limits.records import LimitRecord
 from aibrix_extproc.core.exchange.asks import Refused, Reserve, Reserved
 from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
@@ -26,63 +25,11 @@ from aibrix_extproc.core.placing import Caller
 from tests.redis_server import RedisServer, redis_server
 from tests.waiting import until
 
-GATEWAYS: Final = 3
-AMOUNT: Final = 60  # a bucket of 600 a minute, a tenth as large: its periods take six seconds
-SPAN: Final = 100_000.0  # microseconds for one
-OFFERED: Final = 1000
-PERIODS: Final = 3
-
 
 def shared(server: RedisServer, timeout: float = 1.0) -> SharedCounters:
     """A gateway's counters."""
     redis = RedisCounters(target_of(server.url, None, None), "bench", timeout, keep_seconds=900, lease_seconds=30)
-    return SharedCounters(redis, MemoryCounters(keep_seconds=900, lease_seconds=30), lambda: GATEWAYS, closed=False)
-
-
-async def exact(server: RedisServer, seed: int, *, restart: bool) -> tuple[int, int]:
-    """How many were accepted, and how many the bucket allows in the time."""
-    dice = random.Random(seed)
-    claims = (Claim(f"seed {seed}", Form.BUCKET, 0, AMOUNT, SPAN),)
-    gateways = [shared(server) for _ in range(GATEWAYS)]
-    tasks = [asyncio.ensure_future(one.redis.run()) for one in gateways]
-    await until(lambda: not any(one.is_away for one in gateways), "Redis is there")
-    accepted: list[float] = []
-
-    async def ask(number: int) -> None:
-        gateway = gateways[number % GATEWAYS]
-        reading: Any = gateway.reserve(f"{seed}-{number}", claims, (1.0,))
-        if not isinstance(reading, Reading):
-            reading = await reading
-        if reading.refused == ADMITTED:
-            accepted.append(reading.now)
-
-    length, killed = PERIODS * AMOUNT * SPAN / 1e6, AMOUNT * SPAN / 1e6 * (1 + dice.random())
-    began, number, running = time.monotonic(), 0, set()
-    while (passed := time.monotonic() - began) < length:
-        if restart and passed > killed:
-            restart = False
-            server.stop()
-            await asyncio.sleep(0)
-            asyncio.get_running_loop().run_in_executor(None, server.start)
-        for _ in range(int(passed * OFFERED) - number):
-            running.add(asyncio.ensure_future(ask(number)))
-            number += 1
-        running = {one for one in running if not one.done()}
-        await asyncio.sleep(0.001)
-    await asyncio.gather(*running)
-    for one in tasks:
-        one.cancel()
-    return len(accepted), AMOUNT + int((max(accepted) - min(accepted)) / SPAN + 1e-4)
-
-
-async def exactness(server: RedisServer, seeds: int) -> None:
-    """Ten seeds, with and without a restart."""
-    for restart in (False, True):
-        for seed in range(seeds):
-            got, allowed = await exact(server, seed + 1000 * restart, restart=restart)
-            print(
-                f"restart {restart!s:5} seed {seed}: accepted {got}, allowed {allowed}, difference {got - allowed:+d}"
-            )
+    return SharedCounters(redis, MemoryCounters(keep_seconds=900, lease_seconds=30), lambda: 1, closed=False)
 
 
 def plan_of(amount: float) -> tuple[LimitBook, Plan]:
@@ -164,17 +111,10 @@ async def cost(server: RedisServer, rounds: int) -> None:
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("exact", "cost"))
-    parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=5)
     chosen = parser.parse_args()
     with redis_server() as server:
-        if chosen.what == "exact":
-            asyncio.run(exactness(server, chosen.seeds))
-        else:
-            import uvloop
-
-            uvloop.run(cost(server, chosen.rounds))
+        uvloop.run(cost(server, chosen.rounds))
 
 
 if __name__ == "__main__":

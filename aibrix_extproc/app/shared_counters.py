@@ -2,23 +2,34 @@
 
 Each answer of Redis is remembered. While it is away, the share of this process continues from there: of what was left,
 and of what comes back, one part for each live gateway. Afterwards Redis gets what was admitted meanwhile as a debt, and
-what it has lost itself by a restart, so that no caller gets a burst.
+what it has lost itself by a restart, so that no caller gets a burst. Until all gateways have paid their debts, a
+request needs both: a place in the share, and one in Redis. So nothing is admitted twice while they come back.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 from typing import Any, Final
 
+import msgspec
 from msgspec.structs import replace
 
 from aibrix_extproc.adapters.counters.memory import MemoryCounters
 from aibrix_extproc.adapters.counters.redis import RedisCounters
 from aibrix_extproc.core.access.limits.counters import ADMITTED, Claim, Form, Known, Reading
+from aibrix_extproc.core.access.limits.estimates import NOTHING
 
 MAX_KNOWN: Final = 100_000
 MAX_LOCAL: Final = 100_000
 REPAID_AT_ONCE: Final = 50
 _BUCKET, _LEASE = int(Form.BUCKET), int(Form.LEASE)
+
+
+class _Held(msgspec.Struct, frozen=True, gc=False):
+    """A reservation in the share of this process."""
+
+    claims: tuple[Claim, ...]
+    costs: tuple[float, ...]
+    in_redis: bool = False  # there, too
 
 
 class SharedCounters:
@@ -33,7 +44,7 @@ class SharedCounters:
         self._closed = closed
         self._known: dict[str, Known] = {}
         self._debtors: dict[str, Claim] = {}
-        self._held: dict[str, tuple[tuple[Claim, ...], tuple[float, ...]]] = {}  # admitted without Redis
+        self._held: dict[str, _Held] = {}
         self._offset = 0.0  # Redis's clock minus ours
         self.admitted_locally = 0
 
@@ -55,12 +66,14 @@ class SharedCounters:
         """The reading, a wait for it, or None: nobody is admitted."""
         if self.redis.is_away:
             return self._without(reservation, claims, costs)
+        if not self._closed and self.redis.is_gathering:
+            return self._with_share(reservation, claims, costs)
         known = self._sent(claims)
         waiting = self.redis.reserve(reservation, claims, costs, known)
         if waiting is None:
             self._take_back(claims, known)
             return self._without(reservation, claims, costs)
-        return self._asked(waiting, reservation, claims, costs, known)
+        return self._or_without(waiting, reservation, claims, costs, known)
 
     def peek(self, claims: tuple[Claim, ...]) -> Reading:
         """What is known of counters, without asking."""
@@ -68,7 +81,7 @@ class SharedCounters:
         found = [self._known.get(claim.counter) for claim in claims]
         empty = [now if claim.form == _BUCKET else 0.0 for claim in claims]
         states = tuple(at_rest if one is None else one.state for one, at_rest in zip(found, empty, strict=True))
-        return Reading(now, ADMITTED, states, (0.0,) * len(claims))
+        return Reading(now, ADMITTED, states, 0.0)
 
     def settle(self, reservation: str, actual: Sequence[float] | None) -> None:
         """Replace what was reserved."""
@@ -77,17 +90,19 @@ class SharedCounters:
             self.redis.settle(reservation, actual)
             return
         self._local.settle(reservation, actual)
-        if actual is not None:
-            claims, costs = held
-            for claim, cost in zip(claims, costs, strict=True):
+        if held.in_redis:
+            self.redis.settle(reservation, actual)
+        elif actual is not None:
+            for claim, cost in zip(held.claims, held.costs, strict=True):
                 if claim.form != _LEASE:
                     self._owe(claim, actual[claim.quantity] - cost)
 
     def release(self, reservation: str) -> None:
         """End the leases of a reservation."""
-        if reservation in self._held:
+        held = self._held.get(reservation)
+        if held is not None:
             self._local.release(reservation)
-        else:
+        if held is None or held.in_redis:
             self.redis.release(reservation)
 
     async def renew(self, counter: str, members: Sequence[str]) -> None:
@@ -105,10 +120,25 @@ class SharedCounters:
             waiting = self.redis.reserve("", claims, nothing, known)
             if waiting is None:
                 self._take_back(claims, known)
-            if waiting is None or await self._asked(waiting, "", claims, nothing, known) is None:
+                return
+            if await self._asked(waiting, claims, known) is None:
                 return
 
     async def _asked(
+        self, waiting: Awaitable[Reading | None], claims: tuple[Claim, ...], known: Sequence[Known | None]
+    ) -> Reading | None:
+        """The reading of Redis, remembered; None if it did not answer."""
+        reading = await waiting
+        if reading is None:
+            self._take_back(claims, known)
+            return None
+        self._offset = reading.now - self._local.clock()
+        for index, claim in enumerate(claims):
+            if claim.form != _LEASE:
+                self._remember(claim.counter, reading, index)
+        return reading
+
+    async def _or_without(
         self,
         waiting: Awaitable[Reading | None],
         reservation: str,
@@ -116,25 +146,56 @@ class SharedCounters:
         costs: tuple[float, ...],
         known: Sequence[Known | None],
     ) -> Reading | None:
-        reading = await waiting
-        if reading is None:
+        return await self._asked(waiting, claims, known) or self._without(reservation, claims, costs)
+
+    def _with_share(
+        self, reservation: str, claims: tuple[Claim, ...], costs: tuple[float, ...]
+    ) -> Reading | Awaitable[Reading | None]:
+        """Admit what fits into the share of this process and into Redis."""
+        found = self._by_share(reservation, claims, costs)
+        if found.refused != ADMITTED or not reservation:
+            return found
+        self._hold(reservation, _Held(claims, costs, in_redis=True))
+        known = self._sent(claims)
+        waiting = self.redis.reserve(reservation, claims, costs, known)
+        if waiting is None:
             self._take_back(claims, known)
-            return self._without(reservation, claims, costs) if reservation else None
-        self._offset = reading.now - self._local.clock()
-        for index, claim in enumerate(claims):
-            if claim.form != _LEASE:
-                self._remember(claim.counter, reading, index)
+            self._keep_alone(reservation, claims, costs)
+            return found
+        return self._both(waiting, found, reservation, known)
+
+    async def _both(
+        self, waiting: Awaitable[Reading | None], found: Reading, reservation: str, known: Sequence[Known | None]
+    ) -> Reading:
+        held = self._held[reservation]
+        reading = await self._asked(waiting, held.claims, known)
+        if reading is None:  # it is away again, and the share decides
+            self._keep_alone(reservation, held.claims, held.costs)
+            return found
+        if reading.refused != ADMITTED:
+            self._held.pop(reservation, None)
+            self._local.settle(reservation, NOTHING)
         return reading
 
     def _sent(self, claims: tuple[Claim, ...]) -> list[Known | None]:
         """What is known of counters. A debt goes with one request only: others may be on their way at the same time."""
         known = [self._known.get(claim.counter) for claim in claims]
         if self._debtors:
-            for claim, one in zip(claims, known, strict=True):
+            for index, claim in enumerate(claims):
+                one = known[index]
                 if one is not None and one.debt != 0:
                     self._known[claim.counter] = replace(one, debt=0.0)
                     self._debtors.pop(claim.counter, None)
+                    known[index] = replace(one, debt=self._still_owed(claim, one))
         return known
+
+    def _still_owed(self, claim: Claim, known: Known) -> float:
+        """A debt without what has come back to the share since: a long outage must not be paid for afterwards."""
+        if claim.form != _BUCKET:
+            return known.debt
+        share = self._share(claim, max(self._replicas(), 1))
+        now, (state,) = (reading := self._local.peek((share,))).now, reading.states
+        return min(known.debt, (state - max(known.state - self._offset, now)) / share.span)
 
     def _take_back(self, claims: tuple[Claim, ...], known: Sequence[Known | None]) -> None:
         """Redis has not answered: it may have taken the debts, which then count twice rather than not at all."""
@@ -147,25 +208,36 @@ class SharedCounters:
         debt = 0.0 if before is None else before.debt
         if before is None and len(self._known) >= MAX_KNOWN:
             _drop_oldest(self._known)
-        self._known[counter] = Known(reading.births[index], reading.states[index], reading.now, debt)
+        self._known[counter] = Known(reading.born, reading.states[index], reading.now, debt)
 
     def _without(self, reservation: str, claims: tuple[Claim, ...], costs: tuple[float, ...]) -> Reading | None:
         """Admit by the share of this process."""
         if self._closed:
             return None
+        reading = self._by_share(reservation, claims, costs)
+        if reading.refused == ADMITTED and reservation:
+            self._keep_alone(reservation, claims, costs)
+        return reading
+
+    def _by_share(self, reservation: str, claims: tuple[Claim, ...], costs: tuple[float, ...]) -> Reading:
         replicas = max(self._replicas(), 1)
         shares = tuple(self._share(claim, replicas) for claim in claims)
-        floors = [self._floor(claim) for claim in claims]
-        reading = self._local.reserve(reservation, shares, costs, floors)
-        if reading.refused == ADMITTED and reservation:
-            self.admitted_locally += 1
-            if len(self._held) >= MAX_LOCAL:
-                _drop_oldest(self._held)
-            self._held[reservation] = (claims, costs)
-            for claim, cost in zip(claims, costs, strict=True):
-                if claim.form != _LEASE:
-                    self._owe(claim, cost)
-        return _whole(reading, claims, shares)
+        return _whole(
+            self._local.reserve(reservation, shares, costs, [self._floor(one) for one in claims]), claims, shares
+        )
+
+    def _keep_alone(self, reservation: str, claims: tuple[Claim, ...], costs: tuple[float, ...]) -> None:
+        """Owe Redis what was admitted without it."""
+        self.admitted_locally += 1
+        self._hold(reservation, _Held(claims, costs))
+        for claim, cost in zip(claims, costs, strict=True):
+            if claim.form != _LEASE:
+                self._owe(claim, cost)
+
+    def _hold(self, reservation: str, held: _Held) -> None:
+        if len(self._held) >= MAX_LOCAL:
+            _drop_oldest(self._held)
+        self._held[reservation] = held
 
     def _share(self, claim: Claim, replicas: int) -> Claim:
         """At least one unit: a caller with few requests shall get some."""
@@ -209,4 +281,4 @@ def _whole(reading: Reading, claims: tuple[Claim, ...], shares: tuple[Claim, ...
         state + (claim.amount - share.amount) if claim.form != _BUCKET else state
         for state, claim, share in zip(reading.states, claims, shares, strict=True)
     )
-    return Reading(reading.now, reading.refused, states, reading.births)
+    return Reading(reading.now, reading.refused, states, reading.born)

@@ -3,6 +3,9 @@
 One connection carries everything, in the order in which it was asked. The circuit opens when the connection is lost,
 when Redis answers with an error (read-only, full, loading), and when three answers in a row came too late. It closes
 after a new connection has made a reservation of its own. Meanwhile `reserve` returns None at once.
+
+After an outage gateways come back one by one. Until all are back, Redis does not know what the others admitted: while
+`is_gathering`, a gateway asks Redis and keeps to its share as well.
 """
 
 import asyncio
@@ -31,9 +34,7 @@ logger = logging.getLogger(__name__)
 LATE_IN_A_ROW: Final = 3
 CONNECT_SECONDS: Final = 2.0
 PAUSES: Final = (0.05, 0.1, 0.2, 0.4)  # seconds between attempts; the last one stays
-# An empty Redis is used from this time after the first gateway came to it, by its clock: then all gateways have come,
-# and change from their shares to the whole limits together.
-GATHER_SECONDS: Final = 1.5
+GATHER_SECONDS: Final = 1.5  # from the first gateway that came back, by the clock of Redis
 SETTLE_SECONDS: Final = 0.02  # settlements are collected for so long
 MAX_UNSENT: Final = 100_000  # settlements that wait for Redis; further ones are dropped and counted
 MAX_PACKED: Final = 50_000
@@ -56,6 +57,7 @@ class RedisCounters:
     ) -> None:
         self._target = target
         self._tag = b"{%b}:" % prefix.encode()
+        self._born = self._tag + b"born"
         self._timeout = timeout_seconds
         self._keep, self._lease = keep_seconds * 1e6, lease_seconds * 1e6
         self._on_change = on_change
@@ -70,7 +72,9 @@ class RedisCounters:
         self._late = 0
         self._moved: tuple[str, int] | None = None
         self.why_away = "not connected yet"
+        self._gathered_at = 0.0  # by the monotonic clock
         self.dropped = 0
+        self.mended = 0
         self.failures = 0
         self.since = time.monotonic()
 
@@ -78,6 +82,11 @@ class RedisCounters:
     def is_away(self) -> bool:
         """Whether the circuit is open."""
         return not self._ready
+
+    @property
+    def is_gathering(self) -> bool:
+        """Whether other gateways may not be back yet, which admitted requests that Redis does not know of."""
+        return time.monotonic() < self._gathered_at
 
     async def run(self) -> None:
         """Keep a connection until cancelled."""
@@ -107,8 +116,8 @@ class RedisCounters:
         packed = self._packed_of(claims)
         argument = script.pack_reservation(packed, costs, known, keep=self._keep, lease=self._lease)
         name = reservation.encode()
-        count, held = b"%d" % (len(packed.keys) + 1), self._tag + b"r:" + name
-        command = encoded(b"EVALSHA", _RESERVE, count, held, *packed.keys, argument, name)
+        count, held = b"%d" % (len(packed.keys) + 2), self._tag + b"r:" + name
+        command = encoded(b"EVALSHA", _RESERVE, count, held, self._born, *packed.keys, argument, name)
         waiting = _Waiting(asyncio.get_running_loop(), self._timeout, reservation, len(claims), self)
         self._deadlines.append(waiting)
         if self._deadline_timer is None:
@@ -171,6 +180,8 @@ class RedisCounters:
     def _on_settled(self, reply: Reply) -> None:
         if isinstance(reply, RedisError):
             self._failed(str(reply))
+        elif reply == -1:
+            self._mend(1)
 
     def _overdue(self) -> None:
         """End the waits whose time has passed."""
@@ -197,7 +208,14 @@ class RedisCounters:
             self._failed("an answer that makes no sense")
             return None
         self._late = 0
+        if reading.mended:
+            self._mend(reading.mended)
         return reading
+
+    def _mend(self, counters: int) -> None:
+        if not self.mended:
+            logger.error("something else writes to counters in Redis; these begin anew", extra={"counters": counters})
+        self.mended += counters
 
     def _failed(self, why: str) -> None:
         """Open the circuit."""
@@ -238,8 +256,6 @@ class RedisCounters:
                     host, port, self._target.tls, self._on_lost, unix_path=self._target.unix_path
                 )
                 gather = await self._prepare(connection)
-            if gather > 0:
-                await asyncio.sleep(gather)
         except (RedisError, OSError, TimeoutError, struct.error) as error:
             why = str(error) or "no answer"
             if why.startswith("MOVED "):
@@ -251,6 +267,7 @@ class RedisCounters:
                 connection.abort(why)
             return False
         self._connection, self._ready, self._late = connection, True, 0
+        self._gathered_at = time.monotonic() + gather
         if not connection.is_open:
             self._on_lost()
             return False
@@ -261,7 +278,7 @@ class RedisCounters:
         return True
 
     async def _prepare(self, connection: RedisConnection) -> float:
-        """Seconds until the counters may be used. Raises RedisError."""
+        """Seconds until all gateways have come back. Raises RedisError."""
         target = self._target
         if target.password:
             user = (target.user.encode(),) if target.user else ()
@@ -273,11 +290,12 @@ class RedisCounters:
         packed = self._packed_of(_PROBE)
         argument = script.pack_reservation(packed, (1.0,), (None,), keep=1e6, lease=1e6)
         name = self._tag + b"r:probe"
-        answer = await ask(connection, b"EVALSHA", _RESERVE, b"2", name, *packed.keys, argument, b"probe")
+        answer = await ask(connection, b"EVALSHA", _RESERVE, b"3", name, self._born, *packed.keys, argument, b"probe")
         if not isinstance(answer, bytes):
             raise RedisError("an answer that makes no sense")
         script.unpack_reading(answer, 1)
-        times = await ask(connection, b"EVAL", script.ARRIVE.encode(), b"1", self._tag + b"first")
+        away = b"%.0f" % ((time.monotonic() - self.since) * 1e6)
+        times = await ask(connection, b"EVAL", script.ARRIVE.encode(), b"1", self._tag + b"first", away)
         now, first = struct.unpack("<dd", times if isinstance(times, bytes) else b"")
         passed: float = (now - first) / 1e6
         return GATHER_SECONDS - passed

@@ -130,6 +130,9 @@ METRICS: Final[Rows] = {
     "aibrix_extproc_limits_unsettled": (
         "gauge", (), "Settlements that were dropped because too many waited for Redis; absent without Redis.",
     ),
+    "aibrix_extproc_limits_mended": (
+        "gauge", (), "Counters in Redis that held something else, and began anew; absent without Redis.",
+    ),
     "aibrix_extproc_certificate_ok": (
         "gauge", (), "0 while the files are broken and an earlier certificate is used; absent without TLS.",
     ),

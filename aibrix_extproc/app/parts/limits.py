@@ -112,8 +112,11 @@ class Limits(Part):
         if self._shared is None:
             return found | {"counters": "memory", "replicas": self._replicas}
         redis = self._shared.redis
-        away = {"reason": redis.why_away, "when_away": self._settings.when_away.value} if redis.is_away else {}
-        return found | {"counters": "redis", "away": redis.is_away, "gateways": self._replicas, **away}
+        found |= {"away": redis.is_away, "gateways": self._replicas, "when_away": self._settings.when_away.value}
+        if redis.is_away:
+            alone = "share" if self._settings.when_away is WhenAway.OPEN else "none"
+            return found | {"counters": alone, "reason": redis.why_away}
+        return found | {"counters": "redis and share" if redis.is_gathering else "redis"}
 
     def register(self, metrics: Meters) -> None:
         """Counters, and how Redis is."""
@@ -124,6 +127,7 @@ class Limits(Part):
             metrics.gauge("aibrix_extproc_limits_gateways", lambda: self._replicas)
             metrics.gauge("aibrix_extproc_limits_admitted_alone", lambda: shared.admitted_locally)
             metrics.gauge("aibrix_extproc_limits_unsettled", lambda: shared.redis.dropped)
+            metrics.gauge("aibrix_extproc_limits_mended", lambda: shared.redis.mended)
 
     def _connected(self, redis: RedisSettings, memory: MemoryCounters) -> SharedCounters:
         counters = RedisCounters(
@@ -139,13 +143,16 @@ class Limits(Part):
         )
 
     async def _be_present(self, shared: SharedCounters) -> None:
-        """Count the live gateways, and repay debts after an outage."""
+        """Count the live gateways, and repay debts and renew leases when Redis goes or comes."""
         while True:
             self._changed.clear()
             await shared.repay()
+            await self._renew_leases()
             found = await shared.redis.renew(_GATEWAYS, (self._issuer,))
             if found is not None:
-                self._replicas = max(found, self._settings.replicas)
+                # Those that are not back yet are counted as if they were.
+                least = self._replicas if shared.redis.is_gathering else self._settings.replicas
+                self._replicas = max(found, least)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PRESENCE_SECONDS):
                     await self._changed.wait()
@@ -154,18 +161,21 @@ class Limits(Part):
         """Keep the leases of running requests."""
         while True:
             await asyncio.sleep(RENEW_SECONDS)
-            members: dict[str, list[str]] = {}
-            for reservation, counters in list(self.limiter.running.items()):
-                for counter in counters:
-                    members.setdefault(counter, []).append(reservation)
-            for counter, of in members.items():
-                for start in range(0, len(of), _AT_ONCE):
-                    some = of[start : start + _AT_ONCE]
-                    if self._shared is not None:
-                        await self._shared.renew(counter, some)
-                    elif isinstance(self.counters, MemoryCounters):
-                        self.counters.renew(counter, some)
-                    await asyncio.sleep(0)
+            await self._renew_leases()
+
+    async def _renew_leases(self) -> None:
+        members: dict[str, list[str]] = {}
+        for reservation, counters in list(self.limiter.running.items()):
+            for counter in counters:
+                members.setdefault(counter, []).append(reservation)
+        for counter, of in members.items():
+            for start in range(0, len(of), _AT_ONCE):
+                some = of[start : start + _AT_ONCE]
+                if self._shared is not None:
+                    await self._shared.renew(counter, some)
+                elif isinstance(self.counters, MemoryCounters):
+                    self.counters.renew(counter, some)
+                await asyncio.sleep(0)
 
     def _build(self) -> None:
         self._seen_keys = self._of_keys()

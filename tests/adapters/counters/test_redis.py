@@ -66,14 +66,14 @@ async def test_a_settlement_of_another_gateway_counts_once(redis: RedisServer) -
 async def test_after_a_restart_nobody_gets_more_and_debts_are_paid() -> None:
     with redis_server() as server:
         async with counting(server.url, "restart", replicas=2) as counters:
-            await until(lambda: not counters.is_away)
+            await until(lambda: not counters.is_away and not counters.redis.is_gathering)
             assert await take(counters, "x", 40.0) is not None
             await asyncio.to_thread(server.stop)
             await until(lambda: counters.is_away)
             alone = await admitted(counters, 30)
             assert 10 <= alone <= 14  # half of what is left, and of what comes back
             await asyncio.to_thread(server.start)
-            await until(lambda: not counters.is_away)
+            await until(lambda: not counters.is_away and not counters.redis.is_gathering)
             await counters.repay()
             reading = await take(counters, "", 0.0)
             assert reading is not None
@@ -101,6 +101,32 @@ async def test_a_redis_that_cannot_write_counts_as_away_until_it_can(
             assert await take(counters, "y") is not None
             await asyncio.to_thread(server.ask, *undo)
             await until(lambda: not counters.is_away)
+
+
+@pytest.mark.parametrize("words", [("SET",), ("LPUSH",), ("ZADD", "1"), ("SADD",)], ids=["text", "list", "zset", "set"])
+async def test_what_something_else_wrote_begins_anew_and_is_counted(redis: RedisServer, words: tuple[str, ...]) -> None:
+    prefix = "mended-" + words[0]
+    lease = (*CLAIMS, Claim("b", Form.LEASE, 1, 5, 0.0))
+    async with counting(redis.url, prefix) as counters:
+        await until(lambda: not counters.is_away and not counters.redis.is_gathering)
+        assert await take(counters, "x", 50.0) is not None
+        for name in ("a", "b", "r:x", "born", "first", "probe", "r:probe"):
+            key = f"{{{prefix}}}:{name}"
+            await asyncio.to_thread(redis.ask, "DEL", key)
+            await asyncio.to_thread(redis.ask, words[0], key, *words[1:], "x" * 24)
+        found = counters.reserve("y", lease, (1.0, 1.0))
+        assert isinstance(found, Awaitable)
+        reading = await found
+        assert reading is not None
+        assert reading.refused == ADMITTED
+        assert reading.mended == (1 if words[0] == "ZADD" else 2)
+        assert 50 <= (reading.states[0] - reading.now) / 1e6 <= 51, "this gateway knew what was used"
+        for name in ("x", "y"):
+            counters.settle(name, (0.0, 0.0))
+        assert await counters.redis.renew("b", ("y",)) == 1
+        await until(lambda: counters.redis.mended >= 3 - (words[0] == "ZADD"))
+        assert not counters.is_away
+        assert counters.redis.failures == 0
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,10 @@ The script in `adapters/counters/redis_script.py` does the same operations on do
 microseconds since EPOCH, so that a double holds fractions of them. A bucket is one number: the time at which it is full
 again. A unit that is taken moves that time by `span`, one that is given back moves it back, and time itself fills the
 bucket. A window counts what was used until its end. A lease counts members, each until it expires.
+
+All counters may be lost at once, by a restart of what holds them. So they have a birth, and a counter also adds up what
+was taken from it. A process that knows a state of an earlier birth raises the counter to that state and what was taken
+since, in whatever order processes come.
 """
 
 from collections.abc import Sequence
@@ -14,6 +18,7 @@ import msgspec
 
 EPOCH: Final = 1_767_225_600  # seconds: 2026-01-01 UTC
 ADMITTED: Final = -1
+NEVER: Final = -1.0
 TOLERANCE: Final = 1.0  # microseconds: rounding must not refuse the last unit of a full bucket
 
 
@@ -42,7 +47,7 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
 class Known(msgspec.Struct, frozen=True, gc=False):
     """What a process knows of a counter that may have been lost, and what it admitted by itself meanwhile."""
 
-    born: float  # when the counter was made that `state` belongs to
+    born: float  # the birth of all counters at the time of `state`; negative: `state` has what was taken since, too
     state: float
     at: float
     debt: float = 0.0  # units
@@ -54,7 +59,8 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     now: float
     refused: int  # index of the claim with the longest wait, or ADMITTED
     states: tuple[float, ...]  # of a bucket when it is full, of a window what is used, of a lease its members
-    births: tuple[float, ...]
+    born: float  # when the first reservation was made since all counters were lost
+    mended: int = 0  # counters that held something else, and began anew
 
 
 class _Held(msgspec.Struct, frozen=True, gc=False):
@@ -63,7 +69,8 @@ class _Held(msgspec.Struct, frozen=True, gc=False):
     expires: float
 
 
-_Stored = tuple[float, float, float]  # state, at, born
+_Stored = tuple[float, float, float]  # state, at, taken: as states are, microseconds or units
+_Present = tuple[float, float]  # state, taken
 
 
 class Counters:
@@ -74,6 +81,7 @@ class Counters:
         self._leases: dict[str, dict[str, float]] = {}
         self._held: dict[str, _Held] = {}
         self._to_prune: list[str] = []
+        self._born = NEVER
 
     def __len__(self) -> int:
         return len(self._states) + len(self._leases) + len(self._held)
@@ -93,38 +101,56 @@ class Counters:
 
         `keep`: microseconds for which the reservation may be settled; `lease`: until its members expire.
         """
-        states: list[float] = []
-        births: list[float] = []
+        seen: list[_Present] = []
         refused, longest = ADMITTED, -1.0
         stored = self._states
+        if self._born == NEVER:
+            self._born = now
         for index, claim in enumerate(claims):
             cost, found = costs[index], stored.get(claim.counter)
             if found is not None and claim.form == _BUCKET and known is None and found[0][1] <= now < found[1]:
-                (state, _, born), _ = found  # the usual case, as `_current` has it
+                (state, _, taken), _ = found  # the usual case, as `_current` has it
                 wait = (state + cost * claim.span) - (now + claim.amount * claim.span)
                 if wait <= TOLERANCE:
                     wait = -1.0
             elif claim.form == _LEASE:
-                state, born = float(self._members(claim.counter, now)), now
+                state, taken = float(self._members(claim.counter, now)), 0.0
                 wait = 0.0 if state + cost > claim.amount else -1.0
             else:
-                state, born = self._current(claim, now, None if known is None else known[index])
+                state, taken = self._current(claim, now, None if known is None else known[index])
                 wait = _wait(claim, state, cost, now)
-            states.append(state)
-            births.append(born)
+            seen.append((state, taken))
             if wait > longest and cost > 0 and not claim.soft:
                 refused, longest = index, wait
         if refused == ADMITTED:
-            for index, claim in enumerate(claims):
-                cost = costs[index]
-                if claim.form == _BUCKET and cost > 0:  # as `_take` has it
-                    states[index] = state = states[index] + cost * claim.span
-                    stored[claim.counter] = ((state, now, births[index]), state)
-                else:
-                    states[index] = self._take(claim, states[index], births[index], cost, now, reservation, lease)
+            self._take(now, reservation, claims, costs, seen, lease)
             if reservation:
                 self._held[reservation] = _Held(claims, costs, now + keep)
-        return Reading(now, refused, tuple(states), tuple(births))
+        return Reading(now, refused, tuple([one[0] for one in seen]), self._born)
+
+    def _take(
+        self,
+        now: float,
+        reservation: str,
+        claims: tuple[Claim, ...],
+        costs: tuple[float, ...],
+        seen: list[_Present],
+        lease: float,
+    ) -> None:
+        for index, claim in enumerate(claims):
+            cost, (state, taken) = costs[index], seen[index]
+            if claim.form == _LEASE:
+                seen[index] = state + cost, taken
+                if cost > 0:
+                    self._leases.setdefault(claim.counter, {})[reservation] = now + lease
+            elif cost:
+                units = cost * claim.span if claim.form == _BUCKET else cost
+                state, taken = state + units, taken + units
+                seen[index] = state, taken
+                self._states[claim.counter] = (
+                    (state, now, taken),
+                    state if claim.form == _BUCKET else claim.span,
+                )
 
     def settle(self, now: float, reservation: str, actual: Sequence[float] | None) -> bool:
         """Replace what was reserved by what was used, None for as much. False if it was settled before."""
@@ -168,53 +194,45 @@ class Counters:
             if name in self._leases:
                 self._members(name, now)
 
-    def _current(self, claim: Claim, now: float, known: Known | None) -> tuple[float, float]:
-        """The state now, and when its counter was made."""
+    def _current(self, claim: Claim, now: float, known: Known | None) -> _Present:
+        """The state now, and what was taken from the counter."""
         bucket, changed = claim.form == _BUCKET, False
         found = self._states.get(claim.counter)
         if found is None or found[1] <= now:
-            state, born = 0.0, now
+            state, taken = 0.0, 0.0
         else:
-            (state, at, born), _ = found
+            (state, at, taken), _ = found
             if bucket and now < at:
                 state -= at - now  # the clock was set back: the bucket stays as full as it was
                 changed = True
-        if known is not None and known.born != born:
+        if known is not None and known.born != self._born:
             floor = known.state - (known.at - now) if bucket and now < known.at else known.state
+            if known.born >= 0 and (floor > now or not bucket):
+                floor += taken
             state = max(state, floor)
             changed = True
         if bucket:
             state = max(state, now)
         if known is not None and known.debt != 0:
-            state += known.debt * claim.span if bucket else known.debt
+            units = known.debt * claim.span if bucket else known.debt
+            state, taken = state + units, taken + units
             changed = True
         if changed:
-            self._store(claim, state, now, born)
-        return state, born
-
-    def _take(
-        self, claim: Claim, state: float, born: float, cost: float, now: float, reservation: str, lease: float
-    ) -> float:
-        if claim.form == _LEASE:
-            if cost > 0:
-                self._leases.setdefault(claim.counter, {})[reservation] = now + lease
-            return state + cost
-        if cost:
-            state += cost * claim.span if claim.form == _BUCKET else cost
-            self._store(claim, state, now, born)
-        return state
+            self._store(claim, state, now, taken)
+        return state, taken
 
     def _adjust(self, claim: Claim, delta: float, now: float) -> None:
         if claim.form == _WINDOW and claim.span <= now:
             return
-        state, born = self._current(claim, now, None)
-        state = max(now, state + delta * claim.span) if claim.form == _BUCKET else max(0.0, state + delta)
-        self._store(claim, state, now, born)
+        state, taken = self._current(claim, now, None)
+        units = delta * claim.span if claim.form == _BUCKET else delta
+        state = max(now if claim.form == _BUCKET else 0.0, state + units)
+        self._store(claim, state, now, taken + units)
 
-    def _store(self, claim: Claim, state: float, now: float, born: float) -> None:
+    def _store(self, claim: Claim, state: float, now: float, taken: float) -> None:
         expires = state if claim.form == _BUCKET else claim.span
         if expires > now:
-            self._states[claim.counter] = ((state, now, born), expires)
+            self._states[claim.counter] = ((state, now, taken), expires)
         else:
             self._states.pop(claim.counter, None)
 

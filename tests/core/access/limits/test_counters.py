@@ -219,11 +219,30 @@ def test_what_was_lost_is_restored_by_those_who_knew_it_and_owed_it() -> None:
     before = Counters()
     known = before.reserve(0, "", CLAIMS[:1], (4.0,), keep=KEEP, lease=LEASE)
     fresh, later = Counters(), SECOND
-    memory = Known(known.births[0], known.states[0], known.now, debt=1)
+    memory = Known(known.born, known.states[0], known.now, debt=1)
     for _ in range(2):
         fresh.reserve(later, "", CLAIMS[:1], (0.0,), keep=KEEP, lease=LEASE, known=(memory,))
     assert take(fresh, later, 1, claims=CLAIMS[:1]) == 0
     assert take(fresh, MINUTE / 6, 1, claims=CLAIMS[:1]) == ADMITTED
+
+
+def test_a_process_that_comes_late_adds_what_it_knew_to_what_was_taken_meanwhile() -> None:
+    before, fresh, bucket = Counters(), Counters(), CLAIMS[:1]
+    known = before.reserve(0, "", bucket, (4.0,), keep=KEEP, lease=LEASE)
+    assert take(fresh, SECOND, 1, claims=bucket) == take(fresh, 2 * SECOND, 1, claims=bucket) == ADMITTED
+    memory = Known(known.born, known.states[0], known.now)
+    for _ in range(2):  # it counts once
+        reading = fresh.reserve(3 * SECOND, "", bucket, (0.0,), keep=KEEP, lease=LEASE, known=(memory,))
+        assert reading.states[0] == known.states[0] + 2 * bucket[0].span
+
+
+def test_a_refund_is_not_taken_for_a_loss() -> None:
+    counters, bucket = Counters(), CLAIMS[1:2]
+    first = counters.reserve(0, "x", bucket, (900.0,), keep=KEEP, lease=LEASE)
+    counters.settle(0, "x", (0.0, 0.0))
+    memory = Known(first.born, first.states[0], first.now)
+    reading = counters.reserve(SECOND, "", bucket, (900.0,), keep=KEEP, lease=LEASE, known=(memory,))
+    assert reading.refused == ADMITTED
 
 
 def test_members_of_a_dead_process_expire_and_others_are_renewed() -> None:
