@@ -38,6 +38,7 @@ def options_from(args: argparse.Namespace) -> SimulatorOptions:
         max_num_queued_reqs=args.max_num_queued_reqs,
         prefill_us_per_token=args.prefill_us_per_token,
         prefill_base_ms=args.prefill_base_ms,
+        serial_prefill=args.serial_prefill,
         itl_ms=args.itl_ms,
         tokens_per_write=args.tokens_per_write,
         output_tokens=args.output_tokens,
@@ -164,6 +165,7 @@ def _add_latency_arguments(parser: argparse.ArgumentParser, defaults: SimulatorO
         help="microseconds for each prompt token not in the prefix cache (default: 0)",
     )
     add("--prefill-base-ms", type=_amount, default=0.0, metavar="MS", help="milliseconds for each prefill (default: 0)")
+    add("--serial-prefill", action="store_true", help="compute prompts one after the other, else all at the same time")
     add("--itl-ms", type=_amount, default=0.0, metavar="MS", help="milliseconds between two tokens (default: 0)")
     add(
         "--tokens-per-write",

@@ -104,6 +104,8 @@ class Engine:
         self.adapter_history: dict[tuple[str, str], float] = {}
         """When each pair of (running, waiting) adapter lists was last seen; vLLM never forgets a pair."""
         self._loop = asyncio.get_running_loop()
+        self._prefilled_at = 0.0
+        """When all prompts so far are computed, if that goes one after the other."""
         self._tickets: set[Ticket] = set()
         self._thawed = asyncio.Event()
         self._thawed.set()
@@ -299,7 +301,11 @@ class Engine:
             metrics.count("prefix_cache_hits", ticket.cached_tokens)
         computed = job.prompt_tokens - ticket.cached_tokens
         seconds = options.prefill_base_ms / 1e3 + computed * options.prefill_us_per_token / 1e6
-        await self._sleep_until(ticket, self._loop.time() + seconds)
+        begins_at = self._loop.time()
+        if options.serial_prefill:
+            begins_at = max(begins_at, self._prefilled_at)
+            self._prefilled_at = begins_at + seconds
+        await self._sleep_until(ticket, begins_at + seconds)
         if options.prefix_caching:
             self.cache.insert(ticket.blocks)
         now = ticket.first_token_at = self._loop.time()

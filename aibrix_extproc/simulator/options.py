@@ -52,6 +52,8 @@ class SimulatorOptions:
     prefill_us_per_token: float = 0.0
     """Microseconds for each prompt token that is not in the prefix cache."""
     prefill_base_ms: float = 0.0
+    serial_prefill: bool = False
+    """Whether prompts are computed one after the other, as by an engine whose steps a single prompt fills."""
     itl_ms: float = 0.0
     """Milliseconds between two tokens of one sequence."""
     tokens_per_write: int = 0
