@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Final
@@ -16,6 +17,7 @@ from aibrix_extproc.app.metadata.reading import LostContentError
 from aibrix_extproc.app.metadata.shard_runner import ShardRunner
 from aibrix_extproc.app.parts.part import Part
 from aibrix_extproc.core.batches.lifecycle import BatchStatus
+from aibrix_extproc.http2.rate_limited_log import RateLimitedLog
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ class BatchWorker(Part):
         self._woken = asyncio.Event()
         self._leases: set[Lease] = set()  # of these shards
         self._asking = asyncio.Lock()
+        self._failures = RateLimitedLog(logger, time.monotonic, 1)
 
     def wake(self) -> None:
         """A batch was made or cancelled."""
@@ -66,7 +69,7 @@ class BatchWorker(Part):
                 logger.warning("lease was lost, or its batch was cancelled: the work is left to whoever takes it next")
                 worked = True
             except (DatabaseError, BlobError, ContentError, OSError, TimeoutError) as error:
-                logger.warning("work of a batch failed, it is tried again: %s", repr(error)[:300])
+                self._failures.warn("work of a batch failed, it is tried again", error=repr(error)[:300])
                 await asyncio.sleep(FAILURE_SECONDS)
                 continue
             except Exception:  # one batch that breaks us must not end the others

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from typing import Final
 
 from aibrix_extproc.adapters.ledger.errors import DatabaseError
@@ -12,6 +13,7 @@ from aibrix_extproc.app.metadata.held_lease import HeldLease, holding
 from aibrix_extproc.app.metadata.rest_keeper import RestKeeper
 from aibrix_extproc.app.metadata.wants import Wants
 from aibrix_extproc.app.parts.part import Part
+from aibrix_extproc.http2.rate_limited_log import RateLimitedLog
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +34,7 @@ class EngineWork(Part):
         self._adapters = adapters
         self._rest = rest
         self._woken = asyncio.Event()
+        self._failures = RateLimitedLog(logger, time.monotonic, 1)
         self.holds = False
 
     def wake(self, *_: object) -> None:
@@ -48,7 +51,7 @@ class EngineWork(Part):
             except LeaseLostError:
                 logger.warning("the lease of the work on engines was lost")
             except (DatabaseError, OSError, TimeoutError) as error:
-                logger.warning("no work on engines without the database", extra={"error": repr(error)[:300]})
+                self._failures.warn("no work on engines without the database", error=repr(error)[:300])
             finally:
                 self.holds = False
             await asyncio.sleep(min(RETRY_SECONDS, self._leases.lease_seconds / 3))

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
@@ -14,6 +15,7 @@ from aibrix_extproc.app.metadata.run_acts import RunActs
 from aibrix_extproc.app.metadata.run_worker import RunWorker, Save
 from aibrix_extproc.app.parts.part import Part
 from aibrix_extproc.core.operations.records import Note, Run
+from aibrix_extproc.http2.rate_limited_log import RateLimitedLog
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ class RunExecutor(Part):
         self._cordon_seconds = cordon_seconds
         self._woken = asyncio.Event()
         self._leases: set[Lease] = set()
+        self._failures = RateLimitedLog(logger, time.monotonic, 1)
 
     def wake(self) -> None:
         """A run was asked for, or its end."""
@@ -71,7 +74,7 @@ class RunExecutor(Part):
             try:
                 claim = await self._ledger.claim()
             except (DatabaseError, OSError, TimeoutError) as error:
-                logger.warning("operations cannot be looked for: %s", repr(error)[:300])
+                self._failures.warn("operations cannot be looked for", error=repr(error)[:300])
             else:
                 if claim is not None:
                     return claim

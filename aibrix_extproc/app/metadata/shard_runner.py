@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -17,6 +18,7 @@ from aibrix_extproc.core.batches.request_lines import RequestLine, read_line
 from aibrix_extproc.core.batches.results import Result, files_of, read_segment, segment
 from aibrix_extproc.core.batches.splitting import LineSplitter
 from aibrix_extproc.core.files.records import Segment
+from aibrix_extproc.http2.rate_limited_log import RateLimitedLog
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,7 @@ class ShardRunner:
         self._sender = sender
         self._new_key = new_key
         self._max_line_bytes = max_line_bytes
+        self._failures = RateLimitedLog(logger, time.monotonic, 1)
 
     async def run(self, claim: ShardClaim, lease: Lease) -> None:
         """Run to the end. Raises LeaseLostError; what is committed then stays, and nothing of it runs again."""
@@ -117,7 +120,7 @@ class ShardRunner:
             except (DatabaseError, BlobError, OSError, TimeoutError) as error:
                 if not lease.alive:
                     raise LeaseLostError from error
-                logger.warning("results were not stored, it is tried again: %s", repr(error)[:300])
+                self._failures.warn("results were not stored, it is tried again", error=repr(error)[:300])
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def _finish(self, claim: ShardClaim) -> None:
