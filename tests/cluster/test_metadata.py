@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
@@ -11,6 +10,7 @@ import pytest
 
 from aibrix_extproc.core.openai.contract.headers import ON_BEHALF, SIGNED_CALLER
 from aibrix_extproc.doctor.finding import Severity
+from tests.cluster.batching import lines, started, until_whole
 from tests.cluster.breaking import CORE, ENVOY_GATEWAY, changed, deleted
 from tests.cluster.conftest import NAMESPACE, Cluster
 from tests.cluster.node import PodLife
@@ -34,17 +34,6 @@ DEPLOYMENT: Final = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{NAME}"
 PROCESSORS: Final = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/aibrix-extproc"
 ROUTE: Final = f"/apis/gateway.networking.k8s.io/v1/namespaces/{NAMESPACE}/httproutes/{NAME}"
 E, W = Severity.ERROR, Severity.WARNING
-
-
-def lines(number: int, model: str = "sim-chat") -> bytes:
-    """The input of a batch."""
-    return "\n".join(
-        json.dumps({
-            "custom_id": f"line-{index}", "method": "POST", "url": "/v1/chat/completions",
-            "body": {"model": model, "messages": [{"role": "user", "content": f"question {index}"}], "max_tokens": 3},
-        })
-        for index in range(number)
-    ).encode()  # fmt: skip
 
 
 def services(cluster: Cluster) -> list[PodLife]:
@@ -73,27 +62,13 @@ async def no_service(cluster: Cluster) -> AsyncIterator[None]:
 
 async def test_sdk_keeps_files_and_runs_a_batch_through_the_gateway(cluster: Cluster) -> None:
     await until_reached(cluster)
-    client, content = cluster.openai, lines(40)
+    client, content = cluster.openai, lines(2)
     file = await client.files.create(file=("日本.jsonl", content), purpose="batch")
     assert (await client.files.retrieve(file.id)).bytes == len(content)
     assert file.id in [one.id async for one in client.files.list()]
     assert (await client.files.content(file.id)).content == content
-    batch = await client.batches.create(
-        input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
-    )  # fmt: skip
-
-    async def ended() -> bool:
-        nonlocal batch
-        batch = await client.batches.retrieve(batch.id)
-        return batch.status in ("completed", "failed", "expired", "cancelled")
-
-    await until(ended, lambda: batch, seconds=60)
-    assert batch.status == "completed", batch
-    assert batch.output_file_id is not None
-    results = [json.loads(one) for one in (await client.files.content(batch.output_file_id)).text.splitlines()]
-    assert [one["custom_id"] for one in results] == [f"line-{index}" for index in range(40)]
-    assert {one["response"]["status_code"] for one in results} == {200}
-    assert all(one["response"]["body"]["choices"][0]["message"]["content"] for one in results)
+    batch = await until_whole(client, await started(client, 40), 40)
+    assert batch.output_file_id in [one.id async for one in client.files.list()]
     assert (await client.files.delete(file.id)).deleted
     with pytest.raises(openai.NotFoundError):
         await client.files.retrieve(file.id)
