@@ -19,7 +19,7 @@ _ENGINE: Final = "--prefill-base-ms 1 --output-tokens 40 --record-requests 0"
 _WARM_UP: Final = 500
 _READY_SECONDS: Final = 60.0
 _PAUSE_SECONDS: Final = 0.2  # each look at the batch costs the service a query
-_ENDED: Final = frozenset({"completed", "failed", "expired", "cancelled"})
+ENDED: Final = frozenset({"completed", "failed", "expired", "cancelled"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +31,16 @@ class Rates:
 
 
 class Gateway:
-    """What `aibrix-extproc local` starts, with one simulated engine."""
+    """What `aibrix-extproc local` starts, with these options for its engines."""
 
-    def __init__(self, folder: Path, http: aiohttp.ClientSession, model: str) -> None:
+    def __init__(self, folder: Path, http: aiohttp.ClientSession, engines: Sequence[str]) -> None:
         self.http = http
         port, envoy_port = free_port(), free_port()
         self.url = f"http://{LOOPBACK}:{port}/v1"
         self._process = Started("the gateway", (
             sys.executable, "-m", "aibrix_extproc", "local", "--port", str(port), "--envoy-admin-port",
-            str(envoy_port), "--admin-port", "0", "--model", model, "--engines", "1", f"--simulate={_ENGINE}", "--data",
-            str(folder / "gateway-data"), "--run-dir", str(folder / "gateway-run"),
+            str(envoy_port), "--admin-port", "0", *engines, "--data", str(folder / "gateway-data"), "--run-dir",
+            str(folder / "gateway-run"),
         ), folder / "gateway.log")  # fmt: skip
 
     def stop(self) -> None:
@@ -64,7 +64,8 @@ class Gateway:
         except aiohttp.ClientError:
             return False
 
-    async def _ask(self, method: str, path: str, **more: Any) -> Any:
+    async def ask(self, method: str, path: str, **more: Any) -> Any:
+        """The JSON answer. Raises RuntimeError if it is an error."""
         async with self.http.request(method, self.url + path, **more) as answer:
             found = await answer.json()
             if answer.status != 200:
@@ -73,23 +74,28 @@ class Gateway:
 
     async def batch(self, lines: Sequence[bytes]) -> float:
         """Run these lines as a batch; lines in a second, without its validation."""
-        form = aiohttp.FormData()
-        form.add_field("purpose", "batch")
-        form.add_field("file", b"".join(lines), filename="in.jsonl", content_type="application/octet-stream")
-        file = await self._ask("POST", "/files", data=form)
-        wanted = {"input_file_id": file["id"], "endpoint": "/v1/chat/completions", "completion_window": "24h"}
-        made = await self._ask("POST", "/batches", json=wanted)
-        await self._until(made, {"in_progress", "finalizing"} | _ENDED, 0.02)
+        made = await self.begin(lines)
+        await self.until(made, {"in_progress", "finalizing"} | ENDED, 0.02)
         started = time.perf_counter()
-        done = await self._until(made, _ENDED, _PAUSE_SECONDS)
+        done = await self.until(made, ENDED, _PAUSE_SECONDS)
         seconds = time.perf_counter() - started
         if done["request_counts"]["completed"] != len(lines):
             raise RuntimeError(done)
         return len(lines) / seconds
 
-    async def _until(self, batch: Any, statuses: set[str] | frozenset[str], pause: float) -> Any:
+    async def begin(self, lines: Sequence[bytes]) -> Any:
+        """A new batch of these lines."""
+        form = aiohttp.FormData()
+        form.add_field("purpose", "batch")
+        form.add_field("file", b"".join(lines), filename="in.jsonl", content_type="application/octet-stream")
+        file = await self.ask("POST", "/files", data=form)
+        wanted = {"input_file_id": file["id"], "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+        return await self.ask("POST", "/batches", json=wanted)
+
+    async def until(self, batch: Any, statuses: set[str] | frozenset[str], pause: float) -> Any:
+        """Look until it has one of these."""
         while True:
-            found = await self._ask("GET", f"/batches/{batch['id']}")
+            found = await self.ask("GET", f"/batches/{batch['id']}")
             if found["status"] in statuses:
                 return found
             await asyncio.sleep(pause)
@@ -100,7 +106,7 @@ class Gateway:
 
         async def work() -> None:
             for body in waiting:
-                await self._ask("POST", "/chat/completions", data=body, headers=headers)
+                await self.ask("POST", "/chat/completions", data=body, headers=headers)
 
         headers = {"content-type": "application/json"}
         started = time.perf_counter()
@@ -111,7 +117,8 @@ class Gateway:
 async def rates(folder: Path, http: aiohttp.ClientSession, lines: Sequence[bytes], rounds: int) -> Rates:
     """Both, alternately, so many times; all lines are chats of one model."""
     bodies = [json.dumps(json.loads(one)["body"]).encode() for one in lines]
-    gateway = Gateway(folder, http, json.loads(bodies[0])["model"])
+    model = json.loads(bodies[0])["model"]
+    gateway = Gateway(folder, http, ("--model", model, "--engines", "1", f"--simulate={_ENGINE}"))
     try:
         await gateway.ready(bodies[0])
         await gateway.batch(lines[:_WARM_UP])

@@ -40,7 +40,7 @@ def engine() -> web.Application:
 
 
 def plain(folder: Path) -> web.Application:
-    """Writes the file of a form to a folder, as aiohttp's own documentation does it."""
+    """Writes the file of a form to a folder, as aiohttp's own documentation does it; a GET has a constant answer."""
 
     async def upload(request: web.Request) -> web.Response:
         size = 0
@@ -53,8 +53,14 @@ def plain(folder: Path) -> web.Application:
                     size += len(piece)
         return web.json_response({"bytes": size})
 
+    async def constant(_: web.Request) -> web.Response:
+        return web.json_response(
+            {"id": "file-1", "object": "file", "bytes": 10, "filename": "x", "status": "processed"}
+        )
+
     app = web.Application(client_max_size=2**40)
     app.router.add_post("/v1/files", upload)
+    app.router.add_get("/v1/files", constant)
     return app
 
 
