@@ -13,7 +13,7 @@ PYTEST = $(BIN)/pytest -n $(WORKERS) --dist worksteal
 KUBE_TOOLS ?= $(HOME)/.cache/aibrix-extproc/kube-tools
 
 .PHONY: help run test test-newest fuzz test-kubernetes kube-tools fix lint types unit bench soak churn reference schemas \
-	conformance test-postgres test-s3 s3-server test-faults test-operations bench-metadata bench-batches test-sdks test-sdk-suite test-browser test-twins test-envoys test-chart chart helm release lock image \
+	conformance test-postgres test-s3 s3-server test-faults test-operations bench-metadata bench-batches bench-batches-processes test-sdks test-sdk-suite test-browser test-twins test-envoys test-chart chart helm release lock image \
 	clean install for-run for-test
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -126,6 +126,9 @@ bench-metadata: for-test ## measure files, uploads and batches and write docs/me
 
 bench-batches: for-test ## simulate batches beside interactive requests and write docs/batch-scenarios.md
 	$(BIN)/python -m benchmarks.batch_scenarios
+
+bench-batches-processes: for-test ## the same with Envoy, the gateway and simulated engines, for ten minutes
+	$(BIN)/python -m benchmarks.batch_processes $(ARGS)
 
 soak: for-test ## an hour of mixed traffic at 60 % of capacity; write docs/soak.md (ARGS="--minutes 5")
 	$(BIN)/python -m benchmarks.soak $(ARGS)

@@ -26,6 +26,7 @@ from benchmarks.batch_model import (
     Policy,
     World,
 )  # fmt: skip
+from benchmarks.batch_picture import Line, picture
 
 PAGE: Final = Path("docs/batch-scenarios.md")
 PICTURE: Final = Path("docs/batch-scenarios.svg")
@@ -152,41 +153,12 @@ def _change(ratio: float) -> str:
     return "" if math.isnan(ratio) else f"{ratio - 1:+.1%}"
 
 
-def picture(found: dict[Scenario, Figures]) -> str:
-    """Lines done over time as SVG; bursts are grey."""
-    width, height, left, top = 720, 300, 60, 20
-    drawn = {one: of for one, of in found.items() if one.colour}
-    most = max(of.done[-1] for of in drawn.values())
-    seconds = 2 * HALF * CYCLES
-
-    def place(second: float, lines: float) -> str:
-        return f"{left + width * second / seconds:.1f},{top + height * (1 - lines / most):.1f}"
-
-    bursts = "".join(
-        f'<rect x="{left + width * 2 * number / (2 * CYCLES):.1f}" y="{top}" width="{width / (2 * CYCLES):.1f}"'
-        f' height="{height}" fill="#e8e8e8"/>'
-        for number in range(CYCLES)
-    )
-    lines = "".join(
-        f'<polyline fill="none" stroke="{one.colour}" stroke-width="2" points="'
-        + " ".join(place(at, of.done[at]) for at in range(0, int(seconds) + 1, 5))
-        + f'"/><text x="{left}" y="{top + height + 40 + 18 * number}" fill="{one.colour}">{one.name}</text>'
-        for number, (one, of) in enumerate(drawn.items())
-    )
-    whole = top + height + 40 + 18 * len(drawn)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + width + 20} {whole}" font-family="sans-serif"'
-        f' font-size="13"><rect width="100%" height="100%" fill="white"/>{bursts}{lines}'
-        f'<text x="4" y="{top + 10}">{most:,}</text><text x="4" y="{top + height}">0 lines</text>'
-        f'<text x="{left + width - 50}" y="{top + height + 16}">{seconds:.0f} s</text></svg>\n'
-    )
-
-
 def main() -> int:
     """0: the worker meets both figures."""
     found = {one: measured(one) for one in SCENARIOS}
     PAGE.write_text(page(found), encoding="utf-8")
-    PICTURE.write_text(picture(found), encoding="utf-8")
+    drawn = [Line(one.name, one.colour, of.done) for one, of in found.items() if one.colour]
+    PICTURE.write_text(picture(drawn, HALF, CYCLES), encoding="utf-8")
     print(PAGE.read_text(encoding="utf-8"))
     ours = found[OURS]
     return 0 if ours.burst_p99 <= 1.05 * found[NONE].burst_p99 and ours.calm_rate >= 0.9 * _idle(found) else 1
