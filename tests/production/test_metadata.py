@@ -125,7 +125,9 @@ async def test_stores_that_are_away_are_a_503_and_come_back(production: Producti
     assert refused.value.status_code == 503
     named = {(Severity.ERROR, "ready", f"Deployment {NAMESPACE}/{name}") for name in (API, WORKER)}
     pods = [life.name for name in (API, WORKER) for life in production.pods(name)]
-    await until_named(production.cluster, named | {(Severity.ERROR, "states", f"Pod {NAMESPACE}/{pod}") for pod in pods})
+    await until_named(
+        production.cluster, named | {(Severity.ERROR, "states", f"Pod {NAMESPACE}/{pod}") for pod in pods}
+    )
     await asyncio.to_thread(production.postgres.start)
     await production.until_ready()
     production.s3.stop()
