@@ -4,9 +4,11 @@ A gateway or a simulator takes half a second of CPU to import and ten millisecon
 hundreds. Arguments, environment, output, signals and exit code are those of `python -m MODULE`. Only the command line
 in /proc is not: a test about that starts an interpreter of its own, and so does one of a terminal.
 
-`WarmProcess` is for tests that would use a `subprocess.Popen`; `command` for those that hand a command to others.
+`WarmProcess` is for tests that would use a `subprocess.Popen`; `command` for those that hand a command to others;
+`python` is an interpreter for modules that start others of ours.
 """
 
+import asyncio
 import atexit
 import functools
 import os
@@ -20,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from tests.warm_client import Forked
+from tests.warm_client import PYTHON_VARIABLE, Forked
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 _WAIT_SECONDS: Final = 0.01
@@ -62,11 +64,71 @@ class WarmProcess:
         self.send_signal(signal.SIGKILL)
 
 
+class WarmOutput:
+    """A running module whose output is read; like an `asyncio.subprocess.Process`."""
+
+    def __init__(self, *words: str) -> None:
+        """What it starts by way of `sys.executable` is forked as well."""
+        self.returncode: int | None = None
+        self.stdout = asyncio.StreamReader()
+        read, write = os.pipe()
+        self._pipe = os.fdopen(read, "rb", buffering=0)
+        with Path(os.devnull).open("rb") as nothing:
+            environment = {**os.environ, PYTHON_VARIABLE: python()}  # noqa: TID251 - handed on
+            descriptors = nothing.fileno(), write, write
+            self._forked = Forked(_socket(), list(words), descriptors, environment, str(Path.cwd()))
+        os.close(write)
+        self.pid = self._forked.pid
+
+    @classmethod
+    async def start(cls, *words: str) -> "WarmOutput":
+        """`python -m WORDS...`, with both outputs in one."""
+        process = cls(*words)
+        protocol = asyncio.StreamReaderProtocol(process.stdout)
+        await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, process._pipe)
+        return process
+
+    async def wait(self) -> int:
+        """The exit code."""
+        while (code := self._forked.exit_code(block=False)) is None:  # noqa: ASYNC110 - another process sets no event
+            await asyncio.sleep(_WAIT_SECONDS)
+        self.returncode = code
+        return code
+
+    async def communicate(self) -> tuple[bytes, None]:
+        """What it says to its end."""
+        said = await self.stdout.read()
+        await self.wait()
+        return said, None
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, if it still runs."""
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+
 def command(*words: str) -> list[str]:
     """What starts `python -m WORDS...` with the caller's environment, folder and open files; signals are passed on."""
     if sys.platform != "linux":
         return [sys.executable, "-m", *words]
     return [sys.executable, "-I", "-S", str(ROOT / "tests" / "warm_client.py"), _socket(), *words]
+
+
+@functools.cache
+def python() -> str:
+    """A script like `sys.executable`: `-m MODULE` with one of ours is a fork, everything else an interpreter."""
+    client = " ".join(command("$@")[:-1])
+    path = Path(_socket()).with_name("python")
+    path.write_text(
+        f'#!/bin/sh\ncase "$1 $2" in\n"-m aibrix_extproc") shift; exec {client} "$@";;\n'
+        f'*) exec {sys.executable} "$@";;\nesac\n'
+    )
+    path.chmod(0o700)
+    return str(path)
 
 
 @functools.cache

@@ -6,6 +6,8 @@ import signal
 import socket
 import sys
 
+PYTHON_VARIABLE = "WARM_PYTHON"  # what a fork takes for its interpreter
+
 
 class Forked:
     """A fork with these words as `python -m`'s, and its exit code. It dies when this is closed, or its owner ends."""

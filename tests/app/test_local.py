@@ -28,7 +28,7 @@ DEADLINE = 60.0  # generous: the machine may be busy with other tests
 class RunningLocal:
     """The process, and what it printed so far."""
 
-    process: asyncio.subprocess.Process
+    process: warm.WarmOutput
     lines: list[str] = field(default_factory=list)
 
     @property
@@ -45,7 +45,6 @@ class RunningLocal:
 
     async def read_until(self, condition: Callable[[str], bool]) -> str:
         """Read lines until one fulfils the condition; returns it."""
-        assert self.process.stdout is not None
         async with asyncio.timeout(DEADLINE):
             while line := (await self.process.stdout.readline()).decode():
                 self.lines.append(line.rstrip())
@@ -66,9 +65,7 @@ class RunningLocal:
 async def local(*options: str) -> AsyncIterator[RunningLocal]:
     # Not the default port: others who test at the same time would take each other's Envoy for theirs.
     ports = ("--port", "0", "--envoy-admin-port", "0")
-    command = [sys.executable, "-m", "aibrix_extproc", "local", *ports, *options]
-    output = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(*command, stdout=output, stderr=asyncio.subprocess.STDOUT)
+    process = await warm.WarmOutput.start("aibrix_extproc", "local", *ports, *options)
     try:
         yield RunningLocal(process)
     finally:
@@ -342,7 +339,7 @@ async def test_one_command_mixes_tasks_and_prints_its_addresses_for_scripts() ->
 
 
 async def test_nothing_but_json_goes_to_standard_output() -> None:
-    command = (sys.executable, "-m", "aibrix_extproc", "local", "--port", "0", "--engines", "1", "--json")
+    command = warm.command("aibrix_extproc", "local", "--port", "0", "--engines", "1", "--json")
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import httpx2
 import pytest
 
 from aibrix_extproc.core.access.holders import digest_of
+from tests import warm
 from tests.app.test_local import RunningLocal, child_like, local
 from tests.waiting import until
 
@@ -185,7 +185,7 @@ async def command_line_manages_keys(site: Site, folder: Path) -> None:
 
 async def keys(site: Site, *words: str) -> list[str]:
     """Lines that the command prints."""
-    command = [sys.executable, "-m", "aibrix_extproc", "keys", *words, "--base-url", f"{site.root}/v1"]
+    command = warm.command("aibrix_extproc", "keys", *words, "--base-url", f"{site.root}/v1")
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )

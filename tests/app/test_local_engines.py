@@ -4,13 +4,13 @@ import asyncio
 import json
 import os
 import signal
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import warm
 from tests.app.test_local import RunningLocal, children_of, local
 from tests.app.test_local_control import Site
 from tests.waiting import until
@@ -128,7 +128,7 @@ async def commands_do_the_same(running: RunningLocal, site: Site, folder: Path) 
 
     async def command(*words: str) -> tuple[int, str]:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "aibrix_extproc", "adapters", *words, *where, stdout=-1, stderr=-1
+            *warm.command("aibrix_extproc", "adapters", *words, *where), stdout=-1, stderr=-1
         )
         output, errors = await process.communicate()
         assert process.returncode is not None

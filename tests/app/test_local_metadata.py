@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 
 from aibrix_extproc.core.access.signed_caller import SignedCaller, sign
 from aibrix_extproc.core.openai.contract.headers import ON_BEHALF, SIGNED_CALLER
+from tests import warm
 from tests.app.test_local import DEADLINE, RunningLocal, local
 from tests.waiting import until
 
@@ -127,7 +127,7 @@ async def command_line_keeps_files(running: RunningLocal, folder: Path) -> None:
 async def command(*words: str, folder: Path) -> tuple[int | None, str, str]:
     """Run a command of ours; its exit code, output and errors."""
     pipe = asyncio.subprocess.PIPE
-    program = (sys.executable, "-m", "aibrix_extproc", *words)
+    program = warm.command("aibrix_extproc", *words)
     process = await asyncio.create_subprocess_exec(*program, cwd=folder, stdout=pipe, stderr=pipe)
     out, err = await asyncio.wait_for(process.communicate(), DEADLINE)
     return process.returncode, out.decode(), err.decode()

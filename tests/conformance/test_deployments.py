@@ -15,6 +15,7 @@ import pytest
 from aibrix_extproc.conformance.expect import NOT_OPENAI
 from aibrix_extproc.conformance.table import CASES
 from aibrix_extproc.core.access.holders import digest_of
+from tests import warm
 from tests.dataplane.children import ROOT, Child
 from tests.dataplane.engines import EngineSpec
 from tests.dataplane.stack import METERED, Stack, running
@@ -61,7 +62,7 @@ class Outcome:
 
 
 def verify(directory: Path, base_url: str, *words: str) -> Outcome:
-    command = [sys.executable, "-m", "aibrix_extproc", "conformance", "--base-url", base_url, *words]
+    command = warm.command("aibrix_extproc", "conformance", "--base-url", base_url, *words)
     command += ["--json", str(directory / "out.json"), "--junit", str(directory / "out.xml")]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=300)
     assert ended.stderr == ""

@@ -17,20 +17,23 @@ from aibrix_extproc.settings import environment_with
 
 STOP_GRACE: Final = 5.0
 _PROBE_TIMEOUT: Final = aiohttp.ClientTimeout(total=2)
-_OURSELVES: Final = (sys.executable, "-m", "aibrix_extproc")
+
+
+def _ourselves(*words: str) -> list[str]:
+    return [sys.executable, "-m", "aibrix_extproc", *words]
 
 
 def simulated_engine(engine: SimulatedEngine, plan: Plan, session: aiohttp.ClientSession) -> ChildSpec:
     """A simulated engine that answers its health check."""
     task = ("--task", engine.task) if engine.task else ()
-    command = (*_OURSELVES, "simulate", "--port", str(engine.port), "--model", engine.model, *task)
+    command = _ourselves("simulate", "--port", str(engine.port), "--model", engine.model, *task)
     if engine.extra:  # by a file, because a key may be among them
         path = plan.directories.run / f"{engine.name.replace(' ', '-')}-options.json"
         write_secret(path, json.dumps(engine.extra).encode())
-        command = (*command, "--options-file", str(path))
+        command += ["--options-file", str(path)]
     return ChildSpec(
         f"{engine.name} ({engine.model})",
-        command,
+        tuple(command),
         _log(plan, engine.name),
         answers(session, f"http://{engine.address}/health"),
         STOP_GRACE,
@@ -39,7 +42,7 @@ def simulated_engine(engine: SimulatedEngine, plan: Plan, session: aiohttp.Clien
 
 def gateway_worker(worker: GatewayWorker, plan: Plan, session: aiohttp.ClientSession) -> ChildSpec:
     """A gateway worker, ready when it has its fleet."""
-    command = [*_OURSELVES, "serve", "--host", LOOPBACK, "--port", str(worker.port)]
+    command = _ourselves("serve", "--host", LOOPBACK, "--port", str(worker.port))
     command += ["--admin-host", LOOPBACK, "--admin-port", str(worker.admin_port), "--fleet", str(plan.fleet)]
     command += ["--server-max-message-timeout-seconds", str(MAX_MESSAGE_SECONDS)]
     command += plan.tls.flags
@@ -63,7 +66,7 @@ def _metadata_options(plan: Plan) -> list[str]:
 
 def metadata_service(process: MetadataProcess, plan: Plan, session: aiohttp.ClientSession) -> ChildSpec:
     """The service of files, uploads and batches; it runs batches through Envoy like a client."""
-    command = [*_OURSELVES, "metadata", "--metadata-host", LOOPBACK, "--metadata-port", str(process.port)]
+    command = _ourselves("metadata", "--metadata-host", LOOPBACK, "--metadata-port", str(process.port))
     command += ["--admin-host", LOOPBACK, "--admin-port", str(process.admin_port), "--data", str(process.data)]
     command += ["--note-keys", str(plan.note_keys), "--gateway-url", plan.base_url.removesuffix("/v1")]
     command += ["--fleet", str(plan.fleet)]
