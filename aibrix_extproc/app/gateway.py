@@ -26,11 +26,13 @@ from aibrix_extproc.app.body_reading import BodyReading
 from aibrix_extproc.app.conflicts import refuse_conflicts
 from aibrix_extproc.app.control_parts import api_keys, control_parts, follow_news
 from aibrix_extproc.app.credentials import Credentials
+from aibrix_extproc.app.decisions import Decisions
 from aibrix_extproc.app.descriptors import raise_descriptor_limit
 from aibrix_extproc.app.directory import Directory
 from aibrix_extproc.app.dispatch import Dispatcher, Observer, handlers
 from aibrix_extproc.app.engine_load import EngineLoad, LoadCount
 from aibrix_extproc.app.exchange_policy import exchange_policy, longest_wait_seconds
+from aibrix_extproc.app.explaining import Explainer
 from aibrix_extproc.app.fixture import fixtures
 from aibrix_extproc.app.fleet_parts import fleet_parts
 from aibrix_extproc.app.frame import Frame, run_process, stop_signal
@@ -57,6 +59,7 @@ from aibrix_extproc.core.access.limits.records import Record
 from aibrix_extproc.core.control.rows import Section
 from aibrix_extproc.core.control.state import ControlState
 from aibrix_extproc.core.exchange.machine import Exchange
+from aibrix_extproc.core.exchange.outputs import Finished
 from aibrix_extproc.core.exchange.records import Charge, ExchangeRecord
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.placing import ATTEMPTS
@@ -114,7 +117,9 @@ class Gateway:
             settings.control, self._control, self.store, self._load, lambda: self._seals.secrets,
             longest_wait_seconds(settings.server),
         )  # fmt: skip
-        self.dispatcher = self._dispatcher()
+        self._decisions = Decisions(settings.routing.decisions, time.time, self._metrics.decided)
+        self._placer, owners = self._placement()
+        self.dispatcher = self._dispatcher(owners)
         self._new_exchange = self._exchanges()
         self._server = self._ext_proc_server()
         control = self._control_parts()
@@ -167,23 +172,33 @@ class Gateway:
         )
         return [*waking, *parts]
 
-    def _dispatcher(self) -> Dispatcher:
+    def _placement(self) -> tuple[Placer, ResponseOwners]:
         settings = self._settings
-        self._engine_load = EngineLoad(lambda: self.store.snapshot, self._load, self._batch_load, secrets.token_hex(4))
         owners = ResponseOwners(self._seals.secrets)
         self._seals.subscribe(owners.use_secrets)
         # Also where a list has one address: a gateway that goes elsewhere by itself is followed.
         ranking = Ranking(settings.routing.strategy, max(ATTEMPTS, settings.routing.destinations))
         ramps = Ramps(settings.routing.warm_up_seconds, time.monotonic, random.random)
         self.store.subscribe_changes(ramps.on_changes)
-        placer = Placer(SignalSources(self._load, random.random), owners, ranking, time.time, ramps)
+        return Placer(SignalSources(self._load, random.random), owners, ranking, time.time, ramps), owners
+
+    def _dispatcher(self, owners: ResponseOwners) -> Dispatcher:
+        settings = self._settings
+        self._engine_load = EngineLoad(lambda: self.store.snapshot, self._load, self._batch_load, secrets.token_hex(4))
         credentials = Credentials(lambda: self._seals.secrets, time.time)
         waking = None if self._wake is None else self._wake.waking
         return Dispatcher(
             handlers(
                 Authenticator(lambda: self._keys.ring, time.time, credentials, self._limits.limiter.limits_of),
                 Directory(lambda: self.store.snapshot),
-                Placing(placer, lambda: self.store.snapshot, time.perf_counter, self._engine_load.describe, waking),
+                Placing(
+                    self._placer,
+                    lambda: self.store.snapshot,
+                    time.perf_counter,
+                    self._engine_load.describe,
+                    waking,
+                    self._decisions,
+                ),
                 BodyReading(self._bodies.reader),
                 self._limits.limiter,
                 wake_seconds=settings.control.wake_seconds,
@@ -199,6 +214,8 @@ class Gateway:
         limiter = self._limits.limiter
         load = LoadCount(self._load, self._batch_load)
         rows = [*observers(load, owners, poll_soon, self._metrics, log_every=every, limiter=limiter)]
+        if self._decisions.most:
+            rows += [(Finished, self._decisions.finished), (Charge, self._decisions.charged)]
         if self._usage is not None:
             rows.append((Charge, self._usage.take))
         return rows if self._wake is None else [*rows, *self._wake.observers()]
@@ -244,6 +261,9 @@ class Gateway:
             health=self._health,
             fleet=lambda: fleet_page(self.store.snapshot, self._load.in_flight),
             version=__version__,
+            explaining=Explainer(
+                self._decisions, self._placer, lambda: self.store.snapshot, exchange_policy(self._settings), time.time
+            ),
         )
 
     def _health(self) -> tuple[bool, Mapping[str, object]]:

@@ -1,16 +1,15 @@
 """`aibrix-extproc health`: whether the gateway beside us is ready, as an exit code, for scripts without an HTTP client.
 
-Images without a shell or curl have it for their health checks. It is started every few seconds, so it asks with the
-standard library's client: loading the one that the servers use would cost several times as much as the question.
+Images without a shell or curl have it for their health checks.
 """
 
 import argparse
-import http.client
-import ipaddress
 import json
 import sys
+from http import HTTPStatus
 from typing import Final
 
+from aibrix_extproc.cli.admin_port import NoAnswerError, address, ask
 from aibrix_extproc.cli.flags import add_settings_arguments, settings_of
 from aibrix_extproc.settings import AdminSettings, SettingsError
 
@@ -47,33 +46,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _objection(admin: AdminSettings, path: str, seconds: float) -> str | None:
-    host = _reachable(admin.host)
-    shown = f"http://{f'[{host}]' if ':' in host else host}:{admin.port}{path}"
-    connection = http.client.HTTPConnection(host, admin.port, timeout=seconds)
     try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        body = answer.read(MAX_REPORT_BYTES)
-    except TimeoutError:
-        return f"{shown} did not answer within {seconds:g} s"
-    except OSError as error:
-        return f"{shown}: {error.strerror or error}"
-    except http.client.HTTPException as error:
-        return f"{shown} does not speak HTTP: {type(error).__name__}"
-    finally:
-        connection.close()
-    return None if answer.status == http.client.OK else f"{shown} answers {answer.status} {_on_one_line(body)}".rstrip()
-
-
-def _reachable(host: str) -> str:
-    """Where a server that listens on every interface can be asked."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host
-    if not address.is_unspecified:
-        return host
-    return "::1" if address.version == 6 else "127.0.0.1"
+        status, body = ask(admin, "GET", path, seconds, most=MAX_REPORT_BYTES)
+    except NoAnswerError as error:
+        return str(error)
+    return None if status == HTTPStatus.OK else f"{address(admin)}{path} answers {status} {_on_one_line(body)}".rstrip()
 
 
 def _on_one_line(body: bytes) -> str:

@@ -29,6 +29,7 @@ COMMANDS: Final = (
     Command("local", "aibrix_extproc.app.local.run", "start Envoy, the gateway and engines behind one OpenAI base URL"),
     Command("serve", "aibrix_extproc.cli.serve", "run the ext_proc server"),
     Command("health", "aibrix_extproc.cli.health", "ask the admin server beside us whether the gateway is ready"),
+    Command("explain", "aibrix_extproc.cli.explain", "say why a request went to its engine, or where one would go now"),
     Command("picker", "aibrix_extproc.cli.picker", "run the ext_proc server as an endpoint picker of an InferencePool"),
     Command("metadata", "aibrix_extproc.cli.metadata", "run the service of files, uploads and batches"),
     Command("simulate", "aibrix_extproc.simulator.cli", "run a vLLM-compatible engine that needs no GPU"),

@@ -115,6 +115,10 @@ class RoutingSettings(Group):
         description="after its cordon has ended an endpoint gets a share of its requests that grows from a tenth to all"
         " of them in this time; 0 gives it all of them at once",
     )  # fmt: skip
+    decisions: int = Field(
+        2048, ge=0, le=65536,
+        description="decisions that are kept in memory for `explain`, with their scores; 0 keeps none",
+    )  # fmt: skip
 
 
 class PickerSettings(Group):

@@ -2,12 +2,26 @@
 
 import json
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from aiohttp import web
 
 from aibrix_extproc.webserver import WebServer
 
 Report = Mapping[str, object]
+
+
+class Explaining(Protocol):
+    """What a gateway can say about placement."""
+
+    def find(self, request_id: str) -> Report | None:
+        """The decision about a request; None if it is not kept."""
+
+    def latest(self) -> Report:
+        """Which decisions are kept."""
+
+    def dry_run(self, path: str, headers: Mapping[str, str], body: bytes) -> tuple[bool, Report]:
+        """Where a request would go now; False with the error that it would get."""
 
 
 class AdminServer(WebServer):
@@ -20,11 +34,13 @@ class AdminServer(WebServer):
         health: Callable[[], tuple[bool, Report]],
         fleet: Callable[[], Report],
         version: str,
+        explaining: Explaining | None = None,
     ) -> None:
         self._metrics = metrics
         self._health = health
         self._fleet = fleet
         self._version = version
+        self._explaining = explaining
         app = web.Application()
         app.add_routes(
             [
@@ -36,10 +52,19 @@ class AdminServer(WebServer):
                 web.get("/version", self._on_version),
             ]
         )
+        if explaining is not None:
+            app.add_routes(
+                [
+                    web.get("/decisions", self._on_decisions),
+                    web.get("/decisions/{request_id}", self._on_decision),
+                    web.post("/explain", self._on_explain),
+                ]
+            )
         super().__init__(app)
 
     async def _on_index(self, _: web.Request) -> web.Response:
-        return web.Response(text="/metrics\n/livez\n/readyz\n/fleet\n/version\n")
+        more = "/decisions\n/explain\n" if self._explaining is not None else ""
+        return web.Response(text=f"/metrics\n/livez\n/readyz\n/fleet\n/version\n{more}")
 
     async def _on_metrics(self, _: web.Request) -> web.Response:
         body, content_type = self._metrics()
@@ -57,6 +82,25 @@ class AdminServer(WebServer):
 
     async def _on_version(self, _: web.Request) -> web.Response:
         return _json({"version": self._version})
+
+    async def _on_decisions(self, _: web.Request) -> web.Response:
+        assert self._explaining is not None
+        return _json(self._explaining.latest())
+
+    async def _on_decision(self, request: web.Request) -> web.Response:
+        assert self._explaining is not None
+        found = self._explaining.find(request.match_info["request_id"])
+        if found is None:
+            return _json({"error": {"message": "This process keeps no decision about that request."}}, 404)
+        return _json(found)
+
+    async def _on_explain(self, request: web.Request) -> web.Response:
+        """The request's body and headers are those of the request that is asked about; its path is in the query."""
+        assert self._explaining is not None
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        path = request.query.get("path", "/v1/chat/completions")
+        placed, report = self._explaining.dry_run(path, headers, await request.read())
+        return _json(report, 200 if placed else 422)
 
 
 def _json(value: Report, status: int = 200) -> web.Response:

@@ -15,11 +15,13 @@ from aibrix_extproc.adapters.telemetry.tallies import Distribution, Tally
 from aibrix_extproc.core.exchange.outputs import Finished, Phase
 from aibrix_extproc.core.exchange.records import UNMETERED, Charge
 from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
+from aibrix_extproc.core.routing.record import Reason
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 MAX_MODELS: Final = 500  # label values; further ones are counted together
 MAX_CALLERS: Final = 500
 
+COMBINATION: Final = "combination"  # clients name them: no bound
 _OPERATION_IDS: Final = frozenset(operation.id for operation in OPERATIONS)
 _STATUSES: Final = 600  # numbers that are no status share a label
 _PHASE_BUCKETS: Final = (5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 5e-2, 0.25, 1.0)
@@ -34,6 +36,11 @@ METRICS: Final[Rows] = {
     "aibrix_extproc_problems_total": ("counter", ("problem",), "Refusals and failures by row of the error table."),
     "aibrix_extproc_retried_total": (
         "counter", ("model",), "Exchanges that another engine served than the one picked first.",
+    ),
+    "aibrix_extproc_decision_total": (
+        "counter", ("strategy", "reason"),
+        f"Placements by strategy and by who named it ({', '.join(Reason)}); `combination` has several parts."
+        " Nothing is counted while routing.decisions is 0.",
     ),
     "aibrix_extproc_phase_seconds": ("histogram", ("phase",), "Our own time for one message of Envoy."),
     "aibrix_extproc_response_head_seconds": (
@@ -205,6 +212,10 @@ class Metrics(MetricRegistry):
             tokens.add((model, caller, "cached"), usage.cached_tokens)
         if charge.audio_seconds:
             self._counters["aibrix_extproc_audio_seconds_total"].add((model, caller), charge.audio_seconds)
+
+    def decided(self, strategy: str, reason: str) -> None:
+        """A placement."""
+        self._counters["aibrix_extproc_decision_total"].add((COMBINATION if ":" in strategy else strategy, reason))
 
     def limited(self, limit: str) -> None:
         """A request that a limit refused."""

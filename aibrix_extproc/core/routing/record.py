@@ -83,7 +83,8 @@ class DecisionRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     served_by: str = ""  # identity
     status: int = 0
     outcome: str = ""  # empty while it runs
-    ttft_seconds: float | None = None
+    head_seconds: float | None = None  # from placement to the head of the answer
+    ttft_seconds: float | None = None  # from placement to the first token
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
 

@@ -26,6 +26,8 @@ SIGNED_CALLER: Final = "x-aibrix-signed-caller"  # from us to the metadata servi
 ON_BEHALF: Final = "x-aibrix-on-behalf-of"  # from a worker of batches to us: who it speaks for
 ENGINE_LOAD: Final = "x-aibrix-engine-load"  # from us to a worker of batches: how busy the model's engines are
 
+DECISION: Final = "x-aibrix-decision"  # for administrators: why the request went where it went
+
 ORIGINAL_PATHS: Final[tuple[str, ...]] = ("x-original-path", "x-forwarded-path")
 
 # What only we may set: removed from client requests before routing (Envoy's early header mutation) and again by us.
@@ -54,6 +56,7 @@ NOT_FORWARDED: Final[tuple[str, ...]] = (
     "openai-project",
     "user",
     ON_BEHALF,
+    DECISION,
     *RATE_LIMIT_HEADERS,
     *sorted(ROUTING_HEADERS),
 )
@@ -68,6 +71,7 @@ NOT_RETURNED: Final[tuple[str, ...]] = (
     "x-gateway-destination-endpoint",
     "target-pod",
     "x-envoy-upstream-service-time",
+    DECISION,
 )
 
 # What belongs to an answer that is replaced: how it was packed, and what the client was to do next.

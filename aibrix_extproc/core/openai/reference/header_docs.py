@@ -50,6 +50,7 @@ REQUEST_HEADERS: Final[Mapping[str, str]] = MappingProxyType({
     "x-gateway-model-name": "of AIBrix; not a client's to set",
     headers.SIGNED_CALLER: "for the metadata service alone: who calls, signed; set by the gateway",
     headers.ON_BEHALF: "from a worker of batches: who it speaks for, signed; another one's is a 401",
+    headers.DECISION: "of answers; a client's own has no effect",
 })  # fmt: skip
 
 # name -> (on which answers, meaning)
@@ -65,6 +66,11 @@ RESPONSE_HEADERS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
         "lines of batches",
         "for the worker that runs them: a name of the gateway's process, the number of its requests with the model's "
         "ready engines that are no lines of batches, and the number of these engines",
+    ),
+    headers.DECISION: (
+        "placed requests of administrators",
+        "why the request went where it went, as JSON: the strategy, who named it, how many engines could take it, and"
+        " the scores of the first candidates; see `aibrix-extproc explain`",
     ),
     headers.CHOSEN_PROFILE: ("requests with `config-profile: auto`", "the profile that was chosen"),
     "content-type": (
@@ -121,6 +127,7 @@ STOPPED_RESPONSE_HEADERS: Final[Mapping[str, str]] = MappingProxyType({
     headers.DESTINATION: "tells the engine's address",
     "target-pod": "tells the engine's address",
     "x-envoy-upstream-service-time": "Envoy's own; see `openai-processing-ms`",
+    headers.DECISION: "the gateway's own is set for administrators",
 })  # fmt: skip
 
 ALLOWED_METHODS: Final = dict(preflight_headers({}))["access-control-allow-methods"]

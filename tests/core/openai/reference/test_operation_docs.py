@@ -245,7 +245,7 @@ def answers() -> Iterator[tuple[tuple[str, str], ...]]:
 
 def streamed(exchange: Exchange) -> tuple[tuple[str, str], ...]:
     head = a_request_head(headers={"origin": "https://page.example"})
-    told = ((headers.SESSION_ID, "s"), (headers.CHOSEN_PROFILE, "p"))
+    told = ((headers.SESSION_ID, "s"), (headers.CHOSEN_PROFILE, "p"), (headers.DECISION, "{}"))
     placed = replace(a_placed(), answer_headers=told, engine_load=lambda: "gateway 0 1")
     for event in (head, Admitted(CALLER, batch_id="batch_1"), a_request_body(stream=True), placed):
         exchange.receive(event)

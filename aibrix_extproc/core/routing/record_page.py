@@ -1,0 +1,85 @@
+"""A decision record as JSON for people and tools, and as one header."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from aibrix_extproc.core.fleet.model import Endpoint
+from aibrix_extproc.core.routing.record import DecisionRecord, Trail
+
+MAX_SHOWN: Final = 4  # candidates in the header
+_DIGITS: Final = 6
+
+
+def page(record: DecisionRecord) -> dict[str, Any]:
+    """All of a record. Lists of an endpoint's values are in the order of `endpoints`."""
+    trail = record.trail
+    return {
+        "request_id": record.request_id,
+        "at": record.wall_at,
+        "model": record.model,
+        "strategy": record.strategy,
+        "named_by": trail.reason.value,
+        "degraded": [{"strategy": strategy, "reason": reason} for strategy, reason in record.degraded],
+        "eligible": trail.eligible,
+        "candidates": [one.address for one in record.candidates],
+        "served_by": _address(record),
+        "endpoints": [one.address for one in trail.endpoints],
+        "scores": [
+            {"strategy": part.strategy, "weight": part.weight, "scores": _rounded(part.scores)} for part in trail.parts
+        ],
+        "details": {name: _rounded(values) for name, values in trail.details.items()},
+        "tick": trail.tick,
+        "queue_seconds": _round(record.queue_seconds),
+        "status": record.status,
+        "outcome": record.outcome or "running",
+        "head_seconds": _round(record.head_seconds),
+        "ttft_seconds": _round(record.ttft_seconds),
+        "predicted_ttft_seconds": _round(record.predicted_ttft_seconds),
+        "prompt_tokens": record.prompt_tokens,
+        "cached_tokens": record.cached_tokens,
+        "predicted_cached_tokens": _round(record.predicted_cached_tokens),
+    }
+
+
+def header(
+    strategy: str, candidates: Sequence[Endpoint], trail: Trail, degraded: tuple[tuple[str, str], ...], queued: float
+) -> str:
+    """What is known when a request is placed, as JSON on one line, with the values of the first candidates."""
+    shown = candidates[:MAX_SHOWN]
+    said: dict[str, object] = {
+        "strategy": strategy,
+        "named_by": trail.reason.value,
+        "eligible": trail.eligible,
+        "candidates": [_values(one, trail) for one in shown],
+    }
+    if degraded:
+        said["degraded"] = [f"{name}:{reason}" for name, reason in degraded]
+    if queued:
+        said["queue_seconds"] = _round(queued)
+    return msgspec.json.encode(said).decode("ascii", "replace")
+
+
+def _values(endpoint: Endpoint, trail: Trail) -> Mapping[str, object]:
+    found: dict[str, object] = {"endpoint": endpoint.address}
+    place = next((place for place, one in enumerate(trail.endpoints) if one.identity == endpoint.identity), None)
+    if place is not None:
+        for part in trail.parts:
+            found[part.strategy] = _round(part.scores[place])
+        for name, values in trail.details.items():
+            found[name] = _round(values[place])
+    return found
+
+
+def _address(record: DecisionRecord) -> str | None:
+    """Of the endpoint that the request is with, or was with at last."""
+    return next((one.address for one in record.candidates if one.identity == record.served_by), None)
+
+
+def _rounded(values: Sequence[float]) -> list[float | None]:
+    return [_round(value) for value in values]
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None else round(value, _DIGITS)
