@@ -20,4 +20,4 @@ class BodyReading:
 
     def read_large(self, ask: ReadLarge) -> Awaitable[BodyRead | Refused]:
         """Let the reader's process read a large body."""
-        return self._reader.read(ask.body, sizes=ask.sizes)
+        return self._reader.read(ask.body, sizes=ask.sizes, prefix_seed=ask.prefix_seed)

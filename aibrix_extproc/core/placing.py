@@ -13,6 +13,7 @@ import msgspec
 
 from aibrix_extproc.core.fleet.model import Endpoint
 from aibrix_extproc.core.openai.contract.operations import Operation, Role
+from aibrix_extproc.core.openai.wire.prefix import PrefixChain
 
 RETRIES: Final = 3  # what the shipped Envoy configurations allow
 ATTEMPTS: Final = RETRIES + 1
@@ -59,6 +60,13 @@ class RouteQuery(msgspec.Struct, frozen=True, gc=False):
     cache_salt: str = ""
     body_bytes: int = 0
     session: str = ""  # what requests of one conversation have in common; for strategies that keep sessions
+    prefix: PrefixChain | None = None  # of the prompt; None if nothing needs it, or the operation has no prompt
+    max_tokens: int | None = None  # of the answer; None if nothing needs it, or the request does not say
+
+    @property
+    def prompt_bytes(self) -> int:
+        """Bytes of the prompt; of the whole body if the prompt was not read."""
+        return self.body_bytes if self.prefix is None else self.prefix.size
 
 
 class RoutingHeaders(msgspec.Struct, frozen=True, gc=False):

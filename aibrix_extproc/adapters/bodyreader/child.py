@@ -11,7 +11,7 @@ import sys
 
 from aibrix_extproc.adapters.bodyreader.wire import LENGTH, QUESTION, Report, encode
 from aibrix_extproc.core.openai.contract.errors import Problem
-from aibrix_extproc.core.openai.wire.request import read_json
+from aibrix_extproc.core.openai.wire.request import RequestFacts, read_json
 
 
 def main(file: int, media_hosts: tuple[str, ...]) -> None:
@@ -20,8 +20,8 @@ def main(file: int, media_hosts: tuple[str, ...]) -> None:
     gc.disable()  # nothing here is a cycle
     questions, answers = sys.stdin.buffer, sys.stdout.buffer
     while len(question := questions.read(QUESTION.size)) == QUESTION.size:
-        size, sized = QUESTION.unpack(question)
-        answer = encode(_report(_body(file, size), media_hosts, sized=sized))
+        size, sized, prefix_seed = QUESTION.unpack(question)
+        answer = encode(_report(read_json(_body(file, size), media_hosts, sized=sized, prefix_seed=prefix_seed)))
         os.ftruncate(file, 0)  # gives the memory back, here rather than in the gateway
         answers.write(LENGTH.pack(len(answer)) + answer)
         answers.flush()
@@ -34,8 +34,7 @@ def _body(file: int, size: int) -> bytes:
     return body
 
 
-def _report(body: bytes, media_hosts: tuple[str, ...], *, sized: bool) -> Report:
-    facts = read_json(body, media_hosts, sized=sized)
+def _report(facts: RequestFacts | Problem) -> Report:
     if isinstance(facts, Problem):
         return Report(problem=facts)
     return Report(facts)

@@ -47,12 +47,12 @@ class _Process:
     def pid(self) -> int:
         return self._process.pid
 
-    async def ask(self, size: int, *, sizes: bool) -> Report:
+    async def ask(self, size: int, *, sizes: bool, prefix_seed: int) -> Report:
         """Returns the reader process's answer for the body in the file. Raises ReaderError."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
-            self._process.stdin.write(QUESTION.pack(size, sizes))
+            self._process.stdin.write(QUESTION.pack(size, sizes, prefix_seed))
             await self._process.stdin.drain()
             (length,) = LENGTH.unpack(await self._process.stdout.readexactly(LENGTH.size))
             if length > MAX_ANSWER_BYTES:
@@ -90,7 +90,7 @@ class BodyReader:
         """Bodies that are read or wait for it."""
         return self._waiting
 
-    async def read(self, body: Rope, *, sizes: bool) -> asks.BodyRead | asks.Refused:
+    async def read(self, body: Rope, *, sizes: bool, prefix_seed: int = 0) -> asks.BodyRead | asks.Refused:
         """Returns the facts of a body, or the refusal."""
         full = self._waiting >= MAX_WAITING or self._waiting_bytes + body.size > MAX_WAITING_BYTES
         if full and self._waiting:
@@ -99,7 +99,7 @@ class BodyReader:
         self._waiting_bytes += body.size
         try:
             async with asyncio.timeout(self._deadline_seconds):
-                return await self._read_in_turn(body, sizes=sizes)
+                return await self._read_in_turn(body, sizes=sizes, prefix_seed=prefix_seed)
         except TimeoutError:
             logger.warning("a large body could not be read in time", extra={"size": body.size})
         except (ReaderError, OSError) as error:
@@ -115,13 +115,15 @@ class BodyReader:
             self._process.stop()
             self._process = None
 
-    async def _read_in_turn(self, body: Rope, *, sizes: bool) -> asks.BodyRead:
+    async def _read_in_turn(self, body: Rope, *, sizes: bool, prefix_seed: int) -> asks.BodyRead:
         await self._wait_for_turn(body.size)
         asking: asyncio.Task[Report] | None = None
         try:
             process = await self._running()
             await _copy(body, process.file)
-            asking = asyncio.get_running_loop().create_task(self._ask(process, body.size, sizes=sizes))
+            asking = asyncio.get_running_loop().create_task(
+                self._ask(process, body.size, sizes=sizes, prefix_seed=prefix_seed)
+            )
             asking.add_done_callback(_is_seen)
         finally:
             if asking is None:
@@ -133,11 +135,11 @@ class BodyReader:
             raise ReaderError("an empty report")
         return asks.BodyRead(read)
 
-    async def _ask(self, process: _Process, size: int, *, sizes: bool) -> Report:
+    async def _ask(self, process: _Process, size: int, *, sizes: bool, prefix_seed: int) -> Report:
         done = False
         try:
             async with asyncio.timeout(self._deadline_seconds):
-                report = await process.ask(size, sizes=sizes)
+                report = await process.ask(size, sizes=sizes, prefix_seed=prefix_seed)
             done = True
             return report
         finally:

@@ -8,7 +8,7 @@ import msgspec
 from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.core.openai.wire.request import RequestFacts
 
-QUESTION: Final = struct.Struct(">Q?")  # bytes of the body, whether its sizes are asked for
+QUESTION: Final = struct.Struct(">Q?Q")  # bytes of the body, whether its sizes are asked for, seed of its prefix or 0
 LENGTH: Final = struct.Struct(">I")  # of the answer that follows
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 

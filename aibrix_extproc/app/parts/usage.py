@@ -12,9 +12,9 @@ from aibrix_extproc.adapters.spool.folder import open_spool
 from aibrix_extproc.adapters.spool.ring import Ring
 from aibrix_extproc.app.parts.part import Meters, Part
 from aibrix_extproc.core.access.usage import KIND, MAX_BATCH_BYTES, PATH, RECORDS_AT_ONCE, batch_of, encoded
-from aibrix_extproc.core.access.usage_estimates import InputRatios
 from aibrix_extproc.core.exchange.records import Charge
 from aibrix_extproc.core.exchange.usage_records import usage_record
+from aibrix_extproc.core.openai.wire.estimates import InputRatios
 from aibrix_extproc.settings.usage import UsageSettings
 
 logger = logging.getLogger(__name__)

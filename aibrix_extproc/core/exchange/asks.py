@@ -89,6 +89,7 @@ class ReadLarge(msgspec.Struct, frozen=True, gc=False):
 
     body: Rope
     sizes: bool  # whether the sizes of prompt and answer are needed
+    prefix_seed: int = 0  # not 0: the prefix is needed, made with it
 
 
 @final

@@ -1,5 +1,6 @@
 """The settings of exchanges, as values."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from aibrix_extproc.core.placing import ATTEMPTS
@@ -7,6 +8,11 @@ from aibrix_extproc.core.placing import ATTEMPTS
 MIB = 1024 * 1024
 WAIT_SHARE = 0.8  # of the time that Envoy waits for us; the rest is for the network
 AUDIO_FORM_BYTES = 25 * MIB  # as with OpenAI, which counts the whole form
+
+
+def no_prefix() -> int:
+    """Of a gateway that needs no prefixes."""
+    return 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +29,4 @@ class ExchangePolicy:
     health_path: str = ""  # answered without a key, for load balancers; empty for none
     metadata: bool = False  # files, uploads and batches go to the metadata service; without it they are unknown URLs
     destinations: int = ATTEMPTS  # addresses in the destination header
+    prefix_seed: Callable[[], int] = no_prefix  # of the hashes of prompts; 0 while no strategy needs them

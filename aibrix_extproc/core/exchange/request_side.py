@@ -224,11 +224,13 @@ class RequestSide(Direction[RequestPhase]):
         return self._read_json(event.data) if operation.model_in is ModelIn.JSON else self._read_form(event.data)
 
     def _read_json(self, body: bytes | Rope) -> Step:
+        assert self._match is not None
         sized = self._limits is not None or wants_sizes(self._headers)
+        seed = self.policy.prefix_seed() if self._match.operation.generates else 0
         if isinstance(body, Rope):
             self._unread = body
-            return RequestPhase.READING, (ReadLarge(body, sized),)
-        return self._on_facts(request.read_json(body, self.policy.media_hosts, sized=sized), body)
+            return RequestPhase.READING, (ReadLarge(body, sized, seed),)
+        return self._on_facts(request.read_json(body, self.policy.media_hosts, sized=sized, prefix_seed=seed), body)
 
     def _read_form(self, body: bytes | Rope) -> Step:
         reader = FormReader(self._headers.get("content-type", ""), body)
@@ -249,7 +251,7 @@ class RequestSide(Direction[RequestPhase]):
         if forbidden is not None:
             return self._refused(forbidden)
         self._body = body
-        query = RouteQuery(model=facts.model, body_bytes=self.body_bytes)
+        query = RouteQuery(facts.model, body_bytes=self.body_bytes, prefix=facts.prefix, max_tokens=facts.sizes[1])
         routing = routing_headers_of(self._headers, facts.sizes if wants_sizes(self._headers) else UNKNOWN)
         stored = facts.previous_response_id if operation.makes_response else None  # others ignore it
         place = Place(operation, query, routing, self.caller, stored, self._head.subset, self.request_id)

@@ -3,9 +3,9 @@
 from typing import Final
 
 from aibrix_extproc.core.access.usage import MAX_TEXT, UsageRecord
-from aibrix_extproc.core.access.usage_estimates import InputRatios, streamed_tokens
 from aibrix_extproc.core.exchange.records import Charge, StreamEnd, Times
 from aibrix_extproc.core.openai.contract.operations import shown
+from aibrix_extproc.core.openai.wire.estimates import InputRatios, streamed_tokens
 from aibrix_extproc.core.openai.wire.usage import Usage
 
 # Values of `unmetered`: how a stream broke off.

@@ -8,6 +8,7 @@ from aibrix_extproc.core.routing.scorer import Scorer, Strategy
 from aibrix_extproc.core.routing.scorers import (
     least_request,
     power_of_two,
+    predicted,
     random,
     round_robin,
     session_affinity,
@@ -22,6 +23,7 @@ STRATEGIES: Final[Mapping[str, Strategy]] = MappingProxyType(
         for strategy in (
             Strategy(least_request.SPEC, least_request.LeastRequest),
             Strategy(power_of_two.SPEC, power_of_two.PowerOfTwo),
+            Strategy(predicted.SPEC, predicted.Predicted),
             Strategy(random.SPEC, random.Random),
             Strategy(round_robin.SPEC, round_robin.RoundRobin),
             Strategy(session_affinity.SPEC, session_affinity.SessionAffinity),

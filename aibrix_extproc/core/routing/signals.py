@@ -13,6 +13,7 @@ import msgspec
 
 from aibrix_extproc.core.fleet.gauges import GaugeBook
 from aibrix_extproc.core.fleet.load import LoadBook
+from aibrix_extproc.core.routing.predictor import Predictor
 
 
 class Need(StrEnum):
@@ -23,6 +24,8 @@ class Need(StrEnum):
     DRAW = "draw"
     GAUGES = "gauges"
     SESSION = "session"  # of the query; the client is told it
+    PREFIX = "prefix"  # of the query, and the index of the predictor
+    WORK = "work"  # the predictor: work that waits, learned speeds; and the time
 
 
 MEANINGS: Final = MappingProxyType(
@@ -32,6 +35,8 @@ MEANINGS: Final = MappingProxyType(
         Need.DRAW: "one uniform random number per request",
         Need.GAUGES: "what engines show at their metrics pages, read while a strategy needs it; old readings fade out",
         Need.SESSION: "`x-session-id`, else `x-aibrix-session-key`, else a new one; told by `x-session-id`",
+        Need.PREFIX: "the prompt in hashed blocks, and which endpoints probably have which blocks in their caches",
+        Need.WORK: "prompt tokens that wait at an endpoint, and the speed that it has shown; learned from its answers",
     }
 )
 
@@ -46,15 +51,25 @@ class Signals(msgspec.Struct, frozen=True, gc=False):
     degraded: list[tuple[str, str]] = msgspec.field(
         default_factory=list
     )  # strategy, reason: scorers add what is missing
+    now: float = 0.0  # seconds of the clock that the predictor is told the time by
+    predictor: Predictor = msgspec.field(default_factory=Predictor)
 
 
 class SignalSources:
-    """One for all placements of a process. `draw` gives a uniform number in [0, 1)."""
+    """One for all placements of a process. `draw` gives a uniform number in [0, 1), `clock` monotonic seconds."""
 
-    def __init__(self, load: LoadBook, draw: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        load: LoadBook,
+        draw: Callable[[], float],
+        clock: Callable[[], float] = lambda: 0.0,
+        predictor: Predictor | None = None,
+    ) -> None:
         self.load = load
         self.draw = draw
+        self.clock = clock
         self.gauges = GaugeBook()
+        self.predictor = Predictor() if predictor is None else predictor
         self._ticks: dict[str, int] = {}  # placements by model, of models that are served
         self._starts: dict[Need, Callable[[], None]] = {Need.LOAD: load.record_changes}
         self._needed: set[Need] = set()
@@ -64,6 +79,10 @@ class SignalSources:
         self._starts[need] = start
         if need in self._needed:
             start()
+
+    def needs(self, need: Need) -> bool:
+        """Whether any scorer has needed this signal so far."""
+        return need in self._needed
 
     def require(self, needs: Iterable[Need]) -> None:
         """Start the producers of these signals that do not run yet."""
@@ -81,7 +100,8 @@ class SignalSources:
         turn = -1
         if tick:
             turn = self._ticks.get(model, -1) + 1 if dry else self.tick(model)
-        return Signals(self.load, turn, self.draw() if draw else -1.0, self.gauges)
+        drawn = self.draw() if draw else -1.0
+        return Signals(self.load, turn, drawn, self.gauges, now=self.clock(), predictor=self.predictor)
 
     def tick(self, model: str) -> int:
         """The number of placements of this model that needed one before.

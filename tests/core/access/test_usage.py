@@ -14,9 +14,9 @@ from aibrix_extproc.core.access.usage import (
     encoded,
     records_in,
 )
-from aibrix_extproc.core.access.usage_estimates import InputRatios
 from aibrix_extproc.core.exchange.records import Charge, StreamEnd, Times
 from aibrix_extproc.core.exchange.usage_records import usage_record
+from aibrix_extproc.core.openai.wire.estimates import InputRatios
 from aibrix_extproc.core.openai.wire.usage import Usage
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=MAX_TEXT)

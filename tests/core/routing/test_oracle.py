@@ -84,14 +84,15 @@ class Watched:
         self.read: set[Need] = set()
 
     def __getattr__(self, name: str) -> object:
-        self.read.add(Need[name.upper()])
+        self.read.add(Need.WORK if name in ("now", "predictor") else Need[name.upper()])
         return getattr(Signals(LoadBook(), 3, 0.3), name)
 
 
 class WatchedQuery:
-    """A query that notes whether its session is read."""
+    """A query that notes whether its session or its prefix is read."""
 
     model = "chat-m"
+    prompt_bytes = 100
 
     def __init__(self, signals: Watched) -> None:
         self._signals = signals
@@ -100,6 +101,10 @@ class WatchedQuery:
     def session(self) -> str:
         self._signals.read.add(Need.SESSION)
         return "mine"
+
+    @property
+    def prefix(self) -> None:
+        self._signals.read.add(Need.PREFIX)
 
 
 @pytest.mark.parametrize("strategy", sorted(STRATEGIES))
@@ -116,7 +121,7 @@ def test_scorer_reads_the_signals_that_it_declares_and_no_others(strategy: str, 
         signals.read.clear()
         scorer.scores(query, pool, given)  # type: ignore[arg-type]
         needs = STRATEGIES[strategy].spec.needs
-        assert needs - {Need.TICK} <= signals.read <= needs  # a combination breaks its ties by a tick of its own
+        assert needs - {Need.TICK, Need.DRAW} <= signals.read <= needs  # a combination breaks its ties by itself
 
 
 @given(

@@ -17,7 +17,9 @@ def test_registry_lists_every_strategy_module() -> None:
 
 
 def test_registry_names_are_those_of_the_contract() -> None:
-    assert set(STRATEGIES) == {"least-request", "power-of-two", "random", "round-robin", "session-affinity"}
+    assert set(STRATEGIES) == {
+        "least-request", "power-of-two", "predicted", "random", "round-robin", "session-affinity",
+    }  # fmt: skip
     assert DEFAULT_STRATEGY == "least-request"
 
 

@@ -109,6 +109,11 @@ class Operation:
     # The reference.
     note: str = ""
 
+    @property
+    def generates(self) -> bool:
+        """Whether engines answer it with text that they generate, so that prompts which begin alike share a cache."""
+        return "generate" in self.tasks
+
 
 @dataclass(frozen=True, slots=True)
 class Match:

@@ -22,7 +22,8 @@ from aibrix_extproc.core.openai.contract.controls import BODY_CONTROLS
 from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.core.openai.wire.constraints import constrained_by
 from aibrix_extproc.core.openai.wire.media import forbidden_url
-from aibrix_extproc.core.openai.wire.sizes import MEMBERS, UNKNOWN, Sizes, sizes_of
+from aibrix_extproc.core.openai.wire.prefix import ARRAYS, ELEMENTS, RAW, PrefixChain, chain_of
+from aibrix_extproc.core.openai.wire.sizes import LIMITS, MEMBERS, UNKNOWN, Sizes, sizes_of, sizes_with
 from aibrix_extproc.core.openai.wire.splice import Edit, offset
 
 MAX_NAME_BYTES: Final = 65_536  # of the name of a model or a response, as JSON; the same as of a form's field
@@ -44,6 +45,7 @@ class _Envelope(msgspec.Struct):
 
 
 _CONTROL_NAMES: Final = tuple(BODY_CONTROLS)
+_OTHERS: Final = {*_CONTROL_NAMES, *_Envelope.__struct_fields__}
 # The controls are members like the others: msgspec unescapes their names, too.
 _WITH_CONTROLS: Final = msgspec.defstruct(
     "_WithControls", [(name, msgspec.Raw, _ABSENT) for name in _CONTROL_NAMES], bases=(_Envelope,)
@@ -51,6 +53,17 @@ _WITH_CONTROLS: Final = msgspec.defstruct(
 _WITH_SIZES: Final = msgspec.defstruct(
     "_WithSizes",
     [(name, msgspec.Raw, _ABSENT) for name in (*MEMBERS, *_CONTROL_NAMES)],
+    bases=(_Envelope,),
+)
+_WITH_PREFIX: Final = msgspec.defstruct(
+    "_WithPrefix",
+    [
+        *((name, ELEMENTS, None) for name in ARRAYS),
+        *(
+            (name, msgspec.Raw, _ABSENT)
+            for name in (*(name for name in RAW if name not in _OTHERS), *LIMITS, *_CONTROL_NAMES)
+        ),
+    ],
     bases=(_Envelope,),
 )
 
@@ -82,11 +95,13 @@ class RequestFacts(msgspec.Struct, frozen=True, gc=False):
     controls: tuple[ControlFound, ...] = ()
     names_conversation: bool = False
     constrained_by: str | None = None  # the member with a schema or a grammar
-    sizes: Sizes = UNKNOWN  # if they were asked for
+    sizes: Sizes = UNKNOWN  # if they or the prefix were asked for
+    prefix: PrefixChain | None = None  # the same
 
 
 _DECODER: Final[msgspec.json.Decoder[_Envelope]] = msgspec.json.Decoder(_WITH_CONTROLS)
 _SIZED_DECODER: Final[msgspec.json.Decoder[_Envelope]] = msgspec.json.Decoder(_WITH_SIZES)
+_PREFIX_DECODER: Final[msgspec.json.Decoder[_Envelope]] = msgspec.json.Decoder(_WITH_PREFIX)
 _STRING: Final = msgspec.json.Decoder(str)
 _NO_CONTROLS: Final = (_ABSENT,) * len(_CONTROL_NAMES)
 _TRUE, _FALSE, _NULL = (msgspec.Raw(text) for text in (b"true", b"false", b"null"))
@@ -96,12 +111,15 @@ _JSON_NAMES: Final = {"{": "an object", "[": "an array", "t": "a boolean", "f": 
 _EMPTY_OBJECT: Final = re.compile(rb"\{[ \t\r\n]*\}")
 
 
-def read_json(body: bytes, media_hosts: tuple[str, ...] = (), *, sized: bool = False) -> RequestFacts | Problem:
+def read_json(
+    body: bytes, media_hosts: tuple[str, ...] = (), *, sized: bool = False, prefix_seed: int = 0
+) -> RequestFacts | Problem:
     """Facts of a JSON request body, or the refusal; any bytes are answered, none raise.
 
-    With `media_hosts` the body may hold URLs of these hosts only. `sized` asks for the sizes as well.
+    With `media_hosts` the body may hold URLs of these hosts only. `sized` asks for the sizes as well, `prefix_seed` for
+    the sizes and the prefix.
     """
-    envelope = _decode(body, _SIZED_DECODER if sized else _DECODER)
+    envelope, sizes, prefix = _read(body, sized=sized, prefix_seed=prefix_seed)
     if envelope is None:
         return _MALFORMED
     model = read_model(envelope.model)
@@ -139,8 +157,21 @@ def read_json(body: bytes, media_hosts: tuple[str, ...] = (), *, sized: bool = F
         _controls(body, envelope),
         names_conversation=not _is_absent(envelope.conversation),
         constrained_by=constrained,
-        sizes=sizes_of(partial(getattr, envelope)) if sized else UNKNOWN,
+        sizes=sizes,
+        prefix=prefix,
     )
+
+
+def _read(body: bytes, *, sized: bool, prefix_seed: int) -> tuple[_Envelope | None, Sizes, PrefixChain | None]:
+    """The members of a body, None if it is malformed, with what was asked for besides."""
+    envelope = _decode(body, _PREFIX_DECODER) if prefix_seed else None
+    if envelope is not None:
+        member = partial(getattr, envelope)
+        prefix = chain_of(body, member, prefix_seed)
+        return envelope, sizes_with(prefix.size, member), prefix
+    # Also of a body without an array where one belongs, which is the engine's to refuse.
+    envelope = _decode(body, _SIZED_DECODER if sized else _DECODER)
+    return envelope, UNKNOWN if envelope is None or not sized else sizes_of(partial(getattr, envelope)), None
 
 
 def _constrained_by(envelope: _Envelope) -> str | Problem | None:

@@ -12,8 +12,8 @@ BYTES_PER_TOKEN: Final = 4
 _LONGEST_COUNT: Final = 24
 _COUNT: Final = re.compile(rb'("?)\+?([0-9]+)(?:\.0+)?\1')
 _PROMPTS: Final = ("messages", "prompt", "input", "system", "instructions")
-_LIMITS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")  # as in vLLM the newer name wins
-MEMBERS: Final = (*_PROMPTS, *_LIMITS)
+LIMITS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")  # as in vLLM the newer name wins
+MEMBERS: Final = (*_PROMPTS, *LIMITS)
 
 
 Sizes = tuple[int | None, int | None]
@@ -24,9 +24,13 @@ UNKNOWN: Final[Sizes] = (None, None)
 
 def sizes_of(members: Callable[[str], msgspec.Raw]) -> Sizes:
     """The sizes that a JSON body tells, out of its `MEMBERS`; one that it does not have is empty."""
-    prompt = sum(memoryview(members(name)).nbytes for name in _PROMPTS)
-    answer = next((found for name in _LIMITS if (found := _count(members(name))) is not None), None)
-    return prompt // BYTES_PER_TOKEN if prompt else None, answer
+    return sizes_with(sum(memoryview(members(name)).nbytes for name in _PROMPTS), members)
+
+
+def sizes_with(prompt_bytes: int, members: Callable[[str], msgspec.Raw]) -> Sizes:
+    """The sizes of a request whose prompt has so many bytes; of the members only LIMITS are read."""
+    answer = next((found for name in LIMITS if (found := _count(members(name))) is not None), None)
+    return prompt_bytes // BYTES_PER_TOKEN if prompt_bytes else None, answer
 
 
 def _count(raw: msgspec.Raw) -> int | None:

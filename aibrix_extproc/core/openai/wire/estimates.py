@@ -1,4 +1,4 @@
-"""Estimates of tokens that no engine has reported: of streams that broke off before their usage."""
+"""Estimates of tokens that no engine has reported: of prompts, and of streams that broke off before their usage."""
 
 from typing import Final
 
@@ -24,9 +24,13 @@ class InputRatios:
             del self._ratios[next(iter(self._ratios))]
         self._ratios[model] = ratio if known is None else known + _WEIGHT * (ratio - known)
 
+    def ratio(self, model: str) -> float:
+        """Tokens for a byte of a request."""
+        return self._ratios.get(model, _FIRST_RATIO)
+
     def tokens(self, model: str, body_bytes: int) -> int:
         """The input tokens that a request of this size probably had."""
-        return round(body_bytes * self._ratios.get(model, _FIRST_RATIO))
+        return round(body_bytes * self.ratio(model))
 
 
 def streamed_tokens(events: int) -> int:

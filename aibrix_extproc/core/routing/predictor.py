@@ -1,0 +1,285 @@
+"""Predicts the time to the first token of a request at each endpoint, and learns from how requests went.
+
+    predicted = wait + uncached tokens * pace + requests in flight * share of a decode step + time to avoid it
+
+It is driven by plain calls with the time of one monotonic clock: in the gateway by facts and charges, in a replay by
+the simulation. Of a model of which nothing can be learned, as no access log reports what answers cost, all tokens in
+flight count as work that waits.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from enum import Enum
+from typing import Final
+
+from aibrix_extproc.core.fleet.model import Endpoint
+from aibrix_extproc.core.openai.wire.estimates import MAX_MODELS, InputRatios
+from aibrix_extproc.core.openai.wire.usage import Usage
+from aibrix_extproc.core.placing import RouteQuery
+from aibrix_extproc.core.routing.engine import Engine, Flight
+from aibrix_extproc.core.routing.pool import Pool
+from aibrix_extproc.core.routing.prefix.audit import Audit
+from aibrix_extproc.core.routing.prefix.index import DEFAULT_CACHE_BYTES, PrefixIndex
+from aibrix_extproc.core.routing.speeds import FIRST_SPEED, Speeds
+from aibrix_extproc.core.routing.work import WorkBook
+
+MAX_ENDED: Final = 8_192  # requests whose charges may still come
+_FIRST_OUTPUT: Final = 200.0  # tokens of an answer, until one is known
+_OUTPUT_WEIGHT: Final = 0.02  # of a new answer
+_PATIENCE: Final = 4.0  # times as long as an answer takes on average
+_PATIENT_SECONDS: Final = 2.0
+_STEP_SHARE: Final = 1 / 32  # of a decode step that each running request adds to the time of a prompt
+_ALIKE: Final = 1.05  # times the least prediction
+_ALIKE_SECONDS: Final = 0.002
+_FIRST_AVOIDED: Final = 0.5  # seconds after a failure; twice as long after each further one
+_LONGEST_AVOIDED: Final = 30.0
+
+
+def alike(least: float) -> float:
+    """Predictions up to this one are equal to the least."""
+    return least * _ALIKE + _ALIKE_SECONDS
+
+
+class Ending(Enum):
+    """How an exchange ended, as far as its engine is concerned."""
+
+    SERVED = "served"
+    LEFT = "left"  # the client went away: nothing is known
+    FAILED = "failed"  # through the engine's fault
+
+
+class _Request:
+    """A request from its placement to its charge."""
+
+    __slots__ = ("cached", "flight", "head_at", "query", "shadowed")
+
+    def __init__(self, query: RouteQuery, flight: Flight, cached: float, shadowed: "_Request | None") -> None:
+        self.query = query
+        self.flight = flight
+        self.cached = cached  # tokens that the index predicted, before confidence
+        self.head_at: float | None = None  # when the head of the answer came
+        self.shadowed = shadowed  # an earlier request with the same id, which clients may choose
+
+
+class Predictor:
+    """One for a process, of all its models."""
+
+    def __init__(self, index: PrefixIndex | None = None) -> None:
+        self.index = PrefixIndex() if index is None else index
+        self.audit = Audit()
+        self.speeds = Speeds()
+        self.work = WorkBook(self.speeds)
+        self.ratios = InputRatios()
+        self._engines: dict[str, Engine] = {}
+        self._pools: dict[str, tuple[tuple[Endpoint, ...], list[Engine]]] = {}  # by key, the engines of the endpoints
+        self._requests: dict[str, _Request] = {}
+        self._ended: OrderedDict[str, _Request] = OrderedDict()
+        self._failures: dict[str, tuple[int, float]] = {}  # identity -> how many in a row, and until when it is avoided
+        self._outputs: dict[str, float] = {}  # tokens of an answer, by model
+        self._cache_tokens: dict[str, float] = {}
+
+    def engine(self, identity: str, model: str) -> Engine:
+        """What is believed of an engine."""
+        engine = self._engines.get(identity)
+        if engine is None:
+            engine = self._engines[identity] = Engine(identity, self.index.slot(identity), 1.0 / FIRST_SPEED)
+            self.speeds.seen(engine, model)
+        return engine
+
+    def first_token_seconds(self, query: RouteQuery, pool: Pool, now: float) -> list[float]:
+        """Predicted seconds to the first token at each endpoint of the pool, in its order."""
+        model, ratio = query.model, self.ratios.ratio(query.model)
+        tokens = max(query.prompt_bytes * ratio, 1.0)
+        engines = self._engines_of(pool, model)
+        share = self.speeds.middle_step(model) * _STEP_SHARE
+        if self.speeds.is_known(model):
+            seconds = [
+                (one.free_at - now if one.free_at > now else 0.0) + tokens * one.pace + one.running * share
+                for one in engines
+            ]
+        else:
+            seconds = [(one.tokens + tokens) * one.pace + one.running * share for one in engines]
+        if query.prefix is not None:
+            cached = self.index.cached(query.prefix).by_slot(self.index.slots)
+            if cached is not None:
+                most = tokens - 1.0
+                seconds = [
+                    before - min(cached[one.slot] * ratio * one.confidence, most) * one.pace
+                    for before, one in zip(seconds, engines, strict=True)
+                ]
+        self._avoid(engines, seconds, model, now)
+        return seconds
+
+    def _avoid(self, engines: Sequence[Engine], seconds: list[float], model: str, now: float) -> None:
+        """Count the time for which engines that fail or do nothing are avoided."""
+        if self._failures:
+            for place, one in enumerate(engines):
+                seconds[place] += self.avoided(one.identity, now)
+        patience, checked = self._patience(model), 0
+        while True:  # only those are checked that would be chosen
+            most, late = alike(min(seconds)), False
+            for place, before in enumerate(seconds):
+                if before <= most and engines[place].running and not checked >> place & 1:
+                    checked |= 1 << place
+                    seconds[place] += self.work.overdue(engines[place], now, patience)
+                    late = late or seconds[place] > most
+            if not late:
+                return
+
+    def _engines_of(self, pool: Pool, model: str) -> Sequence[Engine]:
+        known = self._pools.get(pool.key)
+        if known is not None and known[0] is pool.endpoints:
+            return known[1]
+        engines = [self.engine(one.identity, model) for one in pool.endpoints]
+        if pool.key:
+            if len(self._pools) >= MAX_MODELS:
+                self._pools.clear()
+            self._pools[pool.key] = pool.endpoints, engines
+        return engines
+
+    def _patience(self, model: str) -> float:
+        """Seconds after which an engine that has shown no sign of life is overdue."""
+        return _PATIENT_SECONDS + _PATIENCE * self._outputs.get(model, _FIRST_OUTPUT) * self.speeds.middle_step(model)
+
+    def wait(self, identity: str, now: float) -> float:
+        """Seconds until an engine can begin with another prompt."""
+        engine = self._engines.get(identity)
+        return 0.0 if engine is None else max(engine.free_at - now, 0.0)
+
+    def speed(self, identity: str) -> float:
+        """Tokens of a prompt that an engine computes in a second."""
+        engine = self._engines.get(identity)
+        return FIRST_SPEED if engine is None else 1.0 / engine.pace
+
+    def avoided(self, identity: str, now: float) -> float:
+        """For how many seconds more an endpoint is avoided because it failed."""
+        failed = self._failures.get(identity)
+        return 0.0 if failed is None else max(failed[1] - now, 0.0)
+
+    def placed(self, request_id: str, query: RouteQuery, identity: str, now: float) -> None:
+        """A request goes to an endpoint."""
+        ratio = self.ratios.ratio(query.model)
+        cached = 0.0
+        if query.prefix is not None:
+            cached = self.index.cached(query.prefix).of(identity) * ratio
+            self.index.placed(identity, query.prefix)
+        engine = self.engine(identity, query.model)
+        tokens = max(query.prompt_bytes * ratio - cached * engine.confidence, 1.0)
+        flight = self.work.placed(engine, query.model, tokens, now)
+        self._requests[request_id] = _Request(query, flight, cached, self._requests.get(request_id))
+
+    def moved(self, request_id: str, identity: str, now: float) -> None:
+        """Another endpoint has the request, as the one that it was placed at failed."""
+        request = self._take(request_id)
+        if request is not None:
+            self._end(request.flight, now, Ending.FAILED)
+            self.placed(request_id, request.query, identity, now)
+
+    def first_token(self, request_id: str, at: float) -> None:
+        """The first token of the answer came at this time, of which we may hear later."""
+        request = self._requests.get(request_id) or self._ended.get(request_id)
+        if request is not None:
+            self.work.first_token(request.flight, at)
+
+    def finished(self, request_id: str, now: float, ending: Ending | None = None, head_at: float | None = None) -> None:
+        """The exchange is over. `head_at`: when the head of its answer came."""
+        request = self._take(request_id)
+        if request is None:
+            return
+        ending = Ending.SERVED if ending is None else ending
+        self._end(request.flight, now, ending)
+        if ending is Ending.FAILED:
+            return
+        request.head_at = head_at
+        self._ended[request_id] = request
+        if len(self._ended) > MAX_ENDED:
+            self.work.gone(self._ended.popitem(last=False)[1].flight)
+
+    def charged(
+        self, request_id: str, usage: Usage | None, first_token_at: float | None = None,
+        *, after_head: float | None = None, streamed: bool = True,
+    ) -> None:  # fmt: skip
+        """The access log told what a request cost, after its end; and perhaps when its first token came.
+
+        `after_head`: seconds from the head of the answer to its first token, as the stream filter saw it.
+        """
+        request = self._ended.pop(request_id, None)
+        if request is None:
+            return
+        flight = request.flight
+        if usage is not None and usage.input_tokens > 0:
+            self._check(request, usage)
+        if first_token_at is None and request.head_at is not None:
+            output = 0 if usage is None else usage.output_tokens
+            first_token_at = self._first_token_at(flight, request.head_at, after_head, output, streamed=streamed)
+        if first_token_at is not None:
+            self.work.first_token(flight, first_token_at)
+            if usage is not None and streamed and flight.ended_at is not None:
+                seconds = flight.ended_at - first_token_at
+                self.speeds.decoded(flight.engine, flight.group, usage.output_tokens - 1, seconds)
+        self.work.gone(flight)
+
+    def _check(self, request: _Request, usage: Usage) -> None:
+        """Compare what was believed of a request with what the engine reports of it."""
+        flight, query, model = request.flight, request.query, request.query.model
+        self.ratios.learn(model, query.prompt_bytes, usage.input_tokens)
+        cached = min(usage.cached_tokens, usage.input_tokens)
+        flight.tokens = max(usage.input_tokens - cached, 1)
+        if usage.output_tokens > 0 and (model in self._outputs or len(self._outputs) < MAX_MODELS):
+            known = self._outputs.get(model, _FIRST_OUTPUT)
+            self._outputs[model] = known + _OUTPUT_WEIGHT * (min(usage.output_tokens, 100_000) - known)
+        if query.prefix is None:
+            return
+        identity = flight.engine.identity
+        if self.audit.report(identity, model, request.cached, cached):
+            self.cleared(identity)
+            return
+        flight.engine.confidence = self.audit.confidence(identity)
+        size = self._cache_tokens.get(identity)
+        size = DEFAULT_CACHE_BYTES if size is None else size / self.ratios.ratio(model)
+        self.index.limit(identity, size * self.audit.factor(identity))
+
+    def _first_token_at(
+        self, flight: Flight, head_at: float, after_head: float | None, output: int, *, streamed: bool
+    ) -> float | None:
+        """When the first token came; of a whole answer it is estimated, unless nearly all of its time was decoding."""
+        if streamed:
+            return None if after_head is None else head_at + after_head
+        decoding = max(output - 1, 0) * self.speeds.step(flight.engine.identity, flight.group)
+        return head_at - decoding if decoding <= (head_at - flight.placed_at) / 2 else None
+
+    def cache_size(self, identity: str, tokens: float, model: str) -> None:
+        """An engine reported how many tokens its prefix cache holds."""
+        self._cache_tokens[identity] = tokens
+        self.index.limit(identity, tokens / self.ratios.ratio(model) * self.audit.factor(identity))
+
+    def cleared(self, identity: str) -> None:
+        """The engine's prefix cache is empty: a reset, new weights, sleep at level 2, or found by the audit."""
+        self.index.clear(identity)
+        self.audit.forget(identity)
+        if identity in self._engines:
+            self._engines[identity].confidence = 1.0
+
+    def forget(self, identity: str) -> None:
+        """The endpoint is gone."""
+        for book in (self.index, self.audit, self.speeds):
+            book.forget(identity)
+        self._engines.pop(identity, None)
+        self._failures.pop(identity, None)
+        self._cache_tokens.pop(identity, None)
+
+    def _end(self, flight: Flight, now: float, ending: Ending) -> None:
+        self.work.ended(flight, now, served=ending is Ending.SERVED)
+        if ending is Ending.FAILED:
+            self.work.gone(flight)
+            times = self._failures.get(flight.engine.identity, (0, 0.0))[0] + 1
+            seconds = min(_FIRST_AVOIDED * 2.0 ** min(times - 1, 10), _LONGEST_AVOIDED)
+            self._failures[flight.engine.identity] = times, now + seconds
+        elif ending is Ending.SERVED:
+            self._failures.pop(flight.engine.identity, None)
+
+    def _take(self, request_id: str) -> _Request | None:
+        request = self._requests.pop(request_id, None)
+        if request is not None and request.shadowed is not None:
+            self._requests[request_id] = request.shadowed
+        return request
