@@ -15,6 +15,8 @@ RUN python -m venv --without-pip /opt/aibrix-extproc \
        --no-compile --requirement requirements.lock
 COPY pyproject.toml README.md ./
 COPY protos protos
+# The package has a link to it.
+COPY docs/openapi.json docs/openapi.json
 COPY aibrix_extproc aibrix_extproc
 # The time of every file in the wheel, so that the same sources give the same bytes.
 ARG SOURCE_DATE_EPOCH=1577836800

@@ -37,6 +37,7 @@ from aibrix_extproc.app.fixture import fixtures
 from aibrix_extproc.app.fleet_parts import fleet_parts
 from aibrix_extproc.app.frame import Frame, run_process, stop_signal
 from aibrix_extproc.app.health_log import HealthLog
+from aibrix_extproc.app.interfaces import Interfaces
 from aibrix_extproc.app.listening import StartError, bounds_of, listening_at
 from aibrix_extproc.app.memory import keep_freed_memory, leave_out_of_collection
 from aibrix_extproc.app.observers import observers
@@ -187,10 +188,11 @@ class Gateway:
         self._engine_load = EngineLoad(lambda: self.store.snapshot, self._load, self._batch_load, secrets.token_hex(4))
         credentials = Credentials(lambda: self._seals.secrets, time.time)
         waking = None if self._wake is None else self._wake.waking
+        interfaces = Interfaces(lambda: self.store.snapshot, self._limits.limiter, exchange_policy(settings))
         return Dispatcher(
             handlers(
                 Authenticator(lambda: self._keys.ring, time.time, credentials, self._limits.limiter.limits_of),
-                Directory(lambda: self.store.snapshot),
+                Directory(lambda: self.store.snapshot, interfaces),
                 Placing(
                     self._placer,
                     lambda: self.store.snapshot,

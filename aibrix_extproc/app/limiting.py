@@ -97,6 +97,17 @@ class Limiter:
             return None
         return partial(self._known_headers, caller)
 
+    def allowed(self, caller: Caller, model: str = "", *, soft: bool = False) -> dict[str, float]:
+        """The limits of a caller by name; with a model those that hold for it beside all others."""
+        book, now = self._book(), self._counters.clock()
+        if model and not book.names_models:
+            return {}
+        found = book.amounts(caller.name, caller.key_id, "", now, soft=soft)
+        if not model:
+            return found
+        of_model = book.amounts(caller.name, caller.key_id, model, now, soft=soft)
+        return {name: amount for name, amount in of_model.items() if found.get(name) != amount}
+
     def reserve(self, ask: Reserve) -> Reserved | Refused | Awaitable[Reserved | Refused]:
         """Take from all limits of the request, or say which one refuses."""
         caller, model, operation = ask.caller, ask.model, ask.operation

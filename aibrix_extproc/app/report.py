@@ -41,6 +41,7 @@ def _described(endpoint: Endpoint, in_flight: int) -> dict[str, object]:
         "engine": endpoint.engine,
         "frontend": endpoint.frontend,
         "weight_version": endpoint.weight_version,
+        "engine_version": endpoint.engine_version,
         "labels": dict(endpoint.labels),
         "annotations": dict(endpoint.annotations),
         "models": [served.id for served in endpoint.models],

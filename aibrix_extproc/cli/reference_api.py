@@ -110,6 +110,10 @@ SECTIONS: Final[Mapping[tuple[Action, bool], tuple[str, str]]] = MappingProxyTyp
         "Answered here",
         "Answered by the gateway from what it knows of the fleet; no engine is asked.",
     ),
+    (Action.LOCAL, False): (
+        "The gateway itself",
+        "For keys with the role `admin`. For all others an unknown URL: 404.",
+    ),
     (Action.METADATA, True): (
         "Answered by the metadata service",
         "A gateway without this service answers 404, as for an unknown URL.",

@@ -21,6 +21,7 @@ from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
 from aibrix_extproc.core.openai.contract.operations import Action, Operation
 from aibrix_extproc.core.openai.reference.header_docs import REQUEST_HEADERS, RESPONSE_HEADERS
 from aibrix_extproc.core.openai.reference.operation_docs import BYTES, EVENTS, JSON, OperationDoc
+from aibrix_extproc.interfaces.catalogue import deprecations
 
 Json = dict[str, Any]
 
@@ -97,6 +98,9 @@ def _operation(row: Operation, doc: OperationDoc, schemas: Schemas) -> Json:
     made["responses"] = {"200": _answer(row, doc, schemas)} if answer_types(row, doc) else {}
     made |= {"x-aibrix-action": row.action.value, "x-aibrix-model-in": row.model_in.value}
     made |= {"x-aibrix-stream": row.stream.value, "x-aibrix-usage-in": row.usage_in.value}
+    if row.id in deprecations():
+        replaced = deprecations()[row.id].items()
+        made["x-aibrix-deprecations"] = [{"field": field, "instead": instead} for field, instead in replaced]
     return made | ({"x-aibrix-tasks": sorted(row.tasks)} if row.tasks else {})
 
 

@@ -8,7 +8,7 @@ from aibrix_extproc.cli.reference_docs import DOCS
 from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
 from aibrix_extproc.core.openai.contract.operations import Operation
 from aibrix_extproc.core.openai.reference.operation_docs import BYTES, Field, OperationDoc
-from aibrix_extproc.interfaces.catalogue import Interface, catalogue, references
+from aibrix_extproc.interfaces.catalogue import Interface, catalogue, deprecations, references
 
 Json = dict[str, Any]
 
@@ -39,7 +39,11 @@ class Schemas:
 
     def request(self, row: Operation, fields: tuple[Field, ...]) -> Json:
         """The schema of a body or form."""
-        return self._interface(interface_of(row).request, fields, f"{camel(row.id)}Request")
+        made = self._interface(interface_of(row).request, fields, f"{camel(row.id)}Request")
+        for variant in self._objects(made):
+            for name in deprecations().get(row.id, ()):
+                variant["properties"][name]["deprecated"] = True
+        return made
 
     def answer(self, row: Operation, fields: tuple[Field, ...]) -> Json:
         """The schema of a whole answer."""

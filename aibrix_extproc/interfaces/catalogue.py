@@ -88,6 +88,12 @@ def catalogue() -> Catalogue:
     return Catalogue(interfaces, definitions, tuple(document["source"] for document in documents.values()))
 
 
+@cache
+def deprecations() -> Mapping[str, Mapping[str, str]]:
+    """Operation -> field of its request -> the field to use instead."""
+    return tomllib.loads((files(__package__) / "deprecations.toml").read_text("utf-8"))
+
+
 def _document(name: str) -> Json:
     found: Json = json.loads((files(__package__) / "schemas" / f"{name}.json").read_text("utf-8"))
     return found

@@ -26,7 +26,7 @@ def test_source_distribution_has_what_a_build_needs_and_nothing_else(packages: t
     assert packages[0].name == f"aibrix_extproc-{__version__}.tar.gz"
     assert {"pyproject.toml", "README.md", "PKG-INFO", "protos/build.py"} <= names
     assert {Path(name).parts[0] for name in names} <= {
-        "aibrix_extproc", "protos", "envoy", "README.md", "pyproject.toml", "PKG-INFO", ".gitignore",
+        "aibrix_extproc", "docs", "protos", "envoy", "README.md", "pyproject.toml", "PKG-INFO", ".gitignore",
     }  # fmt: skip
 
 
@@ -36,7 +36,7 @@ def test_wheel_has_every_file_of_the_package_and_what_is_generated(packages: tup
     sources = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "aibrix_extproc").rglob("*")
-        if path.suffix in (".py", ".lua") and "__pycache__" not in path.parts
+        if path.suffix in (".py", ".lua", ".json", ".toml") and "__pycache__" not in path.parts
     }
     assert sources <= names
     assert "aibrix_extproc/adapters/extproc/_generated/external_processor_pb2.py" in names
@@ -57,6 +57,9 @@ def test_installed_wheel_runs_without_the_clone(packages: tuple[Path, Path], tmp
         return ran.stdout
 
     assert run("--version") == f"aibrix-extproc {__version__}\n"
+    reads = "from aibrix_extproc.interfaces.document import read_document; print(len(read_document().operations))"
+    python = (sys.executable, "-c", reads)
+    assert int(subprocess.run(python, capture_output=True, env=environment, cwd=tmp_path, check=True).stdout) > 50
     assert "server.port" in run("config", "--endpoint", "http://127.0.0.1:1")
     assert "CHAT-01" in run("conformance", "--list")
     where = (sys.executable, "-c", "import aibrix_extproc; print(aibrix_extproc.__file__)")

@@ -15,7 +15,7 @@ _RUST_OWNER: Final = "vllm-frontend-rs"
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 MAX_MODELS: Final = 4096  # of one engine; they are read on the event loop
 MAX_FLAGS_BYTES: Final = 4096
-MAX_VERSION: Final = 256  # characters of a version of weights
+MAX_VERSION: Final = 256  # characters of a version, of weights or of the engine
 
 
 class _Card(msgspec.Struct):
@@ -34,7 +34,12 @@ class _Weights(msgspec.Struct):
     weight_version: str
 
 
+class _Version(msgspec.Struct):
+    version: str
+
+
 _WEIGHTS: Final = msgspec.json.Decoder(_Weights)
+_VERSION: Final = msgspec.json.Decoder(_Version)
 _CARDS: Final = msgspec.json.Decoder(_Cards)
 _CARD: Final = msgspec.json.Decoder(_Card)
 _FLAGS: Final = msgspec.json.Decoder(dict[str, bool])
@@ -123,6 +128,16 @@ class EngineClient:
             return None
         try:
             return _WEIGHTS.decode(answer.body).weight_version[:MAX_VERSION]
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+
+    async def engine_version(self) -> str | None:
+        """The version of the engine's program; None where it has no such route."""
+        answer = await self._get("/version")
+        if answer.status != HTTPStatus.OK or len(answer.body) > MAX_FLAGS_BYTES:
+            return None
+        try:
+            return _VERSION.decode(answer.body).version[:MAX_VERSION]
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
 

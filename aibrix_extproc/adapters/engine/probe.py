@@ -50,6 +50,7 @@ class EngineProbe:
         self._models: tuple[ServedModel, ...] = ()
         self._tasks: frozenset[Task] | None = None
         self._weights: str | None = None
+        self._version: str | None = None  # of the engine's program, asked for with the tasks
         self._tasks_of: frozenset[str] = frozenset()  # the base models that the tasks were found with
         self._missing_until: dict[str, float] = {}
 
@@ -117,7 +118,7 @@ class EngineProbe:
         self._ready = not rest
         health, detail = (Health.ASLEEP, rest) if rest else (Health.READY, "" if self._has_listing else NO_LISTING)
         return Observed(
-            self._identity, health, self._models, tasks, detail, self._client.frontend, self._weights
+            self._identity, health, self._models, tasks, detail, self._client.frontend, self._weights, self._version
         )  # fmt: skip
 
     async def _rest(self) -> str:
@@ -149,4 +150,5 @@ class EngineProbe:
             known = None not in answers.values()
             self._tasks = frozenset(task for task, exists in answers.items() if exists) if known else frozenset()
             self._tasks_of = bases
+            self._version = await self._client.engine_version()
         return self._tasks

@@ -48,6 +48,7 @@ def engine_object(endpoint: Endpoint, drain: Drain | None) -> dict[str, object]:
         },
         "labels": dict(endpoint.labels),
         "weight_version": endpoint.weight_version or None,
+        "engine_version": endpoint.engine_version or None,
     }  # fmt: skip
 
 

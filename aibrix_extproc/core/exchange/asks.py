@@ -50,6 +50,7 @@ class Describe(msgspec.Struct, frozen=True, gc=False):
     operation: Operation
     parameters: Mapping[str, str]
     caller: Caller
+    if_none_match: str = ""  # entity tags that the client has
 
 
 class Described(msgspec.Struct, frozen=True, gc=False):

@@ -177,7 +177,8 @@ class RequestSide(Direction[RequestPhase]):
             return self._refused(self._unmatched or unknown_url(self.method, self.path))
         operation = self._match.operation
         if operation.action is Action.LOCAL:
-            return RequestPhase.DESCRIBING, (Describe(operation, self._match.parameters, self.caller),)
+            has = self._headers.get(headers.IF_NONE_MATCH, "")
+            return RequestPhase.DESCRIBING, (Describe(operation, self._match.parameters, self.caller, has),)
         if operation.action is Action.METADATA and self.policy.metadata:
             return self._reserved(operation, partial(self._forward_to_metadata_service, event.signed))
         ended = self._head.end_of_stream

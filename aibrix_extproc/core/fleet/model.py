@@ -71,6 +71,7 @@ class Endpoint:
     selects: bool = False  # whether no other model is to be served than those that the source gives
     warning: str = ""  # in a snapshot: given names that the engine does not list
     weight_version: str = ""  # how the engine calls its weights; empty: it does not say
+    engine_version: str = ""  # of its program; empty: it does not say
     frontend: str = ""  # of an engine that lacks operations; empty for one that has everything
     tasks: frozenset[Task] = frozenset()  # empty: unknown, so nothing is refused because of it
     health: Health = Health.UNKNOWN
@@ -78,6 +79,12 @@ class Endpoint:
     cordon: str = ""  # in a snapshot: why it gets no new requests, whatever its health; empty: it is not cordoned
     api_key: str | None = field(default=None, repr=False)  # the engine's own key, injected upstream
     runtime: str = ""  # ip:port of AIBrix's runtime sidecar, which loads adapters in place of the engine; empty: none
+
+    def does(self, tasks: frozenset[str], lacking_frontends: frozenset[str]) -> bool:
+        """Whether it does one of these tasks; an engine whose tasks are unknown is never refused because of them."""
+        if self.frontend in lacking_frontends:
+            return False
+        return not tasks or not self.tasks or not tasks.isdisjoint(self.tasks)
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ class Observed:
     detail: str = ""
     frontend: str | None = None
     weight_version: str | None = None
+    engine_version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +167,7 @@ class Fleet:
                 models=before.models if seen.models is None else seen.models,
                 tasks=before.tasks if seen.tasks is None else seen.tasks,
                 frontend=before.frontend if seen.frontend is None else seen.frontend,
+                engine_version=before.engine_version if seen.engine_version is None else seen.engine_version,
             )
         if seen == before and not news:
             return ()
@@ -217,6 +219,7 @@ def _seen(given: Endpoint, seen: Observed | None, judged: frozenset[str]) -> End
         warning=warning,
         frontend=seen.frontend or "",
         weight_version=seen.weight_version or "",
+        engine_version=seen.engine_version or "",
         tasks=given.tasks or seen.tasks or frozenset(),
         health=seen.health if asked else given.health,
         detail=seen.detail if asked else given.detail,

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from aibrix_extproc.core.fleet.model import Endpoint, Snapshot
 from aibrix_extproc.core.openai.contract.errors import Problem
-from aibrix_extproc.core.openai.contract.operations import Operation, shown
+from aibrix_extproc.core.openai.contract.operations import shown
 from aibrix_extproc.core.placing import Placement
 from aibrix_extproc.core.routing.request import Place
 
@@ -22,9 +22,10 @@ def eligible(request: Place, fleet: Snapshot, model: str) -> tuple[Endpoint, ...
     ready = fleet.ready_by_model[model]
     operation = request.operation
     if fleet.common_tasks[model].isdisjoint(operation.tasks) or model in fleet.partial:
-        if not any(_does(one, operation) for one in known):
+        tasks, lacking = operation.tasks, operation.lacking_frontends
+        if not any(one.does(tasks, lacking) for one in known):
             return Problem("model_wrong_task", {"model": shown(model)})
-        ready = tuple(one for one in ready if _does(one, operation))
+        ready = tuple(one for one in ready if one.does(tasks, lacking))
     if request.subset is not None:
         ready = tuple(one for one in ready if request.subset.has(one.address))
     return ready or not_ready(model)
@@ -46,10 +47,3 @@ def with_one_key(placement: Placement) -> Placement:
 
 def _of_key(candidates: Iterable[Endpoint], key: str | None) -> Iterable[Endpoint]:
     return (one for one in candidates if one.api_key == key)
-
-
-def _does(endpoint: Endpoint, operation: Operation) -> bool:
-    """An engine whose tasks are unknown is never refused because of them."""
-    if endpoint.frontend in operation.lacking_frontends:
-        return False
-    return not operation.tasks or not endpoint.tasks or not operation.tasks.isdisjoint(endpoint.tasks)

@@ -106,8 +106,19 @@ async def test_engine_that_comes_back_as_another_one_is_asked_for_its_task_anew(
     await engine.stop()
     await rig.becomes(engine, Health.UNREACHABLE)
     engine.post_routes = {TASK_ROUTES[Task.EMBED]}
+    engine.answers["/version"] = (200, b'{"version":"0.33.0"}')
     await engine.start()
-    assert (await rig.becomes(engine, Health.READY)).tasks == {Task.EMBED}
+    endpoint = await rig.becomes(engine, Health.READY)
+    assert (endpoint.tasks, endpoint.engine_version) == ({Task.EMBED}, "0.33.0")
+
+
+@pytest.mark.parametrize("answer", [(404, b""), (200, b"0.33"), (200, b'{"version":33}'), (200, b"[" * 5000)])
+async def test_engine_that_does_not_say_its_version_is_ready_without_one(
+    rig: Rig, engine: FakeEngine, answer: tuple[int, bytes]
+) -> None:
+    engine.answers["/version"] = answer
+    rig.add(engine)
+    assert (await rig.becomes(engine, Health.READY)).engine_version == ""
 
 
 async def test_engine_that_serves_another_model_without_having_been_away_is_asked_for_its_task_anew(

@@ -63,6 +63,7 @@ class LimitBook:
                 form = tuple(part is not None for part in subject)
                 self._forms.setdefault(form, {}).setdefault(subject, []).append(record)
         self.is_empty = not self._forms
+        self.names_models = any(of_model for _, _, of_model in self._forms)
         self._limited: dict[tuple[str, str], bool] = {}
         self._plans: dict[tuple[str, str, str], Plan] = {}
 
@@ -87,6 +88,15 @@ class LimitBook:
                 self._plans.clear()
             found = self._plans[caller, key, model] = self._planned(caller, key, model, now)
         return found
+
+    def amounts(self, caller: str, key: str, model: str, now: float, *, soft: bool = False) -> dict[str, float]:
+        """The limits of a request by name, each the least of those that apply together; of soft limits on request."""
+        found: dict[str, float] = {}
+        for term in self.plan(caller, key, model, now).terms:
+            if term.claim.soft is soft:
+                amount = term.limit * self._share
+                found[term.name] = min(found.get(term.name, amount), amount)
+        return {name: int(amount) if amount == int(amount) else amount for name, amount in sorted(found.items())}
 
     def _planned(self, caller: str, key: str, model: str, now: float) -> Plan:
         terms: list[Term] = []

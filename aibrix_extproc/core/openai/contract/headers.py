@@ -11,6 +11,7 @@ DESTINATION_SERVED: Final = "x-gateway-destination-endpoint-served"
 DESTINATION_SUBSET: Final = "x-gateway-destination-endpoint-subset"  # in metadata only
 ROUTING_STRATEGY: Final = "routing-strategy"  # this and the next five are AIBrix's
 EXTERNAL_FILTER: Final = "external-filter"
+IF_NONE_MATCH: Final = "if-none-match"
 CONFIG_PROFILE: Final = "config-profile"
 SESSION_ID: Final = "x-session-id"
 SESSION_KEY: Final = "x-aibrix-session-key"
@@ -96,6 +97,7 @@ READ_HEADERS: Final = frozenset(
         "content-length",
         "accept-encoding",
         "origin",
+        IF_NONE_MATCH,
         "access-control-request-headers",
         REQUEST_ID,
         READ_TIMEOUT,

@@ -10,6 +10,7 @@ from aibrix_extproc.core.openai.contract.rows import (
     operations_desired,
     operations_engines,
     operations_inference,
+    operations_interfaces,
     operations_models,
     operations_runs,
     operations_storage,
@@ -21,6 +22,7 @@ GATEWAY_HEALTH: Final = operations_models.GATEWAY_HEALTH
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *operations_inference.ROWS,
     *operations_models.ROWS,
+    *operations_interfaces.ROWS,
     *operations_inference.RESPONSE_ROWS,
     *operations_storage.ROWS,
     *operations_control.ROWS,

@@ -72,6 +72,10 @@ class Local(StrEnum):
     RETRIEVE_MODEL = "one model"
     DELETE_MODEL = "refusal to delete a model"
     HEALTH = "health of the gateway"
+    LIST_INTERFACES = "list of interfaces"
+    RETRIEVE_INTERFACE = "one interface"
+    OPENAPI = "OpenAPI document"
+    VERSION = "version of the gateway"
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,8 @@ REQUEST_HEADERS: Final[Mapping[str, str]] = MappingProxyType({
     "upgrade": "refused with a 426 if `connection` names it: there is plain HTTP only",
     "connection": "looked at for `upgrade`",
     "origin": "of a web page: the answer allows it to be read, see CORS",
+    headers.IF_NONE_MATCH: "of `/v1/interfaces` and `/v1/openapi.json`: the `etag` of an answer that the client has; a "
+    "304 without a body says that it still holds",
     "access-control-request-headers": "of a browser's preflight: these headers are allowed, see CORS",
     "openai-organization": "taken, without effect",
     "openai-project": "taken, without effect",
@@ -58,6 +60,7 @@ RESPONSE_HEADERS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
     headers.REQUEST_ID: ("all", "id of the request, a UUID, once; SDKs show it as `_request_id` and `request_id`"),
     "openai-version": ("all but Envoy's own", f"`{headers.OPENAI_VERSION}`"),
     "openai-processing-ms": ("engines' successes", "milliseconds from the request's head to the answer's"),
+    "etag": ("interfaces and the OpenAPI document", "changes when the answer does; for `if-none-match`"),
     headers.SESSION_ID: (
         "placements by `session-affinity`",
         "the session, to be sent with its next requests: what the client called it, or a new name",
@@ -107,7 +110,10 @@ RESPONSE_HEADERS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
     "x-aibrix-degraded": ("administrators with limits", "`limits` while Redis cannot be asked"),
     "x-should-retry": ("some errors", "`true` or `false`; SDKs obey it before they look at the status"),
     "allow": ("405", "the methods that the path has"),
-    "cache-control": ("streams", "`no-cache`"),
+    "cache-control": (
+        "streams, interfaces and the OpenAPI document",
+        "`no-cache`, and where there is an `etag` `private`: keep it, and ask whether it holds",
+    ),
     "x-accel-buffering": ("streams", "`no`: proxies in front must not hold events back"),
     "access-control-allow-origin": ("requests with `origin`", "the origin that asked"),
     "access-control-expose-headers": ("requests with `origin`", "what a page may read besides the body"),

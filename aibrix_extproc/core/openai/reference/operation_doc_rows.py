@@ -8,6 +8,7 @@ from typing import Final
 from aibrix_extproc.core.openai.reference.operation_doc_rows_control import CONTROL_DOCS
 from aibrix_extproc.core.openai.reference.operation_doc_rows_desired import DESIRED_DOCS
 from aibrix_extproc.core.openai.reference.operation_doc_rows_generation import GENERATION_DOCS, MODEL
+from aibrix_extproc.core.openai.reference.operation_doc_rows_interfaces import INTERFACE_DOCS
 from aibrix_extproc.core.openai.reference.operation_doc_rows_storage import STORAGE_DOCS
 from aibrix_extproc.core.openai.reference.operation_doc_rows_usage import USAGE_DOCS
 from aibrix_extproc.core.openai.reference.operation_docs import BYTES, JSON, TEXT, Field, OperationDoc
@@ -250,6 +251,7 @@ OPERATION_DOCS: Final[Mapping[str, OperationDoc]] = MappingProxyType({
     "list_models": _LIST_MODELS,
     "retrieve_model": _RETRIEVE_MODEL,
     "delete_model": _DELETE_MODEL,
+    **INTERFACE_DOCS,
     **STORAGE_DOCS,
     **CONTROL_DOCS,
     **USAGE_DOCS,

@@ -22,7 +22,7 @@ _ALLOWED_HEADERS: Final = (
     "x-stainless-runtime, x-stainless-runtime-version, x-stainless-timeout"
 )
 _EXPOSED: Final = (
-    "x-request-id, openai-processing-ms, openai-version, retry-after, retry-after-ms, x-should-retry, allow, "
+    "x-request-id, etag, openai-processing-ms, openai-version, retry-after, retry-after-ms, x-should-retry, allow, "
     "x-ratelimit-limit-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-requests, "
     "x-ratelimit-remaining-tokens, x-ratelimit-reset-requests, x-ratelimit-reset-tokens, x-session-id, "
     "x-aibrix-config-profile"
@@ -33,7 +33,7 @@ def preflight_headers(request: Mapping[str, str]) -> tuple[tuple[str, str], ...]
     """Headers of the 204 that answers OPTIONS."""
     return (
         ("access-control-allow-origin", request.get("origin", "*")),
-        ("access-control-allow-methods", "GET, POST, DELETE, OPTIONS"),
+        ("access-control-allow-methods", "GET, POST, PUT, DELETE, OPTIONS"),
         ("access-control-allow-headers", _allowed(request.get(ASKED, ""))),
         ("access-control-max-age", "600"),
         ("vary", "Origin, Access-Control-Request-Headers"),

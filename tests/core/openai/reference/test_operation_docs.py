@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from msgspec.structs import replace
 
+from aibrix_extproc.app.interfaces import described
 from aibrix_extproc.app.limiting import DEGRADED, WARNING
 from aibrix_extproc.cli.reference_docs import DOCS
 from aibrix_extproc.core.access.limits.amounts import AMOUNTS
@@ -15,7 +16,7 @@ from aibrix_extproc.core.access.limits.book import LimitBook
 from aibrix_extproc.core.access.limits.counters import Counters
 from aibrix_extproc.core.access.limits.records import LimitRecord
 from aibrix_extproc.core.exchange.admission import refusal_from_head
-from aibrix_extproc.core.exchange.asks import Admitted
+from aibrix_extproc.core.exchange.asks import Admitted, Describe
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.outputs import Continue, Immediate
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
@@ -36,6 +37,7 @@ from aibrix_extproc.core.openai.upstream.local_replies import problem_from_local
 from aibrix_extproc.core.openai.upstream.normalize import problem_from_upstream
 from aibrix_extproc.core.openai.upstream.rules import Request
 from aibrix_extproc.core.openai.wire.request import read_fields, read_json, supported_format
+from aibrix_extproc.interfaces.document import text_of
 from tests.build import CALLER, a_placed, a_request_body, a_request_head, a_response_head, an_exchange
 
 SERVED = tuple(row for row in OPERATIONS if row.action in (Action.ROUTE, Action.STICKY, Action.LOCAL, Action.METADATA))
@@ -241,6 +243,7 @@ def answers() -> Iterator[tuple[tuple[str, str], ...]]:
     taken = Counters().reserve(0.0, "", plan.claims, (0.0,) * len(plan.claims), keep=1.0, lease=1.0)
     yield (*openai_headers(plan, taken), *anthropic_headers(plan, taken), *retry_headers(1.0))
     yield (DEGRADED, (WARNING, "x"))
+    yield described(Describe(OPERATIONS[0], {}, CALLER), text_of(b"{}")).headers
 
 
 def streamed(exchange: Exchange) -> tuple[tuple[str, str], ...]:

@@ -38,6 +38,12 @@ ROWS: Final[Mapping[str, ErrorRow]] = MappingProxyType({
         message="You have insufficient permissions to delete the model '{model}'.",
         when="DELETE /v1/models/{id}",
     ),
+    "interface_not_found": ErrorRow(
+        status=404, code="interface_not_found", param="id",
+        causes=(Cause.MODELS,),
+        message="No interface found with id '{interface}'.",
+        when="GET /v1/interfaces/{id} of an unknown operation, or of one that the key may not use",
+    ),
     "model_wrong_task": ErrorRow(
         status=400, code="unsupported_endpoint", param="model",
         causes=(Cause.PLACEMENT,),
