@@ -45,6 +45,7 @@ COMMANDS: Final = (
         "certificates", "aibrix_extproc.cli.certificates", "make the certificates of the processors and their Envoys"
     ),
     Command("conformance", "aibrix_extproc.conformance.cli", "ask any base URL what an OpenAI endpoint must answer"),
+    Command("replay", "aibrix_extproc.cli.replay", "simulate a trace with other strategies, engines or speeds"),
     Command("doctor", "aibrix_extproc.cli.doctor", "look for what is wrong with an installation on Kubernetes"),
     Command("config", "aibrix_extproc.cli.config", "print the effective settings and where each came from"),
     Command("completion", "aibrix_extproc.cli.completion", "print a script that completes commands in your shell"),

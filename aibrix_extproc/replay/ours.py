@@ -1,0 +1,112 @@
+"""The strategies of this project at work: the very objects that a gateway makes, driven by plain calls.
+
+A gateway sees of an answer what Envoy tells it: that the exchange has ended, and a little later its entry of the access
+log with the usage and the time of the first byte.
+"""
+
+from collections.abc import Sequence
+from random import Random
+from typing import Final
+
+from aibrix_extproc.core.fleet.gauges import EngineGauges
+from aibrix_extproc.core.fleet.load import LoadBook
+from aibrix_extproc.core.fleet.model import Endpoint, Health
+from aibrix_extproc.core.openai.wire.prefix import PrefixChain
+from aibrix_extproc.core.openai.wire.usage import Usage
+from aibrix_extproc.core.placing import RouteQuery
+from aibrix_extproc.core.routing.choose import Choosers
+from aibrix_extproc.core.routing.mix import Mix
+from aibrix_extproc.core.routing.pool import Pool
+from aibrix_extproc.core.routing.predictor import Predictor
+from aibrix_extproc.core.routing.signals import Need, SignalSources
+from aibrix_extproc.replay.engine_model import EngineModel, Visit
+from aibrix_extproc.replay.trace import Request
+
+TOKEN_BYTES: Final = 4  # of text
+SCRAPE_SECONDS: Final = 0.2  # age at which gauges of engines are read again, as of busy ones
+
+
+class OurRouter:
+    """A mix of strategies of the registry in a gateway of its own."""
+
+    def __init__(self, mix: Mix, engines: Sequence[EngineModel], seed: int) -> None:
+        self._load = LoadBook()
+        self._now = 0.0
+        self._predictor = Predictor()
+        self._sources = SignalSources(self._load, Random(seed).random, lambda: self._now, self._predictor)
+        self._endpoints = tuple(
+            Endpoint(f"engine-{number:04d}", f"10.0.{number >> 8}.{number & 255}:8000", health=Health.READY)
+            for number in range(len(engines))
+        )
+        self._numbers = {one.identity: number for number, one in enumerate(self._endpoints)}
+        self._block_tokens = engines[0].block_tokens
+        self._engines = engines
+        self._read_at = [-SCRAPE_SECONDS] * len(engines)
+        self._chooser = Choosers(self._sources).of(mix)
+        self._learns = self._sources.needs(Need.WORK)
+        self._scrapes = self._sources.needs(Need.GAUGES)
+        for one, engine in zip(self._endpoints, engines, strict=True):
+            self._predictor.cache_size(one.identity, engine.capacity * engine.block_tokens, "")
+
+    def place(self, number: int, request: Request, now: float) -> int:
+        """The engine for a request."""
+        self._now = now
+        if self._scrapes:
+            self._scrape(now)
+        session = request.session or f"alone-{number}"  # as the gateway gives each request without one a new one
+        query = RouteQuery(
+            request.model,
+            body_bytes=request.prompt_tokens * TOKEN_BYTES,
+            session=session,
+            prefix=self._chain(number, request) if self._learns else None,
+        )
+        first = self._chooser.choose(query, Pool(self._endpoints, request.model), 1).first
+        self._load.acquire(first.identity)
+        if self._learns:
+            self._predictor.placed(str(number), query, first.identity, now)
+        return self._numbers[first.identity]
+
+    def first_token(self, visit: Visit, engine: int, now: float) -> None:
+        """A gateway does not see it: the stream passes through Envoy alone."""
+
+    def finished(self, visit: Visit, engine: int, now: float) -> None:
+        """The exchange has ended."""
+        self._load.release(self._endpoints[engine].identity)
+        if self._learns:
+            self._predictor.finished(str(visit.number), now)
+
+    def charged(self, visit: Visit, engine: int, now: float) -> None:
+        """The access log tells what it cost."""
+        if not self._learns:
+            return
+        request = visit.request
+        usage = Usage(
+            request.prompt_tokens,
+            request.output_tokens,
+            request.prompt_tokens + request.output_tokens,
+            visit.cached_tokens,
+        )
+        self._predictor.charged(str(visit.number), usage, visit.first_token)
+
+    def _scrape(self, now: float) -> None:
+        """Read the gauges that are too old."""
+        for number, (engine, endpoint) in enumerate(zip(self._engines, self._endpoints, strict=True)):
+            if now - self._read_at[number] >= SCRAPE_SECONDS:
+                self._read_at[number] = now
+                reading = EngineGauges(
+                    at=now,
+                    own=self._load.in_flight(endpoint.identity),
+                    running=engine.running,
+                    waiting=engine.waiting,
+                    kv_usage=engine.cache_usage,
+                )
+                self._sources.gauges.take(endpoint.identity, reading)
+
+    def _chain(self, number: int, request: Request) -> PrefixChain:
+        """As the gateway's, with one block for each of the trace's and one for the rest, which nobody shares."""
+        size = self._block_tokens * TOKEN_BYTES
+        ends = range(size, (len(request.blocks) + 1) * size, size)
+        rest = request.prompt_tokens * TOKEN_BYTES
+        if ends and ends[-1] == rest:
+            return PrefixChain(request.blocks, tuple(ends))
+        return PrefixChain((*request.blocks, -1 - number), (*ends, rest))

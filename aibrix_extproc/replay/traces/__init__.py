@@ -1,0 +1,1 @@
+"""Readers of traces: lines in, a trace out. None opens a file."""
