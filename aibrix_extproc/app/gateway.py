@@ -52,6 +52,7 @@ from aibrix_extproc.app.parts.seals import NoteSeals
 from aibrix_extproc.app.parts.usage import UsageReporter
 from aibrix_extproc.app.placing import Placing
 from aibrix_extproc.app.report import fleet_page, health_page
+from aibrix_extproc.app.signal_parts import signal_parts
 from aibrix_extproc.app.traffic import EngineTraffic
 from aibrix_extproc.app.transports import TRANSPORTS
 from aibrix_extproc.app.wake_parts import wake_parts
@@ -67,7 +68,6 @@ from aibrix_extproc.core.placing import ATTEMPTS
 from aibrix_extproc.core.routing.owners import ResponseOwners
 from aibrix_extproc.core.routing.place import Placer, Ranking
 from aibrix_extproc.core.routing.ramps import Ramps
-from aibrix_extproc.core.routing.signals import SignalSources
 from aibrix_extproc.settings import Settings, Tls
 from aibrix_extproc.tls.credentials import ServerCredentials
 
@@ -110,6 +110,7 @@ class Gateway:
         self._traffic = EngineTraffic(lambda: self.store.snapshot, time.perf_counter)
         self._engines = Engines(settings.fleet, self.store, self._traffic, self._load)
         follow_news(self._control, self._engines.renew)
+        self._sources, of_signals = signal_parts(self.store, self._load, self._engines.poll_soon)
         configs = ConfigLog(settings.routing.strategy)
         for on_change in (HealthLog().log_changes, self._traffic.forget):
             self.store.subscribe_changes(on_change)
@@ -126,7 +127,7 @@ class Gateway:
         control = self._control_parts()
         parts = (
             *of_fleet, *control, self._keys, self._limits, self._seals, *certificate, configs, self._engines,
-            self._bodies, LoopWatch(self._metrics.late), *([self._usage] if self._usage else []),
+            *of_signals, self._bodies, LoopWatch(self._metrics.late), *([self._usage] if self._usage else []),
         )  # fmt: skip
         self._frame = Frame(parts)
         self._admin = self._admin_server()
@@ -181,7 +182,7 @@ class Gateway:
         ranking = Ranking(settings.routing.strategy, max(ATTEMPTS, settings.routing.destinations))
         ramps = Ramps(settings.routing.warm_up_seconds, time.monotonic, random.random)
         self.store.subscribe_changes(ramps.on_changes)
-        return Placer(SignalSources(self._load, random.random), owners, ranking, time.time, ramps), owners
+        return Placer(self._sources, owners, ranking, time.time, ramps), owners
 
     def _dispatcher(self, owners: ResponseOwners) -> Dispatcher:
         settings = self._settings

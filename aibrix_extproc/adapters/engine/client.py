@@ -141,6 +141,13 @@ class EngineClient:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
 
+    async def read_metrics(self, path: str) -> bytes:
+        """The text of its metrics page; EngineRefusal where it has none."""
+        answer = await self._get(path)
+        if answer.status != HTTPStatus.OK:
+            raise EngineRefusal(f"{path} answers {answer.status}")
+        return answer.body
+
     async def has_route(self, path: str) -> bool | None:
         """Whether a POST route exists: asked with GET it answers 405, a missing one 404; None for anything else."""
         status = (await self._get(path)).status

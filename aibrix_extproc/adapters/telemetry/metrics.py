@@ -90,6 +90,11 @@ METRICS: Final[Rows] = {
     ),
     "aibrix_extproc_in_flight": ("gauge", ("endpoint",), "Exchanges that are with an endpoint now."),
     "aibrix_extproc_endpoints": ("gauge", ("health",), "Endpoints of the fleet by health."),
+    "aibrix_extproc_gauge_readings": (
+        "gauge", ("state",),
+        "Ready endpoints by their last reading of metrics: fresh, stale (30 s or older), none; absent until needed.",
+    ),
+    "aibrix_extproc_gauge_failures_total": ("counter", (), "Metrics pages of engines that could not be read."),
     "aibrix_extproc_endpoints_cordoned": ("gauge", (), "Endpoints that get no new requests, by somebody's wish."),
     "aibrix_extproc_waiting_for_wake": ("gauge", (), "Requests that wait for a sleeping model to wake."),
     "aibrix_extproc_control_ok": ("gauge", (), "1 if the control state of the metadata service is followed."),

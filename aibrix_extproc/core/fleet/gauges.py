@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-FRESH_SECONDS: Final = 6.0  # a reading counts in full up to this age; idle engines are read less often than busy ones
+FRESH_SECONDS: Final = 8.0  # a reading counts in full up to this age; idle engines are read less often than busy ones
 STALE_SECONDS: Final = 30.0  # and not at all from this age on
 
 
@@ -28,12 +28,18 @@ class EngineGauges(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     running_adapters: frozenset[str] = frozenset()
     waiting_adapters: frozenset[str] = frozenset()
     max_adapters: int | None = None
-    preemptions: float | None = None  # counters, since the engine started
+    utilization: float | None = None  # as the engine defines it, 0 to 1; xLLM alone
+    # Counters, since the engine started.
+    preemptions: float | None = None
     rejections: float | None = None
     cache_queries: float | None = None  # tokens
     cache_hits: float | None = None
     prompt_tokens: float | None = None
     generation_tokens: float | None = None
+    first_tokens: float | None = None  # requests that have one
+    first_token_seconds: float | None = None  # what they waited for it, together
+    token_gaps: float | None = None  # between two tokens of a request
+    token_gap_seconds: float | None = None
 
 
 class GaugeBook:

@@ -48,9 +48,8 @@ class Signals(msgspec.Struct, frozen=True, gc=False):
     tick: int = -1
     draw: float = -1.0  # uniform in [0, 1)
     gauges: GaugeBook = msgspec.field(default_factory=GaugeBook)
-    degraded: list[tuple[str, str]] = msgspec.field(
-        default_factory=list
-    )  # strategy, reason: scorers add what is missing
+    # Strategy and reason: a scorer adds what it would need and does not have.
+    degraded: list[tuple[str, str]] = msgspec.field(default_factory=list)
     now: float = 0.0  # seconds of the clock that the predictor is told the time by
     predictor: Predictor = msgspec.field(default_factory=Predictor)
 

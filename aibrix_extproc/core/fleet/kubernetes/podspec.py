@@ -33,7 +33,7 @@ LABELS: Final[Mapping[str, tuple[str, str, str]]] = MappingProxyType(
     {
         MODEL: ("label, else annotation", "a name of the model, which groups pods: see below", "none"),
         PORT: ("label", "port of the engine; of its rank 0 with data parallelism", "8000"),
-        METRIC_PORT: ("label", "port of the engine's metrics: only checked, they are not read yet", "8000"),
+        METRIC_PORT: ("label", "port of the engine's metrics, which some strategies read", "the engine's"),
         ENGINE: ("label, else annotation", "vllm, sglang, trtllm, xllm, xdit or vllm-omni", "vllm"),
         CONFIG: ("annotation", "how requests for its models are routed, a JSON object: see below", "none"),
         ADAPTERS_ENABLED: ("label", "whether the pod takes LoRA adapters; only `true` does", "unset: it may"),
