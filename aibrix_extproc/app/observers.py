@@ -6,6 +6,7 @@ from http import HTTPStatus
 
 from aibrix_extproc.adapters.telemetry.logs import log_exchange, log_record
 from aibrix_extproc.adapters.telemetry.metrics import Metrics
+from aibrix_extproc.app.degradation_log import DegradationLog
 from aibrix_extproc.app.dispatch import Observer
 from aibrix_extproc.app.engine_load import LoadCount
 from aibrix_extproc.app.limiting import Limiter
@@ -43,6 +44,7 @@ def observers(
         (Finished, check_failed),
         (OwnerChanged, record_owner),
         (Finished, metrics.finished),
+        (Finished, DegradationLog().finished),
         (Finished, partial(log_exchange, every=log_every)),
         (Charge, metrics.charged),
     ]

@@ -90,6 +90,10 @@ METRICS: Final[Rows] = {
     ),
     "aibrix_extproc_in_flight": ("gauge", ("endpoint",), "Exchanges that are with an endpoint now."),
     "aibrix_extproc_endpoints": ("gauge", ("health",), "Endpoints of the fleet by health."),
+    "aibrix_extproc_degraded_total": (
+        "counter", ("strategy", "reason"),
+        "Placements by a strategy that lacked something: no_readings, some_readings, no_history, no_caller.",
+    ),
     "aibrix_extproc_gauge_readings": (
         "gauge", ("state",),
         "Ready endpoints by their last reading of metrics: fresh, stale (30 s or older), none; absent until needed.",
@@ -184,6 +188,9 @@ class Metrics(MetricRegistry):
         self._exchanges.add((fact.operation, model, status, fact.outcome.value))
         if fact.problem is not None:
             self._counters["aibrix_extproc_problems_total"].add((fact.problem,))
+        if fact.placement is not None and fact.placement.degraded:
+            for lack in fact.placement.degraded:
+                self._counters["aibrix_extproc_degraded_total"].add(lack)
         if fact.placement is not None and fact.assigned_to != fact.placement.first.identity:
             self._counters["aibrix_extproc_retried_total"].add((model,))
         self._observe_waits(fact, model)

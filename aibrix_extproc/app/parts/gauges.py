@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from aibrix_extproc.adapters.engine.gauges import GaugeScraper
 from aibrix_extproc.app.fleet_store import FleetStore
 from aibrix_extproc.app.parts.part import Meters, Part
-from aibrix_extproc.core.fleet.gauges import STALE_SECONDS, EngineGauges, GaugeBook
+from aibrix_extproc.core.fleet.gauge_book import GaugeBook
+from aibrix_extproc.core.fleet.gauges import STALE_SECONDS, EngineGauges
 from aibrix_extproc.core.fleet.index import Pair
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.model import Endpoint, Health

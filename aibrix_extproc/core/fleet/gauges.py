@@ -1,11 +1,9 @@
 """What engines say of themselves at their metrics pages: one reading per endpoint, with the time it was taken.
 
-One owner writes (the scraper), scorers read. A reading is old by the time it is used, so what it says of the load is
-added to our own exact counts and fades out with its age: without readings our own counts are what remains.
+A reading is old by the time it is used, so what it says of others is added to our own exact counts, and fades out with
+its age: without readings our own counts are what remains.
 """
 
-from collections.abc import Iterable, Mapping
-from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -41,34 +39,10 @@ class EngineGauges(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     token_gaps: float | None = None  # between two tokens of a request
     token_gap_seconds: float | None = None
 
-
-class GaugeBook:
-    """The latest reading of each endpoint, by identity."""
-
-    def __init__(self) -> None:
-        self._readings: dict[str, EngineGauges] = {}
-        self.view: Mapping[str, EngineGauges] = MappingProxyType(self._readings)
-
-    def take(self, identity: str, reading: EngineGauges) -> None:
-        """Keep a reading in place of the one before."""
-        self._readings[identity] = reading
-
-    def forget(self, identities: Iterable[str]) -> None:
-        """Drop the readings of endpoints that are gone."""
-        for identity in identities:
-            self._readings.pop(identity, None)
-
-    def of(self, identity: str) -> EngineGauges | None:
-        """The latest reading of an endpoint, however old it is."""
-        return self._readings.get(identity)
-
-    def requests(self, identity: str, own: int, now: float) -> float:
-        """How many requests an endpoint has: our own now, and those of others by the latest reading."""
-        reading = self._readings.get(identity)
-        if reading is None or reading.running is None:
-            return own
-        others = reading.running + (reading.waiting or 0.0) - reading.own
-        return own + others * freshness(now - reading.at) if others > 0 else own
+    @property
+    def others(self) -> float:
+        """Requests at the endpoint that were not ours."""
+        return 0.0 if self.running is None else max(self.running + (self.waiting or 0.0) - self.own, 0.0)
 
 
 def freshness(age: float) -> float:

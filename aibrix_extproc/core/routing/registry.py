@@ -6,12 +6,19 @@ from typing import Final
 
 from aibrix_extproc.core.routing.scorer import Scorer, Strategy
 from aibrix_extproc.core.routing.scorers import (
+    least_busy_time,
+    least_gpu_cache,
+    least_kv_cache,
+    least_latency,
     least_request,
+    least_utilization,
+    load_balance,
     power_of_two,
     predicted,
     random,
     round_robin,
     session_affinity,
+    throughput,
 )
 from aibrix_extproc.core.routing.signals import SignalSources
 
@@ -21,12 +28,19 @@ STRATEGIES: Final[Mapping[str, Strategy]] = MappingProxyType(
     {
         strategy.spec.name: strategy
         for strategy in (
+            Strategy(least_busy_time.SPEC, least_busy_time.LeastBusyTime),
+            Strategy(least_gpu_cache.SPEC, least_gpu_cache.LeastGPUCache),
+            Strategy(least_kv_cache.SPEC, least_kv_cache.LeastKVCache),
+            Strategy(least_latency.SPEC, least_latency.LeastLatency),
             Strategy(least_request.SPEC, least_request.LeastRequest),
+            Strategy(least_utilization.SPEC, least_utilization.LeastUtilization),
+            Strategy(load_balance.SPEC, load_balance.LoadBalance),
             Strategy(power_of_two.SPEC, power_of_two.PowerOfTwo),
             Strategy(predicted.SPEC, predicted.Predicted),
             Strategy(random.SPEC, random.Random),
             Strategy(round_robin.SPEC, round_robin.RoundRobin),
             Strategy(session_affinity.SPEC, session_affinity.SessionAffinity),
+            Strategy(throughput.SPEC, throughput.Throughput),
         )
     }
 )
@@ -34,12 +48,6 @@ STRATEGIES: Final[Mapping[str, Strategy]] = MappingProxyType(
 # Names that AIBrix knows and this registry does not -> what to name in their place; for answers and the reference page.
 NOT_HERE: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "least-busy-time": "least-request",
-        "least-gpu-cache": "least-request",
-        "least-kv-cache": "least-request",
-        "least-latency": "least-request",
-        "least-utilization": "least-request",
-        "load-balance": "least-request",
         "pd": "least-request",
         "prefix-cache": "session-affinity",
         "prefix-cache-preble": "session-affinity",
@@ -47,7 +55,6 @@ NOT_HERE: Final[Mapping[str, str]] = MappingProxyType(
         "slo-least-load": "least-request",
         "slo-least-load-pulling": "least-request",
         "slo-pack-load": "least-request",
-        "throughput": "least-request",
         "vtc-basic": "least-request",
     }
 )

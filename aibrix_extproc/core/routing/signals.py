@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from aibrix_extproc.core.fleet.gauges import GaugeBook
+from aibrix_extproc.core.fleet.gauge_book import GaugeBook
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.routing.predictor import Predictor
 

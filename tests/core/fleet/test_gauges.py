@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aibrix_extproc.core.fleet.gauges import FRESH_SECONDS, STALE_SECONDS, EngineGauges, GaugeBook, freshness
+from aibrix_extproc.core.fleet.gauge_book import GaugeBook
+from aibrix_extproc.core.fleet.gauges import FRESH_SECONDS, STALE_SECONDS, EngineGauges, freshness
 
 
 def a_book(**reading: object) -> GaugeBook:

@@ -84,7 +84,10 @@ class Watched:
         self.read: set[Need] = set()
 
     def __getattr__(self, name: str) -> object:
-        self.read.add(Need.WORK if name in ("now", "predictor") else Need[name.upper()])
+        if name == "predictor":
+            self.read.add(Need.WORK)
+        elif name not in ("now", "degraded"):  # the time is for all
+            self.read.add(Need[name.upper()])
         return getattr(Signals(LoadBook(), 3, 0.3), name)
 
 
