@@ -52,7 +52,7 @@ from aibrix_extproc.app.parts.seals import NoteSeals
 from aibrix_extproc.app.parts.usage import UsageReporter
 from aibrix_extproc.app.placing import Placing
 from aibrix_extproc.app.report import fleet_page, health_page
-from aibrix_extproc.app.signal_parts import signal_parts
+from aibrix_extproc.app.signal_parts import signal_observers, signal_parts
 from aibrix_extproc.app.traffic import EngineTraffic
 from aibrix_extproc.app.transports import TRANSPORTS
 from aibrix_extproc.app.wake_parts import wake_parts
@@ -217,6 +217,7 @@ class Gateway:
         limiter = self._limits.limiter
         load = LoadCount(self._load, self._batch_load)
         rows = [*observers(load, owners, poll_soon, self._metrics, log_every=every, limiter=limiter)]
+        rows += signal_observers(self._sources)
         if self._decisions.most:
             rows += [(Finished, self._decisions.finished), (Charge, self._decisions.charged)]
         if self._usage is not None:

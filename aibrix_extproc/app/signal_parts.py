@@ -2,13 +2,25 @@
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from aibrix_extproc.app.dispatch import Observer
 from aibrix_extproc.app.fleet_store import FleetStore
 from aibrix_extproc.app.parts.gauges import Gauges
 from aibrix_extproc.app.parts.part import Part
+from aibrix_extproc.core.exchange.records import Charge
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.routing.signals import Need, SignalSources
+
+
+def signal_observers(sources: SignalSources) -> Sequence[Observer]:
+    """Who learns from what exchanges cost."""
+
+    def count_tokens(charge: Charge) -> None:
+        if charge.usage is not None:
+            sources.tokens.charged(charge.caller, charge.usage, sources.clock())
+
+    return ((Charge, count_tokens),)
 
 
 def signal_parts(

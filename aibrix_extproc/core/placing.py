@@ -62,6 +62,7 @@ class RouteQuery(msgspec.Struct, frozen=True, gc=False):
     session: str = ""  # what requests of one conversation have in common; for strategies that keep sessions
     prefix: PrefixChain | None = None  # of the prompt; None if nothing needs it, or the operation has no prompt
     max_tokens: int | None = None  # of the answer; None if nothing needs it, or the request does not say
+    caller: str = ANYONE.name
 
     @property
     def prompt_bytes(self) -> int:

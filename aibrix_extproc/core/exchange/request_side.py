@@ -252,7 +252,10 @@ class RequestSide(Direction[RequestPhase]):
         if forbidden is not None:
             return self._refused(forbidden)
         self._body = body
-        query = RouteQuery(facts.model, body_bytes=self.body_bytes, prefix=facts.prefix, max_tokens=facts.sizes[1])
+        query = RouteQuery(
+            facts.model, body_bytes=self.body_bytes, prefix=facts.prefix, max_tokens=facts.sizes[1],
+            caller=self.caller.name,
+        )  # fmt: skip
         routing = routing_headers_of(self._headers, facts.sizes if wants_sizes(self._headers) else UNKNOWN)
         stored = facts.previous_response_id if operation.makes_response else None  # others ignore it
         place = Place(operation, query, routing, self.caller, stored, self._head.subset, self.request_id)

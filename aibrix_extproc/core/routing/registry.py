@@ -19,6 +19,7 @@ from aibrix_extproc.core.routing.scorers import (
     round_robin,
     session_affinity,
     throughput,
+    vtc_basic,
 )
 from aibrix_extproc.core.routing.signals import SignalSources
 
@@ -41,6 +42,7 @@ STRATEGIES: Final[Mapping[str, Strategy]] = MappingProxyType(
             Strategy(round_robin.SPEC, round_robin.RoundRobin),
             Strategy(session_affinity.SPEC, session_affinity.SessionAffinity),
             Strategy(throughput.SPEC, throughput.Throughput),
+            Strategy(vtc_basic.SPEC, vtc_basic.VtcBasic),
         )
     }
 )
@@ -55,7 +57,6 @@ NOT_HERE: Final[Mapping[str, str]] = MappingProxyType(
         "slo-least-load": "least-request",
         "slo-least-load-pulling": "least-request",
         "slo-pack-load": "least-request",
-        "vtc-basic": "least-request",
     }
 )
 

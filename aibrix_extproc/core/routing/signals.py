@@ -13,6 +13,7 @@ import msgspec
 
 from aibrix_extproc.core.fleet.gauge_book import GaugeBook
 from aibrix_extproc.core.fleet.load import LoadBook
+from aibrix_extproc.core.routing.caller_tokens import CallerTokens
 from aibrix_extproc.core.routing.predictor import Predictor
 
 
@@ -23,6 +24,7 @@ class Need(StrEnum):
     TICK = "tick"
     DRAW = "draw"
     GAUGES = "gauges"
+    CALLER = "caller"  # of the query, and the tokens of callers
     SESSION = "session"  # of the query; the client is told it
     PREFIX = "prefix"  # of the query, and the index of the predictor
     WORK = "work"  # the predictor: work that waits, learned speeds; and the time
@@ -34,6 +36,7 @@ MEANINGS: Final = MappingProxyType(
         Need.TICK: "a counter of placements, one per model",
         Need.DRAW: "one uniform random number per request",
         Need.GAUGES: "what engines show at their metrics pages, read while a strategy needs it; old readings fade out",
+        Need.CALLER: "who sends the request by its key, and what tokens the callers of this gateway have used lately",
         Need.SESSION: "`x-session-id`, else `x-aibrix-session-key`, else a new one; told by `x-session-id`",
         Need.PREFIX: "the prompt in hashed blocks, and which endpoints probably have which blocks in their caches",
         Need.WORK: "prompt tokens that wait at an endpoint, and the speed that it has shown; learned from its answers",
@@ -52,6 +55,7 @@ class Signals(msgspec.Struct, frozen=True, gc=False):
     degraded: list[tuple[str, str]] = msgspec.field(default_factory=list)
     now: float = 0.0  # seconds of the clock that the predictor is told the time by
     predictor: Predictor = msgspec.field(default_factory=Predictor)
+    tokens: CallerTokens = msgspec.field(default_factory=CallerTokens)
 
 
 class SignalSources:
@@ -69,6 +73,7 @@ class SignalSources:
         self.clock = clock
         self.gauges = GaugeBook()
         self.predictor = Predictor() if predictor is None else predictor
+        self.tokens = CallerTokens()
         self._ticks: dict[str, int] = {}  # placements by model, of models that are served
         self._starts: dict[Need, Callable[[], None]] = {Need.LOAD: load.record_changes}
         self._needed: set[Need] = set()
@@ -100,7 +105,9 @@ class SignalSources:
         if tick:
             turn = self._ticks.get(model, -1) + 1 if dry else self.tick(model)
         drawn = self.draw() if draw else -1.0
-        return Signals(self.load, turn, drawn, self.gauges, now=self.clock(), predictor=self.predictor)
+        return Signals(
+            self.load, turn, drawn, self.gauges, now=self.clock(), predictor=self.predictor, tokens=self.tokens
+        )
 
     def tick(self, model: str) -> int:
         """The number of placements of this model that needed one before.

@@ -69,7 +69,7 @@ def test_chat_is_authenticated_then_read_then_placed() -> None:
     assert exchange.receive(a_request_head()) == (Authenticate(chat, "Bearer sk-client", None, request_id=REQUEST_ID),)
     assert exchange.receive(Admitted(CALLER)) == (Continue(Phase.REQUEST_HEAD),)
     body = a_request_body()
-    query = RouteQuery("chat-m", body_bytes=len(body.data))
+    query = RouteQuery("chat-m", body_bytes=len(body.data), caller=CALLER.name)
     assert exchange.receive(body) == (Place(chat, query, None, CALLER, request_id=REQUEST_ID),)
     taken, forward, wait = exchange.receive(a_placed())
     assert getattr(taken, "identity", None) == "engine-1"

@@ -86,6 +86,8 @@ class Watched:
     def __getattr__(self, name: str) -> object:
         if name == "predictor":
             self.read.add(Need.WORK)
+        elif name == "tokens":
+            self.read.add(Need.CALLER)
         elif name not in ("now", "degraded"):  # the time is for all
             self.read.add(Need[name.upper()])
         return getattr(Signals(LoadBook(), 3, 0.3), name)
@@ -104,6 +106,11 @@ class WatchedQuery:
     def session(self) -> str:
         self._signals.read.add(Need.SESSION)
         return "mine"
+
+    @property
+    def caller(self) -> str:
+        self._signals.read.add(Need.CALLER)
+        return "key-1"
 
     @property
     def prefix(self) -> None:

@@ -132,7 +132,7 @@ def test_strategy_that_nobody_has_is_refused_shortly(given: str, key: str) -> No
     assert isinstance(problem, Problem)
     shaped = shape(problem)
     assert (shaped.status, problem.key) == (400, key)
-    assert len(shaped.body) < 500
+    assert len(shaped.body) < 800
 
 
 def test_filter_that_cannot_be_read_is_a_400_that_says_why() -> None:

@@ -20,6 +20,7 @@ def test_registry_names_are_those_of_the_contract() -> None:
     assert set(STRATEGIES) == {
         "least-busy-time", "least-gpu-cache", "least-kv-cache", "least-latency", "least-request", "least-utilization",
         "load-balance", "power-of-two", "predicted", "random", "round-robin", "session-affinity", "throughput",
+        "vtc-basic",
     }  # fmt: skip
     assert DEFAULT_STRATEGY == "least-request"
 
