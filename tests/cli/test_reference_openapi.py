@@ -63,11 +63,16 @@ def test_document_is_valid_openapi(document: dict[str, Any]) -> None:
     assert [str(error) for error in OpenAPIV31SpecValidator(document).iter_errors()] == []
 
 
-@pytest.mark.slow
-def test_broken_document_would_be_found(document: dict[str, Any]) -> None:
-    broken = json.loads(json.dumps(document))
-    del broken["paths"]["/v1/models/{model}"]["get"]["parameters"]
-    assert list(OpenAPIV31SpecValidator(broken).iter_errors())
+@pytest.mark.parametrize("whole", [True, False])
+def test_broken_document_would_be_found(document: dict[str, Any], whole: bool) -> None:
+    """By one operation of it alone: reading all schemas takes eight seconds."""
+    path = "/v1/models/{model}"
+    operation = {**document["paths"][path]["get"], "responses": {"200": {"description": "the model"}}}
+    if not whole:
+        del operation["parameters"]
+    shortened = {**document, "paths": {path: {"get": operation}}, "components": {"parameters": {}, "securitySchemes":
+        document["components"]["securitySchemes"]}}  # fmt: skip
+    assert bool(list(OpenAPIV31SpecValidator(shortened).iter_errors())) is not whole
 
 
 def test_every_served_operation_is_there_and_no_other(document: dict[str, Any]) -> None:
