@@ -8,12 +8,12 @@ WORKERS ?= 3
 # tests start would compile all of ours again: 0.3 s of CPU for one, and 7 s for each worker that collects.
 export PYTHONDONTWRITEBYTECODE :=
 # What needs nothing but .venv; the other marks have targets of their own.
-HERE := not sdk and not sdk_suite and not browser and not kubernetes and not postgres and not s3 and not fuzz and not faults and not operations and not helm
+HERE := not sdk and not sdk_suite and not browser and not kubernetes and not postgres and not s3 and not fuzz and not faults and not operations and not helm and not install
 PYTEST = $(BIN)/pytest -n $(WORKERS) --dist worksteal
 KUBE_TOOLS ?= $(HOME)/.cache/aibrix-extproc/kube-tools
 
 .PHONY: help run test test-newest fuzz test-kubernetes kube-tools fix lint types unit bench soak churn reference schemas \
-	conformance test-postgres test-s3 s3-server test-faults test-operations bench-metadata bench-batches bench-batches-processes test-sdks test-sdk-suite test-browser test-twins test-envoys test-chart chart helm release lock image \
+	conformance test-postgres test-s3 s3-server test-faults test-operations test-install bench-metadata bench-batches bench-batches-processes test-sdks test-sdk-suite test-browser test-twins test-envoys test-chart chart helm release lock image \
 	clean install for-run for-test
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -88,6 +88,9 @@ test-operations: for-test ## operations over engines under load, and their servi
 
 test-kubernetes: for-test ## discovery, manifests and a whole cluster (KUBEBUILDER_ASSETS, PATH or what kube-tools built)
 	KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(KUBE_TOOLS)}" $(BIN)/pytest -m kubernetes $(ARGS)
+
+test-install: for-test ## what pip makes of the lock files and of the Dockerfile (two minutes, downloads wheels)
+	$(PYTEST) -m install tests/image tests/tools $(ARGS)
 
 release: for-test ## packages, an install.yaml for each overlay and the chart into dist/ (IMAGE=REGISTRY/aibrix-extproc:TAG)
 	$(BIN)/python -m charts.release dist $(if $(IMAGE),--image $(IMAGE))

@@ -34,7 +34,7 @@ print(*sorted(missed))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.install
 def test_image_that_the_dockerfile_describes_serves_with_and_without_the_kubernetes_extra(tmp_path: Path) -> None:
     image = Rehearsal(tmp_path)
     image.follow(STAGES["build"])

@@ -87,7 +87,7 @@ def image_python() -> str:
     return found[1]
 
 
-@pytest.mark.slow
+@pytest.mark.install
 @pytest.mark.parametrize(
     ("path", "machine", "python"),
     [

@@ -13,7 +13,6 @@ from tests.architecture.sources import ROOT
 from tests.tools.wheels import BACKEND, make_wheel
 from tools.environment import NO_NETWORK, Environment, Failed, check_python
 
-pytestmark = pytest.mark.slow
 SCRIPT = ROOT / "tools" / "environment.py"
 
 
@@ -77,6 +76,7 @@ def checkout(installed: Path, tmp_path: Path) -> Checkout:
     return Checkout(tmp_path / "copy")
 
 
+@pytest.mark.install
 def test_run_installs_its_part_test_adds_the_rest_and_a_second_call_does_nothing(checkout: Checkout) -> None:
     checkout.made("run")
     assert checkout.python("import first, project; assert 'copy' in project.__file__") == 0
@@ -92,6 +92,7 @@ def test_run_installs_its_part_test_adds_the_rest_and_a_second_call_does_nothing
     assert checkout.state() == state
 
 
+@pytest.mark.install
 def test_change_of_a_lock_is_followed_and_another_package_of_its_name_refused(checkout: Checkout) -> None:
     line = make_wheel(checkout.wheels, "first", "1.1", {"first.py": "NAME = 'newer'"})
     make_wheel(checkout.wheels, "first", "1.1", {"first.py": "NAME = 'another'"})
@@ -106,6 +107,7 @@ def test_change_of_a_lock_is_followed_and_another_package_of_its_name_refused(ch
     assert checkout.python("import first; assert first.NAME == 'newer'") == 0
 
 
+@pytest.mark.install
 def test_half_made_environment_is_made_anew(checkout: Checkout) -> None:
     environment = checkout.root / ".venv"
     assert Environment(checkout.root).is_usable()
@@ -119,6 +121,7 @@ def test_half_made_environment_is_made_anew(checkout: Checkout) -> None:
     assert checkout.python("import first, project") == 0
 
 
+@pytest.mark.install
 @pytest.mark.parametrize(
     "variables",
     [
