@@ -1,6 +1,8 @@
 """Files and batches through a real Envoy, a real gateway and simulated engines, as `local` starts them."""
 
 import asyncio
+import contextlib
+import io
 import json
 import os
 from collections.abc import Awaitable, Callable
@@ -10,6 +12,8 @@ from typing import Any
 import openai
 import pytest
 
+from aibrix_extproc.adapters.keyfile.source import read_keys
+from aibrix_extproc.cli.main import main
 from aibrix_extproc.core.access.signed_caller import SignedCaller, sign
 from aibrix_extproc.core.openai.contract.headers import ON_BEHALF, SIGNED_CALLER
 from tests import warm
@@ -64,6 +68,37 @@ async def test_batch_runs_through_envoy_for_its_owner_and_nobody_else_sees_it(tm
         await command_line_runs_a_batch(running, tmp_path)
         await command_line_keeps_files(running, tmp_path / "files")
         await conformance_passes_and_leaves_nothing(running, tmp_path)
+
+
+def new_key(file: Path) -> str:
+    """One more key of one caller."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert main(["keys", "new", "--file", str(file), "--caller", "alice"]) == 0
+    return printed.getvalue().strip()
+
+
+async def batch_goes_on_without_the_key_that_made_it(
+    client: openai.AsyncOpenAI, other: openai.AsyncOpenAI, keys: Path
+) -> None:
+    """The key is revoked while lines run; the caller has another one, who owns what the first has made."""
+    file = await client.files.create(file=("in.jsonl", lines(20)), purpose="batch")
+    batch = await client.batches.create(input_file_id=file.id, endpoint=URL, completion_window="24h")
+    (holder,) = read_keys(keys)
+    assert main(["keys", "revoke", "--file", str(keys), holder.keys[0].id]) == 0
+
+    async def refused() -> bool:
+        try:
+            await client.files.list()
+        except openai.AuthenticationError:
+            return True
+        return False
+
+    await until(refused, "the key is refused")
+    assert (await other.batches.retrieve(batch.id)).status in ("validating", "in_progress")
+    done = await ended(lambda: other.batches.retrieve(batch.id))
+    assert done.request_counts is not None
+    assert (done.status, done.request_counts.completed) == ("completed", 20)
 
 
 async def big_file_passes(client: openai.AsyncOpenAI) -> None:
@@ -162,15 +197,21 @@ async def forgeries_are_refused(running: RunningLocal, alice: openai.AsyncOpenAI
 
 
 async def test_state_is_kept_where_it_is_told_to_and_without_the_service_there_are_no_files(tmp_path: Path) -> None:
-    options = ("--engines", "1", "--data", str(tmp_path / "data"))
+    keys = tmp_path / "keys.yaml"
+    old, new = (new_key(keys) for _ in range(2))
+    options = (
+        "--engines", "1", "--simulate=--itl-ms 50 --max-num-seqs 2", "--data", str(tmp_path / "data"), "--key-file",
+        str(keys),
+    )  # fmt: skip
     async with local(*options) as running:
         await running.ready()
-        async with running.client() as client:
+        async with running.client(old) as client, running.client(new) as other:
             made = await client.files.create(file=("a.txt", b"x"), purpose="user_data")
+            await batch_goes_on_without_the_key_that_made_it(client, other, keys)
         assert await running.stop() == 0
     async with local(*options) as running:
         await running.ready()
-        async with running.client() as client:
+        async with running.client(new) as client:
             assert (await client.files.content(made.id)).content == b"x"
         assert await running.stop() == 0
     async with local("--engines", "1", "--no-metadata") as running:
