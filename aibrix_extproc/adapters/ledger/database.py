@@ -10,10 +10,11 @@ import sqlalchemy
 from sqlalchemy import event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from aibrix_extproc.adapters.ledger.clock import DatabaseClock
-from aibrix_extproc.adapters.ledger.migrate import upgrade
+from aibrix_extproc.adapters.ledger.libpq import split
+from aibrix_extproc.adapters.ledger.migrate import UnknownRevisionError, upgrade
 
 POOL_SIZE: Final = 8  # connections to PostgreSQL; each process has its own pool
 WAIT_SECONDS: Final = 10.0  # for a connection, for SQLite's lock, for a statement's lock
@@ -33,26 +34,34 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = _url(url)
+        self._url, self._driver_arguments = split(_url(url))
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
         self.clock = DatabaseClock()
-        self._engine = create_async_engine(self._url, **self._options())
-        if self.is_sqlite:
-            event.listen(self._engine.sync_engine, "connect", _prepare_sqlite)
-            event.listen(self._engine.sync_engine, "begin", _begin_sqlite)
+        self._engine = self._made(WAIT_SECONDS)
 
-    def _options(self) -> dict[str, Any]:
+    def _made(self, wait_seconds: float | None) -> AsyncEngine:
+        engine = create_async_engine(self._url, **self._options(wait_seconds))
+        if self.is_sqlite:
+            event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+            event.listen(engine.sync_engine, "begin", _begin_sqlite)
+        return engine
+
+    def _options(self, wait_seconds: float | None) -> dict[str, Any]:
+        """`wait_seconds`: for locks and answers; None: as long as it takes."""
         if self.is_sqlite:
             return {}
         server = {
-            "lock_timeout": f"{int(WAIT_SECONDS * 1000)}",
+            "lock_timeout": f"{int((wait_seconds or 0) * 1000)}",
             # A frozen process must not keep its rows locked longer than others wait for its lease.
             "idle_in_transaction_session_timeout": f"{int(WAIT_SECONDS * 1000)}",
             "application_name": "aibrix-extproc",
         }
         return {
             "pool_size": POOL_SIZE, "max_overflow": 0, "pool_timeout": WAIT_SECONDS, "pool_pre_ping": True,
-            "connect_args": {"timeout": WAIT_SECONDS, "command_timeout": 3 * WAIT_SECONDS, "server_settings": server},
+            "connect_args": {
+                "timeout": WAIT_SECONDS, "command_timeout": wait_seconds and 3 * wait_seconds,
+                "server_settings": server, **self._driver_arguments,
+            },
         }  # fmt: skip
 
     @property
@@ -61,19 +70,31 @@ class Database:
         return self._url.render_as_string(hide_password=True)
 
     async def open(self) -> None:
-        """Connect and bring the schema up to date, under a lock that other starting processes wait for."""
+        """Connect and bring the schema up to date, under a lock that other starting processes wait for.
+
+        Raises LedgerError. An index of a large table takes as long as it takes: no answer is waited for in vain here.
+        """
         if self.is_sqlite and self._url.database:
             await asyncio.to_thread(Path(self._url.database).parent.mkdir, parents=True, exist_ok=True)
+        patient = self._made(None)
         try:
-            async with self.write() as connection:
-                if not self.is_sqlite:
-                    await connection.execute(text("SET LOCAL lock_timeout = 0"))
-                    await connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
-                await connection.run_sync(upgrade)
-                await self.now(connection)
+            async with _connected(patient) as connection:
+                connection = await connection.execution_options(writes=True)
+                async with connection.begin():
+                    if not self.is_sqlite:
+                        await connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+                    await connection.run_sync(upgrade)
+                    await self.now(connection)
+        except UnknownRevisionError as error:
+            raise LedgerError(
+                f"the database {self.shown} is of a newer version than this program ({error}): start that version, or"
+                " restore the backup that was made before it"
+            ) from error
         except (SQLAlchemyError, OSError) as error:
             reason = str(getattr(error, "orig", None) or error).splitlines()[0]
             raise LedgerError(f"cannot use the database {self.shown}: {reason}") from error
+        finally:
+            await patient.dispose()
 
     async def close(self) -> None:
         """Close all connections."""
@@ -82,29 +103,16 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that only reads."""
-        async with self._connected() as connection, connection.begin():
+        async with _connected(self._engine) as connection, connection.begin():
             yield connection
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that may write; committed at the end, rolled back on an exception."""
-        async with self._connected() as connection:
+        async with _connected(self._engine) as connection:
             connection = await connection.execution_options(writes=True)
             async with connection.begin():
                 yield connection
-
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[AsyncConnection]:
-        try:
-            connection = await self._engine.connect()
-        except SQLAlchemyError:
-            raise
-        except Exception as error:  # asyncpg's own, and the operating system's, come as they are
-            raise OperationalError("connect", None, error) from error
-        try:
-            yield connection
-        finally:
-            await connection.close()
 
     async def now(self, connection: AsyncConnection) -> float:
         """The database's clock, in seconds since the epoch: the one that all processes share."""
@@ -114,6 +122,20 @@ class Database:
         found = float((await connection.execute(text(f"SELECT {clock}"))).scalar_one())
         self.clock.observe(found)
         return found
+
+
+@asynccontextmanager
+async def _connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    try:
+        connection = await engine.connect()
+    except SQLAlchemyError:
+        raise
+    except Exception as error:  # asyncpg's own, and the operating system's, come as they are
+        raise OperationalError("connect", None, error) from error
+    try:
+        yield connection
+    finally:
+        await connection.close()
 
 
 def _url(given: str) -> sqlalchemy.URL:
