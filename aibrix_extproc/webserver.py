@@ -13,7 +13,9 @@ class WebServer:
     """Serves one application on one port."""
 
     def __init__(self, app: web.Application) -> None:
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, keepalive_timeout=KEEPALIVE_SECONDS)
+        self._runner = web.AppRunner(
+            app, access_log=None, handle_signals=False, keepalive_timeout=KEEPALIVE_SECONDS, auto_decompress=False
+        )  # fmt: skip
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port. Raises OSError if that is impossible."""

@@ -3,7 +3,9 @@
 One service answers a whole table: starting one takes longer than most rows.
 """
 
+import gzip
 import json
+import zlib
 from typing import Any
 
 import httpx2
@@ -52,6 +54,19 @@ async def test_form_is_refused_and_nothing_is_stored(service: Service) -> None:
         for name, body in FORMS.items():
             expect_refusal(name, await http.post("/v1/files", content=body, headers=FORM), 400)
             assert service.stored() == [], name
+
+
+async def test_compressed_body_is_refused_before_it_is_read(service: Service) -> None:
+    """A small one may be a large file; the SDKs never compress."""
+    whole = FILE + PURPOSE + END
+    bodies = {"gzip": gzip.compress(whole), "deflate": zlib.compress(whole), "GZip": whole, "gzip, identity": whole}
+    async with service.http() as http:
+        for encoding, body in bodies.items():
+            answer = await http.post("/v1/files", content=body, headers=FORM | {"content-encoding": encoding})
+            expect_refusal(encoding, answer, 415)
+            assert answer.json()["error"]["code"] == "unsupported_content_encoding"
+            assert service.stored() == []
+        assert (await http.post("/v1/files", content=whole, headers=FORM | {"content-encoding": "identity"})).is_success
 
 
 NAMES = {

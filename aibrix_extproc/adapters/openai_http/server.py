@@ -25,7 +25,7 @@ from aibrix_extproc.core.access.signed_caller import verify
 from aibrix_extproc.core.openai.contract.errors import Problem, shape
 from aibrix_extproc.core.openai.contract.headers import SIGNED_CALLER
 from aibrix_extproc.core.openai.contract.operation_rows import ROUTER
-from aibrix_extproc.core.openai.contract.operations import Match, Operation, unknown_url
+from aibrix_extproc.core.openai.contract.operations import Match, Operation, shown, unknown_url
 from aibrix_extproc.webserver import WebServer
 
 logger = logging.getLogger(__name__)
@@ -65,6 +65,7 @@ class ApiServer(WebServer):
             match = self._matched(request)
             operation = match.operation.id
             principal = self._authenticated(request, match.operation)
+            _refuse_compressed(request)
             call = Call(principal, request_id, match.parameters, request.query, request, IDLE_SECONDS)
             reply = await self._handlers[operation](call)
             response = await _sent(request, reply, request_id)
@@ -99,6 +100,13 @@ class ApiServer(WebServer):
         if not principal.may_see(operation):  # the gateway has checked it; one of an older version may not have
             raise RefusedError(unknown_url(request.method, request.path))
         return principal
+
+
+def _refuse_compressed(request: web.Request) -> None:
+    """A megabyte of zeros is a kilobyte on the way here, and a thousand on the way to the store."""
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("identity", ""):
+        raise RefusedError(Problem("unsupported_content_encoding", {"given": shown(encoding, 64)}))
 
 
 def _refused(problem: Problem, request_id: str) -> web.Response:
