@@ -18,6 +18,10 @@ CANCELLED: Final = MappingProxyType(
 )
 
 
+# What JSON may have in its texts as it is, and Python's `str.splitlines` and others take for the end of a line.
+_BREAKS: Final = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085"))
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """What came of one line. `text` is a line of the output file if it succeeded, of the error file otherwise."""
@@ -41,7 +45,11 @@ def not_executed(line: int, custom_id: str, error: Mapping[str, str], *, result_
 
 def _result(line: int, custom_id: str, succeeded: bool, response: bytes, error: bytes, result_id: str) -> Result:
     head = _json({"id": result_id, "custom_id": custom_id})
-    return Result(line, succeeded, b'%b,"response":%b,"error":%b}' % (head[:-1], response, error))
+    text = b'%b,"response":%b,"error":%b}' % (head[:-1], response, error)
+    if not text.isascii():
+        for raw, escaped in _BREAKS:
+            text = text.replace(raw, escaped)
+    return Result(line, succeeded, text)
 
 
 def _json(fields: Mapping[str, object]) -> bytes:

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aibrix_extproc.core.batches.answers import read_answer
@@ -65,11 +65,13 @@ def test_usage_is_read_from_either_way_of_writing(usage: object, wanted: Usage, 
 
 
 @given(st.text(), st.text(max_size=20))
+@example("\u2028\u2029\x85", "r")
 def test_results_come_back_from_their_segment(custom_id: str, request_id: str) -> None:
-    body = json.dumps({"text": custom_id}).encode()
+    body = json.dumps({"text": custom_id}, ensure_ascii=False).encode()
     good = answered(2, custom_id, request_id, 200, body, result_id="r-2")
     bad = not_executed(1, custom_id, {"code": "c", "message": "m"}, result_id="r-1")
     output, errors = files_of(read_segment(segment([good, bad])))
+    assert len(output.decode().splitlines()) == len(errors.decode().splitlines()) == 1
     assert json.loads(output) == {
         "id": "r-2", "custom_id": custom_id, "error": None,
         "response": {"status_code": 200, "request_id": request_id, "body": {"text": custom_id}},
