@@ -13,7 +13,7 @@ PYTEST = $(BIN)/pytest -n $(WORKERS) --dist worksteal
 KUBE_TOOLS ?= $(HOME)/.cache/aibrix-extproc/kube-tools
 
 .PHONY: help run test test-newest fuzz test-kubernetes kube-tools fix lint types unit bench soak churn reference schemas \
-	conformance test-postgres test-s3 s3-server test-faults test-operations test-install bench-metadata bench-batches bench-batches-processes test-sdks test-sdk-suite test-browser test-twins test-envoys test-chart chart helm release lock image \
+	conformance test-postgres test-s3 s3-server test-faults test-operations test-install bench-metadata bench-gauges bench-batches bench-batches-processes test-sdks test-sdk-suite test-browser test-twins test-envoys test-chart chart helm release lock image \
 	clean install for-run for-test
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -126,6 +126,9 @@ bench: for-test ## measure against plain Envoy and write docs/benchmarks.md
 
 bench-metadata: for-test ## measure files, uploads and batches and write docs/metadata-benchmarks.md
 	$(BIN)/python -m benchmarks.metadata $(ARGS)
+
+bench-gauges: for-test ## measure what reading engines' metrics costs, and decisions by them
+	$(BIN)/python -m benchmarks.gauges $(ARGS)
 
 bench-batches: for-test ## simulate batches beside interactive requests and write docs/batch-scenarios.md
 	$(BIN)/python -m benchmarks.batch_scenarios

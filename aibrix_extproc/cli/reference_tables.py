@@ -4,7 +4,7 @@ from typing import Final
 
 from aibrix_extproc.adapters.telemetry.metrics import METRICS
 from aibrix_extproc.cli.reference_markdown import NOTHING, code, page, table
-from aibrix_extproc.core.fleet.kubernetes.podspec import ACTIVE_PORTS, CONFIG, LABELS, MODEL
+from aibrix_extproc.core.fleet.kubernetes.podspec import ACTIVE_PORTS, CONFIG, LABELS, METRIC_PORT, MODEL
 from aibrix_extproc.core.fleet.modelconfig import CONFIG_MEMBERS, MAX_CONFIG_BYTES
 from aibrix_extproc.core.fleet.served import CHECK_NAMES
 from aibrix_extproc.core.openai.contract.error_row import ErrorRow
@@ -55,6 +55,16 @@ combination looks at every endpoint, so it costs about 1 us for each of them and
 
 A strategy is one file in `core/routing/scorers` and one line in `core/routing/registry.py`. What it needs is produced
 from the first request on that uses it.
+
+Strategies that need gauges read the metrics pages of engines: `/metrics` of vLLM and of SGLang (which wants
+`--enable-metrics`), `/prometheus/metrics` of TensorRT-LLM; at the port that the label {code(METRIC_PORT)} names, if
+there is one. An engine with requests of this gateway is read every 0.2 s, an idle one every 2 s, all together at most
+160 times a second; one that answers slowly less often. For 100 idle engines that took 3.5 % of a core, for 100 busy
+ones 8 % (`make bench-gauges`). A reading counts in full for 8 s and fades out until it is 30 s old. Where an endpoint
+has none, it counts as the mean of the others, times our own requests there beside theirs; where no endpoint has one,
+our own counts decide. No endpoint is refused for it. What a strategy lacks is in the decision record, in
+`aibrix_extproc_degraded_total`, and once in the log: `no_readings`, `some_readings`, `no_history` (nothing has happened
+since the first reading), `no_caller` (`vtc-basic` without keys). `/readyz` names engines that cannot be read.
 """
 
 _NOT_HERE: Final = f"""
