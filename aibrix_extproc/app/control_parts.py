@@ -30,13 +30,14 @@ def api_keys(settings: ControlSettings, state: ControlState) -> ApiKeys | None:
     return ApiKeys(state.view(Section.CALLERS, CallerRecord), state.view(Section.KEYS, HeldKey), lambda: state.complete)
 
 
-def follow_news(state: ControlState, renew: Callable[[str], None]) -> None:
-    """Ask engines that somebody has changed without waiting for their turn. `renew` takes an endpoint's identity."""
+def follow_news(state: ControlState, *renew: Callable[[str], None]) -> None:
+    """Call these for engines that somebody has changed, with the endpoint's identity."""
 
     def on_changes(changes: Changes[EnginesChanged]) -> None:
         for news in changes.put.values():
             for identity in news.identities:
-                renew(identity)
+                for each in renew:
+                    each(identity)
 
     state.view(Section.NEWS, EnginesChanged).subscribe(on_changes)
 

@@ -1,10 +1,12 @@
 """The settings that every exchange obeys, as one value."""
 
-from aibrix_extproc.core.exchange.policy import WAIT_SHARE, ExchangePolicy
+from collections.abc import Callable
+
+from aibrix_extproc.core.exchange.policy import WAIT_SHARE, ExchangePolicy, no_prefix
 from aibrix_extproc.settings import ServerSettings, Settings
 
 
-def exchange_policy(settings: Settings) -> ExchangePolicy:
+def exchange_policy(settings: Settings, prefix_seed: Callable[[], int] = no_prefix) -> ExchangePolicy:
     """The policy of a gateway."""
     return ExchangePolicy(
         max_body_bytes=settings.limits.max_body_bytes,
@@ -17,6 +19,7 @@ def exchange_policy(settings: Settings) -> ExchangePolicy:
         destinations=settings.routing.destinations,
         message_seconds=settings.server.message_timeout_seconds,
         is_picker=settings.picker.assume_duplex,
+        prefix_seed=prefix_seed,
     )
 
 

@@ -68,6 +68,7 @@ from aibrix_extproc.core.placing import ATTEMPTS
 from aibrix_extproc.core.routing.owners import ResponseOwners
 from aibrix_extproc.core.routing.place import Placer, Ranking
 from aibrix_extproc.core.routing.ramps import Ramps
+from aibrix_extproc.core.routing.signals import Need
 from aibrix_extproc.settings import Settings, Tls
 from aibrix_extproc.tls.credentials import ServerCredentials
 
@@ -109,8 +110,10 @@ class Gateway:
         self._bodies = LargeBodies(settings.limits.media_hosts)
         self._traffic = EngineTraffic(lambda: self.store.snapshot, time.perf_counter)
         self._engines = Engines(settings.fleet, self.store, self._traffic, self._load)
-        follow_news(self._control, self._engines.renew)
-        self._sources, of_signals = signal_parts(self.store, self._load, self._engines.poll_soon)
+        self._sources, self._predicting, of_signals = signal_parts(
+            self.store, self._load, self._engines.poll_soon, self._metrics
+        )
+        follow_news(self._control, self._engines.renew, self._predicting.renewed)
         configs = ConfigLog(settings.routing.strategy)
         for on_change in (HealthLog().log_changes, self._traffic.forget):
             self.store.subscribe_changes(on_change)
@@ -217,7 +220,7 @@ class Gateway:
         limiter = self._limits.limiter
         load = LoadCount(self._load, self._batch_load)
         rows = [*observers(load, owners, poll_soon, self._metrics, log_every=every, limiter=limiter)]
-        rows += signal_observers(self._sources)
+        rows += signal_observers(self._sources, self._predicting)
         if self._decisions.most:
             rows += [(Finished, self._decisions.finished), (Charge, self._decisions.charged)]
         if self._usage is not None:
@@ -225,7 +228,8 @@ class Gateway:
         return rows if self._wake is None else [*rows, *self._wake.observers()]
 
     def _exchanges(self) -> Callable[[], Machine]:
-        policy = exchange_policy(self._settings)
+        seed, needs = secrets.randbits(64) | 1, self._sources.needs
+        policy = exchange_policy(self._settings, lambda: seed if needs(Need.PREFIX) else 0)
         if self._settings.picker.test_mode:
             return fixtures(policy, lambda: self.store.askable)
         return partial(Exchange, policy)

@@ -4,30 +4,48 @@ import random
 import time
 from collections.abc import Callable, Sequence
 
+from aibrix_extproc.adapters.telemetry.metrics import Metrics
 from aibrix_extproc.app.dispatch import Observer
 from aibrix_extproc.app.fleet_store import FleetStore
 from aibrix_extproc.app.parts.gauges import Gauges
 from aibrix_extproc.app.parts.part import Part
+from aibrix_extproc.app.parts.predicting import Predicting
+from aibrix_extproc.core.exchange.outputs import Assigned, Finished, Moved
 from aibrix_extproc.core.exchange.records import Charge
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.routing.signals import Need, SignalSources
 
 
-def signal_observers(sources: SignalSources) -> Sequence[Observer]:
-    """Who learns from what exchanges cost."""
+def signal_observers(sources: SignalSources, predicting: Predicting) -> Sequence[Observer]:
+    """Who learns from what happens to exchanges, and from what they cost."""
 
     def count_tokens(charge: Charge) -> None:
         if charge.usage is not None:
             sources.tokens.charged(charge.caller, charge.usage, sources.clock())
 
-    return ((Charge, count_tokens),)
+    return (
+        (Assigned, predicting.assigned),
+        (Moved, predicting.moved),
+        (Finished, predicting.finished),
+        (Charge, predicting.charged),
+        (Charge, count_tokens),
+    )
 
 
 def signal_parts(
-    store: FleetStore, load: LoadBook, poll_soon: Callable[[str], None]
-) -> tuple[SignalSources, list[Part]]:
-    """`poll_soon` polls an engine before its turn."""
-    sources = SignalSources(load, random.random, time.monotonic)
+    store: FleetStore, load: LoadBook, poll_soon: Callable[[str], None], metrics: Metrics
+) -> tuple[SignalSources, Predicting, list[Part]]:
+    """`poll_soon` polls an engine before its turn. The clock is the one of the facts of exchanges."""
+    sources = SignalSources(load, random.random, time.perf_counter)
     gauges = Gauges(store, load, sources.gauges, poll_soon)
     sources.provide(Need.GAUGES, gauges.start)
-    return sources, [gauges]
+    predicting = Predicting(
+        sources.predictor,
+        lambda: store.snapshot,
+        sources.clock,
+        lambda: sources.needs(Need.WORK),
+        found_cached=metrics.found_cached,
+        missed=metrics.missed_first_token,
+    )
+    store.subscribe_changes(predicting.on_changes)
+    return sources, predicting, [gauges, predicting]

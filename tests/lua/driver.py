@@ -27,6 +27,7 @@ class Passed:
     progress: dict[str, Any]  # of a stream that did not end: its events and their bytes
     headers: dict[str, str]
     writes: int
+    first_seconds: float | None  # from the head to the first bytes; a quarter of a second for each wait
 
     @property
     def body(self) -> bytes:
@@ -84,6 +85,7 @@ def send(
     )
     assert not list(seen[b"errors"].values()), list(seen[b"errors"].values())
     report = _report(seen[b"metadata"][b"report"] or b"")
+    first = report.pop("first_seconds", None)
     progress: dict[str, Any] = {name: report.pop(name) for name in ("events", "event_bytes") if name in report}
     return Passed(
         tuple(seen[b"out"].values()),
@@ -91,6 +93,7 @@ def send(
         progress,
         {name.decode(): value.decode() for name, value in lua_headers.items()},
         seen[b"writes"],
+        first,
     )
 
 

@@ -63,6 +63,7 @@ local function new_stream(notes, headers, seen, shared)
   local stream = { is_over = false }
   function stream:streamInfo() return guarded(info) end
   function stream:headers() return guarded(map) end
+  function stream:timestamp() return 1796000000000 + 250 * waits end
   function stream:logErr(text) seen.errors[#seen.errors + 1] = text end
   function stream:body() -- Envoy waits for the whole of it; one without any bytes is nil
     local all = {}

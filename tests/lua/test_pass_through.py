@@ -31,6 +31,12 @@ def test_good_stream_passes_at_every_size_of_pieces(
         assert passed.metadata == report
 
 
+def test_time_from_the_head_to_the_first_bytes_is_reported() -> None:
+    assert send([b"", b"", CHAT, b""]).first_seconds == 0.75  # Envoy gives empty chunks, too
+    assert send([CHAT, b""]).first_seconds == 0.25
+    assert send([b"{}"], content_type="application/json").first_seconds is None
+
+
 @each_line_end
 @each_good
 def test_good_stream_passes_at_every_single_cut(
@@ -281,6 +287,7 @@ def test_the_gateways_check_of_scripts_accepts_the_filter() -> None:
       headers = function() return { get = text, remove = function() end } end,
       streamInfo = function() return { dynamicMetadata = function() return metadata end } end,
       logErr = function() end,
+      timestamp = text,
       bodyChunks = function() local left = 1 return function() if left > 0 then left = 0 return chunk end end end,
     }
     """

@@ -107,6 +107,7 @@ def _charge(entry: ChargeEntry, placed: SealedPlacement, report: Report, *, time
         unmetered="" if is_metered else unmetered(placed.operation, status, report.unmetered, end),
         end=end,
         error=report.error,
+        first_seconds=report.first_seconds,
         times=_times(entry.common_properties) if timed else None,
     )
 

@@ -33,6 +33,7 @@ class Report(msgspec.Struct, frozen=True, gc=False):
     audio_seconds: _Seconds = 0.0
     events: _Count = 0  # of a stream, the last time that they were counted
     event_bytes: _Count = 0  # of these events
+    first_seconds: _Seconds | None = None  # of a stream, from its head to its first event
     terminal: bool | None = None  # whether a stream's last event came; None if the answer was no stream
     error: str = ""  # code of an error inside of the stream
     unmetered: str = ""  # why a whole answer tells no usage

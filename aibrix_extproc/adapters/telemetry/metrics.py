@@ -42,6 +42,19 @@ METRICS: Final[Rows] = {
         f"Placements by strategy and by who named it ({', '.join(Reason)}); `combination` has several parts."
         " Nothing is counted while routing.decisions is 0.",
     ),
+    "aibrix_extproc_engine_speed_tokens_per_second": (
+        "gauge", ("endpoint",), "Tokens of prompts that an engine computes in a second, learned from its answers.",
+    ),
+    "aibrix_extproc_index_blocks": ("gauge", (), "Blocks of prompts in the prefix index, of all endpoints together."),
+    "aibrix_extproc_prefix_predicted_tokens_total": (
+        "counter", (), "Tokens that the prefix index expected in the caches of the engines that answered.",
+    ),
+    "aibrix_extproc_prefix_actual_tokens_total": (
+        "counter", (), "Tokens of the same answers that engines had in their caches, as they reported.",
+    ),
+    "aibrix_extproc_predicted_ttft_error_seconds": (
+        "histogram", (), "How far the predicted time to the first token was from the real one.",
+    ),
     "aibrix_extproc_phase_seconds": ("histogram", ("phase",), "Our own time for one message of Envoy."),
     "aibrix_extproc_response_head_seconds": (
         "histogram", ("operation", "model"), "From the request's head to the response's head.",
@@ -169,6 +182,9 @@ class Metrics(MetricRegistry):
         self._heads = self.distribution("aibrix_extproc_response_head_seconds", _WAIT_BUCKETS)
         self._totals = self.distribution("aibrix_extproc_exchange_seconds", _WAIT_BUCKETS)
         self.late = self.distribution("aibrix_extproc_loop_delay_seconds", _DELAY_BUCKETS).of().observe
+        self.missed_first_token = self.distribution(
+            "aibrix_extproc_predicted_ttft_error_seconds", _WAIT_BUCKETS
+        ).of().observe  # fmt: skip
         series: tuple[Tally | Distribution, ...] = (*self._counters.values(), self._heads, self._totals)
         self._models = LabelSlots("model", MAX_MODELS, series, time.monotonic)
         self._callers = LabelSlots("caller", MAX_CALLERS, series, time.monotonic)
@@ -228,6 +244,11 @@ class Metrics(MetricRegistry):
     def decided(self, strategy: str, reason: str) -> None:
         """A placement."""
         self._counters["aibrix_extproc_decision_total"].add((COMBINATION if ":" in strategy else strategy, reason))
+
+    def found_cached(self, predicted: float, actual: float) -> None:
+        """Tokens in the cache of an engine that answered."""
+        self._counters["aibrix_extproc_prefix_predicted_tokens_total"].add((), predicted)
+        self._counters["aibrix_extproc_prefix_actual_tokens_total"].add((), actual)
 
     def limited(self, limit: str) -> None:
         """A request that a limit refused."""

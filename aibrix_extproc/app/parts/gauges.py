@@ -30,7 +30,7 @@ class Gauges(Part):
         self._needed = asyncio.Event()
         self._failing: dict[str, tuple[str, str]] = {}  # by identity: name of the endpoint, reason
         self._count_failure: Callable[[], None] = lambda: None
-        self._scraper = GaugeScraper(lambda: store.snapshot.endpoints, load.in_flight, self, clock=time.monotonic)
+        self._scraper = GaugeScraper(lambda: store.snapshot.endpoints, load.in_flight, self, clock=time.perf_counter)
         store.subscribe_changes(self._forget)
 
     def start(self) -> None:
@@ -83,7 +83,7 @@ class Gauges(Part):
     def _states(self) -> list[tuple[str, float]]:
         if not self._needed.is_set():
             return []
-        counts, now = {"fresh": 0, "stale": 0, "none": 0}, time.monotonic()
+        counts, now = {"fresh": 0, "stale": 0, "none": 0}, time.perf_counter()
         for one in self._store.snapshot.endpoints:
             if one.health is Health.READY:
                 reading = self._book.of(one.identity)

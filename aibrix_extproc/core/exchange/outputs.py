@@ -12,7 +12,7 @@ import msgspec
 from aibrix_extproc.core.exchange.asks import Ask
 from aibrix_extproc.core.exchange.asks import Headers as Headers
 from aibrix_extproc.core.exchange.events import Cause
-from aibrix_extproc.core.placing import Placement
+from aibrix_extproc.core.placing import Placement, RouteQuery
 from aibrix_extproc.rope import Rope
 
 
@@ -95,6 +95,8 @@ class Assigned(msgspec.Struct, frozen=True, gc=False):
 
     identity: str
     batch: bool = False  # the request is a line of a batch
+    request_id: str = ""
+    query: RouteQuery | None = None  # that it was placed by
 
 
 class Moved(msgspec.Struct, frozen=True, gc=False):
@@ -103,6 +105,7 @@ class Moved(msgspec.Struct, frozen=True, gc=False):
     from_identity: str
     to_identity: str
     batch: bool = False
+    request_id: str = ""
 
 
 class OwnerChanged(msgspec.Struct, frozen=True, gc=False):

@@ -56,6 +56,7 @@ class Charge(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     unmetered: str = ""  # one of UNMETERED if a success has no usage; only the bytes are known then
     end: StreamEnd | None = None  # None if there was no stream
     error: str = ""  # code of an error inside of the stream
+    first_seconds: float | None = None  # of a stream, from its head to its first event
     times: Times | None = None  # only where an observer wants them
 
 

@@ -54,6 +54,7 @@ class RequestSide(Direction[RequestPhase]):
         self.facts: request.RequestFacts | None = None
         self.response_id: str | None = None  # what the engine will call the response that it makes
         self.placement: Placement | None = None
+        self._query: RouteQuery | None = None  # while it is placed
         self._placement_headers: Headers = ()  # about the placement, for the client
         self._engine_load: Callable[[], str] | None = None
         self.is_for_metadata_service = False  # and passes without our reading its body
@@ -256,6 +257,7 @@ class RequestSide(Direction[RequestPhase]):
             facts.model, body_bytes=self.body_bytes, prefix=facts.prefix, max_tokens=facts.sizes[1],
             caller=self.caller.name,
         )  # fmt: skip
+        self._query = query
         routing = routing_headers_of(self._headers, facts.sizes if wants_sizes(self._headers) else UNKNOWN)
         stored = facts.previous_response_id if operation.makes_response else None  # others ignore it
         place = Place(operation, query, routing, self.caller, stored, self._head.subset, self.request_id)
@@ -327,7 +329,9 @@ class RequestSide(Direction[RequestPhase]):
         )
         asked = self._headers.get(headers.READ_TIMEOUT) or self._headers.get(headers.HEAD_TIMEOUT)
         waits = forwarding.wait_seconds(asked, self.policy.max_wait_seconds)
-        return RequestPhase.PLACED, (Assigned(placement.first.identity, bool(self.batch_id)), answer, WaitFor(waits))
+        query, self._query = self._query, None
+        assigned = Assigned(placement.first.identity, bool(self.batch_id), self.request_id, query)
+        return RequestPhase.PLACED, (assigned, answer, WaitFor(waits))
 
 
 _STEPS: Final[Mapping[type, Callable[[RequestSide, Any], Step]]] = {

@@ -182,7 +182,8 @@ class ResponseSide(Direction[ResponsePhase]):
         served = next((one for one in placement.candidates if one.address == address), None)
         if served is None:
             return ()
-        return (Moved(placement.first.identity, served.identity, bool(self._request.batch_id)),)
+        request = self._request
+        return (Moved(placement.first.identity, served.identity, bool(request.batch_id), request.request_id),)
 
     def _passed(self, event: events.ResponseHead) -> Continue:
         started = self._request.started_at

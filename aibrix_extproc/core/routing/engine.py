@@ -6,7 +6,17 @@ from collections import deque
 class Flight:
     """One request at one engine. Times are those of the caller's clock, in seconds."""
 
-    __slots__ = ("done_at", "ended_at", "engine", "first_at", "group", "is_listed", "placed_at", "tokens")
+    __slots__ = (
+        "done_at",
+        "ended_at",
+        "engine",
+        "first_at",
+        "group",
+        "is_listed",
+        "placed_at",
+        "tokens",
+        "would_be_done_at",
+    )
 
     def __init__(self, engine: "Engine", group: str, tokens: float, placed_at: float) -> None:
         self.engine = engine
@@ -14,6 +24,7 @@ class Flight:
         self.tokens = tokens  # to be computed: those of the prompt that are not in the engine's cache
         self.placed_at = placed_at
         self.done_at = placed_at  # when its prompt will be computed
+        self.would_be_done_at = placed_at  # the same as it was predicted at first
         self.first_at: float | None = None  # when its first token came
         self.ended_at: float | None = None
         self.is_listed = True  # whether its first token is still waited for

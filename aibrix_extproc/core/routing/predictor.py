@@ -198,14 +198,15 @@ class Predictor:
     def charged(
         self, request_id: str, usage: Usage | None, first_token_at: float | None = None,
         *, after_head: float | None = None, streamed: bool = True,
-    ) -> None:  # fmt: skip
+    ) -> float | None:  # fmt: skip
         """The access log told what a request cost, after its end; and perhaps when its first token came.
 
-        `after_head`: seconds from the head of the answer to its first token, as the stream filter saw it.
+        `after_head`: seconds from the head of the answer to its first token, as the stream filter saw it. Returns by
+        how many seconds the first token came later than predicted, None if it is not known.
         """
         request = self._ended.pop(request_id, None)
         if request is None:
-            return
+            return None
         flight = request.flight
         if usage is not None and usage.input_tokens > 0:
             self._check(request, usage)
@@ -218,6 +219,7 @@ class Predictor:
                 seconds = flight.ended_at - first_token_at
                 self.speeds.decoded(flight.engine, flight.group, usage.output_tokens - 1, seconds)
         self.work.gone(flight)
+        return None if first_token_at is None else first_token_at - flight.would_be_done_at
 
     def _check(self, request: _Request, usage: Usage) -> None:
         """Compare what was believed of a request with what the engine reports of it."""

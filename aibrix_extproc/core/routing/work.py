@@ -25,7 +25,7 @@ class WorkBook:
         """An engine gets a prompt of which it has to compute so many tokens."""
         flight = Flight(engine, group, tokens, now)
         begins = engine.free_at if engine.free_at > now else now
-        flight.done_at = engine.free_at = begins + tokens * engine.pace
+        flight.would_be_done_at = flight.done_at = engine.free_at = begins + tokens * engine.pace
         engine.tokens += tokens
         engine.running += 1
         if engine.running == 1:

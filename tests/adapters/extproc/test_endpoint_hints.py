@@ -67,6 +67,6 @@ def test_served_endpoint_of_the_metadata_moves_the_load() -> None:
     served = message.metadata_context.filter_metadata["envoy.lb"].fields["x-gateway-destination-endpoint-served"]
     served.string_value = "10.0.0.2:8000"
     talk.tell(message)
-    assert Moved("engine-1", "engine-2") in talk.dispatcher.facts
+    assert Moved("engine-1", "engine-2", request_id="made-id") in talk.dispatcher.facts
     talk.session.close(events.Cause.HALF_CLOSED)
     assert talk.dispatcher.finished.upstream_address == "10.0.0.2:8000"

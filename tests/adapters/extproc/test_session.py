@@ -145,7 +145,10 @@ def test_chat_takes_three_messages_and_three_replies() -> None:
     ]
     session.close(events.Cause.HALF_CLOSED)
     assert dispatcher.phases == [Phase.REQUEST_HEAD, Phase.REQUEST_BODY, Phase.RESPONSE_HEAD]
-    assert dispatcher.facts == [Assigned("engine-1"), dispatcher.finished]
+    assigned, finished = dispatcher.facts
+    assert isinstance(assigned, Assigned)
+    assert (assigned.identity, assigned.request_id) == ("engine-1", ENVOY_ID)
+    assert finished is dispatcher.finished
     assert (dispatcher.finished.outcome, dispatcher.finished.request_id) == (Outcome.SERVED, ENVOY_ID)
 
 

@@ -237,7 +237,7 @@ def test_local_reply_while_the_body_is_awaited_ends_the_exchange() -> None:
 def test_retry_that_reached_another_engine_moves_the_load() -> None:
     exchange = placed()
     moved, answer = exchange.receive(a_response_head(upstream_address="10.0.0.2:8000"))
-    assert moved == Moved("engine-1", "engine-2")
+    assert moved == Moved("engine-1", "engine-2", request_id=REQUEST_ID)
     assert isinstance(answer, Continue)
     fact = finished(exchange)
     assert (fact.assigned_to, fact.outcome, fact.upstream_address) == ("engine-2", Outcome.SERVED, "10.0.0.2:8000")
@@ -246,7 +246,7 @@ def test_retry_that_reached_another_engine_moves_the_load() -> None:
 def test_retry_that_ended_in_an_error_moves_the_load_as_well() -> None:
     exchange = placed()
     moved, answer = exchange.receive(a_response_head(500, upstream_address="10.0.0.2:8000", end_of_stream=True))
-    assert moved == Moved("engine-1", "engine-2")
+    assert moved == Moved("engine-1", "engine-2", request_id=REQUEST_ID)
     assert isinstance(answer, Immediate)
     assert finished(exchange).assigned_to == "engine-2"
 

@@ -12,7 +12,7 @@ from aibrix_extproc.core.openai.wire.prefix import PrefixChain
 
 _FEW: Final = 16  # bits that are found one by one
 DEFAULT_CACHE_BYTES: Final = 1_000_000.0  # of text that an engine keeps, until it reports the size of its cache
-MAX_BLOCKS: Final = 200_000  # of all endpoints together, about 300 bytes each
+MAX_BLOCKS: Final = 160_000  # of all endpoints together, about 340 bytes each
 
 
 class PrefixIndex:
@@ -20,6 +20,7 @@ class PrefixIndex:
 
     def __init__(self, max_blocks: int = MAX_BLOCKS) -> None:
         self._max_blocks = max_blocks
+        self._blocks = 0
         self._bits: dict[int, int] = {}  # block -> the endpoints that have it
         self._slots: dict[str, int] = {}  # identity -> its bit
         self._kept: dict[str, OrderedDict[int, int]] = {}  # identity -> its blocks with their bytes, oldest first
@@ -30,7 +31,7 @@ class PrefixIndex:
 
     def __len__(self) -> int:
         """Blocks of all endpoints together."""
-        return sum(map(len, self._kept.values()))
+        return self._blocks
 
     @property
     def slots(self) -> int:
@@ -89,6 +90,7 @@ class PrefixIndex:
             else:
                 size = kept[block] = ends[index + 1] - ends[index]
                 grown += size
+                self._blocks += 1
                 bits[block] = bits.get(block, 0) | bit
         self._last = None
         if grown:
@@ -103,6 +105,7 @@ class PrefixIndex:
         if block not in kept:
             kept[block] = size
             self._last = None
+            self._blocks += 1
             self._kept_bytes[identity] += size
             self._bits[block] = self._bits.get(block, 0) | 1 << self._slots[identity]
             self._shrink(identity)
@@ -145,12 +148,17 @@ class PrefixIndex:
 
     def _shrink(self, identity: str) -> None:
         kept, most = self._kept[identity], self.cache_bytes(identity)
-        share = self._max_blocks // len(self._kept)
-        while self._kept_bytes[identity] > most or len(kept) > share:
+        while self._kept_bytes[identity] > most:
             self._drop(identity, *kept.popitem(last=False))
+        if self._blocks > self._max_blocks:
+            share = self._max_blocks // len(self._kept)
+            for other, blocks in self._kept.items():
+                while len(blocks) > share:
+                    self._drop(other, *blocks.popitem(last=False))
 
     def _drop(self, identity: str, block: int, size: int) -> None:
         self._last = None
+        self._blocks -= 1
         self._kept_bytes[identity] -= size
         left = self._bits[block] & ~(1 << self._slots[identity])
         if left:

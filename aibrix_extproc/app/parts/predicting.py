@@ -1,0 +1,106 @@
+"""Tells the predictor what happens to exchanges and to engines, and shows what it believes."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+
+from aibrix_extproc.app.parts.part import Meters, Part
+from aibrix_extproc.core.exchange.outputs import Assigned, Finished, Moved, Outcome
+from aibrix_extproc.core.exchange.records import Charge
+from aibrix_extproc.core.fleet.model import Endpoint, Health, Snapshot
+from aibrix_extproc.core.routing.predictor import Ending, Predictor
+
+# An engine that was one of these may have begun anew, with an empty cache. Sleep empties it at either level.
+_EMPTIED = frozenset({Health.UNREACHABLE, Health.NOT_READY, Health.ASLEEP})
+
+
+class Predicting(Part):
+    """An observer of facts and charges. `is_needed`: whether any strategy asks for predictions."""
+
+    name = "predictor"
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        snapshot: Callable[[], Snapshot],
+        clock: Callable[[], float],
+        is_needed: Callable[[], bool],
+        *,
+        found_cached: Callable[[float, float], None] = lambda predicted, actual: None,
+        missed: Callable[[float], None] = lambda seconds: None,
+    ) -> None:
+        """`found_cached` is told predicted and real cached tokens, `missed` how wrong the time of a first token was."""
+        self._predictor = predictor
+        self._snapshot = snapshot
+        self._clock = clock
+        self._is_needed = is_needed
+        self._found_cached = found_cached
+        self._missed = missed
+
+    def assigned(self, fact: Assigned) -> None:
+        """An engine gets a request."""
+        if fact.query is not None and self._is_needed():
+            self._predictor.placed(fact.request_id, fact.query, fact.identity, self._clock())
+
+    def moved(self, fact: Moved) -> None:
+        """Another engine has it."""
+        self._predictor.moved(fact.request_id, fact.to_identity, self._clock())
+
+    def finished(self, fact: Finished) -> None:
+        """The exchange is over."""
+        self._predictor.finished(fact.request_id, fact.ended_at, _ending(fact), fact.response_at)
+
+    def charged(self, charge: Charge) -> None:
+        """What it cost is known."""
+        audit = self._predictor.audit
+        before = audit.predicted_tokens, audit.actual_tokens
+        late = self._predictor.charged(
+            charge.request_id, charge.usage, after_head=charge.first_seconds, streamed=charge.end is not None
+        )
+        after = audit.predicted_tokens, audit.actual_tokens
+        if after != before:
+            self._found_cached(after[0] - before[0], after[1] - before[1])
+        if late is not None:
+            self._missed(abs(late))
+
+    def on_changes(self, pairs: Iterable[tuple[Endpoint | None, Endpoint | None]], _: object) -> None:
+        """Forget engines that are gone, and the caches of those that have lost them."""
+        for before, after in pairs:
+            if before is None:
+                continue
+            if after is None:
+                self._predictor.forget(before.identity)
+            elif before.weight_version != after.weight_version or (
+                before.health in _EMPTIED and after.health is not before.health
+            ):
+                self._predictor.cleared(before.identity)
+
+    def renewed(self, identity: str) -> None:
+        """An operation has changed an engine, perhaps its cache or its weights."""
+        self._predictor.cleared(identity)
+
+    async def run(self) -> None:
+        """It has nothing to do by itself."""
+        await asyncio.Event().wait()
+
+    def register(self, metrics: Meters) -> None:
+        """What is believed."""
+        index = self._predictor.index
+        metrics.gauges("aibrix_extproc_engine_speed_tokens_per_second", self._speeds)
+        metrics.gauge("aibrix_extproc_index_blocks", lambda: len(index))
+
+    def _speeds(self) -> list[tuple[str, float]]:
+        speeds = dict(self._predictor.speeds.known())
+        if not speeds:
+            return []
+        return [
+            (one.address, speeds[one.identity])
+            for one in self._snapshot().endpoints
+            if one.address and one.identity in speeds
+        ]
+
+
+def _ending(fact: Finished) -> Ending:
+    if fact.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return Ending.FAILED
+    return Ending.LEFT if fact.outcome is Outcome.CANCELLED else Ending.SERVED
