@@ -154,6 +154,14 @@ schemas: for-test ## derive the schemas of operations from the SDKs; VLLM=PYTHON
 	$(BIN)/python -m tools.schemas.derive
 	test -z "$(VLLM)" || PYTHONPATH=$$PYTHONPATH:. $(VLLM) -W ignore -m tools.schemas.vllm
 
+.PHONY: measure samples
+measure: for-test ## send every field of every operation to an engine and record what comes (VLLM=PYTHON NAME=vllm-0.33 ARGS=...)
+	$(BIN)/python -m tools.measure --name $(or $(NAME),simulator) $(if $(VLLM),--vllm $(VLLM)) $(ARGS)
+
+samples: for-test ## run the samples of the reference and record what they print (ARGS="chat_completion embedding")
+	$(BIN)/python -m tools.samples $(ARGS)
+	$(BIN)/aibrix-extproc reference --write
+
 conformance: for-run ## verify a running deployment (ARGS="--base-url http://127.0.0.1:8080/v1 --api-key KEY")
 	@$(BIN)/aibrix-extproc conformance $(ARGS)
 

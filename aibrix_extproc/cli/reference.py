@@ -17,6 +17,7 @@ from aibrix_extproc.cli.reference_engines import engine_operations_page
 from aibrix_extproc.cli.reference_exchange import exchange_page
 from aibrix_extproc.cli.reference_markdown import COMMAND
 from aibrix_extproc.cli.reference_openapi import openapi_document
+from aibrix_extproc.cli.reference_pages import pages
 from aibrix_extproc.cli.reference_settings import configuration_page
 from aibrix_extproc.cli.reference_tables import errors_page, labels_page, metrics_page, strategies_page
 
@@ -36,6 +37,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = MappingProxyType(
         "engine-operations.md": engine_operations_page,
         "exchange.md": exchange_page,
         "conformance.md": conformance_page,
+        **pages(),
     }
 )
 
@@ -59,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     stale = stale_pages(args.docs)
     if args.write:
         for name, text in stale.items():
+            (args.docs / name).parent.mkdir(exist_ok=True)
             (args.docs / name).write_text(text, encoding="utf-8")
             print(f"wrote {args.docs / name}")
         return 0

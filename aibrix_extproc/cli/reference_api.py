@@ -1,14 +1,14 @@
-"""docs/api.md: the whole public interface on one page, made of the tables of operations, errors and headers."""
+"""docs/api.md: what holds for all operations, and the way to the page of each."""
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
 from aibrix_extproc.cli.reference_docs import DOCS
 from aibrix_extproc.cli.reference_markdown import code, page, table
-from aibrix_extproc.cli.reference_operation import EVERYWHERE, alias_section, operation_section
+from aibrix_extproc.cli.reference_operation import EVERYWHERE
+from aibrix_extproc.cli.reference_pages import place_of
 from aibrix_extproc.cli.reference_tables import error_row
 from aibrix_extproc.core.access.keys import MAX_KEY_LENGTH
 from aibrix_extproc.core.openai.contract.controls import CONTROLS, Place
@@ -26,7 +26,6 @@ from aibrix_extproc.core.openai.reference.header_docs import (
     STOPPED_RESPONSE_HEADERS,
     treatment,
 )
-from aibrix_extproc.core.openai.reference.operation_docs import OperationDoc
 from aibrix_extproc.core.routing.owners import KEEP_MOVED_SECONDS, MAX_MOVED
 from aibrix_extproc.core.routing.response_ids import KEEP_SECONDS, MAX_LENGTH
 from aibrix_extproc.settings import Settings
@@ -51,9 +50,29 @@ The model decides which engines can be asked. It is looked for exactly as writte
 Whether an answer is streamed is decided by `stream` in the request, never by `accept`. How streams behave, from the
 first event to the last or to the error in between: [streaming.md](streaming.md).
 
-In the samples `client` is `openai.OpenAI(base_url="https://HOST/v1", api_key="KEY")` and `anthropic` is
+Where a page has a line of Python without a program around it, `client` is
+`openai.OpenAI(base_url="https://HOST/v1", api_key="KEY")` and `anthropic` is
 `anthropic.Anthropic(base_url="https://HOST", api_key="KEY")`.
 """
+
+_OPERATIONS: Final = """
+Each operation has a page with programs in Python and Node, the same in plain HTTP, recorded answers and streams, every
+field of the request and the answer with what a real vLLM did with it, and its errors. Operations for operators are on
+[one page](api/operators.md).
+
+The programs work as they stand against a stack on your machine, whose simulated engines answer with random words:
+
+```sh
+make run ARGS="SAMPLE_ARGUMENTS"
+```
+"""
+
+# What the samples of the pages need: models for every operation, in one stack.
+SAMPLE_ARGUMENTS: Final = (
+    "--model chat --model vectors=embed --model ranks=rerank --model pairs=score --model classes=classify --model"
+    " speech=audio --simulate='--vllm-version 0.33.0 --multimodal --enable-auto-tool-choice --enable-responses-store"
+    " --embedding-dimensions 4'"
+)
 
 _AUTHENTICATION: Final = """
 `Authorization: Bearer KEY`, as every OpenAI SDK sends it, `x-api-key: KEY`, as Anthropic's does, or `api-key: KEY`, as
@@ -134,7 +153,6 @@ SECTIONS: Final[Mapping[tuple[Action, bool], tuple[str, str]]] = MappingProxyTyp
     ),
 })  # fmt: skip
 SERVED: Final = tuple(one for one in SECTIONS if one[0] not in (Action.ADMIN, Action.REFUSE))
-_NO_DOC: Final = OperationDoc("", "")
 
 
 def api_page() -> str:
@@ -157,7 +175,11 @@ def api_page() -> str:
 
 
 def _contents(sections: Mapping[str, str]) -> str:
-    return "\n".join(f"- [{title}](#{title.lower().replace(',', '').replace(' ', '-')})" for title in sections)
+    return "\n".join(f"- [{title}](#{_anchor(title)})" for title in sections)
+
+
+def _anchor(title: str) -> str:
+    return title.lower().replace(",", "").replace(" ", "-")
 
 
 def _rows(*sections: tuple[Action, bool]) -> Iterator[Operation]:
@@ -201,22 +223,18 @@ def _limits() -> str:
 
 
 def _overview() -> str:
-    rows = (
-        (row.method, code(row.path), code(row.id), row.role.value, f"[{DOCS[row.id].summary}](#{row.id})")
-        for row in _rows(*SERVED)
+    rows = ((f"[{title}](#{_anchor(title)})", meaning) for title, meaning in (SECTIONS[section] for section in SERVED))
+    return f"{_OPERATIONS.strip().replace('SAMPLE_ARGUMENTS', SAMPLE_ARGUMENTS)}\n\n" + table(
+        ("operations", "who answers"), rows
     )
-    return table(("method", "path", "operation", "role", "what it does"), rows)
 
 
 def _served(section: tuple[Action, bool]) -> str:
-    return "\n\n".join((SECTIONS[section][1], *map(_section, _rows(section))))
-
-
-def _section(operation: Operation) -> str:
-    """A whole section, or a short one that points to the operation that is the same but for its path."""
-    doc = DOCS[operation.id]
-    same = next(row for row in OPERATIONS if replace(DOCS.get(row.id, _NO_DOC), sdk=doc.sdk) == doc)
-    return operation_section(operation, doc) if same is operation else alias_section(operation, doc, same)
+    rows = (
+        (row.method, code(row.path), code(row.id), row.role.value, f"[{DOCS[row.id].summary}]({place_of(row)})")
+        for row in _rows(section)
+    )
+    return f"{SECTIONS[section][1]}\n\n" + table(("method", "path", "operation", "role", "what it does"), rows)
 
 
 def _not_served() -> str:

@@ -7,7 +7,7 @@ from aibrix_extproc.core.operations.table import ROWS, EngineOperation
 
 _HEAD: Final = """
 vLLM's operational interface through the gateway, for administrators and operators. [engines.md](engines.md) says how to
-call it and what its answers mean; [api.md](api.md#operators) has the parameters.
+call it and what its answers mean; [the page for operators](api/operators.md) has the parameters.
 """
 _REQUESTS: Final = """
 What operations do to requests, as seen with vLLM 0.32.0 and 0.33.0. Those that only ask do nothing to requests.

@@ -1,4 +1,4 @@
-"""The part of docs/api.md about one operation: how to call it, what comes back, what differs, what can go wrong."""
+"""What the reference says of one operation from its rows: how to call it, what comes back, what can go wrong."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -18,28 +18,28 @@ def operation_section(operation: Operation, doc: OperationDoc) -> str:
     return "\n\n".join(part for part in _parts(operation, doc) if part)
 
 
-def alias_section(operation: Operation, doc: OperationDoc, same: Operation) -> str:
-    """The section of an operation that is another one at a second path."""
-    heading, *sample = list(_parts(operation, doc))[:4]
-    return "\n\n".join((heading, *sample, f"The same as [{same.id}](#{same.id})."))
+def sample_of(doc: OperationDoc) -> str:
+    """The call in Python."""
+    return doc.sdk.replace("HOST", _HOST)
 
 
 def _parts(operation: Operation, doc: OperationDoc) -> Iterator[str]:
     yield f"### {operation.id}"
     yield f"`{operation.method} {operation.path}`"
     yield f"{doc.summary}."
-    yield f"```python\n{doc.sdk.replace('HOST', _HOST)}\n```"
-    yield table(("what", "how"), _facts(operation, doc))
-    yield _fields("in the query string", doc.query, "required")
-    yield _fields("in the request", doc.request, "required")
-    yield _fields("in the answer", doc.answer, "always there")
-    yield _points("Differences to OpenAI", doc.openai)
-    yield _points("Differences to a vLLM server", doc.vllm)
-    yield _points("Limits of its own", doc.limits)
+    yield f"```python\n{sample_of(doc)}\n```"
+    yield table(("what", "how"), facts(operation, doc))
+    yield field_table("in the query string", doc.query, "required")
+    yield field_table("in the request", doc.request, "required")
+    yield field_table("in the answer", doc.answer, "always there")
+    yield points("Differences to OpenAI", doc.openai)
+    yield points("Differences to a vLLM server", doc.vllm)
+    yield points("Limits of its own", doc.limits)
     yield _errors(operation)
 
 
-def _facts(operation: Operation, doc: OperationDoc) -> Iterator[tuple[str, str]]:
+def facts(operation: Operation, doc: OperationDoc) -> Iterator[tuple[str, str]]:
+    """Rows of a table: what happens, media types, streams."""
     yield "what happens", operation.action.value + (f" ({operation.note})" if operation.note else "")
     if operation.model_in is not ModelIn.NONE:
         yield "model in", operation.model_in.value
@@ -66,7 +66,8 @@ def answer_types(operation: Operation, doc: OperationDoc) -> tuple[str, ...]:
     return doc.answer_types if operation.stream is Stream.NONE else (*doc.answer_types, EVENTS)
 
 
-def _fields(title: str, fields: Sequence[Field], presence: str) -> str:
+def field_table(title: str, fields: Sequence[Field], presence: str) -> str:
+    """A table of fields of a row; empty without any."""
     if not fields:
         return ""
     return table((title, "type", presence, "meaning"), (_field(one) for one in fields))
@@ -81,11 +82,14 @@ def _field(one: Field) -> tuple[str, ...]:
     return code(one.name), " or ".join(one.kinds), "yes" if one.required else "no", meaning
 
 
-def _points(title: str, points: Sequence[str]) -> str:
-    return f"{title}:\n\n" + "\n".join(f"- {one}" for one in points) if points else ""
+def points(title: str, listed: Sequence[str]) -> str:
+    """A list below a title; empty without any."""
+    return (
+        f"{title}{'' if title.startswith('#') else ':'}\n\n" + "\n".join(f"- {one}" for one in listed) if listed else ""
+    )
 
 
 def _errors(operation: Operation) -> str:
     own = {cause: keys for cause, keys in errors_by_cause(operation).items() if cause not in EVERYWHERE}
-    rows = ((f"[{CAUSES[cause].title}](#causes)", ", ".join(map(code, keys))) for cause, keys in own.items())
-    return table(("cause of errors", "errors, besides [those of every operation](#causes)"), rows)
+    rows = ((f"[{CAUSES[cause].title}](../api.md#causes)", ", ".join(map(code, keys))) for cause, keys in own.items())
+    return table(("cause of errors", "errors, besides [those of every operation](../api.md#causes)"), rows)

@@ -5,6 +5,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from aibrix_extproc.simulator.engine_fields import other_fields
 from aibrix_extproc.simulator.errors import UNREADABLE, EngineError, ReplyError
 from aibrix_extproc.simulator.wire import Call
 
@@ -19,9 +20,12 @@ def read_body(call: Call, model: type[_Body]) -> _Body:
     document = _decode(call)
     try:
         # from_attributes gives lists and numbers FastAPI's error rather than pydantic's own.
-        return model.model_validate(document, from_attributes=True)
+        body = model.model_validate(document, from_attributes=True)
+        if body.model_extra and (others := other_fields(model)):
+            others.model_validate(body.model_extra)
     except ValidationError as error:
         raise validation_error(_errors_of(error)) from None
+    return body
 
 
 def read_embedded(call: Call, model: type[_Body]) -> _Body:

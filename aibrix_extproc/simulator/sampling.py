@@ -6,6 +6,7 @@ from aibrix_extproc.simulator.engine import Job
 from aibrix_extproc.simulator.errors import EngineError, bad_parameter, bad_request, bad_value
 from aibrix_extproc.simulator.models import Model
 from aibrix_extproc.simulator.options import SimulatorOptions
+from aibrix_extproc.simulator.ranges import check_ranges
 from aibrix_extproc.simulator.requests import Sampling
 from aibrix_extproc.simulator.script import Bounds, Script, text_script, word_tokens, write_script
 from aibrix_extproc.simulator.wire import Call
@@ -21,20 +22,17 @@ def check_sampling(body: Sampling, max_tokens: int | None) -> None:
     check_temperature(body.temperature, body.top_p, max_tokens)
     if body.n is not None and body.n < 1:
         raise bad_request(f"n must be at least 1, got {body.n}.")
-    for name, penalty in (
-        ("presence_penalty", body.presence_penalty),
-        ("frequency_penalty", body.frequency_penalty),
-    ):
-        if penalty is not None and not -2 <= penalty <= 2:
-            raise bad_request(f"{name} must be in [-2, 2], got {penalty}.")
-    if body.top_k is not None and body.top_k < -1:
-        raise bad_request(f"top_k must be 0 (disable), or at least 1, got {body.top_k}.")
+    check_ranges(vars(body) | (body.model_extra or {}))
+    if max_tokens is not None and body.min_tokens > max_tokens:
+        raise bad_request(f"min_tokens must be less than or equal to max_tokens={max_tokens}, got {body.min_tokens}.")
 
 
 def check_temperature(temperature: float | None, top_p: float | None, max_tokens: int | None) -> None:
     """Refuse what every kind of generation refuses."""
     if temperature is not None and temperature < 0:
         raise bad_value("temperature", temperature, f"temperature must be non-negative, got {temperature}.")
+    if temperature is not None and temperature > 2:
+        raise bad_value("temperature", temperature, f"temperature must be in [0, 2], got {temperature}.")
     if top_p is not None and not 0 < top_p <= 1:
         raise bad_value("top_p", top_p, f"top_p must be in (0, 1], got {top_p}.")
     if max_tokens is not None and max_tokens < 1:

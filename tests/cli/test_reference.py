@@ -17,6 +17,7 @@ from aibrix_extproc.cli.reference_api import SECTIONS
 from aibrix_extproc.cli.reference_command_line import WIDTH
 from aibrix_extproc.cli.reference_docs import DOCS as OPERATION_DOCS
 from aibrix_extproc.cli.reference_markdown import code, table
+from aibrix_extproc.cli.reference_pages import place_of
 from aibrix_extproc.cli.reference_settings import EXAMPLE
 from aibrix_extproc.core.exchange.states import REQUEST_TABLE, RESPONSE_TABLE
 from aibrix_extproc.core.fleet.kubernetes.podspec import LABELS
@@ -39,11 +40,20 @@ def test_pages_are_what_the_code_says() -> None:
     assert sorted(stale_pages(DOCS)) == [], "run: aibrix-extproc reference --write"
 
 
+def test_every_operation_is_on_a_page(pages: dict[str, str]) -> None:
+    for row in OPERATIONS:
+        if row.id not in OPERATION_DOCS:
+            continue
+        page, _, anchor = place_of(row).partition("#")
+        assert f"`{row.method} {row.path}`" in pages[page], row.id
+        assert not anchor or f"\n### {anchor}\n" in pages[page]
+        assert f"]({place_of(row)})" in pages["api.md"]
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
         ("api.md", [f"| {row.method} | `{row.path}` | `{row.id}` |" for row in OPERATIONS]),
-        ("api.md", [f"\n### {name}\n" for name in OPERATION_DOCS]),
         ("api.md", [f"\n| `{name}` |" for name in (*ERRORS, *REQUEST_HEADERS, *RESPONSE_HEADERS)]),
         ("errors.md", [f"| `{key}` | {row.status} |" for key, row in ERRORS.items()]),
         ("strategies.md", [f"\n## {name}\n" for name in STRATEGIES]),
@@ -99,19 +109,17 @@ def anchors(text: str) -> set[str]:
 
 
 def test_links_of_pages_lead_somewhere() -> None:
-    texts = {path.name: path.read_text() for path in DOCS.iterdir()}
+    texts = {path: path.read_text() for path in DOCS.rglob("*") if path.is_file()}
+    known = {path: anchors(text) for path, text in texts.items() if path.suffix == ".md"}
     wrong = []
-    for name, text in texts.items():
-        for link in re.findall(r"\]\(([^)\s]+)\)", text) if name.endswith(".md") else ():
+    for path in known:
+        for link in re.findall(r"\]\(([^)\s]+)\)", texts[path]):
             page, _, anchor = link.partition("#")
             if link.startswith(("http:", "https:")):
                 continue
-            if page.startswith("../"):
-                there = (DOCS / page).resolve().exists()
-            else:
-                there = (page or name) in texts and (not anchor or anchor in anchors(texts[page or name]))
-            if not there:
-                wrong.append(f"{name}: {link}")
+            there = (path.parent / page).resolve() if page else path
+            if not there.exists() or (anchor and anchor not in known.get(there, {anchor})):
+                wrong.append(f"{path.relative_to(DOCS)}: {link}")
     assert wrong == []
 
 
@@ -148,7 +156,7 @@ def test_write_makes_missing_pages_and_check_is_content_then(
     docs = ["--docs", str(tmp_path)]
     assert main(["reference", "--check", *docs]) == 1
     assert main(["reference", "--write", *docs]) == 0
-    assert {path.name for path in tmp_path.iterdir()} == set(PAGES)
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")} == set(PAGES)
     capsys.readouterr()
     assert main(["reference", "--check", *docs]) == 0
     assert main(["reference", *docs]) == 0

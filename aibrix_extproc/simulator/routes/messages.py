@@ -10,6 +10,7 @@ from aibrix_extproc.simulator.errors import dump
 from aibrix_extproc.simulator.json_sample import sample
 from aibrix_extproc.simulator.models import Model
 from aibrix_extproc.simulator.prompts import check_length, render_chat
+from aibrix_extproc.simulator.ranges import check_ranges
 from aibrix_extproc.simulator.reading import read_body
 from aibrix_extproc.simulator.requests import CountTokensBody, MessagesBody
 from aibrix_extproc.simulator.sampling import answer_script, check_temperature, make_job, token_budget
@@ -108,6 +109,7 @@ def _plan(call: Call) -> MessageAnswer:
     body = read_body(call, MessagesBody)
     model = call.engine.models.resolve(body.model)
     check_temperature(body.temperature, body.top_p, None)
+    check_ranges(vars(body) | (body.model_extra or {}))
     prompt = _prompt(call, body, model)
     prompt_tokens = check_length(None, prompt, body.max_tokens, options.max_model_len)
     budget = token_budget(body.max_tokens, prompt_tokens, options)

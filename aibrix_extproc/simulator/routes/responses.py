@@ -8,6 +8,7 @@ from aibrix_extproc.simulator.engine import Ticket
 from aibrix_extproc.simulator.errors import EngineError, bad_request, not_found
 from aibrix_extproc.simulator.json_sample import sample_json
 from aibrix_extproc.simulator.prompts import check_length, render_chat
+from aibrix_extproc.simulator.ranges import check_ranges
 from aibrix_extproc.simulator.reading import read_body
 from aibrix_extproc.simulator.requests import ResponsesBody
 from aibrix_extproc.simulator.response_store import StoredResponse
@@ -74,6 +75,7 @@ def _plan(call: Call) -> ResponseAnswer:
     if body.background and not call.store.enabled:
         raise EngineError(400, "invalid_request_error", _NO_STORE, "background")
     check_temperature(body.temperature, body.top_p, body.max_output_tokens)
+    check_ranges(vars(body) | (body.model_extra or {}))
     history: list[dict[str, Any]] = []
     if body.previous_response_id is not None:
         previous = call.store.get(body.previous_response_id)
