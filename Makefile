@@ -8,12 +8,12 @@ WORKERS ?= 3
 # tests start would compile all of ours again: 0.3 s of CPU for one, and 7 s for each worker that collects.
 export PYTHONDONTWRITEBYTECODE :=
 # What needs nothing but .venv; the other marks have targets of their own.
-HERE := not sdk and not sdk_suite and not browser and not kubernetes and not postgres and not s3 and not fuzz and not faults and not operations and not helm and not install
+HERE := not sdk and not sdk_suite and not browser and not openapi and not kubernetes and not postgres and not s3 and not fuzz and not faults and not operations and not helm and not install
 PYTEST = $(BIN)/pytest -n $(WORKERS) --dist worksteal
 KUBE_TOOLS ?= $(HOME)/.cache/aibrix-extproc/kube-tools
 
-.PHONY: help run test test-newest fuzz test-kubernetes kube-tools fix lint types unit bench soak churn reference schemas \
-	conformance test-postgres test-s3 s3-server test-faults test-operations test-install bench-metadata bench-gauges bench-batches bench-batches-processes test-sdks test-sdk-suite test-browser test-twins test-envoys test-chart chart helm release lock image \
+.PHONY: help run test test-newest fuzz test-kubernetes kube-tools fix lint types unit bench soak churn reference explorer schemas \
+	conformance test-postgres test-s3 s3-server test-faults test-operations test-install bench-metadata bench-gauges bench-batches bench-batches-processes test-sdks test-sdk-suite test-browser test-openapi test-twins test-envoys test-chart chart helm release lock image \
 	clean install for-run for-test
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -73,6 +73,10 @@ test-sdk-suite: for-test ## run openai-python's own tests directly and through t
 test-browser: for-test ## the SDKs' browser builds in a real headless Chromium (CHROMIUM=/path; downloads the SDKs)
 	$(BIN)/python -m tests.browser.install
 	$(BIN)/pytest -m browser tests/browser $(ARGS)
+
+test-openapi: for-test ## a client and requests that are generated from the OpenAPI document (some minutes; downloads both tools)
+	$(BIN)/python -m tests.openapi.install
+	$(BIN)/pytest -m openapi tests/openapi $(ARGS)
 
 test-postgres: for-test ## files, uploads and batches on a real PostgreSQL (`test` runs them on SQLite)
 	$(BIN)/pytest -m postgres tests/metadata $(ARGS)

@@ -269,6 +269,7 @@ class Gateway:
             health=self._health,
             fleet=lambda: fleet_page(self.store.snapshot, self._load.in_flight),
             version=__version__,
+            explorer_origin=self._settings.admin.explorer_origin,
             explaining=Explainer(
                 self._decisions, self._placer, lambda: self.store.snapshot, exchange_policy(self._settings), time.time
             ),

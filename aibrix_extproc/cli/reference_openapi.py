@@ -15,7 +15,7 @@ from aibrix_extproc.cli.reference_markdown import COMMAND
 from aibrix_extproc.cli.reference_operation import answer_types, request_type
 from aibrix_extproc.cli.reference_schemas import Schemas, camel, value_of
 from aibrix_extproc.core.openai.contract import headers
-from aibrix_extproc.core.openai.contract.errors import ERRORS
+from aibrix_extproc.core.openai.contract.errors import ERRORS, Problem, shape
 from aibrix_extproc.core.openai.contract.operation_errors import errors_of
 from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
 from aibrix_extproc.core.openai.contract.operations import Action, Operation
@@ -26,6 +26,7 @@ from aibrix_extproc.interfaces.catalogue import deprecations
 Json = dict[str, Any]
 
 _PARAMETER: Final = re.compile(r"\{(\w+)(?:\.\.\.)?\}")
+_WORDS: Final = re.compile(r"\{(\w+)\}")  # of a message that are filled in
 _REST: Final = re.compile(r"\{(\w+)\.\.\.\}")
 _SERVED: Final = (Action.ROUTE, Action.STICKY, Action.LOCAL, Action.METADATA)
 _DESCRIPTION: Final = (
@@ -36,7 +37,21 @@ _DESCRIPTION: Final = (
 
 def openapi_document() -> str:
     """The document as text."""
-    return json.dumps(_document(), indent=1, ensure_ascii=False) + "\n"
+    document = _document()
+    _complete(document)
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+def _complete(node: Any) -> None:
+    """Give arrays of which nothing is known items of which nothing is known: generators ask for them."""
+    if isinstance(node, dict):
+        if "array" in (node.get("type"), *(node["type"] if isinstance(node.get("type"), list) else ())):
+            node.setdefault("items", {})
+        for value in node.values():
+            _complete(value)
+    elif isinstance(node, list):
+        for value in node:
+            _complete(value)
 
 
 def _document() -> Json:
@@ -124,7 +139,7 @@ def _answer(row: Operation, doc: OperationDoc, schemas: Schemas) -> Json:
         if media == JSON:
             content[media] = {"schema": schemas.answer(row, doc.answer)}
         elif media == EVENTS:
-            content[media] = {"schema": {"type": "string", "description": doc.streaming}}
+            content[media] = {"schema": {"description": doc.streaming}}
             event = schemas.event(row)
             if event is not None:  # OpenAPI 3.1 has no word for the items of a stream
                 content[media]["x-aibrix-event"] = event
@@ -168,8 +183,15 @@ def _failure(keys: Sequence[str], *, anthropic: bool) -> Json:
     return {
         "description": "\n".join(f"- {key}: {ERRORS[key].when}" for key in keys),
         "headers": _header_references(names),
-        "content": {JSON: {"schema": schema}},
+        "content": {JSON: {"schema": schema, "examples": {key: _example(key, anthropic=anthropic) for key in keys}}},
     }
+
+
+def _example(key: str, *, anthropic: bool) -> Json:
+    """The body of an error, with the names of its parameters in capitals."""
+    words = {name: name.upper() for name in _WORDS.findall(ERRORS[key].message)}
+    body: Json = json.loads(shape(Problem(key, words), anthropic=anthropic, request_id="REQUEST_ID").body)
+    return {"value": body}
 
 
 def _header_references(names: Sequence[str]) -> Json:

@@ -43,6 +43,8 @@ class Schemas:
         for variant in self._objects(made):
             for name in deprecations().get(row.id, ()):
                 variant["properties"][name]["deprecated"] = True
+            for name in [one for one in variant["properties"] if f"{one}[]" in variant["properties"]]:
+                del variant["properties"][name]  # an SDK's name of a form's field, which it sends with brackets
         return made
 
     def answer(self, row: Operation, fields: tuple[Field, ...]) -> Json:
@@ -98,6 +100,8 @@ def _explain(schema: Json, fields: Sequence[Field]) -> None:
     for one in fields:
         known = schema["properties"].setdefault(one.name, value_of(one))
         known["description"] = one.meaning
+        if "enum" in known:  # values that an SDK does not know in this place
+            known["enum"].extend(value for value in one.values if value not in known["enum"])
         if one.required and one.name not in schema.setdefault("required", []):
             schema["required"].append(one.name)
 

@@ -137,6 +137,10 @@ class Document:
             found = self._documents[operations] = text_of(self._joined(operations))
         return found
 
+    def of_server(self, url: str) -> bytes:
+        """The whole document, with another address of the gateway."""
+        return self._joined(frozenset(self.operations), msgspec.json.encode([{"url": url}]))
+
     def schemas(self, operation: str) -> bytes:
         """Members of a JSON object, each a schema that stands alone; empty if the operation has none."""
         found = self._schemas.get(operation)
@@ -146,7 +150,7 @@ class Document:
             found = self._schemas[operation] = _members(members)
         return found
 
-    def _joined(self, operations: frozenset[str]) -> bytes:
+    def _joined(self, operations: frozenset[str], servers: bytes | None = None) -> bytes:
         chosen = [one for one in self.operations.values() if one.parsed.id in operations]
         paths: dict[str, dict[str, bytes]] = {}
         for one in chosen:
@@ -162,7 +166,7 @@ class Document:
         return _object_of({
             "openapi": bytes(head.openapi),
             "info": bytes(head.info),
-            "servers": bytes(head.servers),
+            "servers": servers or bytes(head.servers),
             "security": bytes(head.security),
             "tags": msgspec.json.encode([tag for tag in head.tags if tag["name"] in used]),
             "paths": _object_of({path: _object_of(methods) for path, methods in paths.items()}),

@@ -28,6 +28,12 @@ class AdminSettings(Group):
 
     host: str = Field("127.0.0.1", description="address to listen on", json_schema_extra=flag("--admin-host"))
     port: Port = Field(9003, description="port of the admin server", json_schema_extra=flag("--admin-port"))
+    explorer_origin: str = Field(
+        "", pattern=r"^(https?://[^/\s;,'\"]+)?$",
+        description="address of the gateway for browsers, such as `https://api.example.com`: `/explorer` is then a "
+        "page that shows the API and calls it; empty: there is none",
+        json_schema_extra=flag("--admin-explorer-origin"),
+    )  # fmt: skip
 
 
 class LogSettings(Group):

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from aiohttp import web
 
+from aibrix_extproc.adapters.http.explorer.pages import Explorer
 from aibrix_extproc.webserver import WebServer
 
 Report = Mapping[str, object]
@@ -35,6 +36,7 @@ class AdminServer(WebServer):
         fleet: Callable[[], Report],
         version: str,
         explaining: Explaining | None = None,
+        explorer_origin: str = "",
     ) -> None:
         self._metrics = metrics
         self._health = health
@@ -60,10 +62,14 @@ class AdminServer(WebServer):
                     web.post("/explain", self._on_explain),
                 ]
             )
+        if explorer_origin:
+            app.add_routes(Explorer(explorer_origin).routes())
+        self._has_explorer = bool(explorer_origin)
         super().__init__(app)
 
     async def _on_index(self, _: web.Request) -> web.Response:
         more = "/decisions\n/explain\n" if self._explaining is not None else ""
+        more += "/explorer\n" if self._has_explorer else ""
         return web.Response(text=f"/metrics\n/livez\n/readyz\n/fleet\n/version\n{more}")
 
     async def _on_metrics(self, _: web.Request) -> web.Response:

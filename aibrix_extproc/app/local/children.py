@@ -51,6 +51,7 @@ def gateway_worker(worker: GatewayWorker, plan: Plan, session: aiohttp.ClientSes
     command += ["--config", str(plan.config)] if plan.config else []
     command += ["--key-file", str(plan.key_file)] if plan.key_file else []
     command += ["--admin-key-file", str(plan.admin_key)]
+    command += ["--admin-explorer-origin", plan.base_url.removesuffix("/v1")]
     is_ready = answers(session, f"http://{LOOPBACK}:{worker.admin_port}/readyz")
     # Not by arguments, which every user of the machine can read.
     environment = environment_with({"access": {"api_keys": list(plan.api_keys)}}) if plan.api_keys else None

@@ -72,7 +72,7 @@ def screen(
     ]
     places = [
         ("Envoy admin", f"http://{plan.envoy_admin}"),
-        ("Gateway admin", " ".join(admins) + " (/metrics, /fleet, /readyz)"),
+        ("Gateway admin", " ".join(admins) + " (/explorer, /metrics, /fleet, /readyz)"),
         ("Admin key", f"in {plan.admin_key}"),
         ("Fleet", str(plan.fleet)),
         ("Logs", str(plan.directories.logs)),
@@ -97,6 +97,7 @@ def addresses(plan: Plan, models: Sequence[str]) -> dict[str, object]:
         "models": list(models),
         "envoy_admin": f"http://{plan.envoy_admin}",
         "gateway_admins": [f"http://{LOOPBACK}:{worker.admin_port}" for worker in plan.workers],
+        "explorer": f"http://{LOOPBACK}:{plan.workers[0].admin_port}/explorer",
         "metadata_admin": None if plan.metadata is None else f"http://{LOOPBACK}:{plan.metadata.admin_port}",
         "data": None if plan.metadata is None else str(plan.metadata.data),
         "admin_key": str(plan.admin_key),

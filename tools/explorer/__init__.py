@@ -1,0 +1,1 @@
+"""Puts Swagger UI into the package, from its own npm package."""
