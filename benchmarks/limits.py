@@ -43,9 +43,10 @@ def limiter(counters: Any, book: LimitBook) -> Any:
     """A limiter as the gateway has it."""
     from aibrix_extproc.app.limiting import Limiter
     from aibrix_extproc.core.access.limits.estimates import Estimator
+    from aibrix_extproc.core.openai.wire.estimates import InputRatios
 
     return Limiter(
-        lambda: book, counters, Estimator(), lambda _: True, issuer="bench", metering=True,
+        lambda: book, counters, Estimator(InputRatios()), lambda _: True, issuer="bench", metering=True,
         limited=lambda _: None, warned=lambda _: None,
     )  # fmt: skip
 

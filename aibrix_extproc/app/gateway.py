@@ -40,7 +40,7 @@ from aibrix_extproc.app.health_log import HealthLog
 from aibrix_extproc.app.interfaces import Interfaces
 from aibrix_extproc.app.listening import StartError, bounds_of, listening_at
 from aibrix_extproc.app.memory import keep_freed_memory, leave_out_of_collection
-from aibrix_extproc.app.observers import observers
+from aibrix_extproc.app.observers import learner, observers
 from aibrix_extproc.app.parts.bodies import LargeBodies
 from aibrix_extproc.app.parts.configs import ConfigLog
 from aibrix_extproc.app.parts.engines import Engines
@@ -167,7 +167,8 @@ class Gateway:
         if settings.control.url is None or not settings.metering.enabled:
             return None
         replica = f"{socket.gethostname()}-{os.getpid()}"
-        return UsageReporter(settings.usage, InternalClient(settings.control.url, replica, lambda: self._seals.secrets))
+        client = InternalClient(settings.control.url, replica, lambda: self._seals.secrets)
+        return UsageReporter(settings.usage, client, self._limits.ratios)
 
     def _control_parts(self) -> list[Part]:
         usage = dict if self._wake is None else self._wake.use.usage
@@ -195,7 +196,7 @@ class Gateway:
         interfaces = Interfaces(lambda: self.store.snapshot, self._limits.limiter, exchange_policy(settings))
         return Dispatcher(
             handlers(
-                Authenticator(lambda: self._keys.ring, time.time, credentials, self._limits.limiter.limits_of),
+                Authenticator(lambda: self._keys.ring, time.time, credentials, self._limits.limiter),
                 Directory(lambda: self.store.snapshot, interfaces),
                 Placing(
                     self._placer,
@@ -220,6 +221,7 @@ class Gateway:
         limiter = self._limits.limiter
         load = LoadCount(self._load, self._batch_load)
         rows = [*observers(load, owners, poll_soon, self._metrics, log_every=every, limiter=limiter)]
+        rows.insert(0, (Charge, learner(self._limits.ratios)))
         rows += signal_observers(self._sources, self._predicting)
         if self._decisions.most:
             rows += [(Finished, self._decisions.finished), (Charge, self._decisions.charged)]

@@ -5,10 +5,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final, Protocol
 
+from msgspec.structs import replace
+
 from aibrix_extproc.core.access.limits.answers import (
+    OF_ONE,
     Headers,
     anthropic_headers,
     never_fits,
+    none_fits,
     openai_headers,
     refusal,
     too_large,
@@ -21,7 +25,7 @@ from aibrix_extproc.core.exchange.asks import Refused, Reserve, Reserved
 from aibrix_extproc.core.exchange.outputs import Finished, Outcome
 from aibrix_extproc.core.exchange.records import Charge, StreamEnd
 from aibrix_extproc.core.openai.contract.errors import Problem
-from aibrix_extproc.core.openai.contract.operations import Action, ModelIn, Role, Stream, UsageIn
+from aibrix_extproc.core.openai.contract.operations import Action, ModelIn, Operation, Role, Stream, UsageIn
 from aibrix_extproc.core.placing import Caller
 
 logger = logging.getLogger(__name__)
@@ -51,8 +55,8 @@ class Counting(Protocol):
         """The reading, a wait for it, or None: nobody is admitted."""
         ...
 
-    def peek(self, claims: tuple[Claim, ...]) -> Reading:
-        """What is known, without asking."""
+    def peek(self, claims: tuple[Claim, ...], *, fresh: bool = False) -> Reading:
+        """What is known, without asking. `fresh`: counters of which nothing is known of this moment count as empty."""
         ...
 
     def settle(self, reservation: str, actual: Sequence[float] | None) -> None:
@@ -88,6 +92,7 @@ class Limiter:
         self._limited = limited
         self._warned = warned
         self._number = 0
+        self._full: set[tuple[str, str]] = set()  # callers with keys to whom a request was too many
         self._exceeded: set[str] = set()  # counters of soft limits that were logged
         self.running: dict[str, tuple[str, ...]] = {}  # reservations with the counters of their leases
 
@@ -107,6 +112,24 @@ class Limiter:
             return found
         of_model = book.amounts(caller.name, caller.key_id, model, now, soft=soft)
         return {name: amount for name, amount in of_model.items() if found.get(name) != amount}
+
+    def used_up(self, caller: Caller, operation: Operation) -> Problem | None:
+        """The refusal of a request whose body need not be read: its caller or its key may make none now.
+
+        Only after such a refusal, and by what is known of this moment: requests that are let in meet all their limits.
+        """
+        if (caller.name, caller.key_id) not in self._full:
+            return None
+        plan = self._book().plan(caller.name, caller.key_id, "", self._counters.clock())
+        reading = self._counters.peek(plan.claims, fresh=True)
+        index = none_fits(plan, reading)
+        if index is None:
+            self._full.discard((caller.name, caller.key_id))
+            return None
+        self._limited(plan.terms[index].name)
+        refused = replace(reading, refused=index)
+        headers = self._headers(plan, refused, caller, anthropic=operation.anthropic)
+        return refusal(plan, refused, (1.0,) * len(plan.claims), "", headers)
 
     def reserve(self, ask: Reserve) -> Reserved | Refused | Awaitable[Reserved | Refused]:
         """Take from all limits of the request, or say which one refuses."""
@@ -168,9 +191,8 @@ class Limiter:
             charge.caller,
             charge.status,
             charge.bytes_in,
-            charge.bytes_out,
-            is_stream=charge.end is not None,
             ended_early=charge.status == 0 or charge.end not in (None, StreamEnd.COMPLETE),
+            events=charge.events,
             input_tokens=None if usage is None else usage.input_tokens,
             cached_tokens=0 if usage is None else usage.cached_tokens,
             output_tokens=0 if usage is None else usage.output_tokens,
@@ -203,6 +225,8 @@ class Limiter:
     ) -> Reserved | Refused:
         headers = self._headers(plan, reading, ask.caller, anthropic=ask.operation.anthropic)
         if reading.refused != ADMITTED:
+            if plan.terms[reading.refused].row.quantity in OF_ONE:
+                self._full.add((ask.caller.name, ask.caller.key_id))
             self._limited(plan.terms[reading.refused].name)
             return Refused(refusal(plan, reading, costs, ask.model, headers))
         if plan.has_leases:

@@ -12,6 +12,7 @@ from aibrix_extproc.app.engine_load import LoadCount
 from aibrix_extproc.app.limiting import Limiter
 from aibrix_extproc.core.exchange.outputs import Assigned, Finished, Moved, OwnerChanged
 from aibrix_extproc.core.exchange.records import Charge, ExchangeRecord
+from aibrix_extproc.core.openai.wire.estimates import InputRatios
 from aibrix_extproc.core.routing.owners import ResponseOwners
 
 
@@ -52,3 +53,13 @@ def observers(
     if log_every:
         rows.append((ExchangeRecord, log_record))
     return rows
+
+
+def learner(ratios: InputRatios) -> Callable[[Charge], None]:
+    """Teaches the ratios what engines have reported; before those who estimate by them."""
+
+    def learn(charge: Charge) -> None:
+        if charge.usage is not None and charge.status == HTTPStatus.OK:
+            ratios.learn(charge.model, charge.bytes_in, charge.usage.input_tokens)
+
+    return learn

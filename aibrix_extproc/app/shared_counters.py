@@ -6,6 +6,7 @@ what it has lost itself by a restart, so that no caller gets a burst. Until all 
 request needs both: a place in the share, and one in Redis. So nothing is admitted twice while they come back.
 """
 
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 from typing import Any, Final
@@ -21,6 +22,7 @@ from aibrix_extproc.core.access.limits.estimates import NOTHING
 MAX_KNOWN: Final = 100_000
 MAX_LOCAL: Final = 100_000
 REPAID_AT_ONCE: Final = 50
+FRESH: Final = 250_000.0  # microseconds: other gateways may have refunded something since
 _BUCKET, _LEASE = int(Form.BUCKET), int(Form.LEASE)
 
 
@@ -75,12 +77,15 @@ class SharedCounters:
             return self._without(reservation, claims, costs)
         return self._or_without(waiting, reservation, claims, costs, known)
 
-    def peek(self, claims: tuple[Claim, ...]) -> Reading:
-        """What is known of counters, without asking."""
+    def peek(self, claims: tuple[Claim, ...], *, fresh: bool = False) -> Reading:
+        """What is known of counters, without asking. `fresh`: what Redis has not said a moment ago counts as empty."""
         now = self.clock()
         found = [self._known.get(claim.counter) for claim in claims]
         empty = [now if claim.form == _BUCKET else 0.0 for claim in claims]
-        states = tuple(at_rest if one is None else one.state for one, at_rest in zip(found, empty, strict=True))
+        since = now - FRESH if fresh else -math.inf
+        states = tuple(
+            at_rest if one is None or one.at < since else one.state for one, at_rest in zip(found, empty, strict=True)
+        )
         return Reading(now, ADMITTED, states, 0.0)
 
     def settle(self, reservation: str, actual: Sequence[float] | None) -> None:

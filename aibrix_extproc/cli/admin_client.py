@@ -30,11 +30,12 @@ class AdminClient:
         self._root = base_url.rstrip("/").removesuffix("/v1")
         self._key = key
 
-    def ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        """The JSON answer. Raises AdminError."""
+    def ask(self, method: str, path: str, body: object = None, *, only_new: bool = False) -> dict[str, Any]:
+        """The JSON answer. `only_new`: replace nothing. Raises AdminError."""
         request = urllib.request.Request(
             self._root + path, method=method, data=None if body is None else json.dumps(body).encode(),
-            headers={"authorization": f"Bearer {self._key}", "content-type": "application/json"},
+            headers={"authorization": f"Bearer {self._key}", "content-type": "application/json"}
+            | ({"if-none-match": "*"} if only_new else {}),
         )  # fmt: skip
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:

@@ -6,13 +6,11 @@ import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from http import HTTPStatus
 from typing import Any, Final
 
 from aibrix_extproc.cli.admin_client import AdminClient, AdminError, admin_client, segment
 from aibrix_extproc.cli.sdk_command import print_table, printable
 from aibrix_extproc.core.access.imports import ImportPlan, from_aibrix, from_litellm, lines
-from aibrix_extproc.core.access.limits.records import parse_record
 
 SOURCES: Final = {"litellm-db": from_litellm, "aibrix-redis": from_aibrix}
 _KEYS: Final = "/admin/v1/keys"
@@ -126,25 +124,13 @@ def _with_end(key: Mapping[str, Any]) -> dict[str, Any]:
 
 def _put(client: AdminClient, path: str, body: dict[str, Any]) -> bool:
     """Whether it was there already."""
-    if path == _LIMITS and _has_limit(client, parse_record(body).id):
-        return True  # storing it would replace what an administrator may have changed
     try:
-        client.ask("POST", path, body)
+        client.ask("POST", path, body, only_new=True)  # an administrator may have changed it
     except AdminError as error:
         if error.code != "exists_already":
             raise
         return True
     return False
-
-
-def _has_limit(client: AdminClient, limit_id: str) -> bool:
-    try:
-        client.ask("GET", f"{_LIMITS}/{segment(limit_id)}")
-    except AdminError as error:
-        if error.status != HTTPStatus.NOT_FOUND:
-            raise
-        return False
-    return True
 
 
 def _records(path: str) -> list[dict[str, Any]]:

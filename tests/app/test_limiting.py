@@ -16,6 +16,7 @@ from aibrix_extproc.core.exchange.events import Cause
 from aibrix_extproc.core.exchange.outputs import Finished, Outcome
 from aibrix_extproc.core.exchange.records import Charge
 from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
+from aibrix_extproc.core.openai.wire.estimates import InputRatios
 from aibrix_extproc.core.openai.wire.usage import Usage
 from aibrix_extproc.core.placing import Caller, Placement
 from tests.build import an_endpoint
@@ -34,8 +35,9 @@ class Counted:
         self.warned: list[str] = []
         book = LimitBook([LimitRecord("a", "a", limits=limits or {}, soft_limits=soft_limits or {})])
         self.limiter = Limiter(
-            lambda: book, MemoryCounters(keep_seconds=900, lease_seconds=30), Estimator(), lambda model: model == "m",
-            issuer="i", metering=metering, limited=self.limited.append, warned=self.warned.append,
+            lambda: book, MemoryCounters(keep_seconds=900, lease_seconds=30), Estimator(InputRatios()),
+            lambda model: model == "m", issuer="i", metering=metering,
+            limited=self.limited.append, warned=self.warned.append,
         )  # fmt: skip
 
     def ask(self, ask: Reserve = ASK) -> Reserved | Refused:
@@ -114,6 +116,24 @@ def test_leases_end_with_the_exchange_although_the_charge_comes_later() -> None:
     assert list(counted.limiter.running) == [name]
     counted.limiter.finished(finished(name, 200, Outcome.SERVED))
     assert counted.limiter.running == {}
+    assert counted.reserved().reservation
+
+
+@pytest.mark.parametrize("limit", ["requests_per_minute", "concurrent_requests"])
+def test_a_caller_that_may_make_no_request_is_refused_before_its_body_is_read(limit: str) -> None:
+    counted = Counted(limits={limit: 1, "tokens_per_day": 1000})
+    assert counted.limiter.used_up(ASK.caller, CHAT) is None
+    name = counted.reserved().reservation
+    assert counted.limiter.used_up(ASK.caller, CHAT) is None, "nobody looks before a refusal"
+    by_body = counted.ask()
+    by_head = counted.limiter.used_up(ASK.caller, CHAT)
+    assert isinstance(by_body, Refused)
+    assert by_head is not None
+    assert by_head.key == by_body.problem.key
+    assert [one for one, _ in by_head.headers] == [one for one, _ in by_body.problem.headers]
+    assert counted.limited == [limit] * 2
+    counted.limiter.finished(finished(name, 503, Outcome.REFUSED))
+    assert counted.limiter.used_up(ASK.caller, CHAT) is None
     assert counted.reserved().reservation
 
 

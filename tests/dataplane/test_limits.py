@@ -1,5 +1,7 @@
 """Acceptance 7.12, LIM: limited callers through a real Envoy, with counters in a real Redis."""
 
+import http.client
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ import pytest
 from aibrix_extproc.core.access.holders import digest_of
 from aibrix_extproc.core.openai.contract.headers import RATE_LIMIT_HEADERS
 from tests.dataplane.engines import EngineSpec, header
-from tests.dataplane.raw import JSON, Answer
+from tests.dataplane.raw import JSON, LOOPBACK, Answer
 from tests.dataplane.stack import METERED, Stack, running
 from tests.redis_server import RedisServer, redis_server
 from tests.waiting import eventually
@@ -129,6 +131,22 @@ def test_a_long_wait_is_told_and_not_tried_again(limited: Stack) -> None:
     assert raised.value.response.headers["x-should-retry"] == "false"
     assert raised.value.response.headers["retry-after"] == "60"
     assert re.search(r"Please try again in (20m0|19m\d+(\.\d+)?)s", str(raised.value))
+
+
+def test_a_request_too_many_is_refused_before_its_body_comes(limited: Stack) -> None:
+    assert post(limited, "few").status == 429
+    connection = http.client.HTTPConnection(LOOPBACK, limited.port, timeout=10)
+    try:
+        connection.putrequest("POST", PATH)
+        for name, value in (JSON | {"authorization": f"Bearer {key_of('few')}", "content-length": "1000000"}).items():
+            connection.putheader(name, value)
+        connection.endheaders()  # and no body
+        answer = connection.getresponse()
+        assert answer.status == 429
+        assert json.loads(answer.read())["error"]["code"] == "rate_limit_exceeded"
+        assert answer.getheader("x-ratelimit-remaining-requests") == "0"
+    finally:
+        connection.close()
 
 
 def test_lim_03_tokens_that_are_not_there_never_reach_an_engine(limited: Stack) -> None:

@@ -113,6 +113,13 @@ async def test_limits_and_prices(admin: httpx2.AsyncClient) -> None:
     again = await made(admin, LIMITS, {"caller": "a", "model": "org/m", "limits": {"requests_per_minute": 30}})
     assert again["limits"] == {"requests_per_minute": 30}
     assert (await admin.get(f"{LIMITS}/caller=a,model=org/m")).json() == again
+    only_new = await admin.post(
+        LIMITS,
+        json={"caller": "a", "model": "org/m", "limits": {"requests_per_day": 1}},
+        headers={"if-none-match": "*"},
+    )
+    assert (only_new.status_code, only_new.json()["error"]["code"]) == (409, "exists_already")
+    assert (await admin.get(f"{LIMITS}/caller=a,model=org/m")).json() == again
     await made(admin, LIMITS, {"kind": "price", "model": "org/*", "prices": {"input_tokens": 1.5}})
     assert [one["object"] for one in (await admin.get(LIMITS)).json()["data"]] == ["limit", "price"]
     assert (await admin.delete(f"{LIMITS}/caller=a,model=org/m")).json()["deleted"]

@@ -16,6 +16,7 @@ from aibrix_extproc.app.parts.usage import UsageReporter
 from aibrix_extproc.core.access.signed_message import SIGNATURE, sign_message
 from aibrix_extproc.core.access.usage import KIND, PATH, records_in
 from aibrix_extproc.core.exchange.records import Charge
+from aibrix_extproc.core.openai.wire.estimates import InputRatios
 from aibrix_extproc.settings.usage import UsageSettings
 from tests.metadata.conftest import Clock
 from tests.waiting import until
@@ -77,7 +78,7 @@ async def running(reporter: UsageReporter) -> AsyncIterator[UsageReporter]:
 
 def a_reporter(service: Service, key: bytes = KEY, **settings: Any) -> UsageReporter:
     client = InternalClient(service.url, "replica", lambda: (key,))
-    return UsageReporter(UsageSettings(**settings), client)
+    return UsageReporter(UsageSettings(**settings), client, InputRatios())
 
 
 async def test_end_of_the_process_sends_what_waits(service: Service) -> None:

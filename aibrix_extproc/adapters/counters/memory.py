@@ -49,8 +49,8 @@ class MemoryCounters:
         self._counters.prune(now, PRUNED if len(self._counters) < MAX_COUNTERS else MAX_COUNTERS)
         return self._counters.reserve(now, reservation, claims, costs, keep=self._keep, lease=self._lease, known=known)
 
-    def peek(self, claims: tuple[Claim, ...]) -> Reading:
-        """The reading without taking anything."""
+    def peek(self, claims: tuple[Claim, ...], *, fresh: bool = False) -> Reading:
+        """The reading without taking anything. It is always of this moment."""
         return self.reserve("", claims, (0.0,) * len(claims))
 
     def settle(self, reservation: str, actual: Sequence[float] | None) -> None:

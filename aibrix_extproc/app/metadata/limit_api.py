@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from aibrix_extproc.adapters.ledger.control import ControlLedger
+from aibrix_extproc.adapters.ledger.control import ControlLedger, VersionConflictError
 from aibrix_extproc.adapters.openai_http.call import Call, Handler, Reply, refuse
 from aibrix_extproc.app.metadata.control_records import Room, invalid, page_of
 from aibrix_extproc.core.access.limits.records import LimitFormatError, parse_record
@@ -33,7 +33,7 @@ class LimitApi:
         }
 
     async def create(self, call: Call) -> Reply:
-        """Store a limit or a price, over the one with the same id if there is one."""
+        """Store a limit or a price, over the one with the same id; with `If-None-Match: *` only if there is none."""
         try:
             record = parse_record(await call.json())
         except LimitFormatError as error:
@@ -42,7 +42,12 @@ class LimitApi:
             raise invalid("id", f"at most {MAX_ID} characters; give the record a shorter one")
         await self.room.take()
         call.target.update(msgspec.to_builtins(record))
-        return Reply(_shown(await self.ledger.put(Section.LIMITS, record.id, record)))
+        version = 0 if call.request.headers.get("if-none-match", "").strip() == "*" else None
+        try:
+            row = await self.ledger.put(Section.LIMITS, record.id, record, expect_version=version)
+        except VersionConflictError:
+            raise refuse("exists_already", what=f"The limit {shown(record.id, 80)}") from None
+        return Reply(_shown(row))
 
     async def list(self, call: Call) -> Reply:
         """One page, in the order of ids."""

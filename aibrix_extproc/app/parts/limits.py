@@ -18,6 +18,7 @@ from aibrix_extproc.config_files.file import DEFAULT_PACE, FollowedFile, Pace, S
 from aibrix_extproc.core.access.limits.book import LimitBook
 from aibrix_extproc.core.access.limits.estimates import Estimator
 from aibrix_extproc.core.access.limits.records import Record
+from aibrix_extproc.core.openai.wire.estimates import InputRatios
 from aibrix_extproc.settings import RateLimitSettings, RedisSettings, WhenAway
 
 logger = logging.getLogger(__name__)
@@ -65,10 +66,11 @@ class Limits(Part):
         self.counters: MemoryCounters | SharedCounters = memory if self._shared is None else self._shared
         self._book = LimitBook()
         self._build()
+        self.ratios = InputRatios()
         self.limiter = Limiter(
             lambda: self.book,
             self.counters,
-            Estimator(settings.cached_token_weight),
+            Estimator(self.ratios, settings.cached_token_weight),
             serves,
             issuer=self._issuer,
             metering=metering,

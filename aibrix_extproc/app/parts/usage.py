@@ -30,14 +30,14 @@ class UsageReporter(Part):
 
     name = "usage"
 
-    def __init__(self, settings: UsageSettings, client: InternalClient) -> None:
+    def __init__(self, settings: UsageSettings, client: InternalClient, ratios: InputRatios) -> None:
         self._client = client
         size = settings.buffer_bytes
         self._spool = Ring(size) if settings.spool_dir is None else open_spool(settings.spool_dir, self.name, size)
         if self._spool.broken:
             logger.error("usage records of an earlier process could not be read, and are lost")
         self._has_file = settings.spool_dir is not None
-        self._ratios = InputRatios()
+        self._ratios = ratios
         self._lost = 0
         self._error = ""
         self._count_sent: Callable[[], None] = _nothing

@@ -1,7 +1,7 @@
 """Keys and callers of the admin API, as a gateway holds them: changed one by one, looked up by the digest.
 
 The key file and the settings come first: a key, or a caller's name, that they hold too is theirs, and the API's record
-of it has no effect (`overruled` names it).
+of it has no effect (`overruled` names it). A key that the API makes for such a caller is good for what the file allows.
 """
 
 from collections.abc import Callable, Iterable
@@ -32,8 +32,8 @@ class ApiKeys:
     def __len__(self) -> int:
         return len(self._ids)
 
-    def find(self, digest: bytes) -> tuple[HeldKey, Caller | None] | None:
-        """The key of this digest, and its caller: None if it may not pass. None: there is no such key."""
+    def find(self, digest: bytes) -> tuple[str, HeldKey, Caller | None] | None:
+        """The key of this digest with its id, and its caller: None if it may not pass. None: there is no such key."""
         key_id = self._ids.get(digest)
         if key_id is None:
             return None
@@ -42,11 +42,11 @@ class ApiKeys:
         if made is None:
             caller = None if key.disabled else self.caller(key.caller)
             if caller is None:
-                return key, None
+                return key_id, key, None
             if len(self._made) >= MAX_MADE:
                 self._made.clear()
             made = self._made[key_id] = replace(caller, key_id=key_id)
-        return key, made
+        return key_id, key, made
 
     def caller(self, name: str) -> Caller | None:
         """The caller of this name; None if there is none that may pass."""

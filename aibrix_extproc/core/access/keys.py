@@ -39,7 +39,7 @@ class KeyRing:
     further keys, which change by themselves; the holders come first.
     """
 
-    __slots__ = ("_always", "_api", "_by_name", "_slots")
+    __slots__ = ("_always", "_api", "_by_name", "_disabled", "_slots")
 
     def __init__(
         self, holders: Iterable[KeyHolder], *, always: Caller | Problem | None = None, api: ApiKeys | None = None
@@ -49,6 +49,7 @@ class KeyRing:
         self._slots: dict[bytes, _Slot] = {}
         holders = tuple(holders)
         self._by_name: dict[str, Caller] = {}
+        self._disabled = frozenset(holder.caller.name for holder in holders if holder.disabled)
         for holder in holders:
             self._by_name.setdefault(holder.caller.name, holder.caller)
         if isinstance(always, Caller):
@@ -82,7 +83,7 @@ class KeyRing:
 
     @property
     def overruled(self) -> tuple[str, ...]:
-        """Callers and keys of the API that have no effect, because the holders have them."""
+        """Callers and keys of the API whose records have no effect, because the holders have them."""
         return () if self._api is None else self._api.overruled(self._by_name, self._slots)
 
     def authenticate(
@@ -125,9 +126,10 @@ class KeyRing:
         found = api.find(digest)
         if found is None:
             return None
-        key, caller = found
-        if key.caller in self._by_name:
-            caller = None  # the file has a caller of that name, and says all about it
+        key_id, key, caller = found
+        named = self._by_name.get(key.caller)
+        if named is not None:  # the file has a caller of that name, and says all about it
+            caller = None if key.disabled or key.caller in self._disabled else replace(named, key_id=key_id)
         return _Slot(key.digest, caller, _NEVER if key.wall_expires_at is None else key.wall_expires_at)
 
 

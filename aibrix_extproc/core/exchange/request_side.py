@@ -181,7 +181,8 @@ class RequestSide(Direction[RequestPhase]):
             has = self._headers.get(headers.IF_NONE_MATCH, "")
             return RequestPhase.DESCRIBING, (Describe(operation, self._match.parameters, self.caller, has),)
         if operation.action is Action.METADATA and self.policy.metadata:
-            return self._reserved(operation, partial(self._forward_to_metadata_service, event.signed))
+            forward = partial(self._forward_to_metadata_service, event.signed)
+            return forward() if operation.is_free else self._reserved(operation, forward)
         ended = self._head.end_of_stream
         problem = refusal_from_head(operation, self._headers, self.path, end_of_stream=ended, policy=self.policy)
         if problem is not None:

@@ -18,8 +18,6 @@ def usage_record(charge: Charge, ratios: InputRatios) -> UsageRecord:
     """The record of one exchange; the tokens of a stream that broke off before its usage are estimated."""
     is_estimated = charge.unmetered in ESTIMATED
     usage = _estimated(charge, ratios) if is_estimated else charge.usage or _NO_USAGE
-    if charge.usage is not None:
-        ratios.learn(charge.model, charge.bytes_in, charge.usage.input_tokens)
     times = charge.times or _NO_TIMES
     return UsageRecord(
         id=_id(charge),

@@ -1,6 +1,7 @@
 """Keys of the API beside those of the file: changed one by one, and the file comes first."""
 
 import base64
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -93,9 +94,18 @@ def test_the_file_decides_over_a_key_and_a_name_that_both_have() -> None:
     site.key("k_same", "api-team", "sk-file")
     site.key("k_other", "file-team", "sk-other")
     assert site.asked("sk-file") == ("file-team", "k_file")
-    assert site.asked("sk-other") == "invalid_api_key"
+    assert site.asked("sk-other") == ("file-team", "k_other")
     assert site.ring.overruled == ("file-team", "k_same")
     assert site.ring.named("file-team") == IN_FILE.caller
+    site.key("k_other", "file-team", "sk-other", disabled=True)
+    assert site.asked("sk-other") == "invalid_api_key"
+
+
+def test_a_caller_that_the_file_disables_has_no_good_key() -> None:
+    site = Site(replace(IN_FILE, disabled=True))
+    site.caller("file-team")
+    site.key("k_other", "file-team", "sk-other")
+    assert site.asked("sk-other") == "invalid_api_key"
 
 
 def test_a_gateway_without_keys_knows_those_of_the_api() -> None:

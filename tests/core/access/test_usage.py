@@ -64,11 +64,8 @@ def test_charge_of_a_stream_becomes_a_record() -> None:
 
 def test_stream_that_broke_off_is_estimated_by_what_the_model_has_reported() -> None:
     ratios = InputRatios()
-    whole = Charge(
-        request_id="r", operation="chat_completion", model="m", caller="me", status=200, bytes_in=400,
-        usage=Usage(50, 1, 51),
-    )  # fmt: skip
-    usage_record(whole, ratios)
+    for _ in range(400):
+        ratios.learn("m", 400, 50)
     left = Charge(
         request_id="r", operation="chat_completion", model="m", caller="me", status=200, bytes_in=800, events=21,
         unmetered="left", end=StreamEnd.LEFT,

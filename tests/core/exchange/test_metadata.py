@@ -5,7 +5,7 @@ import json
 import pytest
 from msgspec.structs import replace
 
-from aibrix_extproc.core.exchange.asks import Admitted, Authenticate
+from aibrix_extproc.core.exchange.asks import Admitted, Authenticate, Reserve
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.outputs import Continue, Immediate
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
@@ -78,6 +78,14 @@ def answered(path: str, caller: Caller, method: str = "GET") -> Continue | Immed
     (reply,) = exchange.receive(Admitted(caller, "signed"))
     assert isinstance(reply, Continue | Immediate)
     return reply
+
+
+@pytest.mark.parametrize(("path", "output"), [("/v1/usage", Continue), ("/v1/files", Reserve)])
+def test_asking_for_ones_usage_takes_nothing_from_ones_limits(path: str, output: type) -> None:
+    exchange = Exchange(POLICY)
+    exchange.receive(a_request_head("GET", path, end_of_stream=True))
+    (found,) = exchange.receive(Admitted(CALLER, "signed", limits=lambda _: ()))
+    assert type(found) is output
 
 
 def test_a_path_of_operators_is_an_unknown_path_to_others_byte_by_byte() -> None:

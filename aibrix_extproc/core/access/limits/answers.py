@@ -22,6 +22,7 @@ _WORDS: Final[Mapping[Quantity, tuple[str, str]]] = {
     Quantity.BYTES: ("bytes", "BP"),
     Quantity.AUDIO_SECONDS: ("audio seconds", "ASP"),
 }
+OF_ONE: Final = frozenset({Quantity.REQUESTS, Quantity.CONCURRENT_REQUESTS})  # each request costs one of these
 _PERIODS: Final = {"minute": ("min", "M"), "hour": ("hour", "H"), "day": ("day", "D")}
 _OF_REQUESTS: Final = ("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests")
 _OF_TOKENS: Final = ("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens")
@@ -129,6 +130,20 @@ def refusal(plan: Plan, reading: Reading, costs: Sequence[float], model: str, he
     }
     key = "token_limit_reached" if term.row.quantity in TOKENS else "request_limit_reached"
     return Problem(key, values, headers=(*headers, *retry_headers(wait)))
+
+
+def none_fits(plan: Plan, reading: Reading) -> int | None:
+    """The place of a limit of requests, or of requests at once, that has no place for one more."""
+    longest, found = 0.0, None
+    for index, term in enumerate(plan.terms):
+        if term.row.quantity in OF_ONE and not term.claim.soft:
+            state = reading.states[index]
+            wait = fits_after(term.claim, state, 1.0, reading.now)
+            if term.row.reset is Reset.RELEASED and state + 1 > term.claim.amount:
+                wait = 1.0
+            if wait > longest:
+                longest, found = wait, index
+    return found
 
 
 def never_fits(plan: Plan, costs: Sequence[float]) -> int | None:

@@ -1,8 +1,8 @@
 """What a request will cost, before it runs, and what it did cost, after it. Calibrated by real usage; no tokenizer.
 
-Input tokens are estimated from the bytes of the body, with the ratio of the model's own requests. A body with media has
-few tokens for its bytes: there the model's mean counts. Output tokens are what the request allows, or three quarters of
-the caller's answers are shorter. Both are replaced by the usage that the access log reports.
+Input tokens are estimated from the bytes of the body, with the ratio of the model's own requests (`InputRatios`). A
+body with media has few tokens for its bytes: there the model's mean counts. Output tokens are what the request allows,
+or three quarters of the caller's answers are shorter. Both are replaced by the usage that the access log reports.
 """
 
 from typing import Final
@@ -12,16 +12,14 @@ import msgspec
 from aibrix_extproc.core.access.limits.amounts import AMOUNTS, Quantity
 from aibrix_extproc.core.access.limits.book import QUANTITIES
 from aibrix_extproc.core.access.limits.prices import PriceList
+from aibrix_extproc.core.openai.wire.estimates import InputRatios, streamed_tokens
 
-BYTES_PER_TOKEN: Final = 4.0
-BYTES_PER_STREAMED_TOKEN: Final = 200.0  # of an event with one token
 BYTES_PER_AUDIO_SECOND: Final = 16_000.0
 MEAN_INPUT: Final = 1000.0
 FIRST_OUTPUT: Final = 256.0
 MAX_REMEMBERED: Final = 20_000
 _DECAY: Final = 0.98
 _QUANTILE: Final = 0.75
-_PLAUSIBLE: Final = (0.5, 30.0)  # bytes for a token; others are of media, or of token ids
 _AUDIO_UNITS: Final = AMOUNTS["audio_seconds_per_day"].units
 
 Amounts = tuple[float, ...]
@@ -53,58 +51,30 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     caller: str
     status: int  # 0 if the client left before the head
     bytes_in: int
-    bytes_out: int
-    is_stream: bool
     ended_early: bool  # cut, left, or an error inside of it
+    events: int = 0  # of a stream that ended early
     input_tokens: int | None = None
     cached_tokens: int = 0
     output_tokens: int = 0
     audio_seconds: float = 0.0
 
 
-class _Ratio:
-    """Bytes for a token: decayed sums of both, so that long texts count more than short ones."""
-
-    __slots__ = ("bytes", "tokens")
-
-    def __init__(self, ratio: float) -> None:
-        self.bytes, self.tokens = ratio * 10, 10.0
-
-    def add(self, size: float, tokens: float) -> None:
-        self.bytes = self.bytes * _DECAY + size
-        self.tokens = self.tokens * _DECAY + tokens
-
-    def __call__(self) -> float:
-        return self.bytes / self.tokens
-
-
-class _Model:
-    __slots__ = ("input", "input_mean", "streamed", "whole")
-
-    def __init__(self) -> None:
-        self.input = _Ratio(BYTES_PER_TOKEN)
-        self.streamed, self.whole = _Ratio(BYTES_PER_STREAMED_TOKEN), _Ratio(BYTES_PER_TOKEN)
-        self.input_mean = MEAN_INPUT
-
-
 class Estimator:
-    """Learns from outcomes. `cached_weight`: what a cached token counts for, of 1."""
+    """Learns from outcomes. `cached_weight`: what a cached token counts for, of 1. Others teach `ratios`."""
 
-    def __init__(self, cached_weight: float = 1.0) -> None:
+    def __init__(self, ratios: InputRatios, cached_weight: float = 1.0) -> None:
+        self._ratios = ratios
         self._cached_weight = cached_weight
-        self._models: dict[str, _Model] = {}
+        self._means: dict[str, float] = {}  # input tokens of a request, by model
         self._outputs: dict[tuple[str, str], float] = {}
 
     def demanded(self, demand: Demand, prices: PriceList) -> Amounts:
         """What to reserve."""
-        model = self._models.get(demand.model)
         size = demand.body_bytes
         inputs = outputs = 0.0
         if demand.has_tokens:
-            if demand.has_media:
-                inputs = MEAN_INPUT if model is None else model.input_mean
-            else:
-                inputs = size / (BYTES_PER_TOKEN if model is None else model.input())
+            model = demand.model
+            inputs = self._means.get(model, MEAN_INPUT) if demand.has_media else size * self._ratios.ratio(model)
             inputs = float(int(inputs) + 1)
         if demand.is_generated:
             given = demand.max_output
@@ -128,26 +98,20 @@ class Estimator:
             return self._amounts(outcome.model, size, 0.0, 0.0, 0.0, outcome.audio_seconds, prices)
         if not outcome.ended_early and 200 <= status < 300:
             return None
-        model = self._models.get(outcome.model) or _Model()
-        inputs = float(int(min(size / model.input(), max(model.input_mean * 100, 1e5))) + 1)
-        ratio = model.streamed if outcome.is_stream else model.whole
-        return self._amounts(outcome.model, size, inputs, 0.0, float(int(outcome.bytes_out / ratio())), 0.0, prices)
+        most = max(self._means.get(outcome.model, MEAN_INPUT) * 100, 1e5)
+        inputs = float(int(min(self._ratios.tokens(outcome.model, size), most)) + 1)
+        return self._amounts(outcome.model, size, inputs, 0.0, float(streamed_tokens(outcome.events)), 0.0, prices)
 
     def learn(self, outcome: Outcome) -> None:
         """Take a success with its usage into account."""
         if outcome.input_tokens is None or not 200 <= outcome.status < 300:
             return
-        model = self._models.get(outcome.model)
-        if model is None:
-            if len(self._models) >= MAX_REMEMBERED:
-                self._models.clear()
-            model = self._models[outcome.model] = _Model()
         if outcome.input_tokens > 0:
-            model.input_mean += (1 - _DECAY) * (outcome.input_tokens - model.input_mean)
-            if _PLAUSIBLE[0] <= outcome.bytes_in / outcome.input_tokens <= _PLAUSIBLE[1]:
-                model.input.add(outcome.bytes_in, outcome.input_tokens)
+            mean = self._means.get(outcome.model, MEAN_INPUT)
+            if len(self._means) >= MAX_REMEMBERED:
+                self._means.clear()
+            self._means[outcome.model] = mean + (1 - _DECAY) * (outcome.input_tokens - mean)
         if outcome.output_tokens > 0:
-            (model.streamed if outcome.is_stream else model.whole).add(outcome.bytes_out, outcome.output_tokens)
             self._learn_output(outcome)
 
     def _learn_output(self, outcome: Outcome) -> None:

@@ -92,6 +92,7 @@ class Operation:
     action: Action
     local: Local | None = None  # of an operation that is answered here
     role: Role = Role.USER  # for all others than these it is an unknown URL
+    is_free: bool = False  # whether it takes nothing from the caller's limits, although others of its action do
     # The request.
     model_in: ModelIn = ModelIn.NONE
     tasks: frozenset[str] = frozenset()  # engines must do one of these; empty: any

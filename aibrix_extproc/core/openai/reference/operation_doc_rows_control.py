@@ -154,7 +154,7 @@ _SUBJECT_DOCS: Final = {
     ),
     "revoke_key": _doc("Revoke a key", f'client.delete("{_URL}/keys/k_ID", cast_to=object)', _DELETED),
     "create_limit": _doc(
-        "Set a limit or a price, over the one with its id",
+        "Set a limit or a price, over the one with its id; with `If-None-Match: *` only a new one",
         f'client.post("{_URL}/limits", body={{"caller": "a", "limits": {{"requests_per_minute": 9}}}}, cast_to=object)',
         _LIMIT_RECORD,
         request=_LIMIT_RECORD,

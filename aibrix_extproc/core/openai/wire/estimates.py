@@ -1,32 +1,32 @@
-"""Estimates of tokens that no engine has reported: of prompts, and of streams that broke off before their usage."""
+"""How many tokens there probably were, where no engine has reported them: one estimate for limits, usage and routing."""
 
 from typing import Final
 
 MAX_MODELS: Final = 1_000  # that are remembered
-_FIRST_RATIO: Final = 0.25  # tokens for a byte of a request, until a model has reported any
-_WEIGHT: Final = 0.02  # of a new report
-_PLAUSIBLE: Final = (1 / 30, 2.0)  # other ratios are of media, or of token ids
+_FIRST: Final = 40.0, 10.0  # bytes and tokens, until a model has reported any
+_DECAY: Final = 0.98
+_PLAUSIBLE: Final = (0.5, 30.0)  # bytes for a token; others are of media, or of token ids
 
 
 class InputRatios:
-    """Tokens for a byte of the request, of each model, learned from the exchanges that reported them."""
+    """Input tokens for a byte of the request, of each model: decayed sums, so that long texts count more than short."""
 
     def __init__(self) -> None:
-        self._ratios: dict[str, float] = {}
+        self._sums: dict[str, tuple[float, float]] = {}  # bytes, tokens
 
     def learn(self, model: str, body_bytes: int, input_tokens: int) -> None:
         """An engine has reported the input tokens of a request with a body of this size."""
-        ratio = input_tokens / body_bytes if body_bytes else 0.0
-        if not _PLAUSIBLE[0] <= ratio <= _PLAUSIBLE[1]:
+        if input_tokens <= 0 or not _PLAUSIBLE[0] <= body_bytes / input_tokens <= _PLAUSIBLE[1]:
             return
-        known = self._ratios.get(model)
-        if known is None and len(self._ratios) >= MAX_MODELS:
-            del self._ratios[next(iter(self._ratios))]
-        self._ratios[model] = ratio if known is None else known + _WEIGHT * (ratio - known)
+        size, tokens = self._sums.get(model, _FIRST)
+        if len(self._sums) >= MAX_MODELS and model not in self._sums:
+            del self._sums[next(iter(self._sums))]
+        self._sums[model] = size * _DECAY + body_bytes, tokens * _DECAY + input_tokens
 
     def ratio(self, model: str) -> float:
         """Tokens for a byte of a request."""
-        return self._ratios.get(model, _FIRST_RATIO)
+        size, tokens = self._sums.get(model, _FIRST)
+        return tokens / size
 
     def tokens(self, model: str, body_bytes: int) -> int:
         """The input tokens that a request of this size probably had."""

@@ -35,7 +35,7 @@ ROWS: Final[Mapping[str, ErrorRow]] = MappingProxyType({
         status=409, code="exists_already", should_retry=False,
         causes=(Cause.STORED,),
         message="{what} exists already.",
-        when="creating a caller or a key that there is",
+        when="creating a caller or a key that there is, or a limit with `If-None-Match: *`",
     ),
     "caller_has_keys": ErrorRow(
         status=409, code="caller_has_keys", should_retry=False,

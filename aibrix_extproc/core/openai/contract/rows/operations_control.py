@@ -37,7 +37,7 @@ ROWS: Final = (
     _admin("update_key", "POST", "/admin/v1/keys/{key_id}", "key_not_found", "changed_meanwhile"),
     _admin("rotate_key", "POST", "/admin/v1/keys/{key_id}/rotate", "key_not_found", "changed_meanwhile"),
     _admin("revoke_key", "DELETE", "/admin/v1/keys/{key_id}", "key_not_found"),
-    _admin("create_limit", "POST", "/admin/v1/limits"),
+    _admin("create_limit", "POST", "/admin/v1/limits", "exists_already"),
     _admin("list_limits", "GET", "/admin/v1/limits"),
     _admin("retrieve_limit", "GET", "/admin/v1/limits/{limit_id...}", "limit_not_found"),
     _admin("delete_limit", "DELETE", "/admin/v1/limits/{limit_id...}", "limit_not_found"),
