@@ -36,7 +36,7 @@ def plan_of(amount: float) -> tuple[LimitBook, Plan]:
     """Limits as a team has them."""
     limits = {"requests_per_minute": amount, "tokens_per_minute": amount * 1000, "requests_per_day": amount * 1000}
     book = LimitBook([LimitRecord("a", "*", limits=dict(limits))])
-    return book, book.plan("team", "", "chat-m", 0.0)
+    return book, book.plan("team", "", "chat-m", lambda: 0.0)
 
 
 def limiter(counters: Any, book: LimitBook) -> Any:

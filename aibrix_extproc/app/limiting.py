@@ -8,7 +8,6 @@ from typing import Final, Protocol
 from msgspec.structs import replace
 
 from aibrix_extproc.core.access.limits.answers import (
-    OF_ONE,
     Headers,
     anthropic_headers,
     never_fits,
@@ -17,7 +16,7 @@ from aibrix_extproc.core.access.limits.answers import (
     refusal,
     too_large,
 )
-from aibrix_extproc.core.access.limits.book import LimitBook, Plan
+from aibrix_extproc.core.access.limits.book import OF_ONE, LimitBook, Plan
 from aibrix_extproc.core.access.limits.counters import ADMITTED, Claim, Form, Reading, remaining
 from aibrix_extproc.core.access.limits.estimates import NOTHING, Demand, Estimator
 from aibrix_extproc.core.access.limits.estimates import Outcome as Used
@@ -104,13 +103,13 @@ class Limiter:
 
     def allowed(self, caller: Caller, model: str = "", *, soft: bool = False) -> dict[str, float]:
         """The limits of a caller by name; with a model those that hold for it beside all others."""
-        book, now = self._book(), self._counters.clock()
+        book, clock = self._book(), self._counters.clock
         if model and not book.names_models:
             return {}
-        found = book.amounts(caller.name, caller.key_id, "", now, soft=soft)
+        found = book.amounts(caller.name, caller.key_id, "", clock, soft=soft)
         if not model:
             return found
-        of_model = book.amounts(caller.name, caller.key_id, model, now, soft=soft)
+        of_model = book.amounts(caller.name, caller.key_id, model, clock, soft=soft)
         return {name: amount for name, amount in of_model.items() if found.get(name) != amount}
 
     def used_up(self, caller: Caller, operation: Operation) -> Problem | None:
@@ -120,7 +119,7 @@ class Limiter:
         """
         if (caller.name, caller.key_id) not in self._full:
             return None
-        plan = self._book().plan(caller.name, caller.key_id, "", self._counters.clock())
+        plan = self._book().plan(caller.name, caller.key_id, "", self._counters.clock)
         reading = self._counters.peek(plan.claims, fresh=True)
         index = none_fits(plan, reading)
         if index is None:
@@ -137,7 +136,7 @@ class Limiter:
         if model and not self._serves(model):
             return Reserved("")  # placement refuses it; what a client writes must not make counters
         book = self._book()
-        plan = book.plan(caller.name, caller.key_id, model, self._counters.clock())
+        plan = book.plan(caller.name, caller.key_id, model, self._counters.clock)
         if not plan.claims:
             return Reserved("")
         routed = operation.action is Action.ROUTE
@@ -152,7 +151,7 @@ class Limiter:
             has_media=ask.has_media,
             has_audio=routed and has_audio,
         )
-        demanded = self._estimator.demanded(demand, book.prices)
+        demanded = self._estimator.demanded(demand, book.prices if plan.needs_cost else None)
         costs = tuple([demanded[quantity] for quantity in plan.quantities])
         index = never_fits(plan, costs)
         if index is not None:
@@ -234,7 +233,7 @@ class Limiter:
         return Reserved(reservation, headers)
 
     def _known_headers(self, caller: Caller, anthropic: bool) -> Headers:
-        plan = self._book().plan(caller.name, caller.key_id, "", self._counters.clock())
+        plan = self._book().plan(caller.name, caller.key_id, "", self._counters.clock)
         return self._headers(plan, self._counters.peek(plan.claims), caller, anthropic=anthropic)
 
     def _headers(self, plan: Plan, reading: Reading, caller: Caller, *, anthropic: bool) -> Headers:

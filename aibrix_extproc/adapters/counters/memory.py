@@ -6,7 +6,8 @@ from typing import Final
 
 from aibrix_extproc.core.access.limits.counters import EPOCH, Claim, Counters, Known, Reading
 
-PRUNED: Final = 2  # counters that are looked at for each reservation
+PRUNED: Final = 64  # counters and reservations that are looked at for every PRUNED_EVERY new ones
+PRUNED_EVERY: Final = 32
 MAX_COUNTERS: Final = 500_000
 
 
@@ -26,6 +27,7 @@ class MemoryCounters:
 
     def __init__(self, *, keep_seconds: float, lease_seconds: float) -> None:
         self._counters = Counters()
+        self._unpruned = 0
         self.clock = SteadyClock()
         self._keep, self._lease = keep_seconds * 1e6, lease_seconds * 1e6
 
@@ -46,7 +48,10 @@ class MemoryCounters:
     ) -> Reading:
         """The reading of this moment."""
         now = self.clock()
-        self._counters.prune(now, PRUNED if len(self._counters) < MAX_COUNTERS else MAX_COUNTERS)
+        self._unpruned += 1
+        if self._unpruned >= PRUNED_EVERY:
+            self._unpruned = 0
+            self._counters.prune(now, PRUNED if len(self._counters) < MAX_COUNTERS else MAX_COUNTERS)
         return self._counters.reserve(now, reservation, claims, costs, keep=self._keep, lease=self._lease, known=known)
 
     def peek(self, claims: tuple[Claim, ...], *, fresh: bool = False) -> Reading:

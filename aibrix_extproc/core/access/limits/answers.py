@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from aibrix_extproc.core.access.limits.amounts import Quantity, Reset
-from aibrix_extproc.core.access.limits.book import TOKENS, Plan, Term
+from aibrix_extproc.core.access.limits.book import OF_ONE, TOKENS, Plan, Term
 from aibrix_extproc.core.access.limits.counters import EPOCH, Reading, fits_after, full_after, remaining
 from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.core.openai.contract.operations import shown
@@ -22,7 +22,6 @@ _WORDS: Final[Mapping[Quantity, tuple[str, str]]] = {
     Quantity.BYTES: ("bytes", "BP"),
     Quantity.AUDIO_SECONDS: ("audio seconds", "ASP"),
 }
-OF_ONE: Final = frozenset({Quantity.REQUESTS, Quantity.CONCURRENT_REQUESTS})  # each request costs one of these
 _PERIODS: Final = {"minute": ("min", "M"), "hour": ("hour", "H"), "day": ("day", "D")}
 _OF_REQUESTS: Final = ("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests")
 _OF_TOKENS: Final = ("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens")
@@ -60,12 +59,14 @@ def _three(names: tuple[str, str, str], plan: Plan, reading: Reading, indices: t
     if not indices:
         return ()
     now, states, claims = reading.now, reading.states, plan.claims
-    tightest, most = indices[0], -1.0
-    for index in indices:
-        claim = claims[index]  # a bucket, as all limits of requests and tokens are
-        share = (states[index] - now) / (claim.amount * claim.span)
-        if share > most:
-            tightest, most = index, share
+    tightest = indices[0]
+    if len(indices) > 1:
+        most = -1.0
+        for index in indices:
+            claim = claims[index]  # a bucket, as all limits of requests and tokens are
+            share = (states[index] - now) / (claim.amount * claim.span)
+            if share > most:
+                tightest, most = index, share
     claim, state = claims[tightest], states[tightest]
     left = claim.amount - max(state - now, 0.0) / claim.span
     limit, remains, reset = names
@@ -148,8 +149,8 @@ def none_fits(plan: Plan, reading: Reading) -> int | None:
 
 def never_fits(plan: Plan, costs: Sequence[float]) -> int | None:
     """The place of a limit that the request is larger than, so that it could never pass."""
-    for index, claim in enumerate(plan.claims):
-        if costs[index] > claim.amount and not claim.soft:
+    for index in plan.of_size:
+        if costs[index] > plan.claims[index].amount:
             return index
     return None
 

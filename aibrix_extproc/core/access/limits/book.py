@@ -1,6 +1,6 @@
 """The limits in force: which counters a request of a caller, a key and a model takes from."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
 from types import MappingProxyType
 from typing import Final
@@ -16,6 +16,7 @@ from aibrix_extproc.core.access.limits.windows import window_of
 QUANTITIES: Final = tuple(Quantity)
 INDEX: Final[Mapping[Quantity, int]] = MappingProxyType({quantity: index for index, quantity in enumerate(QUANTITIES)})
 MAX_REMEMBERED: Final = 50_000
+_ALWAYS: Final = float("inf")
 _FORMS: Final = {Reset.FILLS: Form.BUCKET, Reset.CALENDAR: Form.WINDOW, Reset.RELEASED: Form.LEASE}
 
 Subject = tuple[str | None, str | None, str | None]
@@ -39,11 +40,12 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     claims: tuple[Claim, ...]
     quantities: tuple[int, ...]
     valid_until: float  # microseconds: the earliest end of a window
-    needs_tokens: bool  # whether the sizes of prompt and answer matter
     has_leases: bool
     has_soft: bool
     of_requests: tuple[int, ...]  # places of the hard limits of requests, and of tokens
     of_tokens: tuple[int, ...]
+    of_size: tuple[int, ...]  # of all hard ones that one request may be too large for
+    needs_cost: bool
 
 
 class LimitBook:
@@ -80,19 +82,22 @@ class LimitBook:
             )
         return found
 
-    def plan(self, caller: str, key: str, model: str, now: float) -> Plan:
+    def plan(self, caller: str, key: str, model: str, clock: Callable[[], float]) -> Plan:
         """The limits of a request. `model` may be empty: then those of models do not apply."""
         found = self._plans.get((caller, key, model))
-        if found is None or now >= found.valid_until:
+        if found is None or (found.valid_until != _ALWAYS and clock() >= found.valid_until):
+            now = clock()
             if len(self._plans) >= MAX_REMEMBERED:
                 self._plans.clear()
             found = self._plans[caller, key, model] = self._planned(caller, key, model, now)
         return found
 
-    def amounts(self, caller: str, key: str, model: str, now: float, *, soft: bool = False) -> dict[str, float]:
+    def amounts(
+        self, caller: str, key: str, model: str, clock: Callable[[], float], *, soft: bool = False
+    ) -> dict[str, float]:
         """The limits of a request by name, each the least of those that apply together; of soft limits on request."""
         found: dict[str, float] = {}
-        for term in self.plan(caller, key, model, now).terms:
+        for term in self.plan(caller, key, model, clock).terms:
             if term.claim.soft is soft:
                 amount = term.limit * self._share
                 found[term.name] = min(found.get(term.name, amount), amount)
@@ -100,7 +105,7 @@ class LimitBook:
 
     def _planned(self, caller: str, key: str, model: str, now: float) -> Plan:
         terms: list[Term] = []
-        until = float("inf")
+        until = _ALWAYS
         for form, records in self._forms.items():
             names = tuple(name if wanted else None for name, wanted in zip((caller, key, model), form, strict=True))
             if "" in names:
@@ -115,7 +120,10 @@ class LimitBook:
                 for name, (amount, record_id) in amounts.items():
                     row = AMOUNTS[name]
                     if amount is not None:
-                        term = _term(name, row, amount / self._share, record_id, names, now, soft=soft)
+                        part = amount / self._share
+                        if row.quantity in OF_ONE:
+                            part = max(part, 1.0)  # or nobody could make any request
+                        term = _term(name, row, part, record_id, names, now, soft=soft)
                         terms.append(term)
                         if row.reset is Reset.CALENDAR:
                             until = min(until, term.claim.span)
@@ -125,16 +133,17 @@ class LimitBook:
             claims,
             tuple(claim.quantity for claim in claims),
             until,
-            any(term.row.quantity in _OF_TOKENS for term in terms),
             any(claim.form == Form.LEASE for claim in claims),
             any(claim.soft for claim in claims),
             _places(terms, frozenset({Quantity.REQUESTS})),
             _places(terms, TOKENS),
+            _places(terms, frozenset(QUANTITIES) - OF_ONE),
+            any(term.row.quantity is Quantity.COST for term in terms),
         )
 
 
 TOKENS: Final = frozenset({Quantity.INPUT_TOKENS, Quantity.OUTPUT_TOKENS, Quantity.TOKENS})
-_OF_TOKENS: Final = TOKENS | {Quantity.COST}
+OF_ONE: Final = frozenset({Quantity.REQUESTS, Quantity.CONCURRENT_REQUESTS})  # each request costs one of these
 
 
 def _places(terms: Sequence[Term], quantities: frozenset[Quantity]) -> tuple[int, ...]:

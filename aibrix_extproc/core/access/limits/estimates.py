@@ -68,8 +68,8 @@ class Estimator:
         self._means: dict[str, float] = {}  # input tokens of a request, by model
         self._outputs: dict[tuple[str, str], float] = {}
 
-    def demanded(self, demand: Demand, prices: PriceList) -> Amounts:
-        """What to reserve."""
+    def demanded(self, demand: Demand, prices: PriceList | None) -> Amounts:
+        """What to reserve. `prices`: None if no limit is of money."""
         size = demand.body_bytes
         inputs = outputs = 0.0
         if demand.has_tokens:
@@ -131,9 +131,15 @@ class Estimator:
         return float(int(self._outputs.get((demand.caller, demand.model), FIRST_OUTPUT)) + 1)
 
     def _amounts(
-        self, model: str, size: int, inputs: float, cached: float, outputs: float, audio: float, prices: PriceList
+        self,
+        model: str,
+        size: int,
+        inputs: float,
+        cached: float,
+        outputs: float,
+        audio: float,
+        prices: PriceList | None,
     ) -> Amounts:
         counted = inputs - int(cached * (1 - self._cached_weight)) if cached else inputs
-        cost = prices.cost(model, inputs, cached, outputs, audio)
-        return (1.0, counted, outputs, counted + outputs, float(size), float(int(audio * _AUDIO_UNITS)),
-                float(-int(-cost // 1)), 1.0, 0.0)  # fmt: skip
+        cost = 0.0 if prices is None else float(-int(-prices.cost(model, inputs, cached, outputs, audio) // 1))
+        return (1.0, counted, outputs, counted + outputs, float(size), float(int(audio * _AUDIO_UNITS)), cost, 1.0, 0.0)

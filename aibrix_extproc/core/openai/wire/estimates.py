@@ -1,4 +1,4 @@
-"""How many tokens there probably were, where no engine has reported them: one estimate for limits, usage and routing."""
+"""How many tokens there probably were, where no engine has reported them: the estimate of limits, usage and routing."""
 
 from typing import Final
 

@@ -24,18 +24,25 @@ UNKNOWN: Final[Sizes] = (None, None)
 
 def sizes_of(members: Callable[[str], msgspec.Raw]) -> Sizes:
     """The sizes that a JSON body tells, out of its `MEMBERS`; one that it does not have is empty."""
-    return sizes_with(sum(memoryview(members(name)).nbytes for name in _PROMPTS), members)
+    prompt_bytes = 0
+    for name in _PROMPTS:
+        prompt_bytes += len(members(name))
+    return sizes_with(prompt_bytes, members)
 
 
 def sizes_with(prompt_bytes: int, members: Callable[[str], msgspec.Raw]) -> Sizes:
     """The sizes of a request whose prompt has so many bytes; of the members only LIMITS are read."""
-    answer = next((found for name in LIMITS if (found := _count(members(name))) is not None), None)
+    answer = None
+    for name in LIMITS:
+        raw = members(name)
+        if len(raw) and (answer := _count(raw)) is not None:
+            break
     return prompt_bytes // BYTES_PER_TOKEN if prompt_bytes else None, answer
 
 
 def _count(raw: msgspec.Raw) -> int | None:
     """A number of tokens as engines take it: `16`, `16.0` and `"16"` are the same to them."""
-    if not 0 < memoryview(raw).nbytes < _LONGEST_COUNT:
+    if len(raw) >= _LONGEST_COUNT:
         return None
     match = _COUNT.fullmatch(bytes(raw))
     return int(match[2]) if match else None

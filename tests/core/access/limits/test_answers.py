@@ -26,7 +26,7 @@ SECOND = 1e6
 
 
 def plan_of(**limits: float) -> Plan:
-    return LimitBook([LimitRecord("a", "a", limits=dict(limits))]).plan("a", "", "m", 0.0)
+    return LimitBook([LimitRecord("a", "a", limits=dict(limits))]).plan("a", "", "m", lambda: 0.0)
 
 
 def reserved(plan: Plan, *costs: float, counters: Counters | None = None) -> Reading:

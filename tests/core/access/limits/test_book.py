@@ -20,7 +20,9 @@ def record(
 
 
 def amounts(book: LimitBook, caller: str, key: str = "", model: str = "") -> dict[str, float]:
-    return {term.claim.counter.replace("\n", " "): term.limit for term in book.plan(caller, key, model, 0.0).terms}
+    return {
+        term.claim.counter.replace("\n", " "): term.limit for term in book.plan(caller, key, model, lambda: 0.0).terms
+    }
 
 
 def test_an_exact_record_replaces_amount_by_amount_what_is_said_of_each() -> None:
@@ -72,16 +74,16 @@ def test_who_has_no_limit_is_known_before_the_model_is() -> None:
 
 def test_a_budget_has_a_counter_for_each_window() -> None:
     book = LimitBook([record("a", budget_per_day=1.5)])
-    first = book.plan("a", "", "m", 0.0)
+    first = book.plan("a", "", "m", lambda: 0.0)
     assert first.claims[0].amount == 1_500_000
     assert first.claims[0].form == Form.WINDOW
-    assert book.plan("a", "", "m", 86_400e6 - 1) is first
-    assert book.plan("a", "", "m", 86_400e6).claims[0].counter != first.claims[0].counter
+    assert book.plan("a", "", "m", lambda: 86_400e6 - 1) is first
+    assert book.plan("a", "", "m", lambda: 86_400e6).claims[0].counter != first.claims[0].counter
 
 
 def test_a_soft_limit_stands_beside_a_hard_one() -> None:
     soft = LimitRecord("a", "a", limits={"requests_per_day": 10}, soft_limits={"requests_per_day": 8})
-    hard, other = LimitBook([soft]).plan("a", "", "", 0.0).claims
+    hard, other = LimitBook([soft]).plan("a", "", "", lambda: 0.0).claims
     assert (hard.soft, other.soft) == (False, True)
     assert hard.counter != other.counter
 

@@ -239,7 +239,7 @@ def answers() -> Iterator[tuple[tuple[str, str], ...]]:
         outputs = (*exchange.receive(head), *(exchange.receive(Admitted(CALLER)) if head.headers else ()))
         yield from (one.headers for one in outputs if isinstance(one, Immediate))
     yield streamed(an_exchange())
-    plan = LimitBook([LimitRecord("a", limits=dict.fromkeys(AMOUNTS, 5))]).plan("", "", "", 0.0)
+    plan = LimitBook([LimitRecord("a", limits=dict.fromkeys(AMOUNTS, 5))]).plan("", "", "", lambda: 0.0)
     taken = Counters().reserve(0.0, "", plan.claims, (0.0,) * len(plan.claims), keep=1.0, lease=1.0)
     yield (*openai_headers(plan, taken), *anthropic_headers(plan, taken), *retry_headers(1.0))
     yield (DEGRADED, (WARNING, "x"))
