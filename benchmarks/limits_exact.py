@@ -2,18 +2,20 @@
 
 Three `serve` processes behind one Envoy, with one Redis; one key with 600 requests a minute; 1,000 requests a second
 offered. Redis is killed at a time that the seed chooses, and started again, empty, up to four seconds later. Accepted
-requests are compared with what one bucket allows: over the whole run, and over every part of it (`worst`: the most that
-a part has too much).
+requests are compared with what one bucket allows, as far as the client can tell when a gateway decided: between sending
+and answer. `most` and `least` bound it over the whole run; `burst` is the most that any part of the run has too much.
 """
 
 import argparse
 import asyncio
+import math
 import random
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from aibrix_extproc.core.access.holders import digest_of
 from benchmarks.wire import ReplyReader
@@ -35,12 +37,20 @@ REQUEST: Final = (
 )
 
 
+class Seen(NamedTuple):
+    """One request: times by the monotonic clock."""
+
+    sent: float
+    answered: float
+    status: int
+
+
 class Client(asyncio.Protocol):
     """One connection; idle ones wait in `idle`."""
 
-    def __init__(self, idle: "list[Client]", seen: list[tuple[float, int]]) -> None:
+    def __init__(self, idle: "list[Client]", seen: list[Seen]) -> None:
         self._idle, self._seen = idle, seen
-        self._reader = ReplyReader()
+        self._reader, self._sent = ReplyReader(), 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Part of asyncio.Protocol."""
@@ -48,21 +58,24 @@ class Client(asyncio.Protocol):
         self.transport = transport
         self._idle.append(self)
 
+    def send(self) -> None:
+        """Ask once."""
+        self._sent = time.monotonic()
+        self.transport.write(REQUEST)
+
     def data_received(self, data: bytes) -> None:
         """Part of asyncio.Protocol."""
         reply = self._reader.feed(data)
         if reply is not None:
-            self._seen.append((time.monotonic(), reply.status))
+            self._seen.append(Seen(self._sent, time.monotonic(), reply.status))
             self._idle.append(self)
 
 
-async def offered(
-    port: int, redis: RedisServer, seconds: float, killed: float, started: float
-) -> list[tuple[float, int]]:
-    """The time and the status of each answer."""
+async def offered(port: int, redis: RedisServer, seconds: float, killed: float, started: float) -> list[Seen]:
+    """What each request got."""
     loop = asyncio.get_running_loop()
     idle: list[Client] = []
-    seen: list[tuple[float, int]] = []
+    seen: list[Seen] = []
     for _ in range(CONNECTIONS):
         await loop.create_connection(lambda: Client(idle, seen), "127.0.0.1", port)
     began, sent = time.monotonic(), 0
@@ -71,7 +84,7 @@ async def offered(
         if outages and passed > outages[0][0]:
             loop.run_in_executor(None, outages.pop(0)[1])
         while sent < passed * OFFERED and idle:
-            idle.pop().transport.write(REQUEST)
+            idle.pop().send()
             sent += 1
         await asyncio.sleep(0.001)
     await until(lambda: len(seen) == sent, "all are answered")
@@ -80,18 +93,22 @@ async def offered(
     return seen
 
 
-def judged(times: list[float]) -> tuple[int, float]:
-    """How many the bucket allows until the last one, and the most that any part of the time has too much."""
-    allowed = AMOUNT + round((times[-1] - times[0]) * RATE)
-    worst, lowest = 0.0, float("inf")
-    for index, at in enumerate(times):  # the level that a full bucket would have, at most AMOUNT
-        lowest = min(lowest, index - at * RATE)
-        worst = max(worst, index + 1 - at * RATE - lowest - AMOUNT)
-    return allowed, worst
+def judged(seen: list[Seen]) -> tuple[int, int, float]:
+    """How many the bucket may have accepted at most, and at least, and by how much a part of the run has too many."""
+    accepted = sorted((one for one in seen if one.status == 200), key=lambda one: one.answered)
+    refused = max(one.sent for one in seen if one.status == 429)
+    first_sent = min(one.sent for one in accepted)
+    most = AMOUNT + math.floor((accepted[-1].answered - first_sent) * RATE)
+    least = AMOUNT + math.ceil((refused - accepted[0].answered) * RATE - 1)
+    burst, lowest = 0.0, math.inf
+    for index, one in enumerate(accepted):
+        lowest = min(lowest, index - one.sent * RATE)
+        burst = max(burst, index + 1 - one.answered * RATE - lowest - AMOUNT)
+    return most, least, burst
 
 
-def run(seed: int, seconds: float, folder: Path) -> int:
-    """Print the figures of one seed, and return the difference."""
+def run(seed: int, seconds: float, folder: Path) -> bool:
+    """Print the figures of one seed; whether the limit was exact."""
     digest = digest_of(KEY).hex()
     (folder / "keys.yaml").write_text(
         f"callers: [{{name: a, keys: [{{hash: 'sha256:{digest}', id: k}}], limits: {{requests_per_minute: {AMOUNT}}}}}]"
@@ -108,16 +125,15 @@ def run(seed: int, seconds: float, folder: Path) -> int:
             killed = seconds * (0.2 + 0.4 * dice.random())
             seen = asyncio.run(offered(stack.port, redis, seconds, killed, killed + 4 * dice.random()))
             alone = int(sum(one.total("aibrix_extproc_limits_admitted_alone") for one in stack.workers))
-    times = [at for at, status in seen if status == 200]
-    others = len([1 for _, status in seen if status not in (200, 429)])
-    allowed, worst = judged(times)
-    difference = len(times) - allowed
+    statuses = Counter(one.status for one in seen)
+    accepted, (most, least, burst) = statuses[200], judged(seen)
+    others = {status: count for status, count in statuses.items() if status not in (200, 429)}
     sys.stdout.write(
-        f"seed {seed}: offered {len(seen)} ({len(seen) / seconds:.0f}/s), accepted {len(times)}, allowed {allowed},"
-        f" difference {difference:+d}, worst {worst:+.2f}, without Redis {alone}, other answers {others}\n"
+        f"seed {seed}: offered {len(seen) / seconds:.0f}/s, accepted {accepted}, most {most}, least {least},"
+        f" burst {burst:.2f}, without Redis {alone}, other answers {others}\n"
     )
     sys.stdout.flush()
-    return difference
+    return least <= accepted <= most and not burst
 
 
 def _knows_all(worker: Worker) -> bool:
@@ -132,11 +148,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=40.0, help="length of a run")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        differences = []
+        exact = []
         for seed in range(chosen.seeds):
             (of := Path(folder) / str(seed)).mkdir()
-            differences.append(run(seed, chosen.seconds, of))
-    raise SystemExit(any(differences))
+            exact.append(run(seed, chosen.seconds, of))
+    raise SystemExit(not all(exact))
 
 
 if __name__ == "__main__":

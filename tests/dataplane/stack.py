@@ -237,7 +237,8 @@ class Stack:
     def _note_keys(self) -> Path:
         """Envoy reports to any worker, so they share a key."""
         path = self.directory / "note-keys"
-        path.write_text("note-key-of-the-tests-" + "0" * 20)
+        if not path.exists():  # another worker may be reading it
+            path.write_text("note-key-of-the-tests-" + "0" * 20)
         return path
 
     # --- Envoy

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -15,6 +16,7 @@ from sqlalchemy import insert, text
 
 from aibrix_extproc.adapters.blobs.store import BlobStore
 from aibrix_extproc.adapters.ledger.batches import BatchLedger
+from aibrix_extproc.adapters.ledger.control import ControlLedger
 from aibrix_extproc.adapters.ledger.database import Database
 from aibrix_extproc.adapters.ledger.files import FileLedger, Quota
 from aibrix_extproc.adapters.ledger.schema import control_version, metadata
@@ -29,6 +31,7 @@ from aibrix_extproc.app.metadata.control_service import ControlService
 from aibrix_extproc.app.metadata.file_api import FileApi
 from aibrix_extproc.app.metadata.following import Followers
 from aibrix_extproc.app.metadata.gates import Gates
+from aibrix_extproc.app.metadata.limit_api import batch_limits
 from aibrix_extproc.app.metadata.line_sender import LineSender
 from aibrix_extproc.app.metadata.receiving import Receiver
 from aibrix_extproc.app.metadata.service import PREFIXES, _new_key
@@ -174,7 +177,8 @@ async def service(database: Database, blob_folder: tuple[str, Path]) -> AsyncIte
         ledger = WorkLedger(database, owner, LEASE_SECONDS)
         sender = LineSender(session, gateway, lambda batch: {"x-owner": batch.caller}, Gates(), clock)
         shards = ShardRunner(ledger, blobs, sender, _new_key, limits.line_bytes)
-        return BatchWorker(ledger, BatchSteps(ledger, blobs, models, limits, clock), shards, LEASE_SECONDS)
+        steps = BatchSteps(ledger, blobs, models, limits, partial(batch_limits, ControlLedger(database)), clock)
+        return BatchWorker(ledger, steps, shards, LEASE_SECONDS)
 
     working = worker("first")
     handlers = {

@@ -10,6 +10,11 @@ import pytest
 from openai import AsyncOpenAI
 from openai.types import Batch
 
+from aibrix_extproc.adapters.ledger.control import ControlLedger
+from aibrix_extproc.adapters.ledger.database import Database
+from aibrix_extproc.core.access.limits.enqueued import ENQUEUED
+from aibrix_extproc.core.access.limits.records import LimitRecord
+from aibrix_extproc.core.control.rows import Section
 from tests.metadata.conftest import Service
 from tests.waiting import until
 
@@ -350,6 +355,21 @@ async def test_batch_over_the_enqueued_tokens_of_its_model_fails_and_fits_when_o
     service.engine.hold.set()
     assert (await ended(client, first)).status == "completed"
     assert (await ended(client, await create(client, big))).status == "completed"
+
+
+async def test_a_record_limits_what_all_callers_have_enqueued_for_a_model(service: Service, database: Database) -> None:
+    limit = LimitRecord("a", model="m", limits={ENQUEUED: 40_000})
+    await ControlLedger(database).put(Section.LIMITS, limit.id, limit)
+    client, bob = service.openai(), service.openai("bob")
+    service.engine.hold.clear()
+    prompt = {"role": "system", "content": "x" * 60_000}
+    big = [line(one, messages=[prompt, {"role": "user", "content": one}]) for one in ("a", "b")]
+    first = await batch_until(client, await create(client, big), lambda one: one.status == "in_progress")
+    second = await ended(bob, await create(bob, big))
+    assert second.errors is not None
+    assert "Limit: 40,000 enqueued tokens" in ((second.errors.data or [])[0].message or "")
+    service.engine.hold.set()
+    assert (await ended(client, first)).status == "completed"
 
 
 async def test_lines_that_begin_alike_follow_each_other_whatever_stands_before_the_prompt(service: Service) -> None:

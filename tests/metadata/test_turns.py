@@ -23,7 +23,7 @@ async def enqueue(database: Database, caller: str, *names: str) -> None:
         claim = await work.claim_new()
         assert claim is not None
         shards = [Shard(number, 0, 1, 1, 1) for number in range(SHARDS)]
-        await work.start(claim, "m", shards, Size(SHARDS, 1), 0)
+        await work.start(claim, "m", shards, Size(SHARDS, 1), ())
 
 
 async def claimed(work: WorkLedger) -> ShardClaim:

@@ -112,6 +112,14 @@ class ControlLedger:
             return int((await connection.execute(query)).scalar_one())
 
     @whole
+    async def naming(self, section: Section, text: str) -> list[Row]:
+        """The records of a section whose data has this text; reads all of them in the database."""
+        named = control_rows.c.data.contains(text, autoescape=True)
+        query = select(*_COLUMNS).where(control_rows.c.section == section.value, ~control_rows.c.deleted, named)
+        async with self._database.read() as connection:
+            return [_row(one) for one in await connection.execute(query)]
+
+    @whole
     async def version(self) -> tuple[str, int]:
         """The history and the version of the last change: one row, cheap to ask often."""
         query = select(control_version.c.history, control_version.c.version)

@@ -2,10 +2,11 @@
 
 from typing import Final
 
-from sqlalchemy import and_, exists, func, select, update
+from sqlalchemy import ColumnElement, and_, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aibrix_extproc.adapters.ledger.schema import batch_shards, batches, storage
+from aibrix_extproc.core.access.limits.enqueued import EnqueuedLimit
 from aibrix_extproc.core.batches.fairness import Candidate
 from aibrix_extproc.core.batches.lifecycle import BatchStatus
 
@@ -44,13 +45,12 @@ async def served(connection: AsyncConnection, turn: Candidate, now: float) -> No
     await connection.execute(update(storage).where(storage.c.caller == turn.caller).values(served_at=now))
 
 
-async def enqueued_tokens(connection: AsyncConnection, caller: str, model: str) -> int:
-    """Tokens of the caller's batches for a model that have not ended. Locks, so that two batches see each other."""
-    await connection.execute(select(storage.c.caller).where(storage.c.caller == caller).with_for_update())
-    states = (*RUNNING, BatchStatus.FINALIZING.value)
-    mine = and_(batches.c.caller == caller, batches.c.model == model, batches.c.status.in_(states))
-    return int(
-        (
-            await connection.execute(select(func.coalesce(func.sum(batches.c.enqueued_tokens), 0)).where(mine))
-        ).scalar_one()
-    )
+async def enqueued_tokens(connection: AsyncConnection, limit: EnqueuedLimit) -> int:
+    """Tokens of the limit's batches that have not ended."""
+    mine: list[ColumnElement[bool]] = [batches.c.status.in_((*RUNNING, BatchStatus.FINALIZING.value))]
+    if limit.caller is not None:
+        mine.append(batches.c.caller == limit.caller)
+    if limit.model is not None:
+        mine.append(batches.c.model == limit.model)
+    total = select(func.coalesce(func.sum(batches.c.enqueued_tokens), 0)).where(and_(*mine))
+    return int((await connection.execute(total)).scalar_one())

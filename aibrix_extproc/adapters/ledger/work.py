@@ -18,6 +18,7 @@ from aibrix_extproc.adapters.ledger.files import add_file, unreferenced
 from aibrix_extproc.adapters.ledger.schema import batch_inputs, batch_segments, batch_shards, batches
 from aibrix_extproc.adapters.ledger.turns import RUNNING, candidates, enqueued_tokens, running_shards, served
 from aibrix_extproc.adapters.ledger.whole import whole
+from aibrix_extproc.core.access.limits.enqueued import EnqueuedLimit
 from aibrix_extproc.core.batches.fairness import Candidate, in_turn
 from aibrix_extproc.core.batches.lifecycle import STAMPS, BatchStatus, sources_of
 from aibrix_extproc.core.batches.records import BatchRecord, Usage
@@ -26,7 +27,11 @@ from aibrix_extproc.core.files.records import FileRecord, Segment
 
 
 class TooManyTokensError(Exception):
-    """The caller would have more tokens enqueued for the model than it may."""
+    """A limit on enqueued tokens would be exceeded."""
+
+    def __init__(self, limit: EnqueuedLimit) -> None:
+        super().__init__()
+        self.limit = limit
 
 
 class LeaseLostError(Exception):
@@ -173,11 +178,12 @@ class WorkLedger:
     # ------------------------------------------------------------------------------------------------- steps
 
     @whole
-    async def start(self, claim: BatchClaim, model: str, shards: Sequence[Shard], size: Size, most_tokens: int) -> None:
+    async def start(
+        self, claim: BatchClaim, model: str, shards: Sequence[Shard], size: Size, limits: Sequence[EnqueuedLimit]
+    ) -> None:
         """The input is valid: its shards may run.
 
-        Raises LeaseLostError, also if the batch was cancelled; TooManyTokensError if the caller's batches for the model
-        would have more than `most_tokens` together (0: no limit).
+        Raises LeaseLostError, also if the batch was cancelled; TooManyTokensError if a limit would be exceeded.
         """
         rows = [
             {"batch_id": claim.batch.id, "number": one.number, "start": one.start, "end": one.end,
@@ -187,8 +193,11 @@ class WorkLedger:
         values = {"model": model, "total": size.requests, "enqueued_tokens": size.tokens}
         async with self._database.write() as connection:
             await self._become(connection, claim, BatchStatus.IN_PROGRESS, **values)
-            if most_tokens and await enqueued_tokens(connection, claim.batch.caller, model) > most_tokens:
-                raise TooManyTokensError
+            if limits and not self._database.is_sqlite:  # one after the other, so that two batches see each other
+                await connection.execute(select(func.pg_advisory_xact_lock(0x746F6B65)))  # "toke"
+            for limit in limits:
+                if await enqueued_tokens(connection, limit) > limit.tokens:
+                    raise TooManyTokensError(limit)
             await connection.execute(insert(batch_shards), rows)
 
     @whole

@@ -4,13 +4,15 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from aibrix_extproc.adapters.blobs.store import BlobStore
 from aibrix_extproc.adapters.ledger.work import BatchClaim, ShardClaim, Size, TooManyTokensError, WorkLedger
 from aibrix_extproc.app.metadata.reading import LostContentError, segments_between
 from aibrix_extproc.app.metadata.receiving import remove_quietly
+from aibrix_extproc.core.access.limits.enqueued import enqueued_limits
+from aibrix_extproc.core.access.limits.records import LimitRecord
 from aibrix_extproc.core.batches.lifecycle import BatchStatus
 from aibrix_extproc.core.batches.records import BatchRecord
 from aibrix_extproc.core.batches.request_lines import LineError, too_many_tokens
@@ -35,13 +37,20 @@ class BatchSteps:
     """Validates and ends batches that this process has claimed."""
 
     def __init__(
-        self, ledger: WorkLedger, blobs: BlobStore, models: Models, limits: InputLimits, wall_clock: Callable[[], float]
+        self,
+        ledger: WorkLedger,
+        blobs: BlobStore,
+        models: Models,
+        limits: InputLimits,
+        limit_records: Callable[[], Awaitable[Sequence[LimitRecord]]],
+        wall_clock: Callable[[], float],
     ) -> None:
-        """`models` gives those that the batch's owner may use."""
+        """`models` gives those that the batch's owner may use; `limit_records` those that may limit batches."""
         self._ledger = ledger
         self._blobs = blobs
         self._models = models
         self._limits = limits
+        self._limit_records = limit_records
         self._wall_clock = wall_clock
 
     async def validate(self, claim: BatchClaim) -> None:
@@ -70,12 +79,16 @@ class BatchSteps:
             await self._start(claim, validation)
 
     async def _start(self, claim: BatchClaim, validation: Validation) -> None:
-        model, most = validation.model or "", self._limits.enqueued_tokens
+        model = validation.model or ""
+        records = await self._limit_records()
+        limits = enqueued_limits(records, claim.batch.caller, model, default=self._limits.enqueued_tokens)
         try:
             size = Size(validation.total, validation.tokens)
-            await self._ledger.start(claim, model, validation.shards, size, most)
-        except TooManyTokensError:
-            errors_json = json.dumps([too_many_tokens(model, most).as_object()], ensure_ascii=False)
+            await self._ledger.start(claim, model, validation.shards, size, limits)
+        except TooManyTokensError as error:
+            errors_json = json.dumps(
+                [too_many_tokens(error.limit.model, error.limit.tokens).as_object()], ensure_ascii=False
+            )
             await remove_quietly(self._blobs, await self._ledger.fail(claim, errors_json))
 
     async def gave_up(self, claim: BatchClaim | ShardClaim) -> bool:

@@ -1,6 +1,6 @@
 """Limits and prices over the API: `/admin/v1/limits`. core/access/limits says what a record means."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -9,7 +9,8 @@ import msgspec
 from aibrix_extproc.adapters.ledger.control import ControlLedger, VersionConflictError
 from aibrix_extproc.adapters.openai_http.call import Call, Handler, Reply, refuse
 from aibrix_extproc.app.metadata.control_records import Room, invalid, page_of
-from aibrix_extproc.core.access.limits.records import LimitFormatError, parse_record
+from aibrix_extproc.core.access.limits.enqueued import ENQUEUED
+from aibrix_extproc.core.access.limits.records import LimitFormatError, LimitRecord, parse_record
 from aibrix_extproc.core.control.rows import MAX_ID, Row, Section
 from aibrix_extproc.core.openai.contract.operations import shown
 
@@ -35,7 +36,7 @@ class LimitApi:
     async def create(self, call: Call) -> Reply:
         """Store a limit or a price, over the one with the same id; with `If-None-Match: *` only if there is none."""
         try:
-            record = parse_record(await call.json())
+            record = parse_record(await call.json(), of_batches=True)
         except LimitFormatError as error:
             raise invalid(error.field or "body", error.reason) from None
         if len(record.id) > MAX_ID:
@@ -67,6 +68,12 @@ class LimitApi:
         if not _can_be_id(limit_id) or await self.ledger.delete(Section.LIMITS, limit_id) is None:
             raise _no_such_limit(limit_id)
         return Reply({"id": limit_id, "object": "limit", "deleted": True})
+
+
+async def batch_limits(ledger: ControlLedger) -> Sequence[LimitRecord]:
+    """The records that limit batches."""
+    rows = await ledger.naming(Section.LIMITS, ENQUEUED)
+    return [msgspec.json.decode(row.data, type=LimitRecord) for row in rows if row.data is not None]
 
 
 def _can_be_id(text: str) -> bool:

@@ -18,6 +18,7 @@ from aibrix_extproc.adapters.engine.client import engine_session
 from aibrix_extproc.adapters.engineops.client import EngineOps
 from aibrix_extproc.adapters.http.admin import AdminServer
 from aibrix_extproc.adapters.ledger.batches import BatchLedger
+from aibrix_extproc.adapters.ledger.control import ControlLedger
 from aibrix_extproc.adapters.ledger.database import Database, LedgerError
 from aibrix_extproc.adapters.ledger.files import FileLedger, Quota
 from aibrix_extproc.adapters.ledger.uploads import UploadLedger
@@ -41,6 +42,7 @@ from aibrix_extproc.app.metadata.file_api import FileApi
 from aibrix_extproc.app.metadata.following import Followers
 from aibrix_extproc.app.metadata.gates import Gates
 from aibrix_extproc.app.metadata.gateway_client import GatewayClient
+from aibrix_extproc.app.metadata.limit_api import batch_limits
 from aibrix_extproc.app.metadata.line_sender import LineSender
 from aibrix_extproc.app.metadata.metrics import CONTENT_TYPE, MetadataMetrics
 from aibrix_extproc.app.metadata.receiving import Receiver
@@ -120,7 +122,10 @@ class MetadataService:
         limits = InputLimits(own.max_batch_requests, own.max_enqueued_tokens, own.max_batch_line_bytes)
         sender = LineSender(session, own.gateway_url, gateway.headers, self._gates, self._database.clock)
         shards = ShardRunner(ledger, self._blobs, sender, _new_key, limits.line_bytes)
-        steps = BatchSteps(ledger, self._blobs, gateway.models, limits, self._database.clock)
+        steps = BatchSteps(
+            ledger, self._blobs, gateway.models, limits, partial(batch_limits, ControlLedger(self._database)),
+            self._database.clock,
+        )  # fmt: skip
         return BatchWorker(ledger, steps, shards, own.lease_seconds)
 
     def _api_server(self) -> ApiServer:

@@ -146,10 +146,11 @@ def repeated_id(custom_id: str, first: int, number: int) -> LineError:
     return LineError("duplicate_custom_id", message, "custom_id", number)
 
 
-def too_many_tokens(model: str, most: int) -> LineError:
-    """The caller has more enqueued for the model than it may."""
+def too_many_tokens(model: str | None, most: int) -> LineError:
+    """More is enqueued for the model, or for all together, than a limit allows."""
+    what = "all models together" if model is None else shown(model, 128)
     message = (
-        f"Enqueued token limit reached for {shown(model, 128)}. Limit: {most:,} enqueued tokens. Please try again once"
+        f"Enqueued token limit reached for {what}. Limit: {most:,} enqueued tokens. Please try again once"
         " some in_progress batches have been completed."
     )
     return LineError("token_limit_exceeded", message)

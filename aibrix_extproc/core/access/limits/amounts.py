@@ -26,6 +26,7 @@ class Quantity(StrEnum):
     AUDIO_SECONDS = "audio_seconds"
     COST = "cost"  # money, by the prices of models
     CONCURRENT_REQUESTS = "concurrent_requests"
+    ENQUEUED_TOKENS = "enqueued_tokens"  # of batches that have not ended; the metadata service counts them
 
 
 class Reset(StrEnum):
@@ -34,6 +35,7 @@ class Reset(StrEnum):
     FILLS = "fills"  # steadily, within the period
     CALENDAR = "calendar"  # at the end of the period
     RELEASED = "released"  # when the request ends
+    ENDED = "ended"  # when the batch ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +79,6 @@ AMOUNTS: Final[Mapping[str, AmountRow]] = MappingProxyType(
             f"budget_per_{period}": AmountRow(Quantity.COST, Reset.CALENDAR, period, seconds, MICRO, 10**9)
             for period, seconds in _BUDGETS.items()
         },
+        "batch_enqueued_tokens": AmountRow(Quantity.ENQUEUED_TOKENS, Reset.ENDED, maximum=10**15),
     }
 )
-
-ELSEWHERE: Final[Mapping[str, str]] = MappingProxyType(
-    {"batch_enqueued_tokens": "is the same for all callers: the setting metadata.max_enqueued_tokens"}
-)
-"""Names that look like limits of records, with where they are set."""

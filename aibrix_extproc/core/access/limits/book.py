@@ -10,7 +10,7 @@ import msgspec
 from aibrix_extproc.core.access.limits.amounts import AMOUNTS, AmountRow, Quantity, Reset
 from aibrix_extproc.core.access.limits.counters import Claim, Form
 from aibrix_extproc.core.access.limits.prices import PriceList
-from aibrix_extproc.core.access.limits.records import EACH, LimitRecord, PriceRecord, Record
+from aibrix_extproc.core.access.limits.records import EACH, LimitRecord, PriceRecord, Record, with_shares
 from aibrix_extproc.core.access.limits.windows import window_of
 
 QUANTITIES: Final = tuple(Quantity)
@@ -59,11 +59,10 @@ class LimitBook:
         records = tuple(records)
         self.prices = PriceList(record for record in records if isinstance(record, PriceRecord))
         self._forms: dict[tuple[bool, ...], dict[Subject, list[LimitRecord]]] = {}
-        for record in records:
-            if isinstance(record, LimitRecord):
-                subject = record.caller, record.key, record.model
-                form = tuple(part is not None for part in subject)
-                self._forms.setdefault(form, {}).setdefault(subject, []).append(record)
+        for record in with_shares(record for record in records if isinstance(record, LimitRecord)):
+            subject = record.caller, record.key, record.model
+            form = tuple(part is not None for part in subject)
+            self._forms.setdefault(form, {}).setdefault(subject, []).append(record)
         self.is_empty = not self._forms
         self.names_models = any(of_model for _, _, of_model in self._forms)
         self._limited: dict[tuple[str, str], bool] = {}
@@ -119,7 +118,7 @@ class LimitBook:
                     amounts.update({name: (amount, record.id) for name, amount in given.items()})
                 for name, (amount, record_id) in amounts.items():
                     row = AMOUNTS[name]
-                    if amount is not None:
+                    if amount is not None and row.reset is not Reset.ENDED:
                         part = amount / self._share
                         if row.quantity in OF_ONE:
                             part = max(part, 1.0)  # or nobody could make any request

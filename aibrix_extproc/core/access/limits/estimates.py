@@ -27,7 +27,7 @@ Amounts = tuple[float, ...]
 NOTHING: Final[Amounts] = (0.0,) * len(QUANTITIES)
 assert QUANTITIES == (
     Quantity.REQUESTS, Quantity.INPUT_TOKENS, Quantity.OUTPUT_TOKENS, Quantity.TOKENS, Quantity.BYTES,
-    Quantity.AUDIO_SECONDS, Quantity.COST, Quantity.CONCURRENT_REQUESTS,
+    Quantity.AUDIO_SECONDS, Quantity.COST, Quantity.CONCURRENT_REQUESTS, Quantity.ENQUEUED_TOKENS,
 )  # fmt: skip
 
 

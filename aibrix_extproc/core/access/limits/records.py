@@ -6,12 +6,12 @@ of the same form says with `*`; `null` replaces it by no limit. Records of diffe
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
 
-from aibrix_extproc.core.access.limits.amounts import AMOUNTS, ELSEWHERE, AmountRow
+from aibrix_extproc.core.access.limits.amounts import AMOUNTS, AmountRow, Reset
 from aibrix_extproc.core.nearest import did_you_mean
 
 EACH: Final = "*"
@@ -19,6 +19,7 @@ MAX_NAME: Final = 256
 MAX_NOTE: Final = 256
 PRICES: Final = ("input_tokens", "cached_input_tokens", "output_tokens", "audio_minutes", "requests")
 MAX_PRICE: Final = 10**6
+_OF_BATCHES: Final = "batches are counted by the metadata service, for callers: store it over the API, and name no key"
 
 Amounts = Mapping[str, float | None]
 """Names of AMOUNTS with what is allowed; None: no limit."""
@@ -42,6 +43,7 @@ class LimitRecord(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="ki
     model: str | None = None
     limits: dict[str, float | int | None] = {}
     soft_limits: dict[str, float | int | None] = {}  # exceeding one warns and refuses nothing
+    caller_share: float | None = None  # the part of them that one caller may use
     note: str = ""
 
 
@@ -61,26 +63,30 @@ class PriceRecord(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="ki
 Record = LimitRecord | PriceRecord
 
 
-def parse_record(data: object) -> Record:
-    """The record of a mapping, as JSON or YAML gave it. Raises LimitFormatError."""
+def parse_record(data: object, *, of_batches: bool = False) -> Record:
+    """The record of a mapping, as JSON or YAML gave it. Raises LimitFormatError.
+
+    `of_batches`: whether it may limit batches, which only the metadata service can.
+    """
     if not isinstance(data, Mapping):
         raise LimitFormatError("", "expected an object")
     kind = data.get("kind", "limit")
     if kind == "limit":
-        return _limit(data)
+        return _limit(data, of_batches=of_batches)
     if kind == "price":
         return _price(data)
     raise LimitFormatError("kind", "expected limit or price")
 
 
-def parse_amounts(given: object, field: str = "limits") -> dict[str, float | int | None]:
+def parse_amounts(given: object, field: str = "limits", *, of_batches: bool = False) -> dict[str, float | int | None]:
     """Names of AMOUNTS with what is allowed. Raises LimitFormatError."""
     found: dict[str, float | int | None] = {}
     for name, value in _mapping(given, field).items():
         row = AMOUNTS.get(name)
         if row is None:
-            reason = ELSEWHERE.get(name) or f"there is no such limit{did_you_mean(name, AMOUNTS)}"
-            raise LimitFormatError(f"{field}.{name[:64]}", reason)
+            raise LimitFormatError(f"{field}.{name[:64]}", f"there is no such limit{did_you_mean(name, AMOUNTS)}")
+        if row.reset is Reset.ENDED and not of_batches:
+            raise LimitFormatError(f"{field}.{name}", _OF_BATCHES)
         found[name] = None if value is None else _amount(row, value, f"{field}.{name}")
     return found
 
@@ -100,16 +106,47 @@ def parse_prices(given: object, field: str = "prices") -> dict[str, float | int]
     return found
 
 
-def _limit(data: Mapping[object, object]) -> LimitRecord:
-    _known(data, ("kind", "id", "caller", "key", "model", "limits", "soft_limits", "note"))
-    limits = parse_amounts(data.get("limits", {}), "limits")
+def _limit(data: Mapping[object, object], *, of_batches: bool) -> LimitRecord:
+    _known(data, ("kind", "id", "caller", "key", "model", "limits", "soft_limits", "caller_share", "note"))
+    subject = {name: _name(data, name) for name in ("caller", "key", "model")}
+    limits = parse_amounts(data.get("limits", {}), "limits", of_batches=of_batches and subject["key"] is None)
     soft = parse_amounts(data.get("soft_limits", {}), "soft_limits")
     if not limits and not soft:
         raise LimitFormatError("limits", "expected at least one limit")
-    subject = {name: _name(data, name) for name in ("caller", "key", "model")}
-    return LimitRecord(
-        _name(data, "id") or _derived(subject), **subject, limits=limits, soft_limits=soft, note=_note(data)
-    )
+    share = _share(data, subject)
+    record_id = _name(data, "id") or _derived(subject)
+    return LimitRecord(record_id, **subject, limits=limits, soft_limits=soft, caller_share=share, note=_note(data))
+
+
+def _share(data: Mapping[object, object], subject: Mapping[str, str | None]) -> float | None:
+    if data.get("caller_share") is None:
+        return None
+    share = _number(data["caller_share"], "caller_share")
+    if not 0 < share < 1:
+        raise LimitFormatError("caller_share", f"expected a part between 0 and 1, got {share}")
+    if subject["caller"] is not None or subject["key"] is not None:
+        raise LimitFormatError("caller_share", "is for what all callers use together: leave caller and key out")
+    return share
+
+
+def with_shares(records: Iterable[LimitRecord]) -> Iterator[LimitRecord]:
+    """The records, and before each with a `caller_share` what that allows each caller."""
+    for record in records:
+        if record.caller_share is not None:
+            yield LimitRecord(
+                f"{record.id}/each", EACH, None, record.model, _part(record.limits, record.caller_share),
+                _part(record.soft_limits, record.caller_share),
+            )  # fmt: skip
+        yield record
+
+
+def _part(amounts: Mapping[str, float | int | None], share: float) -> dict[str, float | int | None]:
+    """At least one of what cannot be divided."""
+    found: dict[str, float | int | None] = {}
+    for name, amount in amounts.items():
+        if amount is not None:
+            found[name] = max(int(amount * share + 1e-9), 1) if AMOUNTS[name].whole else amount * share
+    return found
 
 
 def _price(data: Mapping[object, object]) -> PriceRecord:

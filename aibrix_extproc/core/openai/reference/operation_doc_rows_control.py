@@ -85,6 +85,7 @@ _LIMIT_RECORD: Final = (
     Field("model", "string|null", "a model, or `*`; of a price a pattern"),
     Field("limits", "object", "names of limits with what is allowed; null: no limit"),
     Field("soft_limits", "object", "the same, and exceeding one only warns"),
+    Field("caller_share", "number|null", "the part of them that one caller may use, above 0 and below 1"),
     Field("prices", "object", "of a price: what tokens, minutes and requests cost"),
     Field("note", "string", "for people"),
 )

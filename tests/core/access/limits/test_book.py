@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from aibrix_extproc.core.access.limits.book import LimitBook
 from aibrix_extproc.core.access.limits.counters import EPOCH, Form
+from aibrix_extproc.core.access.limits.enqueued import ENQUEUED, EnqueuedLimit, enqueued_limits
 from aibrix_extproc.core.access.limits.prices import PriceList
 from aibrix_extproc.core.access.limits.records import LimitRecord, PriceRecord
 from aibrix_extproc.core.access.limits.windows import window_of
@@ -70,6 +71,35 @@ def test_who_has_no_limit_is_known_before_the_model_is() -> None:
     assert not book.limits("b", "")
     assert not LimitBook().limits("a", "k")
     assert LimitBook([record(model="m", requests_per_minute=1)]).limits("b", "")
+
+
+def test_a_share_of_a_limit_of_all_is_what_each_caller_may_use() -> None:
+    fair = LimitRecord("m", model="m", limits={"concurrent_requests": 9, "tokens_per_day": 100}, caller_share=0.25)
+    book = LimitBook([fair])
+    assert amounts(book, "a", "", "m") == {
+        "m=m concurrent_requests": 9, "m=m tokens_per_day": 100,
+        "c=a m=m concurrent_requests": 2, "c=a m=m tokens_per_day": 25,
+    }  # fmt: skip
+    book = LimitBook([fair, LimitRecord("a", "a", None, "m", limits={"concurrent_requests": 5})])
+    assert amounts(book, "a", "", "m")["c=a m=m concurrent_requests"] == 5
+    assert amounts(book, "b", "", "m")["c=b m=m concurrent_requests"] == 2
+
+
+def test_tokens_of_batches_are_for_callers_and_models_and_counted_elsewhere() -> None:
+    records = [
+        LimitRecord("1", "*", None, "*", limits={ENQUEUED: 50}),
+        LimitRecord("2", "a", None, "m", limits={ENQUEUED: 70}),
+        LimitRecord("3", model="m", limits={ENQUEUED: 200}, caller_share=0.5),
+        LimitRecord("4", "a", limits={ENQUEUED: 90}),
+        LimitRecord("5", "b", limits={"requests_per_day": 1}),
+    ]  # fmt: skip
+    assert enqueued_limits(records, "a", "m", default=10) == (
+        EnqueuedLimit(None, "m", 200), EnqueuedLimit("a", None, 90), EnqueuedLimit("a", "m", 70),
+    )  # fmt: skip
+    assert enqueued_limits(records, "b", "n") == (EnqueuedLimit("b", "n", 50),)
+    assert enqueued_limits([], "b", "n", default=10) == (EnqueuedLimit("b", "n", 10),)
+    assert enqueued_limits([], "b", "n") == ()
+    assert amounts(LimitBook(records[:1]), "a", "", "m") == {}
 
 
 def test_a_budget_has_a_counter_for_each_window() -> None:

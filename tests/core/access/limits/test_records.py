@@ -96,7 +96,10 @@ def test_money_and_audio_may_be_broken_and_not_smaller_than_their_unit() -> None
         ({"id": "a"}, "limits: expected at least one limit"),
         ({"limits": 3}, "limits: expected an object"),
         ({"limits": {"request_per_minute": 3}}, "did you mean requests_per_minute?"),
-        ({"limits": {"batch_enqueued_tokens": 3}}, "the setting metadata.max_enqueued_tokens"),
+        ({"limits": {"batch_enqueued_tokens": 3}}, "store it over the API"),
+        ({"limits": {"concurrent_requests": 1}, "caller_share": 1}, "caller_share: expected a part between 0 and 1"),
+        ({"limits": {"concurrent_requests": 1}, "caller_share": math.nan}, "finite number, got nan"),
+        ({"limits": {"concurrent_requests": 1}, "caller_share": 0.5, "caller": "a"}, "leave caller and key out"),
         ({"limit": {}}, "limit: there is no such field; did you mean limits?"),
         ({"limits": {"concurrent_requests": 1}, "caller": ""}, "caller: expected a text"),
         ({"limits": {"concurrent_requests": 1}, "caller": "a\n"}, "caller: expected a text"),
@@ -118,4 +121,4 @@ def test_a_record_that_makes_no_sense_is_refused_by_name(data: object, message: 
 
 def test_every_amount_that_fills_has_a_period() -> None:
     assert all(row.seconds > 0 for row in AMOUNTS.values() if row.reset is Reset.FILLS)
-    assert len(AMOUNTS) == 6 * 3 + 1 + 3
+    assert len(AMOUNTS) == 6 * 3 + 1 + 3 + 1
