@@ -55,9 +55,9 @@ class _Counting:
         self.reads = 0
         self.book = GaugeBook()
 
-    def read(self, identity: str, reading: EngineGauges) -> None:
+    def read(self, endpoint: Endpoint, reading: EngineGauges) -> None:
         self.reads += 1
-        self.book.take(identity, reading)
+        self.book.take(endpoint.identity, reading)
 
     def failed(self, endpoint: Endpoint, reason: str) -> None:
         raise AssertionError(f"{endpoint.address}: {reason}")

@@ -60,7 +60,8 @@ Strategies that need gauges read the metrics pages of engines: `/metrics` of vLL
 `--enable-metrics`), `/prometheus/metrics` of TensorRT-LLM; at the port that the label {code(METRIC_PORT)} names, if
 there is one. An engine with requests of this gateway is read every 0.2 s, an idle one every 2 s, all together at most
 160 times a second; one that answers slowly less often. For 100 idle engines that took 3.5 % of a core, for 100 busy
-ones 8 % (`make bench-gauges`). A reading counts in full for 8 s and fades out until it is 30 s old. Where an endpoint
+ones 8 % (`make bench-gauges`). For strategies that need prefixes only, each engine is read every 30 s, for the size of
+its cache. A reading counts in full for 8 s and fades out until it is 30 s old. Where an endpoint
 has none, it counts as the mean of the others, times our own requests there beside theirs; where no endpoint has one,
 our own counts decide. No endpoint is refused for it. What a strategy lacks is in the decision record, in
 `aibrix_extproc_degraded_total`, and once in the log: `no_readings`, `some_readings`, `no_history` (nothing has happened

@@ -42,14 +42,16 @@ class GaugePace:
 
 
 DEFAULT_PACE: Final = GaugePace()
+RARE_PACE: Final = GaugePace(busy_seconds=30.0, idle_seconds=30.0)  # for what hardly changes: sizes of caches
 _PICKABLE: Final = frozenset({Health.READY, Health.SILENT})
+_FIRST_SECONDS: Final = 1.0  # within which the page of a new engine is read
 _MOST_FAILURES: Final = 16  # that count, so that the wait cannot overflow
 
 
 class Readings(Protocol):
     """Takes what was read."""
 
-    def read(self, identity: str, reading: EngineGauges) -> None:
+    def read(self, endpoint: Endpoint, reading: EngineGauges) -> None:
         """Keep the reading of an engine."""
 
     def failed(self, endpoint: Endpoint, reason: str) -> None:
@@ -100,16 +102,21 @@ class GaugeScraper:
         self._listed: Collection[Endpoint] = ()
         self._allowance = 0.0  # reads that the budget allows now
 
+    def use(self, pace: GaugePace) -> None:
+        """Read at another pace, and every engine soon."""
+        self._pace = pace
+        for reader in self._readers.values():
+            reader.due = reader.due_busy = min(reader.due, self._soon())
+
     async def run(self) -> None:
         """Read until cancelled."""
-        pace = self._pace
         async with engine_session() as session, asyncio.TaskGroup() as group:
             while True:
                 self._follow(session)
                 for reader in self._chosen(self._clock()):
                     reader.is_reading = True
                     group.create_task(self._read(reader))
-                await asyncio.sleep(pace.beat_seconds)
+                await asyncio.sleep(self._pace.beat_seconds)
 
     def _follow(self, session: aiohttp.ClientSession) -> None:
         """Readers for the endpoints that may be picked; those of the others end."""
@@ -123,11 +130,15 @@ class GaugeScraper:
                 continue
             reader = before.get(endpoint.identity)
             if reader is None or not reader.is_of(endpoint):
-                due = self._clock() + self._pace.busy_seconds * self._dice()  # not all of a fleet at once
+                due = self._soon()
                 path = PAGES.get(endpoint.engine, PAGE)
                 reader = _Reader(endpoint, self._client(session, endpoint), path, due, due)
             reader.endpoint = endpoint
             self._readers[endpoint.identity] = reader
+
+    def _soon(self) -> float:
+        """When a page is read first: not those of all engines at once."""
+        return self._clock() + min(self._pace.busy_seconds, _FIRST_SECONDS) * self._dice()
 
     def _client(self, session: aiohttp.ClientSession, endpoint: Endpoint) -> EngineClient:
         """Of the engine's port, or of the one that a label names; that one does not get the engine's key."""
@@ -171,6 +182,6 @@ class GaugeScraper:
             reader.due_busy = now + max(pace.busy_seconds, rest)
             reader.due = now + max(pace.idle_seconds * (1 - pace.jitter * self._dice()), rest)
             if self._readers.get(endpoint.identity) is reader:  # else it has left meanwhile
-                self._readings.read(endpoint.identity, reading)
+                self._readings.read(endpoint, reading)
         finally:
             reader.is_reading = False

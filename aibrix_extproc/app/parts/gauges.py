@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 
-from aibrix_extproc.adapters.engine.gauges import GaugeScraper
+from aibrix_extproc.adapters.engine.gauges import DEFAULT_PACE, RARE_PACE, GaugeScraper
 from aibrix_extproc.app.fleet_store import FleetStore
 from aibrix_extproc.app.parts.part import Meters, Part
 from aibrix_extproc.core.fleet.gauge_book import GaugeBook
@@ -18,23 +18,43 @@ logger = logging.getLogger(__name__)
 
 
 class Gauges(Part):
-    """Keeps `book`. Off, and without any cost, until `start` is called."""
+    """Keeps `book`, and tells the predictor how large caches are. Off, and without any cost, until it is started."""
 
     name = "gauges"
 
-    def __init__(self, store: FleetStore, load: LoadBook, book: GaugeBook, poll_soon: Callable[[str], None]) -> None:
-        """`poll_soon` polls an engine before its turn: its page says that it sleeps."""
+    def __init__(
+        self,
+        store: FleetStore,
+        load: LoadBook,
+        book: GaugeBook,
+        poll_soon: Callable[[str], None],
+        cache_size: Callable[[str, float, str], None],
+    ) -> None:
+        """`poll_soon` polls an engine before its turn: its page says that it sleeps.
+
+        `cache_size` is told an endpoint's identity, the tokens that its prefix cache holds, and its model.
+        """
         self._store = store
         self._book = book
         self._poll_soon = poll_soon
+        self._cache_size = cache_size
         self._needed = asyncio.Event()
+        self._is_often = False
         self._failing: dict[str, tuple[str, str]] = {}  # by identity: name of the endpoint, reason
         self._count_failure: Callable[[], None] = lambda: None
-        self._scraper = GaugeScraper(lambda: store.snapshot.endpoints, load.in_flight, self, clock=time.perf_counter)
+        self._scraper = GaugeScraper(
+            lambda: store.snapshot.endpoints, load.in_flight, self, pace=RARE_PACE, clock=time.perf_counter
+        )
         store.subscribe_changes(self._forget)
 
     def start(self) -> None:
-        """Read from now on: a strategy needs it."""
+        """Read often from now on: a strategy needs it."""
+        self._is_often = True
+        self._scraper.use(DEFAULT_PACE)
+        self._needed.set()
+
+    def start_rarely(self) -> None:
+        """Read at least rarely from now on: a strategy needs the sizes of caches."""
         self._needed.set()
 
     async def run(self) -> None:
@@ -43,13 +63,22 @@ class Gauges(Part):
         logger.info("reading metrics of engines")
         await self._scraper.run()
 
-    def read(self, identity: str, reading: EngineGauges) -> None:
+    def read(self, endpoint: Endpoint, reading: EngineGauges) -> None:
         """Keep a reading; an engine that sleeps by it is polled."""
+        identity = endpoint.identity
         if self._failing.pop(identity, None) is not None:
             logger.info("metrics of an engine can be read again", extra={"endpoint": identity})
         self._book.take(identity, reading)
+        self._tell_cache_size(endpoint, reading)
         if reading.asleep:
             self._poll_soon(identity)
+
+    def _tell_cache_size(self, endpoint: Endpoint, reading: EngineGauges) -> None:
+        model = next((one.id for one in endpoint.models if one.parent is None), "")
+        if reading.keeps_prefixes is False:
+            self._cache_size(endpoint.identity, 0.0, model)
+        elif reading.cache_tokens is not None:
+            self._cache_size(endpoint.identity, float(reading.cache_tokens), model)
 
     def failed(self, endpoint: Endpoint, reason: str) -> None:
         """Count a failure; each new reason of an engine is logged once."""
@@ -58,7 +87,7 @@ class Gauges(Part):
         if told is None or told[1] != reason:
             self._failing[endpoint.identity] = endpoint.name or endpoint.address, reason
             logger.warning(
-                "cannot read metrics of an engine; our own counts stand in",
+                "cannot read metrics of an engine; what they would say is estimated",
                 extra={"endpoint": endpoint.identity, "reason": reason},
             )
 
@@ -81,7 +110,7 @@ class Gauges(Part):
         self._count_failure = metrics.counter("aibrix_extproc_gauge_failures_total")
 
     def _states(self) -> list[tuple[str, float]]:
-        if not self._needed.is_set():
+        if not self._is_often:
             return []
         counts, now = {"fresh": 0, "stale": 0, "none": 0}, time.perf_counter()
         for one in self._store.snapshot.endpoints:

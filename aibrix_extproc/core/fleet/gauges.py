@@ -22,6 +22,7 @@ class EngineGauges(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     kv_usage: float | None = None  # part of the KV cache in use, 0 to 1
     cache_tokens: int | None = None  # size of the KV cache
     block_tokens: int | None = None  # size of its blocks
+    keeps_prefixes: bool | None = None  # whether the engine has a prefix cache
     asleep: bool | None = None
     running_adapters: frozenset[str] = frozenset()
     waiting_adapters: frozenset[str] = frozenset()

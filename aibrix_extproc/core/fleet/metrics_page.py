@@ -154,6 +154,7 @@ def _reading(found: _Found, at: float, own: int) -> EngineGauges:
         kv_usage=part("kv_usage"),
         cache_tokens=cache,
         block_tokens=block,
+        keeps_prefixes=_keeps_prefixes(found.labels.get("cache_config", ())),
         asleep=_asleep(found.labels.get("sleep_state", ())),
         running_adapters=running,
         waiting_adapters=waiting,
@@ -204,6 +205,12 @@ def _cache_size(found: _Found) -> tuple[int | None, int | None]:
         block = _tokens(values["block_tokens"][0])
         size = block * _tokens(sum(values.get("max_blocks", (0.0,))))
     return size if 0 < size <= MAX_TOKENS else None, block or None
+
+
+def _keeps_prefixes(series: Iterable[tuple[bytes, float]]) -> bool | None:
+    """Whether prefix caching is on in all ranks."""
+    said = {_label(labels, b"enable_prefix_caching") for labels, _ in series}
+    return False if b"False" in said else (b"True" in said) or None
 
 
 def _asleep(series: Iterable[tuple[bytes, float]]) -> bool | None:

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from aibrix_extproc.adapters.engine.client import MAX_ANSWER_BYTES
-from aibrix_extproc.adapters.engine.gauges import NOT_KNOWN, GaugePace, GaugeScraper
+from aibrix_extproc.adapters.engine.gauges import NOT_KNOWN, RARE_PACE, GaugePace, GaugeScraper
 from aibrix_extproc.core.fleet.gauges import EngineGauges
 from aibrix_extproc.core.fleet.model import Endpoint, Health
 from aibrix_extproc.simulator.options import SimulatorOptions
@@ -36,8 +36,8 @@ class Rig:
         self.readings: dict[str, list[EngineGauges]] = {}
         self.failures: list[tuple[str, str]] = []
 
-    def read(self, identity: str, reading: EngineGauges) -> None:
-        self.readings.setdefault(identity, []).append(reading)
+    def read(self, endpoint: Endpoint, reading: EngineGauges) -> None:
+        self.readings.setdefault(endpoint.identity, []).append(reading)
 
     def failed(self, endpoint: Endpoint, reason: str) -> None:
         self.failures.append((endpoint.identity, reason))
@@ -158,6 +158,21 @@ async def test_a_page_that_cannot_be_read_is_tried_again_later(
         assert await until(lambda: rig.failures) == [(engine.address, reason)]
         engine.answers["/metrics"] = 200, PAGE
         await until(lambda: rig.readings)
+
+
+async def test_at_a_rare_pace_a_new_engine_is_read_soon_and_another_pace_holds_at_once(engine: FakeEngine) -> None:
+    rig = Rig()
+    scraper = GaugeScraper(lambda: rig.endpoints, lambda _: 0, rig, pace=RARE_PACE, clock=time.monotonic)
+    task = asyncio.ensure_future(scraper.run())
+    rig.add(engine.address)
+    await until(lambda: rig.readings)
+    assert engine.asked["/metrics"] == 1
+
+    scraper.use(PACE)
+    await until(lambda: engine.asked["/metrics"] > 3)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 async def test_endpoints_that_may_not_be_picked_are_not_asked(engine: FakeEngine) -> None:

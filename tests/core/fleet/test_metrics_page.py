@@ -55,8 +55,8 @@ def test_recorded_page_of_a_busy_engine_with_an_adapter() -> None:
 
     assert reading == EngineGauges(
         at=100.0, own=2, running=6.0, waiting=0.0, kv_usage=0.011741682974559686, cache_tokens=65536, block_tokens=128,
-        asleep=False, running_adapters=frozenset({"ad1"}), waiting_adapters=frozenset({"ad1"}), max_adapters=2,
-        preemptions=0.0, rejections=0.0,
+        keeps_prefixes=True, asleep=False, running_adapters=frozenset({"ad1"}),
+        waiting_adapters=frozenset({"ad1"}), max_adapters=2, preemptions=0.0, rejections=0.0,
         cache_queries=21.0, cache_hits=0.0, prompt_tokens=21.0, generation_tokens=13.0, first_tokens=6.0,
         first_token_seconds=1.1515579223632812, token_gaps=7.0, token_gap_seconds=0.3365702289993351,
     )  # fmt: skip
@@ -83,6 +83,13 @@ def test_ranks_behind_one_port_are_added_but_for_parts_of_a_whole_and_one_that_s
     assert reading.running == 3.0
     assert reading.kv_usage == pytest.approx(0.3)
     assert (reading.cache_tokens, reading.block_tokens, reading.asleep) == (320, 16, True)
+
+
+def test_an_engine_without_prefix_caching_says_so() -> None:
+    page = b'vllm:num_requests_running 1\nvllm:cache_config_info{block_size="16",enable_prefix_caching="False"} 1.0\n'
+
+    assert read(page).keeps_prefixes is False
+    assert read(SGLANG).keeps_prefixes is None
 
 
 def test_of_the_series_of_adapters_the_newest_counts() -> None:
