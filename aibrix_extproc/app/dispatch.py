@@ -62,13 +62,13 @@ def handlers(
     bodies: BodyReading,
     limiter: Limiter | None = None,
     *,
-    wake_seconds: float = DEADLINE_SECONDS,
+    place_seconds: float = DEADLINE_SECONDS,
 ) -> Mapping[type[Ask], Handler]:
-    """A row for every ask. `wake_seconds`: how long a placement may wait for a sleeping model."""
+    """A row for every ask. `place_seconds`: how long a placement may wait."""
     return {
         Authenticate: Handler(authenticator.authenticate),
         Describe: Handler(directory.describe),
-        Place: Handler(placing.place, wake_seconds),
+        Place: Handler(placing.place, place_seconds),
         Reserve: Handler(_unlimited if limiter is None else limiter.reserve, overdue="limits_unavailable"),
         Read: Handler(bodies.read, overdue="gateway_busy"),
         ReadLarge: Handler(bodies.read_large, overdue="gateway_busy"),

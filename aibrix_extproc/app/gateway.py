@@ -51,6 +51,7 @@ from aibrix_extproc.app.parts.part import Part
 from aibrix_extproc.app.parts.seals import NoteSeals
 from aibrix_extproc.app.parts.usage import UsageReporter
 from aibrix_extproc.app.placing import Placing
+from aibrix_extproc.app.queue_parts import request_queue
 from aibrix_extproc.app.report import fleet_page, health_page
 from aibrix_extproc.app.signal_parts import signal_observers, signal_parts
 from aibrix_extproc.app.traffic import EngineTraffic
@@ -118,19 +119,19 @@ class Gateway:
         for on_change in (HealthLog().log_changes, self._traffic.forget):
             self.store.subscribe_changes(on_change)
         self.store.subscribe(configs.log_changes)
-        self._wake = wake_parts(
-            settings.control, self._control, self.store, self._load, lambda: self._seals.secrets,
-            longest_wait_seconds(settings.server),
-        )  # fmt: skip
+        self._wake = wake_parts(settings.control, self._control, self.store, self._load, lambda: self._seals.secrets)
         self._decisions = Decisions(settings.routing.decisions, time.time, self._metrics.decided)
         self._placer, owners = self._placement()
+        waking = None if self._wake is None else self._wake.waking
+        self._queue = request_queue(settings, self.store, self._load, self._sources, waking, self._metrics)
         self.dispatcher = self._dispatcher(owners)
         self._new_exchange = self._exchanges()
         self._server = self._ext_proc_server()
         control = self._control_parts()
         parts = (
-            *of_fleet, *control, self._keys, self._limits, self._seals, *certificate, configs, self._engines,
-            *of_signals, self._bodies, LoopWatch(self._metrics.late), *([self._usage] if self._usage else []),
+            *of_fleet, *control, *([self._queue] if self._queue else []), self._keys, self._limits, self._seals,
+            *certificate, configs, self._engines, *of_signals, self._bodies, LoopWatch(self._metrics.late),
+            *([self._usage] if self._usage else []),
         )  # fmt: skip
         self._frame = Frame(parts)
         self._admin = self._admin_server()
@@ -192,7 +193,6 @@ class Gateway:
         settings = self._settings
         self._engine_load = EngineLoad(lambda: self.store.snapshot, self._load, self._batch_load, secrets.token_hex(4))
         credentials = Credentials(lambda: self._seals.secrets, time.time)
-        waking = None if self._wake is None else self._wake.waking
         interfaces = Interfaces(lambda: self.store.snapshot, self._limits.limiter, exchange_policy(settings))
         return Dispatcher(
             handlers(
@@ -203,12 +203,12 @@ class Gateway:
                     lambda: self.store.snapshot,
                     time.perf_counter,
                     self._engine_load.describe,
-                    waking,
+                    self._queue,
                     self._decisions,
                 ),
                 BodyReading(self._bodies.reader),
                 self._limits.limiter,
-                wake_seconds=settings.control.wake_seconds,
+                place_seconds=max(settings.control.wake_seconds, settings.queue.max_wait_seconds),
             ),
             self._observers(owners),
             longest_wait_seconds=longest_wait_seconds(settings.server),
@@ -225,6 +225,7 @@ class Gateway:
         rows += signal_observers(self._sources, self._predicting)
         if self._decisions.most:
             rows += [(Finished, self._decisions.finished), (Charge, self._decisions.charged)]
+        rows += [] if self._queue is None else self._queue.observers()
         if self._usage is not None:
             rows.append((Charge, self._usage.take))
         return rows if self._wake is None else [*rows, *self._wake.observers()]
@@ -292,9 +293,12 @@ class Gateway:
     async def run(self) -> None:
         """Listen, run every part, drain."""
         stop, server = stop_signal(), self._settings.server
-        drain = partial(
-            self._server.drain, notice_seconds=server.drain_notice_seconds, drain_seconds=server.drain_seconds
-        )
+
+        async def drain() -> None:
+            if self._queue is not None:
+                self._queue.end_after(server.drain_notice_seconds + server.drain_seconds)
+            await self._server.drain(notice_seconds=server.drain_notice_seconds, drain_seconds=server.drain_seconds)
+
         await self._listen()
         try:
             await self._frame.run(stop, on_known=self._become_ready, drain=drain)

@@ -1,10 +1,10 @@
-"""Places requests in the fleet of the moment; a request for a sleeping model may wait until it is awake."""
+"""Places requests in the fleet of the moment; one that cannot be placed at once may wait."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
 
 from aibrix_extproc.app.decisions import NO_TRAIL, Decisions
-from aibrix_extproc.app.parts.waking import Waking
+from aibrix_extproc.app.parts.queue import Queue
 from aibrix_extproc.core.exchange.asks import Place, Placed, Refused
 from aibrix_extproc.core.fleet.model import Snapshot
 from aibrix_extproc.core.openai.contract.errors import Problem
@@ -24,7 +24,7 @@ class Placing:
         snapshot: Callable[[], Snapshot],
         clock: Callable[[], float],
         engine_load: Callable[[str], str] | None = None,
-        waking: Waking | None = None,
+        queue: Queue | None = None,
         decisions: Decisions | None = None,
     ) -> None:
         """`engine_load` describes the load of a model's engines for a worker of batches."""
@@ -32,19 +32,15 @@ class Placing:
         self._placer = placer
         self._snapshot = snapshot
         self._clock = clock
-        self._waking = waking
+        self._queue = queue
         self._decisions = decisions
         self._detail = Detail.NONE if decisions is None or not decisions.most else Detail.AT_HAND
 
     def place(self, ask: Place) -> Placed | Refused | Awaitable[Placed | Refused]:
-        """Where the request may go, or why nowhere, or the wait for its model."""
-        answer = self._attempt(ask)
-        if self._waking is None or isinstance(answer, Placed):
-            return answer
-        demanded = self._waking.demanded(ask, answer.problem)
-        return answer if demanded is None else self._waking.wait(ask, demanded, self._attempt, answer)
+        """Where the request may go, or why nowhere, or the wait for its turn or its model."""
+        return self._attempt(ask, 0.0) if self._queue is None else self._queue.place(ask, self._attempt)
 
-    def _attempt(self, ask: Place, queued: float = 0.0) -> Placed | Refused:
+    def _attempt(self, ask: Place, queued: float) -> Placed | Refused:
         shows = self._decisions is not None and ask.caller.role is Role.ADMIN
         decision = self._placer.place(ask, self._snapshot(), Detail.FULL if shows else self._detail)
         if isinstance(decision, Problem):

@@ -33,15 +33,15 @@ class WakeParts:
 
 def wake_parts(
     settings: ControlSettings, state: ControlState, store: FleetStore, load: LoadBook,
-    shared: Callable[[], Sequence[bytes]], longest_seconds: float,
+    shared: Callable[[], Sequence[bytes]],
 ) -> WakeParts | None:  # fmt: skip
-    """None without a metadata service. `longest_seconds`: what the dispatcher lets a handler wait."""
+    """None without a metadata service."""
     if settings.url is None:
         return None
     policies = state.view(Section.MODELS, ModelPolicy).records
     adapters = state.view(Section.ADAPTERS, DesiredAdapter).records
     waking = Waking(
         policies, adapters, store, InternalClient(settings.url, replica_name(), shared),
-        seconds=min(settings.wake_seconds, longest_seconds), most=settings.max_waiting,
+        most=settings.max_waiting,
     )  # fmt: skip
     return WakeParts(waking, EngineUse(policies, lambda: store.snapshot, load, time.monotonic))

@@ -16,6 +16,7 @@ from aibrix_extproc.settings.groups import (
     variable_name,
 )
 from aibrix_extproc.settings.operators import AdminSettings, LogFormat, LogLevel, LogSettings
+from aibrix_extproc.settings.queue import QueueSettings
 from aibrix_extproc.settings.requests import AccessSettings, HealthSettings, LimitSettings, MeteringSettings
 from aibrix_extproc.settings.server import ServerSettings, Tls, Transport
 from aibrix_extproc.settings.shared_limits import RateLimitSettings, RedisSettings, WhenAway
@@ -36,6 +37,7 @@ __all__ = [
     "LogSettings",
     "MeteringSettings",
     "PickerSettings",
+    "QueueSettings",
     "RateLimitSettings",
     "RedisSettings",
     "RoutingSettings",

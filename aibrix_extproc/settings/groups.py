@@ -9,6 +9,7 @@ from aibrix_extproc.settings.fields import Group
 from aibrix_extproc.settings.fleet import FleetSettings, KubernetesSettings, PickerSettings, RoutingSettings
 from aibrix_extproc.settings.metadata import MetadataSettings
 from aibrix_extproc.settings.operators import AdminSettings, LogSettings
+from aibrix_extproc.settings.queue import QueueSettings
 from aibrix_extproc.settings.requests import AccessSettings, HealthSettings, LimitSettings, MeteringSettings
 from aibrix_extproc.settings.server import ServerSettings
 from aibrix_extproc.settings.shared_limits import RateLimitSettings, RedisSettings
@@ -23,6 +24,7 @@ class Settings(Group):
     fleet: FleetSettings = FleetSettings()
     kubernetes: KubernetesSettings = KubernetesSettings()
     routing: RoutingSettings = RoutingSettings()
+    queue: QueueSettings = QueueSettings()
     limits: LimitSettings = LimitSettings()
     rate_limits: RateLimitSettings = RateLimitSettings()
     redis: RedisSettings = RedisSettings()

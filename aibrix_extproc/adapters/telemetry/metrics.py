@@ -113,6 +113,16 @@ METRICS: Final[Rows] = {
     ),
     "aibrix_extproc_gauge_failures_total": ("counter", (), "Metrics pages of engines that could not be read."),
     "aibrix_extproc_endpoints_cordoned": ("gauge", (), "Endpoints that get no new requests, by somebody's wish."),
+    "aibrix_extproc_queue_length": (
+        "gauge", ("model", "class"), "Requests that wait in the queue, for a place at an engine or for their model.",
+    ),
+    "aibrix_extproc_queue_wait_seconds": (
+        "histogram", ("class",), "How long requests waited in the queue that were placed from it.",
+    ),
+    "aibrix_extproc_shed_total": (
+        "counter", ("reason",),
+        "Requests that the queue refused: full, deadline, displaced (of a batch, by another one), shutdown.",
+    ),
     "aibrix_extproc_waiting_for_wake": ("gauge", (), "Requests that wait for a sleeping model to wake."),
     "aibrix_extproc_control_ok": ("gauge", (), "1 if the control state of the metadata service is followed."),
     "aibrix_extproc_control_version": ("gauge", (), "Version of the control state that is in force."),
@@ -180,6 +190,7 @@ class Metrics(MetricRegistry):
         phases = self.distribution("aibrix_extproc_phase_seconds", _PHASE_BUCKETS)
         self._by_phase = {phase: phases.of(phase.value) for phase in Phase}
         self._heads = self.distribution("aibrix_extproc_response_head_seconds", _WAIT_BUCKETS)
+        self._queued = self.distribution("aibrix_extproc_queue_wait_seconds", _WAIT_BUCKETS)
         self._totals = self.distribution("aibrix_extproc_exchange_seconds", _WAIT_BUCKETS)
         self.late = self.distribution("aibrix_extproc_loop_delay_seconds", _DELAY_BUCKETS).of().observe
         self.missed_first_token = self.distribution(
@@ -240,6 +251,14 @@ class Metrics(MetricRegistry):
             tokens.add((model, caller, "cached"), usage.cached_tokens)
         if charge.audio_seconds:
             self._counters["aibrix_extproc_audio_seconds_total"].add((model, caller), charge.audio_seconds)
+
+    def waited_in_queue(self, kind: str, seconds: float) -> None:
+        """A request that was placed from the queue."""
+        self._queued.of(kind).observe(seconds)
+
+    def shed(self, reason: str) -> None:
+        """A request that the queue refused."""
+        self._counters["aibrix_extproc_shed_total"].add((reason,))
 
     def decided(self, strategy: str, reason: str) -> None:
         """A placement."""

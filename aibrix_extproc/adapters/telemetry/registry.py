@@ -13,6 +13,9 @@ Rows = Mapping[str, tuple[str, tuple[str, ...], str]]
 """By name: kind, labels, help."""
 
 
+Row = tuple[str | tuple[str, ...], float]
+
+
 class MetricRegistry:
     """A registry of its own for one process. All counters of the table are there from the start."""
 
@@ -42,8 +45,8 @@ class MetricRegistry:
         gauge = Gauge(name, text, names, registry=self.registry)
         (gauge.labels(**labels) if labels else gauge).set_function(value)
 
-    def gauges(self, name: str, values: Callable[[], Iterable[tuple[str, float]]]) -> None:
-        """Read all series of a gauge with one label at each scrape: pairs of the label's value and the number."""
+    def gauges(self, name: str, values: Callable[[], Iterable[Row]]) -> None:
+        """Read all series of a gauge at each scrape: the labels' values (a text if there is one), and the number."""
         _, labels, text = self._rows[name]
         self.registry.register(_Family(name, text, labels, values))
 
@@ -53,14 +56,12 @@ class MetricRegistry:
 
 
 class _Family(Collector):
-    def __init__(
-        self, name: str, text: str, labels: tuple[str, ...], values: Callable[[], Iterable[tuple[str, float]]]
-    ) -> None:
+    def __init__(self, name: str, text: str, labels: tuple[str, ...], values: Callable[[], Iterable[Row]]) -> None:
         self._name, self._text, self._labels, self._values = name, text, labels, values
 
     def collect(self) -> Iterator[Metric]:
         """The series of the moment."""
         family = GaugeMetricFamily(self._name, self._text, labels=self._labels)
         for value, number in self._values():
-            family.add_metric((value,), number)
+            family.add_metric((value,) if isinstance(value, str) else value, number)
         yield family

@@ -10,8 +10,8 @@ class Meters(Protocol):
     def gauge(self, name: str, value: Callable[[], float], **labels: str) -> None:
         """Read `value` at each scrape."""
 
-    def gauges(self, name: str, values: Callable[[], Iterable[tuple[str, float]]]) -> None:
-        """Read all series of a gauge with one label at each scrape: pairs of the label's value and the number."""
+    def gauges(self, name: str, values: Callable[[], Iterable[tuple[str | tuple[str, ...], float]]]) -> None:
+        """Read all series of a gauge at each scrape: the labels' values (a text if there is one), and the number."""
 
     def counter(self, name: str) -> Callable[[], None]:
         """A function that counts one, for a counter without labels."""

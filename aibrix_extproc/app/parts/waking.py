@@ -1,4 +1,4 @@
-"""Requests for sleeping models wait here, while the metadata service is asked once to wake each model.
+"""Asks the metadata service to wake the models that requests wait for, once for each model. They wait in the queue.
 
 Nothing here costs a request whose model is awake: placement comes here only with a refusal.
 """
@@ -7,7 +7,8 @@ import asyncio
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 import msgspec
@@ -16,7 +17,7 @@ from aibrix_extproc.adapters.internal_api.client import InternalClient, MessageR
 from aibrix_extproc.app.fleet_store import FleetStore
 from aibrix_extproc.app.parts.part import Meters, Part
 from aibrix_extproc.core.control.demands import MAX_MODELS, WAKE_KIND, WAKE_PATH, WakeRequest, decode_answer
-from aibrix_extproc.core.exchange.asks import Place, Placed, Refused
+from aibrix_extproc.core.exchange.asks import Place, Refused
 from aibrix_extproc.core.fleet.model import Health, Snapshot
 from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.core.openai.contract.operations import shown
@@ -27,10 +28,6 @@ logger = logging.getLogger(__name__)
 
 ASK_SECONDS: Final = 2.0  # between two requests to the service, while anybody waits
 ANSWER_SECONDS: Final = 5.0
-LOOK_SECONDS: Final = 1.0  # a placement is tried again so often even if the fleet does not change
-LAST_WORD_SECONDS: Final = 0.3  # before the handler's deadline a waiting request is refused with what is known
-
-Attempt = Callable[[Place], Placed | Refused]
 
 
 class Waking(Part):
@@ -40,20 +37,17 @@ class Waking(Part):
 
     def __init__(
         self, policies: Mapping[str, ModelPolicy], adapters: Mapping[str, DesiredAdapter], store: FleetStore,
-        client: InternalClient, *, seconds: float, most: int,
+        client: InternalClient, *, most: int,
     ) -> None:  # fmt: skip
-        """`seconds`: how long a request may wait. `most`: requests that wait at once."""
+        """`most`: requests that wait at once."""
         self._policies = policies
         self._adapters = adapters
         self._store = store
         self._client = client
-        self._seconds = max(seconds - LAST_WORD_SECONDS, 0.0)
         self._most = most
         self._waiting: Counter[str] = Counter()  # by model
         self._expected: dict[str, float] = {}  # seconds that a model takes to wake
         self._asked = asyncio.Event()
-        self._changed = asyncio.Event()
-        store.subscribe(self._on_snapshot)
 
     def demanded(self, ask: Place, problem: Problem) -> str | None:
         """The model or adapter whose wake may help a refused request; None if none does."""
@@ -77,48 +71,30 @@ class Waking(Part):
                     return policy.model
         return None
 
-    async def wait(self, ask: Place, demanded: str, attempt: Attempt, refused: Refused) -> Placed | Refused:
-        """The placement once the model is awake, or the refusal that says when to come again."""
-        if self._waiting.total() >= self._most:
-            return self._later(demanded, ask.query.model, refused)
-        loop = asyncio.get_running_loop()
-        ends_at = loop.time() + self._seconds
+    @property
+    def may_wait(self) -> bool:
+        """Whether one more request may wait."""
+        return self._waiting.total() < self._most
+
+    @contextmanager
+    def asking(self, demanded: str) -> Iterator[None]:
+        """Ask for a wake, once for all that wait for it, as long as anybody does."""
         self._waiting[demanded] += 1
         self._asked.set()
         try:
-            while (left := ends_at - loop.time()) > 0:
-                await self._next(min(left, LOOK_SECONDS))
-                answer = attempt(ask)
-                if isinstance(answer, Placed):
-                    return answer
-                if self.demanded(ask, answer.problem) is None:
-                    return answer  # waiting helps no more
-            return self._later(demanded, ask.query.model, refused)
+            yield
         finally:
             self._waiting[demanded] -= 1
             if not self._waiting[demanded]:
                 del self._waiting[demanded]
 
-    async def _next(self, seconds: float) -> None:
-        """Wait for another snapshot."""
-        changed = self._changed
-        try:
-            async with asyncio.timeout(seconds):
-                await changed.wait()
-        except TimeoutError:
-            pass
-
-    def _later(self, demanded: str, model: str, refused: Refused) -> Refused:
+    def later(self, demanded: str, model: str, refused: Refused) -> Refused:
+        """The refusal that says when to come again."""
         expected = self._expected.get(demanded)
         if expected is None and refused.problem.key == "model_not_ready":
             return refused
         seconds = str(math.ceil(expected)) if expected is not None else "5"
         return Refused(Problem("model_not_ready", {"model": shown(model)}, headers=(("retry-after", seconds),)))
-
-    def _on_snapshot(self, _: Snapshot) -> None:
-        if self._waiting:
-            changed, self._changed = self._changed, asyncio.Event()
-            changed.set()
 
     async def run(self) -> None:
         """Ask for what is waited for, until cancelled."""

@@ -1,6 +1,5 @@
 """What a placed request looks like to the engine: headers changed, body spliced, dynamic metadata left in Envoy."""
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -16,6 +15,7 @@ from aibrix_extproc.core.openai.contract.operations import ModelIn, Operation, S
 from aibrix_extproc.core.openai.wire import request
 from aibrix_extproc.core.openai.wire.splice import Edit, in_order, spliced
 from aibrix_extproc.core.placing import Caller
+from aibrix_extproc.core.routing.request import seconds_of
 from aibrix_extproc.rope import Rope
 
 REQUEST_ID_FIELD: Final = "request_id"  # vLLM's own: the id that a response will have
@@ -174,8 +174,5 @@ def wait_seconds(asked: str | None, longest: float) -> float:
     An SDK whose own time is over raises its time-out exception. Our 504 at the same moment would win that race
     at random and raise another one.
     """
-    try:
-        seconds = float(asked) if asked else math.inf
-    except ValueError:
-        return longest
-    return seconds + CLIENTS_HEAD_START if 0 < seconds <= longest else longest
+    seconds = seconds_of(asked)
+    return seconds + CLIENTS_HEAD_START if seconds is not None and seconds <= longest else longest

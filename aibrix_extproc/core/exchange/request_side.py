@@ -209,7 +209,8 @@ class RequestSide(Direction[RequestPhase]):
         assert self._match is not None
         assert self._head is not None
         response, subset = self._match.parameters.get("response_id", ""), self._head.subset
-        place = Place(operation, RouteQuery(model=""), None, self.caller, response, subset, self.request_id)
+        query = RouteQuery(model="")
+        place = Place(operation, query, None, self.caller, response, subset, self.request_id, bool(self.batch_id))
         return RequestPhase.PLACING, (place,)
 
     def _on_body(self, event: events.RequestBody | events.LargeRequestBody) -> Step:
@@ -261,7 +262,10 @@ class RequestSide(Direction[RequestPhase]):
         self._query = query
         routing = routing_headers_of(self._headers, facts.sizes if wants_sizes(self._headers) else UNKNOWN)
         stored = facts.previous_response_id if operation.makes_response else None  # others ignore it
-        place = Place(operation, query, routing, self.caller, stored, self._head.subset, self.request_id)
+        place = Place(
+            operation, query, routing, self.caller, stored, self._head.subset, self.request_id, bool(self.batch_id),
+            self._asked_wait, self._headers.get(headers.RETRY_COUNT),
+        )  # fmt: skip
         if self._limits is None:
             return RequestPhase.PLACING, (place,)
         return self._reserved(operation, lambda: (RequestPhase.PLACING, (place,)), facts.model, facts.sizes)
@@ -328,11 +332,15 @@ class RequestSide(Direction[RequestPhase]):
             if self.policy.metering
             else None,
         )
-        asked = self._headers.get(headers.READ_TIMEOUT) or self._headers.get(headers.HEAD_TIMEOUT)
-        waits = forwarding.wait_seconds(asked, self.policy.max_wait_seconds)
+        waits = forwarding.wait_seconds(self._asked_wait, self.policy.max_wait_seconds)
         query, self._query = self._query, None
         assigned = Assigned(placement.first.identity, bool(self.batch_id), self.request_id, query)
         return RequestPhase.PLACED, (assigned, answer, WaitFor(waits))
+
+    @property
+    def _asked_wait(self) -> str | None:
+        """How long the client says that it waits."""
+        return self._headers.get(headers.READ_TIMEOUT) or self._headers.get(headers.HEAD_TIMEOUT)
 
 
 _STEPS: Final[Mapping[type, Callable[[RequestSide, Any], Step]]] = {

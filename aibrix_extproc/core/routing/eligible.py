@@ -26,6 +26,8 @@ def eligible(request: Place, fleet: Snapshot, model: str) -> tuple[Endpoint, ...
         if not any(one.does(tasks, lacking) for one in known):
             return Problem("model_wrong_task", {"model": shown(model)})
         ready = tuple(one for one in ready if one.does(tasks, lacking))
+    if request.full:
+        ready = tuple(one for one in ready if one.identity not in request.full) or ready
     if request.subset is not None:
         ready = tuple(one for one in ready if request.subset.has(one.address))
     return ready or not_ready(model)

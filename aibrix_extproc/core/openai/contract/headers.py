@@ -64,6 +64,7 @@ NOT_FORWARDED: Final[tuple[str, ...]] = (
 TEST_SELECTION: Final = "test-epp-endpoint-selection"  # read for conformance tests only
 READ_TIMEOUT: Final = "x-stainless-read-timeout"  # seconds; how long the SDK waits for bytes
 HEAD_TIMEOUT: Final = "x-stainless-timeout"  # the same of SDKs in JavaScript, which wait for the head alone
+RETRY_COUNT: Final = "x-stainless-retry-count"  # how often the SDK has sent this request before
 
 # What engines say that is none of the client's business.
 NOT_RETURNED: Final[tuple[str, ...]] = (
@@ -102,6 +103,7 @@ READ_HEADERS: Final = frozenset(
         REQUEST_ID,
         READ_TIMEOUT,
         HEAD_TIMEOUT,
+        RETRY_COUNT,
         "connection",
         "upgrade",
         TEST_SELECTION,

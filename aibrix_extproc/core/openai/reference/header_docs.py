@@ -29,6 +29,7 @@ REQUEST_HEADERS: Final[Mapping[str, str]] = MappingProxyType({
     headers.READ_TIMEOUT: "seconds that the SDK waits for bytes, sent by itself: if the head of the answer does not "
     "come in this time and one second, it is a 504; never later than by the gateway's own limit if that is less",
     headers.HEAD_TIMEOUT: "the same of SDKs in JavaScript; looked at if there is no `x-stainless-read-timeout`",
+    headers.RETRY_COUNT: "of SDKs: in the queue a request that was sent before goes before the others of its caller",
     headers.REQUEST_ID: "a value of the client's is replaced: Envoy makes one UUID for each request at the edge, and "
     "client and logs see the same; to the engine it adds the number of the attempt (`-1`)",
     "upgrade": "refused with a 426 if `connection` names it: there is plain HTTP only",

@@ -56,6 +56,12 @@ ROWS: Final[Mapping[str, ErrorRow]] = MappingProxyType({
         message="The model `{model}` has no engine that is ready at the moment. Please retry shortly.",
         when="the model is known, none of its endpoints is ready",
     ),
+    "engine_overloaded": ErrorRow(
+        status=503, type=SERVER_ERROR, code="engine_overloaded", retry_after_seconds=5,
+        causes=(Cause.PLACEMENT,),
+        message="The engines of the model `{model}` are at their limit. Please retry later.",
+        when="the queue in front of the model's engines is full, or the request has waited there as long as it may",
+    ),
     "unknown_strategy": ErrorRow(
         status=400, code="invalid_value", param="routing-strategy",
         causes=(Cause.PLACEMENT,),
