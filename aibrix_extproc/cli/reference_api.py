@@ -28,6 +28,8 @@ from aibrix_extproc.core.openai.reference.header_docs import (
 )
 from aibrix_extproc.core.routing.owners import KEEP_MOVED_SECONDS, MAX_MOVED
 from aibrix_extproc.core.routing.response_ids import KEEP_SECONDS, MAX_LENGTH
+from aibrix_extproc.interfaces.catalogue import catalogue
+from aibrix_extproc.interfaces.verdicts import MEASURED
 from aibrix_extproc.settings import Settings
 
 _HEAD: Final = """
@@ -115,6 +117,21 @@ What never became a request Envoy answers alone, in the same shape: what is not 
 end or a body that never comes (408), an upgrade to another protocol or an HTTP version that is not served (426).
 """
 
+_VERSIONS: Final = """
+The version of the interface is in its paths: `/v1`. What a key may use, with the versions of the engines behind it, is
+an answer of the API itself: [GET /v1/interfaces](api/list_interfaces.md).
+
+Each field in a page was derived from the newest SDKs and from vLLM, then sent through the gateway to a real vLLM with
+tiny models: a good value, values at its limits, and one of a wrong type. The column `support` says what came of it:
+
+- `yes`: the field changed the answer, or the engine insists on it
+- `accepted`: a wrong value is refused, and no effect of a good one can be seen, with the reason
+- `ignored`: any value passes, without an effect
+- `refused`: a good value is this error
+
+An older vLLM is named where it did something else.
+"""
+
 # What happens to the rows of each section, in the order of the page: those of an action, for everybody or not.
 SECTIONS: Final[Mapping[tuple[Action, bool], tuple[str, str]]] = MappingProxyType({
     (Action.ROUTE, True): (
@@ -169,6 +186,7 @@ def api_page() -> str:
         "Headers of requests": _request_headers(),
         "Headers of answers": _response_headers(),
         "CORS": _cors(),
+        "Versions": _versions(),
     }
     parts = (f"## {title}\n\n{text.strip()}" for title, text in sections.items())
     return page("API", _HEAD, _contents(sections), *parts)
@@ -310,6 +328,14 @@ def _response_headers() -> str:
         "Removed from answers; from errors also `content-encoding`, `location` and `www-authenticate`:",
         table(("header", "why"), stopped),
     ))  # fmt: skip
+
+
+def _versions() -> str:
+    sources = ", ".join(catalogue().sources)
+    measured = ", ".join(f"{name.replace('-', ' ')}" for name in MEASURED)
+    return f"{_VERSIONS.strip()}\n\n" + table(
+        ("what", "versions"), (("fields were derived from", sources), ("fields were measured on", measured))
+    )
 
 
 def _cors() -> str:

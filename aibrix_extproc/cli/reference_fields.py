@@ -23,7 +23,7 @@ def request_tables(operation: str, meanings: Mapping[str, str]) -> Iterator[tupl
         return
     fields = fields_of(schema, catalogue().definitions)
     top = [one for one in fields if one.top]
-    yield "", _table(operation, (one for one in top if one.schema.get("x-origin") != "vllm"), meanings)
+    yield "", _SUPPORT_MEANS + _table(operation, (one for one in top if one.schema.get("x-origin") != "vllm"), meanings)
     own = [one for one in top if one.schema.get("x-origin") == "vllm"]
     if own:
         yield "vLLM's own fields", _VLLM + _table(operation, own, meanings)
@@ -40,6 +40,7 @@ _VLLM: Final = (
     "OpenAI's service does not have these. In Python they go into `extra_body={...}`; in Node and in plain HTTP they"
     " are members like all others.\n\n"
 )
+_SUPPORT_MEANS: Final = "What `support` means: [versions](../api.md#versions).\n\n"
 _PATHS: Final = (
     "A path names a field and the kinds of the objects around it: `messages[user].content[image_url]` is a part of the"
     " type `image_url` in a message of the role `user`.\n\n"
@@ -60,11 +61,20 @@ def _row(operation: str, field: FieldAt, meanings: Mapping[str, str]) -> tuple[s
     return (
         code(field.path),
         type_of(field.schema),
-        "yes" if field.required else "",
+        _presence(operation, field),
         "" if default is None else code(_json(default)),
         support(operation, field.path),
         meanings.get(field.name, "") if field.top and field.name in meanings else field.schema.get("description", ""),
     )
+
+
+def _presence(operation: str, field: FieldAt) -> str:
+    """Whether a request must have the field; of a request with several forms, whether all of them must."""
+    if not field.required:
+        return ""
+    request = catalogue().interfaces[operation].request or _NOTHING
+    forms = [set(one.get("required", ())) for _, one in variants(request, catalogue().definitions)]
+    return "yes" if not field.top or all(field.name in form for form in forms) else "in one form"
 
 
 def _verdict(operation: str, field: FieldAt, name: str = NEWEST) -> Json:

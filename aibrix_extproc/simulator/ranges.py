@@ -8,6 +8,8 @@ from aibrix_extproc.simulator.errors import bad_request
 
 _MOST_SEQUENCES: Final = 16_384
 _MOST_LOGPROBS: Final = 20
+_MOST_STOPS: Final = 4
+_CONSTRAINTS: Final = ("json", "regex", "choice", "grammar", "json_object", "structural_tag")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,11 @@ RANGES: Final = (
     Range("min_tokens", lambda value: value >= 0, "min_tokens must be greater than or equal to 0, got {}."),
     Range("stop", lambda value: "" not in ([value] if isinstance(value, str) else value),
           "stop cannot contain an empty string."),
+    Range("stop", lambda value: isinstance(value, str) or len(value) <= _MOST_STOPS,
+          f"stop must have at most {_MOST_STOPS} strings, got {{}}."),
+    Range("cache_salt", bool, "Parameter 'cache_salt' must be a non-empty string if provided."),
+    Range("structured_outputs", lambda value: sum(bool(value.get(name)) for name in _CONSTRAINTS) == 1,
+          "You must use exactly one kind of structured outputs constraint, got {}."),
     Range("bad_words", lambda value: "" not in value, "bad_words cannot contain an empty string."),
     Range("allowed_token_ids", bool, "allowed_token_ids is not None and empty!"),
     Range("prompt_logprobs", lambda value: 0 <= value <= _MOST_LOGPROBS,

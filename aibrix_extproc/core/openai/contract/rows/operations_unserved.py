@@ -49,8 +49,10 @@ VLLM_ROWS: Final = (
         note="runs any method inside the engine",
     ),
     Operation("batch_chat", "POST", "/v1/chat/completions/batch", action=Action.REFUSE),
-    Operation("systemone", "POST", "/v1/systemone", action=Action.REFUSE),
-    Operation("cohere_chat", "POST", "/cohere/v2/chat", action=Action.REFUSE),
+    Operation("decisions", "POST", "/v1/decisions", action=Action.REFUSE, note="from vLLM 0.33 on; few models have it"),
+    Operation("systemone", "POST", "/v1/systemone", action=Action.REFUSE, note="from vLLM 0.33 on; few models have it"),
+    Operation("cohere_chat", "POST", "/cohere/v2/chat", action=Action.REFUSE, note="use `/v1/chat/completions`"),
+    Operation("cohere_chat_render", "POST", "/cohere/v2/chat/render", action=Action.REFUSE),
     Operation(
         "generate", "POST", "/inference/v1/generate",
         action=Action.REFUSE,
