@@ -101,6 +101,7 @@ class OurRouter:
                     kv_usage=engine.cache_usage,
                 )
                 self._sources.gauges.take(endpoint.identity, reading)
+                self._predictor.gauged(endpoint.identity, reading)
 
     def _chain(self, number: int, request: Request) -> PrefixChain:
         """As the gateway's, with one block for each of the trace's and one for the rest, which nobody shares."""

@@ -149,6 +149,13 @@ def llm_d(book: Book, request: Request) -> int:
     return book.least([-score for score in scores])
 
 
+def dynamo(book: Book, request: Request) -> int:
+    """Dynamo's KV router with its defaults: prompt blocks to compute there, and blocks that its requests hold."""
+    size = book.index[0].block_tokens
+    held = [engine.cache_usage * engine.capacity for engine in book.engines]
+    return book.least([work / size + held[number] for number, work in enumerate(least_work_values(book, request))])
+
+
 def sticky(book: Book, request: Request) -> int:
     """The longest match if it is above .8 and less than 18 s of work is before it, else the least work."""
     work = least_work_values(book, request)
@@ -177,6 +184,7 @@ PEERS: Final[Mapping[str, Choice]] = MappingProxyType(
         "sglang": sglang,
         "aibrix": aibrix,
         "llm-d": llm_d,
+        "dynamo": dynamo,
         "sticky": sticky,
         "least-work": least_work,
     }

@@ -1,6 +1,7 @@
 """Beliefs about one engine, in one place, so that a decision among many reads each of them once."""
 
 from collections import deque
+from typing import Final
 
 
 class Flight:
@@ -15,6 +16,7 @@ class Flight:
         "is_listed",
         "placed_at",
         "tokens",
+        "turn",
         "would_be_done_at",
     )
 
@@ -23,6 +25,7 @@ class Flight:
         self.group = group
         self.tokens = tokens  # to be computed: those of the prompt that are not in the engine's cache
         self.placed_at = placed_at
+        self.turn = engine.turns  # its number at the engine
         self.done_at = placed_at  # when its prompt will be computed
         self.would_be_done_at = placed_at  # the same as it was predicted at first
         self.first_at: float | None = None  # when its first token came
@@ -30,24 +33,37 @@ class Flight:
         self.is_listed = True  # whether its first token is still waited for
 
 
+MAX_FLIGHTS: Final = 512  # of one engine that are remembered, and whose first tokens are waited for
+
+
 class Engine:
     """One engine. Each of its numbers has one writer: the work book, the speeds, or the audit."""
 
     __slots__ = (
-        "confidence", "flights", "free_at", "identity", "last_first", "pace", "running", "sign_at", "slot", "tokens",
+        "anchor", "anchored_at", "begins", "confidence", "flights", "free_at", "identity", "is_full", "model", "pace",
+        "read_at", "recent", "running", "sign_at", "slot", "tokens", "turns", "waiting",
     )  # fmt: skip
 
-    def __init__(self, identity: str, slot: int, pace: float) -> None:
+    def __init__(self, identity: str, model: str, slot: int, pace: float) -> None:
         self.identity = identity
+        self.model = model  # one that it serves
         self.slot = slot  # its bit in the prefix index
         # The work book's.
         self.free_at = 0.0  # when it can begin with another prompt
         self.tokens = 0.0  # to be computed, of all flights that have not ended
         self.running = 0  # flights that have not ended
         self.flights: deque[Flight] = deque()  # whose first tokens are waited for, in the order in which they came
-        self.last_first = 0.0  # the latest first token of a flight that is not listed any more
+        self.turns = 0  # flights in all
+        self.recent: deque[Flight] = deque(maxlen=MAX_FLIGHTS)  # the latest of them
+        self.anchor = -1  # the latest turn that is known to be computed
+        self.anchored_at = 0.0  # and when it was
+        self.begins: deque[float] = deque(maxlen=MAX_FLIGHTS)  # of those behind it, where that is still to come
         self.sign_at = 0.0  # when it last did something for anybody
         # The speeds'.
         self.pace = pace  # seconds for a token of a prompt
         # The audit's.
         self.confidence = 1.0  # share of what the index says that it probably has
+        # The predictor's.
+        self.waiting = 0.0  # requests that it has not begun with, as it said
+        self.read_at = 0.0  # and when
+        self.is_full = False  # whether another prompt drops others from its cache

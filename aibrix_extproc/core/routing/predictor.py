@@ -1,6 +1,11 @@
 """Predicts the time to the first token of a request at each endpoint, and learns from how requests went.
 
     predicted = wait + uncached tokens * pace + requests in flight * share of a decode step + time to avoid it
+    cost = predicted + uncached tokens * pace * (waiting requests / 2 + hit rate of the fleet, if its cache is full)
+
+What has to be computed of a prompt delays those that come to the same endpoint while it is busy. And it drops as much
+from a full cache, which is asked for again about as often as anything is found. Without these two parts of the cost,
+prompts leave the endpoints that have their beginnings too early, and the whole fleet computes more.
 
 It is driven by plain calls with the time of one monotonic clock: in the gateway by facts and charges, in a replay by
 the simulation. Of a model of which nothing can be learned, as no access log reports what answers cost, all tokens in
@@ -12,6 +17,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Final
 
+from aibrix_extproc.core.fleet.gauges import EngineGauges
 from aibrix_extproc.core.fleet.model import Endpoint
 from aibrix_extproc.core.openai.wire.estimates import MAX_MODELS, InputRatios
 from aibrix_extproc.core.openai.wire.usage import Usage
@@ -29,6 +35,7 @@ _OUTPUT_WEIGHT: Final = 0.02  # of a new answer
 _PATIENCE: Final = 4.0  # times as long as an answer takes on average
 _PATIENT_SECONDS: Final = 2.0
 _STEP_SHARE: Final = 1 / 32  # of a decode step that each running request adds to the time of a prompt
+_MANY_TOKENS: Final = 1_000_000  # of prompts, after which the hit rate is half a new one
 _ALIKE: Final = 1.05  # times the least prediction
 _ALIKE_SECONDS: Final = 0.002
 _FIRST_AVOIDED: Final = 0.5  # seconds after a failure; twice as long after each further one
@@ -75,6 +82,7 @@ class Predictor:
         self._requests: dict[str, _Request] = {}
         self._ended: OrderedDict[str, _Request] = OrderedDict()
         self._failures: dict[str, tuple[int, float]] = {}  # identity -> how many in a row, and until when it is avoided
+        self._hit_rate = 0.0  # cached tokens of all prompt tokens, lately
         self._outputs: dict[str, float] = {}  # tokens of an answer, by model
         self._cache_tokens: dict[str, float] = {}
 
@@ -82,33 +90,57 @@ class Predictor:
         """What is believed of an engine."""
         engine = self._engines.get(identity)
         if engine is None:
-            engine = self._engines[identity] = Engine(identity, self.index.slot(identity), 1.0 / FIRST_SPEED)
+            engine = self._engines[identity] = Engine(identity, model, self.index.slot(identity), 1.0 / FIRST_SPEED)
             self.speeds.seen(engine, model)
         return engine
 
     def first_token_seconds(self, query: RouteQuery, pool: Pool, now: float) -> list[float]:
         """Predicted seconds to the first token at each endpoint of the pool, in its order."""
-        model, ratio = query.model, self.ratios.ratio(query.model)
-        tokens = max(query.prompt_bytes * ratio, 1.0)
+        costs, delays = self.costs(query, pool, now)
+        for place, seconds in delays.items():
+            costs[place] -= seconds
+        return costs
+
+    def costs(self, query: RouteQuery, pool: Pool, now: float) -> tuple[list[float], dict[int, float]]:
+        """What a request costs at each endpoint, in the order of the pool; by place the part that others bear.
+
+        The rest are the predicted seconds to the first token.
+        """
+        model = query.model
         engines = self._engines_of(pool, model)
+        own = self._own_seconds(query, engines)
         share = self.speeds.middle_step(model) * _STEP_SHARE
-        if self.speeds.is_known(model):
-            seconds = [
-                (one.free_at - now if one.free_at > now else 0.0) + tokens * one.pace + one.running * share
-                for one in engines
+        delays: dict[int, float] = {}
+        if not self.speeds.is_known(model):
+            costs = [
+                one + engine.tokens * engine.pace + engine.running * share
+                for one, engine in zip(own, engines, strict=True)
             ]
         else:
-            seconds = [(one.tokens + tokens) * one.pace + one.running * share for one in engines]
+            costs = [one + engine.running * share for one, engine in zip(own, engines, strict=True)]
+            hit_rate = self._hit_rate
+            for place, engine in enumerate(engines):
+                others = hit_rate if engine.is_full else 0.0
+                if engine.free_at > now or engine.waiting:
+                    wait, waiting = self.work.queue(engine, now)
+                    costs[place] += wait
+                    others += waiting / 2
+                if others:
+                    delays[place] = seconds = others * own[place]
+                    costs[place] += seconds
+        self._avoid(engines, costs, model, now)
+        return costs, delays
+
+    def _own_seconds(self, query: RouteQuery, engines: Sequence[Engine]) -> list[float]:
+        """Seconds that each engine computes on what it does not have of the prompt."""
+        ratio = self.ratios.ratio(query.model)
+        tokens = max(query.prompt_bytes * ratio, 1.0)
         if query.prefix is not None:
             cached = self.index.cached(query.prefix).by_slot(self.index.slots)
             if cached is not None:
                 most = tokens - 1.0
-                seconds = [
-                    before - min(cached[one.slot] * ratio * one.confidence, most) * one.pace
-                    for before, one in zip(seconds, engines, strict=True)
-                ]
-        self._avoid(engines, seconds, model, now)
-        return seconds
+                return [(tokens - min(cached[one.slot] * ratio * one.confidence, most)) * one.pace for one in engines]
+        return [tokens * one.pace for one in engines]
 
     def _avoid(self, engines: Sequence[Engine], seconds: list[float], model: str, now: float) -> None:
         """Count the time for which engines that fail or do nothing are avoided."""
@@ -164,6 +196,7 @@ class Predictor:
             cached = self.index.cached(query.prefix).of(identity) * ratio
             self.index.placed(identity, query.prefix)
         engine = self.engine(identity, query.model)
+        engine.is_full = self.index.is_full(identity)
         tokens = max(query.prompt_bytes * ratio - cached * engine.confidence, 1.0)
         flight = self.work.placed(engine, query.model, tokens, now)
         self._requests[request_id] = _Request(query, flight, cached, self._requests.get(request_id))
@@ -227,6 +260,8 @@ class Predictor:
         self.ratios.learn(model, query.prompt_bytes, usage.input_tokens)
         cached = min(usage.cached_tokens, usage.input_tokens)
         flight.tokens = max(usage.input_tokens - cached, 1)
+        weight = usage.input_tokens / (usage.input_tokens + _MANY_TOKENS)
+        self._hit_rate += weight * (cached / usage.input_tokens - self._hit_rate)
         if usage.output_tokens > 0 and (model in self._outputs or len(self._outputs) < MAX_MODELS):
             known = self._outputs.get(model, _FIRST_OUTPUT)
             self._outputs[model] = known + _OUTPUT_WEIGHT * (min(usage.output_tokens, 100_000) - known)
@@ -250,6 +285,15 @@ class Predictor:
         decoding = max(output - 1, 0) * self.speeds.step(flight.engine.identity, flight.group)
         return head_at - decoding if decoding <= (head_at - flight.placed_at) / 2 else None
 
+    def gauged(self, identity: str, reading: EngineGauges) -> None:
+        """What an engine shows at its metrics page; nothing is kept of one that got no request so far."""
+        engine = self._engines.get(identity)
+        if engine is None:
+            return
+        engine.waiting, engine.read_at = reading.waiting or 0.0, reading.at
+        if reading.cache_tokens and reading.cache_tokens != self._cache_tokens.get(identity):
+            self.cache_size(identity, reading.cache_tokens, engine.model)
+
     def cache_size(self, identity: str, tokens: float, model: str) -> None:
         """An engine reported how many tokens its prefix cache holds."""
         self._cache_tokens[identity] = tokens
@@ -261,6 +305,7 @@ class Predictor:
         self.audit.forget(identity)
         if identity in self._engines:
             self._engines[identity].confidence = 1.0
+            self._engines[identity].is_full = False
 
     def forget(self, identity: str) -> None:
         """The endpoint is gone."""

@@ -1,18 +1,20 @@
 """The prefill work that waits at each engine, as far as this gateway gave it, and when it will be done.
 
-An engine takes prompts in the order in which they came. So the time at which it is free for the next one follows from
-the tokens that it has not computed yet and from its speed. Each first token of an answer, and each end of one, corrects
-that time; between them the clock alone counts.
+An engine takes prompts in the order in which they came. So the first token of one says that all before it are computed:
+what is left is what came later. Between two such anchors the clock counts, at the pace that the engine has shown.
 """
 
 from typing import Final
 
-from aibrix_extproc.core.routing.engine import Engine, Flight
+from aibrix_extproc.core.fleet.gauges import freshness
+from aibrix_extproc.core.routing.engine import MAX_FLIGHTS, Engine, Flight
 from aibrix_extproc.core.routing.speeds import Speeds
 
-MAX_FLIGHTS: Final = 256  # of one engine whose first tokens are waited for; the oldest are believed to have come
-_IDLE: Final = 1.5  # times the expected end of the work before a prompt: then the engine was idle when it came
 _CHARGED_WITHIN: Final = 5.0  # seconds after its end; later nothing more is expected to be heard of a flight
+_LOOK_BACK: Final = 64  # flights that one sample of the speed is made of, at most
+_ONE_TOKENS: Final = 512.0  # fewer tokens say little of the speed
+_TOGETHER: Final = 0.005  # seconds within which the prompts of one step have their first tokens
+_MORE_TOKENS: Final = 2_048.0  # and these after another prompt: an engine takes several into one step
 
 
 class WorkBook:
@@ -24,12 +26,14 @@ class WorkBook:
     def placed(self, engine: Engine, group: str, tokens: float, now: float) -> Flight:
         """An engine gets a prompt of which it has to compute so many tokens."""
         flight = Flight(engine, group, tokens, now)
-        begins = engine.free_at if engine.free_at > now else now
-        flight.would_be_done_at = flight.done_at = engine.free_at = begins + tokens * engine.pace
+        engine.turns += 1
+        _append(engine, flight, max(engine.free_at, now))
+        flight.would_be_done_at = flight.done_at
         engine.tokens += tokens
         engine.running += 1
         if engine.running == 1:
             engine.sign_at = now
+        engine.recent.append(flight)
         engine.flights.append(flight)
         if len(engine.flights) > MAX_FLIGHTS:
             engine.flights.popleft().is_listed = False
@@ -42,12 +46,12 @@ class WorkBook:
         engine = flight.engine
         first_at = flight.first_at = max(at, flight.placed_at)
         engine.sign_at = max(engine.sign_at, first_at)
-        self._sample(flight, first_at)
-        _reschedule(flight, first_at)
-        flights = engine.flights
-        while flights and (known := flights[0].first_at) is not None:
-            flights.popleft().is_listed = False
-            engine.last_first = max(engine.last_first, known)
+        self._speeds.prefilled(engine, flight.group, _least_speed(flight, first_at))
+        if flight.turn >= engine.anchor:
+            engine.anchor, engine.anchored_at = flight.turn, first_at
+        _reschedule(engine)
+        while engine.flights and engine.flights[0].first_at is not None:
+            engine.flights.popleft().is_listed = False
 
     def ended(self, flight: Flight, now: float, *, served: bool) -> None:
         """Its answer is over, so its prompt and those before it are computed if it was served."""
@@ -57,8 +61,12 @@ class WorkBook:
         engine.tokens = engine.tokens - flight.tokens if engine.running else 0.0
         if served:
             engine.sign_at = now
-        if flight.is_listed and flight.done_at > now:
-            _reschedule(flight, now if served else flight.placed_at)
+        if flight.first_at is None and not served:
+            flight.tokens = 0.0
+            _reschedule(engine)
+        elif flight.turn > engine.anchor and flight.done_at > now:
+            engine.anchor, engine.anchored_at = flight.turn, now
+            _reschedule(engine)
 
     def gone(self, flight: Flight) -> None:
         """Nothing more will be heard of it."""
@@ -78,29 +86,60 @@ class WorkBook:
             flights.popleft().is_listed = False
         return 0.0
 
-    def _sample(self, flight: Flight, first_at: float) -> None:
-        """Learn the speed from the work between the last first token that is known before this one, and this one."""
-        engine = flight.engine
-        begun, tokens, pace = engine.last_first, 0.0, engine.pace * _IDLE
-        for one in engine.flights:
-            if one.placed_at >= begun + tokens * pace:
-                begun, tokens = one.placed_at, 0.0
-            tokens += one.tokens
-            if one is flight:
-                break
-            if one.first_at is not None:
-                begun, tokens = max(begun, one.first_at), 0.0
-        self._speeds.prefilled(engine, flight.group, tokens, first_at - begun)
+    def queue(self, engine: Engine, now: float) -> tuple[float, float]:
+        """Seconds until the engine can begin with another prompt, and the prompts that it has not begun with.
+
+        By our own count or by its own, whichever is more.
+        """
+        begins = engine.begins
+        while begins and begins[0] <= now:
+            begins.popleft()
+        seconds, count = max(engine.free_at - now, 0.0), float(len(begins))
+        if engine.waiting:
+            waiting = engine.waiting * freshness(now - engine.read_at)
+            seconds, count = max(seconds, _latest_seconds(engine, waiting)), max(count, waiting)
+        return seconds, count
 
 
-def _reschedule(flight: Flight, at: float) -> None:
-    """Compute when the work behind this flight will be done, which itself was done at this time."""
-    engine, seen = flight.engine, False
-    pace = engine.pace
-    for one in engine.flights:
-        if seen:
-            done = max(at, one.placed_at) + one.tokens * pace if one.first_at is None else one.first_at
-            at = one.done_at = max(at, done)
-        elif one is flight:
-            one.done_at, seen = at, True
-    engine.free_at = at
+def _latest_seconds(engine: Engine, count: float) -> float:
+    """Seconds that so many of the latest prompts take; those of other gateways are taken to be as long as ours."""
+    taken = min(int(count), len(engine.recent), _LOOK_BACK)
+    if not taken:
+        return 0.0
+    return sum(engine.recent[-1 - back].tokens for back in range(taken)) * int(count) / taken * engine.pace
+
+
+def _append(engine: Engine, flight: Flight, begins: float) -> None:
+    engine.begins.append(begins)
+    flight.done_at = engine.free_at = begins + flight.tokens * engine.pace
+
+
+def _reschedule(engine: Engine) -> None:
+    """Compute anew when the work behind the anchor will be done."""
+    engine.begins.clear()
+    engine.free_at = engine.anchored_at
+    flights = engine.recent
+    for place in range(max(len(flights) - (engine.turns - 1 - engine.anchor), 0), len(flights)):
+        flight = flights[place]
+        _append(engine, flight, max(engine.free_at, flight.placed_at))
+
+
+def _least_speed(flight: Flight, first_at: float) -> float:
+    """Tokens a second that the engine has shown at least, by the flights up to this one; 0 if they say nothing.
+
+    That is what it has computed from a time at which it cannot have begun with that to this first token: rest in
+    between only makes it less. Of all such times the one that says most.
+    """
+    flights = flight.engine.recent
+    last = flight.turn - flight.engine.turns + len(flights)
+    tokens, begun, most = 0.0, flight.placed_at, 0.0
+    for place in range(last, max(last - _LOOK_BACK, -1), -1):
+        one = flights[place]
+        if one is not flight and one.first_at is not None and one.first_at < first_at - _TOGETHER:
+            if begun < one.first_at < first_at and tokens >= _MORE_TOKENS:
+                most = max(most, tokens / (first_at - one.first_at))
+            break
+        tokens, begun = tokens + one.tokens, one.placed_at
+        if tokens >= _ONE_TOKENS and first_at > begun:
+            most = max(most, tokens / (first_at - begun))
+    return most

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aibrix_extproc.core.fleet.gauges import EngineGauges
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.model import Endpoint
 from aibrix_extproc.core.openai.wire.prefix import PrefixChain
@@ -84,13 +85,13 @@ def test_new_engine_begins_with_the_median_of_its_peers() -> None:
     assert fleet.predictor.speed("new") == pytest.approx(30_000, rel=0.15)
 
 
-@pytest.mark.parametrize("seconds", [0.0, 1e-12, 1e5])
-def test_no_engine_is_believed_to_be_far_from_its_peers(seconds: float) -> None:
+@pytest.mark.parametrize("least", [1e-3, 1e8, math.inf, math.nan])
+def test_no_engine_is_believed_to_be_far_from_its_peers(least: float) -> None:
     predictor = Predictor()
-    for turn in range(300):
+    for _ in range(300):
         for identity in ("a", "b", "c"):
-            predictor.speeds.prefilled(predictor.engine(identity, MODEL), MODEL, 1000, 0.1)
-        predictor.speeds.prefilled(predictor.engine("odd", MODEL), MODEL, 1000 + turn, seconds)
+            predictor.speeds.prefilled(predictor.engine(identity, MODEL), MODEL, 10_000)
+        predictor.speeds.prefilled(predictor.engine("odd", MODEL), MODEL, least)
     assert 10_000 / 8.1 <= predictor.speed("odd") <= 10_000 * 8.1
     assert predictor.speed("a") == pytest.approx(10_000, rel=0.05)
 
@@ -167,7 +168,7 @@ def test_engine_that_accepts_and_never_answers_is_left() -> None:
 
 def test_request_that_a_retry_took_elsewhere_is_booked_there() -> None:
     predictor = Predictor()
-    predictor.speeds.prefilled(predictor.engine("a", MODEL), MODEL, 8000, 1.0)
+    predictor.speeds.prefilled(predictor.engine("a", MODEL), MODEL, 8000)
     predictor.engine("b", MODEL)
     predictor.placed("r", a_query(80_000), "a", 1.0)
     predictor.moved("r", "b", 1.0)
@@ -230,6 +231,45 @@ def test_without_charges_work_in_flight_is_what_counts() -> None:
     assert seconds[0] > 5 * seconds[1]
 
 
+def test_engine_that_says_that_requests_wait_is_left() -> None:
+    fleet = Fleet(16_000, 16_000)
+    for turn in range(40):
+        fleet.send(a_query(1000 + turn), turn % 2)
+        fleet.now += 1
+    reading = EngineGauges(at=fleet.now, waiting=20.0, cache_tokens=100_000)
+    fleet.predictor.gauged("e0", reading)
+    for turn in range(10):
+        assert fleet.pick(a_query(3000 + turn)) == 1
+        fleet.count += 1
+    assert fleet.predictor.index.cache_bytes("e0") == pytest.approx(400_000, rel=0.1)
+    fleet.now += 31  # the reading is too old to be believed
+    picks = set()
+    for _ in range(2):
+        fleet.count += 1
+        picks.add(fleet.pick(a_query(5000)))
+    assert picks == {0, 1}
+
+
+def test_prompt_stays_with_its_beginning_where_others_would_wait_for_it() -> None:
+    """Alone it would be quicker elsewhere; but there it would be computed anew, and delay those that come."""
+    fleet = Fleet(16_000, 16_000)
+    for turn in range(40):
+        fleet.send(a_query(1000 + turn), turn % 2)
+        fleet.now += 1
+    blocks = tuple(range(1, 17))
+    fleet.send(a_query(8200, *blocks), 0)
+    fleet.now += 10
+    for engine, tokens in ((0, 8000), (0, 900), *[(1, 1400)] * 6):
+        fleet.count += 1
+        fleet.predictor.placed(f"now{fleet.count}", a_query(tokens + fleet.count), f"e{engine}", fleet.now)
+    query, pool = a_query(9000, *blocks), Pool(fleet.endpoints, MODEL)
+    seconds = fleet.predictor.first_token_seconds(query, pool, fleet.now)
+    costs, _ = fleet.predictor.costs(query, pool, fleet.now)
+    assert costs[1] - costs[0] > seconds[1] - seconds[0]
+    assert fleet.pick(query) == 0
+
+
+CALLS = ["placed", "moved", "first", "finished", "failed", "left", "charged", "cleared", "forget", "gauged"]
 LIES = st.integers(-(2**53), 2**53)
 TIMES = st.floats(-1e9, 1e9)
 
@@ -237,7 +277,7 @@ TIMES = st.floats(-1e9, 1e9)
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(["placed", "moved", "first", "finished", "failed", "left", "charged", "cleared", "forget"]),
+            st.sampled_from(CALLS),
             st.integers(0, 5), st.integers(0, 3), TIMES, LIES, LIES,
         ),
         max_size=60,
@@ -268,6 +308,8 @@ def test_lies_and_clocks_that_jump_leave_numbers_that_can_be_compared(
                 predictor.charged(name, Usage(abs(one), abs(other), abs(one), abs(other)), after_head=float(one))
             case "cleared":
                 predictor.cleared(identity)
+            case "gauged":
+                predictor.gauged(identity, EngineGauges(at=at, waiting=float(abs(one)), cache_tokens=abs(other)))
             case "forget":
                 predictor.forget(identity)
     seconds = predictor.first_token_seconds(a_query(1000, 1), pool, now)
@@ -279,7 +321,7 @@ def test_lies_and_clocks_that_jump_leave_numbers_that_can_be_compared(
 
 def test_embeddings_without_a_prefix_are_placed_by_their_bytes() -> None:
     predictor = Predictor()
-    predictor.speeds.prefilled(predictor.engine("e0", MODEL), MODEL, 8000, 1.0)
+    predictor.speeds.prefilled(predictor.engine("e0", MODEL), MODEL, 8000)
     predictor.placed("big", RouteQuery(MODEL, body_bytes=400_000), "e0", 1.0)
     pool = Pool(endpoints(2), MODEL)
     slow, fast = predictor.first_token_seconds(RouteQuery(MODEL, body_bytes=400), pool, 1.0)

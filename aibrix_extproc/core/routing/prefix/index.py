@@ -13,6 +13,7 @@ from aibrix_extproc.core.openai.wire.prefix import PrefixChain
 _FEW: Final = 16  # bits that are found one by one
 DEFAULT_CACHE_BYTES: Final = 1_000_000.0  # of text that an engine keeps, until it reports the size of its cache
 MAX_BLOCKS: Final = 160_000  # of all endpoints together, about 340 bytes each
+_FULL: Final = 0.95
 
 
 class PrefixIndex:
@@ -125,6 +126,10 @@ class PrefixIndex:
     def cache_bytes(self, identity: str) -> float:
         """How many bytes of text the cache of an endpoint is believed to hold."""
         return self._cache_bytes.get(identity, DEFAULT_CACHE_BYTES)
+
+    def is_full(self, identity: str) -> bool:
+        """Whether another prompt would have its endpoint drop others."""
+        return self._kept_bytes.get(identity, 0) > _FULL * self.cache_bytes(identity)
 
     def clear(self, identity: str) -> None:
         """The endpoint has lost its cache."""

@@ -15,7 +15,7 @@ from aibrix_extproc.core.routing.signals import Need, Signals
 SPEC: Final = ScorerSpec(
     name="predicted",
     intent="Send each request to the endpoint with the shortest predicted time to its first token.",
-    needs=frozenset({Need.PREFIX, Need.TICK, Need.WORK}),
+    needs=frozenset({Need.GAUGES, Need.PREFIX, Need.TICK, Need.WORK}),
 )
 
 
@@ -29,7 +29,8 @@ class Predicted(Scorer):
     """
 
     def __init__(self) -> None:
-        self._seconds: Sequence[float] = ()
+        self._costs: list[float] = []
+        self._delays: Mapping[int, float] = {}
 
     def scores(self, query: RouteQuery, pool: Pool, signals: Signals) -> list[float]:
         """The shortest time over each one's own; 1 for those that are nearly as short."""
@@ -50,9 +51,9 @@ class Predicted(Scorer):
 
     def explain(self, query: RouteQuery, pool: Pool, signals: Signals) -> Mapping[str, Sequence[float]]:
         """The predicted seconds that the scores were made of."""
-        return {PREDICTED_TTFT: self._seconds}
+        seconds = [cost - self._delays.get(place, 0.0) for place, cost in enumerate(self._costs)]
+        return {PREDICTED_TTFT: seconds}
 
     def _predict(self, query: RouteQuery, pool: Pool, signals: Signals) -> list[float]:
-        seconds = signals.predictor.first_token_seconds(query, pool, signals.now)
-        self._seconds = seconds
-        return seconds
+        self._costs, self._delays = signals.predictor.costs(query, pool, signals.now)
+        return self._costs
