@@ -12,7 +12,7 @@ HERE := not sdk and not sdk_suite and not browser and not openapi and not kubern
 PYTEST = $(BIN)/pytest -n $(WORKERS) --dist worksteal
 KUBE_TOOLS ?= $(HOME)/.cache/aibrix-extproc/kube-tools
 
-.PHONY: help run test test-newest fuzz test-kubernetes kube-tools fix lint types unit bench soak churn reference explorer schemas \
+.PHONY: help run test test-newest fuzz test-kubernetes kube-tools fix lint types unit bench soak churn reference explorer site schemas \
 	conformance test-postgres test-s3 s3-server test-faults test-operations test-install bench-metadata bench-gauges bench-batches bench-batches-processes test-sdks test-sdk-suite test-browser test-openapi test-twins test-envoys test-chart chart helm release lock image \
 	clean install for-run for-test
 help:            ## show this list
@@ -165,6 +165,12 @@ measure: for-test ## send every field of every operation to an engine and record
 samples: for-test ## run the samples of the reference and record what they print (ARGS="chat_completion embedding")
 	$(BIN)/python -m tools.samples $(ARGS)
 	$(BIN)/aibrix-extproc reference --write
+
+explorer:        ## renew the explorer's Swagger UI from its npm package (the version stands in tools/explorer/vendor.py)
+	$(PYTHON) -m tools.explorer.vendor
+
+site: for-test   ## build the documentation as a static site with search, in build/site
+	$(BIN)/python -m tools.site.build
 
 conformance: for-run ## verify a running deployment (ARGS="--base-url http://127.0.0.1:8080/v1 --api-key KEY")
 	@$(BIN)/aibrix-extproc conformance $(ARGS)
