@@ -37,8 +37,10 @@ def signal_parts(
 ) -> tuple[SignalSources, Predicting, list[Part]]:
     """`poll_soon` polls an engine before its turn. The clock is the one of the facts of exchanges."""
     sources = SignalSources(load, random.random, time.perf_counter)
-    gauges = Gauges(store, load, sources.gauges, poll_soon, sources.predictor.cache_size)
-    sources.provide(Need.GAUGES, gauges.start)
+    predictor = sources.predictor
+    gauges = Gauges(store, load, sources.gauges, poll_soon, predictor.cache_size, predictor.waiting)
+    for need in (Need.GAUGES, Need.WORK):
+        sources.provide(need, gauges.start)
     sources.provide(Need.PREFIX, gauges.start_rarely)
     predicting = Predicting(
         sources.predictor,

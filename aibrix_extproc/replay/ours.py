@@ -44,7 +44,7 @@ class OurRouter:
         self._read_at = [-SCRAPE_SECONDS] * len(engines)
         self._chooser = Choosers(self._sources).of(mix)
         self._learns = self._sources.needs(Need.WORK)
-        self._scrapes = self._sources.needs(Need.GAUGES)
+        self._scrapes = self._learns or self._sources.needs(Need.GAUGES)
         for one, engine in zip(self._endpoints, engines, strict=True):
             self._predictor.cache_size(one.identity, engine.capacity * engine.block_tokens, "")
 
@@ -101,7 +101,7 @@ class OurRouter:
                     kv_usage=engine.cache_usage,
                 )
                 self._sources.gauges.take(endpoint.identity, reading)
-                self._predictor.gauged(endpoint.identity, reading)
+                self._predictor.waiting(endpoint.identity, engine.waiting, now)
 
     def _chain(self, number: int, request: Request) -> PrefixChain:
         """As the gateway's, with one block for each of the trace's and one for the rest, which nobody shares."""

@@ -25,7 +25,11 @@ class Rig:
         self.endpoint = an_endpoint(1)
         self.store.apply(Listed("test", (self.endpoint,)))
         tell = self.sizes.append
-        self.part = Gauges(self.store, LoadBook(), self.book, self.polled.append, lambda *said: tell(said))
+        self.waiting: list[tuple[str, float, float]] = []
+        self.part = Gauges(
+            self.store, LoadBook(), self.book, self.polled.append, lambda *said: tell(said),
+            lambda *said: self.waiting.append(said),
+        )  # fmt: skip
 
     def read(self, values: dict[str, object], endpoint: Endpoint | None = None) -> None:
         self.part.read(endpoint or self.endpoint, EngineGauges(at=1.0, **values))  # type: ignore[arg-type]
@@ -80,3 +84,10 @@ def test_a_page_that_cannot_be_read_is_reported_until_it_can_or_the_engine_is_go
     rig.store.apply(Gone("test", "engine-1"))
     assert rig.part.report() == {"ok": True, "failing": 0, "reasons": {}}
     assert rig.book.of("engine-1") is None
+
+
+def test_predictor_hears_how_many_requests_wait() -> None:
+    rig = Rig()
+    rig.read({"waiting": 3.0})
+    rig.read({"waiting": None})
+    assert rig.waiting == [(rig.endpoint.identity, 3.0, 1.0), (rig.endpoint.identity, 0.0, 1.0)]

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class Gauges(Part):
-    """Keeps `book`, and tells the predictor how large caches are. Off, and without any cost, until it is started."""
+    """Keeps `book`, and tells the predictor of caches and queues. Off, and without any cost, until it is started."""
 
     name = "gauges"
 
@@ -29,15 +29,18 @@ class Gauges(Part):
         book: GaugeBook,
         poll_soon: Callable[[str], None],
         cache_size: Callable[[str, float, str], None],
+        waiting: Callable[[str, float, float], None],
     ) -> None:
         """`poll_soon` polls an engine before its turn: its page says that it sleeps.
 
-        `cache_size` is told an endpoint's identity, the tokens that its prefix cache holds, and its model.
+        `cache_size` is told an endpoint's identity, the tokens that its prefix cache holds, and its model; `waiting`,
+        how many requests it has not begun with, and when it said so.
         """
         self._store = store
         self._book = book
         self._poll_soon = poll_soon
         self._cache_size = cache_size
+        self._waiting = waiting
         self._needed = asyncio.Event()
         self._is_often = False
         self._failing: dict[str, tuple[str, str]] = {}  # by identity: name of the endpoint, reason
@@ -70,6 +73,7 @@ class Gauges(Part):
             logger.info("metrics of an engine can be read again", extra={"endpoint": identity})
         self._book.take(identity, reading)
         self._tell_cache_size(endpoint, reading)
+        self._waiting(identity, reading.waiting or 0.0, reading.at)
         if reading.asleep:
             self._poll_soon(identity)
 

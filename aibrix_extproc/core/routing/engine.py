@@ -40,13 +40,12 @@ class Engine:
     """One engine. Each of its numbers has one writer: the work book, the speeds, or the audit."""
 
     __slots__ = (
-        "anchor", "anchored_at", "begins", "confidence", "flights", "free_at", "identity", "is_full", "model", "pace",
+        "anchor", "anchored_at", "begins", "confidence", "flights", "free_at", "identity", "is_full", "pace",
         "read_at", "recent", "running", "sign_at", "slot", "tokens", "turns", "waiting",
     )  # fmt: skip
 
-    def __init__(self, identity: str, model: str, slot: int, pace: float) -> None:
+    def __init__(self, identity: str, slot: int, pace: float) -> None:
         self.identity = identity
-        self.model = model  # one that it serves
         self.slot = slot  # its bit in the prefix index
         # The work book's.
         self.free_at = 0.0  # when it can begin with another prompt

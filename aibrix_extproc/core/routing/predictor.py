@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Final
 
-from aibrix_extproc.core.fleet.gauges import EngineGauges
 from aibrix_extproc.core.fleet.model import Endpoint
 from aibrix_extproc.core.openai.wire.estimates import MAX_MODELS, InputRatios
 from aibrix_extproc.core.openai.wire.usage import Usage
@@ -90,7 +89,7 @@ class Predictor:
         """What is believed of an engine."""
         engine = self._engines.get(identity)
         if engine is None:
-            engine = self._engines[identity] = Engine(identity, model, self.index.slot(identity), 1.0 / FIRST_SPEED)
+            engine = self._engines[identity] = Engine(identity, self.index.slot(identity), 1.0 / FIRST_SPEED)
             self.speeds.seen(engine, model)
         return engine
 
@@ -285,14 +284,11 @@ class Predictor:
         decoding = max(output - 1, 0) * self.speeds.step(flight.engine.identity, flight.group)
         return head_at - decoding if decoding <= (head_at - flight.placed_at) / 2 else None
 
-    def gauged(self, identity: str, reading: EngineGauges) -> None:
-        """What an engine shows at its metrics page; nothing is kept of one that got no request so far."""
+    def waiting(self, identity: str, count: float, at: float) -> None:
+        """How many requests an engine said it had not begun with; not kept of one that never got a request."""
         engine = self._engines.get(identity)
-        if engine is None:
-            return
-        engine.waiting, engine.read_at = reading.waiting or 0.0, reading.at
-        if reading.cache_tokens and reading.cache_tokens != self._cache_tokens.get(identity):
-            self.cache_size(identity, reading.cache_tokens, engine.model)
+        if engine is not None:
+            engine.waiting, engine.read_at = count, at
 
     def cache_size(self, identity: str, tokens: float, model: str) -> None:
         """An engine reported how many tokens its prefix cache holds."""

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aibrix_extproc.core.fleet.gauges import EngineGauges
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.model import Endpoint
 from aibrix_extproc.core.openai.wire.prefix import PrefixChain
@@ -236,12 +235,10 @@ def test_engine_that_says_that_requests_wait_is_left() -> None:
     for turn in range(40):
         fleet.send(a_query(1000 + turn), turn % 2)
         fleet.now += 1
-    reading = EngineGauges(at=fleet.now, waiting=20.0, cache_tokens=100_000)
-    fleet.predictor.gauged("e0", reading)
+    fleet.predictor.waiting("e0", 20.0, fleet.now)
     for turn in range(10):
         assert fleet.pick(a_query(3000 + turn)) == 1
         fleet.count += 1
-    assert fleet.predictor.index.cache_bytes("e0") == pytest.approx(400_000, rel=0.1)
     fleet.now += 31  # the reading is too old to be believed
     picks = set()
     for _ in range(2):
@@ -269,7 +266,7 @@ def test_prompt_stays_with_its_beginning_where_others_would_wait_for_it() -> Non
     assert fleet.pick(query) == 0
 
 
-CALLS = ["placed", "moved", "first", "finished", "failed", "left", "charged", "cleared", "forget", "gauged"]
+CALLS = ["placed", "moved", "first", "finished", "failed", "left", "charged", "cleared", "forget", "waiting"]
 LIES = st.integers(-(2**53), 2**53)
 TIMES = st.floats(-1e9, 1e9)
 
@@ -308,8 +305,8 @@ def test_lies_and_clocks_that_jump_leave_numbers_that_can_be_compared(
                 predictor.charged(name, Usage(abs(one), abs(other), abs(one), abs(other)), after_head=float(one))
             case "cleared":
                 predictor.cleared(identity)
-            case "gauged":
-                predictor.gauged(identity, EngineGauges(at=at, waiting=float(abs(one)), cache_tokens=abs(other)))
+            case "waiting":
+                predictor.waiting(identity, float(abs(one)), at)
             case "forget":
                 predictor.forget(identity)
     seconds = predictor.first_token_seconds(a_query(1000, 1), pool, now)

@@ -15,7 +15,7 @@ from aibrix_extproc.core.routing.signals import Need, Signals
 SPEC: Final = ScorerSpec(
     name="predicted",
     intent="Send each request to the endpoint with the shortest predicted time to its first token.",
-    needs=frozenset({Need.GAUGES, Need.PREFIX, Need.TICK, Need.WORK}),
+    needs=frozenset({Need.PREFIX, Need.TICK, Need.WORK}),
 )
 
 
