@@ -146,6 +146,9 @@ soak: for-test ## an hour of mixed traffic at 60 % of capacity; write docs/soak.
 proof-usage: for-test ## compare usage records with the engines' counters through every kind of loss
 	$(PYTEST) tests/dataplane/test_usage_records.py $(ARGS)
 
+proof-limits: for-test ## show that three gateways with one Redis, which restarts, keep one limit exactly
+	$(BIN)/python -m benchmarks.limits_exact $(ARGS)
+
 churn: for-test ## a thousand pods that come and go under load, then no API server; write docs/churn.md
 	$(BIN)/python -m benchmarks.churn $(ARGS)
 

@@ -34,8 +34,9 @@ class Counted:
         self.limited: list[str] = []
         self.warned: list[str] = []
         book = LimitBook([LimitRecord("a", "a", limits=limits or {}, soft_limits=soft_limits or {})])
+        self.counters = MemoryCounters(keep_seconds=900, lease_seconds=30)
         self.limiter = Limiter(
-            lambda: book, MemoryCounters(keep_seconds=900, lease_seconds=30), Estimator(InputRatios()),
+            lambda: book, self.counters, Estimator(InputRatios()),
             lambda model: model == "m", issuer="i", metering=metering,
             limited=self.limited.append, warned=self.warned.append,
         )  # fmt: skip
@@ -135,6 +136,13 @@ def test_a_caller_that_may_make_no_request_is_refused_before_its_body_is_read(li
     counted.limiter.finished(finished(name, 503, Outcome.REFUSED))
     assert counted.limiter.used_up(ASK.caller, CHAT) is None
     assert counted.reserved().reservation
+
+
+def test_ten_thousand_streams_of_one_caller_cost_no_more_memory_than_its_limit() -> None:
+    counted = Counted(limits={"concurrent_requests": 100})
+    answers = [counted.ask() for _ in range(10_000)]
+    assert sum(isinstance(one, Reserved) for one in answers) == len(counted.limiter.running) == 100
+    assert len(counted.counters) == 101, "the counter, and the reservations that were admitted"
 
 
 def test_a_model_that_nobody_serves_makes_no_counters() -> None:

@@ -13,6 +13,7 @@ from aibrix_extproc.adapters.counters.target import target_of
 from aibrix_extproc.app.shared_counters import SharedCounters
 from aibrix_extproc.config_files.errors import SourceError
 from aibrix_extproc.core.access.limits.counters import ADMITTED, Claim, Form, Reading
+from aibrix_extproc.core.access.limits.estimates import NOTHING
 from tests.redis_server import RedisServer, redis_server
 from tests.waiting import until
 
@@ -130,7 +131,14 @@ async def test_what_something_else_wrote_begins_anew_and_is_counted(redis: Redis
 
 
 @pytest.mark.parametrize(
-    "answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"$5\r\nhello\r\n", b"$99999999\r\n", b"+OK\r\n" * 9]
+    "answer",
+    [
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"$5\r\nhello\r\n",
+        b"$99999999\r\n",
+        b"+OK\r\n" * 9,
+        b"-ERR unknown command\r\n" * 9,
+    ],
 )
 async def test_a_server_that_is_no_redis_is_never_used(answer: bytes) -> None:
     async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -152,6 +160,27 @@ async def test_answers_that_come_too_late_are_not_waited_for_and_open_the_circui
         assert counters.is_away
         assert counters.redis.why_away == "answers come too late"
         await until(lambda: not counters.is_away)
+
+
+async def test_who_leaves_while_redis_is_asked_takes_nothing(redis: RedisServer) -> None:
+    async with counting(redis.url, "left") as counters:
+        await until(lambda: not counters.is_away)
+        for _ in range(2):  # while gateways come back, and afterwards
+            waiting = counters.reserve("x", CLAIMS, (50.0,))
+            assert isinstance(waiting, Awaitable)
+            task = asyncio.ensure_future(waiting)
+            await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            counters.settle("x", NOTHING)  # as the limiter does
+
+            async def refunded() -> bool:
+                reading = await take(counters, "y", 55.0)
+                counters.settle("y", NOTHING)
+                return reading is not None and reading.refused == ADMITTED
+
+            await until(refunded, "it is refunded")
+            await until(lambda: not counters.redis.is_gathering)
 
 
 async def test_closed_admits_nobody_while_redis_is_away() -> None:

@@ -58,12 +58,16 @@ class LimitBook:
         self._share = share
         records = tuple(records)
         self.prices = PriceList(record for record in records if isinstance(record, PriceRecord))
-        self._forms: dict[tuple[bool, ...], dict[Subject, list[LimitRecord]]] = {}
+        self._forms: dict[tuple[bool, bool, bool], dict[Subject, list[LimitRecord]]] = {}
         for record in with_shares(record for record in records if isinstance(record, LimitRecord)):
             subject = record.caller, record.key, record.model
-            form = tuple(part is not None for part in subject)
+            form = record.caller is not None, record.key is not None, record.model is not None
             self._forms.setdefault(form, {}).setdefault(subject, []).append(record)
         self.is_empty = not self._forms
+        # Callers and keys that have limits for some model, by whether the record names a caller, and a key.
+        self._pairs: dict[tuple[bool, bool], set[tuple[str | None, str | None]]] = {}
+        for form, subjects in self._forms.items():
+            self._pairs.setdefault(form[:2], set()).update(subject[:2] for subject in subjects)
         self.names_models = any(of_model for _, _, of_model in self._forms)
         self._limited: dict[tuple[str, str], bool] = {}
         self._plans: dict[tuple[str, str, str], Plan] = {}
@@ -77,7 +81,10 @@ class LimitBook:
             if len(self._limited) >= MAX_REMEMBERED:
                 self._limited.clear()
             found = self._limited[caller, key] = any(
-                _applies(subject, (caller, key, None)) for of in self._forms.values() for subject in of
+                (of_caller, of_key) in pairs
+                for (has_caller, has_key), pairs in self._pairs.items()
+                for of_caller in _choices(caller, wanted=has_caller)
+                for of_key in _choices(key, wanted=has_key)
             )
         return found
 
@@ -149,11 +156,11 @@ def _places(terms: Sequence[Term], quantities: frozenset[Quantity]) -> tuple[int
     return tuple(index for index, term in enumerate(terms) if term.row.quantity in quantities and not term.claim.soft)
 
 
-def _applies(subject: Subject, names: Subject) -> bool:
-    return all(
-        part is None or name is None or (name != "" and part in (EACH, name))
-        for part, name in zip(subject, names, strict=True)
-    )
+def _choices(name: str, *, wanted: bool) -> tuple[str | None, ...]:
+    """What a record may say of a name; nothing applies to a name that a request does not have."""
+    if not wanted:
+        return (None,)
+    return (EACH, name) if name else ()
 
 
 def _least_exact_first(choices: Sequence[tuple[str | None, ...]]) -> list[Subject]:

@@ -1,6 +1,7 @@
 """Which limits apply to whom, and the prices of models."""
 
 import datetime
+import time
 
 import pytest
 from hypothesis import given
@@ -71,6 +72,33 @@ def test_who_has_no_limit_is_known_before_the_model_is() -> None:
     assert not book.limits("b", "")
     assert not LimitBook().limits("a", "k")
     assert LimitBook([record(model="m", requests_per_minute=1)]).limits("b", "")
+
+
+NAMES = st.sampled_from([None, "*", "a", "b"])
+
+
+@given(
+    st.lists(st.tuples(NAMES, NAMES, NAMES), max_size=6), st.sampled_from(["", "a", "c"]), st.sampled_from(["", "b"])
+)
+def test_who_is_limited_has_a_plan_with_limits_for_some_model(
+    subjects: list[tuple[str | None, str | None, str | None]], caller: str, key: str
+) -> None:
+    book = LimitBook([record(*subject, requests_per_day=1) for subject in subjects])
+    assert book.limits(caller, key) == any(amounts(book, caller, key, model) for model in ("", "a", "b", "c"))
+
+
+def test_asking_who_is_limited_takes_as_long_with_many_records() -> None:
+    def seconds(count: int) -> float:
+        book = LimitBook([record(f"team-{number}", requests_per_day=1) for number in range(count)])
+        found = []
+        for run in range(20):
+            began = time.perf_counter()
+            for number in range(20):
+                book.limits(f"other-{run}-{number}", "k")
+            found.append(time.perf_counter() - began)
+        return min(found)
+
+    assert seconds(5000) < 30 * seconds(5), "a look at each record would take a thousand times as long"
 
 
 def test_a_share_of_a_limit_of_all_is_what_each_caller_may_use() -> None:
