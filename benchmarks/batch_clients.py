@@ -19,6 +19,7 @@ from benchmarks.processes import LOOPBACK, Started, free_port
 
 ENGINES: Final = 2
 PREFILL_TOKENS_A_SECOND: Final = 16_000
+ITL_MS: Final = 20.0
 AT_ONCE: Final = 32 * ENGINES  # metadata.batch_requests_per_engine
 BURST_RATE, CALM_RATE = 6.0, 0.5  # interactive requests a second
 INTERACTIVE: Final = (1200, 60)  # tokens in and out, medians
@@ -26,8 +27,8 @@ BATCH: Final = (600, 40)
 _TOKEN: Final = "abcd"  # what the simulator counts as one
 _LINES: Final = 12_000  # more than any scenario runs
 _ENGINE: Final = (
-    "--serial-prefill", "--prefill-us-per-token", str(1e6 / PREFILL_TOKENS_A_SECOND), "--itl-ms", "20",
-    "--tokens-per-write", "5", "--max-num-seqs", "128", "--no-prefix-caching", "--record-requests", "0",
+    "--serial-prefill", "--tokens-per-write", "5", "--max-num-seqs", "128", "--no-prefix-caching",
+    "--record-requests", "0",
 )  # fmt: skip
 _HEADERS: Final = {"content-type": "application/json"}
 _SUCCESSES: Final = re.compile(r"^vllm:request_success_total\{[^}]*\} (\S+)$", re.MULTILINE)
@@ -35,10 +36,11 @@ _SUCCESSES: Final = re.compile(r"^vllm:request_success_total\{[^}]*\} (\S+)$", r
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Bursts and the calm after them, in seconds, and how many of both."""
+    """Bursts and the calm after them, in seconds, how many of both, and how slow all is."""
 
     half: float
     cycles: int
+    slower: float = 1.0  # engines are, and requests are fewer: what else the machine does counts less then
 
     @property
     def whole(self) -> float:
@@ -52,15 +54,18 @@ class Times:
 class Rig:
     """Two engines, and what `aibrix-extproc local` starts in front of them."""
 
-    def __init__(self, folder: Path, http: aiohttp.ClientSession, *engine_options: str) -> None:
+    def __init__(self, folder: Path, http: aiohttp.ClientSession, slower: float, *engine_options: str) -> None:
         folder.mkdir()
+        speed = (
+            "--prefill-us-per-token", str(1e6 / PREFILL_TOKENS_A_SECOND * slower), "--itl-ms", str(ITL_MS * slower),
+        )  # fmt: skip
         ports = [free_port() for _ in range(ENGINES)]
         self.http = http
         self.urls = [f"http://{LOOPBACK}:{port}" for port in ports]
         self._engines = [
             Started("engine", (
                 sys.executable, "-m", "aibrix_extproc", "simulate", "--model", "m", "--port", str(port), *_ENGINE,
-                *engine_options,
+                *speed, *engine_options,
             ), folder / f"engine-{port}.log")
             for port in ports
         ]  # fmt: skip
@@ -95,7 +100,7 @@ def arrivals(times: Times) -> Iterator[tuple[float, bytes]]:
     """When interactive requests come, and what they are; the same in every scenario."""
     draw, at = random.Random(1), 0.0
     while True:
-        at += draw.expovariate(CALM_RATE if times.is_calm(at) else BURST_RATE)
+        at += draw.expovariate((CALM_RATE if times.is_calm(at) else BURST_RATE) / times.slower)
         if at >= times.whole:
             return
         yield at, body(draw, INTERACTIVE, stream=True)

@@ -87,12 +87,12 @@ async def measured(rig: Rig, scenario: Scenario, times: Times) -> Figures:
     """Run it once."""
     interactive = Interactive(rig, times)
     async with scenario.load(rig):
-        await asyncio.sleep(5)  # until the number of lines at once has found its place
+        await asyncio.sleep(5 * times.slower)  # until the number of lines at once has found its place
         asking = asyncio.create_task(interactive.run()) if scenario.interactive else None
         began, base, done = time.monotonic(), await rig.finished(), []
         for second in range(int(times.whole) + 1):
             await asyncio.sleep(max(began + second - time.monotonic(), 0))
-            done.append(await rig.finished() - base - interactive.done)
+            done.append(max(await rig.finished() - base - interactive.done, 0))
         if asking is not None:
             await asking
     return figures(interactive.first, done, times)
@@ -114,25 +114,26 @@ def _quantile(values: list[float], share: float) -> float:
     return sorted(values)[int(share * (len(values) - 1))] if values else math.nan
 
 
-def idle(found: dict[Scenario, Figures]) -> float:
+def idle(found: dict[Scenario, Figures], slower: float) -> float:
     """Lines a second that calm times have room for: an interactive request takes as much as lines of its tokens."""
     alone = found[ALONE]
-    return (alone.burst_rate + alone.calm_rate) / 2 - CALM_RATE * INTERACTIVE[0] / BATCH[0]
+    return (alone.burst_rate + alone.calm_rate) / 2 - CALM_RATE / slower * INTERACTIVE[0] / BATCH[0]
 
 
 def page(found: dict[Scenario, Figures], times: Times, load: float) -> str:
     """The page as Markdown."""
-    none, room = found[NONE], idle(found)
+    none, room = found[NONE], idle(found, times.slower)
+    prefill, burst, calm = (one / times.slower for one in (PREFILL_TOKENS_A_SECOND, BURST_RATE, CALM_RATE))
     today, cpus = datetime.datetime.now(datetime.UTC).date(), len(os.sched_getaffinity(0))
     head = (
         "# Batches beside interactive requests, with real processes\n\n"
         f"Written by `make bench-batches-processes`: Envoy, the gateway, the metadata service and {ENGINES} simulated"
-        f" engines, each {PREFILL_TOKENS_A_SECOND:,} tokens of prompts a second, one prompt after the other. Bursts of"
-        f" {times.half:.0f} s with {BURST_RATE:.0f} interactive requests a second, then {times.half:.0f} s with"
-        f" {CALM_RATE}, {times.cycles} times; prompts of {INTERACTIVE[0]:,} tokens and answers of {INTERACTIVE[1]} in"
-        f" the median, lines of batches {BATCH[0]} and {BATCH[1]}. Interactive requests come at the same moments in"
-        " every scenario. [In simulated time](batch-scenarios.md) the same is longer and free of the machine's noise."
-        f"\n\n{today}, {cpus} CPUs, load average {load:.1f} when it began.\n\n"
+        f" engines, each {prefill:,.0f} tokens of prompts a second, one prompt after the other. Bursts of"
+        f" {times.half:.0f} s with {burst:.2g} interactive requests a second, then {times.half:.0f} s with {calm:.2g},"
+        f" {times.cycles} times; prompts of {INTERACTIVE[0]:,} tokens and answers of {INTERACTIVE[1]} in the median,"
+        f" lines of batches {BATCH[0]} and {BATCH[1]}. Interactive requests come at the same moments in every scenario."
+        " [In simulated time](batch-scenarios.md) the same is longer and free of the machine's noise.\n\n"
+        f"{today}, {cpus} CPUs, load average {load:.1f} when it began.\n\n"
         "| scenario | time to the first token in bursts: p50 | p99 | against no lines | in calm times: p99 |"
         " lines a second in bursts | in calm times | of the idle capacity |\n"
         "| --- | --- | --- | --- | --- | --- | --- | --- |\n"
@@ -162,7 +163,9 @@ async def measure(folder: Path, times: Times) -> dict[Scenario, Figures]:
     timeout = aiohttp.ClientTimeout(total=None)
     async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as http:
         for refuses in (False, True):
-            rig = Rig(folder / str(refuses), http, *(("--max-num-queued-reqs", str(QUEUE)) if refuses else ()))
+            rig = Rig(
+                folder / str(refuses), http, times.slower, *(("--max-num-queued-reqs", str(QUEUE)) if refuses else ())
+            )
             try:
                 await rig.gateway.ready(body(random.Random(0), BATCH))
                 for one in [one for one in SCENARIOS if one.refuses is refuses]:
@@ -178,8 +181,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.batch_processes", description=__doc__)
     parser.add_argument("--half", type=float, default=20.0, help="seconds of a burst, and of the calm (%(default)s)")
     parser.add_argument("--cycles", type=int, default=2, help="of both (%(default)s)")
+    parser.add_argument("--slower", type=float, default=1.0, help="engines, for a busy machine (%(default)s)")
     args = parser.parse_args()
-    times, load = Times(args.half, args.cycles), os.getloadavg()[0]
+    times, load = Times(args.half, args.cycles, args.slower), os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="bench-batches-") as folder:
         found = asyncio.run(measure(Path(folder), times))
     PAGE.write_text(page(found, times, load), encoding="utf-8")
@@ -187,7 +191,9 @@ def main() -> int:
     PICTURE.write_text(picture(drawn, times.half, times.cycles), encoding="utf-8")
     print(PAGE.read_text(encoding="utf-8"))
     ours = found[OURS]
-    return 0 if ours.burst_p99 <= 1.05 * found[NONE].burst_p99 and ours.calm_rate >= 0.9 * idle(found) else 1
+    return (
+        0 if ours.burst_p99 <= 1.05 * found[NONE].burst_p99 and ours.calm_rate >= 0.9 * idle(found, times.slower) else 1
+    )
 
 
 if __name__ == "__main__":
