@@ -6,16 +6,14 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import quote
 
+from aibrix_extproc.cli.admin_client import AdminClient, AdminError
 from aibrix_extproc.cli.connection import UsageError
-from aibrix_extproc.cli.sdk_command import EXIT_FAILED, add_verb, label, print_table, printable, run_verb
+from aibrix_extproc.cli.engine_api import ask, run_verb
+from aibrix_extproc.cli.sdk_command import EXIT_FAILED, add_verb, label, print_table, printable
 
-if TYPE_CHECKING:
-    from openai import OpenAI
-
-PATH: Final = "/admin/v1/adapters"
 LOOK_SECONDS: Final = 0.3
 MAX_FILE_BYTES: Final = 4 * 1024 * 1024
 _COLUMNS: Final = ("name", "base", "state", "loaded", "replicas", "path")
@@ -27,7 +25,6 @@ Adapter = dict[str, Any]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One subcommand per verb."""
-    parser.set_defaults(admin=True)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     _json(add_verb(verbs, "list", _list, "show the desired adapters and their states"))
     show = _json(add_verb(verbs, "show", _show, "show one adapter and its state on each engine"))
@@ -63,10 +60,10 @@ def _waiting(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """0: done; 1: the API refused, or an engine failed, or the time is over; 2: options that cannot be used."""
-    return run_verb(args, "adapters")
+    return run_verb(args)
 
 
-def _list(client: "OpenAI", args: argparse.Namespace) -> int:
+def _list(client: AdminClient, args: argparse.Namespace) -> int:
     found = list(_all(client))
     if args.json:
         print(json.dumps(found, indent=2))
@@ -80,7 +77,7 @@ def _row(one: Adapter) -> tuple[str, ...]:
     return (one["id"], one["base"], one["state"], counts, str(one["replicas"]), one["path"])
 
 
-def _show(client: "OpenAI", args: argparse.Namespace) -> int:
+def _show(client: AdminClient, args: argparse.Namespace) -> int:
     _print(_get(client, args.name), as_json=args.json)
     return 0
 
@@ -97,7 +94,7 @@ def _print(one: Adapter, *, as_json: bool) -> None:
         print_table(_ENGINES, [tuple(str(engine.get(name, "")) for name in _ENGINES) for engine in one["endpoints"]])
 
 
-def _load(client: "OpenAI", args: argparse.Namespace) -> int:
+def _load(client: AdminClient, args: argparse.Namespace) -> int:
     body: Adapter = {"path": args.path, "base": args.base, "replicas": _replicas(args.replicas)}
     body |= {name: True for name in ("pinned", "lazy", "replace") if getattr(args, name)}
     body["placement"] = dict(label("--placement", text) for text in args.placement)
@@ -110,14 +107,14 @@ def _load(client: "OpenAI", args: argparse.Namespace) -> int:
     return code
 
 
-def _unload(client: "OpenAI", args: argparse.Namespace) -> int:
-    client.delete(_url(client, args.name), cast_to=object)
+def _unload(client: AdminClient, args: argparse.Namespace) -> int:
+    ask(client, "DELETE", _path(args.name))
     if args.no_wait:
         return 0
     return 0 if _gone(client, args.name, args.timeout) else EXIT_FAILED
 
 
-def _sync(client: "OpenAI", args: argparse.Namespace) -> int:
+def _sync(client: AdminClient, args: argparse.Namespace) -> int:
     wanted = _read(args.file)
     before = {one["id"]: one for one in _all(client)}
     changed = [name for name, body in wanted.items() if name not in before or _differs(before[name], body)]
@@ -125,7 +122,7 @@ def _sync(client: "OpenAI", args: argparse.Namespace) -> int:
     for name in changed:
         _put(client, name, {**wanted[name], "replace": True})
     for name in removed:
-        client.delete(_url(client, name), cast_to=object)
+        ask(client, "DELETE", _path(name))
     if not args.json:
         print(f"{len(changed)} changed, {len(removed)} removed, {len(wanted) - len(changed)} as they were")
     names = [name for name in wanted if not wanted[name].get("lazy")]
@@ -169,39 +166,37 @@ def _replicas(text: str) -> int | str:
 # ---------------------------------------------------------------------------------------------------- the interface
 
 
-def _url(client: "OpenAI", name: str) -> str:
+def _path(name: str) -> str:
     if any(not part.strip(".") for part in name.split("/")):  # a client of HTTP would leave them out: another path
         raise UsageError(f"no adapter has the name {name!r}")
-    return str(client.base_url.join(f"{PATH}/{quote(name, safe='/')}"))
+    return f"/adapters/{quote(name, safe='/')}"
 
 
-def _get(client: "OpenAI", name: str) -> Adapter:
-    return _object(client.get(_url(client, name), cast_to=object))
+def _get(client: AdminClient, name: str) -> Adapter:
+    found: Adapter = ask(client, "GET", _path(name))
+    return found
 
 
-def _put(client: "OpenAI", name: str, body: Adapter) -> Adapter:
-    return _object(client.put(_url(client, name), cast_to=object, body=body))
+def _put(client: AdminClient, name: str, body: Adapter) -> Adapter:
+    found: Adapter = ask(client, "PUT", _path(name), body)
+    return found
 
 
-def _all(client: "OpenAI") -> Iterator[Adapter]:
+def _all(client: AdminClient) -> Iterator[Adapter]:
     after = ""
     while True:
         query = f"?limit=1000{f'&after={quote(after)}' if after else ''}"
-        page = _object(client.get(str(client.base_url.join(PATH)) + query, cast_to=object))
+        page = ask(client, "GET", f"/adapters{query}")
         yield from page["data"]
         if not page["has_more"] or not page["last_id"]:
             return
         after = page["last_id"]
 
 
-def _object(found: object) -> Adapter:
-    return found if isinstance(found, dict) else {}
-
-
 # ----------------------------------------------------------------------------------------------------- progress
 
 
-def _followed(client: "OpenAI", names: list[str], args: argparse.Namespace) -> tuple[list[Adapter], int]:
+def _followed(client: AdminClient, names: list[str], args: argparse.Namespace) -> tuple[list[Adapter], int]:
     """Wait until all are loaded, and the exit code; the first failure of an engine ends the wait, as it may last."""
     ends_at = time.monotonic() + args.timeout
     shown = ""
@@ -220,14 +215,14 @@ def _followed(client: "OpenAI", names: list[str], args: argparse.Namespace) -> t
     return found, 0 if states <= {"loaded"} else EXIT_FAILED
 
 
-def _gone(client: "OpenAI", name: str, seconds: float) -> bool:
-    from openai import NotFoundError
-
+def _gone(client: AdminClient, name: str, seconds: float) -> bool:
     ends_at = time.monotonic() + seconds
     while time.monotonic() < ends_at:
         try:
             _get(client, name)
-        except NotFoundError:
+        except AdminError as error:
+            if error.status != 404:
+                raise
             return True
         time.sleep(LOOK_SECONDS)
     return False

@@ -2,9 +2,13 @@
 
 import argparse
 import json
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.client import HTTPException, HTTPResponse
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -12,6 +16,9 @@ from aibrix_extproc.cli.connection import where
 
 TIMEOUT_SECONDS: Final = 30.0
 MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
+_PAUSES: Final = (0.5, 1.0)  # before another try
+ONLY_NEW: Final[Mapping[str, str]] = MappingProxyType({"if-none-match": "*"})  # replace nothing
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class AdminError(Exception):
@@ -30,20 +37,43 @@ class AdminClient:
         self._root = base_url.rstrip("/").removesuffix("/v1")
         self._key = key
 
-    def ask(self, method: str, path: str, body: object = None, *, only_new: bool = False) -> dict[str, Any]:
-        """The JSON answer. `only_new`: replace nothing. Raises AdminError."""
+    def ask(self, method: str, path: str, body: object = None, headers: Mapping[str, str] = _NONE) -> dict[str, Any]:
+        """The JSON answer. What only reads is asked again if the server fails. Raises AdminError."""
+        for pause in _PAUSES if method == "GET" else ():
+            try:
+                return self._asked(method, path, body, headers)
+            except AdminError as error:
+                if error.status < 500:
+                    raise
+            time.sleep(pause)
+        return self._asked(method, path, body, headers)
+
+    def _asked(self, method: str, path: str, body: object, headers: Mapping[str, str]) -> dict[str, Any]:
+        with self._answer(method, path, body, headers) as answer:
+            found: dict[str, Any] = json.loads(answer.read(MAX_ANSWER_BYTES))
+            return found
+
+    def events(self, path: str) -> Iterator[dict[str, Any]]:
+        """The data of server-sent events, each of one line, until the stream ends. Raises AdminError."""
+        with self._answer("GET", path) as answer:
+            while line := answer.readline(MAX_ANSWER_BYTES):
+                if line.startswith(b"data:"):
+                    yield json.loads(line.removeprefix(b"data:"))
+
+    @contextmanager
+    def _answer(
+        self, method: str, path: str, body: object = None, headers: Mapping[str, str] = _NONE
+    ) -> Iterator[HTTPResponse]:
         request = urllib.request.Request(
             self._root + path, method=method, data=None if body is None else json.dumps(body).encode(),
-            headers={"authorization": f"Bearer {self._key}", "content-type": "application/json"}
-            | ({"if-none-match": "*"} if only_new else {}),
+            headers={"authorization": f"Bearer {self._key}", "content-type": "application/json", **headers},
         )  # fmt: skip
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
-                found: dict[str, Any] = json.loads(answer.read(MAX_ANSWER_BYTES))
-                return found
+                yield answer
         except urllib.error.HTTPError as error:
             raise _refusal(error) from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, HTTPException) as error:
             raise AdminError(f"nothing answers at {self._root}; see --base-url") from error
 
     def pages(self, path: str, **query: str) -> Iterator[dict[str, Any]]:

@@ -1,16 +1,16 @@
-"""What the commands `engines` and `operations` ask of `/admin/v1`, and how they follow a run to its end."""
+"""What the commands `engines`, `operations` and `adapters` ask of `/admin/v1`, and how they follow a run to its end."""
 
+import argparse
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import quote
 
+from aibrix_extproc.cli.admin_client import AdminClient, AdminError, admin_client
 from aibrix_extproc.cli.colours import PlainConsole, console
-from aibrix_extproc.cli.sdk_command import printable
-
-if TYPE_CHECKING:
-    from openai import OpenAI
+from aibrix_extproc.cli.connection import UsageError
+from aibrix_extproc.cli.sdk_command import EXIT_FAILED, EXIT_USAGE, printable
 
 ENDED: Final = ("succeeded", "failed", "cancelled")
 STYLES: Final[Mapping[str, str]] = {
@@ -23,20 +23,25 @@ _RETRY_SECONDS: Final = 1.0
 _PAGE: Final = 100  # records
 
 
-def ask(client: "OpenAI", method: str, path: str, body: object = None, **headers: str) -> Any:
-    """The JSON of one request to `/admin/v1`."""
-    url = str(client.base_url.join(f"/admin/v1{path}"))
+def run_verb(args: argparse.Namespace) -> int:
+    """The exit code of a verb: its own, 1 if the API refuses or nobody answers, 2 for options that cannot be used."""
+    try:
+        return int(args.verb_run(admin_client(args), args))
+    except UsageError as error:
+        print(f"aibrix-extproc: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except AdminError as error:
+        print(f"aibrix-extproc: {printable(str(error))}", file=sys.stderr)
+        return EXIT_FAILED
+
+
+def ask(client: AdminClient, method: str, path: str, body: object = None, **headers: str) -> Any:
+    """The JSON of one request to `/admin/v1`. Raises AdminError."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    match method:
-        case "GET":
-            return client.get(url, cast_to=object)
-        case "DELETE":
-            return client.delete(url, cast_to=object)
-        case _:
-            return client.post(url, cast_to=object, body=body, options={"headers": named})
+    return client.ask(method, f"/admin/v1{path}", body, named)
 
 
-def pages(client: "OpenAI", path: str) -> Iterator[Any]:
+def pages(client: AdminClient, path: str) -> Iterator[Any]:
     """All records of a list."""
     after = ""
     while True:
@@ -47,34 +52,26 @@ def pages(client: "OpenAI", path: str) -> Iterator[Any]:
             return
 
 
-def followed(client: "OpenAI", run: Any) -> Any:
+def followed(client: AdminClient, run: Any) -> Any:
     """The run when it has ended; each change of an endpoint is told on the way. Ctrl-C leaves it running."""
-    from openai import APIConnectionError, InternalServerError
-
     told: dict[str, str] = {}
     away = False
     screen = console(sys.stderr)
     _tell(screen, run, told)
     while run["status"] not in ENDED:
         try:
-            for event in _events(client, run["id"]):
+            for event in client.events(f"/admin/v1/operations/{quote(run['id'], safe='')}/events"):
                 away = False
                 _tell(screen, event, told)
                 run = event
-        except (APIConnectionError, InternalServerError):
+        except AdminError as error:
+            if 0 < error.status < 500:
+                raise
             if not away:
                 print("the service does not answer; the operation goes on, and so does this command", file=sys.stderr)
             away = True
             time.sleep(_RETRY_SECONDS)
     return run
-
-
-def _events(client: "OpenAI", run_id: str) -> Any:
-    """The run with each change, until its end or that of the connection."""
-    from openai import Stream
-
-    url = str(client.base_url.join(f"/admin/v1/operations/{quote(run_id, safe='')}/events"))
-    return client.get(url, cast_to=object, stream=True, stream_cls=Stream[object])
 
 
 def _tell(screen: PlainConsole, run: Any, told: dict[str, str]) -> None:

@@ -5,15 +5,13 @@ import json
 import sys
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from aibrix_extproc.cli.admin_client import AdminClient
 from aibrix_extproc.cli.connection import UsageError
-from aibrix_extproc.cli.engine_api import ask, followed, pages, print_states
+from aibrix_extproc.cli.engine_api import ask, followed, pages, print_states, run_verb
 from aibrix_extproc.cli.operations import print_ended
-from aibrix_extproc.cli.sdk_command import EXIT_FAILED, add_verb, label, run_verb
-
-if TYPE_CHECKING:
-    from openai import OpenAI
+from aibrix_extproc.cli.sdk_command import EXIT_FAILED, add_verb, label
 
 _COLUMNS: Final = ("endpoint", "state", "name", "models", "weights", "detail")
 _LOOK_SECONDS: Final = 0.5
@@ -30,7 +28,6 @@ _OPERATIONS: Final[Mapping[str, tuple[str, str]]] = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One subcommand per verb."""
-    parser.set_defaults(admin=True)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     listed = add_verb(verbs, "list", _list, "show the engines of the fleet")
     listed.add_argument("--model", metavar="NAME", help="only those that serve it")
@@ -83,10 +80,10 @@ def _add_run_options(verb: argparse.ArgumentParser, name: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0: done; 1: the operation did not succeed, or the API refused; 2: wrong options."""
-    return run_verb(args, "engines")
+    return run_verb(args)
 
 
-def _list(client: "OpenAI", args: argparse.Namespace) -> int:
+def _list(client: AdminClient, args: argparse.Namespace) -> int:
     found = ask(client, "GET", "/engines")["data"]
     if args.model:
         found = [one for one in found if any(model["id"] == args.model for model in one["models"])]
@@ -103,7 +100,7 @@ def _row(engine: Any) -> tuple[str, ...]:
     return (engine["address"], state, engine["name"] or "-", models, engine["weight_version"] or "-", engine["detail"])
 
 
-def _show(client: "OpenAI", args: argparse.Namespace) -> int:
+def _show(client: AdminClient, args: argparse.Namespace) -> int:
     engine = _engine(client, args.endpoint)
     if args.json:
         print(json.dumps(engine, indent=2))
@@ -114,28 +111,28 @@ def _show(client: "OpenAI", args: argparse.Namespace) -> int:
     return 0
 
 
-def _engine(client: "OpenAI", name: str) -> Any:
+def _engine(client: AdminClient, name: str) -> Any:
     for one in ask(client, "GET", "/engines")["data"]:
         if name in (one["id"], one["address"], one["name"]):
             return one
     raise UsageError(f"no engine of the fleet has the identity, address or name {name!r}")
 
 
-def _cordon(client: "OpenAI", args: argparse.Namespace) -> int:
+def _cordon(client: AdminClient, args: argparse.Namespace) -> int:
     engine = _engine(client, args.endpoint)
     made = _make_cordon(client, engine, args)
     print(json.dumps(made, indent=2) if args.json else f"{engine['address']} is cordoned")
     return 0
 
 
-def _make_cordon(client: "OpenAI", engine: Any, args: argparse.Namespace) -> Any:
+def _make_cordon(client: AdminClient, engine: Any, args: argparse.Namespace) -> Any:
     body = {"endpoint": engine["id"], "reason": args.reason}
     if args.expires_in is not None:
         body["expires_in"] = args.expires_in
     return ask(client, "POST", "/cordons", body)
 
 
-def _drain(client: "OpenAI", args: argparse.Namespace) -> int:
+def _drain(client: AdminClient, args: argparse.Namespace) -> int:
     engine = _engine(client, args.endpoint)
     if not engine["cordoned"]:
         _make_cordon(client, engine, args)
@@ -153,7 +150,7 @@ def _drain(client: "OpenAI", args: argparse.Namespace) -> int:
     return 0 if drain["complete"] else EXIT_FAILED
 
 
-def _uncordon(client: "OpenAI", args: argparse.Namespace) -> int:
+def _uncordon(client: AdminClient, args: argparse.Namespace) -> int:
     names = {args.endpoint}  # an endpoint that has left the fleet may come back: its cordon can be ended
     for engine in ask(client, "GET", "/engines")["data"]:
         same = {engine["id"], engine["address"], engine["name"]}
@@ -168,7 +165,7 @@ def _uncordon(client: "OpenAI", args: argparse.Namespace) -> int:
     return 0
 
 
-def _operate(client: "OpenAI", args: argparse.Namespace) -> int:
+def _operate(client: AdminClient, args: argparse.Namespace) -> int:
     headers = {"idempotency_key": args.idempotency_key} if args.idempotency_key else {}
     started = ask(client, "POST", "/operations", _body(args), **headers)
     if args.no_wait:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from aibrix_extproc.cli.admin_client import AdminClient, AdminError, admin_client, segment
+from aibrix_extproc.cli.admin_client import ONLY_NEW, AdminClient, AdminError, admin_client, segment
 from aibrix_extproc.cli.sdk_command import print_table, printable
 from aibrix_extproc.core.access.imports import ImportPlan, from_aibrix, from_litellm, lines
 
@@ -125,7 +125,7 @@ def _with_end(key: Mapping[str, Any]) -> dict[str, Any]:
 def _put(client: AdminClient, path: str, body: dict[str, Any]) -> bool:
     """Whether it was there already."""
     try:
-        client.ask("POST", path, body, only_new=True)  # an administrator may have changed it
+        client.ask("POST", path, body, ONLY_NEW)  # an administrator may have changed it
     except AdminError as error:
         if error.code != "exists_already":
             raise

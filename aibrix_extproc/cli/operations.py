@@ -2,14 +2,12 @@
 
 import argparse
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import quote
 
-from aibrix_extproc.cli.engine_api import ENDED, ask, followed, print_states
-from aibrix_extproc.cli.sdk_command import EXIT_FAILED, add_verb, minute, run_verb, second
-
-if TYPE_CHECKING:
-    from openai import OpenAI
+from aibrix_extproc.cli.admin_client import AdminClient
+from aibrix_extproc.cli.engine_api import ENDED, ask, followed, print_states, run_verb
+from aibrix_extproc.cli.sdk_command import EXIT_FAILED, add_verb, minute, second
 
 _COLUMNS: Final = ("id", "status", "operations", "endpoints", "done", "by", "created")
 _STEPS: Final = ("endpoint", "phase", "detail")
@@ -17,7 +15,6 @@ _STEPS: Final = ("endpoint", "phase", "detail")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One subcommand per verb."""
-    parser.set_defaults(admin=True)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     listed = add_verb(verbs, "list", _list, "show operations, newest first")
     listed.add_argument("--limit", type=int, default=20, metavar="N", help="at most this many, up to 100 (%(default)s)")
@@ -33,14 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0: done, or the followed operation succeeded; 1: it did not, or the API refused; 2: wrong options."""
-    return run_verb(args, "operations")
+    return run_verb(args)
 
 
 def _path(run_id: str) -> str:
     return f"/operations/{quote(run_id, safe='')}"
 
 
-def _list(client: "OpenAI", args: argparse.Namespace) -> int:
+def _list(client: AdminClient, args: argparse.Namespace) -> int:
     found = ask(client, "GET", f"/operations?limit={min(max(args.limit, 1), 100)}")
     if args.json:
         print(json.dumps(found["data"], indent=2))
@@ -55,7 +52,7 @@ def _row(run: Any) -> tuple[str, ...]:
     return (run["id"], run["status"], names, *counts, run["created_by"], minute(run["created_at"]))
 
 
-def _show(client: "OpenAI", args: argparse.Namespace) -> int:
+def _show(client: AdminClient, args: argparse.Namespace) -> int:
     run = ask(client, "GET", _path(args.id))
     if args.json:
         print(json.dumps(run, indent=2))
@@ -69,7 +66,7 @@ def _show(client: "OpenAI", args: argparse.Namespace) -> int:
     return 0
 
 
-def _follow(client: "OpenAI", args: argparse.Namespace) -> int:
+def _follow(client: AdminClient, args: argparse.Namespace) -> int:
     return print_ended(followed(client, ask(client, "GET", _path(args.id))), as_json=args.json)
 
 
@@ -84,7 +81,7 @@ def print_ended(run: Any, *, as_json: bool) -> int:
     return 0 if run["status"] == "succeeded" else EXIT_FAILED
 
 
-def _cancel(client: "OpenAI", args: argparse.Namespace) -> int:
+def _cancel(client: AdminClient, args: argparse.Namespace) -> int:
     run = ask(client, "POST", f"{_path(args.id)}/cancel")
     more = "" if run["status"] in ENDED else ", and ends"
     print(json.dumps(run, indent=2) if args.json else f"{run['id']} is {run['status']}{more}")

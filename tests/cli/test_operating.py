@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openai import OpenAI
 
+from aibrix_extproc.cli.admin_client import AdminClient, AdminError
 from aibrix_extproc.cli.connection import UsageError
 from aibrix_extproc.cli.main import parser_for
 
@@ -58,9 +58,7 @@ def run(api: Api, *words: str) -> int:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
-            base_url = f"http://127.0.0.1:{server.server_port}/v1"
-            with OpenAI(base_url=base_url, api_key="any", max_retries=0) as client:
-                return int(args.verb_run(client, args))
+            return int(args.verb_run(AdminClient(f"http://127.0.0.1:{server.server_port}/v1", "any"), args))
         finally:
             server.shutdown()
             thread.join()
@@ -101,6 +99,15 @@ def test_drain_prints_the_engine_as_json_at_its_end(capsys: Captured) -> None:
     assert run(Api({"GET /engines": [{"data": [busy]}]}), "engines", "drain", "e1", "--json", "--wait", "0") == 1
     captured = capsys.readouterr()
     assert (json.loads(captured.out), captured.err) == (busy, "e1 still has 3 requests\n")
+
+
+def test_what_only_reads_is_asked_again_when_the_server_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aibrix_extproc.cli.admin_client._PAUSES", (0, 0))
+    api = Api({"GET /engines": [503, 502, {"data": [ENGINE]}], "POST /cordons": [503]})
+    with pytest.raises(AdminError) as refused:
+        run(api, "engines", "cordon", "e1")
+    assert refused.value.status == 503
+    assert api.asked == ["GET /engines"] * 3 + ["POST /cordons"]
 
 
 def test_a_label_without_a_value_is_refused_before_anything_is_asked() -> None:
