@@ -16,7 +16,7 @@ from tools.measure.values import Values
 Json = dict[str, Any]
 
 FORMS: Final = frozenset({"transcription", "translation"})
-_TABLES: Final = frozenset({"values", "reasons", "vision"})
+_TABLES: Final = frozenset({"values", "together", "reasons", "vision"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def probes(operation: str, *, vision: bool, top: bool = False) -> Iterator[Probe
     known = catalogue()
     request = known.interfaces[operation].request
     assert request is not None
-    values = Values(known.definitions, table()["values"])
+    values = Values(known.definitions, table()["values"], table()["together"])
     pictured = tuple(table()["vision"].get(operation, ()))
     for field in fields_of(request, known.definitions):
         if field.path.startswith(pictured or ("\0",)) == vision and field.name != "file" and (field.top or not top):
@@ -65,10 +65,12 @@ def probes(operation: str, *, vision: bool, top: bool = False) -> Iterator[Probe
 
 
 def _probe(operation: str, field: FieldAt, request: Json, values: Values) -> Probe:
-    row = table()[operation]["fields"].get(field.path, {})
+    rows = table()[operation]["fields"]
+    row = rows.get(field.path, {})
+    around = rows.get(field.steps[0].name, {})  # what an inner field needs is what its outermost needs
     why = row.get("why") or (table()["reasons"].get(field.name, "") if field.top else "")
-    start = {name: value for name, value in base(operation).items() if name not in row.get("without", ())}
-    start |= row.get("with", {})
+    start = {name: value for name, value in base(operation).items() if name not in around.get("without", ())}
+    start |= around.get("with", {})
     valid = row.get("valid", values.valid(field.schema, field.name))
     if field.path == "model":
         valid = MODEL

@@ -13,15 +13,22 @@ _OTHERS: Final[tuple[tuple[str, Any], ...]] = (
 
 
 class Values:
-    """Makes values. `usable` has, by the name of a field, what an engine can do something with."""
+    """Makes values. `usable` has, by the name of a field, what an engine can do something with.
 
-    def __init__(self, definitions: Mapping[str, Json], usable: Mapping[str, Any]) -> None:
+    `together` has, by the name of a definition, members that its objects need though the schema does not say so, and
+    `unless` with the fields beside which they do not stand.
+    """
+
+    def __init__(
+        self, definitions: Mapping[str, Json], usable: Mapping[str, Any], together: Mapping[str, Json] | None = None
+    ) -> None:
         self._definitions = definitions
         self._usable = usable
+        self._together = together or {}
 
     def valid(self, schema: Json, name: str = "") -> Any:
         """A value that follows the schema, and differs from its default if it can."""
-        first = self._choices(schema)[0]
+        owner, first = self._owned_choices(schema)[0]
         if name in self._usable and "const" not in first and _fits(self._usable[name], first):
             return self._usable[name]
         if "const" in first:
@@ -29,9 +36,9 @@ class Values:
         if "enum" in first:
             others = [one for one in first["enum"] if one != schema.get("default", first.get("default"))]
             return (others or first["enum"])[0]
-        return self._plain(first, schema)
+        return self._plain(first, schema, owner)
 
-    def _plain(self, first: Json, schema: Json) -> Any:
+    def _plain(self, first: Json, schema: Json, owner: str) -> Any:
         kind = first.get("type")
         if kind == "boolean":
             return not schema.get("default", first.get("default", False))
@@ -40,22 +47,24 @@ class Values:
         if kind == "array":
             return [self.valid(first["items"])] if first.get("items") else []
         if kind == "object" or "properties" in first:
-            return self._object(first)
+            return self._object(owner, first)
         return "text"
 
-    def _object(self, schema: Json) -> Json:
+    def _object(self, owner: str, schema: Json, leaf: str = "") -> Json:
         properties = schema.get("properties", {})
-        return {name: self.valid(properties[name], name) for name in schema.get("required", ()) if name in properties}
+        needed = {name: self.valid(properties[name], name) for name in schema.get("required", ()) if name in properties}
+        row = self._together.get(owner, {"members": {}})
+        return needed if leaf in row.get("unless", ()) else {**needed, **row["members"]}
 
     def holding(self, schema: Json, steps: Sequence[Step], leaf: Any = None, *, without: bool = False) -> Any:
         """A value that has the field at the end of the steps, or has all but that field."""
         step, *rest = steps
-        _, variant = variants(schema, self._definitions)[step.variant]
+        owner, variant = variants(schema, self._definitions)[step.variant]
         if step.name == "[]":
             return [self.holding(variant["items"], rest, leaf, without=without)]
         if step.name == "{}":
             return {"a": self.holding(variant["additionalProperties"], rest, leaf, without=without)}
-        made = self._object(variant)
+        made = self._object(owner, variant, step.name)
         if rest:
             made[step.name] = self.holding(variant["properties"][step.name], rest, leaf, without=without)
         elif without:
@@ -89,8 +98,11 @@ class Values:
 
     def _choices(self, schema: Json) -> list[Json]:
         """The variants that are not null; all of them if there is nothing else."""
-        found = [one for _, one in variants(schema, self._definitions)]
-        return [one for one in found if one.get("type") != "null"] or found
+        return [one for _, one in self._owned_choices(schema)]
+
+    def _owned_choices(self, schema: Json) -> list[tuple[str, Json]]:
+        found = variants(schema, self._definitions)
+        return [one for one in found if one[1].get("type") != "null"] or found
 
 
 def _kinds_of(schema: Json) -> set[str]:
