@@ -62,7 +62,9 @@ Each operation has a page with programs in Python and Node, the same in plain HT
 field of the request and the answer with what a real vLLM did with it, and its errors. Operations for operators are on
 [one page](api/operators.md).
 
-The programs work as they stand against a stack on your machine, whose simulated engines answer with random words:
+The programs work as they stand, with files of your own (`picture.png`, `speech.wav`, `lines.jsonl`), against a stack on
+your machine, whose simulated engines answer with random words. They need an SDK: `pip install openai anthropic`, or
+`npm install openai` for those in Node, which are modules (`.mjs`).
 
 ```sh
 make run ARGS="SAMPLE_ARGUMENTS"
@@ -129,7 +131,8 @@ tiny models: a good value, values at its limits, and one of a wrong type. The co
 - `ignored`: any value passes, without an effect
 - `refused`: a good value is this error
 
-An older vLLM is named where it did something else.
+An older vLLM is named where it did something else. All of this is vLLM's Python frontend; its Rust frontend has fewer
+operations, and its errors are worded otherwise.
 """
 
 # What happens to the rows of each section, in the order of the page: those of an action, for everybody or not.

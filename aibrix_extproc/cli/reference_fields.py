@@ -84,23 +84,26 @@ def _verdict(operation: str, field: FieldAt, name: str = NEWEST) -> Json:
 
 def support(operation: str, path: str) -> str:
     """What the newest engine did with a field, and what an older one did if that is something else."""
-    told = [_told(verdicts(name).get(operation, _NOTHING).get("request", _NOTHING).get(path)) for name in MEASURED]
-    newest = told[-1]
-    others = [f"{name.removeprefix('vllm-')}: {one}" for name, one in zip(MEASURED, told, strict=True)
-              if one.partition(" ")[0].rstrip(",:;") != newest.partition(" ")[0].rstrip(",:;")]  # fmt: skip
-    return "; ".join((newest, *others))
+    found = {name: verdicts(name).get(operation, _NOTHING).get("request", _NOTHING).get(path) for name in MEASURED}
+    newest = found[NEWEST]
+    if newest is None:
+        return "in every request that was measured"
+    others = (
+        f"; {name.removeprefix('vllm-')}: {_told(verdict)}"
+        for name, verdict in found.items()
+        if verdict is not None and verdict["verdict"] != newest["verdict"]
+    )
+    return _told(newest) + "".join(others)
 
 
-def _told(verdict: Json | None) -> str:
-    if verdict is None:
-        return "unknown"
+def _told(verdict: Json) -> str:
     words = _SUPPORT[verdict["verdict"]]
     if verdict["verdict"] == "refused":
         words += f": {verdict['error']}"
     elif "why" in verdict and verdict["verdict"] != "honoured":
         words += f": {verdict['why']}"
     if "otherwise" in verdict:
-        words += ", with `engine_controls`; else " + verdict["otherwise"]
+        words += "; without `engine_controls` " + verdict["otherwise"]
     return words
 
 

@@ -60,7 +60,7 @@ def probes(operation: str, *, vision: bool, top: bool = False) -> Iterator[Probe
     values = Values(known.definitions, table()["values"], table()["together"])
     pictured = tuple(table()["vision"].get(operation, ()))
     for field in fields_of(request, known.definitions):
-        if field.path.startswith(pictured or ("\0",)) == vision and field.name != "file" and (field.top or not top):
+        if field.path.startswith(pictured or ("\0",)) == vision and field.path != "file" and (field.top or not top):
             yield _probe(operation, field, request, values)
 
 
