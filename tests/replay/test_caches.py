@@ -38,7 +38,8 @@ PROMPTS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 6), st.integers(0
 
 @given(PROMPTS)
 def test_what_is_held_is_given_back_and_the_bound_is_kept(prompts: list[tuple[int, int, int]]) -> None:
-    cache, running = PagedCache(12, 16), []
+    cache = PagedCache(12, 16)
+    running: list[tuple[tuple[int, ...], int]] = []
     for family, count, more in prompts:
         blocks, tokens = tuple(range(family * 10, family * 10 + count)), count * 16 + more
         while running and not cache.has_room(blocks, tokens):

@@ -109,7 +109,7 @@ async def test_engine_that_comes_back_as_another_one_is_asked_for_its_task_anew(
     engine.answers["/version"] = (200, b'{"version":"0.33.0"}')
     await engine.start()
     endpoint = await rig.becomes(engine, Health.READY)
-    assert (endpoint.tasks, endpoint.engine_version) == ({Task.EMBED}, "0.33.0")
+    assert (endpoint.tasks, endpoint.engine_version) == (frozenset({Task.EMBED}), "0.33.0")
 
 
 @pytest.mark.parametrize("answer", [(404, b""), (200, b"0.33"), (200, b'{"version":33}'), (200, b"[" * 5000)])

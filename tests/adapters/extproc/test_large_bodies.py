@@ -294,7 +294,7 @@ class NeverRead(BodyReader):
         super().__init__()
         self.begun = threading.Event()
 
-    async def read(self, body: Rope, *, sizes: bool) -> asks.BodyRead | asks.Refused:
+    async def read(self, body: Rope, *, sizes: bool, prefix_seed: int = 0) -> asks.BodyRead | asks.Refused:
         self.begun.set()
         await asyncio.Event().wait()
         raise AssertionError
