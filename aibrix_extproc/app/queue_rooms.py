@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from aibrix_extproc.app.fleet_store import FleetStore
 from aibrix_extproc.core.fleet.gauge_book import GaugeBook
 from aibrix_extproc.core.fleet.load import LoadBook
+from aibrix_extproc.core.fleet.model import Snapshot
 from aibrix_extproc.core.routing.queue.places import Places
 from aibrix_extproc.core.routing.queue.shares import Room
 
@@ -22,6 +23,12 @@ class Rooms:
         self._clock = clock
         self._places = Places(fixed)
         self._granted: Counter[str] = Counter()  # by endpoint: requests on their way, not in the load yet
+        self._known: dict[str, tuple[Snapshot, float]] = {}  # by model: its places when they were last counted
+
+    def is_quiet(self, model: str) -> bool:
+        """Whether over half of the model's places are free for sure; it costs next to nothing."""
+        known = self._known.get(model)
+        return known is not None and known[0] is self._store.snapshot and 2 * self._load.total() < known[1]
 
     def of(self, model: str) -> tuple[Room, frozenset[str]] | None:
         """Places of the model's ready engines, and which of these are full; None if that is not known."""
@@ -42,7 +49,10 @@ class Rooms:
                 full.append(identity)
             else:
                 free += left
-        return (Room(free, places), frozenset(full)) if places else None
+        if not places:
+            return None
+        self._known[model] = self._store.snapshot, places
+        return Room(free, places), frozenset(full)
 
     def grant(self, identity: str) -> None:
         """A request is on its way to an endpoint."""
@@ -58,3 +68,4 @@ class Rooms:
         """Endpoints are gone."""
         for identity in identities:
             self._places.forget(identity)
+        self._known.clear()

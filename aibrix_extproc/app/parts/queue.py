@@ -103,7 +103,7 @@ class Queue(Part):
 
     def place(self, ask: Place, attempt: Attempt) -> Placed | Refused | Awaitable[Placed | Refused]:
         """The placement, the refusal, or the wait for either."""
-        if self._settings.enabled and ask.stored_response is None:
+        if self._settings.enabled and ask.stored_response is None and not self._is_quiet(ask.query.model):
             found = self._rooms.of(ask.query.model)
             if found is not None:
                 room, full = found
@@ -116,6 +116,10 @@ class Queue(Part):
             if wanted:
                 return self._wait(ask, attempt, wanted, answer)
         return answer
+
+    def _is_quiet(self, model: str) -> bool:
+        queue = self._queues.get(model)
+        return queue is not None and not queue.line and self._rooms.is_quiet(model)
 
     def _passes(self, ask: Place, room: Room) -> bool:
         kind = class_of(ask.caller, batch=ask.batch)
@@ -225,6 +229,9 @@ class Queue(Part):
 
     def _try(self, queue: ModelQueue, ticket: Ticket, full: frozenset[str]) -> None:
         waiting: Waiting = ticket.request
+        if waiting.future.done():  # the client has left in this turn of the loop
+            queue.line.leave(ticket)
+            return
         now = self._clock()
         ask = replace(waiting.ask, full=full) if full else waiting.ask
         answer = waiting.attempt(ask, now - ticket.entered_at)

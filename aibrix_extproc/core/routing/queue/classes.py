@@ -24,10 +24,6 @@ class RequestClass(StrEnum):
 WEIGHTS: Final[Mapping[RequestClass, float]] = MappingProxyType(
     {RequestClass.INTERACTIVE: 4.0, RequestClass.DEFAULT: 1.0, RequestClass.BATCH: 1.0}
 )
-# vLLM's `priority`, lower first, for engines that schedule by it.
-PRIORITIES: Final[Mapping[RequestClass, int]] = MappingProxyType(
-    {RequestClass.INTERACTIVE: -1, RequestClass.DEFAULT: 0, RequestClass.BATCH: 1}
-)
 _NAMED: Final = {one.value: one for one in RequestClass}
 
 
