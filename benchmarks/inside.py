@@ -32,7 +32,9 @@ from aibrix_extproc.core.exchange.outputs import Continue, Fact, Output, Phase
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.fleet.model import Endpoint, Health, ServedModel
 from aibrix_extproc.core.fleet.reduce import Listed
+from aibrix_extproc.core.routing.registry import DEFAULT_STRATEGY
 from aibrix_extproc.settings import AccessSettings, FleetSettings, Settings
+from aibrix_extproc.settings.fleet import RoutingSettings
 from benchmarks.cpu_profile import Profile, Step
 from benchmarks.wire import API_KEY, CHAT_PATH, MODEL, SDK_HEADERS, chat_body
 
@@ -153,19 +155,27 @@ class _TimedExchange:
         return outputs
 
 
-class _Bench:
+class Bench:
     """The wiring that ships, and what Envoy would send to it."""
 
-    def __init__(self, body_bytes: int) -> None:
-        self.gateway = _gateway()
+    def __init__(self, body_bytes: int, strategy: str = DEFAULT_STRATEGY) -> None:
+        self.gateway = _gateway(strategy)
         self.dispatcher = self.gateway.dispatcher
         # Idle engines take turns, so the engines that answer do so too; else each exchange would count as retried.
         self._messages = itertools.cycle([envoy_messages(body_bytes, engine) for engine in _ENGINES])
 
+    def next_messages(self) -> Messages:
+        """What Envoy sends for the next exchange."""
+        return next(self._messages)
+
+    def receive(self, session: Session, message: bytes) -> None:
+        """One message."""
+        session.receive(ProcessingRequest.FromString(message))
+
     def exchange(self, session: Session) -> None:
         """One whole exchange."""
-        for message in next(self._messages):
-            session.receive(ProcessingRequest.FromString(message))
+        for message in self.next_messages():
+            self.receive(session, message)
         session.close(events.Cause.HALF_CLOSED)
 
     def shipped(self) -> None:
@@ -181,11 +191,15 @@ class _Bench:
         return replies
 
 
-def _gateway() -> Gateway:
+def _gateway(strategy: str) -> Gateway:
     """Never started, with a fleet of ready engines."""
     flags = tuple(f"http://{address}={MODEL}" for address in _ENGINES)
     gateway = Gateway(
-        Settings(fleet=FleetSettings(endpoints=flags), access=AccessSettings(api_keys=(SecretStr(API_KEY),)))
+        Settings(
+            fleet=FleetSettings(endpoints=flags),
+            access=AccessSettings(api_keys=(SecretStr(API_KEY),)),
+            routing=RoutingSettings(strategy=strategy),
+        )
     )
     served = (ServedModel(MODEL),)
     endpoints = tuple(Endpoint(one, one, models=served, health=Health.READY) for one in _ENGINES)
@@ -210,7 +224,7 @@ def measure(body_bytes: int) -> tuple[Step, ...]:
 
 
 async def _measure(body_bytes: int) -> tuple[Step, ...]:
-    bench = _Bench(body_bytes)
+    bench = Bench(body_bytes)
     raw = envoy_messages(body_bytes, _ENGINES[0])
     parsed = [ProcessingRequest.FromString(message) for message in raw]
     replies = bench.timed(_Watch())
@@ -226,7 +240,7 @@ async def _measure(body_bytes: int) -> tuple[Step, ...]:
     return (*steps, Step("session and the rest (the difference)", rest), Step("whole exchange", whole))
 
 
-def _parts(bench: _Bench) -> Iterable[Step]:
+def _parts(bench: Bench) -> Iterable[Step]:
     series = []
     for _ in range(SERIES):
         watch = _Watch()
@@ -268,7 +282,7 @@ def _module(file: str) -> str:
 
 
 async def _profiled(body_bytes: int) -> cProfile.Profile:
-    bench, profile = _Bench(body_bytes), cProfile.Profile()
+    bench, profile = Bench(body_bytes), cProfile.Profile()
     with profile:
         for _ in range(5000):
             bench.shipped()

@@ -51,7 +51,7 @@ ROOMS: Final[Mapping[str, tuple[str, ...]]] = {
 # All that core may import beside itself: pure modules of the standard library, and msgspec.
 CORE: Final = frozenset({
     "abc", "binascii", "bisect", "codecs", "collections", "dataclasses", "difflib", "enum", "fnmatch", "functools",
-    "hashlib", "heapq", "hmac", "inspect", "ipaddress", "itertools", "json", "math", "msgspec", "re",
+    "hashlib", "heapq", "hmac", "inspect", "ipaddress", "itertools", "json", "math", "msgspec", "operator", "re",
     "statistics", "struct", "types", "typing", "unicodedata", "urllib.parse", "zlib",
 })  # fmt: skip
 # These modules of core need more, for a reason that each gives.

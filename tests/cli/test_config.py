@@ -113,8 +113,8 @@ REFUSED = {
         "routing.strategy (--strategy): must be one of least-request, power-of-two",
     ),
     "strategy of AIBrix": (
-        (*ENGINE, "--strategy", "prefix-cache"),
-        "session-affinity comes nearest to AIBrix's prefix-cache",
+        (*ENGINE, "--strategy", "prefix-cache-preble"),
+        "predicted comes nearest to AIBrix's prefix-cache-preble",
     ),
     "certificate": (
         (*ENGINE, "--tls", "files", "--tls-cert", "/none"),

@@ -27,7 +27,7 @@ PROFILES = {CONFIG: json.dumps({
         "turns": {"routingStrategy": "round-robin"},
         "talk": {"routingStrategy": "session-affinity"},
         "long": {"routingStrategy": "session-affinity", "routingConfig": {"promptTokensGte": 500}},
-        "odd": {"routingStrategy": "prefix-cache"},
+        "odd": {"routingStrategy": "prefix-cache-preble"},
     },
 })}  # fmt: skip
 
@@ -102,10 +102,10 @@ def test_filter_that_matches_nothing_is_not_tried_again_by_the_sdk(fleet: Stack)
     assert fleet.worker.total("aibrix_extproc_exchanges_total") == before + 1
 
 
-@pytest.mark.parametrize("strategy", ["prefix-cache", "least-request:2,prefix-cache:1"])
+@pytest.mark.parametrize("strategy", ["prefix-cache-preble", "least-request:2,prefix-cache-preble:1"])
 def test_strategy_that_only_aibrix_has_is_a_400_that_says_so(fleet: Stack, strategy: str) -> None:
     answer, _ = asked(fleet, routing_strategy=strategy)
-    assert_openai_error(answer, 400, code="unsupported_value", param="routing-strategy", contains="'least-request'")
+    assert_openai_error(answer, 400, code="unsupported_value", param="routing-strategy", contains="'predicted'")
 
 
 def test_strategies_may_be_combined_with_weights(fleet: Stack) -> None:
@@ -113,7 +113,7 @@ def test_strategies_may_be_combined_with_weights(fleet: Stack) -> None:
     assert answer.status == 200
 
 
-@pytest.mark.parametrize("strategy", ["", "round-robin", "prefix-cache", "no-such"])
+@pytest.mark.parametrize("strategy", ["", "round-robin", "prefix-cache-preble", "no-such"])
 def test_locked_strategy_goes_before_the_header_whatever_it_says(fleet: Stack, strategy: str) -> None:
     named: Any = {"model": "locked-m", "x_session_id": "mine", "routing_strategy": strategy}
     assert len(set(takers(fleet, **named))) == 1
@@ -147,7 +147,7 @@ def test_profile_decides_where_the_client_names_no_strategy(
 def test_strategy_of_a_profile_that_is_not_here_fails_no_request_and_is_told_the_operator(fleet: Stack) -> None:
     answer, _ = asked(fleet, model="profiles-m", config_profile="odd")
     assert answer.status == 200
-    assert "prefix-cache" in fleet.worker.admin("/readyz").json()["configs"]["profiles-m"]
+    assert "prefix-cache-preble" in fleet.worker.admin("/readyz").json()["configs"]["profiles-m"]
 
 
 def test_headers_that_steer_the_gateway_stop_there(fleet: Stack) -> None:

@@ -150,9 +150,10 @@ class Predictor:
         while True:  # only those are checked that would be chosen
             most, late = alike(min(seconds)), False
             for place, before in enumerate(seconds):
-                if before <= most and engines[place].running and not checked >> place & 1:
+                one = engines[place]
+                if before <= most and now - one.sign_at > patience and one.running and not checked >> place & 1:
                     checked |= 1 << place
-                    seconds[place] += self.work.overdue(engines[place], now, patience)
+                    seconds[place] += self.work.overdue(one, now, patience)
                     late = late or seconds[place] > most
             if not late:
                 return
@@ -267,13 +268,15 @@ class Predictor:
         if query.prefix is None:
             return
         identity = flight.engine.identity
+        factor = self.audit.factor(identity)
         if self.audit.report(identity, model, request.cached, cached):
             self.cleared(identity)
             return
         flight.engine.confidence = self.audit.confidence(identity)
-        size = self._cache_tokens.get(identity)
-        size = DEFAULT_CACHE_BYTES if size is None else size / self.ratios.ratio(model)
-        self.index.limit(identity, size * self.audit.factor(identity))
+        if self.audit.factor(identity) != factor:
+            size = self._cache_tokens.get(identity)
+            size = DEFAULT_CACHE_BYTES if size is None else size / self.ratios.ratio(model)
+            self.index.limit(identity, size * self.audit.factor(identity))
 
     def _first_token_at(
         self, flight: Flight, head_at: float, after_head: float | None, output: int, *, streamed: bool

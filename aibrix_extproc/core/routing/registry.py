@@ -15,6 +15,7 @@ from aibrix_extproc.core.routing.scorers import (
     load_balance,
     power_of_two,
     predicted,
+    prefix_cache,
     random,
     round_robin,
     session_affinity,
@@ -38,6 +39,7 @@ STRATEGIES: Final[Mapping[str, Strategy]] = MappingProxyType(
             Strategy(load_balance.SPEC, load_balance.LoadBalance),
             Strategy(power_of_two.SPEC, power_of_two.PowerOfTwo),
             Strategy(predicted.SPEC, predicted.Predicted),
+            Strategy(prefix_cache.SPEC, prefix_cache.PrefixCache),
             Strategy(random.SPEC, random.Random),
             Strategy(round_robin.SPEC, round_robin.RoundRobin),
             Strategy(session_affinity.SPEC, session_affinity.SessionAffinity),
@@ -50,13 +52,12 @@ STRATEGIES: Final[Mapping[str, Strategy]] = MappingProxyType(
 # Names that AIBrix knows and this registry does not -> what to name in their place; for answers and the reference page.
 NOT_HERE: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "pd": "least-request",
-        "prefix-cache": "session-affinity",
-        "prefix-cache-preble": "session-affinity",
-        "slo": "least-request",
-        "slo-least-load": "least-request",
-        "slo-least-load-pulling": "least-request",
-        "slo-pack-load": "least-request",
+        "pd": "predicted",
+        "prefix-cache-preble": "predicted",
+        "slo": "predicted",
+        "slo-least-load": "predicted",
+        "slo-least-load-pulling": "predicted",
+        "slo-pack-load": "predicted",
     }
 )
 

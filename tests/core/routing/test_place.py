@@ -98,7 +98,7 @@ def test_filter_that_leaves_nothing_says_whether_waiting_helps(health: Health, k
         ({"external_filter": "tier=="}, "no_matching_engine"),
         ({"external_filter": "=fast"}, "invalid_external_filter"),
         ({"strategy": "no-such"}, "unknown_strategy"),
-        ({"strategy": "prefix-cache"}, "unsupported_strategy"),
+        ({"strategy": "prefix-cache-preble"}, "unsupported_strategy"),
     ],
 )
 def test_hint_that_cannot_be_followed_is_refused(headers: dict[str, str], key: str) -> None:

@@ -19,7 +19,7 @@ from aibrix_extproc.settings import RoutingSettings
 RANDOM = parse_mix("random")
 PROFILES = """{"defaultProfile": "p", "profiles": {
     "p": {"routingStrategy": "round-robin"}, "q": {"routingStrategy": "power-of-two"}, "none": {},
-    "odd": {"routingStrategy": "prefix-cache"},
+    "odd": {"routingStrategy": "prefix-cache-preble"},
     "long": {"routingStrategy": "random", "routingConfig": {"promptTokensGte": 1000}}
 }}"""
 LOCKED = '{"lockedRoutingStrategy": "random", "profiles": {"default": {"routingStrategy": "round-robin"}}}'
@@ -164,7 +164,7 @@ def test_new_sessions_have_different_ids_that_hold_nothing_but_chance() -> None:
 
 
 def test_strategies_of_a_configuration_that_are_not_here_are_named() -> None:
-    assert unknown_strategies(parse_config(PROFILES)) == ("prefix-cache",)
+    assert unknown_strategies(parse_config(PROFILES)) == ("prefix-cache-preble",)
     assert unknown_strategies(parse_config(LOCKED)) == ()
 
 

@@ -323,3 +323,11 @@ def test_embeddings_without_a_prefix_are_placed_by_their_bytes() -> None:
     pool = Pool(endpoints(2), MODEL)
     slow, fast = predictor.first_token_seconds(RouteQuery(MODEL, body_bytes=400), pool, 1.0)
     assert slow > 100 * fast
+
+
+def test_reported_size_of_a_cache_bounds_what_is_remembered() -> None:
+    predictor = Predictor()
+    predictor.cache_size("e0", 2048, MODEL)
+    for turn in range(20):
+        predictor.placed(f"r{turn}", a_query(512, turn), "e0", 1.0)
+    assert predictor.index.blocks("e0") <= 2 * 2048 // 512  # each prompt has a block and an empty rest

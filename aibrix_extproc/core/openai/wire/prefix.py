@@ -8,7 +8,8 @@ Bounded for any body: one pass over at most MAX_MESSAGES messages, in blocks tha
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -17,17 +18,21 @@ from xxhash import xxh3_64_intdigest
 
 from aibrix_extproc.core.openai.wire.splice import offset
 
-MAX_MESSAGES: Final = 128  # whose ends are block ends; what follows them is hashed as one text
+MAX_MESSAGES: Final = 64  # whose ends are block ends; what follows them is hashed as one text
 _SHORTEST: Final = 256  # bytes of a block that ends with a message
 _STEPS: Final = ((16_384, 1024), (262_144, 4096), (4_194_304, 16_384))  # block size in bytes up to this place
 _LONGEST: Final = 65_536  # behind all of them
 _MEDIA: Final = re.compile(rb"[A-Za-z0-9+/=_-]{64}")  # base64: no text has words so long
 _MEDIA_SHARE: Final = 256  # bytes of media that count as one of text: an image of 1 MB has about a thousand tokens
 
-SEEDS: Final = ("model", "cache_salt", "chat_template_kwargs", "response_format")  # make another prompt of the rest
-FIRST: Final = ("tools", "system", "instructions")  # stand before the messages
-RAW: Final = (*SEEDS[1:], *FIRST, "prompt")  # members that are read whole
-ARRAYS: Final = ("messages", "input")  # members of which the elements are read
+# Members that make another prompt of the rest; that stand before the messages; of which the elements are read.
+SEEDS: Final = ("model", "cache_salt", "chat_template_kwargs", "response_format")
+FIRST: Final = ("tools", "system", "instructions", "prompt")
+ARRAYS: Final = ("messages", "input")
+RAW: Final = (*SEEDS[1:], *FIRST)  # are read whole
+_read_seeds: Final = attrgetter(*SEEDS)
+_read_first: Final = attrgetter(*FIRST)
+_read_arrays: Final = attrgetter(*ARRAYS)
 
 _ABSENT: Final = msgspec.Raw()
 # An array of which the first elements are views and all others are skipped. A list would keep as many as are written.
@@ -53,51 +58,45 @@ class PrefixChain(msgspec.Struct, frozen=True, gc=False, array_like=True):
         return self.ends[-1] if self.ends else 0
 
 
-def chain_of(body: bytes, member: Callable[[str], object], seed: int) -> PrefixChain:
-    """The chain of a body whose members have been read as RAW and ARRAYS say. `seed`: this process's own, 64 bits."""
-    for index, name in enumerate(SEEDS):
-        raw = member(name)
-        if isinstance(raw, msgspec.Raw) and raw is not _ABSENT:
+def chain_of(body: bytes, members: object, seed: int) -> PrefixChain:
+    """The chain of a body. `members` are its attributes as RAW and ARRAYS say; `seed`: this process's own, 64 bits."""
+    raws: tuple[msgspec.Raw, ...] = _read_seeds(members)
+    for index, raw in enumerate(raws):
+        if raw is not _ABSENT:
             seed = xxh3_64_intdigest(raw, seed ^ index)
-    return _hashed(_pieces(body, member), seed)
+    pieces: list[_Buffer] = [raw for raw in _read_first(members) if raw is not _ABSENT]
+    for value in _read_arrays(members):
+        if type(value) is _Elements:
+            pieces += _elements(body, value)
+        elif value:
+            pieces.append(value.encode())
+    return _hashed(pieces, seed)
 
 
-def _pieces(body: bytes, member: Callable[[str], object]) -> Iterator[_Buffer]:
-    """The texts of a prompt in order; a block may end with each."""
-    for name in (*FIRST, "prompt"):
-        raw = member(name)
-        if isinstance(raw, msgspec.Raw) and raw is not _ABSENT:
-            yield raw
-    for name in ARRAYS:
-        value = member(name)
-        if isinstance(value, str):
-            yield value.encode()
-        elif value is not None:
-            yield from _elements(body, astuple(value))  # type: ignore[arg-type]
-
-
-def _elements(body: bytes, elements: tuple[msgspec.Raw, ...]) -> Iterator[_Buffer]:
+def _elements(body: bytes, array: msgspec.Struct) -> Sequence[_Buffer]:
+    elements: tuple[msgspec.Raw, ...] = astuple(array)
     last = elements[-1]
     if last is _ABSENT:
-        yield from elements[: elements.index(_ABSENT)]
-        return
-    yield from elements
+        return elements[: elements.index(_ABSENT)]
     # Where the array ends is not known. Members behind it change the last block only, as every new message does.
-    yield memoryview(body)[offset(body, last) + len(last) :]
+    return (*elements, memoryview(body)[offset(body, last) + len(last) :])
 
 
-def _hashed(pieces: Iterator[_Buffer], seed: int) -> PrefixChain:
+def _hashed(pieces: Sequence[_Buffer], seed: int) -> PrefixChain:
     hashes: list[int] = []
     ends: list[int] = []
     steps = iter(_STEPS)
     until, step = next(steps)
     place = size = open_bytes = 0  # bytes read; the same with media as text; bytes since the last end of a block
     for piece in pieces:
-        left = memoryview(piece).nbytes
-        view, at = (None, 0) if open_bytes + left <= step else (memoryview(piece), 0)
+        left, at = len(piece), 0
+        part = piece
+        view = memoryview(piece) if open_bytes + left > step else None
         while left:
-            taken = min(left, step - open_bytes)
-            part = piece if view is None else view[at : at + taken]
+            taken = left
+            if view is not None:
+                taken = min(left, step - open_bytes)
+                part = view[at : at + taken]
             seed = xxh3_64_intdigest(part, seed)
             left, at, place, open_bytes = left - taken, at + taken, place + taken, open_bytes + taken
             size += taken if taken < 1024 or _MEDIA.match(part) is None else taken // _MEDIA_SHARE

@@ -12,6 +12,7 @@ import codecs
 import re
 from collections.abc import Mapping
 from functools import partial
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Final
 
@@ -103,6 +104,7 @@ _DECODER: Final[msgspec.json.Decoder[_Envelope]] = msgspec.json.Decoder(_WITH_CO
 _SIZED_DECODER: Final[msgspec.json.Decoder[_Envelope]] = msgspec.json.Decoder(_WITH_SIZES)
 _PREFIX_DECODER: Final[msgspec.json.Decoder[_Envelope]] = msgspec.json.Decoder(_WITH_PREFIX)
 _STRING: Final = msgspec.json.Decoder(str)
+_read_limits: Final = attrgetter(*LIMITS)
 _NO_CONTROLS: Final = (_ABSENT,) * len(_CONTROL_NAMES)
 _TRUE, _FALSE, _NULL = (msgspec.Raw(text) for text in (b"true", b"false", b"null"))
 _OPTIONS: Final = msgspec.json.Decoder(_StreamOptions)
@@ -166,9 +168,8 @@ def _read(body: bytes, *, sized: bool, prefix_seed: int) -> tuple[_Envelope | No
     """The members of a body, None if it is malformed, with what was asked for besides."""
     envelope = _decode(body, _PREFIX_DECODER) if prefix_seed else None
     if envelope is not None:
-        member = partial(getattr, envelope)
-        prefix = chain_of(body, member, prefix_seed)
-        return envelope, sizes_with(prefix.size, member), prefix
+        prefix = chain_of(body, envelope, prefix_seed)
+        return envelope, sizes_with(prefix.size, _read_limits(envelope)), prefix
     # Also of a body without an array where one belongs, which is the engine's to refuse.
     envelope = _decode(body, _SIZED_DECODER if sized else _DECODER)
     return envelope, UNKNOWN if envelope is None or not sized else sizes_of(partial(getattr, envelope)), None

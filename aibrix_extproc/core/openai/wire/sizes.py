@@ -1,7 +1,7 @@
 """How large a request is in tokens, estimated without a tokenizer: a token for four bytes."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
@@ -24,19 +24,12 @@ UNKNOWN: Final[Sizes] = (None, None)
 
 def sizes_of(members: Callable[[str], msgspec.Raw]) -> Sizes:
     """The sizes that a JSON body tells, out of its `MEMBERS`; one that it does not have is empty."""
-    prompt_bytes = 0
-    for name in _PROMPTS:
-        prompt_bytes += len(members(name))
-    return sizes_with(prompt_bytes, members)
+    return sizes_with(sum(memoryview(members(name)).nbytes for name in _PROMPTS), map(members, LIMITS))
 
 
-def sizes_with(prompt_bytes: int, members: Callable[[str], msgspec.Raw]) -> Sizes:
-    """The sizes of a request whose prompt has so many bytes; of the members only LIMITS are read."""
-    answer = None
-    for name in LIMITS:
-        raw = members(name)
-        if len(raw) and (answer := _count(raw)) is not None:
-            break
+def sizes_with(prompt_bytes: int, limits: Iterable[msgspec.Raw]) -> Sizes:
+    """The sizes of a request whose prompt has so many bytes, and which has these LIMITS; empty ones are absent."""
+    answer = next((found for raw in limits if len(raw) and (found := _count(raw)) is not None), None)
     return prompt_bytes // BYTES_PER_TOKEN if prompt_bytes else None, answer
 
 
