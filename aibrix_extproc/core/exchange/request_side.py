@@ -21,6 +21,7 @@ from aibrix_extproc.core.openai.contract.operations import Action, Match, ModelI
 from aibrix_extproc.core.openai.contract.paths import normalise
 from aibrix_extproc.core.openai.wire import cors, request
 from aibrix_extproc.core.openai.wire.multipart import FormFacts, FormReader
+from aibrix_extproc.core.openai.wire.prefix import SHORTEST_PROMPT
 from aibrix_extproc.core.openai.wire.sizes import MEDIA_BYTES, UNKNOWN, Sizes, has_media
 from aibrix_extproc.core.placing import ANYONE, Caller, Placement, RouteQuery
 from aibrix_extproc.rope import Rope
@@ -230,7 +231,9 @@ class RequestSide(Direction[RequestPhase]):
     def _read_json(self, body: bytes | Rope) -> Step:
         assert self._match is not None
         sized = self._limits is not None or wants_sizes(self._headers)
-        seed = self.policy.prefix_seed() if self._match.operation.generates else 0
+        seed = 0
+        if self._match.operation.generates and len(body) >= SHORTEST_PROMPT:
+            seed = self.policy.prefix_seed()
         if isinstance(body, Rope):
             self._unread = body
             return RequestPhase.READING, (ReadLarge(body, sized, seed),)

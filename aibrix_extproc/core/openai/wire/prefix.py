@@ -18,6 +18,7 @@ from xxhash import xxh3_64_intdigest
 
 from aibrix_extproc.core.openai.wire.splice import offset
 
+SHORTEST_PROMPT: Final = 2048  # bytes of a body; an engine computes shorter prompts in milliseconds, cached or not
 MAX_MESSAGES: Final = 64  # whose ends are block ends; what follows them is hashed as one text
 _SHORTEST: Final = 256  # bytes of a block that ends with a message
 _STEPS: Final = ((16_384, 1024), (262_144, 4096), (4_194_304, 16_384))  # block size in bytes up to this place
