@@ -12,7 +12,7 @@ HERE := not sdk and not sdk_suite and not browser and not openapi and not kubern
 PYTEST = $(BIN)/pytest -n $(WORKERS) --dist worksteal
 KUBE_TOOLS ?= $(HOME)/.cache/aibrix-extproc/kube-tools
 
-.PHONY: help run test test-newest fuzz test-kubernetes kube-tools fix lint types unit bench soak churn reference explorer site schemas \
+.PHONY: help run test test-newest fuzz test-kubernetes kube-tools fix lint types unit bench soak proof-usage proof-limits churn reference explorer site schemas \
 	conformance test-postgres test-s3 s3-server test-faults test-operations test-install bench-admission bench-metadata bench-gauges bench-batches bench-batches-processes test-sdks test-sdk-suite test-browser test-openapi test-twins test-envoys test-chart chart helm release lock image \
 	clean install for-run for-test
 help:            ## show this list

@@ -91,7 +91,7 @@ async def cost(server: RedisServer, rounds: int) -> None:
     tight, _ = plan_of(1)
     redis = shared(server)
     task = asyncio.ensure_future(redis.redis.run())
-    await until(lambda: not redis.is_away, "Redis is there")
+    await until(lambda: not redis.is_away and not redis.redis.is_gathering, "Redis is there")
     memory = MemoryCounters(keep_seconds=900, lease_seconds=30)
     variants: dict[str, Callable[[], Any]] = {
         "memory, admitted": lambda: limiter(memory, book),

@@ -137,10 +137,7 @@ class SharedCounters:
         if reading is None:
             self._take_back(claims, known)
             return None
-        self._offset = reading.now - self._local.clock()
-        for index, claim in enumerate(claims):
-            if claim.form != _LEASE:
-                self._remember(claim.counter, reading, index)
+        self._remember(claims, reading)
         return reading
 
     async def _or_without(
@@ -151,7 +148,12 @@ class SharedCounters:
         costs: tuple[float, ...],
         known: Sequence[Known | None],
     ) -> Reading | None:
-        return await self._asked(waiting, claims, known) or self._without(reservation, claims, costs)
+        reading = await waiting
+        if reading is None:
+            self._take_back(claims, known)
+            return self._without(reservation, claims, costs)
+        self._remember(claims, reading)
+        return reading
 
     def _with_share(
         self, reservation: str, claims: tuple[Claim, ...], costs: tuple[float, ...]
@@ -208,12 +210,16 @@ class SharedCounters:
             if one is not None:
                 self._owe(claim, one.debt)
 
-    def _remember(self, counter: str, reading: Reading, index: int) -> None:
-        before = self._known.get(counter)
-        debt = 0.0 if before is None else before.debt
-        if before is None and len(self._known) >= MAX_KNOWN:
-            _drop_oldest(self._known)
-        self._known[counter] = Known(reading.born, reading.states[index], reading.now, debt)
+    def _remember(self, claims: tuple[Claim, ...], reading: Reading) -> None:
+        self._offset = reading.now - self._local.clock()
+        of, states = self._known, reading.states
+        for index, claim in enumerate(claims):
+            if claim.form != _LEASE:
+                before = of.get(claim.counter)
+                debt = 0.0 if before is None else before.debt
+                if before is None and len(of) >= MAX_KNOWN:
+                    _drop_oldest(of)
+                of[claim.counter] = Known(reading.born, states[index], reading.now, debt)
 
     def _without(self, reservation: str, claims: tuple[Claim, ...], costs: tuple[float, ...]) -> Reading | None:
         """Admit by the share of this process."""

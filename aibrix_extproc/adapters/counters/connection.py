@@ -126,10 +126,12 @@ def _parsed(data: bytes, at: int) -> tuple[int, Reply] | None:
 
 def encoded(*words: bytes) -> bytes:
     """A command as RESP."""
-    parts = [b"*%d\r\n" % len(words)]
-    for word in words:
-        parts.append(b"$%d\r\n%b\r\n" % (len(word), word))
-    return b"".join(parts)
+    return b"*%d\r\n%b" % (len(words), bulk(*words))
+
+
+def bulk(*words: bytes) -> bytes:
+    """A part of a command as RESP."""
+    return b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words])
 
 
 async def connect(

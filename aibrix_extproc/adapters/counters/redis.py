@@ -22,8 +22,8 @@ from aibrix_extproc.adapters.counters.connection import (
     RedisError,
     Reply,
     ask,
+    bulk,
     connect,
-    encoded,
 )
 from aibrix_extproc.adapters.counters.target import RedisTarget
 from aibrix_extproc.core.access.limits.counters import Claim, Form, Known, Reading
@@ -40,6 +40,9 @@ MAX_UNSENT: Final = 100_000  # settlements that wait for Redis; further ones are
 MAX_PACKED: Final = 50_000
 _PROBE: Final = (Claim("probe", Form.BUCKET, 0, 1e9, 1e-3),)
 _RESERVE, _SETTLE, _RENEW = (script.digest_of(one) for one in (script.RESERVE, script.SETTLE, script.RENEW))
+_SETTLE_HEAD: Final = b"*7\r\n" + bulk(b"EVALSHA", _SETTLE, b"1")
+_Packed = tuple[script.PackedClaims, bytes, bytes]  # the claims; a command's beginning, and its keys
+"""What is the same in every reservation of a caller and a model."""
 
 
 class RedisCounters:
@@ -64,7 +67,7 @@ class RedisCounters:
         self._connection: RedisConnection | None = None
         self._ready = False
         self._lost = asyncio.Event()
-        self._packed: dict[tuple[Claim, ...], script.PackedClaims] = {}
+        self._packed: dict[tuple[Claim, ...], _Packed] = {}
         self._unsent: deque[bytes] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._deadlines: deque[_Waiting] = deque()
@@ -113,11 +116,14 @@ class RedisCounters:
         connection = self._connection
         if connection is None or not self._ready:
             return None
-        packed = self._packed_of(claims)
+        known_claims = self._packed.get(claims)
+        packed, head, keys = known_claims if known_claims is not None else self._pack(claims)
         argument = script.pack_reservation(packed, costs, known, keep=self._keep, lease=self._lease)
         name = reservation.encode()
-        count, held = b"%d" % (len(packed.keys) + 2), self._tag + b"r:" + name
-        command = encoded(b"EVALSHA", _RESERVE, count, held, self._born, *packed.keys, argument, name)
+        held = b"%br:%b" % (self._tag, name)
+        command = b"%b$%d\r\n%b\r\n%b$%d\r\n%b\r\n$%d\r\n%b\r\n" % (
+            head, len(held), held, keys, len(argument), argument, len(name), name,
+        )  # fmt: skip
         waiting = _Waiting(asyncio.get_running_loop(), self._timeout, reservation, len(claims), self)
         self._deadlines.append(waiting)
         if self._deadline_timer is None:
@@ -152,12 +158,14 @@ class RedisCounters:
     def _key(self, counter: str) -> bytes:
         return self._tag + counter.encode("utf-8", "surrogateescape")
 
-    def _packed_of(self, claims: tuple[Claim, ...]) -> script.PackedClaims:
-        found = self._packed.get(claims)
-        if found is None:
-            if len(self._packed) >= MAX_PACKED:
-                self._packed.clear()
-            found = self._packed[claims] = script.packed_claims(claims, self._key)
+    def _pack(self, claims: tuple[Claim, ...]) -> "_Packed":
+        if len(self._packed) >= MAX_PACKED:
+            self._packed.clear()
+        packed = script.packed_claims(claims, self._key)
+        keys = self._born, *packed.keys
+        count = b"%d" % (len(keys) + 1)
+        head = b"*%d\r\n" % (len(keys) + 6) + bulk(b"EVALSHA", _RESERVE, count)
+        found = self._packed[claims] = packed, head, bulk(*keys)
         return found
 
     def _send_later(self, reservation: str, mode: bytes, actual: bytes) -> None:
@@ -165,7 +173,11 @@ class RedisCounters:
             self.dropped += 1
             return
         name = reservation.encode()
-        self._unsent.append(encoded(b"EVALSHA", _SETTLE, b"1", self._tag + b"r:" + name, mode, actual, name))
+        held = b"%br:%b" % (self._tag, name)
+        self._unsent.append(
+            b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n"
+            % (_SETTLE_HEAD, len(held), held, len(mode), mode, len(actual), actual, len(name), name)
+        )
         if self._timer is None and self._ready:
             self._timer = asyncio.get_running_loop().call_later(SETTLE_SECONDS, self._send)
 
@@ -287,7 +299,7 @@ class RedisCounters:
             await ask(connection, b"SELECT", b"%d" % target.database)
         for one in (script.RESERVE, script.SETTLE, script.RENEW):
             await ask(connection, b"SCRIPT", b"LOAD", one.encode())
-        packed = self._packed_of(_PROBE)
+        packed, _, _ = self._pack(_PROBE)
         argument = script.pack_reservation(packed, (1.0,), (None,), keep=1e6, lease=1e6)
         name = self._tag + b"r:probe"
         answer = await ask(connection, b"EVALSHA", _RESERVE, b"3", name, self._born, *packed.keys, argument, b"probe")
