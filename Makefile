@@ -175,6 +175,10 @@ samples: for-test ## run the samples of the reference and record what they print
 explorer:        ## renew the explorer's Swagger UI from its npm package (the version stands in tools/explorer/vendor.py)
 	$(PYTHON) -m tools.explorer.vendor
 
+.PHONY: fields
+fields: for-test ## write the fields that `conformance --fields` asks about, from the table of fields
+	$(BIN)/python -m tools.conformance.fields
+
 site: for-test   ## build the documentation as a static site with search, in build/site
 	$(BIN)/python -m tools.site.build
 

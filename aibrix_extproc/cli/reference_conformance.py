@@ -21,7 +21,17 @@ aibrix-extproc conformance --base-url http://127.0.0.1:8080/v1 --api-key secret-
 First it finds out whether a key is required, which models are listed and what they serve; options name models
 instead. Then each case runs on its own, several at a time (`--concurrency`), each within `--timeout`. A line tells of
 each result as it comes. The table at the end shows each case with what was expected, and under those that failed what
-exactly was expected and what came; keys are masked. `--json` and `--junit` write the same for scripts and CI systems.
+exactly was expected and what came; keys are masked. `--report html`, `--report json` and `--report junit` write the
+same for people, scripts and CI systems; the page has failures by their causes. `--fields` adds a case for each
+documented field of a request: a value of a wrong type must be refused, with the field as `param`.
+
+Several deployments can be shown side by side:
+
+```sh
+aibrix-extproc conformance --base-url http://127.0.0.1:8080/v1 --fields --report json=ours.json
+aibrix-extproc conformance --base-url http://127.0.0.1:8000/v1 --fields --report json=vllm.json
+aibrix-extproc conformance --compare gateway=ours.json --compare vLLM=vllm.json --report html=compared.html
+```
 
 | exit code | meaning |
 | --- | --- |

@@ -11,6 +11,8 @@ from typing import Final, TextIO
 
 from aibrix_extproc.conformance import files, sdk
 from aibrix_extproc.conformance.case import Case, Need, Verdict
+from aibrix_extproc.conformance.fields import field_cases
+from aibrix_extproc.conformance.page import read_reports, side_by_side
 from aibrix_extproc.conformance.probe import look
 from aibrix_extproc.conformance.run import Run
 from aibrix_extproc.conformance.screen import Screen
@@ -20,6 +22,8 @@ from aibrix_extproc.conformance.target import OPTION, Target, UsageError, origin
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 MOST_SECONDS: Final = 1e6
+_WRITERS: Final = {"html": files.write_html, "json": files.write_json, "junit": files.write_junit}
+_FILES: Final = {"html": "conformance.html", "json": "conformance.json", "junit": "conformance.xml"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--only", type=_words, action="extend", metavar="IDS", default=[], help="only these cases, as in URL-01,MOD-01")
     add("--skip", type=_words, action="extend", metavar="IDS", default=[], help="without these cases")
     add("--quick", action="store_true", help="without cases that move tens of megabytes or open many streams")
+    add("--fields", action="store_true", help="also a case for each documented field of a request")
     add("--list", action="store_true", help="list the cases and exit")
 
     add = parser.add_argument_group("run").add_argument
@@ -65,6 +70,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="streams at a time in CHAT-08 (default: %(default)s)")  # fmt: skip
     add("--body-limit-mib", type=_positive, default=64, metavar="MIB",
         help="more than the largest body that is taken, for REQ-25 (default: %(default)s)")  # fmt: skip
+    add("--report", type=_report, action="append", metavar="FORMAT[=FILE]", default=[],
+        help="write the results as html, json or junit, by cause where people read them (to conformance.html, "
+        "conformance.json or conformance.xml if no file is named)")  # fmt: skip
+    add("--compare", action="append", metavar="NAME=FILE", default=[],
+        help="ask nothing: show these JSON reports side by side, in the file of --report html")  # fmt: skip
     add("--json", type=Path, metavar="FILE", help="write the results as JSON")
     add("--junit", type=Path, metavar="FILE", help="write the results as JUnit XML")
 
@@ -79,7 +89,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace, out: TextIO) -> int:
+    if args.compare:
+        path = next((path for form, path in args.report if form == "html"), Path(_FILES["html"]))
+        path.write_text(side_by_side(read_reports(args.compare)), encoding="utf-8")
+        out.write(f"wrote {path}\n")
+        return 0
     cases = tuple(case for case in chosen(args.select, args.only, args.skip) if not (args.quick and case.is_large))
+    cases += tuple(case for case in field_cases() if case.id not in args.skip) if args.fields else ()
     if not cases:
         raise UsageError("no case is left to ask")
     if args.list:
@@ -87,14 +103,13 @@ def _run(args: argparse.Namespace, out: TextIO) -> int:
         return 0
     target = _target(args)
     version = sdk.version()
-    reports = [path for path in (args.json, args.junit) if path]
-    for path in reports:
+    named = (("json", args.json), ("junit", args.junit))
+    wanted = [*args.report, *((form, path) for form, path in named if path)]
+    for _, path in wanted:
         files.check_writable(path)
     report = _ask(target, cases, version, args.concurrency, out)
-    if args.json:
-        files.write_json(args.json, report)
-    if args.junit:
-        files.write_junit(args.junit, report)
+    for form, path in wanted:
+        _WRITERS[form](path, report)
     return EXIT_FAILED if any(result.verdict is Verdict.FAIL for result in report.results) else 0
 
 
@@ -147,6 +162,13 @@ def _named(args: argparse.Namespace) -> Iterator[tuple[Need, str]]:
     for need, option in OPTION.items():
         if model := getattr(args, option.removeprefix("--").replace("-", "_")):
             yield need, model
+
+
+def _report(text: str) -> tuple[str, Path]:
+    form, _, path = text.partition("=")
+    if form not in _WRITERS:
+        raise argparse.ArgumentTypeError(f"{form!r} is no format; there are {', '.join(_WRITERS)}")
+    return form, Path(path or _FILES[form])
 
 
 def _words(text: str) -> list[str]:

@@ -16,7 +16,7 @@ RETRY_AFTER_SECONDS: Final = range(1, 61)
 
 # What only the engine's operator should see: source paths, tracebacks, dumps of validation errors, lists of models.
 LEAKS: Final = re.compile(
-    r"Traceback|File \\?\"|site-packages|/\S+\.py\b|pydantic|Valid aliases|'(?:loc|ctx|input)':|uvicorn", re.IGNORECASE
+    r"Traceback|File \\?\"|site-packages|/\S+\.py\b|pydantic|Valid aliases|'(?:loc|ctx)':|uvicorn", re.IGNORECASE
 )
 
 

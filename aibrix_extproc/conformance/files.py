@@ -10,6 +10,7 @@ from typing import Any
 
 from aibrix_extproc import __version__
 from aibrix_extproc.conformance.case import Result, Verdict, by_root
+from aibrix_extproc.conformance.page import run_page
 from aibrix_extproc.conformance.target import Deployment, Target, UsageError
 
 
@@ -35,8 +36,18 @@ def check_writable(path: Path) -> None:
 
 def write_json(path: Path, report: Report) -> None:
     """One object with the run and its cases."""
+    path.write_text(json.dumps(document_of(report), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_html(path: Path, report: Report) -> None:
+    """A page, grouped by cause."""
+    path.write_text(run_page(document_of(report)), encoding="utf-8")
+
+
+def document_of(report: Report) -> dict[str, Any]:
+    """The run and its cases."""
     counts = Counter(result.verdict for result in report.results)
-    document = {
+    return {
         "tool": f"aibrix-extproc {__version__}",
         "sdk": f"openai {report.sdk_version}",
         "base_url": report.target.origin.base_url,
@@ -51,7 +62,6 @@ def write_json(path: Path, report: Report) -> None:
         "roots": {root: [one.case.id for one in found] for root, found in by_root(report.results).items()},
         "cases": [_case(result) for result in report.results],
     }
-    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _case(result: Result) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from aibrix_extproc.conformance import sdk
 from aibrix_extproc.conformance.bench import Bench
 from aibrix_extproc.conformance.case import Case, Inapplicable, Limited, Mismatch, Result, Verdict
 from aibrix_extproc.conformance.masking import Mask
-from aibrix_extproc.conformance.table import GROUP_OF
+from aibrix_extproc.conformance.table import group_of
 from aibrix_extproc.conformance.target import Deployment, Target
 
 TOO_MANY: Final = "the deployment limits requests; ask again with --concurrency 1, or lift its limits: "
@@ -60,7 +60,7 @@ class Run:
 
     def _start(self, case: Case) -> None:
         if reason := self._lack(case):
-            self._finish(Result(case, GROUP_OF[case.id], Verdict.SKIP, 0, case.expected, reason=reason))
+            self._finish(Result(case, group_of(case), Verdict.SKIP, 0, case.expected, reason=reason))
             return
         seconds = self._target.seconds * case.time_factor
         running = _Running(Bench(self._target, self._deployment, seconds), time.monotonic(), seconds)
@@ -90,7 +90,7 @@ class Run:
             running.bench.close()
         spent = round((time.monotonic() - running.started_at) * 1000)
         texts = (self._mask(expected), self._mask(came), self._mask(reason), root)
-        self._ended.put(Result(case, GROUP_OF[case.id], verdict, spent, *texts))
+        self._ended.put(Result(case, group_of(case), verdict, spent, *texts))
 
     def _collect(self) -> None:
         """Take one result, or end the cases whose time is over."""
@@ -113,7 +113,7 @@ class Run:
                 running.bench.close()
                 came = f"no end within {running.seconds:g} s"
                 spent = round(running.seconds * 1000)
-                self._finish(Result(case, GROUP_OF[case.id], Verdict.FAIL, spent, case.expected, came))
+                self._finish(Result(case, group_of(case), Verdict.FAIL, spent, case.expected, came))
 
     def _finish(self, result: Result) -> None:
         self._results[result.case.id] = result

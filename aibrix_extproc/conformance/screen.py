@@ -10,7 +10,7 @@ from typing import Final, TextIO
 
 from aibrix_extproc.conformance.case import Case, Need, Result, Verdict, by_root
 from aibrix_extproc.conformance.masking import Mask, bounded
-from aibrix_extproc.conformance.table import GROUP_OF
+from aibrix_extproc.conformance.table import group_of
 from aibrix_extproc.conformance.target import OPTION, Deployment, Target
 
 CAME_CHARACTERS: Final = 300
@@ -116,7 +116,7 @@ class Screen:
         """The cases instead of results."""
         for case in cases:
             needs = ", ".join(needs_of(case)) or "nothing"
-            self.say(f"{case.id:<8}  {GROUP_OF[case.id]:<11}  {case.title}: {case.expected} (needs {needs})")
+            self.say(f"{case.id:<8}  {group_of(case):<11}  {case.title}: {case.expected} (needs {needs})")
 
     def _verdict(self, verdict: Verdict) -> str:
         return f"\x1b[{_COLOURS[verdict]}m{verdict:<4}\x1b[0m" if self._has_colours else f"{verdict:<4}"

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from aibrix_extproc.conformance import fields
 from aibrix_extproc.conformance.case import Case
 from aibrix_extproc.conformance.cases import (
     audio,
@@ -52,6 +53,12 @@ GROUP_OF: Final[Mapping[str, str]] = MappingProxyType(
     {case.id: group for group, cases in GROUPS.items() for case in cases}
 )
 CASES: Final[tuple[Case, ...]] = tuple(case for cases in GROUPS.values() for case in cases)
+
+
+def group_of(case: Case) -> str:
+    """The group of a case; those of fields are in none of the table's."""
+    return GROUP_OF.get(case.id, fields.GROUP)
+
 
 NOT_ASKED: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {

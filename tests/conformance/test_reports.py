@@ -3,12 +3,14 @@
 import io
 import json
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from aibrix_extproc.conformance.case import Case, Result, Verdict
-from aibrix_extproc.conformance.files import Report, check_writable, write_json, write_junit
+from aibrix_extproc.conformance.files import Report, check_writable, write_html, write_json, write_junit
+from aibrix_extproc.conformance.page import read_reports, side_by_side
 from aibrix_extproc.conformance.screen import Screen
 from aibrix_extproc.conformance.table import CASES, GROUP_OF
 from aibrix_extproc.conformance.target import UsageError
@@ -118,3 +120,34 @@ def test_junit_is_a_suite_for_each_group(tmp_path: Path) -> None:
 def test_a_report_that_cannot_be_written_is_told_before_the_run(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"none/out\.json cannot be written: No such file or directory"):
         check_writable(tmp_path / "none" / "out.json")
+
+
+def test_page_groups_failures_by_cause_and_escapes_what_came(tmp_path: Path) -> None:
+    failed = [a_result(case, Verdict.FAIL, came="<b>" + case.id, root="no <id>") for case in (KEY, URL)]
+    write_html(tmp_path / "run.html", replace(REPORT, results=(*failed, RESULTS[2])))
+    page = (tmp_path / "run.html").read_text("utf-8")
+    assert "<b>AUTH-01</b>" in page
+    assert "<code>&lt;b&gt;AUTH-01</code>" in page
+    shared, alone = page.index("no &lt;id&gt;: "), page.index("other causes: ")
+    assert shared < alone < page.index("All cases")
+
+
+def test_runs_are_shown_side_by_side_with_what_they_differ_in(tmp_path: Path) -> None:
+    for name, verdict in (("ours", Verdict.PASS), ("other", Verdict.FAIL)):
+        results = (
+            a_result(URL, verdict, root="" if verdict is Verdict.PASS else "no 404"),
+            a_result(KEY, Verdict.PASS),
+        )
+        write_json(tmp_path / f"{name}.json", replace(REPORT, results=results))
+    page = side_by_side(read_reports([f"ours={tmp_path / 'ours.json'}", f"other={tmp_path / 'other.json'}"]))
+    assert "<th>ours</th><th>other</th>" in page
+    assert "<td>no 404</td><td></td><td>1</td>" in page
+    assert "<b>URL-01</b>" in page
+    assert "<b>AUTH-01</b>" not in page
+
+
+@pytest.mark.parametrize("word", ["file.json", "a=/nowhere", "a={empty}"])
+def test_what_is_no_report_is_said(word: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").write_text("{}")
+    with pytest.raises(UsageError, match="--compare"):
+        read_reports([word.replace("{empty}", str(tmp_path / "empty"))])

@@ -1,0 +1,59 @@
+"""A case for each documented field of a request: a value of a wrong type is refused, in OpenAI's words.
+
+`fields.json` is written by `make fields` from the table of fields, with what an engine was measured to do. A value that
+passes where it should not is one that a program's bug hides behind.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from importlib.resources import files
+from typing import Any, Final
+
+from aibrix_extproc.conformance import samples
+from aibrix_extproc.conformance.bench import Bench
+from aibrix_extproc.conformance.case import Case, Mismatch, Need
+from aibrix_extproc.conformance.expect import TOO_MANY, expect_error, expect_status
+
+GROUP: Final = "fields"
+TAKEN: Final = "values of a wrong type are taken"
+BROKEN: Final = "a value of a wrong type makes an error of the server"
+REFUSED: Final = (400, 422)
+
+# operation -> path, what it needs, a small good request without its model
+_OPERATIONS: Final[Mapping[str, tuple[str, Need, Mapping[str, Any]]]] = {
+    "chat_completion": ("/v1/chat/completions", Need.CHAT, {"messages": list(samples.HELLO), "max_tokens": 4}),
+    "completion": ("/v1/completions", Need.CHAT, {"prompt": "Say hello.", "max_tokens": 4}),
+    "response": ("/v1/responses", Need.RESPONSES, {"input": "Say hello.", "max_output_tokens": 16}),
+    "embedding": ("/v1/embeddings", Need.EMBEDDING, {"input": "hello"}),
+    "tokenize": ("/tokenize", Need.CHAT, {"prompt": "hello"}),
+}
+
+
+@cache
+def field_cases() -> tuple[Case, ...]:
+    """The cases, by operation and field."""
+    told = json.loads((files(__package__) / "fields.json").read_text("utf-8"))["operations"]
+    return tuple(
+        _case(operation, field, value) for operation, fields in told.items() for field, value in fields.items()
+    )
+
+
+def _case(operation: str, field: str, value: Any) -> Case:
+    path, need, _ = _OPERATIONS[operation]
+    check: Callable[[Bench], None] = partial(_check, operation, field, value)
+    title = f"{json.dumps(value)} as {field} of {path}"
+    return Case(f"{operation}.{field}", title, f"400 with param {field}", check, (need,))
+
+
+def _check(operation: str, field: str, value: Any, bench: Bench) -> None:
+    path, need, request = _OPERATIONS[operation]
+    answer = bench.post(path, {"model": bench.model(need), **request, field: value})
+    if answer.status == TOO_MANY:
+        expect_status(answer, *REFUSED)  # says that it is limited
+    if answer.status < 400:
+        raise Mismatch(f"a 400 with param {field}", str(answer), TAKEN)
+    if answer.status >= 500:
+        raise Mismatch(f"a 400 with param {field}", str(answer), BROKEN)
+    expect_error(answer, *REFUSED)  # first what is wrong with errors of all kinds
+    expect_error(answer, *REFUSED, param=field)

@@ -1,0 +1,1 @@
+"""Writes what `aibrix-extproc conformance` knows of fields; it imports nothing of ours itself."""
