@@ -194,11 +194,11 @@ FROM_DEV := --constraint requirements-dev.lock
 lock:            ## pin with hashes what the image, `run` and `test` are made of (ARGS=--upgrade: the newest versions)
 	@test -x $(UV) || $(PYTHON) -m venv .venvs/lock
 	@.venvs/lock/bin/python -m pip install --quiet --disable-pip-version-check "uv>=0.9"
-	echo "-e .[conformance,kubernetes,local,metadata,terminal]" | $(LOCK) --output-file requirements-dev.lock --group dev \
+	echo "-e .[conformance,kubernetes,kvevents,local,metadata,terminal]" | $(LOCK) --output-file requirements-dev.lock --group dev \
 		--no-emit-package aibrix-extproc -
 	$(LOCK) --output-file requirements-run.lock $(FROM_DEV) --extra conformance --extra local \
 		--extra metadata --extra terminal pyproject.toml
-	$(LOCK) --output-file requirements.lock $(FROM_DEV) --extra kubernetes --extra metadata pyproject.toml
+	$(LOCK) --output-file requirements.lock $(FROM_DEV) --extra kubernetes --extra kvevents --extra metadata pyproject.toml
 	$(LOCK) --output-file requirements-build.lock --group build
 
 image: VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' aibrix_extproc/__init__.py)

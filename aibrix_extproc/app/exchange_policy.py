@@ -20,6 +20,7 @@ def exchange_policy(settings: Settings, prefix_seed: Callable[[], int] = no_pref
         message_seconds=settings.server.message_timeout_seconds,
         is_picker=settings.picker.assume_duplex,
         prefix_seed=prefix_seed,
+        names_sessions=settings.routing.kv_events,
     )
 
 

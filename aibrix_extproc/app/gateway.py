@@ -53,7 +53,7 @@ from aibrix_extproc.app.parts.usage import UsageReporter
 from aibrix_extproc.app.placing import Placing
 from aibrix_extproc.app.queue_parts import request_queue
 from aibrix_extproc.app.report import fleet_page, health_page
-from aibrix_extproc.app.signal_parts import signal_observers, signal_parts
+from aibrix_extproc.app.signal_parts import kv_events_part, signal_observers, signal_parts
 from aibrix_extproc.app.traffic import EngineTraffic
 from aibrix_extproc.app.transports import TRANSPORTS
 from aibrix_extproc.app.wake_parts import wake_parts
@@ -62,7 +62,7 @@ from aibrix_extproc.core.access.limits.records import Record
 from aibrix_extproc.core.control.rows import Section
 from aibrix_extproc.core.control.state import ControlState
 from aibrix_extproc.core.exchange.machine import Exchange
-from aibrix_extproc.core.exchange.outputs import Finished
+from aibrix_extproc.core.exchange.outputs import Assigned, Finished
 from aibrix_extproc.core.exchange.records import Charge, ExchangeRecord
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.placing import ATTEMPTS
@@ -115,6 +115,7 @@ class Gateway:
             self.store, self._load, self._engines.poll_soon, self._metrics
         )
         follow_news(self._control, self._engines.renew, self._predicting.renewed)
+        self._kv_events = kv_events_part(self.store, self._sources) if settings.routing.kv_events else None
         configs = ConfigLog(settings.routing.strategy)
         for on_change in (HealthLog().log_changes, self._traffic.forget):
             self.store.subscribe_changes(on_change)
@@ -130,8 +131,8 @@ class Gateway:
         control = self._control_parts()
         parts = (
             *of_fleet, *control, *([self._queue] if self._queue else []), self._keys, self._limits, self._seals,
-            *certificate, configs, self._engines, *of_signals, self._bodies, LoopWatch(self._metrics.late),
-            *([self._usage] if self._usage else []),
+            *certificate, configs, self._engines, *of_signals, *([self._kv_events] if self._kv_events else []),
+            self._bodies, LoopWatch(self._metrics.late), *([self._usage] if self._usage else []),
         )  # fmt: skip
         self._frame = Frame(parts)
         self._admin = self._admin_server()
@@ -223,6 +224,8 @@ class Gateway:
         rows = [*observers(load, owners, poll_soon, self._metrics, log_every=every, limiter=limiter)]
         rows.insert(0, (Charge, learner(self._limits.ratios)))
         rows += signal_observers(self._sources, self._predicting)
+        if self._kv_events is not None:
+            rows.append((Assigned, self._kv_events.assigned))
         if self._decisions.most:
             rows += [(Finished, self._decisions.finished), (Charge, self._decisions.charged)]
         rows += [] if self._queue is None else self._queue.observers()

@@ -3,10 +3,12 @@
 import random
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from aibrix_extproc.adapters.telemetry.metrics import Metrics
 from aibrix_extproc.app.dispatch import Observer
 from aibrix_extproc.app.fleet_store import FleetStore
+from aibrix_extproc.app.listening import StartError
 from aibrix_extproc.app.parts.gauges import Gauges
 from aibrix_extproc.app.parts.part import Part
 from aibrix_extproc.app.parts.predicting import Predicting
@@ -14,6 +16,22 @@ from aibrix_extproc.core.exchange.outputs import Assigned, Finished, Moved
 from aibrix_extproc.core.exchange.records import Charge
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.routing.signals import Need, SignalSources
+
+if TYPE_CHECKING:
+    from aibrix_extproc.app.parts.kv_events import KVEvents
+
+
+def kv_events_part(store: FleetStore, sources: SignalSources) -> "KVEvents":
+    """The part that follows cache events. Raises StartError without the library that it needs."""
+    try:
+        from aibrix_extproc.app.parts.kv_events import KVEvents
+    except ModuleNotFoundError as error:
+        if error.name != "zmq":
+            raise
+        raise StartError("--kv-events needs an extra: in the clone run pip install -e '.[kvevents]'") from error
+    part = KVEvents(store, sources.predictor)
+    sources.provide(Need.PREFIX, part.start)
+    return part
 
 
 def signal_observers(sources: SignalSources, predicting: Predicting) -> Sequence[Observer]:

@@ -110,6 +110,12 @@ class RoutingSettings(Group):
         "1 for data planes that read one address only",
         json_schema_extra=flag("--destinations"),
     )  # fmt: skip
+    kv_events: bool = Field(
+        False,
+        description="follow the cache events of engines that publish them (vLLM's --kv-events-config; needs the extra "
+        "`kvevents`): strategies that look for prefixes then know what engines have evicted",
+        json_schema_extra=flag("--kv-events"),
+    )
     warm_up_seconds: float = Field(
         10.0, ge=0.0, le=3600.0,
         description="after its cordon has ended an endpoint gets a share of its requests that grows from a tenth to all"

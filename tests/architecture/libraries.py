@@ -21,6 +21,7 @@ ROOMS: Final[Mapping[str, tuple[str, ...]]] = {
     "yarl": ("adapters.engine", "adapters.engineops"),
     "multipart": ("adapters.openai_http",),
     "cryptography": ("tls",),
+    "zmq": ("adapters.kvevents",),
     # what stands around us
     "kubernetes": ("adapters.kube.package",),
     "envoy": ("adapters.envoyproxy.find",),

@@ -141,8 +141,8 @@ class EngineClient:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
 
-    async def read_metrics(self, path: str) -> bytes:
-        """The text of its metrics page; EngineRefusal where it has none."""
+    async def read_text(self, path: str) -> bytes:
+        """What a page says; EngineRefusal where there is none."""
         answer = await self._get(path)
         if answer.status != HTTPStatus.OK:
             raise EngineRefusal(f"{path} answers {answer.status}")

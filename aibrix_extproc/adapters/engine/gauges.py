@@ -165,7 +165,7 @@ class GaugeScraper:
         endpoint, pace = reader.endpoint, self._pace
         reader.last = started = self._clock()
         try:
-            text = await reader.client.read_metrics(reader.path)
+            text = await reader.client.read_text(reader.path)
             now = self._clock()
             names = (one.id for one in endpoint.models)
             reading = read_page(text, now, self._own(endpoint.identity), names)

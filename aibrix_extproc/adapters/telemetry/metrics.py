@@ -103,6 +103,12 @@ METRICS: Final[Rows] = {
     ),
     "aibrix_extproc_in_flight": ("gauge", ("endpoint",), "Exchanges that are with an endpoint now."),
     "aibrix_extproc_endpoints": ("gauge", ("health",), "Endpoints of the fleet by health."),
+    "aibrix_extproc_kv_event_engines": (
+        "gauge", (), "Engines whose cache events are followed; absent without routing.kv_events.",
+    ),
+    "aibrix_extproc_kv_event_gaps_total": (
+        "counter", (), "Times that cache events of an engine were lost, and what it has is not known.",
+    ),
     "aibrix_extproc_degraded_total": (
         "counter", ("strategy", "reason"),
         "Placements by a strategy that lacked something: no_readings, some_readings, no_history, no_caller.",

@@ -29,4 +29,5 @@ class ExchangePolicy:
     health_path: str = ""  # answered without a key, for load balancers; empty for none
     metadata: bool = False  # files, uploads and batches go to the metadata service; without it they are unknown URLs
     destinations: int = ATTEMPTS  # addresses in the destination header
+    names_sessions: bool = False  # engines get the request's id as the session of their cache events
     prefix_seed: Callable[[], int] = no_prefix  # of the hashes of prompts; 0 while no strategy needs them

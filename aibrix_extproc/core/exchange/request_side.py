@@ -315,6 +315,8 @@ class RequestSide(Direction[RequestPhase]):
         needed_body = needs_body(operation, end_of_stream=self._head.end_of_stream)
         path = operation.engine_path or self.path
         changed = forwarding.set_headers(self._headers, path, self.request_id, placement.first.api_key, body.data)
+        if self.policy.names_sessions and operation.generates:
+            changed = (*changed, (headers.SESSION_ID, self.request_id))
         answer = Continue(
             Phase.REQUEST_BODY if needed_body else Phase.REQUEST_HEAD,
             set_headers=changed,

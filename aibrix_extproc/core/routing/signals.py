@@ -75,12 +75,12 @@ class SignalSources:
         self.predictor = Predictor() if predictor is None else predictor
         self.tokens = CallerTokens()
         self._ticks: dict[str, int] = {}  # placements by model, of models that are served
-        self._starts: dict[Need, Callable[[], None]] = {Need.LOAD: load.record_changes}
+        self._starts: dict[Need, list[Callable[[], None]]] = {Need.LOAD: [load.record_changes]}
         self._needed: set[Need] = set()
 
     def provide(self, need: Need, start: Callable[[], None]) -> None:
         """Have a producer started when the first scorer needs it."""
-        self._starts[need] = start
+        self._starts.setdefault(need, []).append(start)
         if need in self._needed:
             start()
 
@@ -93,8 +93,8 @@ class SignalSources:
         for need in needs:
             if need not in self._needed:
                 self._needed.add(need)
-                if need in self._starts:
-                    self._starts[need]()
+                for start in self._starts.get(need, ()):
+                    start()
 
     def read(self, model: str, *, tick: bool, draw: bool, dry: bool = False) -> Signals:
         """The signals for one placement; those that cost something by themselves only if they are needed.
