@@ -35,6 +35,7 @@ LATE_IN_A_ROW: Final = 3
 CONNECT_SECONDS: Final = 2.0
 PAUSES: Final = (0.05, 0.1, 0.2, 0.4)  # seconds between attempts; the last one stays
 GATHER_SECONDS: Final = 1.5  # from the first gateway that came back, by the clock of Redis
+_LONG: Final = 1e9
 SETTLE_SECONDS: Final = 0.02  # settlements are collected for so long
 MAX_UNSENT: Final = 100_000  # settlements that wait for Redis; further ones are dropped and counted
 MAX_PACKED: Final = 50_000
@@ -75,6 +76,7 @@ class RedisCounters:
         self._late = 0
         self._moved: tuple[str, int] | None = None
         self.why_away = "not connected yet"
+        self._is_new = True
         self._gathered_at = 0.0  # by the monotonic clock
         self.dropped = 0
         self.mended = 0
@@ -278,7 +280,7 @@ class RedisCounters:
             if connection is not None:
                 connection.abort(why)
             return False
-        self._connection, self._ready, self._late = connection, True, 0
+        self._connection, self._ready, self._late, self._is_new = connection, True, 0, False
         self._gathered_at = time.monotonic() + gather
         if not connection.is_open:
             self._on_lost()
@@ -306,7 +308,10 @@ class RedisCounters:
         if not isinstance(answer, bytes):
             raise RedisError("an answer that makes no sense")
         script.unpack_reading(answer, 1)
-        away = b"%.0f" % ((time.monotonic() - self.since) * 1e6)
+        seconds = time.monotonic() - self.since
+        if self._is_new and seconds < GATHER_SECONDS:
+            seconds = _LONG  # it has hardly admitted anybody, and joins those that are there
+        away = b"%.0f" % (seconds * 1e6)
         times = await ask(connection, b"EVAL", script.ARRIVE.encode(), b"1", self._tag + b"first", away)
         now, first = struct.unpack("<dd", times if isinstance(times, bytes) else b"")
         passed: float = (now - first) / 1e6

@@ -50,6 +50,21 @@ async def test_two_gateways_have_one_bucket(redis: RedisServer) -> None:
         assert 60 <= await admitted(first) + await admitted(second) <= 64
 
 
+async def test_a_new_gateway_joins_the_others_and_one_that_comes_back_keeps_to_its_share(redis: RedisServer) -> None:
+    async with counting(redis.url, "join") as first:
+        await until(lambda: not first.is_away)
+        assert first.redis.is_gathering, "nobody knows what an empty Redis has lost"
+        await until(lambda: not first.redis.is_gathering)
+        async with counting(redis.url, "join") as second:
+            await until(lambda: not second.is_away)
+            assert not second.redis.is_gathering
+            failures = first.redis.failures
+            await asyncio.to_thread(redis.ask, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            await until(lambda: first.redis.failures > failures and not first.is_away)
+            assert first.redis.is_gathering
+            assert not first.is_away
+
+
 async def test_a_settlement_of_another_gateway_counts_once(redis: RedisServer) -> None:
     async with counting(redis.url, "settled") as first, counting(redis.url, "settled") as second:
         await until(lambda: not first.is_away and not second.is_away)
@@ -79,6 +94,35 @@ async def test_after_a_restart_nobody_gets_more_and_debts_are_paid() -> None:
             reading = await take(counters, "", 0.0)
             assert reading is not None
             assert 40 <= (reading.states[0] - reading.now) / 1e6 <= 40 + alone
+
+
+async def test_what_came_back_to_a_bucket_during_an_outage_is_not_owed() -> None:
+    bucket = (Claim("quick", Form.BUCKET, 0, 60, 10_000.0),)  # full again after 0.6 s
+
+    async def used(counters: SharedCounters) -> float:
+        found = counters.reserve("", bucket, (0.0,))
+        reading = await found if isinstance(found, Awaitable) else found
+        assert reading is not None
+        return (reading.states[0] - reading.now) / bucket[0].span
+
+    with redis_server() as server:
+        async with counting(server.url, "long") as counters:
+            await until(lambda: not counters.is_away and not counters.redis.is_gathering)
+            await used(counters)
+            await asyncio.to_thread(server.stop)
+            await until(lambda: counters.is_away)
+            for number in range(50):
+                counters.reserve(f"r{number}", bucket, (1.0,))
+            assert await used(counters) > 20
+
+            async def is_full() -> bool:
+                return await used(counters) <= 0
+
+            await until(is_full, "the share is full again")
+            await asyncio.to_thread(server.start)
+            await until(lambda: not counters.is_away and not counters.redis.is_gathering)
+            await counters.repay()
+            assert await used(counters) <= 0
 
 
 @pytest.mark.parametrize(
