@@ -14,6 +14,7 @@ from aibrix_extproc.conformance.cases import (
     chat,
     errors,
     headers,
+    interfaces,
     limits,
     models,
     operations,
@@ -47,6 +48,7 @@ GROUPS: Final[Mapping[str, tuple[Case, ...]]] = MappingProxyType(
         "operations": operations.CASES,
         "usage": usage.CASES,
         "limits": limits.CASES,
+        "interfaces": interfaces.CASES,
     }
 )
 GROUP_OF: Final[Mapping[str, str]] = MappingProxyType(
@@ -80,7 +82,8 @@ NOT_ASKED: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "workers or engines would have to fail on purpose": ("BAT-25", "BAT-26"),
         "only the ledger has the records": ("USE-01", "USE-02", "USE-03", "USE-06"),
         "is a measurement under load": ("BAT-29", "BAT-30"),
-        "the fleet would have to change": ("MOD-06",),
+        "the fleet would have to change": ("MOD-06", "IF-05"),
+        "needs recorded requests and answers": ("IF-03",),
         "an engine would have to restart": ("OPS-07",),
         "only the gateway knows what it reads of an engine's metrics": ("OPS-08", "OPS-09"),
     }

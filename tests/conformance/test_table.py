@@ -11,7 +11,7 @@ from aibrix_extproc.conformance.target import UsageError
 # How many cases each family of the acceptance has.
 FAMILIES = {
     "AUTH": 10, "HDR": 9, "URL": 14, "REQ": 30, "CHAT": 18, "COMP": 2, "RESP": 9, "EMB": 6, "RER": 1, "AUD": 6,
-    "TOK": 1, "ERR": 22, "MOD": 8, "FILE": 17, "UPL": 2, "BAT": 30, "OPS": 9, "USE": 6, "LIM": 14,
+    "TOK": 1, "ERR": 22, "MOD": 8, "FILE": 17, "UPL": 2, "BAT": 30, "OPS": 9, "USE": 6, "LIM": 14, "IF": 5,
 }  # fmt: skip
 
 
