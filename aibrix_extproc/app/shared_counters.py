@@ -111,8 +111,9 @@ class SharedCounters:
             self.redis.release(reservation)
 
     async def renew(self, counter: str, members: Sequence[str]) -> None:
-        """Let members expire later, here and in Redis."""
-        self._local.renew(counter, members)
+        """Let members expire later, in Redis and, while the share counts, here."""
+        if self.redis.is_away or self.redis.is_gathering:
+            self._local.renew(counter, members)
         await self.redis.renew(counter, members)
 
     async def repay(self) -> None:
@@ -162,19 +163,24 @@ class SharedCounters:
         found = self._by_share(reservation, claims, costs)
         if found.refused != ADMITTED or not reservation:
             return found
-        self._hold(reservation, _Held(claims, costs, in_redis=True))
+        held = _Held(claims, costs, in_redis=True)
+        self._hold(reservation, held)
         known = self._sent(claims)
         waiting = self.redis.reserve(reservation, claims, costs, known)
         if waiting is None:
             self._take_back(claims, known)
             self._keep_alone(reservation, claims, costs)
             return found
-        return self._both(waiting, found, reservation, known)
+        return self._both(waiting, found, reservation, held, known)
 
     async def _both(
-        self, waiting: Awaitable[Reading | None], found: Reading, reservation: str, known: Sequence[Known | None]
+        self,
+        waiting: Awaitable[Reading | None],
+        found: Reading,
+        reservation: str,
+        held: _Held,
+        known: Sequence[Known | None],
     ) -> Reading:
-        held = self._held[reservation]
         reading = await self._asked(waiting, held.claims, known)
         if reading is None:  # it is away again, and the share decides
             self._keep_alone(reservation, held.claims, held.costs)
