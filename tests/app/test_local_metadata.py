@@ -5,6 +5,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ async def test_batch_runs_through_envoy_for_its_owner_and_nobody_else_sees_it(tm
             unknown = await run_batch(alice, lines(1, "nope"))
             assert unknown.errors is not None
             assert [one.code for one in unknown.errors.data or []] == ["model_not_found"]
-            await big_file_passes(alice)
+            await big_file_passes(alice, running)
             await forgeries_are_refused(running, alice)
         await command_line_runs_a_batch(running, tmp_path)
         await command_line_keeps_files(running, tmp_path / "files")
@@ -101,11 +102,31 @@ async def batch_goes_on_without_the_key_that_made_it(
     assert (done.status, done.request_counts.completed) == ("completed", 20)
 
 
-async def big_file_passes(client: openai.AsyncOpenAI) -> None:
-    """Larger than the gateway takes a body: it never sees this one."""
+async def big_file_passes(client: openai.AsyncOpenAI, running: RunningLocal) -> None:
+    """Larger than the gateway takes a body: it never sees this one, and may be slow to look at its head."""
     content = bytes(range(256)) * (60 * 4096)
-    made = await client.files.create(file=("big.bin", content), purpose="user_data")
+    for _ in range(20):  # each thread of Envoy has its connection to the gateway
+        await client.files.list(limit=1)
+    stopped = gateway_of(running)
+    os.kill(stopped, signal.SIGSTOP)
+    sending = asyncio.create_task(client.files.create(file=("big.bin", content), purpose="user_data"))
+    try:
+        await asyncio.wait([sending], timeout=0.5)
+    finally:
+        os.kill(stopped, signal.SIGCONT)
+    made = await sending
     assert (await client.files.content(made.id)).content == content
+
+
+def gateway_of(running: RunningLocal) -> int:
+    """The pid of its gateway."""
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (place / "cmdline").read_bytes().split(b"\0")
+            parent = int((place / "stat").read_text().rpartition(") ")[2].split()[1])
+            if parent == running.process.pid and b"serve" in words:
+                return int(place.name)
+    raise AssertionError("no gateway")
 
 
 async def command_line_runs_a_batch(running: RunningLocal, folder: Path) -> None:

@@ -56,6 +56,7 @@ RETRY_ON: Final = "connect-failure,reset,retriable-status-codes"
 # vLLM says 500 when its engine core has died under it, and 503 when its queue is full.
 RETRIED_STATUSES: Final = (500, 502, 503)
 ACCESS_LOG_NAME: Final = "aibrix-extproc"
+UPLOAD_PATHS: Final = ("/v1/files", "/v1/uploads")  # whose bodies may be larger than what the processor takes
 _MAX_HEADERS_KIB: Final = 60
 _IPPROTO_TCP: Final = 6
 _TCP_USER_TIMEOUT: Final = 18  # Linux's number; the platform that builds a configuration may be another
@@ -168,6 +169,7 @@ def _routes(spec: EnvoySpec) -> route.RouteConfiguration:
             _placed(spec),
             _preflight(),
             _not_placed("not_placed_anthropic", route.RouteMatch(path_separated_prefix=ANTHROPIC_PATH), anthropic=True),
+            *(_not_handed_over(path) for path in UPLOAD_PATHS if spec.metadata is not None),
             _not_placed("not_placed", route.RouteMatch(prefix="/")),
         ],
         typed_per_filter_config={EXT_PROC_FILTER: protobuf.Any.pack(_switch_on())},
@@ -227,6 +229,19 @@ def _preflight() -> route.Route:
     )
 
 
+def _not_handed_over(path: str) -> route.Route:
+    """Where requests for this path are until the processor has seen their head.
+
+    Their bodies are none of its business. In the mode BUFFERED Envoy would answer 413 to an upload that fills the
+    buffer before the processor's answer to the head has switched the mode off.
+    """
+    made = _not_placed("not_handed_over", route.RouteMatch(path_separated_prefix=path))
+    mode = _processing_mode(ext_proc.ProcessingModeBodySendMode.NONE)
+    overrides = ext_proc.ExtProcPerRoute(overrides=ext_proc.ExtProcOverrides(processing_mode=mode))
+    made.typed_per_filter_config = {EXT_PROC_FILTER: protobuf.Any.pack(overrides)}
+    return made
+
+
 def _not_placed(name: str, match: route.RouteMatch, *, anthropic: bool = False) -> route.Route:
     shaped = shape(Problem("gateway_unavailable"), anthropic=anthropic)
     return route.Route(
@@ -239,24 +254,28 @@ def _not_placed(name: str, match: route.RouteMatch, *, anthropic: bool = False) 
     )
 
 
-def _ext_proc(spec: EnvoySpec) -> ext_proc.ExternalProcessor:
+def _processing_mode(request_body: ext_proc.ProcessingModeBodySendMode) -> ext_proc.ProcessingMode:
     send, skip = ext_proc.ProcessingModeHeaderSendMode.SEND, ext_proc.ProcessingModeHeaderSendMode.SKIP
+    return ext_proc.ProcessingMode(
+        request_header_mode=send,
+        request_body_mode=request_body,
+        request_trailer_mode=skip,
+        response_header_mode=send,
+        response_body_mode=ext_proc.ProcessingModeBodySendMode.NONE,
+        # Or Envoy 1.37 and 1.38 end our stream with the response's head, and we would count none that runs. It
+        # costs no message: engines send no trailers.
+        response_trailer_mode=send,
+    )
+
+
+def _ext_proc(spec: EnvoySpec) -> ext_proc.ExternalProcessor:
     return ext_proc.ExternalProcessor(
         grpc_service=core.GrpcService(envoy_grpc=core.GrpcServiceEnvoyGrpc(cluster_name=PROCESSORS_CLUSTER)),
         failure_mode_allow=True,
         allow_mode_override=True,
         message_timeout=timedelta(seconds=spec.message_timeout),
         max_message_timeout=timedelta(seconds=spec.max_message_timeout),
-        processing_mode=ext_proc.ProcessingMode(
-            request_header_mode=send,
-            request_body_mode=ext_proc.ProcessingModeBodySendMode.BUFFERED,
-            request_trailer_mode=skip,
-            response_header_mode=send,
-            response_body_mode=ext_proc.ProcessingModeBodySendMode.NONE,
-            # Or Envoy 1.37 and 1.38 end our stream with the response's head, and we would count none that runs. It
-            # costs no message: engines send no trailers.
-            response_trailer_mode=send,
-        ),
+        processing_mode=_processing_mode(ext_proc.ProcessingModeBodySendMode.BUFFERED),
         # Half of what an SDK sends is none of its business; leaving that out is cheaper for both sides.
         forward_rules=ext_proc.HeaderForwardingRules(
             allowed_headers=matcher.ListStringMatcher(
