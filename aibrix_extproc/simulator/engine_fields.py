@@ -42,19 +42,31 @@ def other_fields(model: type[BaseModel]) -> type[BaseModel] | None:
     operation = _OPERATIONS.get(model)
     if operation is None:
         return None
+    types = {name: kind for name, kind in _types(operation).items() if name not in model.model_fields}
+    return _model(f"Other{model.__name__}", types)
+
+
+@cache
+def form_fields(operation: str) -> type[BaseModel]:
+    """A model of the fields of a form."""
+    return _model(f"Form{operation}", _types(operation))
+
+
+def _model(name: str, types: Mapping[str, Any]) -> type[BaseModel]:
+    fields: Json = {field: (kind, None) for field, kind in types.items() if not field.startswith("_")}
+    made: type[BaseModel] = create_model(name, **fields)
+    return made
+
+
+def _types(operation: str) -> Mapping[str, Any]:
+    """The type of each field of a request, of all its forms together."""
     document = json.loads((files("aibrix_extproc.interfaces") / "schemas" / _SCHEMAS).read_text("utf-8"))
     definitions = document["$defs"]
     properties: Json = {}
     for variant in _objects(document["operations"][operation]["request"], definitions):
         for name, schema in variant["properties"].items():
             properties.setdefault(name, []).append(_type(schema, definitions))
-    fields: Json = {
-        name: (reduce(or_, kinds), None)
-        for name, kinds in properties.items()
-        if name not in model.model_fields and not name.startswith("_")
-    }
-    made: type[BaseModel] = create_model(f"Other{model.__name__}", **fields)
-    return made
+    return {name: reduce(or_, kinds) for name, kinds in properties.items()}
 
 
 def _objects(schema: Json, definitions: Json) -> list[Json]:

@@ -1,16 +1,22 @@
 """From a request's bytes to a checked body, with FastAPI's refusals."""
 
 import json
+from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from aibrix_extproc.simulator.engine_fields import other_fields
+from aibrix_extproc.simulator.engine_fields import form_fields, other_fields
 from aibrix_extproc.simulator.errors import UNREADABLE, EngineError, ReplyError
 from aibrix_extproc.simulator.wire import Call
 
 _Body = TypeVar("_Body", bound=BaseModel)
 _SHOWN_ERRORS: Final = 10
+_NUMBERS: Final = frozenset({
+    "stream", "stream_include_usage", "stream_continuous_usage_stats", "temperature", "top_p", "top_k", "min_p", "seed",
+    "frequency_penalty", "presence_penalty", "repetition_penalty", "max_completion_tokens", "n", "use_beam_search",
+    "length_penalty", "include_stop_str_in_output", "watermarking",
+})  # fmt: skip
 _UNION_MEMBERS: Final = frozenset({"str", "NamedTool"})
 
 
@@ -39,6 +45,16 @@ def read_embedded(call: Call, model: type[_Body]) -> _Body:
             if one["type"] == "missing":
                 one["input"] = None
         raise validation_error(errors) from None
+
+
+def check_form(values: Mapping[str, str], operation: str) -> Mapping[str, Any]:
+    """The numbers and booleans of a form, or the refusal of a text that is none."""
+    model = form_fields(operation)
+    try:
+        read = model.model_validate({name: text for name, text in values.items() if name in _NUMBERS})
+    except ValidationError as error:
+        raise validation_error(_errors_of(error)) from None
+    return read.model_dump(exclude_unset=True)
 
 
 def require_json(call: Call) -> None:

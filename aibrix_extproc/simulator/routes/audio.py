@@ -12,9 +12,10 @@ from aibrix_extproc.simulator.engine import Job, Ticket
 from aibrix_extproc.simulator.errors import ReplyError, bad_request, shape_b
 from aibrix_extproc.simulator.models import Model
 from aibrix_extproc.simulator.multipart import MultipartError, Part, parse_form
-from aibrix_extproc.simulator.reading import missing_field, validation_error
+from aibrix_extproc.simulator.ranges import check_ranges
+from aibrix_extproc.simulator.reading import check_form, missing_field, validation_error
 from aibrix_extproc.simulator.routes.choices import DONE, event
-from aibrix_extproc.simulator.sampling import answer_script, make_job, stream_options_error
+from aibrix_extproc.simulator.sampling import answer_script, check_temperature, make_job, stream_options_error
 from aibrix_extproc.simulator.script import Bounds, Script
 from aibrix_extproc.simulator.wire import Answer, Call, EventStream, json_reply
 
@@ -97,10 +98,13 @@ def _plan(call: Call, kind: str) -> SpeechAnswer:
         error = {"type": "literal_error", "loc": ("body", "response_format"), "input": form,
                  "msg": "Input should be 'json', 'text', 'srt', 'verbose_json' or 'vtt'"}  # fmt: skip
         raise validation_error([error])
+    numbers = check_form(values, kind)
     stream, include_usage = _truth(values, "stream"), _truth(values, "stream_include_usage")
     if include_usage and not stream:
         raise stream_options_error()
     model = call.engine.models.resolve(values.get("model"))
+    check_temperature(numbers.get("temperature"), numbers.get("top_p"), numbers.get("max_completion_tokens"))
+    check_ranges(numbers)
     if form in ("srt", "vtt"):
         raise bad_request(f"Currently do not support {form} response format", "response_format")
     if stream and form == "verbose_json":
