@@ -17,7 +17,7 @@ server:
 fleet:
   file: fleet.yaml
 routing:
-  strategy: least-request
+  strategy: predicted
 log:
   format: text
 """

@@ -24,7 +24,7 @@ from aibrix_extproc.core.routing.scorers import (
 )
 from aibrix_extproc.core.routing.signals import SignalSources
 
-DEFAULT_STRATEGY: Final = least_request.SPEC.name
+DEFAULT_STRATEGY: Final = predicted.SPEC.name
 
 STRATEGIES: Final[Mapping[str, Strategy]] = MappingProxyType(
     {

@@ -331,3 +331,17 @@ def test_reported_size_of_a_cache_bounds_what_is_remembered() -> None:
     for turn in range(20):
         predictor.placed(f"r{turn}", a_query(512, turn), "e0", 1.0)
     assert predictor.index.blocks("e0") <= 2 * 2048 // 512  # each prompt has a block and an empty rest
+
+
+def test_explanation_has_the_seconds_and_the_cached_tokens_of_each_endpoint() -> None:
+    fleet = Fleet(16_000, 16_000)
+    query = a_query(4096, 1, 2, 3, 4)
+    fleet.send(query, 1)
+    fleet.now += 10
+    signals = Signals(LoadBook(), 0, now=fleet.now, predictor=fleet.predictor)
+    pool = Pool(fleet.endpoints, MODEL)
+    scorer = Predicted()
+    scorer.rank(query, pool, signals, 2)
+    details = scorer.explain(query, pool, signals)
+    assert [round(one) for one in details["predicted_cached_tokens"]] == [0, 4096]
+    assert details["predicted_ttft_seconds"][0] > 100 * details["predicted_ttft_seconds"][1]

@@ -22,7 +22,7 @@ def test_registry_names_are_those_of_the_contract() -> None:
         "load-balance", "power-of-two", "predicted", "prefix-cache", "random", "round-robin", "session-affinity",
         "throughput", "vtc-basic",
     }  # fmt: skip
-    assert DEFAULT_STRATEGY == "least-request"
+    assert DEFAULT_STRATEGY == "predicted"
 
 
 def test_names_that_are_not_here_have_a_nearest_one_that_is() -> None:

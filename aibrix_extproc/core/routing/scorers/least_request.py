@@ -20,7 +20,7 @@ SPEC: Final = ScorerSpec(
 class LeastRequest(Scorer):
     """Order the endpoints by the number of exchanges in flight, fewest first; equal ones take turns.
 
-    Use it by default: it needs nothing from the engines, reacts within one request, and steers around an endpoint
+    Use it where prompts are alike in size: it needs nothing from the engines, reacts at once, and steers around one
     that has become slow, because its requests pile up. Limits: it counts requests, not their size, so one long
     prompt weighs as much as a short one; it sees only the requests of its own gateway process, so several gateways
     over one small fleet balance more coarsely; and it does not look for cached prefixes. In a combination the least

@@ -1,14 +1,15 @@
 """The endpoint that will probably answer first, by work that waits, cached prompt and learned speed."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, overload
 
 from aibrix_extproc.core.fleet.model import Endpoint
 from aibrix_extproc.core.placing import RouteQuery
 from aibrix_extproc.core.routing.best import best, in_turn
 from aibrix_extproc.core.routing.pool import Pool
 from aibrix_extproc.core.routing.predictor import alike
-from aibrix_extproc.core.routing.record import PREDICTED_TTFT
+from aibrix_extproc.core.routing.prefix.index import Cached
+from aibrix_extproc.core.routing.record import PREDICTED_CACHED, PREDICTED_TTFT
 from aibrix_extproc.core.routing.scorer import Scorer, ScorerSpec
 from aibrix_extproc.core.routing.signals import Need, Signals
 
@@ -17,6 +18,27 @@ SPEC: Final = ScorerSpec(
     intent="Send each request to the endpoint with the shortest predicted time to its first token.",
     needs=frozenset({Need.PREFIX, Need.TICK, Need.WORK}),
 )
+
+
+class CachedTokens(Sequence[float]):
+    """Tokens of a prompt that each endpoint has in its cache, counted when somebody looks."""
+
+    def __init__(self, cached: Cached, ratio: float, endpoints: tuple[Endpoint, ...]) -> None:
+        self._cached = cached
+        self._ratio = ratio
+        self._endpoints = endpoints
+
+    def __len__(self) -> int:
+        return len(self._endpoints)
+
+    @overload
+    def __getitem__(self, place: int) -> float: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[float]: ...
+    def __getitem__(self, place: int | slice) -> float | list[float]:
+        if isinstance(place, slice):
+            return [self[one] for one in range(*place.indices(len(self)))]
+        return self._cached.of(self._endpoints[place].identity) * self._ratio
 
 
 class Predicted(Scorer):
@@ -52,7 +74,13 @@ class Predicted(Scorer):
     def explain(self, query: RouteQuery, pool: Pool, signals: Signals) -> Mapping[str, Sequence[float]]:
         """The predicted seconds that the scores were made of."""
         seconds = [cost - self._delays.get(place, 0.0) for place, cost in enumerate(self._costs)]
-        return {PREDICTED_TTFT: seconds}
+        if query.prefix is None:
+            return {PREDICTED_TTFT: seconds}
+        predictor = signals.predictor
+        cached = CachedTokens(
+            predictor.index.cached(query.prefix), predictor.ratios.ratio(query.model), pool.endpoints
+        )  # fmt: skip
+        return {PREDICTED_TTFT: seconds, PREDICTED_CACHED: cached}
 
     def _predict(self, query: RouteQuery, pool: Pool, signals: Signals) -> list[float]:
         self._costs, self._delays = signals.predictor.costs(query, pool, signals.now)
