@@ -240,16 +240,6 @@ async def test_prefill_takes_time_for_uncached_tokens_only(http: aiohttp.ClientS
     assert times[1] < 0.1
 
 
-async def test_prompts_are_computed_one_after_the_other_if_so_told(http: aiohttp.ClientSession) -> None:
-    options = SimulatorOptions(prefill_base_ms=50, serial_prefill=True, prefix_caching=False)
-    async with Simulator(options) as sim:
-        loop = asyncio.get_running_loop()
-        started_at = loop.time()
-        body = {"messages": [{"role": "user", "content": "x"}]}
-        await asyncio.gather(*(post(http, chat_url(sim), body) for _ in range(4)))
-    assert loop.time() - started_at >= 0.2
-
-
 async def test_adapters_load_serve_and_unload(http: aiohttp.ClientSession) -> None:
     async with Simulator() as sim:
         load, unload = f"{sim.url}/v1/load_lora_adapter", f"{sim.url}/v1/unload_lora_adapter"
