@@ -1,7 +1,5 @@
 """The queue of a gateway, where there is something to wait for."""
 
-import time
-
 from aibrix_extproc.app.exchange_policy import longest_wait_seconds
 from aibrix_extproc.app.fleet_store import FleetStore
 from aibrix_extproc.app.parts.queue import Counts, Queue, Waits
@@ -21,4 +19,4 @@ def request_queue(
     if queue.enabled and queue.engine_requests is None:
         sources.require((Need.GAUGES,))
     waits = Waits(longest_wait_seconds(settings.server), settings.control.wake_seconds)
-    return Queue(queue, store, load, sources.gauges, waits, waking, counts=counts, clock=time.monotonic)
+    return Queue(queue, store, load, sources.gauges, waits, waking, counts=counts, clock=sources.clock)
