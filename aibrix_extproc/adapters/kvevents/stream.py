@@ -21,6 +21,8 @@ MAX_PER_SECOND: Final = 1_000  # messages of one engine that are read; an engine
 REPLAY_SECONDS: Final = 5.0
 _END: Final = (1 << 64) - 1
 
+Context = zmq.asyncio.Context  # of all sockets of a process; `destroy` ends it
+
 
 class Follower(Protocol):
     """Takes the events of one engine."""
@@ -37,7 +39,7 @@ class KVEventStream:
 
     def __init__(
         self,
-        context: zmq.asyncio.Context,
+        context: Context,
         address: str,
         replay: str | None,
         follower: Follower,

@@ -5,12 +5,9 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-import aiohttp
-import zmq.asyncio
-
 from aibrix_extproc.adapters.engine.client import EngineClient, engine_session
 from aibrix_extproc.adapters.engine.errors import EngineError
-from aibrix_extproc.adapters.kvevents.stream import KVEventStream
+from aibrix_extproc.adapters.kvevents.stream import Context, KVEventStream
 from aibrix_extproc.app.fleet_store import FleetStore
 from aibrix_extproc.app.parts.part import Meters, Part
 from aibrix_extproc.core.exchange.outputs import Assigned
@@ -54,20 +51,21 @@ class KVEvents(Part):
     async def run(self) -> None:
         """Follow the engines that may be picked, until cancelled."""
         await self._needed.wait()
-        tasks: dict[str, tuple[str, asyncio.Task[None]]] = {}
-        context = zmq.asyncio.Context()
+        tasks: dict[str, asyncio.Task[None]] = {}
+        context = Context()
         try:
             async with engine_session() as session, asyncio.TaskGroup() as group:
                 while True:
                     self._changed.clear()
                     ready = {one.identity: one for one in self._ready()}
                     for identity in tasks.keys() - ready.keys():
-                        tasks.pop(identity)[1].cancel()
+                        tasks.pop(identity).cancel()
                         self._followed.pop(identity, None)
                     for identity, endpoint in ready.items():
                         if identity not in tasks:
-                            task = group.create_task(self._follow(context, session, endpoint))
-                            tasks[identity] = endpoint.address, task
+                            client = EngineClient(session, endpoint.address, endpoint.api_key, ANSWER_SECONDS)
+                            task = group.create_task(self._follow(context, client, endpoint))
+                            tasks[identity] = task
                     await self._changed.wait()
         finally:
             context.destroy(linger=0)
@@ -75,8 +73,7 @@ class KVEvents(Part):
     def _ready(self) -> Iterable[Endpoint]:
         return (one for one in self._store.snapshot.endpoints if one.health in (Health.READY, Health.SILENT))
 
-    async def _follow(self, context: zmq.asyncio.Context, session: aiohttp.ClientSession, endpoint: Endpoint) -> None:
-        client = EngineClient(session, endpoint.address, endpoint.api_key, ANSWER_SECONDS)
+    async def _follow(self, context: Context, client: EngineClient, endpoint: Endpoint) -> None:
         source = await self._source(client, endpoint)
         while source is None:  # nobody tells when an engine begins to publish
             await asyncio.sleep(ASK_SECONDS)

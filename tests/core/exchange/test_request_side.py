@@ -82,17 +82,6 @@ def test_chat_is_authenticated_then_read_then_placed() -> None:
     )
 
 
-def test_engine_gets_our_session_for_its_cache_events_in_place_of_the_clients() -> None:
-    exchange = Exchange(ExchangePolicy(names_sessions=True))
-    exchange.receive(a_request_head(headers={"x-session-id": "the-clients-own"}))
-    exchange.receive(Admitted(CALLER))
-    exchange.receive(a_request_body())
-    forward = next(one for one in exchange.receive(a_placed()) if isinstance(one, Continue))
-
-    assert ("x-session-id", REQUEST_ID) in forward.set_headers
-    assert "x-session-id" not in forward.remove_headers
-
-
 def test_keys_of_both_kinds_are_shown_to_the_key_ring() -> None:
     outputs = an_exchange().receive(a_request_head(x_api_key="sk-other"))
     assert outputs == (
