@@ -146,6 +146,12 @@ bench-batches: for-test ## simulate batches beside interactive requests and writ
 bench-batches-processes: for-test ## the same with Envoy, the gateway and simulated engines, for ten minutes
 	$(BIN)/python -m benchmarks.batch_processes $(ARGS)
 
+bench-routing: for-test ## simulate strategies on traces, write docs/routing-figures.md (ARGS="--trace FILE=SPEEDUP")
+	$(BIN)/python -m benchmarks.routing $(ARGS)
+
+calibrate-routing: for-test ## the same requests through real Envoy and in the simulation, write docs/routing-calibration.md
+	$(BIN)/python -m benchmarks.routing_calibration
+
 soak: for-test ## an hour of mixed traffic at 60 % of capacity; write docs/soak.md (ARGS="--minutes 5")
 	$(BIN)/python -m benchmarks.soak $(ARGS)
 

@@ -104,8 +104,8 @@ class Engine:
         self.adapter_history: dict[tuple[str, str], float] = {}
         """When each pair of (running, waiting) adapter lists was last seen; vLLM never forgets a pair."""
         self._loop = asyncio.get_running_loop()
-        self._prefilled_at = 0.0
-        """When all prompts so far are computed, if that goes one after the other."""
+        self._prefilling = asyncio.Lock()
+        """Held by the prompt that is computed, if that goes one after the other."""
         self._tickets: set[Ticket] = set()
         self._thawed = asyncio.Event()
         self._thawed.set()
@@ -292,6 +292,14 @@ class Engine:
                 future.set_result(None)
 
     async def _prefill(self, ticket: Ticket) -> None:
+        if not self.options.serial_prefill:
+            await self._compute(ticket)
+            return
+        async with self._prefilling:  # in the order in which they came; the cache is asked when it is a prompt's turn
+            if not ticket.aborted:
+                await self._compute(ticket)
+
+    async def _compute(self, ticket: Ticket) -> None:
         options, job, metrics = self.options, ticket.job, self.metrics
         root = f"{job.adapter}\0{job.cache_salt}"
         if options.prefix_caching:
@@ -301,11 +309,7 @@ class Engine:
             metrics.count("prefix_cache_hits", ticket.cached_tokens)
         computed = job.prompt_tokens - ticket.cached_tokens
         seconds = options.prefill_base_ms / 1e3 + computed * options.prefill_us_per_token / 1e6
-        begins_at = self._loop.time()
-        if options.serial_prefill:
-            begins_at = max(begins_at, self._prefilled_at)
-            self._prefilled_at = begins_at + seconds
-        await self._sleep_until(ticket, begins_at + seconds)
+        await self._sleep_until(ticket, self._loop.time() + seconds)
         if options.prefix_caching:
             self.cache.insert(ticket.blocks)
         now = ticket.first_token_at = self._loop.time()
