@@ -40,6 +40,13 @@ async def test_it_reads_as_the_gateway_does(reader: BodyReader, shape: str) -> N
     assert await reader.read(in_pieces(body), sizes=True) == BodyRead(read_json(body, sized=True))
 
 
+@pytest.mark.parametrize("shape", SHAPES, ids=SHAPES)
+async def test_it_hashes_prompts_as_the_gateway_does(reader: BodyReader, shape: str) -> None:
+    body, seed = SHAPES[shape](2 * MIB), 2**64 - 1
+    read = await reader.read(in_pieces(body), sizes=False, prefix_seed=seed)
+    assert read == BodyRead(read_json(body, prefix_seed=seed))
+
+
 async def test_one_body_after_the_other_leaves_nothing_of_the_one_before(reader: BodyReader) -> None:
     for size in (5 * MIB, 1, 2 * MIB, 0, 3 * MIB):
         body = chat(size)
