@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from aibrix_extproc import __version__
 from aibrix_extproc.cli.reference_docs import DOCS
+from aibrix_extproc.cli.reference_examples import example_of
 from aibrix_extproc.cli.reference_markdown import COMMAND
 from aibrix_extproc.cli.reference_operation import answer_types, request_type
 from aibrix_extproc.cli.reference_schemas import Schemas, camel, value_of
@@ -109,7 +110,9 @@ def _operation(row: Operation, doc: OperationDoc, schemas: Schemas) -> Json:
     media = request_type(row, doc)
     if media and doc.request:
         schema = schemas.request(row, doc.request)
-        made["requestBody"] = {"required": True, "content": {media: {"schema": schema}}}
+        shown = example_of(row).request
+        content = {"schema": schema} | ({"example": shown} if shown is not None and media == JSON else {})
+        made["requestBody"] = {"required": True, "content": {media: content}}
     made["responses"] = {"200": _answer(row, doc, schemas)} if answer_types(row, doc) else {}
     made |= {"x-aibrix-action": row.action.value, "x-aibrix-model-in": row.model_in.value}
     made |= {"x-aibrix-stream": row.stream.value, "x-aibrix-usage-in": row.usage_in.value}
@@ -138,6 +141,8 @@ def _answer(row: Operation, doc: OperationDoc, schemas: Schemas) -> Json:
     for media in answer_types(row, doc):
         if media == JSON:
             content[media] = {"schema": schemas.answer(row, doc.answer)}
+            if example_of(row).answer is not None:
+                content[media]["example"] = example_of(row).answer
         elif media == EVENTS:
             content[media] = {"schema": {"description": doc.streaming}}
             event = schemas.event(row)

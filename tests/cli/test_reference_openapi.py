@@ -131,6 +131,20 @@ def test_models_follow_their_schemas(document: dict[str, Any]) -> None:
         assert faults(document, answer_of(document, "retrieve_model"), json.loads(one_model(card))) == []
 
 
+def test_examples_follow_their_schemas(document: dict[str, Any]) -> None:
+    requests, answers = [], []
+    for _, path, one in operations(document):
+        for media in one.get("requestBody", {"content": {}})["content"].values():
+            if "example" in media:
+                requests.append(path)
+                assert (path, faults(document, media["schema"], media["example"])) == (path, [])
+        answer = one["responses"].get("200", {}).get("content", {}).get("application/json", {})
+        if "example" in answer:
+            answers.append(path)
+            assert (path, faults(document, answer["schema"], answer["example"])) == (path, [])
+    assert {"/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/messages"} <= {*requests} & {*answers}
+
+
 # --- the samples, sent by the SDK
 
 
