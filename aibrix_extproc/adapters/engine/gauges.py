@@ -8,6 +8,7 @@ the page in the process that serves requests.
 
 import asyncio
 import random
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -17,12 +18,13 @@ import aiohttp
 from aibrix_extproc.adapters.engine.client import EngineClient, engine_session
 from aibrix_extproc.adapters.engine.errors import EngineError, EngineRefusal
 from aibrix_extproc.core.fleet.gauges import EngineGauges
-from aibrix_extproc.core.fleet.kubernetes.podspec import METRIC_PORT
+from aibrix_extproc.core.fleet.kubernetes.podspec import MAX_PORT, METRIC_PORT
 from aibrix_extproc.core.fleet.metrics_page import read_page
 from aibrix_extproc.core.fleet.model import Endpoint, Health
 
 PAGE: Final = "/metrics"
 PAGES: Final = {"trtllm": "/prometheus/metrics"}  # by engine, where it is another one
+_PORT: Final = re.compile("[0-9]{1,5}")
 NOT_KNOWN: Final = "its metrics page has no series of an engine that is known"
 
 
@@ -144,7 +146,7 @@ class GaugeScraper:
         """Of the engine's port, or of the one that a label names; that one does not get the engine's key."""
         host, _, port = endpoint.address.rpartition(":")
         named = endpoint.labels.get(METRIC_PORT, port)
-        if named == port or not named.isdecimal():
+        if named == port or not _PORT.fullmatch(named) or not 0 < int(named) <= MAX_PORT:
             return EngineClient(session, endpoint.address, endpoint.api_key, self._pace.timeout_seconds)
         return EngineClient(session, f"{host}:{named}", None, self._pace.timeout_seconds)
 

@@ -54,8 +54,12 @@ class KVEventStream:
         self._next: int | None = None  # number of the message that comes next
 
     async def run(self) -> None:
-        """Follow until cancelled."""
-        socket = self._socket(zmq.SUB, self._address)
+        """Follow until cancelled; return for an address that cannot be used."""
+        try:
+            socket = self._socket(zmq.SUB, self._address)
+        except zmq.ZMQError:
+            self._lose()
+            return
         socket.setsockopt(zmq.SUBSCRIBE, b"")
         try:
             while True:
@@ -87,8 +91,11 @@ class KVEventStream:
         """Take in the messages from `start` to before `end`; the number of the first that came."""
         if self._replay_address is None:
             return None
-        socket = self._socket(zmq.DEALER, self._replay_address)
         first = expected = None
+        try:
+            socket = self._socket(zmq.DEALER, self._replay_address)
+        except zmq.ZMQError:
+            return None
         try:
             async with asyncio.timeout(REPLAY_SECONDS):
                 await socket.send_multipart([b"", start.to_bytes(8, "big")])
@@ -127,5 +134,9 @@ class KVEventStream:
         socket.setsockopt(zmq.RCVHWM, MAX_WAITING)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 5_000)
         socket.setsockopt(zmq.IPV6, 1)
-        socket.connect(address)
+        try:
+            socket.connect(address)
+        except zmq.ZMQError:
+            socket.close(linger=0)
+            raise
         return socket

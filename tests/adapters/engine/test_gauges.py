@@ -187,6 +187,13 @@ async def test_endpoints_that_may_not_be_picked_are_not_asked(engine: FakeEngine
             await until(lambda: rig.readings.get(engine.address))
 
 
+@pytest.mark.parametrize("port", ["0", "99999", "999999999999", "-1", "\u0663", "http", ""])
+async def test_a_label_that_is_no_port_leaves_the_engines_own(engine: FakeEngine, port: str) -> None:
+    async with scraping() as rig:
+        rig.add(engine.address, labels={"model.aibrix.ai/metric-port": port})
+        await until(lambda: rig.readings)
+
+
 async def test_page_at_a_port_of_its_own_does_not_get_the_engines_key(engine: FakeEngine) -> None:
     seen: list[str | None] = []
 

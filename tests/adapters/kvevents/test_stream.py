@@ -132,6 +132,14 @@ async def test_an_engine_that_starts_anew_has_lost_all() -> None:
         await hears(followed, 0, 1, "lost", 100)
 
 
+async def test_an_address_that_cannot_be_used_ends_the_stream_and_nothing_else() -> None:
+    context, followed = zmq.asyncio.Context(), Followed()
+    await KVEventStream(context, "tcp://no host:1", None, followed, followed.gap).run()
+    context.destroy(linger=0)
+
+    assert (followed.heard, followed.gaps) == (["lost"], 1)
+
+
 @pytest.mark.parametrize(
     "frames",
     [[b"one"], [b"t", b"short", events(1)], [b"t", (1).to_bytes(8, "big"), b"\xc1"], [b"", b"", b"", b""]],
