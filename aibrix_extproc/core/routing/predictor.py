@@ -133,12 +133,11 @@ class Predictor:
     def _own_seconds(self, query: RouteQuery, engines: Sequence[Engine]) -> list[float]:
         """Seconds that each engine computes on what it does not have of the prompt."""
         ratio = self.ratios.ratio(query.model)
-        tokens = max(query.prompt_bytes * ratio, 1.0)
+        tokens = query.prompt_bytes * ratio + 1.0  # the last token is always computed
         if query.prefix is not None:
             cached = self.index.cached(query.prefix).by_slot(self.index.slots)
             if cached is not None:
-                most = tokens - 1.0
-                return [(tokens - min(cached[one.slot] * ratio * one.confidence, most)) * one.pace for one in engines]
+                return [(tokens - cached[one.slot] * ratio * one.confidence) * one.pace for one in engines]
         return [tokens * one.pace for one in engines]
 
     def _avoid(self, engines: Sequence[Engine], seconds: list[float], model: str, now: float) -> None:
