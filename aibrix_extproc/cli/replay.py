@@ -139,7 +139,7 @@ def _strategies(named: Sequence[str] | None) -> list[str]:
             router_of(name)
         except InvalidMix as error:
             hint = did_you_mean(name, (*STRATEGIES, *PEERS))
-            raise UsageError(f"--strategy {name}: {error}{hint}") from error
+            raise UsageError(f"--strategy {name}: {str(error).rstrip('.')}{hint}") from error
     return list(dict.fromkeys(names))
 
 
