@@ -93,6 +93,9 @@ def _record(request_id: str, entry: _Entry) -> DecisionRecord:
     head = None
     if fact is not None and fact.response_at is not None and fact.placed_at is not None:
         head = fact.response_at - fact.placed_at
+    first = None  # of a stream; its head comes at once
+    if head is not None and charge is not None and charge.first_seconds is not None:
+        first = head + charge.first_seconds
     return DecisionRecord(
         request_id=request_id,
         wall_at=entry.wall_at,
@@ -106,6 +109,7 @@ def _record(request_id: str, entry: _Entry) -> DecisionRecord:
         status=0 if fact is None else fact.status,
         outcome="" if fact is None else fact.outcome.value,
         head_seconds=head,
+        ttft_seconds=first,
         prompt_tokens=None if usage is None else usage.input_tokens,
         cached_tokens=None if usage is None else usage.cached_tokens,
     )

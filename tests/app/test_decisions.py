@@ -62,11 +62,14 @@ def test_decision_is_found_while_it_runs_and_complete_afterwards() -> None:
     kept.finished(finished(answer))
     usage = Usage(40, 7, 30)
     kept.charged(
-        Charge(request_id="r-1", operation="chat_completion", model=MODEL, caller="me", status=200, usage=usage)
-    )
+        Charge(request_id="r-1", operation="chat_completion", model=MODEL, caller="me", status=200, usage=usage,
+               first_seconds=0.25)
+    )  # fmt: skip
     record = kept.find("r-1")
     assert record is not None
     assert (record.outcome, record.status, record.served_by) == ("served", 200, "engine-1")
+    assert record.head_seconds is not None
+    assert record.ttft_seconds == record.head_seconds + 0.25
     assert (record.head_seconds, record.prompt_tokens, record.cached_tokens) == (
         0.5, usage.input_tokens, usage.cached_tokens
     )  # fmt: skip
