@@ -42,8 +42,8 @@ ROOMS: Final[Mapping[str, tuple[str, ...]]] = {
     # the process and its terminal
     "uvloop": ("app.frame", "simulator.process"),
     "openai": (
-        "cli.adapters", "cli.batch", "cli.batch_progress", "cli.chat", "cli.engine_api", "cli.engines", "cli.files",
-        "cli.operations", "cli.sdk_command", "cli.transfers", "cli.usage", "conformance",
+        "cli.batch", "cli.batch_progress", "cli.chat", "cli.files", "cli.sdk_command", "cli.transfers", "cli.usage",
+        "conformance",
     ),
     "rich": ("cli",),
     "shtab": ("cli.completion",),

@@ -76,7 +76,7 @@ _DIALECTS: Final = (
 )
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Found:
     """The samples of a page that count, by field."""
 

@@ -1,15 +1,7 @@
 """Predicts the time to the first token of a request at each endpoint, and learns from how requests went.
 
-    predicted = wait + uncached tokens * pace + requests in flight * share of a decode step + time to avoid it
-    cost = predicted + uncached tokens * pace * (waiting requests / 2 + hit rate of the fleet, if its cache is full)
-
-What has to be computed of a prompt delays those that come to the same endpoint while it is busy. And it drops as much
-from a full cache, which is asked for again about as often as anything is found. Without these two parts of the cost,
-prompts leave the endpoints that have their beginnings too early, and the whole fleet computes more.
-
-It is driven by plain calls with the time of one monotonic clock: in the gateway by facts and charges, in a replay by
-the simulation. Of a model of which nothing can be learned, as no access log reports what answers cost, all tokens in
-flight count as work that waits.
+predicted = wait + uncached tokens * pace + requests in flight * share of a decode step + time to avoid it
+cost = predicted + uncached tokens * pace * (waiting requests / 2 + hit rate of the fleet, if its cache is full)
 """
 
 from collections import OrderedDict
@@ -68,7 +60,16 @@ class _Request:
 
 
 class Predictor:
-    """One for a process, of all its models."""
+    """One for a process, of all its models.
+
+    What has to be computed of a prompt delays those that come to the same endpoint while it is busy. And it drops as
+    much from a full cache, which is asked for again about as often as anything is found. Without these two parts of the
+    cost, prompts leave the endpoints that have their beginnings too early, and the whole fleet computes more.
+
+    It is driven by plain calls with the time of one monotonic clock: in the gateway by facts and charges, in a replay
+    by the simulation. Of a model of which nothing can be learned, as no access log reports what answers cost, all
+    tokens in flight count as work that waits.
+    """
 
     def __init__(self, index: PrefixIndex | None = None) -> None:
         self.index = PrefixIndex() if index is None else index

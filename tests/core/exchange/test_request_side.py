@@ -347,8 +347,8 @@ def test_stored_response_is_asked_of_the_engine_that_holds_it_without_waiting_fo
 def test_body_of_a_request_that_needs_none_passes_untouched(method: str) -> None:
     exchange, _ = admitted(method=method, path="/v1/responses/resp_1")
     exchange.receive(a_placed())
-    assert exchange.receive(a_request_body(b"whatever")) == (Continue(Phase.REQUEST_BODY),)
-    assert exchange.receive(RequestTrailers(100.0)) == (Continue(Phase.REQUEST_TRAILERS),)
+    received = [exchange.receive(event) for event in (a_request_body(b"whatever"), RequestTrailers(100.0))]
+    assert received == [(Continue(Phase.REQUEST_BODY),), (Continue(Phase.REQUEST_TRAILERS),)]
 
 
 def test_preflight_is_answered_without_authentication() -> None:
@@ -358,8 +358,7 @@ def test_preflight_is_answered_without_authentication() -> None:
     )
     assert isinstance(answer, Immediate)
     assert (answer.status, answer.body) == (204, b"")
-    headers = dict(answer.headers)
-    assert len(headers) == len(answer.headers)
+    assert len(headers := dict(answer.headers)) == len(answer.headers)
     assert headers["access-control-allow-origin"] == "https://app.example"
     assert "authorization" in headers["access-control-allow-headers"]
     (finished,) = exchange.receive(a_closing())

@@ -1,13 +1,9 @@
 """Counters of limits: reserve several at once, settle, release. A state machine; the time is an argument.
 
 The script in `adapters/counters/redis_script.py` does the same operations on doubles in the same order. Times are
-microseconds since EPOCH, so that a double holds fractions of them. A bucket is one number: the time at which it is full
-again. A unit that is taken moves that time by `span`, one that is given back moves it back, and time itself fills the
-bucket. A window counts what was used until its end. A lease counts members, each until it expires.
-
-All counters may be lost at once, by a restart of what holds them. So they have a birth, and a counter also adds up what
-was taken from it. A process that knows a state of an earlier birth raises the counter to that state and what was taken
-since, in whatever order processes come.
+microseconds since EPOCH, so that a double holds fractions of them. All counters may be lost at once, by a restart of
+what holds them. So they have a birth, and a counter also adds up what was taken from it. A process that knows a state
+of an earlier birth raises the counter to that state and what was taken since, in whatever order processes come.
 """
 
 from collections.abc import Sequence
@@ -23,7 +19,12 @@ TOLERANCE: Final = 1.0  # microseconds: rounding must not refuse the last unit o
 
 
 class Form(IntEnum):
-    """How a counter counts."""
+    """How a counter counts.
+
+    A bucket is one number: the time at which it is full again. A unit that is taken moves that time by `span`, one that
+    is given back moves it back, and time itself fills the bucket. A window counts what was used until its end. A lease
+    counts members, each until it expires.
+    """
 
     BUCKET = 0
     WINDOW = 1
