@@ -25,7 +25,7 @@ class Measurement:
         first = self._user.ask(name, base(name))
         again = [self._user.ask(name, base(name), again=True) for _ in range(2)]
         noise = set().union(*(differences(first, one) for one in again))
-        text = _some_text(first.body)
+        text = _some_text(first.body) or "a"
         seen = _collectors(name)
         found = {}
         for probe in probes(name, vision=vision, top=top):

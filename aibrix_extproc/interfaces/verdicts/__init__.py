@@ -19,7 +19,7 @@ Json = dict[str, Any]
 # - `wrong`: what a value of a wrong type gives; `bounds`: what values at the limits give: `ok`, or status, code, param
 # - `otherwise`: what a caller without `engine_controls` gets; the rest was then measured with it
 # - `beside`: the error that comes without the field, too: the object around it is refused
-MEASURED: Final = ("vllm-0.33",)
+MEASURED: Final = ("vllm-0.32", "vllm-0.33")
 NEWEST: Final = MEASURED[-1]
 
 
