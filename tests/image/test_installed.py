@@ -19,7 +19,7 @@ from tests.waiting import eventually
 _, STAGES = dockerfile.read(dockerfile.DOCKERFILE.read_text(encoding="utf-8"))
 SERVE = dockerfile.whole(STAGES, "serve")
 OTHER_EXTRAS = ["betterproto2", "envoy_data_plane", "openai"]
-OF_THE_IMAGE = ["alembic", "kubernetes", "multipart", "obstore", "sqlalchemy"]
+OF_THE_IMAGE = ["alembic", "kubernetes", "multipart", "obstore", "sqlalchemy", "zmq"]
 # Imports every module and names the packages that were missed.
 IMPORT_ALL = """
 import importlib, pkgutil, aibrix_extproc

@@ -17,9 +17,9 @@ GROUP = locks.declared(locks.PROJECT["dependency-groups"]["dev"])
 OURS = GROUP.pop(locks.OURSELVES)
 FOR_RUN = BASE | EXTRAS["conformance"] | EXTRAS["local"] | EXTRAS["metadata"] | EXTRAS["terminal"]
 LOCKS = {
-    locks.RUNTIME: BASE | EXTRAS["kubernetes"] | EXTRAS["metadata"],
+    locks.RUNTIME: BASE | EXTRAS["kubernetes"] | EXTRAS["kvevents"] | EXTRAS["metadata"],
     locks.RUN: FOR_RUN,
-    locks.DEV: FOR_RUN | EXTRAS["kubernetes"] | GROUP,
+    locks.DEV: FOR_RUN | EXTRAS["kubernetes"] | EXTRAS["kvevents"] | GROUP,
     locks.BUILD: BUILD,
 }
 STALE = "run `make lock`"
