@@ -242,7 +242,7 @@ async def compare(servers: Sequence[Server], rounds: int, concurrency: int, fram
 async def _serve(name: str) -> None:
     keep_freed_memory()  # as `serve` does with each transport
     server: GrpcioServer | H2Server | LeanTransport
-    new_session = _gateway().new_session
+    new_session = _gateway("least-request").new_session
     if name == "h2":
         server = H2Server({PROCESS_PATH: process_method(new_session, asyncio.get_running_loop())})
     elif name == "grpcio":

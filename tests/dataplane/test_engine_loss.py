@@ -25,7 +25,7 @@ def assert_all_accounted(stack: Stack, requests: int) -> None:
 
 
 async def test_an_engine_killed_under_load_costs_only_streams_that_had_begun(new_stack: Callable[..., Stack]) -> None:
-    stack = new_stack(THREE)
+    stack = new_stack(THREE, serve_arguments=("--strategy", "least-request"))  # each of them gets streams
     async with stack.async_client() as client, asyncio.TaskGroup() as tasks, under_load(stack) as load:
         await load.more(32)
         begun = await begin_streams(client, tasks, count=9, tokens=40, pace="100")

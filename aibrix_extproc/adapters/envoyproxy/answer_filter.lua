@@ -766,7 +766,7 @@ end
 
 local FIELDS = {
   "input_tokens", "output_tokens", "total_tokens", "cached_tokens", "reasoning_tokens", "audio_seconds",
-  "events", "event_bytes", "terminal", "error", "unmetered",
+  "events", "event_bytes", "first_seconds", "terminal", "error", "unmetered",
 }
 
 -- One text for all of the report: each value that is set apart costs several microseconds. Envoy's objects do not
@@ -785,9 +785,13 @@ local function publish(report, stream)
 end
 
 local function watch_stream(stream, state)
-  local last, sent = nil, ""
+  local last, sent, began = nil, "", tonumber(stream:timestamp())
   for chunk in stream:bodyChunks() do
     local bytes = chunk:getBytes(0, chunk:length())
+    if began and bytes ~= "" then -- milliseconds; a clock that was set back in between says nothing
+      local passed = tonumber(stream:timestamp()) - began
+      state.report.first_seconds, began = passed >= 0 and passed / 1000 or nil, nil
+    end
     last, sent = chunk, bytes
     if not state.broken then
       local good, passed = pcall(feed, state, bytes)
