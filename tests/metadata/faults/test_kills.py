@@ -5,6 +5,7 @@ import random
 from collections import Counter
 from pathlib import Path
 
+import aiohttp
 import pytest
 from openai.types import Batch
 
@@ -22,6 +23,7 @@ class Killer:
         self._last = 0
         self._reached = asyncio.Event()
         self._process: Running | None = None
+        self._gateway = plant.gateway
         plant.engine.fault = self._asked
 
     def begin(self, process: Running, last: int | None) -> None:
@@ -42,6 +44,9 @@ class Killer:
             await self._reached.wait()
         assert self._process is not None
         await self._process.gone()
+        # What the dead process had sent is counted in its life: a request that comes after it shows that it was read.
+        async with aiohttp.ClientSession() as session, session.get(f"{self._gateway}/v1/models") as answer:
+            assert answer.status == 200
 
 
 def points(seed: int, kills: int) -> list[int]:
