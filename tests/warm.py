@@ -67,23 +67,23 @@ class WarmProcess:
 class WarmOutput:
     """A running module whose output is read; like an `asyncio.subprocess.Process`."""
 
-    def __init__(self, *words: str) -> None:
-        """What it starts by way of `sys.executable` is forked as well."""
+    def __init__(self, *words: str, children: bool = True) -> None:
+        """With `children`, what it starts by way of `sys.executable` is forked as well."""
         self.returncode: int | None = None
         self.stdout = asyncio.StreamReader()
         read, write = os.pipe()
         self._pipe = os.fdopen(read, "rb", buffering=0)
         with Path(os.devnull).open("rb") as nothing:
-            environment = {**os.environ, PYTHON_VARIABLE: python()}  # noqa: TID251 - handed on
+            environment = os.environ | ({PYTHON_VARIABLE: python()} if children else {})  # noqa: TID251 - handed on
             descriptors = nothing.fileno(), write, write
             self._forked = Forked(_socket(), list(words), descriptors, environment, str(Path.cwd()))
         os.close(write)
         self.pid = self._forked.pid
 
     @classmethod
-    async def start(cls, *words: str) -> "WarmOutput":
+    async def start(cls, *words: str, children: bool = True) -> "WarmOutput":
         """`python -m WORDS...`, with both outputs in one."""
-        process = cls(*words)
+        process = cls(*words, children=children)
         protocol = asyncio.StreamReaderProtocol(process.stdout)
         await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, process._pipe)
         return process

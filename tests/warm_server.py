@@ -74,18 +74,23 @@ class Server:
                     self._selector.unregister(key.fileobj)
 
     def _fork(self, connection: socket.socket) -> Job | None:
+        """Fork for a client, which may be killed at any moment."""
         size, descriptors, _, _ = socket.recv_fds(connection, 4, 3)
-        with connection.makefile("rb", buffering=0) as stream:
-            text = b""
-            while len(text) < int.from_bytes(size):
-                text += stream.read(int.from_bytes(size) - len(text)) or b""
+        with connection.makefile("rb") as stream:
+            text = stream.read(int.from_bytes(size))
+        if not size or len(text) < int.from_bytes(size):
+            for descriptor in descriptors:
+                os.close(descriptor)
+            connection.close()
+            return None
         if (pid := os.fork()) == 0:
             self._leave()
             connection.close()
             return Job(**json.loads(text), descriptors=list(descriptors))
         for descriptor in descriptors:
             os.close(descriptor)
-        connection.sendall(b"%d\n" % pid)
+        with contextlib.suppress(OSError):  # it is gone: what it leaves to be read has the fork killed
+            connection.sendall(b"%d\n" % pid)
         self._pids[connection] = pid
         self._selector.register(connection, selectors.EVENT_READ)
         return None

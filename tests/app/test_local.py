@@ -62,10 +62,11 @@ class RunningLocal:
 
 
 @contextlib.asynccontextmanager
-async def local(*options: str) -> AsyncIterator[RunningLocal]:
+async def local(*options: str, slow_children: bool = False) -> AsyncIterator[RunningLocal]:
+    """With `slow_children` they start as users' do: a fork is back before anybody has noticed its end."""
     # Not the default port: others who test at the same time would take each other's Envoy for theirs.
     ports = ("--port", "0", "--envoy-admin-port", "0")
-    process = await warm.WarmOutput.start("aibrix_extproc", "local", *ports, *options)
+    process = await warm.WarmOutput.start("aibrix_extproc", "local", *ports, *options, children=not slow_children)
     try:
         yield RunningLocal(process)
     finally:

@@ -30,7 +30,7 @@ async def addresses(site: Site) -> list[str]:
 
 
 async def test_engines_of_a_site(tmp_path: Path) -> None:
-    async with local("--engines", "3", "--workers", "2", "--simulate", "--itl-ms 30") as running:
+    async with local("--engines", "3", "--workers", "2", "--simulate", "--itl-ms 30", slow_children=True) as running:
         await running.ready()
         site = Site(running)
         await strangers_learn_nothing(site)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from aiohttp import web
+from aiohttp import ClientSession, web
 
 Fault = Callable[[str, int], tuple[int, dict[str, str]] | None]
 
@@ -32,6 +32,12 @@ class Engine:
         site = web.TCPSite(self._runner, "127.0.0.1", 0, backlog=1024)
         await site.start()
         return f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+
+    async def catch_up(self) -> None:
+        """Count what processes have sent that are dead or frozen: a request that comes after it is answered."""
+        url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/v1/models"
+        async with ClientSession() as session, session.get(url) as answer:
+            assert answer.status == 200
 
     async def stop(self) -> None:
         self.hold.set()

@@ -33,6 +33,7 @@ async def test_zombie_writes_nothing_and_its_requests_stop(tmp_path: Path) -> No
             made = await create(frozen.openai(), (line(one) for one in wanted))
             await until(lambda: own.running > 0, "requests run")
             await frozen.freeze(tmp_path / "ledger.sqlite")
+            await own.catch_up()
             asked = own.asked.copy()
             other = await plant.start()
             done = await ended(other.openai(), made)
