@@ -154,9 +154,19 @@ async def commands_do_the_same(running: RunningLocal, site: Site, folder: Path) 
     assert (await command("load", "x", "/x", "--base", "m", "--placement", "gpu"))[0] == 2
 
 
+async def versions(site: Site) -> list[int]:
+    return [page["control_feed"]["version"] for page in await site.pages("/readyz")]
+
+
 async def twenty_requests_wake_a_model_once(site: Site) -> None:
     policy = {"wake_on_request": True}
+    before = max(await versions(site))
     assert (await site.ask("PUT", "/admin/v1/policies/sim-chat", policy)).status_code == 200
+
+    async def known() -> bool:
+        return min(await versions(site)) > before
+
+    await until(known, "both gateways know the policy")
     assert (await site.ask("POST", "/sleep?level=1&mode=wait")).status_code == 200
 
     async def all_asleep() -> bool:

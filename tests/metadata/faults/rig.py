@@ -153,6 +153,8 @@ class Running:
 
         def frozen() -> bool:
             self.send(signal.SIGSTOP)
+            if not self._stands():
+                return False
             try:
                 with _reading(database, 0.2) as connection:
                     connection.execute("BEGIN IMMEDIATE")
@@ -162,6 +164,12 @@ class Running:
             return True
 
         await until(frozen, "it was frozen outside of transactions")
+
+    def _stands(self) -> bool:
+        """Whether each thread has stopped; one inside of a system call ends that first."""
+        threads = Path(f"/proc/{self.process.pid}/task")
+        found = [one.read_text().rpartition(")")[2].split()[0] for one in threads.glob("*/stat")]
+        return set(found) <= {"T"}
 
     async def kill(self) -> None:
         """SIGKILL, and wait for the end."""
