@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import aiohttp
 import msgspec
@@ -37,6 +37,8 @@ class _Weights(msgspec.Struct):
 class _Version(msgspec.Struct):
     version: str
 
+
+_Decoded = TypeVar("_Decoded")
 
 _WEIGHTS: Final = msgspec.json.Decoder(_Weights)
 _VERSION: Final = msgspec.json.Decoder(_Version)
@@ -113,31 +115,26 @@ class EngineClient:
 
     async def ask_flag(self, path: str, field: str) -> bool | None:
         """A yes or no such as /is_sleeping; None where the engine has no such route."""
+        found = await self._small(path, _FLAGS)
+        return None if found is None else found.get(field)
+
+    async def weight_version(self) -> str | None:
+        """How the engine calls its weights; None where it has no such route."""
+        found = await self._small("/weight_info", _WEIGHTS)
+        return None if found is None else found.weight_version[:MAX_VERSION]
+
+    async def engine_version(self) -> str | None:
+        """The version of the engine's program; None where it has no such route."""
+        found = await self._small("/version", _VERSION)
+        return None if found is None else found.version[:MAX_VERSION]
+
+    async def _small(self, path: str, decoder: msgspec.json.Decoder[_Decoded]) -> _Decoded | None:
+        """A short answer; None where there is no such route, or something else answers there."""
         answer = await self._get(path)
         if answer.status != HTTPStatus.OK or len(answer.body) > MAX_FLAGS_BYTES:
             return None
         try:
-            return _FLAGS.decode(answer.body).get(field)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return None
-
-    async def weight_version(self) -> str | None:
-        """How the engine calls its weights; None where it has no such route."""
-        answer = await self._get("/weight_info")
-        if answer.status != HTTPStatus.OK or len(answer.body) > MAX_FLAGS_BYTES:
-            return None
-        try:
-            return _WEIGHTS.decode(answer.body).weight_version[:MAX_VERSION]
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return None
-
-    async def engine_version(self) -> str | None:
-        """The version of the engine's program; None where it has no such route."""
-        answer = await self._get("/version")
-        if answer.status != HTTPStatus.OK or len(answer.body) > MAX_FLAGS_BYTES:
-            return None
-        try:
-            return _VERSION.decode(answer.body).version[:MAX_VERSION]
+            return decoder.decode(answer.body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
 
