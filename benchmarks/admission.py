@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from aibrix_extproc.core.routing.queue.classes import RequestClass
-from benchmarks.admission_model import ENGINES, PLACES, Caller, Model, Outcome
+from benchmarks.admission_model import ENGINES, SLOTS, Caller, Model, Outcome
 
 PAGE: Final = Path("docs/admission-figures.md")
 RATES: Final = (10.0, 20.0, 30.0, 40.0)
@@ -21,20 +21,20 @@ BESIDE: Final = {
 }  # fmt: skip
 _HEAD: Final = """# What the queue gives
 
-Written by `python -m benchmarks.admission`. Simulated: {engines} engines of {places} places; the queue is the
+Written by `python -m benchmarks.admission`. Simulated: {engines} engines of {slots} slots; the queue is the
 gateway's own. A caller sends requests of 200 tokens for 16 tokens (0.33 s) at random moments. Beside it is a caller
 with 48 clients and prompts 100 times larger (1.3 s), or a batch with 64 lines at once. p95 and p99 are those of whole
-answers, as ratios to the same caller alone. *Busy* is the part of all places that is in use. Prompts do not slow each
+answers, as ratios to the same caller alone. *Busy* is the part of all slots that is in use. Prompts do not slow each
 other down here, as they do in an engine.
 
-| requests a second | places it needs | beside it | queue | p95 | p99 | busy | others' answers a second |
+| requests a second | slots it needs | beside it | queue | p95 | p99 | busy | others' answers a second |
 | ---: | ---: | --- | --- | ---: | ---: | ---: | ---: |
 """
 
 
 _WHAT_IT_SAYS: Final = """
-As long as a caller needs less than an equal share of the places (16 here), the one beside it costs its p95 nothing, and
-a batch costs its p99 nothing. The price is that some places stay free: 13 to 18 % beside a caller, 19 to 36 % beside a
+As long as a caller needs less than an equal share of the slots (16 here), the one beside it costs its p95 nothing, and
+a batch costs its p99 nothing. The price is that some slots stay free: 13 to 18 % beside a caller, 19 to 36 % beside a
 batch. Beyond its equal share a caller waits as all others do.
 """
 
@@ -53,7 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=300.0, help="simulated, of each run")
     seconds = parser.parse_args().seconds
-    text = _HEAD.format(engines=ENGINES, places=PLACES)
+    text = _HEAD.format(engines=ENGINES, slots=SLOTS)
     for rate in RATES:
         small = Caller(SMALL, RequestClass.DEFAULT, 200, 16, rate=rate)
         alone = Model((small,), seconds, queued=False).run()

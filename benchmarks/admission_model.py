@@ -19,7 +19,7 @@ from aibrix_extproc.core.routing.queue.model_queue import ModelQueue
 from aibrix_extproc.core.routing.queue.shares import Room
 from aibrix_extproc.core.routing.queue.work import WorkEstimates
 
-ENGINES, PLACES = 4, 8
+ENGINES, SLOTS = 4, 8
 PREFILL_SECONDS, DECODE_SECONDS = 50e-6, 0.02  # of a token
 WARM_SECONDS: Final = 30.0  # that are not counted
 LOOK_SECONDS: Final = 0.25  # as the gateway looks again
@@ -92,7 +92,7 @@ class Model:
         while self._events and self._events[0][0] < 2 * self._seconds:
             now, _, event = heapq.heappop(self._events)
             event(now)
-        self.outcome.work /= ENGINES * PLACES * (self._seconds - WARM_SECONDS)
+        self.outcome.work /= ENGINES * SLOTS * (self._seconds - WARM_SECONDS)
         return self.outcome
 
     def _later(self, at: float, event: Callable[[float], None]) -> None:
@@ -114,7 +114,7 @@ class Model:
         self._place(request, now)
 
     def _room(self) -> Room:
-        return Room(sum(max(PLACES - load, 0) for load in self._load), ENGINES * PLACES)
+        return Room(sum(max(SLOTS - load, 0) for load in self._load), ENGINES * SLOTS)
 
     def _place(self, request: Request, now: float) -> None:
         least = min(self._load)
@@ -122,7 +122,7 @@ class Model:
         self._load[request.engine] += 1
         if self._queue is not None:
             self._queue.shares.started(request.caller.name, now, batch=request.caller.kind is RequestClass.BATCH)
-        if self._running[request.engine] < PLACES:
+        if self._running[request.engine] < SLOTS:
             self._start(request, now)
         else:
             self._waiting[request.engine].append(request)

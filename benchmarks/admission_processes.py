@@ -1,6 +1,6 @@
 """`python -m benchmarks.admission_processes`: callers beside a heavy one, by real processes; writes the page PAGE.
 
-Envoy, one gateway and simulated engines of few places. A caller's requests come at the same moments in every run.
+Envoy, one gateway and simulated engines of few slots. A caller's requests come at the same moments in every run.
 Beside it is nobody, a caller whose prompts are a hundred times larger, or one whose key has the class `batch`.
 """
 
@@ -22,13 +22,13 @@ import aiohttp
 from benchmarks.processes import Started, free_port
 
 PAGE: Final = Path("docs/admission-processes.md")
-ENGINES, PLACES = 4, 8
+ENGINES, SLOTS = 4, 8
 TOKENS, OUTPUT = 200, 16
 RATE: Final = 15.0  # requests of the caller that is measured, a second
 WARM_SECONDS: Final = 10.0  # that are not counted: callers become known
 _TOKEN: Final = "abcd"  # what the simulator counts as one
 _ENGINE: Final = (
-    f"--max-num-seqs {PLACES} --itl-ms 20 --prefill-us-per-token 50 --no-prefix-caching --max-model-len 65536"
+    f"--max-num-seqs {SLOTS} --itl-ms 20 --prefill-us-per-token 50 --no-prefix-caching --max-model-len 65536"
     " --record-requests 0"
 )
 
@@ -124,7 +124,7 @@ async def started(folder: Path, *, queued: bool) -> tuple[Started, str]:
     ]  # fmt: skip
     keys, settings, log = folder / "keys.yaml", folder / "settings.yaml", folder / "local.log"
     keys.write_text(json.dumps({"callers": callers}))
-    settings.write_text(json.dumps({"queue": {"enabled": queued, "engine_requests": PLACES}}))
+    settings.write_text(json.dumps({"queue": {"enabled": queued, "engine_requests": SLOTS}}))
     local = Started("local", (
         sys.executable, "-m", "aibrix_extproc", "local", "--port", "0", "--admin-port", str(free_port()),
         "--envoy-admin-port", str(free_port()), "--engines", str(ENGINES), f"--simulate={_ENGINE}",
@@ -158,8 +158,8 @@ def row(beside: Beside, mode: str, seen: Seen, alone: Seen, seconds: float) -> s
 
 _HEAD: Final = """# What the queue gives, by real processes
 
-Written by `python -m benchmarks.admission_processes`: Envoy, one gateway, {engines} simulated engines of {places}
-places. A caller sends {rate:g} requests a second of {tokens} tokens for {output} tokens at random moments. Beside it is
+Written by `python -m benchmarks.admission_processes`: Envoy, one gateway, {engines} simulated engines of {slots}
+slots. A caller sends {rate:g} requests a second of {tokens} tokens for {output} tokens at random moments. Beside it is
 a caller with 48 clients and prompts 100 times larger, or one with 64 clients whose key has the class `batch`. Ratios
 are to the same caller alone with the same setting, of {seconds:g} s after {warm:g} s in which callers become known.
 
@@ -171,7 +171,7 @@ are to the same caller alone with the same setting, of {seconds:g} s after {warm
 async def main(seconds: float) -> str:
     """Every run with and without the queue; the page."""
     text = _HEAD.format(
-        engines=ENGINES, places=PLACES, rate=RATE, tokens=TOKENS, output=OUTPUT, seconds=seconds, warm=WARM_SECONDS
+        engines=ENGINES, slots=SLOTS, rate=RATE, tokens=TOKENS, output=OUTPUT, seconds=seconds, warm=WARM_SECONDS
     )
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
         for mode, queued in (("off", False), ("on", True)):

@@ -1,4 +1,4 @@
-"""Requests that wait in the gateway: they go when there is a place, and whatever ends a wait leaves nothing behind."""
+"""Requests that wait in the gateway: they go when there is a slot, and whatever ends a wait leaves nothing behind."""
 
 import asyncio
 from collections import Counter
@@ -135,11 +135,11 @@ async def turns(count: int = 5) -> None:
         await asyncio.sleep(0)
 
 
-async def filled(bench: Bench, places: int = 2, caller: str = "first") -> list[Running]:
-    return [await bench.place(bench.ask(caller)) for _ in range(places)]
+async def filled(bench: Bench, slots: int = 2, caller: str = "first") -> list[Running]:
+    return [await bench.place(bench.ask(caller)) for _ in range(slots)]
 
 
-async def test_request_waits_for_a_place_and_goes_when_one_is_free() -> None:
+async def test_request_waits_for_a_slot_and_goes_when_one_is_free() -> None:
     bench = Bench()
     running = await filled(bench)
     waits = bench.waits(bench.ask())
@@ -154,7 +154,7 @@ async def test_request_waits_for_a_place_and_goes_when_one_is_free() -> None:
     assert bench.is_clean
 
 
-async def test_several_places_that_come_at_once_are_given_to_as_many_and_no_more() -> None:
+async def test_several_slots_that_come_at_once_are_given_to_as_many_and_no_more() -> None:
     bench = Bench(engines=2)
     running = await filled(bench, 4)
     waits = [bench.waits(bench.ask(f"c-{number}")) for number in range(5)]
@@ -189,7 +189,7 @@ async def test_work_is_shared_fairly_between_callers() -> None:
     assert bench.is_clean
 
 
-async def test_client_that_leaves_while_it_waits_or_just_after_its_turn_has_come_takes_no_place() -> None:
+async def test_client_that_leaves_while_it_waits_or_just_after_its_turn_has_come_takes_no_slot() -> None:
     bench = Bench()
     running = await filled(bench)
     leaves, stays = bench.waits(bench.ask("leaves")), bench.waits(bench.ask("stays"))

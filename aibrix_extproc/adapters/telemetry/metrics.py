@@ -120,7 +120,7 @@ METRICS: Final[Rows] = {
     "aibrix_extproc_gauge_failures_total": ("counter", (), "Metrics pages of engines that could not be read."),
     "aibrix_extproc_endpoints_cordoned": ("gauge", (), "Endpoints that get no new requests, by somebody's wish."),
     "aibrix_extproc_queue_length": (
-        "gauge", ("model", "class"), "Requests that wait in the queue, for a place at an engine or for their model.",
+        "gauge", ("model", "class"), "Requests that wait in the queue, for a slot of an engine or for their model.",
     ),
     "aibrix_extproc_queue_wait_seconds": (
         "histogram", ("class",), "How long requests waited in the queue that were placed from it.",

@@ -1,4 +1,4 @@
-"""Requests that cannot be placed at once wait here: for a place at an engine, or for their model to come or wake.
+"""Requests that cannot be placed at once wait here: for a slot of an engine, or for their model to come or wake.
 
 Who waits, and who goes next, is decided in `core/routing/queue`. Here are the waits themselves: each is a coroutine of
 its request, which may be cancelled at any time. A request that goes at once costs what it takes to look at the model's
@@ -62,7 +62,7 @@ class Waits:
 
 
 class Waiting:
-    """The request of a ticket. `wanted`: the model or adapter whose coming it waits for; empty: a place is enough."""
+    """The request of a ticket. `wanted`: the model or adapter whose coming it waits for; empty: a slot is enough."""
 
     __slots__ = ("ask", "attempt", "future", "granted", "refused", "wanted")
 
@@ -223,7 +223,7 @@ class Queue(Part):
             queue.line.leave(ticket)  # placed or refused: with room there is nothing more to wait for
 
     def _try_all(self, queue: ModelQueue) -> None:
-        """Places are unlimited, or there are none."""
+        """Slots are unlimited, or there are none."""
         for ticket in tuple(queue.line):
             self._try(queue, ticket, frozenset())
 
@@ -295,7 +295,7 @@ class Queue(Part):
             self._queue(fact.query.model).shares.started(fact.query.caller, self._clock(), batch=fact.batch)
 
     def finished(self, fact: Finished) -> None:
-        """A place may be free."""
+        """A slot may be free."""
         if fact.assigned_to is not None and fact.model is not None:
             queue = self._queues.get(fact.model)
             if queue is not None:

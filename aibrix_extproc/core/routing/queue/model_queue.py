@@ -15,9 +15,9 @@ class ModelQueue:
         self.drain = DrainRate(now)
 
     def may_pass(self, caller: str, kind: RequestClass, room: Room, now: float) -> bool:
-        """Whether a request may go at once: it may take a place, and nobody waits who would have to go before.
+        """Whether a request may go at once: it may take a slot, and nobody waits who would have to go before.
 
-        Whoever waits while a place is free may not take it, so only the caller's own requests go before.
+        Whoever waits while a slot is free may not take it, so only the caller's own requests go before.
         """
         if room.free < 1 or (self.line and self.line.has(caller, kind)):
             return False

@@ -1,8 +1,8 @@
-"""How many of a model's places each caller may hold, so that one with long requests does not hold all of them.
+"""How many of a model's slots each caller may hold, so that one with long requests does not hold all of them.
 
-Order alone is not enough: a place that a long request holds is gone until that ends. So some places are kept free for
+Order alone is not enough: a slot that a long request holds is gone until that ends. So some slots are kept free for
 the other callers: as many as these lately held on average, and some square roots of it more, for they come by chance. A
-caller that has none, or fewer than an equal share, may take any free place.
+caller that has none, or fewer than an equal share, may take any free slot.
 """
 
 import math
@@ -18,14 +18,14 @@ _FORGOTTEN: Final = 0.01  # requests at once
 
 
 class Room(NamedTuple):
-    """Places for requests at the engines of a model."""
+    """Slots for requests at the engines of a model."""
 
     free: float
-    places: float  # in all
+    slots: float  # in all
 
 
 class Shares:
-    """The requests that run, by caller. Those of batches are counted apart: no place is kept free for them."""
+    """The requests that run, by caller. Those of batches are counted apart: no slot is kept free for them."""
 
     def __init__(self) -> None:
         self._users: dict[str, _User] = {}
@@ -62,14 +62,14 @@ class Shares:
 
 
 class Reading:
-    """Who may take one of the free places."""
+    """Who may take one of the free slots."""
 
-    __slots__ = ("_free", "_places", "_running", "_share", "_users", "_wanted")
+    __slots__ = ("_free", "_running", "_share", "_slots", "_users", "_wanted")
 
     def __init__(self, users: dict[str, "_User"], room: Room) -> None:
         self._users = users
-        self._free, self._places = room
-        self._share = self._places / max(len(users), 1)
+        self._free, self._slots = room
+        self._share = self._slots / max(len(users), 1)
         self._running = sum([user.running for user in users.values()])
         self._wanted = sum([min(user.mean, self._share) for user in users.values()])
 
@@ -81,15 +81,15 @@ class Reading:
             return self._free >= 1 + _kept(self._wanted, self._running, SPREAD_OF_BATCHES)
         own = self._users.get(caller)
         running = 0 if own is None else own.running
-        share = self._places / (len(self._users) + (own is None))
+        share = self._slots / (len(self._users) + (own is None))
         if running < max(math.floor(share), 1):
             return True
         wanted = self._wanted - (0.0 if own is None else min(own.mean, self._share))
-        return self._free >= 1 + min(_kept(wanted, self._running - running, SPREAD), self._places - share)
+        return self._free >= 1 + min(_kept(wanted, self._running - running, SPREAD), self._slots - share)
 
 
 def _kept(wanted: float, running: int, spread: float) -> float:
-    """Places to be kept free for callers that hold `wanted` on average, and `running` now."""
+    """Slots to be kept free for callers that hold `wanted` on average, and `running` now."""
     return max(wanted + spread * math.sqrt(wanted) - running, 0.0)
 
 

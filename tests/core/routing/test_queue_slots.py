@@ -1,4 +1,4 @@
-"""Places: how many an engine has, who may take one, and when to come again."""
+"""Slots: how many an engine has, who may take one, and when to come again."""
 
 import pytest
 from hypothesis import given
@@ -10,43 +10,43 @@ from aibrix_extproc.core.routing.queue.classes import RequestClass
 from aibrix_extproc.core.routing.queue.drain import DrainRate
 from aibrix_extproc.core.routing.queue.line import Ticket
 from aibrix_extproc.core.routing.queue.model_queue import ModelQueue
-from aibrix_extproc.core.routing.queue.places import BACKLOG, Places
 from aibrix_extproc.core.routing.queue.shares import MEAN_SECONDS, Room, Shares
+from aibrix_extproc.core.routing.queue.slots import BACKLOG, Slots
 from aibrix_extproc.core.routing.queue.work import WorkEstimates
 
 DEFAULT, BATCH = RequestClass.DEFAULT, RequestClass.BATCH
 
 
 def test_fixed_number_of_places_counts_whatever_readings_say() -> None:
-    places = Places(8)
-    places.read("e", EngineGauges(at=1.0, running=2.0, waiting=9.0))
-    assert places.of("e") == 8
+    slots = Slots(8)
+    slots.read("e", EngineGauges(at=1.0, running=2.0, waiting=9.0))
+    assert slots.of("e") == 8
 
 
 def test_places_are_learned_from_an_engine_in_which_requests_wait() -> None:
-    places = Places()
-    places.read("e", EngineGauges(at=1.0, running=4.0, waiting=0.0))
-    assert places.of("e") is None
-    places.read("e", EngineGauges(at=2.0, running=8.0, waiting=5.0))
-    assert places.of("e") == 8 + BACKLOG
+    slots = Slots()
+    slots.read("e", EngineGauges(at=1.0, running=4.0, waiting=0.0))
+    assert slots.of("e") is None
+    slots.read("e", EngineGauges(at=2.0, running=8.0, waiting=5.0))
+    assert slots.of("e") == 8 + BACKLOG
     for at in (3.0, 4.0):
-        places.read("e", EngineGauges(at=at, running=8.0, waiting=0.0))  # it took all that it was given
-    assert places.of("e") == 9 + BACKLOG
-    places.read("e", EngineGauges(at=4.0, running=1.0, waiting=50.0))  # no new reading
-    assert places.of("e") == 9 + BACKLOG
+        slots.read("e", EngineGauges(at=at, running=8.0, waiting=0.0))  # it took all that it was given
+    assert slots.of("e") == 9 + BACKLOG
+    slots.read("e", EngineGauges(at=4.0, running=1.0, waiting=50.0))  # no new reading
+    assert slots.of("e") == 9 + BACKLOG
     for at in range(5, 60):
-        places.read("e", EngineGauges(at=float(at), running=4.0, waiting=3.0))  # long prompts: fewer fit
-    assert places.of("e") == pytest.approx(4 + BACKLOG, abs=0.01)
-    places.forget("e")
-    assert places.of("e") is None
+        slots.read("e", EngineGauges(at=float(at), running=4.0, waiting=3.0))  # long prompts: fewer fit
+    assert slots.of("e") == pytest.approx(4 + BACKLOG, abs=0.01)
+    slots.forget("e")
+    assert slots.of("e") is None
 
 
-def may(shares: Shares, caller: str, free: float, places: float, now: float, kind: RequestClass = DEFAULT) -> bool:
-    return shares.reading(Room(free, places), now).may_start(caller, kind)
+def may(shares: Shares, caller: str, free: float, slots: float, now: float, kind: RequestClass = DEFAULT) -> bool:
+    return shares.reading(Room(free, slots), now).may_start(caller, kind)
 
 
 def used(shares: Shares, caller: str, count: int, seconds: float, now: float) -> float:
-    """A caller holds so many places for a time; returns the time after it."""
+    """A caller holds so many slots for a time; returns the time after it."""
     for _ in range(count):
         shares.started(caller, now, batch=False)
     for _ in range(count):
@@ -87,15 +87,15 @@ def test_batches_get_what_nobody_else_wants() -> None:
     st.integers(1, 9),
 )
 def test_callers_within_their_share_always_get_a_free_place_and_none_gets_one_that_is_not_there(
-    steps: list[tuple[str, bool, float]], places: int
+    steps: list[tuple[str, bool, float]], slots: int
 ) -> None:
     shares, now = Shares(), 0.0
     running = dict.fromkeys("abc", 0)
     for caller, starts, seconds in steps:
         now += seconds
-        free = places - sum(running.values())
-        allowed = may(shares, caller, free, places, now)
-        assert allowed or free < 1 or running[caller] >= max(places // 3, 1)
+        free = slots - sum(running.values())
+        allowed = may(shares, caller, free, slots, now)
+        assert allowed or free < 1 or running[caller] >= max(slots // 3, 1)
         assert not (allowed and free < 1)
         if starts and allowed:
             shares.started(caller, now, batch=False)
@@ -105,7 +105,7 @@ def test_callers_within_their_share_always_get_a_free_place_and_none_gets_one_th
             running[caller] -= 1
 
 
-def test_one_caller_alone_may_have_all_places() -> None:
+def test_one_caller_alone_may_have_all_slots() -> None:
     shares = Shares()
     for number in range(8):
         assert may(shares, "me", 8 - number, 8, 0.0)

@@ -8,7 +8,7 @@ BACKLOG: Final = 1  # more than an engine runs, so that it never waits for us
 _WEIGHT: Final = 0.3  # of a new reading
 
 
-class Places:
+class Slots:
     """Of the endpoints by identity. `fixed`: the same for all; without it they are learned, and unknown at first.
 
     An engine in which requests wait runs as many as it can: that number is learned. One that has as many as it was
