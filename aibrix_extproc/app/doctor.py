@@ -9,7 +9,7 @@ from typing import Any, Final, TextIO
 import yaml
 
 from aibrix_extproc.config_files import depth
-from aibrix_extproc.doctor import access_checks, fleet_checks, metadata_reports
+from aibrix_extproc.doctor import access_checks, fleet_checks, metadata_reports, role_checks
 from aibrix_extproc.doctor.diagnose import diagnose, named
 from aibrix_extproc.doctor.finding import Finding, Severity
 from aibrix_extproc.doctor.objects import Cluster, Thing, at, quantity, thing_of
@@ -135,6 +135,7 @@ async def _examine_processors(inspector: Any, setup: Setup, deployment: Thing, s
     labels = setup.processor_services()[0].at("spec.selector") or {}
     port = quantity(process.setting("admin", "port", "--admin-port")) or AdminSettings().port
     reports = await inspector.reports(deployment.namespace, labels, port)
+    found += named("roles", role_checks.roles([one.fleet for one in reports]))
     return found + list(named("reports", fleet_checks.reports(reports)))
 
 

@@ -16,7 +16,7 @@ from aibrix_extproc.settings import KubernetesSettings, Settings
 def has_sources(settings: Settings) -> bool:
     """Whether the settings name any source of endpoints."""
     fleet = settings.fleet
-    return fleet.file is not None or bool(fleet.endpoints) or settings.kubernetes.enabled
+    return fleet.file is not None or bool(fleet.endpoints or fleet.prefill_endpoints) or settings.kubernetes.enabled
 
 
 def fleet_parts(settings: Settings, *, publishes: bool = True) -> tuple[FleetStore, list[Part]]:

@@ -39,6 +39,8 @@ def _described(endpoint: Endpoint, in_flight: int) -> dict[str, object]:
         "address": endpoint.address,
         "name": endpoint.name,
         "engine": endpoint.engine,
+        "role": endpoint.role.value,
+        "role_set": endpoint.role_set,
         "frontend": endpoint.frontend,
         "weight_version": endpoint.weight_version,
         "engine_version": endpoint.engine_version,

@@ -36,6 +36,14 @@ FIELDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
             "these and the adapters on them are served; a name that the engine refuses is a warning at `/fleet`",
             "all that the engine lists",
         ),
+        "role": (
+            "`prefill`, `decode` or `both`: which half of requests the engine computes",
+            "what the labels `llm-d.ai/role` or `role-name` say, else `both`",
+        ),
+        "role_set": (
+            "engines of one set take each other's KV cache over",
+            "the label `roleset-name`, else the set without a name",
+        ),
         "labels": (f"text by name, for {code(EXTERNAL_FILTER)}", "none"),
         "annotations": (f"text by name; {code(CONFIG)} is read", "none"),
         "api_key": ("the key that the engine wants", "`fleet.engine_api_key`"),

@@ -33,6 +33,10 @@ class FleetSettings(Group):
         (), description="endpoints as http://HOST:PORT, with =MODEL,MODEL to fix what one serves",
         json_schema_extra=flag("--endpoint"),
     )  # fmt: skip
+    prefill_endpoints: tuple[str, ...] = Field(
+        (), description="the same for engines that only compute prompts for those of `endpoints` (role prefill)",
+        json_schema_extra=flag("--prefill-endpoint"),
+    )  # fmt: skip
     engine_api_key: SecretStr | None = Field(
         None, description="key sent to engines that have none of their own", json_schema_extra=flag("--engine-api-key")
     )

@@ -10,6 +10,7 @@ from typing import Final
 from aibrix_extproc.config_files.errors import SourceFormatError
 from aibrix_extproc.core.fleet.model import ServedModel
 from aibrix_extproc.core.fleet.modelconfig import ModelConfig
+from aibrix_extproc.core.fleet.roles import EngineRole
 
 _HOST_NAME: Final = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
 _EXAMPLE: Final = "write it as 10.0.0.7:8000 or http://engine-1:8000"
@@ -39,6 +40,8 @@ class Entry:
     annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     config: ModelConfig | None = None  # what one of them says
     models: tuple[ServedModel, ...] = ()
+    role: EngineRole = EngineRole.BOTH
+    role_set: str = ""
     api_key: str | None = field(default=None, repr=False)
     api_key_file: str | None = None
 

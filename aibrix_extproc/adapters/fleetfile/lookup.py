@@ -54,6 +54,8 @@ def _endpoint(entry: Entry, address: str, key: str | None) -> Endpoint:
         annotations=entry.annotations,
         config=entry.config,
         models=entry.models,
+        role=entry.role,
+        role_set=entry.role_set,
         selects=bool(entry.models),
         api_key=key,
     )

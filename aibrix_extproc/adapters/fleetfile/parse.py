@@ -10,10 +10,13 @@ from aibrix_extproc.config_files.nodes import Place, collector_paused, compose
 from aibrix_extproc.core.fleet.kubernetes.podspec import CONFIG
 from aibrix_extproc.core.fleet.model import ServedModel
 from aibrix_extproc.core.fleet.modelconfig import InvalidConfig, ModelConfig, parse_config
+from aibrix_extproc.core.fleet.roles import EngineRole, role_of, role_set_of
 
 MAX_ENDPOINTS: Final = 10_000
 MAX_MODELS: Final = 1_000  # per endpoint
-ENDPOINT_FIELDS: Final = ("address", "name", "engine", "labels", "annotations", "models", "api_key", "api_key_file")
+ENDPOINT_FIELDS: Final = (
+    "address", "name", "engine", "role", "role_set", "labels", "annotations", "models", "api_key", "api_key_file",
+)  # fmt: skip
 MODEL_FIELDS: Final = ("id", "parent", "max_model_len")
 
 
@@ -33,9 +36,11 @@ def _parse(text: str, file: str) -> tuple[Entry, ...]:
     return refuse_repeated([_entry(item) for item in fields["endpoints"].items(MAX_ENDPOINTS)])
 
 
-def parse_flag(value: str, api_key: str | None = None) -> Entry:
-    """One `--endpoint` value: `http://host:port`, optionally `=model1,model2`."""
-    where = f"--endpoint {value}" if "@" not in value else "--endpoint"
+def parse_flag(
+    value: str, api_key: str | None = None, *, flag: str = "--endpoint", role: EngineRole = EngineRole.BOTH
+) -> Entry:
+    """One value of a flag that gives endpoints: `http://host:port`, optionally `=model1,model2`."""
+    where = f"{flag} {value}" if "@" not in value else flag
     address, equals, names = value.partition("=")
     models = tuple(ServedModel(name.strip()) for name in names.split(","))
     try:
@@ -45,7 +50,7 @@ def parse_flag(value: str, api_key: str | None = None) -> Entry:
         key = None if api_key is None else _key(api_key)
     except SourceFormatError as error:
         raise SourceFormatError(f"{where}: {error}") from error
-    return Entry(where=where, at=at, models=models if equals else (), api_key=key)
+    return Entry(where=where, at=at, models=models if equals else (), role=role, api_key=key)
 
 
 def refuse_repeated(entries: Iterable[Entry]) -> tuple[Entry, ...]:
@@ -67,15 +72,18 @@ def _entry(item: Place) -> Entry:
         fields["api_key_file"].fail("api_key and api_key_file exclude each other; keep one")
     labels = fields["labels"].fields() if "labels" in fields else {}
     annotations = fields["annotations"].fields() if "annotations" in fields else {}
+    texts = {key: value.text() for key, value in labels.items()}
     return Entry(
         where=item.where,
         at=fields["address"].checked(parse_address),
         name=fields["name"].text() if "name" in fields else "",
         engine=fields["engine"].text() if "engine" in fields else "vllm",
-        labels=MappingProxyType({key: value.text() for key, value in labels.items()}),
+        labels=MappingProxyType(texts),
         annotations=MappingProxyType({key: value.text() for key, value in annotations.items()}),
         config=annotations[CONFIG].checked(_config) if CONFIG in annotations else None,
         models=_models(fields["models"]) if "models" in fields else (),
+        role=fields["role"].checked(_role) if "role" in fields else role_of(texts)[0],
+        role_set=fields["role_set"].text() if "role_set" in fields else role_set_of(texts),
         api_key=fields["api_key"].checked(_key) if "api_key" in fields else None,
         api_key_file=fields["api_key_file"].text() if "api_key_file" in fields else None,
     )
@@ -86,6 +94,13 @@ def _config(text: str) -> ModelConfig:
         return parse_config(text)
     except InvalidConfig as error:
         raise SourceFormatError(f"{error}; it is the JSON that a pod's annotation holds, written as text") from error
+
+
+def _role(text: str) -> EngineRole:
+    try:
+        return EngineRole(text)
+    except ValueError as error:
+        raise SourceFormatError(f"{text!r} is no role; write {', '.join(EngineRole)}") from error
 
 
 def _models(place: Place) -> tuple[ServedModel, ...]:

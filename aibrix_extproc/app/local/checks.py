@@ -60,7 +60,7 @@ class _SimulateParser(argparse.ArgumentParser):
 
 def existing_fleet(args: argparse.Namespace, settings: Settings) -> Path | None:
     """A fleet file of the user: named with --fleet, or in the settings if no option names engines."""
-    if settings.fleet.endpoints:
+    if settings.fleet.endpoints or settings.fleet.prefill_endpoints:
         raise LocalError("fleet.endpoints in the settings is not for `local`: use --engine or --fleet.", EXIT_USAGE)
     given = args.engine or args.model or args.simulate or args.engines is not None
     named: Path | None = args.fleet if args.fleet or given else settings.fleet.file

@@ -3,7 +3,9 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
+from aibrix_extproc.adapters.fleetfile.entry import Entry
 from aibrix_extproc.adapters.fleetfile.parse import parse_flag
 from aibrix_extproc.adapters.fleetfile.source import FlagSource, FleetFile
 from aibrix_extproc.app.listening import StartError
@@ -12,6 +14,7 @@ from aibrix_extproc.app.ports import EndpointSource
 from aibrix_extproc.config_files.errors import SourceError
 from aibrix_extproc.config_files.file import OnStatus, SourceStatus
 from aibrix_extproc.core.fleet.reduce import SourceChange
+from aibrix_extproc.core.fleet.roles import EngineRole
 from aibrix_extproc.settings import FleetSettings
 
 logger = logging.getLogger(__name__)
@@ -81,9 +84,14 @@ def configured_sources(fleet: FleetSettings, on_status: OnStatus) -> list[Endpoi
     found: list[EndpointSource] = []
     if fleet.file is not None:
         found.append(FleetFile(fleet.file, on_status))
-    if fleet.endpoints:
+    if fleet.endpoints or fleet.prefill_endpoints:
         try:
-            found.append(FlagSource([parse_flag(value) for value in fleet.endpoints], on_status))
+            found.append(FlagSource(_given(fleet), on_status))
         except SourceError as error:
             raise StartError(str(error)) from error
     return found
+
+
+def _given(fleet: FleetSettings) -> list[Entry]:
+    prefill = partial(parse_flag, flag="--prefill-endpoint", role=EngineRole.PREFILL)
+    return [*map(parse_flag, fleet.endpoints), *map(prefill, fleet.prefill_endpoints)]

@@ -19,8 +19,11 @@ from aibrix_extproc.core.fleet.model import (
     Snapshot,
     Task,
     configs_of,
+    for_clients,
+    prefill_engines,
     snapshot_of,
 )
+from aibrix_extproc.core.fleet.roles import EngineRole
 
 Endpoints = tuple[Endpoint, ...]
 Pair = tuple[Endpoint | None, Endpoint | None]  # an endpoint before and after; None: not there
@@ -59,6 +62,9 @@ class FleetIndex:
             endpoints=endpoints,
             by_model=by_model,
             ready_by_model=_changed(before.ready_by_model, changed, {key: one.pickable for key, one in models.items()}),
+            prefill_by_model=_changed(
+                before.prefill_by_model, changed, {key: one.prefills for key, one in models.items() if one.prefills}
+            ),
             common_tasks=_changed(before.common_tasks, changed, {key: one.common_tasks for key, one in models.items()}),
             models=_changed(before.models, changed, {name: one.served for name, one in models.items()}),
             configs=configs,
@@ -109,13 +115,25 @@ class _Model:
         self._tasks: Counter[Task] = Counter(task for one in members for task in one.tasks)
         self._with_tasks = sum(bool(one.tasks) for one in members)
         self.lacking = sum(bool(one.frontend) for one in members)
+        self._prefill = sum(one.role is EngineRole.PREFILL for one in members)
         self._descriptions = {one.identity: _description(one, name) for one in members}
         self._full = [identity for identity, served in self._descriptions.items() if served.max_model_len is not None]
 
     @property
     def pickable(self) -> Endpoints:
         """A poll that times out is no refusal, so silent endpoints are better than none."""
+        if self._prefill:
+            members = for_clients(self.members)
+            if len(members) < len(self.members):
+                kept = {one.identity for one in members}
+                ready = tuple(one for one in self._ready if one.identity in kept)
+                return ready or tuple(one for one in self._silent if one.identity in kept)
         return self._ready or self._silent
+
+    @property
+    def prefills(self) -> Endpoints:
+        """The ready engines with the role prefill, where there are others."""
+        return prefill_engines(self.members) if self._prefill else ()
 
     @property
     def common_tasks(self) -> frozenset[Task]:
@@ -145,6 +163,7 @@ class _Model:
 
     def _count(self, endpoint: Endpoint, step: int) -> None:
         self.lacking += step * bool(endpoint.frontend)
+        self._prefill += step * (endpoint.role is EngineRole.PREFILL)
         self._with_tasks += step * bool(endpoint.tasks)
         for task in endpoint.tasks:
             self._tasks[task] += step

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from aibrix_extproc.core.fleet.modelconfig import ModelConfig
+from aibrix_extproc.core.fleet.roles import EngineRole
 
 
 class Task(StrEnum):
@@ -72,6 +73,8 @@ class Endpoint:
     warning: str = ""  # in a snapshot: given names that the engine does not list
     weight_version: str = ""  # how the engine calls its weights; empty: it does not say
     engine_version: str = ""  # of its program; empty: it does not say
+    role: EngineRole = EngineRole.BOTH
+    role_set: str = ""  # its engines can take each other's KV cache over; empty: the set without a name
     frontend: str = ""  # of an engine that lacks operations; empty for one that has everything
     tasks: frozenset[Task] = frozenset()  # empty: unknown, so nothing is refused because of it
     health: Health = Health.UNKNOWN
@@ -93,9 +96,10 @@ class Snapshot:
 
     `by_model` holds every endpoint of a model in stable order, ready or not: a model with no ready endpoint is a 503,
     one without any is a 404. `ready_by_model` holds those that may be picked: the ready ones, or where there is none,
-    those whose polls only time out; no cordoned one. `common_tasks` holds what all of a model's endpoints can do, so
-    that hardly any request has to ask them one by one. `configs` holds the configuration of each model that has one,
-    `partial` the models with an endpoint whose frontend lacks operations.
+    those whose polls only time out; no cordoned one, and none with the role prefill unless the model has no others.
+    `prefill_by_model` holds the ready ones with that role, of models that have others. `common_tasks` holds what all of
+    a model's endpoints can do, so that hardly any request has to ask them one by one. `configs` holds the configuration
+    of each model that has one, `partial` the models with an endpoint whose frontend lacks operations.
     """
 
     version: int = 0
@@ -104,6 +108,7 @@ class Snapshot:
     by_model: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=lambda: MappingProxyType({}))
     ready_by_model: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=lambda: MappingProxyType({}))
     common_tasks: Mapping[str, frozenset[Task]] = field(default_factory=lambda: MappingProxyType({}))
+    prefill_by_model: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=lambda: MappingProxyType({}))
     models: Mapping[str, ServedModel] = field(default_factory=lambda: MappingProxyType({}))
     configs: Mapping[str, ModelConfig] = field(default_factory=lambda: MappingProxyType({}))
     partial: frozenset[str] = frozenset()
@@ -128,6 +133,9 @@ def snapshot_of(endpoints: tuple[Endpoint, ...], *, version: int, known: bool = 
         endpoints=ordered,
         by_model=MappingProxyType({name: tuple(found) for name, found in sorted(by_model.items())}),
         ready_by_model=MappingProxyType({name: _pickable(found) for name, found in by_model.items()}),
+        prefill_by_model=MappingProxyType(
+            {name: prefills for name, found in by_model.items() if (prefills := prefill_engines(found))}
+        ),
         common_tasks=MappingProxyType({name: _common_tasks(found) for name, found in by_model.items()}),
         models=MappingProxyType(dict(sorted(models.items()))),
         configs=MappingProxyType(configs_of(ordered, by_model)),
@@ -137,9 +145,22 @@ def snapshot_of(endpoints: tuple[Endpoint, ...], *, version: int, known: bool = 
 
 def _pickable(endpoints: list[Endpoint]) -> tuple[Endpoint, ...]:
     """A poll that times out is no refusal, so silent endpoints are better than none."""
-    free = [one for one in endpoints if not one.cordon]
+    free = [one for one in for_clients(endpoints) if not one.cordon]
     ready = tuple(one for one in free if one.health is Health.READY)
     return ready or tuple(one for one in free if one.health is Health.SILENT)
+
+
+def for_clients(endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:
+    """The endpoints that may get a client's own request: those with the role prefill only if there are no others."""
+    return [one for one in endpoints if one.role is not EngineRole.PREFILL] or endpoints
+
+
+def prefill_engines(endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
+    """The endpoints that may compute prompts for the others of the same model; none if there are no others."""
+    found = [one for one in endpoints if one.role is EngineRole.PREFILL]
+    if not found or len(found) == len(endpoints):
+        return ()
+    return tuple(one for one in found if one.health is Health.READY and not one.cordon)
 
 
 def _common_tasks(endpoints: list[Endpoint]) -> frozenset[Task]:

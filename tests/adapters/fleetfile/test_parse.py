@@ -181,10 +181,23 @@ def test_flag_with_an_empty_model_name_is_refused(value: str) -> None:
 
 def test_reference_documents_every_field_and_its_example_is_read() -> None:
     assert tuple(FIELDS) == (
-        "address", "name", "engine", "models", "labels", "annotations", "api_key", "api_key_file",
+        "address", "name", "engine", "models", "role", "role_set", "labels", "annotations", "api_key", "api_key_file",
     )  # fmt: skip
     assert set(FIELDS) == set(ENDPOINT_FIELDS)
     entries = parse_file(EXAMPLE, "fleet.yaml")
     assert [str(one.at) for one in entries] == ["10.0.0.5:8000", "engine-2.example.com:8000", "[fd00::7]:8000"]
     assert [model.id for model in entries[2].models] == ["Qwen/Qwen3-8B", "sql-lora"]
     assert entries[2].config is not None
+
+
+def test_role_and_role_set_are_fields_of_an_entry_or_come_from_its_labels() -> None:
+    text = """
+endpoints:
+  - {address: "10.0.0.1:80", role: prefill, role_set: a, labels: {role-name: decode, roleset-name: b}}
+  - {address: "10.0.0.2:80", labels: {role-name: decode, roleset-name: b}}
+  - {address: "10.0.0.3:80"}
+"""
+    entries = parse_file(text, "fleet.yaml")
+    assert [(one.role.value, one.role_set) for one in entries] == [("prefill", "a"), ("decode", "b"), ("both", "")]
+    with pytest.raises(SourceFormatError, match="no role"):
+        parse_file('endpoints: [{address: "10.0.0.1:80", role: prefil}]', "fleet.yaml")

@@ -16,6 +16,7 @@ from aibrix_extproc.core.fleet.index import FleetIndex, Pair
 from aibrix_extproc.core.fleet.model import Endpoint, Health, ServedModel, Task, snapshot_of
 from aibrix_extproc.core.fleet.modelconfig import parse_config
 from aibrix_extproc.core.fleet.reduce import Fleet, Listed, Observed
+from aibrix_extproc.core.fleet.roles import EngineRole
 
 CONFIGS = [None, parse_config("{}"), parse_config('{"lockedRoutingStrategy": "random"}')]
 NAMES = ["base", "alias", "lora"]
@@ -34,6 +35,7 @@ ENDPOINT = st.builds(
     frontend=st.sampled_from(["", "rust"]),
     config=st.sampled_from(CONFIGS),
     group=st.sampled_from(["", "g", "h"]),
+    role=st.sampled_from(EngineRole),
 )
 
 

@@ -234,6 +234,7 @@ def test_every_label_of_the_table_is_read() -> None:
         MODEL_LABEL: "bad name", PORT: "x", "model.aibrix.ai/metric-port": "x", ENGINE: "x",
         "adapter.model.aibrix.ai/enabled": "x", "ray.io/node-type": "worker",
         "stormservice.orchestration.aibrix.ai/pod-group-index": "1",
+        "role-name": "prefill", "roleset-name": "set-1", "llm-d.ai/role": "prefill",
     }  # fmt: skip
     assert set(LABELS) == {*marks, CONFIG, "data-parallel-size"}
 

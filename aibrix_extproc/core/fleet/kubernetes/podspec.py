@@ -15,6 +15,15 @@ import msgspec
 from aibrix_extproc.core.fleet.kubernetes.objects import Container, KubeObject, Pod, PodSpec, annotations_of, labels_of
 from aibrix_extproc.core.fleet.model import Endpoint, Health, ServedModel
 from aibrix_extproc.core.fleet.modelconfig import InvalidConfig, ModelConfig, parse_config
+from aibrix_extproc.core.fleet.roles import (
+    AIBRIX_ROLE,
+    AIBRIX_ROLE_SET,
+    ENCODER,
+    LLM_D_ROLE,
+    EngineRole,
+    role_of,
+    role_set_of,
+)
 
 MODEL: Final = "model.aibrix.ai/name"
 PORT: Final = "model.aibrix.ai/port"
@@ -39,6 +48,9 @@ LABELS: Final[Mapping[str, tuple[str, str, str]]] = MappingProxyType(
         ADAPTERS_ENABLED: ("label", "whether the pod takes LoRA adapters; only `true` does", "unset: it may"),
         RAY_NODE_TYPE: ("label", "pods with the value `worker` are left out: the head serves", "unset"),
         POD_GROUP_INDEX: ("label", "pods with an index over 0 are left out: index 0 serves", "unset"),
+        AIBRIX_ROLE: ("label", "`prefill` or `decode`: which half of requests the engine computes (AIBrix)", "both"),
+        AIBRIX_ROLE_SET: ("label", "engines of one role set take each other's KV cache over (AIBrix)", "one set"),
+        LLM_D_ROLE: ("label", "the same as role-name, for llm-d: `prefill`, `decode`, `both`; it goes first", "both"),
         DATA_PARALLEL_SIZE: ("variable of a container", "number of ranks, each an endpoint: port, port + 1, ...", "1"),
     }
 )
@@ -76,6 +88,8 @@ class Traits:
     models: tuple[ServedModel, ...]
     engine: str
     config: ModelConfig | None
+    role: EngineRole
+    role_set: str
     warnings: tuple[str, ...]
 
     @property
@@ -131,11 +145,16 @@ def traits_of(one: KubeObject) -> Traits:
             port_number(METRIC_PORT, labels[METRIC_PORT])
         except Unusable as error:
             warnings.append(f"{error}, the engine's port is used")
+    role, wrong = role_of(labels)
+    if wrong:
+        warnings.append(f"{wrong}, treated as {role.value}")
     return Traits(
         group=name or "",
         models=() if name is None else (ServedModel(model_name(MODEL, name)),),
         engine=engine,
         config=_config(annotations, warnings),
+        role=role,
+        role_set=role_set_of(labels),
         warnings=tuple(warnings),
     )
 
@@ -180,6 +199,8 @@ def _left_out(pod: Pod) -> str:
     labels = labels_of(pod)
     if labels.get(RAY_NODE_TYPE) == "worker":
         return "a Ray worker: the head serves"
+    if labels.get(LLM_D_ROLE) == ENCODER:
+        return "an encoder: no request goes to one"
     index = labels.get(POD_GROUP_INDEX, "0")
     if index != "0":
         return f"pod {shown(index)} of its group: pod 0 serves"
@@ -254,6 +275,8 @@ def endpoint_of(
         config=traits.config,
         group=traits.group,
         models=traits.models,
+        role=traits.role,
+        role_set=traits.role_set,
         health=health[0],
         detail=health[1],
     )
