@@ -111,7 +111,13 @@ def _is_of(gateway: Thing, ancestor: object) -> bool:
 
 
 def _rules(setup: Setup, policy: Thing) -> bool:
-    """Whether we count on it: a BackendTrafficPolicy of the Gateway may be overridden by that of our route."""
+    """Whether we count on it where it is overridden.
+
+    A BackendTrafficPolicy of the Gateway may be by that of our route, its EnvoyExtensionPolicy by that for uploads.
+    """
+    if policy.kind == "EnvoyExtensionPolicy":
+        overriding = [(one, route) for one, route in setup.on_routes(policy.kind) if one is not policy]
+        return not overriding or not all(setup.takes_heads_alone(*one) for one in overriding)
     if policy.kind != "BackendTrafficPolicy":
         return True
     rules = (*setup.rules(), *setup.metadata_rules())

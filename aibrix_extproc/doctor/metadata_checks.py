@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from aibrix_extproc.core.openai.contract.headers import SIGNED_CALLER
+from aibrix_extproc.core.openai.contract.operation_rows import UPLOAD_PATHS
 from aibrix_extproc.doctor.finding import Finding, Severity
 from aibrix_extproc.doctor.network_checks import OWNING_NAME, OWNING_NAMESPACE, closes, opens
 from aibrix_extproc.doctor.objects import Thing, at, listed, quantity
@@ -112,6 +113,34 @@ def streamed(setup: Setup) -> Iterator[Finding]:
             )  # fmt: skip
 
 
+def waits(setup: Setup) -> Iterator[Finding]:
+    """Uploads wait for the processor on routes where Envoy holds no bodies for it."""
+    if next(setup.metadata_rules(), None) is None:
+        return
+    own = [route for policy, route in setup.on_routes("EnvoyExtensionPolicy") if setup.takes_heads_alone(policy, route)]
+    waiting = [rule for rule in setup.rules() if rule.route in own and not rule.to_backends]
+    for path in UPLOAD_PATHS:
+        if not any(path in rule.prefixes for rule in waiting):
+            yield Finding(
+                Severity.WARNING, setup.gateway.subject, "",
+                f"no HTTPRoute with an extension policy of its own takes {path}: an upload larger than Envoy's buffer"
+                " is 413 if the processor is slow to answer for its head",
+                "apply the manifests' HTTPRoute and EnvoyExtensionPolicy aibrix-extproc-uploads",
+            )  # fmt: skip
+    signed = {
+        str(at(match, "path.value") or "/").rstrip("/")
+        for rule in setup.metadata_rules() if rule.signed
+        for match in listed(rule.content, "matches")
+    }  # fmt: skip
+    for rule in setup.rules():
+        for path in sorted(rule.prefixes & set(UPLOAD_PATHS) - signed) if not rule.to_backends else ():
+            yield Finding(
+                Severity.ERROR, rule.route.subject, f"{rule.field}.matches",
+                f"it takes every request below {path}, signed or not: they are all 503",
+                f"give the rule to the metadata service a match with the path {path} and the header {SIGNED_CALLER}",
+            )  # fmt: skip
+
+
 def served(setup: Setup) -> Iterator[Finding]:
     """Behind the route there is a Service, and it has endpoints."""
     for rule in setup.metadata_rules():
@@ -215,4 +244,4 @@ def _both_names(container: Any, wanted: set[str]) -> set[str]:
     return {name for names in both if names & wanted for name in names}
 
 
-CHECKS: Final = (handed_over, followed, signed_route, streamed, served, ready, envoys_reach_it)
+CHECKS: Final = (handed_over, followed, signed_route, streamed, waits, served, ready, envoys_reach_it)

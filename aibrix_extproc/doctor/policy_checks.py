@@ -102,6 +102,8 @@ def processor_backend(setup: Setup) -> Iterator[Finding]:
 def overrides(setup: Setup) -> Iterator[Finding]:
     """No policy of a route takes the processor or the picked endpoint away."""
     for policy, route in setup.on_routes("EnvoyExtensionPolicy"):
+        if setup.takes_heads_alone(policy, route):
+            continue
         yield Finding(
             Severity.ERROR, policy.subject, "spec.targetRefs",
             f"it replaces the Gateway's extension policy on {route.subject}: requests of that route skip the processor",

@@ -5,11 +5,13 @@ from typing import Any, Final
 
 from aibrix_extproc.core.openai.contract.headers import DESTINATION
 from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
+from aibrix_extproc.core.openai.contract.operations import Action
 from aibrix_extproc.doctor.finding import Finding, Severity
 from aibrix_extproc.doctor.objects import Thing, at, listed, seconds
 from aibrix_extproc.doctor.setup import Rule, Setup
 
 MANAGER: Final = "aibrix-extproc"
+_PLACED: Final = tuple(row for row in OPERATIONS if row.action is not Action.METADATA)
 
 
 def placed_rule(setup: Setup) -> Iterator[Finding]:
@@ -64,7 +66,7 @@ def shadowed(setup: Setup) -> Iterator[Finding]:
         if rule.to_backends or not placed:
             continue  # `placed_rule` tells of both
         for prefix in sorted(rule.prefixes - placed):
-            if any(row.path == prefix or row.path.startswith(f"{prefix}/") for row in OPERATIONS):
+            if any(row.path == prefix or row.path.startswith(f"{prefix}/") for row in _PLACED):
                 yield Finding(
                     Severity.ERROR, rule.route.subject, f"{rule.field}.matches",
                     f"it takes every request below {prefix or '/'}, placed or not: its path is longer than those of the"

@@ -129,6 +129,23 @@ class Setup:
         own = [policy for policy, target in self.on_routes(kind) if target is route]
         return next(iter(own or self.on_gateway(kind)), None)
 
+    def takes_heads_alone(self, policy: Thing, route: Thing) -> bool:
+        """Whether it differs from the Gateway's policy in sending our processor no bodies, on a route to no backend.
+
+        Such a route is for requests that the processor hands over to the metadata service.
+        """
+        leads_nowhere = not any(at(rule, "backendRefs") for rule in route.items("spec.rules"))
+        entries = [_without_request_body(entry) for entry in policy.items("spec.extProc")]
+        others = [_without_request_body(entry) for _, entry, _ in self.processors()]
+        return (
+            leads_nowhere
+            and entries == others != []
+            and all(
+                at(entry, "processingMode.request") is not None and at(entry, "processingMode.request.body") is None
+                for entry in policy.items("spec.extProc")
+            )
+        )
+
     def _targets(self, policy: Thing, target: Thing) -> bool:
         if policy.namespace != target.namespace:
             return False  # policies reach objects of their own namespace only
@@ -188,6 +205,11 @@ class Setup:
             labels = one.mapping("spec.template.metadata.labels")
             if one.namespace == service.namespace and wanted and wanted.items() <= labels.items():
                 yield one
+
+
+def _without_request_body(entry: Any) -> Any:
+    mode = at(entry, "processingMode")
+    return {**entry, "processingMode": {**mode, "request": None}} if isinstance(mode, Mapping) else entry
 
 
 def _selects(selector: Any, target: Thing) -> bool:

@@ -15,10 +15,10 @@ def processors(cluster: Cluster) -> list[PodLife]:
 
 
 async def stat(cluster: Cluster, name: str) -> int:
-    """One of Envoy's numbers about its cluster of processors."""
+    """One of Envoy's numbers about the processors of the Gateway's policy, which all paths but those of uploads use."""
     async with cluster.session.get(f"http://127.0.0.1:19000/stats?filter={name}") as answer:
         lines = (await answer.text()).splitlines()
-    (number,) = [line.rpartition(": ")[2] for line in lines if "envoyextensionpolicy" in line]
+    (number,) = [line.rpartition(": ")[2] for line in lines if "/aibrix-extproc/extproc/" in line]
     return int(number)
 
 

@@ -14,7 +14,7 @@ from tests.manifests.built import built
 
 pytestmark = pytest.mark.slow  # each build takes kubectl half a second
 
-NAME, WORKER = "aibrix-extproc-metadata", "aibrix-extproc-metadata-worker"
+NAME, WORKER, UPLOADS = "aibrix-extproc-metadata", "aibrix-extproc-metadata-worker", "aibrix-extproc-uploads"
 VOLUME, DATABASE, PRODUCTION = "components/metadata-volume", "components/metadata", "overlays/production"
 POD = "spec.template.spec"
 ENV, ARGS = f"{POD}.containers.0.env", f"{POD}.containers.0.args"
@@ -73,6 +73,13 @@ def test_doctor_finds_nothing_in_the_shipped_components(build: str) -> None:
         ("BackendTrafficPolicy", NAME, "spec.requestBuffer", BUFFERED, "streamed", E),
         ("BackendTrafficPolicy", NAME, "spec.retry", {"numRetries": 2}, "streamed", W),
         ("BackendTrafficPolicy", NAME, "spec.targetRefs.0.name", "other", "streamed", W),
+        ("EnvoyExtensionPolicy", UPLOADS, "spec.targetRefs.0.name", "other", "waits", W),
+        ("EnvoyExtensionPolicy", UPLOADS, "spec.extProc.0.processingMode.request.body", "Buffered", "overrides", E),
+        ("EnvoyExtensionPolicy", UPLOADS, "spec.extProc.0.failOpen", False, "overrides", E),
+        ("EnvoyExtensionPolicy", UPLOADS, "spec.targetRefs.0.name", "aibrix-extproc", "overrides", E),
+        ("HTTPRoute", UPLOADS, "spec.parentRefs.0.name", "other", "waits", W),
+        ("HTTPRoute", UPLOADS, "spec.rules.0.matches.1.path.value", "/v1/other", "waits", W),
+        ("HTTPRoute", NAME, "spec.rules.0.matches.2", GONE, "waits", E),
         ("NetworkPolicy", NAME, "spec.ingress", [], "envoys_reach_it", E),
         ("NetworkPolicy", NAME, "spec.ingress.0.ports.0.port", "admin", "envoys_reach_it", E),
         ("EnvoyExtensionPolicy", "aibrix-extproc", "spec.extProc.0.processingMode.allowModeOverride", False,
@@ -173,7 +180,7 @@ def test_doctor_takes_urls_that_may_lead_to_the_envoys(url: str) -> None:
 
 def test_doctor_finds_a_service_that_nothing_leads_to() -> None:
     """Processors that hand over to a component which was applied in part."""
-    objects = [one for one in shipped(VOLUME) if one["metadata"]["name"] != NAME]
+    objects = [one for one in shipped(VOLUME) if one["metadata"]["name"] not in (NAME, UPLOADS)]
     assert [(one.check, one.severity) for one in bad(objects)] == [("handed_over", E)]
 
 

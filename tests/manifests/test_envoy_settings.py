@@ -19,7 +19,7 @@ from aibrix_extproc.core.openai.contract.headers import (
     RESERVED_REQUEST_HEADERS,
     SIGNED_CALLER,
 )
-from aibrix_extproc.core.openai.contract.operation_rows import ANTHROPIC_PATH
+from aibrix_extproc.core.openai.contract.operation_rows import ANTHROPIC_PATH, UPLOAD_PATHS
 from aibrix_extproc.core.openai.wire.cors import response_headers
 from aibrix_extproc.core.placing import RETRIES
 from aibrix_extproc.settings import Settings
@@ -31,14 +31,15 @@ pytestmark = pytest.mark.slow  # each build takes kubectl half a second
 ANY = SocketAddress("127.0.0.1", 1)
 SPEC = EnvoySpec(listen=ANY, admin=ANY, processors=(ANY,), endpoints_directory=Path("."))
 LUA = "components/metering"
+UPLOADS = "aibrix-extproc-uploads"
 METADATA = ("components/metadata", "components/metadata-volume")
 SPEC_WITH_METADATA = replace(SPEC, metadata=ANY)
 GATEWAYS = tuple(build for build in BUILDS if not build.startswith("examples/") and build != "overlays/picker")
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
 
 
-def spec(kind: str, build: str = "base") -> Mapping[str, Any]:
-    found: Mapping[str, Any] = only(built(build), kind)["spec"]
+def spec(kind: str, build: str = "base", name: str = "aibrix-extproc") -> Mapping[str, Any]:
+    found: Mapping[str, Any] = only(built(build), kind, name)["spec"]
     return found
 
 
@@ -78,7 +79,7 @@ def test_policies_are_on_the_gateway_where_no_route_can_be_without_them(build: s
 @pytest.mark.parametrize("build", GATEWAYS)
 def test_filter_fails_open_and_the_only_route_to_engines_needs_our_header(build: str) -> None:
     assert spec("EnvoyExtensionPolicy", build)["extProc"][0]["failOpen"] is True
-    route = only(built(build), "HTTPRoute")
+    route = only(built(build), "HTTPRoute", "aibrix-extproc")
     placed = [rule for rule in route["spec"]["rules"] if rule.get("backendRefs")]
     assert [match["headers"] for rule in placed for match in rule["matches"]] == [
         [{"name": DESTINATION, "type": "RegularExpression", "value": ".+"}]
@@ -94,12 +95,14 @@ def test_filter_fails_open_and_the_only_route_to_engines_needs_our_header(build:
 def test_route_to_the_metadata_service_needs_our_header_and_bounds_no_body(build: str) -> None:
     ours = listener._to_metadata(SPEC_WITH_METADATA)[0]
     (rule,) = only(built(build), "HTTPRoute", "aibrix-extproc-metadata")["spec"]["rules"]
-    (match,) = rule["matches"]
     assert [one.name for one in ours.match.headers] == [SIGNED_CALLER]
-    assert match == {
-        "path": {"type": "PathPrefix", "value": ours.match.prefix},
-        "headers": [{"name": SIGNED_CALLER, "type": "RegularExpression", "value": ".+"}],
-    }
+    assert rule["matches"] == [
+        {
+            "path": {"type": "PathPrefix", "value": path},
+            "headers": [{"name": SIGNED_CALLER, "type": "RegularExpression", "value": ".+"}],
+        }
+        for path in (ours.match.prefix, *UPLOAD_PATHS)
+    ]
     assert rule["timeouts"] == {"request": "0s"}
     assert rule["filters"] == [{"type": "ResponseHeaderModifier", "responseHeaderModifier": {"remove": ["server"]}}]
     (service,) = [
@@ -107,6 +110,25 @@ def test_route_to_the_metadata_service_needs_our_header_and_bounds_no_body(build
     ]
     assert {"name": "aibrix-extproc-metadata", "port": Settings().metadata.port} == rule["backendRefs"][0]
     assert "api" in {one["name"] for one in service["spec"]["ports"]}
+
+
+@pytest.mark.parametrize("build", METADATA)
+def test_uploads_wait_for_the_processor_where_envoy_holds_no_bodies_for_it(build: str) -> None:
+    """They meet the Gateway's processors, and without them the answers of the Gateway's route."""
+    policy, whole = spec("EnvoyExtensionPolicy", build, UPLOADS), spec("EnvoyExtensionPolicy", build)
+    assert [(one["kind"], one["name"]) for one in policy["targetRefs"]] == [("HTTPRoute", UPLOADS)]
+    (entry,), (gateways,) = policy["extProc"], whole["extProc"]
+    assert gateways["processingMode"]["request"] == {"body": "Buffered"}
+    assert entry == {**gateways, "processingMode": {**gateways["processingMode"], "request": {}}}
+    rules = {rule["name"]: rule for rule in spec("HTTPRoute", build, UPLOADS)["rules"]}
+    others = {rule["name"]: rule for rule in spec("HTTPRoute", build)["rules"]}
+    assert not any(rule.get("backendRefs") for rule in rules.values())
+    for name, other in (("not-handed-over", "not-placed"), ("preflight", "preflight")):
+        assert rules[name]["filters"] == others[other]["filters"]
+        first = others[other]["matches"][0]
+        assert rules[name]["matches"] == [
+            {**first, "path": {"type": "PathPrefix", "value": path}} for path in UPLOAD_PATHS
+        ]
 
 
 @pytest.mark.parametrize("build", METADATA)

@@ -44,7 +44,7 @@ from aibrix_extproc.core.openai.contract.headers import (
     RESERVED_REQUEST_HEADERS,
     SIGNED_CALLER,
 )
-from aibrix_extproc.core.openai.contract.operation_rows import ANTHROPIC_PATH
+from aibrix_extproc.core.openai.contract.operation_rows import ANTHROPIC_PATH, UPLOAD_PATHS
 
 EXT_PROC_FILTER: Final = "envoy.filters.http.ext_proc"
 # Only what the processor reads: each one costs both sides on every exchange.
@@ -56,7 +56,6 @@ RETRY_ON: Final = "connect-failure,reset,retriable-status-codes"
 # vLLM says 500 when its engine core has died under it, and 503 when its queue is full.
 RETRIED_STATUSES: Final = (500, 502, 503)
 ACCESS_LOG_NAME: Final = "aibrix-extproc"
-UPLOAD_PATHS: Final = ("/v1/files", "/v1/uploads")  # whose bodies may be larger than what the processor takes
 _MAX_HEADERS_KIB: Final = 60
 _IPPROTO_TCP: Final = 6
 _TCP_USER_TIMEOUT: Final = 18  # Linux's number; the platform that builds a configuration may be another

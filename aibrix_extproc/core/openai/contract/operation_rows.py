@@ -43,6 +43,9 @@ BATCH_OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType(
 # All paths of Anthropic's API begin with it.
 ANTHROPIC_PATH: Final = min((row.path for row in OPERATIONS if row.anthropic), key=len)
 
+# Below them, bodies may be larger than what the processor takes.
+UPLOAD_PATHS: Final = ("/v1/files", "/v1/uploads")
+
 
 def is_anthropic(path: str) -> bool:
     """Whether a path is Anthropic's, even one that no row has: its SDK reads errors in one shape only."""
