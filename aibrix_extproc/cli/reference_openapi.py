@@ -1,7 +1,8 @@
 """docs/openapi.json: the served operations as OpenAPI 3.1, for generators and gateways.
 
 Schemas are open: they say what is known of a body, and let everything else pass, as the gateway does. What OpenAPI has
-no word for stands in `x-aibrix-*` members.
+no word for stands in `x-aibrix-*` members. `x-measured` of a field of a request says what an engine did with it, by
+operation, as docs/api.md explains it.
 """
 
 import json
@@ -22,7 +23,9 @@ from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
 from aibrix_extproc.core.openai.contract.operations import Action, Operation
 from aibrix_extproc.core.openai.reference.header_docs import REQUEST_HEADERS, RESPONSE_HEADERS
 from aibrix_extproc.core.openai.reference.operation_docs import BYTES, EVENTS, JSON, OperationDoc
+from aibrix_extproc.core.openai.reference.topics import ENGINES, TOPICS, topic_of
 from aibrix_extproc.interfaces.catalogue import deprecations
+from aibrix_extproc.interfaces.verdicts import NEWEST
 
 Json = dict[str, Any]
 
@@ -67,9 +70,10 @@ def _document() -> Json:
         "openapi": "3.1.0",
         "info": {"title": "aibrix-extproc", "version": __version__, "description": _DESCRIPTION},
         "x-generated-by": COMMAND,
+        "x-measured-on": NEWEST,
         "servers": [{"url": "/", "description": "The gateway. The base URL of an OpenAI SDK is this with /v1."}],
         "security": [{"bearer": []}, {"x-api-key": []}, {"api-key": []}],
-        "tags": [{"name": action.value} for action in _SERVED],
+        "tags": [{"name": one.name, "description": one.meaning} for one in (*TOPICS, ENGINES)],
         "paths": paths,
         "components": {
             "securitySchemes": {
@@ -100,7 +104,7 @@ def _path(row: Operation) -> str:
 
 
 def _operation(row: Operation, doc: OperationDoc, schemas: Schemas) -> Json:
-    made: Json = {"operationId": row.id, "tags": [row.action.value], "summary": doc.summary}
+    made: Json = {"operationId": row.id, "tags": [topic_of(row).name], "summary": doc.summary}
     notes = [*doc.openai, *doc.vllm, *doc.limits]
     if notes:
         made["description"] = "\n".join(f"- {note}" for note in notes)

@@ -1,7 +1,8 @@
 """Schemas of operations, put together from their sources.
 
 A request has the fields of the SDK's type, and those that vLLM has beside them; `x-vllm` says which versions of vLLM
-know a field, and `default` is vLLM's. Definitions are named after their source: `openai.ChatCompletion`.
+know a field, `x-measured` what the newest one did with it, by operation, and `default` is vLLM's. Definitions are named
+after their source: `openai.ChatCompletion`.
 """
 
 import json
@@ -11,6 +12,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any, Final
+
+from aibrix_extproc.interfaces.fields import fields_of
+from aibrix_extproc.interfaces.verdicts import verdicts
 
 Json = dict[str, Any]
 
@@ -85,7 +89,17 @@ def catalogue() -> Catalogue:
         })
         for operation in operations
     }  # fmt: skip
+    _tell_measured(interfaces, definitions)
     return Catalogue(interfaces, definitions, tuple(document["source"] for document in documents.values()))
+
+
+def _tell_measured(interfaces: Mapping[str, Interface], definitions: Mapping[str, Json]) -> None:
+    """Write the verdict on each field of a request into its schema, which operations share."""
+    for operation, places in verdicts().items():
+        for field in fields_of(interfaces[operation].request or {}, definitions):
+            found = places["request"].get(field.path)
+            if found is not None:
+                field.schema.setdefault("x-measured", {})[operation] = found["verdict"]
 
 
 @cache

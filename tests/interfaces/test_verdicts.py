@@ -52,3 +52,15 @@ def test_controls_of_engines_are_for_those_who_may(operation: str) -> None:
     measured = verdicts(NEWEST)[operation]["request"]
     steering = {path for path, verdict in measured.items() if "otherwise" in verdict}
     assert steering == set(BODY_CONTROLS) & set(measured)
+
+
+def test_the_document_says_of_each_measured_field_what_came_of_it() -> None:
+    known = catalogue()
+    for operation, places in verdicts(NEWEST).items():
+        request = known.interfaces[operation].request
+        assert request is not None
+        told = {
+            one.path: one.schema.get("x-measured", {}).get(operation) for one in fields_of(request, known.definitions)
+        }
+        measured = {path: verdict["verdict"] for path, verdict in places["request"].items()}
+        assert {path: verdict for path, verdict in told.items() if verdict} == measured, operation

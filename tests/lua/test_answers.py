@@ -9,7 +9,7 @@ from aibrix_extproc.adapters.envoyproxy.spec import ANSWER_FILTER, STREAM_FILTER
 from tests.lua.driver import Passed, cut, send, shared_metadata
 from tests.lua.streams import CHAT_WITH_USAGE, COUNTED
 from tests.lua.test_meter import ANSWERS
-from tests.recorded.faults import FAULTS_OF_THE_REQUEST
+from tests.recorded.faults import FAULTS_OF_THE_ENGINE, FAULTS_OF_THE_REQUEST
 
 LARGEST: Final = 262_144
 WORDS: Final = 'He said "finish_reason":"abort" and {"error":{"code":500}} and "stop_reason"'
@@ -162,12 +162,19 @@ def test_500_that_the_request_is_to_blame_for_is_not_tried_again(error: str) -> 
     assert status(failure(error), status="500") == "520"
 
 
+def test_500_in_anthropics_shape_is_the_same() -> None:
+    error = {"type": "error", "error": {"type": "api_error", "message": "Internal server error"}}
+    assert status(error, status="500") == "520"
+    error["error"] = {"type": "overloaded_error", "message": "Internal server error"}
+    assert status(error, status="500") == "500"
+
+
 @pytest.mark.parametrize(
     "error",
     ["EngineCore encountered an issue. See stack trace (above) for the root cause.",
      "The server had an error while processing your request.", "CUDA error: out of memory", "",
-     "Internal server error, and more"],
-    ids=["dead", "dead-033", "memory", "empty", "longer"],
+     "Internal server error, and more", *FAULTS_OF_THE_ENGINE],
+    ids=["dead", "dead-033", "memory", "empty", "longer", "nothing-there", "torch"],
 )  # fmt: skip
 def test_500_of_another_kind_is_tried_at_one_more_engine(error: str) -> None:
     request = candidates("a:1", "b:1")

@@ -20,26 +20,26 @@ def main(folder: str, origin: str, key: str) -> None:
         return getattr(import_module("generated.models"), name).from_dict(value)
 
     hello = {"model": "chat", "messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 5}
-    status, chat = ask("route_by_model.chat_completion", body=model("OpenaiChatCompletionRequest", hello))
+    status, chat = ask("generation.chat_completion", body=model("OpenaiChatCompletionRequest", hello))
     assert status == 200, status
     assert chat.choices[0].message.content, chat
     assert chat.usage.completion_tokens == 5, chat
 
     status, error = ask(
-        "route_by_model.chat_completion", body=model("OpenaiChatCompletionRequest", {**hello, "model": "nope"})
+        "generation.chat_completion", body=model("OpenaiChatCompletionRequest", {**hello, "model": "nope"})
     )
     assert (status, error.error.code) == (404, "model_not_found"), error
 
     words = model("OpenaiEmbeddingRequest", {"model": "vec", "input": ["a", "b"]})
-    status, vectors = ask("route_by_model.embedding", body=words)
+    status, vectors = ask("vectors.embedding", body=words)
     assert status == 200, status
     assert [one.index for one in vectors.data] == [0, 1], vectors
 
-    status, models = ask("answer_here.list_models")
+    status, models = ask("models.list_models")
     assert {card.id for card in models.data} == {"chat", "vec", "rank", "cls", "asr"}, models
-    status, interfaces = ask("answer_here.list_interfaces")
+    status, interfaces = ask("interfaces.list_interfaces")
     assert (status, interfaces.object_) == (200, "list"), interfaces
-    status, batches = ask("metadata_service.list_batches")
+    status, batches = ask("batches.list_batches")
     assert (status, batches.data) == (200, []), batches
 
 

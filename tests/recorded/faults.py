@@ -29,4 +29,13 @@ FRONTEND: Final = {
     "failed to submit chat request: chat template error: assistant tool call `1` has invalid JSON arguments: EOF while "
     "parsing an object at line 1 column 1": "messages",
 }
-FAULTS_OF_THE_REQUEST: Final = (*MEDIA, *CONSTRAINTS, *FRONTEND)
+# Of code that reads a request: a refusal in the input of a response, an empty message in it, a silent recording.
+READING: Final = (
+    "'ResponseOutputRefusal' object has no attribute 'text'",
+    "'str' object has no attribute 'get'",
+    "list index out of range",
+    "tuple index out of range",
+)
+FAULTS_OF_THE_REQUEST: Final = (*MEDIA, *CONSTRAINTS, *FRONTEND, *READING)
+# The same kind of words, of an engine that lacks something of its own.
+FAULTS_OF_THE_ENGINE: Final = ("'NoneType' object has no attribute 'get'", "index out of range in self")

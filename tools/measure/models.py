@@ -22,6 +22,7 @@ from transformers import (
     WhisperProcessor,
     WhisperTokenizer,
 )
+from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
 WORDS: Final = ["hello world this is a test of the tokenizer assistant user system tool function name content"] * 10
 TEMPLATE: Final = (
@@ -40,7 +41,6 @@ LLAMA: Final[dict[str, Any]] = {
     "num_key_value_heads": 4, "head_dim": 32, "max_position_embeddings": LENGTH,
     "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2,
 }  # fmt: skip
-LANGUAGES: Final = ("en", "zh", "de", "es", "ru", "ko", "fr", "ja")
 
 
 def _bytes_bpe(size: int, special: list[str]) -> Tokenizer:

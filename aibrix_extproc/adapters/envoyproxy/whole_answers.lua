@@ -43,14 +43,18 @@ local function count_failure(metadata)
   return failures
 end
 
+-- The same of Python's exceptions in code that reads a request. Of a None they speak where something of the engine is missing.
+local NO_MEMBER, NO_PLACE = "\"message\":\"'[%w_.]+' object has no attribute '", '"message":"%l+ index out of range"'
+local NOTHING = "\"message\":\"'NoneType' "
+
 local function is_fault_of_request(body)
   local length = body:length()
   local text = body:getBytes(0, length < LONGEST_ERROR and length or LONGEST_ERROR)
-  if not find(text, '"InternalServerError"', 1, true) then return false end
+  if not find(text, '"InternalServerError"', 1, true) and not find(text, '"api_error"', 1, true) then return false end
   for i = 1, #FAULTS_OF_THE_REQUEST do
     if find(text, FAULTS_OF_THE_REQUEST[i], 1, true) then return true end
   end
-  return false
+  return (find(text, NO_MEMBER) or find(text, NO_PLACE)) and not find(text, NOTHING, 1, true)
 end
 
 -- Whether the list of candidates names one engine only.

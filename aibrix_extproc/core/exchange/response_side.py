@@ -214,6 +214,8 @@ class ResponseSide(Direction[ResponsePhase]):
                 operation,
                 model=facts.model if facts else None,
                 constrained_by=facts.constrained_by if facts else None,
+                response_format=facts.response_format if facts else None,
+                names_language=facts.names_language if facts else False,
             ),
         )
         after = retry_after(self._head.headers)  # the engine's own value is better than that of a row of ERRORS

@@ -22,11 +22,19 @@ class Request:
     operation: Operation | None
     model: str | None = None
     constrained_by: str | None = None  # the member with a schema or a grammar
+    response_format: str | None = None  # of a form
+    names_language: bool = False  # of a form
 
     @property
     def prompt_param(self) -> str | None:
         """The field that holds the prompt."""
         return self.operation.prompt_param if self.operation is not None else None
+
+    @property
+    def constraint_param(self) -> str | None:
+        """The field that constrains the text."""
+        inside = {"text": "text.format", "output_config": "output_config.format"}
+        return inside.get(self.constrained_by or "", self.constrained_by)
 
     @property
     def is_form(self) -> bool:
@@ -199,7 +207,7 @@ def _named(rule: Rule, param: str | None, request: Request) -> str | None:
         case "*prompt*":
             return request.prompt_param
         case "*constraint*":
-            return param or ("text.format" if request.constrained_by == "text" else request.constrained_by)
+            return param or request.constraint_param
         case _:
             return rule.param or param
 

@@ -12,10 +12,14 @@ import msgspec
 from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.core.openai.wire.schemas import MAX_SCHEMA_BYTES, is_endless_grammar, is_endless_schema, read_schema
 
+CONSTRAINING: Final = ("response_format", "structured_outputs", "text", "output_config")
 # What a recursive schema must have, and a grammar; an escape may hide either.
 _SIGNS: Final = (b"$ref", b"::=", b"\\u")
 _ABSENT: Final = msgspec.Raw()
-_SCHEMA_PATHS: Final = {"response_format": ("json_schema", "schema"), "text": ("format", "schema")}
+_SCHEMA_PATHS: Final = {
+    "response_format": ("json_schema", "schema"), "text": ("format", "schema"), "output_config": ("format", "schema"),
+}  # fmt: skip
+_WIDER: Final = frozenset({"text", "output_config"})  # members that constrain the text only if a schema is in them
 # Decoders that pick one member out of an object, however large it is, and keep nothing of the others.
 _MEMBERS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     name: msgspec.json.Decoder(msgspec.defstruct(f"_{name}", [("value", msgspec.Raw, _ABSENT)], rename={"value": name}))
@@ -29,20 +33,20 @@ _SCHEMA_REASON: Final = "it refers only to itself, so nothing can match it"
 
 
 def constrained_by(members: dict[str, msgspec.Raw]) -> str | Problem | None:
-    """The member that constrains the text (`response_format`, `structured_outputs` or `text`), or the refusal."""
+    """The name of the member that constrains the text, or the refusal."""
     constraining, left = None, MAX_SCHEMA_BYTES
     for name, raw in members.items():
-        if bytes(memoryview(raw)[:1]) != b"{":
-            continue
-        wrong = _wrong_schema(name, raw)
+        wrong = _wrong_type(name, raw)
         if wrong is not None:
             return wrong
+        if bytes(memoryview(raw)[:1]) != b"{":
+            continue
         if memoryview(raw).nbytes > left:
             constraining = name
             continue
         left -= memoryview(raw).nbytes
         value = bytes(raw)
-        constraining = name if name != "text" or b"json_schema" in value else constraining
+        constraining = name if name not in _WIDER or b"json_schema" in value else constraining
         if any(sign in value for sign in _SIGNS):
             problem = _objection(name, value)
             if problem is not None:
@@ -50,8 +54,11 @@ def constrained_by(members: dict[str, msgspec.Raw]) -> str | Problem | None:
     return constraining
 
 
-def _wrong_schema(name: str, raw: msgspec.Raw) -> Problem | None:
-    """The refusal of a schema that is no object: of `false`, behind vLLM's Rust frontend, the engine dies."""
+def _wrong_type(name: str, raw: msgspec.Raw) -> Problem | None:
+    """The refusal of a schema, or of `structured_outputs`, that is no object: vLLM answers 500.
+
+    Of the schema `false` the engine behind vLLM's Rust frontend dies.
+    """
     path = _SCHEMA_PATHS.get(name, ())
     value = raw
     for member in path:
@@ -61,7 +68,7 @@ def _wrong_schema(name: str, raw: msgspec.Raw) -> Problem | None:
             return None  # what is around it is no object, or broken: the engine tells
         if value is _ABSENT:
             return None
-    got = _WRONG_TYPES.get(bytes(memoryview(value)[:1])) if path else None
+    got = _WRONG_TYPES.get(bytes(memoryview(value)[:1]))
     if got is None:
         return None
     param = ".".join((name, *path))
@@ -89,8 +96,8 @@ def _schemas(name: str, document: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     if name == "response_format":
         yield name, _inside(document, "json_schema", "schema")
         yield from _tagged(name, document)
-    elif name == "text":
-        yield "text.format.schema", _inside(document, "format", "schema")
+    elif name in _WIDER:
+        yield f"{name}.format.schema", _inside(document, "format", "schema")
     else:
         yield f"{name}.json", _parsed(document.get("json"))
         yield from _tagged(f"{name}.structural_tag", _parsed(document.get("structural_tag")))

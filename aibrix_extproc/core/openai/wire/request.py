@@ -21,7 +21,7 @@ from msgspec.structs import astuple
 
 from aibrix_extproc.core.openai.contract.controls import BODY_CONTROLS
 from aibrix_extproc.core.openai.contract.errors import Problem
-from aibrix_extproc.core.openai.wire.constraints import constrained_by
+from aibrix_extproc.core.openai.wire.constraints import CONSTRAINING, constrained_by
 from aibrix_extproc.core.openai.wire.media import forbidden_url
 from aibrix_extproc.core.openai.wire.prefix import ARRAYS, ELEMENTS, RAW, PrefixChain, chain_of
 from aibrix_extproc.core.openai.wire.sizes import LIMITS, MEMBERS, UNKNOWN, Sizes, sizes_of, sizes_with
@@ -43,6 +43,7 @@ class _Envelope(msgspec.Struct):
     response_format: msgspec.Raw = _ABSENT
     structured_outputs: msgspec.Raw = _ABSENT
     text: msgspec.Raw = _ABSENT
+    output_config: msgspec.Raw = _ABSENT
 
 
 _CONTROL_NAMES: Final = tuple(BODY_CONTROLS)
@@ -98,6 +99,7 @@ class RequestFacts(msgspec.Struct, frozen=True, gc=False):
     constrained_by: str | None = None  # the member with a schema or a grammar
     sizes: Sizes = UNKNOWN  # if they or the prefix were asked for
     prefix: PrefixChain | None = None  # the same
+    names_language: bool = False  # a form says what is spoken
 
 
 _DECODER: Final[msgspec.json.Decoder[_Envelope]] = msgspec.json.Decoder(_WITH_CONTROLS)
@@ -105,7 +107,9 @@ _SIZED_DECODER: Final[msgspec.json.Decoder[_Envelope]] = msgspec.json.Decoder(_W
 _PREFIX_DECODER: Final[msgspec.json.Decoder[_Envelope]] = msgspec.json.Decoder(_WITH_PREFIX)
 _STRING: Final = msgspec.json.Decoder(str)
 _read_limits: Final = attrgetter(*LIMITS)
+_read_constraining: Final = attrgetter(*CONSTRAINING)
 _NO_CONTROLS: Final = (_ABSENT,) * len(_CONTROL_NAMES)
+_NO_CONSTRAINTS: Final = (_ABSENT,) * len(CONSTRAINING)
 _TRUE, _FALSE, _NULL = (msgspec.Raw(text) for text in (b"true", b"false", b"null"))
 _OPTIONS: Final = msgspec.json.Decoder(_StreamOptions)
 _MALFORMED: Final = Problem("malformed_json")
@@ -177,14 +181,10 @@ def _read(body: bytes, *, sized: bool, prefix_seed: int) -> tuple[_Envelope | No
 
 def _constrained_by(envelope: _Envelope) -> str | Problem | None:
     """The member that constrains the text, or the refusal of one that no text satisfies."""
-    if envelope.response_format is _ABSENT and envelope.structured_outputs is _ABSENT and envelope.text is _ABSENT:
+    values = _read_constraining(envelope)
+    if values == _NO_CONSTRAINTS:  # most bodies
         return None
-    members = {
-        "response_format": envelope.response_format,
-        "structured_outputs": envelope.structured_outputs,
-        "text": envelope.text,
-    }
-    return constrained_by({name: raw for name, raw in members.items() if raw is not _ABSENT})
+    return constrained_by({name: raw for name, raw in zip(CONSTRAINING, values, strict=True) if raw is not _ABSENT})
 
 
 def _is_absent(raw: msgspec.Raw) -> bool:
@@ -273,6 +273,7 @@ def read_fields(fields: Mapping[str, str]) -> RequestFacts | Problem:
         stream=stream,
         includes_usage=False,
         response_format=fields.get("response_format"),
+        names_language=bool(fields.get("language")),
         # Nothing is written into a form, so a control in one has no place.
         controls=tuple(ControlFound(name, 0, 0) for name in _CONTROL_NAMES if name in fields),
     )

@@ -497,8 +497,8 @@ def test_answer_that_the_only_engine_broke_off_is_no_ready_model() -> None:
 
 
 def test_failure_that_other_engines_would_repeat_is_not_repeated_by_clients() -> None:
-    problem, _ = told(520, shape_a(500, "InternalServerError", "list index out of range"))
+    problem, _ = told(520, shape_a(500, "InternalServerError", "CUDA error: out of memory"))
     assert ("x-should-retry", "false") in shape(problem).headers
     assert problem.http_status == 500
-    problem, _ = told(500, shape_a(500, "InternalServerError", "list index out of range"))
+    problem, _ = told(500, shape_a(500, "InternalServerError", "CUDA error: out of memory"))
     assert "x-should-retry" not in dict(shape(problem).headers)

@@ -33,8 +33,10 @@ def read(**members: Any) -> RequestFacts | Problem:
          "invalid_json_schema"),
         ({"text": {"format": {"type": "json_schema", "name": "x", "schema": SELF}}}, "text.format.schema",
          "invalid_json_schema"),
+        ({"output_config": {"format": {"type": "json_schema", "schema": SELF}}}, "output_config.format.schema",
+         "invalid_json_schema"),
     ],
-    ids=["schema", "tags", "json", "json-as-text", "grammar", "tags-as-text", "responses"],
+    ids=["schema", "tags", "json", "json-as-text", "grammar", "tags-as-text", "responses", "messages"],
 )  # fmt: skip
 def test_constraint_that_nothing_can_match_is_refused(members: dict[str, Any], param: str, code: str) -> None:
     problem = read(**members)
@@ -50,10 +52,18 @@ def test_schema_that_is_no_object_is_refused_whatever_surrounds_it(schema: objec
     for members, param in (
         ({"response_format": {**around, **named(schema)}}, "response_format.json_schema.schema"),
         ({"text": {"format": {**around, "type": "json_schema", "schema": schema}}}, "text.format.schema"),
+        ({"output_config": {**around, "format": {"schema": schema}}}, "output_config.format.schema"),
     ):
         problem = read(**members)
         assert isinstance(problem, Problem)
         assert (problem.key, problem.param) == ("invalid_type", param)
+
+
+@pytest.mark.parametrize("value", [True, 5, -1.5, "x", [], [1]], ids=str)
+def test_structured_outputs_that_are_no_object_are_refused(value: object) -> None:
+    problem = read(structured_outputs=value)
+    assert isinstance(problem, Problem)
+    assert (problem.key, problem.param) == ("invalid_type", "structured_outputs")
 
 
 @pytest.mark.parametrize("schema", [None, {}])
@@ -73,12 +83,14 @@ def test_escapes_hide_nothing() -> None:
     [
         ({}, None),
         ({"response_format": None, "structured_outputs": None, "text": None}, None),
-        ({"response_format": 5, "structured_outputs": "x", "text": []}, None),
+        ({"response_format": 5, "structured_outputs": None, "text": [], "output_config": "x"}, None),
         ({"response_format": named({"type": "object"})}, "response_format"),
         ({"structured_outputs": {"regex": "a"}}, "structured_outputs"),
         ({"text": {"format": {"type": "text"}}}, None),
         ({"text": {"verbosity": "low"}}, None),
         ({"text": {"format": {"type": "json_schema", "name": "x", "schema": {}}}}, "text"),
+        ({"output_config": {"effort": "low"}}, None),
+        ({"output_config": {"format": {"type": "json_schema", "schema": {}}}}, "output_config"),
         ({"response_format": {"json_schema": 5, "x": "\\u"}}, "response_format"),
         ({"structured_outputs": {"json": "$ref {", "grammar": 5}}, "structured_outputs"),
         ({"response_format": {"structures": ["$ref", {"schema": None}]}}, "response_format"),
