@@ -64,7 +64,7 @@ field of the request and the answer with what a real vLLM did with it, and its e
 
 The programs work as they stand, with files of your own (`picture.png`, `speech.wav`, `lines.jsonl`), against a stack on
 your machine, whose simulated engines answer with random words. They need an SDK: `pip install openai anthropic`, or
-`npm install openai` for those in Node, which are modules (`.mjs`).
+`npm install openai @anthropic-ai/sdk` for those in Node, which are modules (`.mjs`).
 
 ```sh
 make run ARGS="SAMPLE_ARGUMENTS"

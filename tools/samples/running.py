@@ -27,7 +27,8 @@ _SECONDS: Final = 60
 def stack() -> Iterator[str]:
     """The stack of the pages; its address."""
     with tempfile.TemporaryDirectory() as folder:
-        words = [sys.executable, "-m", "aibrix_extproc", "local", "--port", "0", "--engines", "1", "--json", *ARGUMENTS]
+        ports = ("--port", "0", "--envoy-admin-port", "0")  # another stack may run on this machine
+        words = [sys.executable, "-m", "aibrix_extproc", "local", *ports, "--engines", "1", "--json", *ARGUMENTS]
         with (Path(folder) / "log").open("w") as log:
             process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=log, text=True)
         try:
