@@ -51,7 +51,13 @@ class MetadataSettings(Group):
     )  # fmt: skip
     max_file_bytes: int = Field(512 * MIB, ge=1, description="largest file that is sent in one request")
     max_files: int = Field(100_000, ge=1, description="files that one caller may store")
-    max_stored_bytes: int = Field(100 * 1024 * MIB, ge=1, description="bytes that one caller may store")
+    max_stored_bytes: int = Field(
+        100 * 1024 * MIB, ge=1, description="bytes that one caller may store, with those of pending uploads"
+    )
+    max_pending_uploads: int = Field(
+        1000, ge=1, description="uploads of one caller that are neither complete nor cancelled nor expired"
+    )
+    max_unfinished_batches: int = Field(1000, ge=1, description="batches of one caller that have not ended")
     max_batch_requests: int = Field(50_000, ge=1, description="requests in one batch")
     max_batch_line_bytes: int = Field(10 * MIB, ge=1024, description="bytes of one line of a batch")
     max_enqueued_tokens: int = Field(

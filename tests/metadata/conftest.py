@@ -18,7 +18,8 @@ from aibrix_extproc.adapters.blobs.store import BlobStore
 from aibrix_extproc.adapters.ledger.batches import BatchLedger
 from aibrix_extproc.adapters.ledger.control import ControlLedger
 from aibrix_extproc.adapters.ledger.database import Database
-from aibrix_extproc.adapters.ledger.files import FileLedger, Quota
+from aibrix_extproc.adapters.ledger.files import FileLedger
+from aibrix_extproc.adapters.ledger.quotas import Quota, QuotaLedger
 from aibrix_extproc.adapters.ledger.schema import control_version, metadata
 from aibrix_extproc.adapters.ledger.uploads import UploadLedger
 from aibrix_extproc.adapters.ledger.work import WorkLedger
@@ -161,10 +162,10 @@ async def service(database: Database, blob_folder: tuple[str, Path]) -> AsyncIte
     clock = Clock()
     url, folder = blob_folder
     blobs = BlobStore(url)
-    quota = Quota(50, 64 * 1024 * 1024)
+    quota = Quota(50, 64 * 1024 * 1024, 20, 20)
     files, uploads = FileLedger(database, quota), UploadLedger(database, quota)
     receiver = Receiver(blobs, _new_key)
-    batches = BatchLedger(database)
+    batches = BatchLedger(database, quota)
     engine = Engine()
     gateway = await engine.start()
     session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
@@ -191,7 +192,7 @@ async def service(database: Database, blob_folder: tuple[str, Path]) -> AsyncIte
     answered = asyncio.Event()
     api = ApiServer(handlers, keys=lambda: (KEY,), observe=lambda *_: answered.set(), wall_clock=clock)
     port = await api.start("127.0.0.1", 0)
-    sweeper = Sweeper(files, uploads, blobs, PREFIXES, 300.0, 3600.0, clock, lambda: 0.5)
+    sweeper = Sweeper(files, uploads, QuotaLedger(database, quota), blobs, PREFIXES, 300.0, 3600.0, clock, lambda: 0.5)
     task = asyncio.create_task(working.run())
     try:
         yield Service(f"http://127.0.0.1:{port}", database, blobs, folder, clock, sweeper, engine, worker, answered)

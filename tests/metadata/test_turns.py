@@ -2,7 +2,8 @@
 
 from aibrix_extproc.adapters.ledger.batches import BatchLedger
 from aibrix_extproc.adapters.ledger.database import Database
-from aibrix_extproc.adapters.ledger.files import FileLedger, Quota
+from aibrix_extproc.adapters.ledger.files import FileLedger
+from aibrix_extproc.adapters.ledger.quotas import Quota
 from aibrix_extproc.adapters.ledger.work import ShardClaim, Size, WorkLedger
 from aibrix_extproc.core.batches.lifecycle import BatchStatus
 from aibrix_extproc.core.batches.records import BatchRecord
@@ -10,16 +11,17 @@ from aibrix_extproc.core.batches.validation import Shard
 from aibrix_extproc.core.files.records import FileRecord
 
 SHARDS = 4
+QUOTA = Quota(10, 10, 10, 10)
 
 
 async def enqueue(database: Database, caller: str, *names: str) -> None:
     """Batches of some shards each, ready to run."""
     file = FileRecord(f"file-{caller}", caller, "batch", "in.jsonl", 1, "", 1, None)
-    await FileLedger(database, Quota(10, 10)).add(file, [])
+    await FileLedger(database, QUOTA).add(file, [])
     work = WorkLedger(database, "validator", 60.0)
     for name in names:
         record = BatchRecord(name, caller, "/v1/x", file.id, "24h", BatchStatus.VALIDATING, 1, 2**40)
-        await BatchLedger(database).add(record, [])
+        await BatchLedger(database, QUOTA).add(record, [])
         claim = await work.claim_new()
         assert claim is not None
         shards = [Shard(number, 0, 1, 1, 1) for number in range(SHARDS)]

@@ -7,9 +7,10 @@ from sqlalchemy import Row, insert, select, update
 
 from aibrix_extproc.adapters.ledger.database import Database
 from aibrix_extproc.adapters.ledger.files import page_of
+from aibrix_extproc.adapters.ledger.quotas import Quota, refuse_another_batch
 from aibrix_extproc.adapters.ledger.schema import batch_inputs, batches
 from aibrix_extproc.adapters.ledger.whole import whole
-from aibrix_extproc.core.batches.lifecycle import BatchStatus, sources_of
+from aibrix_extproc.core.batches.lifecycle import TERMINAL, BatchStatus, sources_of
 from aibrix_extproc.core.batches.records import BatchRecord
 from aibrix_extproc.core.files.records import Segment
 from aibrix_extproc.core.openai.contract.paging import Page
@@ -21,18 +22,21 @@ BATCH_COLUMNS: Final = tuple(column for column in batches.columns if column.name
 class BatchLedger:
     """Reads and writes batches; a caller sees its own."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, quota: Quota) -> None:
         self._database = database
+        self._quota = quota
 
     @whole
     async def add(self, record: BatchRecord, content: Sequence[Segment]) -> None:
-        """Store a new batch and what it works on; the content stays when its file is deleted."""
+        """Store a new batch and what it works on; the content stays when its file is deleted. Raises TooManyError."""
         values = {column.name: getattr(record, column.name) for column in BATCH_COLUMNS}
         rows = [
             {"batch_id": record.id, "number": number, "blob": one.blob, "size": one.size}
             for number, one in enumerate(content)
         ]
         async with self._database.write() as connection:
+            if record.status not in TERMINAL:
+                await refuse_another_batch(connection, record.caller, self._quota)
             await connection.execute(insert(batches).values(values | {"status": record.status.value}))
             if rows:
                 await connection.execute(insert(batch_inputs), rows)

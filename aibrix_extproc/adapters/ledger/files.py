@@ -1,13 +1,13 @@
 """Files in the ledger."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Row, Select, and_, delete, insert, or_, select, tuple_, union_all, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aibrix_extproc.adapters.ledger.database import Database
+from aibrix_extproc.adapters.ledger.quotas import Quota, QuotaExceededError
 from aibrix_extproc.adapters.ledger.schema import (
     batch_inputs,
     batch_segments,
@@ -22,18 +22,6 @@ from aibrix_extproc.core.files.records import FileRecord, Segment
 from aibrix_extproc.core.openai.contract.paging import Page
 
 _COLUMNS: Final = tuple(column for column in files.columns)
-
-
-@dataclass(frozen=True, slots=True)
-class Quota:
-    """The most that one caller may store."""
-
-    files: int
-    bytes: int
-
-
-class QuotaExceededError(Exception):
-    """The caller would store more than its quota."""
 
 
 class FileLedger:

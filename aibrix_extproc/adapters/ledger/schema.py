@@ -91,6 +91,7 @@ uploads: Final = Table(
     Column("file_expires_after", Integer),
     Column("file_id", String(80)),
     Index("ix_uploads_expiry", "status", "expires_at"),
+    Index("ix_uploads_unfinished", "caller", "status"),
 )
 
 upload_parts: Final = Table(
@@ -137,6 +138,7 @@ batches: Final = Table(
     Column("enqueued_tokens", BigInteger, nullable=False, server_default="0"),  # of all prompts, estimated
     Index("ix_batches_page", "caller", "created_at", "id"),
     Index("ix_batches_work", "status", "lease_until"),
+    Index("ix_batches_unfinished", "caller", "status"),
 )  # fmt: skip
 
 # The bytes that a batch works on. They outlive the input file if a client deletes that.

@@ -1,5 +1,6 @@
 """What a worker asks before it takes a shard: whose turn it is, and how much a caller has enqueued."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy import ColumnElement, and_, exists, func, select, update
@@ -14,15 +15,15 @@ RUNNING: Final = (BatchStatus.IN_PROGRESS.value, BatchStatus.CANCELLING.value)
 _LOOKED_AT: Final = 1000  # batches at a time, those that have waited longest
 
 
-async def candidates(connection: AsyncConnection, now: float) -> list[Candidate]:
-    """The batches of which a shard is free."""
+async def candidates(connection: AsyncConnection, now: float, states: Sequence[str]) -> list[Candidate]:
+    """The batches in these states of which a shard is free."""
     mine = batch_shards.c.batch_id == batches.c.id
     free = exists().where(mine, ~batch_shards.c.done, batch_shards.c.lease_until < now)
     columns = (batches.c.id, batches.c.caller, batches.c.created_at, batches.c.served_at)
     query = (
         select(*columns, func.coalesce(storage.c.served_at, 0.0).label("caller_served_at"))
         .join(storage, storage.c.caller == batches.c.caller, isouter=True)
-        .where(batches.c.status.in_(RUNNING), free)
+        .where(batches.c.status.in_(states), free)
         .order_by(batches.c.served_at)
         .limit(_LOOKED_AT)
     )

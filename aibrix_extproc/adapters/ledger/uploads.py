@@ -7,7 +7,8 @@ from sqlalchemy import Row, and_, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aibrix_extproc.adapters.ledger.database import Database
-from aibrix_extproc.adapters.ledger.files import Quota, add_file, unreferenced
+from aibrix_extproc.adapters.ledger.files import add_file, unreferenced
+from aibrix_extproc.adapters.ledger.quotas import Quota, refuse_another_upload
 from aibrix_extproc.adapters.ledger.schema import upload_parts, uploads
 from aibrix_extproc.adapters.ledger.whole import whole
 from aibrix_extproc.core.files.records import FileRecord, PartRecord, Segment, UploadRecord, UploadStatus
@@ -25,9 +26,10 @@ class UploadLedger:
 
     @whole
     async def add(self, record: UploadRecord) -> None:
-        """Store a new upload."""
+        """Store a new upload. Raises TooManyError, QuotaExceededError."""
         values = {column.name: getattr(record, column.name) for column in _COLUMNS} | {"status": record.status.value}
         async with self._database.write() as connection:
+            await refuse_another_upload(connection, record.caller, record.size, self._quota, record.created_at)
             await connection.execute(insert(uploads).values(values))
 
     @whole

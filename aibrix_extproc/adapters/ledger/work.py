@@ -106,11 +106,13 @@ class WorkLedger:
             return BatchClaim(batch_of(row), row.fence + 1)
 
     @whole
-    async def claim_shard(self) -> ShardClaim | None:
-        """A shard that may run, of the batch whose turn it is."""
+    async def claim_shard(self, *, cancelled: bool = False) -> ShardClaim | None:
+        """A shard that may run, of the batch whose turn it is; with `cancelled` only of those that were cancelled."""
+        states = (BatchStatus.CANCELLING.value,) if cancelled else RUNNING
         async with self._database.write() as connection:
             now = await self._database.now(connection)
-            for one in in_turn(await candidates(connection, now), await running_shards(connection, now)):
+            found = await candidates(connection, now, states)
+            for one in in_turn(found, await running_shards(connection, now)) if found else ():
                 claim = await self._claim_of(connection, one, now)
                 if claim is not None:
                     return claim

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from aibrix_extproc.adapters.ledger.batches import BatchLedger
 from aibrix_extproc.adapters.ledger.files import FileLedger
+from aibrix_extproc.adapters.ledger.quotas import TooManyError
 from aibrix_extproc.adapters.openai_http.call import Call, Handler, RefusedError, Reply, good, refuse, wanted
 from aibrix_extproc.core.batches.lifecycle import TERMINAL, BatchStatus
 from aibrix_extproc.core.batches.metadata import checked_metadata
@@ -60,7 +61,10 @@ class BatchApi:
             metadata=None if metadata is None else json.dumps(metadata, ensure_ascii=False),
             errors=_no_file(input_file_id) if file is None else None, output_expires_after=life,
         )  # fmt: skip
-        await self.ledger.add(record, [] if file is None else await self.files.segments(file.id))
+        try:
+            await self.ledger.add(record, [] if file is None else await self.files.segments(file.id))
+        except TooManyError:
+            raise refuse("too_many_batches") from None
         self.wake()
         # OpenAI answers `validating` here whatever the file is.
         return Reply(batch_object(record) | {"status": "validating", "errors": None, "failed_at": None})

@@ -93,7 +93,11 @@ class BatchWorker(Part):
         return await self._do_batch(await self._ledger.claim_new(), self._steps.validate)
 
     async def _end_one(self) -> bool:
-        return await self._do_batch(await self._ledger.claim_ended(), self._steps.end)
+        """What is cancelled asks nothing of engines, and does not wait for shards that do."""
+        if await self._do_batch(await self._ledger.claim_ended(), self._steps.end):
+            return True
+        claim = await self._ledger.claim_shard(cancelled=True)
+        return claim is not None and await self._run(claim)
 
     async def _do_batch(self, claim: BatchClaim | None, step: Callable[[BatchClaim], Awaitable[None]]) -> bool:
         if claim is None:
@@ -111,7 +115,9 @@ class BatchWorker(Part):
         return True
 
     async def _run_one(self) -> bool:
-        claim = await self._next_shard()
+        return await self._run(await self._next_shard())
+
+    async def _run(self, claim: ShardClaim) -> bool:
         try:
             async with self._leased(claim) as lease:
                 self._leases.add(lease)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from aibrix_extproc.adapters.blobs.store import BlobStore
-from aibrix_extproc.adapters.ledger.files import FileLedger, QuotaExceededError
+from aibrix_extproc.adapters.ledger.files import FileLedger
+from aibrix_extproc.adapters.ledger.quotas import QuotaExceededError
 from aibrix_extproc.adapters.openai_http.call import Call, Handler, RefusedError, Reply, StreamReply, good, refuse
 from aibrix_extproc.adapters.openai_http.form import Form, read_form
 from aibrix_extproc.app.metadata.reading import LostContentError, begun, segments_between

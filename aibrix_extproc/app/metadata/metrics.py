@@ -19,6 +19,12 @@ METADATA_METRICS: Final[Rows] = {
     "aibrix_metadata_fleet_known": ("gauge", (), "1 once every source has listed and every engine was asked."),
     "aibrix_metadata_batch_running": ("gauge", ("model",), "Requests of batches that run now, in this process."),
     "aibrix_metadata_batch_limit": ("gauge", ("model",), "How many requests of batches may run at once."),
+    "aibrix_metadata_quota_used": (
+        "gauge",
+        ("bound",),
+        "Share of `metadata.max_files`, `max_stored_bytes`, `max_pending_uploads` and `max_unfinished_batches` that the"
+        " caller with the most has used, as of the last sweep.",
+    ),
     "aibrix_metadata_usage_records_total": (
         "counter",
         ("result",),

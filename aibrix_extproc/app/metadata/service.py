@@ -20,7 +20,8 @@ from aibrix_extproc.adapters.http.admin import AdminServer
 from aibrix_extproc.adapters.ledger.batches import BatchLedger
 from aibrix_extproc.adapters.ledger.control import ControlLedger
 from aibrix_extproc.adapters.ledger.database import Database, LedgerError
-from aibrix_extproc.adapters.ledger.files import FileLedger, Quota
+from aibrix_extproc.adapters.ledger.files import FileLedger
+from aibrix_extproc.adapters.ledger.quotas import Quota, QuotaLedger
 from aibrix_extproc.adapters.ledger.uploads import UploadLedger
 from aibrix_extproc.adapters.ledger.work import WorkLedger
 from aibrix_extproc.adapters.openai_http.internal import InternalRoutes
@@ -93,8 +94,9 @@ class MetadataService:
             self._database = Database(own.database or f"sqlite:///{data / 'ledger.sqlite'}")
         except (BlobError, LedgerError, SourceError) as error:
             raise StartError(str(error)) from error
-        quota = Quota(own.max_files, own.max_stored_bytes)
+        quota = Quota(own.max_files, own.max_stored_bytes, own.max_pending_uploads, own.max_unfinished_batches)
         self._files, self._uploads = FileLedger(self._database, quota), UploadLedger(self._database, quota)
+        self._batches, self._quotas = BatchLedger(self._database, quota), QuotaLedger(self._database, quota)
         self._gates = Gates(own.batch_requests_per_engine)
         self._control = ControlService(self._database, own.audit_days)
         self._storage = storage_checks(self._database, self._blobs)
@@ -131,7 +133,7 @@ class MetadataService:
     def _api_server(self) -> ApiServer:
         receiver = Receiver(self._blobs, _new_key)
         entropy, most = secrets.token_bytes, self._settings.metadata.max_file_bytes
-        batches = BatchLedger(self._database)
+        batches = self._batches
         self._followers = Followers()
         handlers = {
             **FileApi(self._files, self._blobs, receiver, most, self._database.clock, entropy).handlers(),
@@ -164,7 +166,7 @@ class MetadataService:
             parts.append(self._fleet)
         if own.role is not Role.API:
             sweeper = Sweeper(
-                self._files, self._uploads, self._blobs, PREFIXES, own.sweep_seconds, own.orphan_seconds,
+                self._files, self._uploads, self._quotas, self._blobs, PREFIXES, own.sweep_seconds, own.orphan_seconds,
                 self._database.clock, random.random,
             )  # fmt: skip
             parts += [self._worker, sweeper, self._usage.sweeper(), self._control.sweep()]

@@ -5,16 +5,17 @@ Every step is one conditional transaction, so replicas may sweep at the same tim
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from aibrix_extproc.adapters.blobs.store import BlobError, BlobStore
 from aibrix_extproc.adapters.ledger.errors import DatabaseError
 from aibrix_extproc.adapters.ledger.files import FileLedger
+from aibrix_extproc.adapters.ledger.quotas import QuotaLedger
 from aibrix_extproc.adapters.ledger.uploads import UploadLedger
 from aibrix_extproc.app.metadata.receiving import remove_quietly
-from aibrix_extproc.app.parts.part import Part
+from aibrix_extproc.app.parts.part import Meters, Part
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class Sweeper(Part):
 
     files: FileLedger
     uploads: UploadLedger
+    quotas: QuotaLedger
     blobs: BlobStore
     prefixes: tuple[str, ...]
     interval_seconds: float
@@ -48,6 +50,11 @@ class Sweeper(Part):
     wall_clock: Callable[[], float]
     jitter: Callable[[], float]  # from 0 to 1, so that replicas do not sweep in step
     _looked_up_to: str = ""  # the blob of a file that was looked for last
+    _fullest: Mapping[str, float] = field(default_factory=dict)  # share of each bound of a caller
+
+    def register(self, metrics: Meters) -> None:
+        """Add how near the callers are to their bounds."""
+        metrics.gauges("aibrix_metadata_quota_used", lambda: list(self._fullest.items()))
 
     async def run(self) -> None:
         """Sweep until cancelled; a failure is logged, and the next round tries again."""
@@ -72,6 +79,7 @@ class Sweeper(Part):
         files = await self._drain(lambda: self.files.delete_expired(now))
         uploads = await self._drain(lambda: self.uploads.expire(now))
         await self.uploads.forget(now - _KEEP_ENDED_UPLOADS_SECONDS)
+        self._fullest = await self.quotas.fullest(now)
         return Swept(files, uploads, await self._remove_orphans(now), await self._mark_lost())
 
     async def _drain(self, step: Callable[[], Awaitable[list[str] | None]]) -> int:

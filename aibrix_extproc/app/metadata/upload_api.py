@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from aibrix_extproc.adapters.blobs.store import BlobStore
-from aibrix_extproc.adapters.ledger.files import FileLedger, QuotaExceededError
+from aibrix_extproc.adapters.ledger.files import FileLedger
+from aibrix_extproc.adapters.ledger.quotas import QuotaExceededError, TooManyError
 from aibrix_extproc.adapters.ledger.uploads import UploadLedger
 from aibrix_extproc.adapters.openai_http.call import (
     Call,
@@ -81,7 +82,12 @@ class UploadApi:
             ids.upload_id(self.entropy(ids.ENTROPY_BYTES)), call.caller, purpose, name, shown(mime_type, 100), size,
             now, now + UPLOAD_LIFE_SECONDS, UploadStatus.PENDING, life,
         )  # fmt: skip
-        await self.ledger.add(upload)
+        try:
+            await self.ledger.add(upload)
+        except TooManyError:
+            raise refuse("too_many_uploads") from None
+        except QuotaExceededError:
+            raise refuse("storage_quota_exceeded") from None
         return Reply(upload_object(upload, now))
 
     async def add_part(self, call: Call) -> Reply:

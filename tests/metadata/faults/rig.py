@@ -18,7 +18,8 @@ from openai import AsyncOpenAI
 
 from aibrix_extproc.adapters.blobs.store import BlobStore
 from aibrix_extproc.adapters.ledger.database import Database
-from aibrix_extproc.adapters.ledger.files import FileLedger, Quota
+from aibrix_extproc.adapters.ledger.files import FileLedger
+from aibrix_extproc.adapters.ledger.quotas import Quota, QuotaLedger
 from aibrix_extproc.adapters.ledger.uploads import UploadLedger
 from aibrix_extproc.app.metadata.service import PREFIXES
 from aibrix_extproc.app.metadata.sweeping import Sweeper
@@ -77,10 +78,20 @@ class Plant:
     async def sweep(self) -> None:
         """What the service does with orphans once they are old: here at once."""
         database = Database(f"sqlite:///{self.folder / 'ledger.sqlite'}")
-        quota = Quota(100, 2**40)
+        quota = Quota(100, 2**40, 100, 100)
         files, uploads = FileLedger(database, quota), UploadLedger(database, quota)
         blobs = BlobStore(f"file://{self.blobs}")
-        later = Sweeper(files, uploads, blobs, PREFIXES, 1.0, 0.0, lambda: time.time() + 1.0, lambda: 0.5)
+        later = Sweeper(
+            files,
+            uploads,
+            QuotaLedger(database, quota),
+            blobs,
+            PREFIXES,
+            1.0,
+            0.0,
+            lambda: time.time() + 1.0,
+            lambda: 0.5,
+        )
         try:
             await later.sweep()
         finally:

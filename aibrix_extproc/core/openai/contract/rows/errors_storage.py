@@ -109,6 +109,18 @@ ROWS: Final[Mapping[str, ErrorRow]] = MappingProxyType({
         message="You have reached the limit of stored files or bytes. Delete files that you no longer need.",
         when="a caller over its quota of stored files or bytes",
     ),
+    "too_many_batches": ErrorRow(
+        status=429, type="requests", code="too_many_batches", should_retry=False,
+        causes=(Cause.STORED,),
+        message="You have as many unfinished batches as you may. Wait until one has ended, or cancel one.",
+        when="a caller with `metadata.max_unfinished_batches` batches that have not ended",
+    ),
+    "too_many_uploads": ErrorRow(
+        status=429, type="requests", code="too_many_uploads", should_retry=False,
+        causes=(Cause.STORED,),
+        message="You have as many pending uploads as you may. Complete or cancel one.",
+        when="a caller with `metadata.max_pending_uploads` pending uploads",
+    ),
     "request_timeout": ErrorRow(
         status=408, code="request_timeout", should_retry=False,
         causes=(Cause.STORED,),

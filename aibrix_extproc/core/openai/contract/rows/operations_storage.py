@@ -24,7 +24,7 @@ ROWS: Final = (
     Operation(
         "create_upload", "POST", "/v1/uploads",
         action=Action.METADATA,
-        errors=("invalid_batch_file", "request_timeout"),
+        errors=("invalid_batch_file", "storage_quota_exceeded", "too_many_uploads", "request_timeout"),
     ),
     Operation(
         "add_upload_part", "POST", "/v1/uploads/{upload_id}/parts",
@@ -47,7 +47,11 @@ ROWS: Final = (
         action=Action.METADATA,
         errors=("upload_not_found", "upload_not_pending", "request_timeout"),
     ),
-    Operation("create_batch", "POST", "/v1/batches", action=Action.METADATA, errors=("request_timeout",)),
+    Operation(
+        "create_batch", "POST", "/v1/batches",
+        action=Action.METADATA,
+        errors=("too_many_batches", "request_timeout"),
+    ),
     Operation("list_batches", "GET", "/v1/batches", action=Action.METADATA, errors=("batch_not_found",)),
     Operation("retrieve_batch", "GET", "/v1/batches/{batch_id}", action=Action.METADATA, errors=("batch_not_found",)),
     Operation(
