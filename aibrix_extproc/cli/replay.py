@@ -62,8 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_count,
         default=1,
         metavar="N",
-        help="gateways that share nothing; requests come to each by chance",
+        help="gateways; requests come to each by chance",
     )
+    add("--share", type=_positive, default=None, metavar="SECONDS", help="after which gateways know of each other's"
+        " requests, as with `routing.share`; without it they share nothing")  # fmt: skip
     add("--speedup", type=_positive, default=1.0, metavar="FACTOR", help="so many times the rate of the trace")
     add(
         "--requests",
@@ -114,7 +116,16 @@ def _run(args: argparse.Namespace) -> Found:
 def _setting(args: argparse.Namespace, engines: int) -> Setting:
     shape = EngineShape(prefill_tokens_per_second=args.prefill, cache_tokens=args.cache)
     slow = tuple(_slow(word, engines) for word in args.slow)
-    return Setting(engines, shape, slow, args.gateways, args.seed, not args.one_at_a_time, max(args.skip, 0))
+    return Setting(
+        engines,
+        shape,
+        slow,
+        args.gateways,
+        args.share,
+        seed=args.seed,
+        batching=not args.one_at_a_time,
+        skip=max(args.skip, 0),
+    )
 
 
 def _slow(word: str, engines: int) -> tuple[int, float]:

@@ -7,7 +7,7 @@ from functools import partial
 from aibrix_extproc.core.routing.mix import InvalidMix, parse_mix
 from aibrix_extproc.replay.engine_model import EngineShape
 from aibrix_extproc.replay.figures import Figures, figures
-from aibrix_extproc.replay.ours import OurRouter
+from aibrix_extproc.replay.ours import Network, OurRouter
 from aibrix_extproc.replay.peers import PEERS, PeerRouter
 from aibrix_extproc.replay.simulation import Fleet, Outcome, RouterOf, simulate
 from aibrix_extproc.replay.trace import Trace
@@ -21,6 +21,7 @@ class Setting:
     shape: EngineShape = field(default_factory=EngineShape)
     slow: tuple[tuple[int, float], ...] = ()
     gateways: int = 1
+    share_seconds: float | None = None  # after which gateways know what the others did; None: never
     seed: int = 0
     batching: bool = True
     skip: int = 0  # first requests that the figures leave out
@@ -37,10 +38,13 @@ class Setting:
         return replace(self, engines=engines, slow=tuple(one for one in self.slow if one[0] < engines))
 
 
-def router_of(strategy: str) -> RouterOf:
-    """A strategy of ours, or a mix of them, else one of PEERS. Raises InvalidMix for a name that is neither."""
+def router_of(strategy: str, share_seconds: float | None = None) -> RouterOf:
+    """For one run: a strategy of ours or a mix of them, else one of PEERS.
+
+    Raises InvalidMix for a name that is neither.
+    """
     try:
-        return partial(OurRouter, parse_mix(strategy))
+        return partial(OurRouter, parse_mix(strategy), Network(share_seconds))
     except InvalidMix:
         choice = PEERS.get(strategy.strip().lower())
         if choice is None:
@@ -56,7 +60,12 @@ def compared(
     found = []
     for name in strategies:
         outcome = simulate(
-            trace, fleet, router_of(name), seed=setting.seed, gateways=setting.gateways, on_progress=on_progress
+            trace,
+            fleet,
+            router_of(name, setting.share_seconds),
+            seed=setting.seed,
+            gateways=setting.gateways,
+            on_progress=on_progress,
         )
         found.append((figures(name, outcome, setting.engines, setting.gateways, setting.skip), outcome))
     return found

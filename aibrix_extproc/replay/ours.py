@@ -4,6 +4,7 @@ A gateway sees of an answer what Envoy tells it: that the exchange has ended, an
 log with the usage and the time of the first byte.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from random import Random
 from typing import Final
@@ -18,6 +19,8 @@ from aibrix_extproc.core.routing.choose import Choosers
 from aibrix_extproc.core.routing.mix import Mix
 from aibrix_extproc.core.routing.pool import Pool
 from aibrix_extproc.core.routing.predictor import Predictor
+from aibrix_extproc.core.routing.sharing.others import Others
+from aibrix_extproc.core.routing.sharing.outbox import Outbox
 from aibrix_extproc.core.routing.signals import Need, SignalSources
 from aibrix_extproc.replay.engine_model import EngineModel, Visit
 from aibrix_extproc.replay.trace import Request
@@ -26,10 +29,34 @@ TOKEN_BYTES: Final = 4  # of text
 SCRAPE_SECONDS: Final = 0.2  # age at which gauges of engines are read again, as of busy ones
 
 
+_LAST_BLOCKS: Final = 1 << 63  # what nobody shares has ids from here on
+
+
+class Network:
+    """Brings what gateways tell each other, so many seconds later. `None`: they tell nothing."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self.seconds = seconds
+        self._inboxes: list[deque[tuple[float, bytes]]] = []
+
+    def join(self) -> deque[tuple[float, bytes]]:
+        """A gateway's inbox: times and batches."""
+        inbox: deque[tuple[float, bytes]] = deque()
+        self._inboxes.append(inbox)
+        return inbox
+
+    def send(self, sender: deque[tuple[float, bytes]], batches: Sequence[bytes], now: float) -> None:
+        """To all others."""
+        if self.seconds is not None:
+            for inbox in self._inboxes:
+                if inbox is not sender:
+                    inbox += [(now + self.seconds, batch) for batch in batches]
+
+
 class OurRouter:
     """A mix of strategies of the registry in a gateway of its own."""
 
-    def __init__(self, mix: Mix, engines: Sequence[EngineModel], seed: int) -> None:
+    def __init__(self, mix: Mix, network: Network, engines: Sequence[EngineModel], seed: int) -> None:
         self._load = LoadBook()
         self._now = 0.0
         self._predictor = Predictor()
@@ -45,6 +72,12 @@ class OurRouter:
         self._chooser = Choosers(self._sources).of(mix)
         self._learns = self._sources.needs(Need.WORK)
         self._scrapes = self._learns or self._sources.needs(Need.GAUGES)
+        self._network, self._inbox = network, network.join()
+        self._outbox = Outbox(seed, lambda: 0.0)
+        self._others = Others(self._predictor, seed, lambda _: True, lambda: 0.0)
+        if network.seconds is not None:
+            self._predictor.journal = self._outbox
+            self._outbox.is_open = True
         for one, engine in zip(self._endpoints, engines, strict=True):
             self._predictor.cache_size(one.identity, engine.capacity * engine.block_tokens, "")
 
@@ -53,6 +86,7 @@ class OurRouter:
         self._now = now
         if self._scrapes:
             self._scrape(now)
+        self._hear(now)
         session = request.session or f"alone-{number}"  # as the gateway gives each request without one a new one
         query = RouteQuery(
             request.model,
@@ -64,6 +98,7 @@ class OurRouter:
         self._load.acquire(first.identity)
         if self._learns:
             self._predictor.placed(str(number), query, first.identity, now)
+            self._tell(now)
         return self._numbers[first.identity]
 
     def first_token(self, visit: Visit, engine: int, now: float) -> None:
@@ -74,6 +109,7 @@ class OurRouter:
         self._load.release(self._endpoints[engine].identity)
         if self._learns:
             self._predictor.finished(str(visit.number), now)
+            self._tell(now)
 
     def charged(self, visit: Visit, engine: int, now: float) -> None:
         """The access log tells what it cost."""
@@ -87,6 +123,17 @@ class OurRouter:
             visit.cached_tokens,
         )
         self._predictor.charged(str(visit.number), usage, visit.first_token)
+        self._tell(now)
+
+    def _tell(self, now: float) -> None:
+        """A gateway collects for a moment; that is a part of the time that it takes."""
+        self._network.send(self._inbox, self._outbox.take(now), now)
+
+    def _hear(self, now: float) -> None:
+        inbox = self._inbox
+        while inbox and inbox[0][0] <= now:
+            at, batch = inbox.popleft()
+            self._others.take(batch, at)
 
     def _scrape(self, now: float) -> None:
         """Read the gauges that are too old."""
@@ -110,4 +157,4 @@ class OurRouter:
         rest = request.prompt_tokens * TOKEN_BYTES
         if ends and ends[-1] == rest:
             return PrefixChain(request.blocks, tuple(ends))
-        return PrefixChain((*request.blocks, -1 - number), (*ends, rest))
+        return PrefixChain((*request.blocks, _LAST_BLOCKS + number), (*ends, rest))

@@ -59,6 +59,16 @@ def test_more_engines_wait_less() -> None:
     assert Setting(8, slow=((7, 2.0),)).with_engines(4).slow == ()
 
 
+def test_gateways_that_share_find_as_much_in_caches_as_one() -> None:
+    trace = WORKLOADS["multi-turn"].make(1, 1_200)
+    alone, apart, together = (
+        run("predicted", trace, Setting(gateways=gateways, share_seconds=seconds))[0].hit_rate
+        for gateways, seconds in ((1, None), (3, None), (3, 0.025))
+    )
+    assert apart < 0.9 * alone
+    assert together > 0.97 * alone
+
+
 def test_requests_that_are_skipped_do_not_count() -> None:
     figures = compared(TRACE, ["round-robin"], Setting(4, skip=100))[0][0]
     assert figures.requests == 100

@@ -43,19 +43,31 @@ class SealedPlacement(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 class SealKey:
-    """A secret, ready for keyed BLAKE2b (RFC 7693): the state with the key in it is made once and copied."""
+    """A secret, ready for keyed BLAKE2b (RFC 7693): the state with the key in it is made once and copied.
+
+    `purpose`: at most 16 bytes; what is made for one purpose is not valid for another.
+    """
 
     __slots__ = ("_start",)
 
-    def __init__(self, secret: bytes) -> None:
-        key = hashlib.blake2b(secret, person=_PURPOSE).digest()  # secrets may be longer than BLAKE2b's keys
-        self._start = hashlib.blake2b(key=key, digest_size=_MAC_BYTES, person=_PURPOSE)
+    def __init__(self, secret: bytes, purpose: bytes = _PURPOSE) -> None:
+        key = hashlib.blake2b(secret, person=purpose).digest()  # secrets may be longer than BLAKE2b's keys
+        self._start = hashlib.blake2b(key=key, digest_size=_MAC_BYTES, person=purpose)
 
     def mac(self, content: bytes) -> bytes:
         """The authentication code, as 24 characters."""
         state = self._start.copy()
         state.update(content)
         return binascii.b2a_base64(state.digest(), newline=False)
+
+    def seal(self, content: bytes) -> bytes:
+        """The content with its authentication code in front."""
+        return self.mac(content) + content
+
+    def open(self, data: bytes) -> bytes | None:
+        """The content of what `seal` has made with this key; None for anything else."""
+        content = data[_MAC_CHARACTERS:]
+        return content if hmac.compare_digest(self.mac(content), data[:_MAC_CHARACTERS]) else None
 
 
 _encode = msgspec.json.Encoder().encode

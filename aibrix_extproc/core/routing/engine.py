@@ -14,6 +14,7 @@ class Flight:
         "first_at",
         "group",
         "is_listed",
+        "number",
         "placed_at",
         "tokens",
         "turn",
@@ -31,6 +32,7 @@ class Flight:
         self.first_at: float | None = None  # when its first token came
         self.ended_at: float | None = None
         self.is_listed = True  # whether its first token is still waited for
+        self.number = 0  # by which other gateways are told of it
 
 
 MAX_FLIGHTS: Final = 512  # of one engine that are remembered, and whose first tokens are waited for

@@ -14,6 +14,7 @@ from aibrix_extproc.core.openai.wire.estimates import MAX_MODELS, InputRatios
 from aibrix_extproc.core.openai.wire.usage import Usage
 from aibrix_extproc.core.placing import RouteQuery
 from aibrix_extproc.core.routing.engine import Engine, Flight
+from aibrix_extproc.core.routing.journal import Journal
 from aibrix_extproc.core.routing.pool import Pool
 from aibrix_extproc.core.routing.prefix.audit import Audit
 from aibrix_extproc.core.routing.prefix.index import DEFAULT_CACHE_BYTES, PrefixIndex
@@ -85,6 +86,7 @@ class Predictor:
         self._hit_rate = 0.0  # cached tokens of all prompt tokens, lately
         self._outputs: dict[str, float] = {}  # tokens of an answer, by model
         self._cache_tokens: dict[str, float] = {}
+        self.journal: Journal | None = None
 
     def engine(self, identity: str, model: str) -> Engine:
         """What is believed of an engine."""
@@ -200,6 +202,8 @@ class Predictor:
         tokens = max(query.prompt_bytes * ratio - cached * engine.confidence, 1.0)
         flight = self.work.placed(engine, query.model, tokens, now)
         self._requests[request_id] = _Request(query, flight, cached, self._requests.get(request_id))
+        if self.journal is not None:
+            self.journal.placed(flight, query.prefix)
 
     def moved(self, request_id: str, identity: str, now: float) -> None:
         """Another endpoint has the request, as the one that it was placed at failed."""
@@ -252,6 +256,8 @@ class Predictor:
                 seconds = flight.ended_at - first_token_at
                 self.speeds.decoded(flight.engine, flight.group, usage.output_tokens - 1, seconds)
         self.work.gone(flight)
+        if self.journal is not None:
+            self.journal.computed(flight)
         return None if first_token_at is None else first_token_at - flight.would_be_done_at
 
     def _check(self, request: _Request, usage: Usage) -> None:
@@ -315,7 +321,10 @@ class Predictor:
         self._cache_tokens.pop(identity, None)
 
     def _end(self, flight: Flight, now: float, ending: Ending) -> None:
-        self.work.ended(flight, now, served=ending is Ending.SERVED)
+        served = ending is Ending.SERVED
+        self.work.ended(flight, now, served=served)
+        if self.journal is not None:
+            self.journal.ended(flight, now, served=served)
         if ending is Ending.FAILED:
             self.work.gone(flight)
             times = self._failures.get(flight.engine.identity, (0, 0.0))[0] + 1

@@ -28,6 +28,16 @@ def test_text_of_an_unknown_key_does_not_open() -> None:
     assert opened((), SEALED) is None
 
 
+@given(st.binary(max_size=60))
+def test_content_opens_with_the_key_that_sealed_it_and_for_its_purpose_alone(content: bytes) -> None:
+    purpose = b"another use"
+    key = SealKey(b"k" * 32, purpose)
+    assert key.open(key.seal(content)) == content
+    for other in (KEY, SealKey(b"o" * 32, purpose)):
+        assert other.open(key.seal(content)) is None
+    assert key.open(content) is None
+
+
 def test_text_says_what_it_seals() -> None:
     assert json.loads(SEALED[24:]) == [
         1_800_000_000, 2**63 + 5, 7, "1f0c9a52-0000-4000-8000-000000000001", "chat_completion", "m", "me", "data_done",

@@ -1,0 +1,198 @@
+"""Takes in what other gateways tell, as if their requests were our own: caches, work that waits, and its end.
+
+Everything is bounded, and nothing that a batch says can do more than worsen predictions. The flights of a gateway that
+is silent, or of which a batch was lost, are over.
+"""
+
+import math
+import struct
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Final
+
+from aibrix_extproc.core.routing.engine import Flight
+from aibrix_extproc.core.routing.predictor import Predictor
+from aibrix_extproc.core.routing.sharing.batch import Batch, Computed, Ended, Placed, decoded_batch
+
+MAX_SENDERS: Final = 256
+MAX_FLIGHTS: Final = 4_096  # of one sender
+SILENT_SECONDS: Final = 10.0
+STALE_SECONDS: Final = 60  # by the wall clocks, which may differ
+HISTORY_SECONDS: Final = 3_600
+_LONGEST_AGO: Final = 120.0
+_OFFSETS: Final = 64  # batches by which the clocks of two processes are compared
+_MOST_TOKENS: Final = 1e8
+
+
+class Refused(StrEnum):
+    """Why a batch is not used."""
+
+    UNREADABLE = "unreadable"
+    REPEATED = "repeated"
+    STALE = "stale"
+    TOO_MANY = "too_many"  # gateways
+
+
+class _Sender:
+    """Another gateway."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number  # of its latest batch
+        self.heard_at = 0.0
+        self.offsets: deque[float] = deque(maxlen=_OFFSETS)
+        self.flights: OrderedDict[int, Flight] = OrderedDict()
+
+
+class Others:
+    """One for a process. `knows`: whether an endpoint is in our fleet; of others nothing is kept."""
+
+    def __init__(
+        self, predictor: Predictor, sender: int, knows: Callable[[str], bool], wall_clock: Callable[[], float]
+    ) -> None:
+        self._predictor = predictor
+        self._own = sender
+        self._knows = knows
+        self._wall_clock = wall_clock
+        self._senders: dict[int, _Sender] = {}
+        self.received = 0  # placements
+        self.refused: dict[str, int] = dict.fromkeys(Refused, 0)
+
+    def __len__(self) -> int:
+        """Other gateways that are heard."""
+        return len(self._senders)
+
+    @property
+    def flights(self) -> int:
+        """Requests of others that are in flight."""
+        return sum(len(one.flights) for one in self._senders.values())
+
+    def take(self, data: bytes, now: float, *, is_history: bool = False) -> None:
+        """Take in a batch. `is_history`: it was sent before we listened, so it tells of caches alone."""
+        batch = decoded_batch(data)
+        if batch is None:
+            self.refused[Refused.UNREADABLE] += 1
+        elif batch.sender != self._own and self._is_fresh(batch, HISTORY_SECONDS if is_history else STALE_SECONDS):
+            if is_history:
+                self._remember(batch)
+            else:
+                self._follow(batch, now)
+
+    def sweep(self, now: float) -> None:
+        """Forget the gateways that are silent."""
+        for number, sender in list(self._senders.items()):
+            if now - sender.heard_at > SILENT_SECONDS:
+                self._end_all(sender, now)
+                del self._senders[number]
+
+    def lost(self, now: float) -> None:
+        """Nothing is heard any more."""
+        for sender in self._senders.values():
+            self._end_all(sender, now)
+        self._senders.clear()
+
+    def _is_fresh(self, batch: Batch, seconds: float) -> bool:
+        fresh = abs(self._wall_clock() - batch.wall_at) <= seconds and math.isfinite(batch.sent_at)
+        self.refused[Refused.STALE] += not fresh
+        return fresh
+
+    def _remember(self, batch: Batch) -> None:
+        for entry in batch.placed:
+            identity = _at(batch.identities, entry.engine)
+            if identity and self._knows(identity):
+                self._cache(identity, _at(batch.models, entry.model), entry)
+
+    def _follow(self, batch: Batch, now: float) -> None:
+        sender = self._sender(batch, now)
+        if sender is None:
+            return
+        sender.heard_at = now
+        sender.offsets.append(now - batch.sent_at)
+        sent_at = batch.sent_at + min(sender.offsets)  # by our clock, but for the shortest time that a batch took
+        for placed in batch.placed:
+            self._placed(sender, batch, placed, sent_at)
+        for ended in batch.ended:
+            self._ended(sender, ended, sent_at)
+        for computed in batch.computed:
+            self._computed(sender, computed, sent_at)
+
+    def _sender(self, batch: Batch, now: float) -> _Sender | None:
+        sender = self._senders.get(batch.sender)
+        if sender is None:
+            if len(self._senders) >= MAX_SENDERS:
+                self.refused[Refused.TOO_MANY] += 1
+                return None
+            sender = self._senders[batch.sender] = _Sender(batch.number)
+        elif batch.number <= sender.number:
+            self.refused[Refused.REPEATED] += 1
+            return None
+        elif batch.number != sender.number + 1:
+            self._end_all(sender, now)  # we do not know which of them are over
+        sender.number = batch.number
+        return sender
+
+    def _placed(self, sender: _Sender, batch: Batch, entry: Placed, sent_at: float) -> None:
+        self.received += 1
+        identity, model = _at(batch.identities, entry.engine), _at(batch.models, entry.model)
+        ago = _bounded(entry.ago, _LONGEST_AGO)
+        if not identity or ago is None or not self._knows(identity) or not self._cache(identity, model, entry):
+            return
+        tokens = _bounded(entry.tokens, _MOST_TOKENS)
+        if tokens is not None and entry.number not in sender.flights:
+            engine = self._predictor.engine(identity, model)
+            flight = self._predictor.work.placed(engine, model, max(tokens, 1.0), sent_at - ago)
+            sender.flights[entry.number] = flight
+            if len(sender.flights) > MAX_FLIGHTS:
+                self._end(sender.flights.popitem(last=False)[1], sent_at)
+
+    def _cache(self, identity: str, model: str, entry: Placed) -> bool:
+        """The engine will have this prompt. False for what is no prompt."""
+        try:
+            chain = entry.chain
+        except (struct.error, ValueError):
+            return False
+        if chain.hashes:
+            self._predictor.index.placed(identity, chain)
+            self._predictor.engine(identity, model).is_full = self._predictor.index.is_full(identity)
+        return True
+
+    def _ended(self, sender: _Sender, entry: Ended, sent_at: float) -> None:
+        flight, ago = sender.flights.get(entry.number), _bounded(entry.ago, _LONGEST_AGO)
+        if flight is None or ago is None or flight.ended_at is not None:
+            return
+        self._predictor.work.ended(flight, sent_at - ago, served=entry.served)
+        if not entry.served:
+            del sender.flights[entry.number]
+            self._predictor.work.gone(flight)
+
+    def _computed(self, sender: _Sender, entry: Computed, sent_at: float) -> None:
+        flight = sender.flights.get(entry.number)
+        if flight is None or flight.ended_at is None:
+            return
+        del sender.flights[entry.number]
+        work, tokens = self._predictor.work, _bounded(entry.tokens, _MOST_TOKENS)
+        if tokens is not None:
+            flight.tokens = max(tokens, 1.0)
+            ago = None if entry.first_ago is None else _bounded(entry.first_ago, math.inf)
+            if ago is not None:
+                work.first_token(flight, sent_at - ago)
+        work.gone(flight)
+
+    def _end_all(self, sender: _Sender, now: float) -> None:
+        for flight in sender.flights.values():
+            self._end(flight, now)
+        sender.flights.clear()
+
+    def _end(self, flight: Flight, now: float) -> None:
+        if flight.ended_at is None:
+            self._predictor.work.ended(flight, now, served=False)
+        self._predictor.work.gone(flight)
+
+
+def _at(names: tuple[str, ...], place: int) -> str:
+    return names[place] if 0 <= place < len(names) else ""
+
+
+def _bounded(number: float, most: float) -> float | None:
+    """The number, if it is one from 0 to `most`; a clock that was set back a little is none."""
+    return min(max(number, 0.0), most) if math.isfinite(number) else None
