@@ -56,7 +56,7 @@ def signal_parts(
     """`poll_soon` polls an engine before its turn. The clock is the one of the facts of exchanges."""
     sources = SignalSources(load, random.random, time.perf_counter)
     predictor = sources.predictor
-    gauges = Gauges(store, load, sources.gauges, poll_soon, predictor.cache_size, predictor.waiting)
+    gauges = Gauges(store, load, sources.gauges, poll_soon, predictor.cache_size, predictor.read)
     for need in (Need.GAUGES, Need.WORK):
         sources.provide(need, gauges.start)
     sources.provide(Need.PREFIX, gauges.start_rarely)

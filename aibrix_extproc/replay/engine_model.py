@@ -65,6 +65,7 @@ class EngineModel(Protocol):
     due: float
     capacity: int  # blocks that its cache has
     block_tokens: int
+    first_tokens: int  # requests that have had one
 
     def arrive(self, visit: Visit) -> None:
         """A request comes, at `visit.arrived`."""
@@ -99,6 +100,7 @@ class PrefillQueue:
         self.block_tokens = block_tokens
         self._cache = BlockCache(self.capacity, block_tokens)
         self.due = NEVER
+        self.first_tokens = 0
         self._queue: deque[Visit] = deque()
 
     @property
@@ -127,6 +129,7 @@ class PrefillQueue:
         """The first of the queue is done."""
         visit = self._queue.popleft()
         visit.first_token = visit.finished = self.due
+        self.first_tokens += 1
         self._cache.insert(visit.request.blocks)
         self._begin(self.due)
         return [visit]
@@ -154,6 +157,7 @@ class BatchingEngine:
         self.block_tokens = block_tokens
         self._cache = PagedCache(self.capacity, block_tokens)
         self.due = NEVER
+        self.first_tokens = 0
         self._queue: deque[Visit] = deque()
         self._prefilling: list[Visit] = []
         self._decoding: list[Visit] = []  # a heap by the step of their end
@@ -206,6 +210,7 @@ class BatchingEngine:
 
     def _first_token(self, visit: Visit, now: float) -> None:
         visit.first_token = now
+        self.first_tokens += 1
         self._cache.computed(visit.request.blocks)
         more = visit.request.output_tokens - 1
         if more <= 0:

@@ -11,7 +11,7 @@ from typing import Final
 
 from aibrix_extproc.core.fleet.gauges import EngineGauges
 from aibrix_extproc.core.fleet.load import LoadBook
-from aibrix_extproc.core.fleet.model import Endpoint, Health
+from aibrix_extproc.core.fleet.model import Endpoint, Health, ServedModel
 from aibrix_extproc.core.openai.wire.prefix import PrefixChain
 from aibrix_extproc.core.openai.wire.usage import Usage
 from aibrix_extproc.core.placing import RouteQuery
@@ -23,7 +23,7 @@ from aibrix_extproc.core.routing.sharing.others import Others
 from aibrix_extproc.core.routing.sharing.outbox import Outbox
 from aibrix_extproc.core.routing.signals import Need, SignalSources
 from aibrix_extproc.replay.engine_model import EngineModel, Visit
-from aibrix_extproc.replay.trace import Request
+from aibrix_extproc.replay.trace import MODEL, Request
 
 TOKEN_BYTES: Final = 4  # of text
 SCRAPE_SECONDS: Final = 0.2  # age at which gauges of engines are read again, as of busy ones
@@ -62,7 +62,12 @@ class OurRouter:
         self._predictor = Predictor()
         self._sources = SignalSources(self._load, Random(seed).random, lambda: self._now, self._predictor)
         self._endpoints = tuple(
-            Endpoint(f"engine-{number:04d}", f"10.0.{number >> 8}.{number & 255}:8000", health=Health.READY)
+            Endpoint(
+                f"engine-{number:04d}",
+                f"10.0.{number >> 8}.{number & 255}:8000",
+                health=Health.READY,
+                models=(ServedModel(MODEL),),
+            )
             for number in range(len(engines))
         )
         self._numbers = {one.identity: number for number, one in enumerate(self._endpoints)}
@@ -146,9 +151,10 @@ class OurRouter:
                     running=engine.running,
                     waiting=engine.waiting,
                     kv_usage=engine.cache_usage,
+                    first_tokens=engine.first_tokens,
                 )
                 self._sources.gauges.take(endpoint.identity, reading)
-                self._predictor.waiting(endpoint.identity, engine.waiting, now)
+                self._predictor.read(endpoint.identity, reading)
 
     def _chain(self, number: int, request: Request) -> PrefixChain:
         """As the gateway's, with one block for each of the trace's and one for the rest, which nobody shares."""

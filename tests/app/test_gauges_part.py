@@ -25,10 +25,10 @@ class Rig:
         self.endpoint = an_endpoint(1)
         self.store.apply(Listed("test", (self.endpoint,)))
         tell = self.sizes.append
-        self.waiting: list[tuple[str, float, float]] = []
+        self.told: list[tuple[str, EngineGauges]] = []
         self.part = Gauges(
             self.store, LoadBook(), self.book, self.polled.append, lambda *said: tell(said),
-            lambda *said: self.waiting.append(said),
+            lambda *said: self.told.append(said),
         )  # fmt: skip
 
     def read(self, values: dict[str, object], endpoint: Endpoint | None = None) -> None:
@@ -86,8 +86,11 @@ def test_a_page_that_cannot_be_read_is_reported_until_it_can_or_the_engine_is_go
     assert rig.book.of("engine-1") is None
 
 
-def test_predictor_hears_how_many_requests_wait() -> None:
+def test_predictor_hears_what_an_engine_says() -> None:
     rig = Rig()
     rig.read({"waiting": 3.0})
-    rig.read({"waiting": None})
-    assert rig.waiting == [(rig.endpoint.identity, 3.0, 1.0), (rig.endpoint.identity, 0.0, 1.0)]
+    rig.read({"first_tokens": 7.0})
+    assert [(name, one.waiting, one.first_tokens) for name, one in rig.told] == [
+        (rig.endpoint.identity, 3.0, None),
+        (rig.endpoint.identity, None, 7.0),
+    ]

@@ -29,18 +29,18 @@ class Gauges(Part):
         book: GaugeBook,
         poll_soon: Callable[[str], None],
         cache_size: Callable[[str, float, str], None],
-        waiting: Callable[[str, float, float], None],
+        told: Callable[[str, EngineGauges], None],
     ) -> None:
         """`poll_soon` polls an engine before its turn: its page says that it sleeps.
 
-        `cache_size` is told an endpoint's identity, the tokens that its prefix cache holds, and its model; `waiting`,
-        how many requests it has not begun with, and when it said so.
+        `cache_size` is told an endpoint's identity, the tokens that its prefix cache holds, and its model; `told`,
+        an endpoint's identity and all that it said.
         """
         self._store = store
         self._book = book
         self._poll_soon = poll_soon
         self._cache_size = cache_size
-        self._waiting = waiting
+        self._told = told
         self._needed = asyncio.Event()
         self._is_often = False
         self._failing: dict[str, tuple[str, str]] = {}  # by identity: name of the endpoint, reason
@@ -73,12 +73,12 @@ class Gauges(Part):
             logger.info("metrics of an engine can be read again", extra={"endpoint": identity})
         self._book.take(identity, reading)
         self._tell_cache_size(endpoint, reading)
-        self._waiting(identity, reading.waiting or 0.0, reading.at)
+        self._told(identity, reading)
         if reading.asleep:
             self._poll_soon(identity)
 
     def _tell_cache_size(self, endpoint: Endpoint, reading: EngineGauges) -> None:
-        model = next((one.id for one in endpoint.models if one.parent is None), "")
+        model = endpoint.base_model
         if reading.keeps_prefixes is False:
             self._cache_size(endpoint.identity, 0.0, model)
         elif reading.cache_tokens is not None:

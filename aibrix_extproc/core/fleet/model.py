@@ -83,6 +83,11 @@ class Endpoint:
     api_key: str | None = field(default=None, repr=False)  # the engine's own key, injected upstream
     runtime: str = ""  # ip:port of AIBrix's runtime sidecar, which loads adapters in place of the engine; empty: none
 
+    @property
+    def base_model(self) -> str:
+        """The first model that it serves which is no adapter; empty if none is known."""
+        return next((one.id for one in self.models if one.parent is None), "")
+
     def does(self, tasks: frozenset[str], lacking_frontends: frozenset[str]) -> bool:
         """Whether it does one of these tasks; an engine whose tasks are unknown is never refused because of them."""
         if self.frontend in lacking_frontends:

@@ -12,7 +12,6 @@ class Flight:
         "ended_at",
         "engine",
         "first_at",
-        "group",
         "is_listed",
         "number",
         "placed_at",
@@ -21,9 +20,8 @@ class Flight:
         "would_be_done_at",
     )
 
-    def __init__(self, engine: "Engine", group: str, tokens: float, placed_at: float) -> None:
+    def __init__(self, engine: "Engine", tokens: float, placed_at: float) -> None:
         self.engine = engine
-        self.group = group
         self.tokens = tokens  # to be computed: those of the prompt that are not in the engine's cache
         self.placed_at = placed_at
         self.turn = engine.turns  # its number at the engine
@@ -42,12 +40,14 @@ class Engine:
     """One engine. Each of its numbers has one writer: the work book, the speeds, or the audit."""
 
     __slots__ = (
-        "anchor", "anchored_at", "begins", "confidence", "flights", "free_at", "identity", "is_full", "pace",
-        "read_at", "recent", "running", "sign_at", "slot", "tokens", "turns", "waiting",
+        "anchor", "anchored_at", "begins", "confidence", "first_tokens", "flights", "free_at", "group", "identity",
+        "is_full", "late", "pace", "reached", "read_at", "recent", "running", "sign_at", "slot", "tokens", "turns",
+        "waiting",
     )  # fmt: skip
 
-    def __init__(self, identity: str, slot: int, pace: float) -> None:
+    def __init__(self, identity: str, group: str, slot: int, pace: float) -> None:
         self.identity = identity
+        self.group = group  # its base model: engines of a group are compared
         self.slot = slot  # its bit in the prefix index
         # The work book's.
         self.free_at = 0.0  # when it can begin with another prompt
@@ -60,6 +60,9 @@ class Engine:
         self.anchored_at = 0.0  # and when it was
         self.begins: deque[float] = deque(maxlen=MAX_FLIGHTS)  # of those behind it, where that is still to come
         self.sign_at = 0.0  # when it last did something for anybody
+        self.first_tokens: float | None = None  # its own count of requests that have one
+        self.reached = -1  # no later turn can have had its first token by then
+        self.late = -1  # the turn that was last seen not to be computed when it should have been
         # The speeds'.
         self.pace = pace  # seconds for a token of a prompt
         # The audit's.

@@ -1,7 +1,7 @@
 """Predicts the time to the first token of a request at each endpoint, and learns from how requests went.
 
 predicted = wait + uncached tokens * pace + requests in flight * share of a decode step + time to avoid it
-cost = predicted + uncached tokens * pace * (waiting requests / 2 + hit rate of the fleet, if its cache is full)
+cost = predicted + uncached tokens * pace * ((1 + waiting requests / 2) * (1 + hit rate, if its cache is full) - 1)
 """
 
 from collections import OrderedDict
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Final
 
+from aibrix_extproc.core.fleet.gauges import EngineGauges
 from aibrix_extproc.core.fleet.model import Endpoint
 from aibrix_extproc.core.openai.wire.estimates import MAX_MODELS, InputRatios
 from aibrix_extproc.core.openai.wire.usage import Usage
@@ -64,8 +65,9 @@ class Predictor:
     """One for a process, of all its models.
 
     What has to be computed of a prompt delays those that come to the same endpoint while it is busy. And it drops as
-    much from a full cache, which is asked for again about as often as anything is found. Without these two parts of the
-    cost, prompts leave the endpoints that have their beginnings too early, and the whole fleet computes more.
+    much from a full cache, which is asked for again about as often as anything is found, and is computed then. Without
+    these two parts of the cost, prompts leave the endpoints that have their beginnings too early, and the whole fleet
+    computes more.
 
     It is driven by plain calls with the time of one monotonic clock: in the gateway by facts and charges, in a replay
     by the simulation. Of a model of which nothing can be learned, as no access log reports what answers cost, all
@@ -88,12 +90,12 @@ class Predictor:
         self._cache_tokens: dict[str, float] = {}
         self.journal: Journal | None = None
 
-    def engine(self, identity: str, model: str) -> Engine:
-        """What is believed of an engine."""
+    def engine(self, identity: str, group: str) -> Engine:
+        """What is believed of an engine; `group` is its base model."""
         engine = self._engines.get(identity)
         if engine is None:
-            engine = self._engines[identity] = Engine(identity, self.index.slot(identity), 1.0 / FIRST_SPEED)
-            self.speeds.seen(engine, model)
+            engine = self._engines[identity] = Engine(identity, group, self.index.slot(identity), 1.0 / FIRST_SPEED)
+            self.speeds.seen(engine)
         return engine
 
     def first_token_seconds(self, query: RouteQuery, pool: Pool, now: float) -> list[float]:
@@ -111,9 +113,10 @@ class Predictor:
         model = query.model
         engines = self._engines_of(pool, model)
         own = self._own_seconds(query, engines)
-        share = self.speeds.middle_step(model) * _STEP_SHARE
+        group = engines[0].group
+        share = self.speeds.middle_step(group) * _STEP_SHARE
         delays: dict[int, float] = {}
-        if not self.speeds.is_known(model):
+        if not self.speeds.is_known(group):
             costs = [
                 one + engine.tokens * engine.pace + engine.running * share
                 for one, engine in zip(own, engines, strict=True)
@@ -122,11 +125,12 @@ class Predictor:
             costs = [one + engine.running * share for one, engine in zip(own, engines, strict=True)]
             hit_rate = self._hit_rate
             for place, engine in enumerate(engines):
-                others = hit_rate if engine.is_full else 0.0
+                again = hit_rate if engine.is_full else 0.0
+                others = again
                 if engine.free_at > now or engine.waiting:
                     wait, waiting = self.work.queue(engine, now)
                     costs[place] += wait
-                    others += waiting / 2
+                    others += waiting / 2 * (1.0 + again)
                 if others:
                     delays[place] = seconds = others * own[place]
                     costs[place] += seconds
@@ -148,7 +152,7 @@ class Predictor:
         if self._failures:
             for place, one in enumerate(engines):
                 seconds[place] += self.avoided(one.identity, now)
-        patience, checked = self._patience(model), 0
+        patience, checked = self._patience(model, engines[0].group), 0
         while True:  # only those are checked that would be chosen
             most, late = alike(min(seconds)), False
             for place, before in enumerate(seconds):
@@ -164,16 +168,16 @@ class Predictor:
         known = self._pools.get(pool.key)
         if known is not None and known[0] is pool.endpoints:
             return known[1]
-        engines = [self.engine(one.identity, model) for one in pool.endpoints]
+        engines = [self.engine(one.identity, one.base_model or model) for one in pool.endpoints]
         if pool.key:
             if len(self._pools) >= MAX_MODELS:
                 self._pools.clear()
             self._pools[pool.key] = pool.endpoints, engines
         return engines
 
-    def _patience(self, model: str) -> float:
+    def _patience(self, model: str, group: str) -> float:
         """Seconds after which an engine that has shown no sign of life is overdue."""
-        return _PATIENT_SECONDS + _PATIENCE * self._outputs.get(model, _FIRST_OUTPUT) * self.speeds.middle_step(model)
+        return _PATIENT_SECONDS + _PATIENCE * self._outputs.get(model, _FIRST_OUTPUT) * self.speeds.middle_step(group)
 
     def wait(self, identity: str, now: float) -> float:
         """Seconds until an engine can begin with another prompt."""
@@ -200,7 +204,7 @@ class Predictor:
         engine = self.engine(identity, query.model)
         engine.is_full = self.index.is_full(identity)
         tokens = max(query.prompt_bytes * ratio - cached * engine.confidence, 1.0)
-        flight = self.work.placed(engine, query.model, tokens, now)
+        flight = self.work.placed(engine, tokens, now)
         self._requests[request_id] = _Request(query, flight, cached, self._requests.get(request_id))
         if self.journal is not None:
             self.journal.placed(flight, query.prefix)
@@ -254,7 +258,7 @@ class Predictor:
             self.work.first_token(flight, first_token_at)
             if usage is not None and streamed and flight.ended_at is not None:
                 seconds = flight.ended_at - first_token_at
-                self.speeds.decoded(flight.engine, flight.group, usage.output_tokens - 1, seconds)
+                self.speeds.decoded(flight.engine, usage.output_tokens - 1, seconds)
         self.work.gone(flight)
         if self.journal is not None:
             self.journal.computed(flight)
@@ -290,14 +294,15 @@ class Predictor:
         """When the first token came; of a whole answer it is estimated, unless nearly all of its time was decoding."""
         if streamed:
             return None if after_head is None else head_at + after_head
-        decoding = max(output - 1, 0) * self.speeds.step(flight.engine.identity, flight.group)
+        decoding = max(output - 1, 0) * self.speeds.step(flight.engine)
         return head_at - decoding if decoding <= (head_at - flight.placed_at) / 2 else None
 
-    def waiting(self, identity: str, count: float, at: float) -> None:
-        """How many requests an engine said it had not begun with; not kept of one that never got a request."""
+    def read(self, identity: str, reading: EngineGauges) -> None:
+        """What an engine said of itself; not kept of one that never got a request."""
         engine = self._engines.get(identity)
         if engine is not None:
-            engine.waiting, engine.read_at = count, at
+            engine.waiting, engine.read_at = reading.waiting or 0.0, reading.at
+            self.work.read(engine, reading)
 
     def cache_size(self, identity: str, tokens: float, model: str) -> None:
         """An engine reported how many tokens its prefix cache holds."""

@@ -14,7 +14,7 @@ from aibrix_extproc.core.routing.engine import Engine
 FIRST_SPEED: Final = 8_000.0  # tokens a second, until any engine of the model is known
 FIRST_STEP: Final = 0.02  # seconds for a token of an answer
 BOUND: Final = 8.0  # no engine is believed to be more than so many times faster or slower than the median
-MAX_GROUPS: Final = 1_000  # models
+MAX_GROUPS: Final = 1_000  # base models
 _LATEST: Final = 48  # bounds of one engine
 _QUANTILE: Final = 0.75
 _STEP_WEIGHT: Final = 0.1
@@ -44,22 +44,27 @@ class _Group:
 
 
 class Speeds:
-    """Writes the paces of engines. They are compared with those of the same group, which is a model."""
+    """Writes the paces of engines. They are compared with those of the same group, which is a base model."""
 
     def __init__(self) -> None:
         self._shown: dict[str, _Shown] = {}
         self._groups: dict[str, _Group] = {}
 
-    def seen(self, engine: Engine, group: str) -> None:
-        """An engine of this group is used. Until it is known, its pace is the median of the group."""
+    def seen(self, engine: Engine) -> None:
+        """An engine is used. Until it is known, its pace is the median of its group."""
         if engine.identity not in self._shown:
-            self._of(engine, group)
+            self._of(engine)
 
-    def prefilled(self, engine: Engine, group: str, least: float) -> None:
-        """An engine has computed at least so many tokens of prompts a second."""
+    def prefilled(self, engine: Engine, least: float, *, again: bool = False) -> None:
+        """An engine has computed at least so many tokens of prompts a second. `again`: in place of what was last told.
+
+        Of a prompt that takes longer than it should it is at most so many, which is less each time.
+        """
         if not 0.0 < least < 1e9:
             return
-        of, shown = self._of(engine, group)
+        of, shown = self._of(engine)
+        if again and shown.bounds:
+            shown.bounds.pop()
         shown.bounds.append(least)
         shown.pace = 1.0 / sorted(shown.bounds)[int(len(shown.bounds) * _QUANTILE)]
         shown.samples += 1
@@ -68,17 +73,17 @@ class Speeds:
             _renew(of)
         engine.pace = min(max(shown.pace, of.pace / BOUND), of.pace * BOUND)
 
-    def decoded(self, engine: Engine, group: str, tokens: float, seconds: float) -> None:
+    def decoded(self, engine: Engine, tokens: float, seconds: float) -> None:
         """An engine has written so many tokens after the first of an answer in this time."""
         if tokens >= _FEW_TOKENS and 0.0 < seconds < 1e6:
-            _, shown = self._of(engine, group)
+            _, shown = self._of(engine)
             sample = min(max(seconds / tokens, shown.step / 4), shown.step * 4)
             shown.step += _STEP_WEIGHT * (sample - shown.step)
 
-    def step(self, identity: str, group: str) -> float:
+    def step(self, engine: Engine) -> float:
         """Seconds for a token of an answer."""
-        shown = self._shown.get(identity)
-        return self.middle_step(group) if shown is None else shown.step
+        shown = self._shown.get(engine.identity)
+        return self.middle_step(engine.group) if shown is None else shown.step
 
     def middle_step(self, group: str) -> float:
         """The median of the same of a group."""
@@ -100,12 +105,12 @@ class Speeds:
             for of in self._groups.values():
                 of.members.pop(identity, None)
 
-    def _of(self, engine: Engine, group: str) -> tuple[_Group, _Shown]:
-        of = self._groups.get(group)
+    def _of(self, engine: Engine) -> tuple[_Group, _Shown]:
+        of = self._groups.get(engine.group)
         if of is None:
             if len(self._groups) >= MAX_GROUPS:
                 del self._groups[next(iter(self._groups))]
-            of = self._groups[group] = _Group()
+            of = self._groups[engine.group] = _Group()
         shown = self._shown.get(engine.identity)
         if shown is None:
             shown = self._shown[engine.identity] = _Shown(engine, of.pace, of.step)

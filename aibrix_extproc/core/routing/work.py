@@ -6,7 +6,7 @@ what is left is what came later. Between two such anchors the clock counts, at t
 
 from typing import Final
 
-from aibrix_extproc.core.fleet.gauges import freshness
+from aibrix_extproc.core.fleet.gauges import EngineGauges, freshness
 from aibrix_extproc.core.routing.engine import MAX_FLIGHTS, Engine, Flight
 from aibrix_extproc.core.routing.speeds import Speeds
 
@@ -14,6 +14,7 @@ _CHARGED_WITHIN: Final = 5.0  # seconds after its end; later nothing more is exp
 _LOOK_BACK: Final = 64  # flights that one sample of the speed is made of, at most
 _ONE_TOKENS: Final = 512.0  # fewer tokens say little of the speed
 _TOGETHER: Final = 0.005  # seconds within which the prompts of one step have their first tokens
+_SEEN_SECONDS: Final = 1.0  # of a prompt; the readings of engines are too rare to tell the speed by shorter ones
 _MORE_TOKENS: Final = 2_048.0  # and these after another prompt: an engine takes several into one step
 
 
@@ -23,9 +24,9 @@ class WorkBook:
     def __init__(self, speeds: Speeds) -> None:
         self._speeds = speeds
 
-    def placed(self, engine: Engine, group: str, tokens: float, now: float) -> Flight:
+    def placed(self, engine: Engine, tokens: float, now: float) -> Flight:
         """An engine gets a prompt of which it has to compute so many tokens."""
-        flight = Flight(engine, group, tokens, now)
+        flight = Flight(engine, tokens, now)
         engine.turns += 1
         _append(engine, flight, max(engine.free_at, now))
         flight.would_be_done_at = flight.done_at
@@ -46,12 +47,62 @@ class WorkBook:
         engine = flight.engine
         first_at = flight.first_at = max(at, flight.placed_at)
         engine.sign_at = max(engine.sign_at, first_at)
-        self._speeds.prefilled(engine, flight.group, _least_speed(flight, first_at))
+        self._speeds.prefilled(engine, _least_speed(flight, first_at))
         if flight.turn >= engine.anchor:
             engine.anchor, engine.anchored_at = flight.turn, first_at
         _reschedule(engine)
         while engine.flights and engine.flights[0].first_at is not None:
             engine.flights.popleft().is_listed = False
+
+    def read(self, engine: Engine, reading: EngineGauges) -> None:
+        """The engine has counted the first tokens of all its answers, which tells of ours long before their ends.
+
+        Of our prompts, in their order, at most as many can have been computed since the last reading as it has counted
+        first tokens; and just as many if it has requests of nobody else.
+        """
+        # One that has counted none may not count at all, as for embeddings.
+        before, engine.first_tokens = engine.first_tokens, reading.first_tokens or None
+        latest = engine.turns - 1
+        if before is None or engine.first_tokens is None or engine.first_tokens < before:
+            engine.reached = latest
+            return
+        known = engine.reached
+        engine.reached = min(known + int(engine.first_tokens - before), latest)
+        if reading.others < 1.0 and engine.reached > max(known, engine.anchor):
+            self._reached(engine, reading.at)
+        if engine.reached < latest:
+            self._not_reached(engine, reading.at)
+
+    def _reached(self, engine: Engine, at: float) -> None:
+        """The prompt of this turn is computed."""
+        flight = _of_turn(engine, engine.reached)
+        if flight is None or flight.first_at is not None:
+            return
+        if at - flight.placed_at >= _SEEN_SECONDS:
+            self._speeds.prefilled(engine, _least_speed(flight, at))
+        if flight.done_at > at:
+            engine.anchor, engine.anchored_at = flight.turn, at
+            _reschedule(engine)
+
+    def _not_reached(self, engine: Engine, at: float) -> None:
+        """The prompt of the next turn is not computed; perhaps it should have been."""
+        flight = _of_turn(engine, engine.reached + 1)
+        if flight is None or flight.done_at >= at - _SEEN_SECONDS / 5:
+            return
+        tokens = 0.0
+        for turn in range(flight.turn, engine.anchor, -1):
+            one = _of_turn(engine, turn)
+            if one is None:
+                break
+            tokens += one.tokens
+            if one.done_at - one.tokens * engine.pace <= one.placed_at:
+                break  # the engine had rested
+        if tokens >= _ONE_TOKENS:
+            most = tokens / (tokens * engine.pace + at - flight.done_at)
+            self._speeds.prefilled(engine, most, again=engine.late == flight.turn)
+            engine.late = flight.turn
+        engine.anchor, engine.anchored_at = flight.turn - 1, at - flight.tokens * engine.pace
+        _reschedule(engine)
 
     def ended(self, flight: Flight, now: float, *, served: bool) -> None:
         """Its answer is over, so its prompt and those before it are computed if it was served."""
@@ -61,6 +112,9 @@ class WorkBook:
         engine.tokens = engine.tokens - flight.tokens if engine.running else 0.0
         if served:
             engine.sign_at = now
+            engine.reached = max(engine.reached, flight.turn)
+        elif flight.turn > engine.reached:
+            engine.reached += 1  # it may leave without a first token
         if flight.first_at is None and not served:
             flight.tokens = 0.0
             _reschedule(engine)
@@ -99,6 +153,11 @@ class WorkBook:
             waiting = engine.waiting * freshness(now - engine.read_at)
             seconds, count = max(seconds, _latest_seconds(engine, waiting)), max(count, waiting)
         return seconds, count
+
+
+def _of_turn(engine: Engine, turn: int) -> Flight | None:
+    place = turn - engine.turns + len(engine.recent)
+    return engine.recent[place] if 0 <= place < len(engine.recent) else None
 
 
 def _latest_seconds(engine: Engine, count: float) -> float:

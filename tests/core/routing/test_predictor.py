@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aibrix_extproc.core.fleet.gauges import EngineGauges
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.model import Endpoint
 from aibrix_extproc.core.openai.wire.prefix import PrefixChain
@@ -89,8 +90,8 @@ def test_no_engine_is_believed_to_be_far_from_its_peers(least: float) -> None:
     predictor = Predictor()
     for _ in range(300):
         for identity in ("a", "b", "c"):
-            predictor.speeds.prefilled(predictor.engine(identity, MODEL), MODEL, 10_000)
-        predictor.speeds.prefilled(predictor.engine("odd", MODEL), MODEL, least)
+            predictor.speeds.prefilled(predictor.engine(identity, MODEL), 10_000)
+        predictor.speeds.prefilled(predictor.engine("odd", MODEL), least)
     assert 10_000 / 8.1 <= predictor.speed("odd") <= 10_000 * 8.1
     assert predictor.speed("a") == pytest.approx(10_000, rel=0.05)
 
@@ -167,7 +168,7 @@ def test_engine_that_accepts_and_never_answers_is_left() -> None:
 
 def test_request_that_a_retry_took_elsewhere_is_booked_there() -> None:
     predictor = Predictor()
-    predictor.speeds.prefilled(predictor.engine("a", MODEL), MODEL, 8000)
+    predictor.speeds.prefilled(predictor.engine("a", MODEL), 8000)
     predictor.engine("b", MODEL)
     predictor.placed("r", a_query(80_000), "a", 1.0)
     predictor.moved("r", "b", 1.0)
@@ -235,7 +236,7 @@ def test_engine_that_says_that_requests_wait_is_left() -> None:
     for turn in range(40):
         fleet.send(a_query(1000 + turn), turn % 2)
         fleet.now += 1
-    fleet.predictor.waiting("e0", 20.0, fleet.now)
+    fleet.predictor.read("e0", EngineGauges(at=fleet.now, waiting=20.0))
     for turn in range(10):
         assert fleet.pick(a_query(3000 + turn)) == 1
         fleet.count += 1
@@ -306,7 +307,7 @@ def test_lies_and_clocks_that_jump_leave_numbers_that_can_be_compared(
             case "cleared":
                 predictor.cleared(identity)
             case "waiting":
-                predictor.waiting(identity, float(abs(one)), at)
+                predictor.read(identity, EngineGauges(at=at, waiting=float(abs(one)), first_tokens=float(abs(one))))
             case "forget":
                 predictor.forget(identity)
     seconds = predictor.first_token_seconds(a_query(1000, 1), pool, now)
@@ -318,7 +319,7 @@ def test_lies_and_clocks_that_jump_leave_numbers_that_can_be_compared(
 
 def test_embeddings_without_a_prefix_are_placed_by_their_bytes() -> None:
     predictor = Predictor()
-    predictor.speeds.prefilled(predictor.engine("e0", MODEL), MODEL, 8000)
+    predictor.speeds.prefilled(predictor.engine("e0", MODEL), 8000)
     predictor.placed("big", RouteQuery(MODEL, body_bytes=400_000), "e0", 1.0)
     pool = Pool(endpoints(2), MODEL)
     slow, fast = predictor.first_token_seconds(RouteQuery(MODEL, body_bytes=400), pool, 1.0)
