@@ -28,6 +28,8 @@ class WorkBook:
         """An engine gets a prompt of which it has to compute so many tokens."""
         flight = Flight(engine, tokens, now)
         engine.turns += 1
+        if now < engine.read_at:
+            engine.reached += 1  # we hear of it late: its first token may have been counted
         _append(engine, flight, max(engine.free_at, now))
         flight.would_be_done_at = flight.done_at
         engine.tokens += tokens
@@ -57,8 +59,8 @@ class WorkBook:
     def read(self, engine: Engine, reading: EngineGauges) -> None:
         """The engine has counted the first tokens of all its answers, which tells of ours long before their ends.
 
-        Of our prompts, in their order, at most as many can have been computed since the last reading as it has counted
-        first tokens; and just as many if it has requests of nobody else.
+        Of the prompts that we know of, in their order, at most as many can have been computed since the last reading as
+        it has counted first tokens; and just as many if it has no other requests.
         """
         # One that has counted none may not count at all, as for embeddings.
         before, engine.first_tokens = engine.first_tokens, reading.first_tokens or None
@@ -68,7 +70,8 @@ class WorkBook:
             return
         known = engine.reached
         engine.reached = min(known + int(engine.first_tokens - before), latest)
-        if reading.others < 1.0 and engine.reached > max(known, engine.anchor):
+        unknown = (reading.running or 0.0) + (reading.waiting or 0.0) - engine.running
+        if unknown < 1.0 and engine.reached > max(known, engine.anchor):
             self._reached(engine, reading.at)
         if engine.reached < latest:
             self._not_reached(engine, reading.at)

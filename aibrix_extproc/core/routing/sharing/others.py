@@ -140,7 +140,7 @@ class Others:
         tokens = _bounded(entry.tokens, _MOST_TOKENS)
         if tokens is not None and entry.number not in sender.flights:
             engine = self._predictor.engine(identity, model)
-            flight = self._predictor.work.placed(engine, model, max(tokens, 1.0), sent_at - ago)
+            flight = self._predictor.work.placed(engine, max(tokens, 1.0), sent_at - ago)
             sender.flights[entry.number] = flight
             if len(sender.flights) > MAX_FLIGHTS:
                 self._end(sender.flights.popitem(last=False)[1], sent_at)

@@ -57,13 +57,13 @@ class Outbox:
         hashes, ends = packed_chain(chain)
         identity = flight.engine.identity
         size = _EVENT_BYTES + len(hashes) + len(ends)
-        names = len(identity) + len(flight.group)
+        names = len(identity) + len(flight.engine.group)
         batch = self._batch(size + names) if names <= _MOST_NAME else None
         if batch is None:
             self.dropped += self.is_open
             return
         engine = batch.identities.setdefault(identity, len(batch.identities))
-        model = batch.models.setdefault(flight.group, len(batch.models))
+        model = batch.models.setdefault(flight.engine.group, len(batch.models))
         entry = Placed(flight.number, engine, model, 0.0, flight.tokens, hashes, ends)
         batch.placed.append((entry, flight.placed_at))
         batch.size += size + names
