@@ -40,9 +40,9 @@ class Engine:
     """One engine. Each of its numbers has one writer: the work book, the speeds, or the audit."""
 
     __slots__ = (
-        "anchor", "anchored_at", "begins", "confidence", "first_tokens", "flights", "free_at", "group", "identity",
-        "is_full", "late", "pace", "reached", "read_at", "recent", "running", "sign_at", "slot", "tokens", "turns",
-        "waiting",
+        "anchor", "anchored_at", "begins", "confidence", "finds", "first_tokens", "flights", "free_at", "group",
+        "identity", "is_full", "late", "pace", "reached", "read_at", "recent", "running", "sign_at", "slot", "tokens",
+        "turns", "waiting",
     )  # fmt: skip
 
     def __init__(self, identity: str, group: str, slot: int, pace: float) -> None:
@@ -70,4 +70,5 @@ class Engine:
         # The predictor's.
         self.waiting = 0.0  # requests that it has not begun with, as it said
         self.read_at = 0.0  # and when
+        self.finds = False  # whether it said that it has found tokens in its cache
         self.is_full = False  # whether another prompt drops others from its cache

@@ -279,7 +279,7 @@ class Predictor:
             return
         identity = flight.engine.identity
         factor = self.audit.factor(identity)
-        if self.audit.report(identity, model, request.cached, cached):
+        if self.audit.report(identity, model, request.cached, cached, finds=flight.engine.finds):
             self.cleared(identity)
             return
         flight.engine.confidence = self.audit.confidence(identity)
@@ -302,6 +302,7 @@ class Predictor:
         engine = self._engines.get(identity)
         if engine is not None:
             engine.waiting, engine.read_at = reading.waiting or 0.0, reading.at
+            engine.finds = bool(reading.cache_hits)
             self.work.read(engine, reading)
 
     def cache_size(self, identity: str, tokens: float, model: str) -> None:

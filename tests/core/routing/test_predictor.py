@@ -212,6 +212,22 @@ def test_engine_whose_cached_tokens_never_fit_is_believed_less(cached: int) -> N
         assert engine.confidence < 0.4
 
 
+@pytest.mark.parametrize(("hits", "confident"), [(9_000.0, True), (0.0, False), (None, False)])
+def test_engine_that_reports_nothing_is_believed_if_its_metrics_say_that_it_finds_something(
+    hits: float | None, confident: bool
+) -> None:
+    fleet = Fleet(16_000, 16_000)
+    blocks = tuple(range(1, 9))
+    for turn in range(20):
+        for engine, reported in ((0, 4096 if turn else 0), (1, 0)):
+            fleet.send(a_query(6000 + turn, *blocks), engine, cached=reported)
+            fleet.predictor.read(f"e{engine}", EngineGauges(at=fleet.now, cache_hits=hits))
+        fleet.now += 1
+    assert fleet.predictor.engine("e0", MODEL).confidence > 0.9
+    audit = fleet.predictor.audit
+    assert (audit.actual_tokens > 0.9 * audit.predicted_tokens) is confident
+
+
 def test_ids_that_clients_repeat_leave_no_work_behind() -> None:
     predictor = Predictor()
     for turn in range(50):

@@ -3,7 +3,8 @@
 The ratio of their sums scales what the index says of an endpoint. The size that its cache is believed to have follows
 the direction of the error, between bounds. An endpoint of which next to nothing is found in its cache has lost it.
 Engines report nothing if nothing was cached, and nothing if they are not told to report it (vLLM:
-`--enable-prompt-tokens-details`). So an answer without the number counts as 0 once any engine of the model gave one.
+`--enable-prompt-tokens-details`). So an answer without the number counts as 0 once any engine of the model gave one,
+but for an engine that never gave one and whose metrics say that it finds something: that one is not told to report.
 """
 
 from typing import Final
@@ -19,12 +20,13 @@ MAX_GROUPS: Final = 1_000
 
 
 class _Sums:
-    __slots__ = ("actual", "factor", "missed", "predicted")
+    __slots__ = ("actual", "factor", "missed", "predicted", "reports")
 
     def __init__(self) -> None:
         self.predicted = self.actual = _FIRST_TOKENS
         self.factor = 1.0
         self.missed = 0
+        self.reports = False  # whether it has ever reported cached tokens
 
 
 class Audit:
@@ -36,18 +38,22 @@ class Audit:
         self.predicted_tokens = 0.0  # of all answers, for metrics
         self.actual_tokens = 0.0
 
-    def report(self, identity: str, group: str, predicted: float, actual: float) -> bool:
-        """An answer reported its cached tokens, 0 if it did not. Returns whether the endpoint has lost its cache."""
-        if actual > 0:
-            if len(self._telling) < MAX_GROUPS:
-                self._telling[group] = None
-        elif group not in self._telling:
-            return False
-        self.predicted_tokens += predicted
-        self.actual_tokens += actual
+    def report(self, identity: str, group: str, predicted: float, actual: float, *, finds: bool = False) -> bool:
+        """An answer reported its cached tokens, 0 if it did not. Returns whether the endpoint has lost its cache.
+
+        `finds`: the engine's metrics say that it has found something in its cache.
+        """
         sums = self._sums.get(identity)
         if sums is None:
             sums = self._sums[identity] = _Sums()
+        if actual > 0:
+            sums.reports = True
+            if len(self._telling) < MAX_GROUPS:
+                self._telling[group] = None
+        elif group not in self._telling or (finds and not sums.reports):
+            return False
+        self.predicted_tokens += predicted
+        self.actual_tokens += actual
         keep = 1.0 - _FORGET * predicted / (predicted + MANY_TOKENS)
         sums.predicted = sums.predicted * keep + predicted
         sums.actual = sums.actual * keep + min(actual, predicted)
