@@ -32,6 +32,7 @@ Json = dict[str, Any]
 _PARAMETER: Final = re.compile(r"\{(\w+)(?:\.\.\.)?\}")
 _WORDS: Final = re.compile(r"\{(\w+)\}")  # of a message that are filled in
 _REST: Final = re.compile(r"\{(\w+)\.\.\.\}")
+_OF_ENGINES: Final = "engines_disagree"  # an error of operations that engines answer
 _SERVED: Final = (Action.ROUTE, Action.STICKY, Action.LOCAL, Action.METADATA)
 _DESCRIPTION: Final = (
     "A fleet of vLLM engines as one OpenAI API. Take any OpenAI SDK; this document is for other clients. Members that "
@@ -165,7 +166,7 @@ class _Failures:
 
     def __init__(self) -> None:
         self.found: Json = {}
-        self._names: dict[tuple[bool, tuple[str, ...]], str] = {}
+        self._names: dict[tuple[str, tuple[str, ...]], str] = {}
 
     def of(self, row: Operation) -> Json:
         """References to the failures of an operation, by status."""
@@ -175,20 +176,28 @@ class _Failures:
         return {str(status): self._reference(row, status, keys) for status, keys in sorted(by_status.items())}
 
     def _reference(self, row: Operation, status: int, keys: Sequence[str]) -> Json:
-        wanted = f"{camel(row.id)}{status}"
-        name = self._names.setdefault((row.anthropic, tuple(keys)), wanted)
+        wanted, shape_name = f"{camel(row.id)}{status}", _shape_of(row)
+        name = self._names.setdefault((shape_name, tuple(keys)), wanted)
         if name == wanted:
-            self.found[name] = _failure(keys, anthropic=row.anthropic)
+            self.found[name] = _failure(keys, shape_name)
         return {"$ref": f"#/components/responses/{name}"}
 
 
-def _failure(keys: Sequence[str], *, anthropic: bool) -> Json:
+def _shape_of(row: Operation) -> str:
+    """The schema of its errors."""
+    if _OF_ENGINES in row.errors:
+        return "OperatedError"
+    return "AnthropicError" if row.anthropic else "Error"
+
+
+def _failure(keys: Sequence[str], shape_name: str) -> Json:
     names = [headers.REQUEST_ID]
     if any(ERRORS[key].retry_after_seconds is not None for key in keys):
         names.append("retry-after")
     if any(ERRORS[key].should_retry is not None for key in keys):
         names.append("x-should-retry")
-    schema = {"$ref": f"#/components/schemas/{'AnthropicError' if anthropic else 'Error'}"}
+    schema = {"$ref": f"#/components/schemas/{shape_name}"}
+    anthropic = shape_name == "AnthropicError"
     return {
         "description": "\n".join(f"- {key}: {ERRORS[key].when}" for key in keys),
         "headers": _header_references(names),
@@ -234,6 +243,12 @@ def _error_schemas() -> Json:
     results = {"type": "array", "items": {"type": "object"}, "description": "the result of each engine"}
     return {
         "Error": _closed({"error": _closed(error, endpoints=results)}),
+        "OperatedError": {
+            "anyOf": [
+                {"$ref": "#/components/schemas/Error"},
+                {"type": "object", "description": "what all engines have answered, in their own words"},
+            ]
+        },
         "AnthropicError": _closed({"type": {"const": "error"}, "error": _closed(anthropic), "request_id": text}),
     }
 

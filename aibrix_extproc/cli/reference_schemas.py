@@ -68,8 +68,10 @@ class Schemas:
         if schema is None:
             return self._of_fields(fields, name)
         taken = self._taken(schema)
-        for variant in self._objects(taken):
-            _explain(variant, fields)
+        forms = self._objects(taken)
+        known = {name for form in forms for name in form["properties"]}
+        for form in forms:
+            _explain(form, [one for one in fields if one.name in form["properties"] or one.name not in known])
         return taken
 
     def _of_fields(self, fields: tuple[Field, ...], name: str) -> Json:

@@ -23,6 +23,8 @@ SDKS: Final = ("openai", "anthropic")
 VLLM_VERSIONS: Final = ("0.32", "0.33")
 _NEWEST: Final = f"vllm-{VLLM_VERSIONS[-1]}"
 _REFERENCE: Final = "#/$defs/"
+# The SDK has one type for a completion and for the events of its stream, of which only the last has a reason.
+_NULL_TOO: Final = (("openai.CompletionChoice", "finish_reason"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,12 @@ def catalogue() -> Catalogue:
         for definition, schema in documents[name]["$defs"].items():
             schema.get("properties", {}).update(meanings["schemas"].get(definition, {}))
             made = _described(_renamed(schema, _prefix(name)), meanings["definitions"].get(definition, {}), meanings)
+            _require_less(definition, made)
             definitions[f"{_prefix(name)}.{definition}"] = made
+    for definition, name in _NULL_TOO:
+        described = definitions[definition]["properties"][name]
+        meaning = described.pop("description")
+        definitions[definition]["properties"][name] = {"anyOf": [described, {"type": "null"}], "description": meaning}
     operations = sorted({operation for document in documents.values() for operation in document["operations"]})
     interfaces = {
         operation: Interface(**{
@@ -91,6 +98,15 @@ def catalogue() -> Catalogue:
     }  # fmt: skip
     _tell_measured(interfaces, definitions)
     return Catalogue(interfaces, definitions, tuple(document["source"] for document in documents.values()))
+
+
+def _require_less(name: str, schema: Json) -> None:
+    """Let a request leave out what may be null: SDKs demand it of typed programs alone."""
+    if name.endswith("Param") and "required" in schema:
+        properties = schema["properties"]
+        schema["required"] = [
+            one for one in schema["required"] if {"type": "null"} not in properties[one].get("anyOf", ())
+        ]
 
 
 def _tell_measured(interfaces: Mapping[str, Interface], definitions: Mapping[str, Json]) -> None:
@@ -134,7 +150,7 @@ def _joined(
         return schema
     name = schema["$ref"].removeprefix(_REFERENCE)
     if place == "request" or "properties" in engine:
-        variants = _variants(engine, documents[_NEWEST]["$defs"])
+        variants = list(_variants(engine, documents[_NEWEST]["$defs"]))
         _extend(definitions[name], variants, _knowing(operation, place, documents), meanings)
     return schema
 
@@ -160,9 +176,16 @@ def _variants(schema: Json, definitions: Json) -> Iterator[Json]:
         yield schema
 
 
-def _extend(schema: Json, variants: Iterator[Json], knowing: Mapping[str, list[str]], meanings: Json) -> None:
-    """Give an SDK's object vLLM's own fields and defaults, and say which versions know each field."""
+def _extend(schema: Json, variants: Sequence[Json], knowing: Mapping[str, list[str]], meanings: Json) -> None:
+    """Give an SDK's object vLLM's own fields and defaults, and say which versions know each field.
+
+    A field that one of vLLM's forms of the request does not have, such as `input` beside `messages`, is not required.
+    """
     properties = schema.setdefault("properties", {})
+    elsewhere = {
+        name for one in variants for other in variants for name in one["properties"] if name not in other["properties"]
+    }
+    schema["required"] = [name for name in schema.get("required", ()) if name not in elsewhere]
     for variant in variants:
         for name, value in variant.get("properties", {}).items():
             if name in properties:

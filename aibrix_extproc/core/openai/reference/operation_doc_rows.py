@@ -19,7 +19,9 @@ _MODEL_WANTED: Final = "`model` is required; vLLM takes its base model if there 
 _TASK: Final = 'a model that cannot do the task is a 400 `unsupported_endpoint`; vLLM answers 404 `{"detail"}`'
 _LIST: Final = Field("object", "string", "what this is", True, values=("list",))
 _USAGE: Final = Field("usage", "object", "`prompt_tokens` and `total_tokens`", True)
-_INPUT: Final = Field("input", "string|array", "a text, texts, token ids, or lists of these", True)
+_INPUT: Final = Field(
+    "input", "string|array", "a text, texts, token ids, or lists of these; or else there are `messages`"
+)
 
 _EMBEDDING: Final = OperationDoc(
     summary="Turn texts into vectors",
