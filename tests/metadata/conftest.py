@@ -77,6 +77,7 @@ class Service:
     engine: Engine
     worker: Callable[[str], BatchWorker]  # another one, by its owner's name
     answered: asyncio.Event  # set with every answer
+    working: asyncio.Task[None]  # the worker's
 
     def stored(self) -> list[Path]:
         """Files in the blob folder, whatever they are."""
@@ -195,7 +196,8 @@ async def service(database: Database, blob_folder: tuple[str, Path]) -> AsyncIte
     sweeper = Sweeper(files, uploads, QuotaLedger(database, quota), blobs, PREFIXES, 300.0, 3600.0, clock, lambda: 0.5)
     task = asyncio.create_task(working.run())
     try:
-        yield Service(f"http://127.0.0.1:{port}", database, blobs, folder, clock, sweeper, engine, worker, answered)
+        url = f"http://127.0.0.1:{port}"
+        yield Service(url, database, blobs, folder, clock, sweeper, engine, worker, answered, task)
     finally:
         task.cancel()
         await asyncio.wait([task], timeout=60)

@@ -45,9 +45,8 @@ class BatchLedger:
     async def find(self, caller: str, batch_id: str) -> BatchRecord | None:
         """The caller's batch of that id."""
         query = select(*BATCH_COLUMNS).where(batches.c.id == batch_id, batches.c.caller == caller)
-        async with self._database.read() as connection:
-            row = (await connection.execute(query)).first()
-        return None if row is None else batch_of(row)
+        rows = await self._database.rows(query)
+        return batch_of(rows[0]) if rows else None
 
     @whole
     async def page(self, caller: str, page: Page) -> tuple[list[BatchRecord], bool] | None:

@@ -122,9 +122,7 @@ class ControlLedger:
     @whole
     async def version(self) -> tuple[str, int]:
         """The history and the version of the last change: one row, cheap to ask often."""
-        query = select(control_version.c.history, control_version.c.version)
-        async with self._database.read() as connection:
-            found = (await connection.execute(query)).one()
+        (found,) = await self._database.rows(select(control_version.c.history, control_version.c.version))
         return found.history, found.version
 
     @whole

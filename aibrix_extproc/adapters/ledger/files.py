@@ -41,15 +41,13 @@ class FileLedger:
     async def find(self, caller: str, file_id: str, wall_now: float) -> FileRecord | None:
         """The caller's file of that id."""
         query = select(*_COLUMNS).where(files.c.id == file_id, files.c.caller == caller, _alive(wall_now))
-        async with self._database.read() as connection:
-            row = (await connection.execute(query)).first()
-        return None if row is None else _record(row)
+        rows = await self._database.rows(query)
+        return _record(rows[0]) if rows else None
 
     @whole
     async def segments(self, file_id: str) -> list[Segment]:
         """The content of a file, in order."""
-        async with self._database.read() as connection:
-            return await segments_of(connection, file_id)
+        return _segments(await self._database.rows(_segments_query(file_id)))
 
     @whole
     async def page(
@@ -82,9 +80,8 @@ class FileLedger:
         """The next blobs of files behind one, in order: blob, file, and whether the file counts as lost."""
         columns = (file_segments.c.blob, files.c.id, files.c.lost)
         query = select(*columns).join(files, files.c.id == file_segments.c.file_id).where(file_segments.c.blob > blob)
-        async with self._database.read() as connection:
-            rows = await connection.execute(query.order_by(file_segments.c.blob).limit(most))
-            return [(row.blob, row.id, row.lost) for row in rows]
+        rows = await self._database.rows(query.order_by(file_segments.c.blob).limit(most))
+        return [(row.blob, row.id, row.lost) for row in rows]
 
     @whole
     async def mark(self, file_id: str, *, lost: bool) -> None:
@@ -116,9 +113,16 @@ async def add_file(
 
 async def segments_of(connection: AsyncConnection, file_id: str) -> list[Segment]:
     """The content of a file, in order."""
+    return _segments((await connection.execute(_segments_query(file_id))).all())
+
+
+def _segments_query(file_id: str) -> Select[Any]:
     columns = file_segments.c
-    query = select(columns.blob, columns.size).where(columns.file_id == file_id).order_by(columns.number)
-    return [Segment(row.blob, row.size) for row in await connection.execute(query)]
+    return select(columns.blob, columns.size).where(columns.file_id == file_id).order_by(columns.number)
+
+
+def _segments(rows: Sequence[Row[Any]]) -> list[Segment]:
+    return [Segment(row.blob, row.size) for row in rows]
 
 
 async def page_of(

@@ -36,16 +36,14 @@ class UploadLedger:
     async def find(self, caller: str, upload_id: str) -> UploadRecord | None:
         """The caller's upload of that id."""
         query = select(*_COLUMNS).where(uploads.c.id == upload_id, uploads.c.caller == caller)
-        async with self._database.read() as connection:
-            row = (await connection.execute(query)).first()
-        return None if row is None else _record(row)
+        rows = await self._database.rows(query)
+        return _record(rows[0]) if rows else None
 
     @whole
     async def stored_bytes(self, upload_id: str) -> int:
         """Bytes of all parts so far."""
         query = select(func.coalesce(func.sum(upload_parts.c.size), 0)).where(upload_parts.c.upload_id == upload_id)
-        async with self._database.read() as connection:
-            return int((await connection.execute(query)).scalar_one())
+        return int((await self._database.rows(query))[0][0])
 
     @whole
     async def add_part(self, part: PartRecord, wall_now: float, *, most: int) -> bool:
@@ -64,8 +62,7 @@ class UploadLedger:
     async def parts(self, upload_id: str) -> dict[str, PartRecord]:
         """All parts of an upload by id."""
         query = select(*_PART_COLUMNS).where(upload_parts.c.upload_id == upload_id)
-        async with self._database.read() as connection:
-            return {row.id: PartRecord(**row._mapping) for row in await connection.execute(query)}
+        return {row.id: PartRecord(**row._mapping) for row in await self._database.rows(query)}
 
     @whole
     async def complete(

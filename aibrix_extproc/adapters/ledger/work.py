@@ -165,8 +165,7 @@ class WorkLedger:
         """The input that a batch works on."""
         columns = batch_inputs.c
         query = select(columns.blob, columns.size).where(columns.batch_id == batch_id).order_by(columns.number)
-        async with self._database.read() as connection:
-            return [Segment(row.blob, row.size) for row in await connection.execute(query)]
+        return [Segment(row.blob, row.size) for row in await self._database.rows(query)]
 
     @whole
     async def segments(self, claim: ShardClaim) -> list[Segment]:
@@ -174,8 +173,7 @@ class WorkLedger:
         columns = batch_segments.c
         mine = and_(columns.batch_id == claim.batch.id, columns.shard == claim.shard.number)
         query = select(columns.blob, columns.size).where(mine).order_by(columns.number)
-        async with self._database.read() as connection:
-            return [Segment(row.blob, row.size) for row in await connection.execute(query)]
+        return [Segment(row.blob, row.size) for row in await self._database.rows(query)]
 
     # ------------------------------------------------------------------------------------------------- steps
 
@@ -279,8 +277,7 @@ class WorkLedger:
         """The contents of the output and the error file, from the shards that are done."""
         columns = batch_shards.c
         query = select(batch_shards).where(columns.batch_id == batch_id).order_by(columns.number)
-        async with self._database.read() as connection:
-            rows = (await connection.execute(query)).all()
+        rows = await self._database.rows(query)
         output = [Segment(row.output_blob, row.output_size) for row in rows if row.output_blob is not None]
         return output, [Segment(row.error_blob, row.error_size) for row in rows if row.error_blob is not None]
 
