@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import sys
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -38,8 +39,13 @@ class Asker:
         if known is not None and not again:
             return known
         kind = f"multipart/form-data; boundary={_BOUNDARY}" if operation in FORMS else "application/json"
-        response = self._response(PATHS[operation], sent, kind)
-        answer = read(response.status, response.getheader("content-type", ""), response.read())
+        try:
+            response = self._response(PATHS[operation], sent, kind)
+            answer = read(response.status, response.getheader("content-type", ""), response.read())
+        except TimeoutError:  # an engine that does not end is a result, too
+            print(f"{operation}: no answer to {sent[:500]!r}", file=sys.stderr, flush=True)
+            self._connection.close()
+            answer = Answer(504, {"error": {"code": "no_answer"}})
         self.asked += 1
         self._answers[operation, sent] = answer
         return answer
