@@ -17,6 +17,10 @@ def refuse_conflicts(settings: Settings) -> None:
     idle = [name for name in needing if getattr(kubernetes, name)]
     if idle:
         raise StartError(f"kubernetes.{idle[0]} is not used without kubernetes.enabled: true (--kubernetes)")
+    if settings.routing.share:
+        for name, given in (("redis.url", settings.redis.url), ("metering.note_keys", settings.metering.note_keys)):
+            if not given:
+                raise StartError(f"routing.share: true (--share-placements) needs {name}")
     _refuse_shared_ports(settings)
 
 

@@ -53,7 +53,7 @@ from aibrix_extproc.app.parts.usage import UsageReporter
 from aibrix_extproc.app.placing import Placing
 from aibrix_extproc.app.queue_parts import request_queue
 from aibrix_extproc.app.report import fleet_page, health_page
-from aibrix_extproc.app.signal_parts import kv_events_part, signal_observers, signal_parts
+from aibrix_extproc.app.signal_parts import PrefixSeed, kv_events_part, sharing_part, signal_observers, signal_parts
 from aibrix_extproc.app.traffic import EngineTraffic
 from aibrix_extproc.app.transports import TRANSPORTS
 from aibrix_extproc.app.wake_parts import wake_parts
@@ -115,6 +115,7 @@ class Gateway:
             self.store, self._load, self._engines.poll_soon, self._metrics
         )
         follow_news(self._control, self._engines.renew, self._predicting.renewed)
+        self._sharing = self._sharing_part()
         self._kv_events = kv_events_part(self.store, self._sources) if settings.routing.kv_events else None
         configs = ConfigLog(settings.routing.strategy)
         for on_change in (HealthLog().log_changes, self._traffic.forget):
@@ -131,8 +132,9 @@ class Gateway:
         control = self._control_parts()
         parts = (
             *of_fleet, *control, *([self._queue] if self._queue else []), self._keys, self._limits, self._seals,
-            *certificate, configs, self._engines, *of_signals, *([self._kv_events] if self._kv_events else []),
-            self._bodies, LoopWatch(self._metrics.late), *([self._usage] if self._usage else []),
+            *certificate, configs, self._engines, *of_signals, *self._sharing,
+            *([self._kv_events] if self._kv_events else []), self._bodies, LoopWatch(self._metrics.late),
+            *([self._usage] if self._usage else []),
         )  # fmt: skip
         self._frame = Frame(parts)
         self._admin = self._admin_server()
@@ -233,9 +235,14 @@ class Gateway:
             rows.append((Charge, self._usage.take))
         return rows if self._wake is None else [*rows, *self._wake.observers()]
 
+    def _sharing_part(self) -> list[Part]:
+        if not self._settings.routing.share:
+            return []
+        return [sharing_part(self._settings.redis, self.store, self._sources, self._predicting, self._seals)]
+
     def _exchanges(self) -> Callable[[], Machine]:
-        seed, needs = secrets.randbits(64) | 1, self._sources.needs
-        policy = exchange_policy(self._settings, lambda: seed if needs(Need.PREFIX) else 0)
+        seed, needs = PrefixSeed(self._seals), self._sources.needs
+        policy = exchange_policy(self._settings, lambda: seed.value if needs(Need.PREFIX) else 0)
         if self._settings.picker.test_mode:
             return fixtures(policy, lambda: self.store.askable)
         return partial(Exchange, policy)

@@ -1,6 +1,7 @@
 """The signals of placement, and the parts that produce those which cost something: each runs once a scorer needs it."""
 
 import random
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -12,10 +13,15 @@ from aibrix_extproc.app.listening import StartError
 from aibrix_extproc.app.parts.gauges import Gauges
 from aibrix_extproc.app.parts.part import Part
 from aibrix_extproc.app.parts.predicting import Predicting
+from aibrix_extproc.app.parts.seals import NoteSeals
+from aibrix_extproc.app.parts.sharing import Sharing, prefix_seed
+from aibrix_extproc.config_files.errors import SourceError
 from aibrix_extproc.core.exchange.outputs import Assigned, Finished, Moved
 from aibrix_extproc.core.exchange.records import Charge
 from aibrix_extproc.core.fleet.load import LoadBook
+from aibrix_extproc.core.fleet.model import Snapshot
 from aibrix_extproc.core.routing.signals import Need, SignalSources
+from aibrix_extproc.settings.shared_limits import RedisSettings
 
 if TYPE_CHECKING:
     from aibrix_extproc.app.parts.kv_events import KVEvents
@@ -31,6 +37,57 @@ def kv_events_part(store: FleetStore, sources: SignalSources) -> "KVEvents":
         raise StartError("--kv-events needs an extra: in the clone run pip install -e '.[kvevents]'") from error
     part = KVEvents(store, sources.predictor)
     sources.provide(Need.PREFIX, part.start)
+    return part
+
+
+class PrefixSeed:
+    """The seed of the hashes of prompts: of all processes that share note keys the same, and followed when they change.
+
+    Processes that share none have one each by chance, as their keys are.
+    """
+
+    def __init__(self, seals: NoteSeals) -> None:
+        self.value = prefix_seed(seals.secrets[0])
+        seals.subscribe(self._use)
+
+    def _use(self, keys: Sequence[bytes]) -> None:
+        self.value = prefix_seed(keys[0])
+
+
+class KnownEndpoints:
+    """The identities of the fleet, made anew when somebody asks after a change."""
+
+    def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
+        self._snapshot = snapshot
+        self._of: Snapshot | None = None
+        self._identities: frozenset[str] = frozenset()
+
+    def __contains__(self, identity: str) -> bool:
+        now = self._snapshot()
+        if now is not self._of:
+            self._of, self._identities = now, frozenset(one.identity for one in now.endpoints)
+        return identity in self._identities
+
+
+def sharing_part(
+    redis: RedisSettings, store: FleetStore, sources: SignalSources, predicting: Predicting, seals: NoteSeals
+) -> Sharing:
+    """The part by which gateways share what they place. Raises StartError for a Redis that cannot be meant."""
+    try:
+        part = Sharing(
+            redis,
+            sources.predictor,
+            predicting,
+            KnownEndpoints(lambda: store.snapshot).__contains__,
+            seals.secrets,
+            secrets.randbits(63),
+            sources.clock,
+            time.time,
+        )
+    except SourceError as error:
+        raise StartError(str(error)) from error
+    seals.subscribe(part.use_secrets)
+    sources.provide(Need.WORK, part.start)
     return part
 
 

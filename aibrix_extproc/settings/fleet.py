@@ -120,6 +120,12 @@ class RoutingSettings(Group):
         "`kvevents`): strategies that look for prefixes then know what engines have evicted",
         json_schema_extra=flag("--kv-events"),
     )
+    share: bool = Field(
+        False,
+        description="tell other gateways over `redis.url` which prompts went to which engine, so that several predict"
+        " as one (docs/routing.md); needs `metering.note_keys`, by which they know each other",
+        json_schema_extra=flag("--share-placements"),
+    )  # fmt: skip
     warm_up_seconds: float = Field(
         10.0, ge=0.0, le=3600.0,
         description="after its cordon has ended an endpoint gets a share of its requests that grows from a tenth to all"

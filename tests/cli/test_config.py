@@ -125,6 +125,14 @@ REFUSED = {
         (*ENGINE, "--inference-pool", "p"),
         "kubernetes.inference_pool is not used without kubernetes.enabled: true (--kubernetes)",
     ),
+    "sharing without a Redis": (
+        (*ENGINE, "--share-placements"),
+        "routing.share: true (--share-placements) needs redis.url",
+    ),
+    "sharing without a secret": (
+        (*ENGINE, "--share-placements", "--redis", "redis://127.0.0.1:1"),
+        "routing.share: true (--share-placements) needs metering.note_keys",
+    ),
     "kubeconfig for nothing": ((*ENGINE, "--kubeconfig", "/none"), "kubernetes.kubeconfig is not used without"),
     "one port twice": ((*ENGINE, "--admin-port", "9002"), "server.port and admin.port are both 9002"),
 }

@@ -289,6 +289,7 @@ def test_components_switch_on_what_they_are_for() -> None:
             and settings.server.tls_client_ca == settings.server.tls_cert
             and settings.server.tls_client_names == CLIENT_NAMES
         ),
+        "sharing": lambda settings: settings.routing.share,
         "all-namespaces": lambda settings: settings.kubernetes.namespaces == ("*",),
     }
     for name, switched_on in wanted.items():

@@ -109,6 +109,19 @@ METRICS: Final[Rows] = {
     "aibrix_extproc_kv_event_gaps_total": (
         "counter", (), "Times that cache events of an engine were lost, and what it has is not known.",
     ),
+    "aibrix_extproc_sharing_ok": (
+        "gauge", (), "0 while placements cannot be shared with other gateways; absent without routing.share.",
+    ),
+    "aibrix_extproc_sharing_gateways": (
+        "gauge", (), "Other gateways whose placements are known; absent without routing.share.",
+    ),
+    "aibrix_extproc_sharing_placements": (
+        "gauge", ("what",), "Placements since the start that were sent, received, or dropped as there were too many.",
+    ),
+    "aibrix_extproc_sharing_refused": (
+        "gauge", ("reason",),
+        "Messages of other gateways that were not used: forged, unreadable, repeated, stale, too_many.",
+    ),
     "aibrix_extproc_degraded_total": (
         "counter", ("strategy", "reason"),
         "Placements by a strategy that lacked something: no_readings, some_readings, no_history, no_caller.",

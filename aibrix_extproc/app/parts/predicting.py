@@ -8,7 +8,9 @@ from aibrix_extproc.app.parts.part import Meters, Part
 from aibrix_extproc.core.exchange.outputs import Assigned, Finished, Moved, Outcome
 from aibrix_extproc.core.exchange.records import Charge
 from aibrix_extproc.core.fleet.model import Endpoint, Health, Snapshot
+from aibrix_extproc.core.openai.wire.usage import Usage
 from aibrix_extproc.core.routing.predictor import Ending, Predictor
+from aibrix_extproc.core.routing.sharing.others import OnCharge
 
 # An engine that was one of these may have begun anew, with an empty cache. Sleep empties it at either level.
 _EMPTIED = frozenset({Health.UNREACHABLE, Health.NOT_READY, Health.ASLEEP})
@@ -36,6 +38,7 @@ class Predicting(Part):
         self._is_needed = is_needed
         self._found_cached = found_cached
         self._missed = missed
+        self._pass_on: OnCharge | None = None
 
     def assigned(self, fact: Assigned) -> None:
         """An engine gets a request."""
@@ -50,13 +53,23 @@ class Predicting(Part):
         """The exchange is over."""
         self._predictor.finished(fact.request_id, fact.ended_at, _ending(fact), fact.response_at)
 
+    def pass_on(self, charged: OnCharge) -> None:
+        """Hand over the charges of requests that this process has not placed: Envoy sends them to any gateway."""
+        self._pass_on = charged
+
     def charged(self, charge: Charge) -> None:
         """What it cost is known."""
+        streamed = charge.end is not None
+        if self._pass_on is not None and not self._predictor.expects(charge.request_id):
+            self._pass_on(charge.request_id, charge.usage, charge.first_seconds, streamed)
+        else:
+            self.learn(charge.request_id, charge.usage, charge.first_seconds, streamed)
+
+    def learn(self, request_id: str, usage: Usage | None, after_head: float | None, streamed: bool) -> None:
+        """Learn from what a request cost, if it is one of ours."""
         audit = self._predictor.audit
         before = audit.predicted_tokens, audit.actual_tokens
-        late = self._predictor.charged(
-            charge.request_id, charge.usage, after_head=charge.first_seconds, streamed=charge.end is not None
-        )
+        late = self._predictor.charged(request_id, usage, after_head=after_head, streamed=streamed)
         after = audit.predicted_tokens, audit.actual_tokens
         if after != before:
             self._found_cached(after[0] - before[0], after[1] - before[1])

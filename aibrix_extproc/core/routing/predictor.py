@@ -264,6 +264,10 @@ class Predictor:
             self.journal.computed(flight)
         return None if first_token_at is None else first_token_at - flight.would_be_done_at
 
+    def expects(self, request_id: str) -> bool:
+        """Whether a request of this id is in flight here, or was lately."""
+        return request_id in self._ended or request_id in self._requests
+
     def _check(self, request: _Request, usage: Usage) -> None:
         """Compare what was believed of a request with what the engine reports of it."""
         flight, query, model = request.flight, request.query, request.query.model

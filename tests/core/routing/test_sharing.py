@@ -16,6 +16,7 @@ from aibrix_extproc.core.routing.sharing.batch import (
     MAX_BATCH_BYTES,
     MAX_BLOCKS,
     Batch,
+    Charged,
     Computed,
     Ended,
     Placed,
@@ -45,8 +46,14 @@ class Gateway:
         self.predictor.journal = self.outbox
         self.outbox.is_open = True
         self.known: set[str] = {"e1", "e2"}
-        self.others = Others(self.predictor, sender, lambda identity: identity in self.known, lambda: WALL)
+        self.others = Others(self.predictor, sender, self.knows, lambda: WALL, self.charged)
         self.ahead = clock_ahead
+
+    def knows(self, identity: str) -> bool:
+        return identity in self.known
+
+    def charged(self, request_id: str, usage: Usage | None, after_head: float | None, streamed: bool) -> None:
+        self.predictor.charged(request_id, usage, after_head=after_head, streamed=streamed)
 
     def place(self, name: str, identity: str, at: float, query: RouteQuery = QUERY) -> None:
         self.predictor.placed(name, query, identity, at + self.ahead)
@@ -99,6 +106,18 @@ def test_what_an_answer_has_cost_teaches_all_gateways_the_speed_of_the_engine() 
     assert one.predictor.speed("e1") == pytest.approx(2_000)
     assert other.predictor.speed("e1") == pytest.approx(2_000)
     assert other.others.flights == 0
+
+
+def test_a_charge_that_came_to_another_gateway_reaches_the_one_that_placed_the_request() -> None:
+    one, other = Gateway(1), Gateway(2)
+    one.place("r", "e1", 10.0)
+    one.predictor.finished("r", 12.0, Ending.SERVED, head_at=10.0)
+    assert not other.predictor.expects("r")
+    assert one.predictor.expects("r")
+    other.outbox.charged("r", Usage(2_000, 10, 2_010, 0), 1.0, streamed=True)
+    other.tell(one, 12.5)
+    assert one.predictor.speed("e1") == pytest.approx(2_000)
+    assert not one.predictor.expects("r")
 
 
 def test_own_batches_and_engines_that_are_not_ours_are_passed_over() -> None:
@@ -198,6 +217,7 @@ def test_nothing_is_kept_while_nobody_can_be_told() -> None:
 
 
 NUMBER: Final = st.integers(0, 5)
+WHOLE: Final = st.integers(-1, 10**12)
 ANY: Final = st.floats(width=64) | st.sampled_from([0.0, -1.0, 1e300, 5.0])
 
 
@@ -205,6 +225,7 @@ ANY: Final = st.floats(width=64) | st.sampled_from([0.0, -1.0, 1e300, 5.0])
     st.lists(
         st.builds(placed, NUMBER, engine=st.integers(-1, 2), model=st.integers(-1, 2), ago=ANY, tokens=ANY,
                   hashes=st.binary(max_size=24), ends=st.binary(max_size=12)) | st.builds(placed, NUMBER)
+        | st.builds(Charged, st.just("r"), st.tuples(WHOLE, WHOLE, WHOLE) | st.none(), ANY | st.none(), st.booleans())
         | st.builds(Ended, NUMBER, ANY, st.booleans()) | st.builds(Computed, NUMBER, ANY, ANY | st.none()),
         max_size=12,
     ),
@@ -212,12 +233,15 @@ ANY: Final = st.floats(width=64) | st.sampled_from([0.0, -1.0, 1e300, 5.0])
 )  # fmt: skip
 def test_whatever_a_batch_says_predictions_stay_numbers_and_flights_end(entries: list[object], sent_at: float) -> None:
     gateway = Gateway(1)
+    gateway.place("r", "e2", 97.0)
     data = batch(
         sent_at=sent_at, identities=("e1", "other"), models=("m",),
         placed=tuple(one for one in entries if isinstance(one, Placed)),
         ended=tuple(one for one in entries if isinstance(one, Ended)),
         computed=tuple(one for one in entries if isinstance(one, Computed)),
+        charged=tuple(one for one in entries if isinstance(one, Charged)),
     )  # fmt: skip
+    gateway.predictor.finished("r", 99.0, Ending.SERVED, head_at=98.0)
     gateway.others.take(data, 100.0)
     engine = gateway.predictor.engine("e1", "m")
     assert engine.running >= 0

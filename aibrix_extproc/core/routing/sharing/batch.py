@@ -53,6 +53,15 @@ class Computed(msgspec.Struct, frozen=True, gc=False, array_like=True):
     first_ago: float | None
 
 
+class Charged(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """An entry of the access log for a request that another gateway has placed: Envoy sends them to any."""
+
+    request_id: str
+    usage: tuple[int, int, int] | None  # tokens of the prompt, of the answer, and cached ones
+    after_head: float | None  # seconds from the head of the answer to its first token
+    streamed: bool
+
+
 class Batch(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """Of one gateway process."""
 
@@ -65,6 +74,7 @@ class Batch(msgspec.Struct, frozen=True, gc=False, array_like=True):
     placed: tuple[Placed, ...] = ()
     ended: tuple[Ended, ...] = ()
     computed: tuple[Computed, ...] = ()
+    charged: tuple[Charged, ...] = ()
 
 
 _encode = msgspec.msgpack.Encoder().encode

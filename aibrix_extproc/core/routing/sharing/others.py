@@ -11,9 +11,10 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Final
 
+from aibrix_extproc.core.openai.wire.usage import Usage
 from aibrix_extproc.core.routing.engine import Flight
 from aibrix_extproc.core.routing.predictor import Predictor
-from aibrix_extproc.core.routing.sharing.batch import Batch, Computed, Ended, Placed, decoded_batch
+from aibrix_extproc.core.routing.sharing.batch import Batch, Charged, Computed, Ended, Placed, decoded_batch
 
 MAX_SENDERS: Final = 256
 MAX_FLIGHTS: Final = 4_096  # of one sender
@@ -21,8 +22,13 @@ SILENT_SECONDS: Final = 10.0
 STALE_SECONDS: Final = 60  # by the wall clocks, which may differ
 HISTORY_SECONDS: Final = 3_600
 _LONGEST_AGO: Final = 120.0
+_LONGEST_ANSWER: Final = 86_400.0
 _OFFSETS: Final = 64  # batches by which the clocks of two processes are compared
 _MOST_TOKENS: Final = 1e8
+
+
+OnCharge = Callable[[str, Usage | None, float | None, bool], None]
+"""The request's id, its usage, the seconds from head to first token, and whether the answer was a stream."""
 
 
 class Refused(StrEnum):
@@ -48,12 +54,19 @@ class Others:
     """One for a process. `knows`: whether an endpoint is in our fleet; of others nothing is kept."""
 
     def __init__(
-        self, predictor: Predictor, sender: int, knows: Callable[[str], bool], wall_clock: Callable[[], float]
+        self,
+        predictor: Predictor,
+        sender: int,
+        knows: Callable[[str], bool],
+        wall_clock: Callable[[], float],
+        charged: OnCharge = lambda request_id, usage, after_head, streamed: None,
     ) -> None:
+        """`charged` is told what requests cost, of which some may be ours."""
         self._predictor = predictor
         self._own = sender
         self._knows = knows
         self._wall_clock = wall_clock
+        self._charge = charged
         self._senders: dict[int, _Sender] = {}
         self.received = 0  # placements
         self.refused: dict[str, int] = dict.fromkeys(Refused, 0)
@@ -115,6 +128,8 @@ class Others:
             self._ended(sender, ended, sent_at)
         for computed in batch.computed:
             self._computed(sender, computed, sent_at)
+        for charged in batch.charged:
+            self._charged(charged)
 
     def _sender(self, batch: Batch, now: float) -> _Sender | None:
         sender = self._senders.get(batch.sender)
@@ -177,6 +192,14 @@ class Others:
             if ago is not None:
                 work.first_token(flight, sent_at - ago)
         work.gone(flight)
+
+    def _charged(self, entry: Charged) -> None:
+        usage = None
+        if entry.usage is not None and all(0 <= tokens <= _MOST_TOKENS for tokens in entry.usage):
+            prompt, answer, cached = entry.usage
+            usage = Usage(prompt, answer, prompt + answer, cached)
+        after_head = None if entry.after_head is None else _bounded(entry.after_head, _LONGEST_ANSWER)
+        self._charge(entry.request_id, usage, after_head, entry.streamed)
 
     def _end_all(self, sender: _Sender, now: float) -> None:
         for flight in sender.flights.values():

@@ -5,10 +5,12 @@ from itertools import count
 from typing import Final
 
 from aibrix_extproc.core.openai.wire.prefix import PrefixChain
+from aibrix_extproc.core.openai.wire.usage import Usage
 from aibrix_extproc.core.routing.engine import Flight
 from aibrix_extproc.core.routing.sharing.batch import (
     MAX_BATCH_BYTES,
     Batch,
+    Charged,
     Computed,
     Ended,
     Placed,
@@ -32,6 +34,7 @@ class _Open:
         self.placed: list[tuple[Placed, float]] = []  # with the times by our clock
         self.ended: list[tuple[Ended, float]] = []
         self.computed: list[tuple[Computed, float | None]] = []
+        self.charged: list[Charged] = []
         self.size = 0
 
 
@@ -84,6 +87,14 @@ class Outbox:
             batch.computed.append((Computed(flight.number, flight.tokens, None), flight.first_at))
             batch.size += _EVENT_BYTES
 
+    def charged(self, request_id: str, usage: Usage | None, after_head: float | None, *, streamed: bool) -> None:
+        """The charge of a request that is not ours has come."""
+        size = _EVENT_BYTES + len(request_id)
+        if size <= _MOST_NAME and (batch := self._batch(size)) is not None:
+            tokens = None if usage is None else (usage.input_tokens, usage.output_tokens, usage.cached_tokens)
+            batch.charged.append(Charged(request_id, tokens, after_head, streamed))
+            batch.size += size
+
     def take(self, now: float) -> list[bytes]:
         """What is to be sent now, oldest first."""
         waiting, self._waiting = self._waiting, []
@@ -116,5 +127,6 @@ class Outbox:
             tuple(Placed(p.number, p.engine, p.model, now - at, p.tokens, p.hashes, p.ends) for p, at in one.placed),
             tuple(Ended(e.number, now - at, e.served) for e, at in one.ended),
             tuple(Computed(c.number, c.tokens, None if at is None else now - at) for c, at in one.computed),
+            tuple(one.charged),
         )  # fmt: skip
         return encoded_batch(batch)
