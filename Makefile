@@ -2,14 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
-# Three on two cores: many tests wait for a process or a clock, so that two leave a third of the time unused.
-WORKERS ?= 3
+# Four on two cores: many tests wait for a process or a clock, so that two leave a third of the time unused.
+WORKERS ?= 4
 # Where Python is told not to keep compiled modules, as in many containers, each of the hundreds of processes that the
 # tests start would compile all of ours again: 0.3 s of CPU for one, and 7 s for each worker that collects.
 export PYTHONDONTWRITEBYTECODE :=
 # What needs nothing but .venv; the other marks have targets of their own.
 HERE := not sdk and not sdk_suite and not browser and not openapi and not kubernetes and not postgres and not s3 and not fuzz and not faults and not operations and not helm and not install
-PYTEST = $(BIN)/pytest -n $(WORKERS) --dist worksteal
+PYTEST = $(BIN)/python -m pytest -p tests.forks --forks $(WORKERS)
 KUBE_TOOLS ?= $(HOME)/.cache/aibrix-extproc/kube-tools
 
 .PHONY: help run test test-newest fuzz test-kubernetes kube-tools fix lint types unit bench soak proof-usage proof-limits churn reference explorer site schemas \

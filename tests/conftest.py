@@ -12,6 +12,8 @@ import pytest
 from anyio import Path as _Path  # noqa: F401
 from hypothesis import settings
 
+from tests import warm
+
 # Where Python is told not to keep compiled modules, as in many containers, each of the hundreds of processes that the
 # tests start would compile all of ours again: half a second of CPU for one.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # noqa: TID251 - for the processes that tests start
@@ -23,16 +25,21 @@ settings.load_profile("patient")
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Iterator[None]:
+def pytest_collection(session: pytest.Session) -> Iterator[None]:
     """Collection makes a million objects that stay, so the collector would walk them again and again in vain.
 
     It pauses meanwhile, and leaves them alone afterwards: a test that collects all garbage is done in a tenth of the
-    time.
+    time. The process that `tests.warm` forks, which imports for some seconds, starts meanwhile for all workers.
     """
+    forks = session.config.getoption("--forks", 0) and not session.config.option.collectonly
+    if forks:
+        warm.prepare()
     gc.disable()
     try:
         yield
     finally:
+        if forks:
+            warm.listening()
         gc.collect()
         gc.freeze()
         gc.enable()

@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from tests.warm_client import PYTHON_VARIABLE, Forked
 
@@ -36,7 +36,7 @@ class WarmProcess:
         self.returncode: int | None = None
         with log.open("ab") as output, Path(os.devnull).open("rb") as nothing:
             descriptors = nothing.fileno(), output.fileno(), output.fileno()
-            self._forked = Forked(_socket(), [module, *arguments], descriptors, dict(environment), str(ROOT))
+            self._forked = Forked(listening(), [module, *arguments], descriptors, dict(environment), str(ROOT))
         self.pid = self._forked.pid
 
     def poll(self) -> int | None:
@@ -76,7 +76,7 @@ class WarmOutput:
         with Path(os.devnull).open("rb") as nothing:
             environment = os.environ | ({PYTHON_VARIABLE: python()} if children else {})  # noqa: TID251 - handed on
             descriptors = nothing.fileno(), write, write
-            self._forked = Forked(_socket(), list(words), descriptors, environment, str(Path.cwd()))
+            self._forked = Forked(listening(), list(words), descriptors, environment, str(Path.cwd()))
         os.close(write)
         self.pid = self._forked.pid
 
@@ -115,14 +115,14 @@ def command(*words: str) -> list[str]:
     """What starts `python -m WORDS...` with the caller's environment, folder and open files; signals are passed on."""
     if sys.platform != "linux":
         return [sys.executable, "-m", *words]
-    return [sys.executable, "-I", "-S", str(ROOT / "tests" / "warm_client.py"), _socket(), *words]
+    return [sys.executable, "-I", "-S", str(ROOT / "tests" / "warm_client.py"), listening(), *words]
 
 
 @functools.cache
 def python() -> str:
     """A script like `sys.executable`: `-m MODULE` with one of ours is a fork, everything else an interpreter."""
     client = " ".join(command("$@")[:-1])
-    path = Path(_socket()).with_name("python")
+    path = Path(listening()).with_name("python")
     path.write_text(
         f'#!/bin/sh\ncase "$1 $2" in\n"-m aibrix_extproc") shift; exec {client} "$@";;\n'
         f'*) exec {sys.executable} "$@";;\nesac\n'
@@ -132,15 +132,19 @@ def python() -> str:
 
 
 @functools.cache
-def _socket() -> str:
-    """Where the process listens that forks. It ends with this one."""
+def prepare() -> tuple[str, "subprocess.Popen[bytes]"]:
+    """Start the process that forks, which ends with this one: where it will listen, and itself."""
     folder = tempfile.mkdtemp(prefix="warm-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     path = f"{folder}/socket"
-    origin: subprocess.Popen[Any] = subprocess.Popen(
-        [sys.executable, "-m", "tests.warm_server", path, str(os.getpid())],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, cwd=ROOT,
-    )  # fmt: skip
+    command = [sys.executable, "-m", "tests.warm_server", path, str(os.getpid())]
+    return path, subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, cwd=ROOT)
+
+
+@functools.cache
+def listening() -> str:
+    """Where the process listens that forks."""
+    path, origin = prepare()
     assert origin.stdout is not None
     assert origin.stdout.readline() == b"listening\n"
     return path

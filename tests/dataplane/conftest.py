@@ -1,4 +1,4 @@
-"""A fleet behind a real Envoy for each xdist worker, and stacks of their own for tests that break things."""
+"""A fleet behind a real Envoy for each worker, and stacks of their own for tests that break things."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
