@@ -1,7 +1,8 @@
 """Waits for a state that nobody announces: asks a condition again until it is true, and fails at a deadline.
 
 `until` is for tests on an event loop, `eventually` for tests without one. The pause between two questions grows from
-2 ms to 20 ms, so that a short wait stays short and a long one costs little.
+2 ms to 20 ms, so that a short wait stays short, and to three times what a question takes, so that questions to other
+processes leave these the time to get there.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from typing import Final, TypeVar, overload
 
 T = TypeVar("T")
 DEADLINE_SECONDS: Final = 60.0  # generous: the machine may be busy with other tests
+_LONGEST_PAUSE: Final = 0.15  # also where a question takes long
 Description = str | Callable[[], object]
 
 
@@ -30,12 +32,13 @@ async def until(
     try:
         async with asyncio.timeout(seconds) as limit:
             for pause in _pauses():
+                asked = time.monotonic()
                 found = condition()
                 if isinstance(found, Awaitable):
                     found = await found
                 if found:
                     return found
-                await asyncio.sleep(pause)
+                await asyncio.sleep(_at_least(pause, asked))
     except TimeoutError as error:
         if not limit.expired():
             raise
@@ -47,10 +50,11 @@ def eventually(condition: Callable[[], T | None], what: Description = "", *, sec
     """`until` for tests without an event loop; a condition that blocks is not interrupted."""
     end = time.monotonic() + seconds
     for pause in _pauses():
+        asked = time.monotonic()
         if found := condition():
             return found
         assert time.monotonic() < end, _failure(what, seconds)
-        time.sleep(pause)
+        time.sleep(_at_least(pause, asked))
     raise AssertionError("pauses do not end")
 
 
@@ -59,6 +63,11 @@ def _pauses() -> Iterator[float]:
     while True:
         yield pause
         pause = min(2 * pause, 0.02)
+
+
+def _at_least(pause: float, asked: float) -> float:
+    """The pause behind a question that was asked then."""
+    return max(pause, min(3 * (time.monotonic() - asked), _LONGEST_PAUSE))
 
 
 def _failure(what: Description, seconds: float) -> str:

@@ -67,23 +67,21 @@ class WarmProcess:
 class WarmOutput:
     """A running module whose output is read; like an `asyncio.subprocess.Process`."""
 
-    def __init__(self, *words: str, children: bool = True) -> None:
-        """With `children`, what it starts by way of `sys.executable` is forked as well."""
+    def __init__(self, *words: str) -> None:
         self.returncode: int | None = None
         self.stdout = asyncio.StreamReader()
         read, write = os.pipe()
         self._pipe = os.fdopen(read, "rb", buffering=0)
         with Path(os.devnull).open("rb") as nothing:
-            environment = os.environ | ({PYTHON_VARIABLE: python()} if children else {})  # noqa: TID251 - handed on
             descriptors = nothing.fileno(), write, write
-            self._forked = Forked(listening(), list(words), descriptors, environment, str(Path.cwd()))
+            self._forked = Forked(listening(), list(words), descriptors, environment(), str(Path.cwd()))
         os.close(write)
         self.pid = self._forked.pid
 
     @classmethod
-    async def start(cls, *words: str, children: bool = True) -> "WarmOutput":
+    async def start(cls, *words: str) -> "WarmOutput":
         """`python -m WORDS...`, with both outputs in one."""
-        process = cls(*words, children=children)
+        process = cls(*words)
         protocol = asyncio.StreamReaderProtocol(process.stdout)
         await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, process._pipe)
         return process
@@ -118,6 +116,11 @@ def command(*words: str) -> list[str]:
     return [sys.executable, "-I", "-S", str(ROOT / "tests" / "warm_client.py"), listening(), *words]
 
 
+def environment() -> dict[str, str]:
+    """Ours, with which what a module starts by way of `sys.executable` is forked as well."""
+    return os.environ | {PYTHON_VARIABLE: python()}  # noqa: TID251 - handed on
+
+
 @functools.cache
 def python() -> str:
     """A script like `sys.executable`: `-m MODULE` with one of ours is a fork, everything else an interpreter."""
@@ -135,10 +138,17 @@ def python() -> str:
 def prepare() -> tuple[str, "subprocess.Popen[bytes]"]:
     """Start the process that forks, which ends with this one: where it will listen, and itself."""
     folder = tempfile.mkdtemp(prefix="warm-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     path = f"{folder}/socket"
     command = [sys.executable, "-m", "tests.warm_server", path, str(os.getpid())]
-    return path, subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, cwd=ROOT)
+    origin = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, cwd=ROOT)
+
+    def end() -> None:
+        origin.kill()
+        origin.communicate()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(end)
+    return path, origin
 
 
 @functools.cache

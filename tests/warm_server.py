@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from tests.type_hints import keep_type_hints
 from tests.warm_client import PYTHON_VARIABLE
 
 IMPORTED: Final = (
     "aibrix_extproc.app.gateway", "aibrix_extproc.cli.serve", "aibrix_extproc.cli.picker",
     "aibrix_extproc.app.local.run", "aibrix_extproc.app.metadata.service",
-    "aibrix_extproc.adapters.envoyproxy.configure",
+    "aibrix_extproc.adapters.envoyproxy.configure", "aibrix_extproc.tls.authority",
     "aibrix_extproc.simulator.cli", "aibrix_extproc.simulator.server", "openai", "openai.resources.chat",
     "openai.resources.models", "uvloop",
 )  # fmt: skip
@@ -172,6 +173,7 @@ def main(path: str, session: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C at the terminal is for pytest, which ends us
     for name in IMPORTED:
         importlib.import_module(name)
+    keep_type_hints()
     _configure_an_envoy()
     gc.collect()
     gc.freeze()

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from aibrix_extproc.adapters.envoyproxy.endpoints import write_atomically
 from tests import warm
 from tests.simulator.test_openai_sdk import wav
 from tests.waiting import until
+from tests.warm_client import Forked
 
 pytestmark = [pytest.mark.envoy, pytest.mark.slow]
 DEADLINE = 60.0  # generous: the machine may be busy with other tests
@@ -62,11 +62,10 @@ class RunningLocal:
 
 
 @contextlib.asynccontextmanager
-async def local(*options: str, slow_children: bool = False) -> AsyncIterator[RunningLocal]:
-    """With `slow_children` they start as users' do: a fork is back before anybody has noticed its end."""
+async def local(*options: str) -> AsyncIterator[RunningLocal]:
     # Not the default port: others who test at the same time would take each other's Envoy for theirs.
     ports = ("--port", "0", "--envoy-admin-port", "0")
-    process = await warm.WarmOutput.start("aibrix_extproc", "local", *ports, *options, children=not slow_children)
+    process = await warm.WarmOutput.start("aibrix_extproc", "local", *ports, *options)
     try:
         yield RunningLocal(process)
     finally:
@@ -180,22 +179,30 @@ async def test_stop_while_starting_is_clean() -> None:
         await gone(children)
 
 
-def test_reader_that_goes_away_first_spoils_no_clean_stop() -> None:
+async def test_reader_that_goes_away_first_spoils_no_clean_stop(tmp_path: Path) -> None:
     """As under `make run | tee log`, where Ctrl-C ends tee as well."""
-    command = (sys.executable, "-m", "aibrix_extproc", "local", "--port", "0", "--engines", "1")
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        assert any(line.startswith("Stop with") for line in process.stdout)
+    read, write = os.pipe()
+    words = ["aibrix_extproc", "local", "--port", "0", "--engines", "1"]
+    with Path(os.devnull).open("rb") as nothing, (tmp_path / "errors").open("wb") as errors:  # noqa: ASYNC230
+        files = (nothing.fileno(), write, errors.fileno())
+        process = Forked(warm.listening(), words, files, warm.environment(), str(tmp_path))
+    os.close(write)
+    with os.fdopen(read) as output:
+        assert await asyncio.to_thread(lambda: any(line.startswith("Stop with") for line in output))
         children = list(children_of(process.pid))
-        process.stdout.close()
-        process.send_signal(signal.SIGINT)
-        try:
-            assert process.wait(DEADLINE) == 0
-        finally:
-            process.kill()
-        assert process.stderr.read() == ""
-    asyncio.run(gone(children))
+    assert len(children) == 4
+    os.kill(process.pid, signal.SIGINT)
+    codes: list[int] = []
+
+    def ended() -> bool:
+        code = process.exit_code(block=False)
+        codes.extend([] if code is None else [code])
+        return bool(codes)
+
+    await until(ended, "it ends")
+    assert codes == [0]
+    assert (tmp_path / "errors").read_text() == ""
+    await gone(children)
 
 
 async def test_running_engines_are_used_and_their_models_discovered() -> None:
@@ -341,9 +348,8 @@ async def test_one_command_mixes_tasks_and_prints_its_addresses_for_scripts() ->
 
 async def test_nothing_but_json_goes_to_standard_output() -> None:
     command = warm.command("aibrix_extproc", "local", "--port", "0", "--engines", "1", "--json")
-    process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe, env=warm.environment())
     assert process.stdout is not None
     async with asyncio.timeout(DEADLINE):
         first = await process.stdout.readline()

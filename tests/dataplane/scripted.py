@@ -8,8 +8,6 @@ from collections.abc import Iterator, Mapping
 
 from tests.dataplane.raw import LOOPBACK
 
-_MODELS = json.dumps({"object": "list", "data": [{"id": "odd-m", "object": "model"}]}).encode()
-
 
 class _Talk(socketserver.StreamRequestHandler):
     def handle(self) -> None:
@@ -28,7 +26,8 @@ class _Talk(socketserver.StreamRequestHandler):
         method, path = line.split(" ")[:2] if line.count(" ") == 2 else ("", "")
         if method == "POST":
             return scripts[script]
-        body = {"/v1/models": _MODELS, "/health": b""}.get(path)
+        models: bytes = self.server.models  # type: ignore[attr-defined]
+        body = {"/v1/models": models, "/health": b""}.get(path)
         if body is None:
             status = "405 Method Not Allowed" if path in ("/v1/chat/completions", "/v1/responses") else "404 Not Found"
             return f"HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".encode()
@@ -42,10 +41,11 @@ class _Server(socketserver.ThreadingTCPServer):
 
 
 @contextlib.contextmanager
-def scripted(scripts: Mapping[str, bytes]) -> Iterator[int]:
-    """Its port; the header x-script of a POST names the answer."""
+def scripted(scripts: Mapping[str, bytes], model: str = "odd-m") -> Iterator[int]:
+    """Its port; the header x-script of a POST names the answer, which is the one of "" without that header."""
     with _Server((LOOPBACK, 0), _Talk) as server:
         server.scripts = scripts  # type: ignore[attr-defined]
+        server.models = json.dumps({"object": "list", "data": [{"id": model, "object": "model"}]}).encode()  # type: ignore[attr-defined]
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:

@@ -21,6 +21,7 @@ from aibrix_extproc.adapters.envoyproxy.spec import STREAM_FILTER, EnvoySpec, So
 from tests.dataplane.children import Child
 from tests.dataplane.engines import ENGINE_KEY, Engine, EngineSpec
 from tests.dataplane.raw import JSON, LOOPBACK, Answer, send
+from tests.type_hints import keep_type_hints
 from tests.waiting import eventually
 
 _SAMPLE = re.compile(r"^(?P<name>[a-z_]+)(?:\{(?P<labels>[^}]*)\})? (?P<value>\S+)$", re.MULTILINE)
@@ -347,6 +348,7 @@ def configuration_of(spec: EnvoySpec) -> str:
 
 @functools.cache
 def _built(spec: EnvoySpec) -> str:
+    keep_type_hints()
     return json.dumps(build_configuration(spec))
 
 

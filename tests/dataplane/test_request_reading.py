@@ -15,6 +15,7 @@ from tests.dataplane.conftest import KEY
 from tests.dataplane.engines import EngineSpec, header
 from tests.dataplane.openai_error import assert_openai_error
 from tests.dataplane.raw import JSON, Answer, send
+from tests.dataplane.scripted import scripted
 from tests.dataplane.stack import Stack, running
 
 PATH = "/v1/chat/completions"
@@ -82,8 +83,14 @@ def test_key_may_come_as_azures_clients_send_it(stack: Stack) -> None:
 
 @pytest.fixture(scope="module")
 def two_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    specs = (EngineSpec("large", ("chat-l",)), EngineSpec("small", ("chat-s",)))
-    with running(Stack(tmp_path_factory.mktemp("two"), specs)) as stack:
+    """The engine of the large model takes bodies without reading them, which is dearer than all that happens here."""
+    text = b'{"object":"chat.completion","choices":[]}'
+    taken = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(text) + text
+    made = Stack(tmp_path_factory.mktemp("two"), (EngineSpec("small", ("chat-s",)),))
+    with scripted({"": taken}, "chat-l") as port, running(made) as stack:
+        stack.adopt_engine(EngineSpec("large", ("chat-l",)), port)
+        stack.write_fleet()
+        stack.wait_models({"chat-l", "chat-s"})
         yield stack
 
 
@@ -100,7 +107,7 @@ def test_fifty_megabytes_of_a_client_hold_up_nobody(two_models: Stack, shape: st
         answers = []
         while not wait((large,), timeout=0.02).done:
             answers.append(send(stack.port, "POST", PATH, JSON, small).status)
-    assert large.result().status in (200, 400), large.result()
+    assert large.result().status == 200, large.result()
     assert len(answers) > 3
     assert set(answers) == {200}
     assert resident_mib(stack.workers[0].child.pid) - before < 120

@@ -34,17 +34,23 @@ def chat(size: int) -> bytes:
     return b'{"model":"m","messages":["%b"],"max_tokens":3}' % (b"x" * size)
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=SHAPES)
-async def test_it_reads_as_the_gateway_does(reader: BodyReader, shape: str) -> None:
-    body = SHAPES[shape](2 * MIB)
-    assert await reader.read(in_pieces(body), sizes=True) == BodyRead(read_json(body, sized=True))
+async def test_it_reads_as_the_gateway_does(reader: BodyReader) -> None:
+    wrong = []
+    for shape, made in SHAPES.items():
+        body = made(2 * MIB)
+        if await reader.read(in_pieces(body), sizes=True) != BodyRead(read_json(body, sized=True)):
+            wrong.append(shape)
+    assert wrong == []
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=SHAPES)
-async def test_it_hashes_prompts_as_the_gateway_does(reader: BodyReader, shape: str) -> None:
-    body, seed = SHAPES[shape](2 * MIB), 2**64 - 1
-    read = await reader.read(in_pieces(body), sizes=False, prefix_seed=seed)
-    assert read == BodyRead(read_json(body, prefix_seed=seed))
+async def test_it_hashes_prompts_as_the_gateway_does(reader: BodyReader) -> None:
+    wrong, seed = [], 2**64 - 1
+    for shape, made in SHAPES.items():
+        body = made(2 * MIB)
+        read = await reader.read(in_pieces(body), sizes=False, prefix_seed=seed)
+        if read != BodyRead(read_json(body, prefix_seed=seed)):
+            wrong.append(shape)
+    assert wrong == []
 
 
 async def test_one_body_after_the_other_leaves_nothing_of_the_one_before(reader: BodyReader) -> None:
