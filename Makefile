@@ -53,8 +53,9 @@ test-newest:     ## all tests on the newest versions of everything, in an enviro
 	.venvs/newest/bin/python -m pip install --upgrade --editable . --group dev
 	$(MAKE) test BIN=.venvs/newest/bin
 
-fuzz: for-test ## a million mutated frames, a hundred thousand requests and as many answers (`test` takes a part)
+fuzz: for-test ## a million mutated frames, a hundred thousand requests and as many answers, properties with a thousand examples (`test` takes a part)
 	$(PYTEST) -m fuzz tests/fuzz tests/http2 $(ARGS)
+	$(PYTEST) -m "hypothesis and $(HERE)" --hypothesis-profile=thorough $(ARGS)
 
 test-twins: for-test ## the data-plane suite on the other transport, grpcio (`test` runs it on lean)
 	AIBRIX_EXTPROC_SERVER__TRANSPORT=grpcio $(PYTEST) -m envoy tests/dataplane $(ARGS)

@@ -19,8 +19,10 @@ from tests import warm
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # noqa: TID251 - for the processes that tests start
 sys.dont_write_bytecode = False
 
-# A busy machine is no failure: hypothesis' limit of 200 ms for an example says nothing about the code here.
-settings.register_profile("patient", deadline=None)
+# A busy machine is no failure: hypothesis' limit of 200 ms for an example says nothing about the code here. Each run
+# tries other examples; `make fuzz` tries many.
+settings.register_profile("patient", deadline=None, max_examples=40)
+settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile("patient")
 
 

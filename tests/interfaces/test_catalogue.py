@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -19,7 +20,9 @@ NAMES = (*SDKS, *(f"vllm-{version}" for version in VLLM_VERSIONS))
 CATALOGUE = catalogue()
 
 
+@cache
 def document(name: str) -> dict[str, Any]:
+    """As it stands in the package; for reading alone."""
     found: dict[str, Any] = json.loads((FOLDER / "schemas" / f"{name}.json").read_text("utf-8"))
     return found
 
