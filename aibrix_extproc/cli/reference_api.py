@@ -85,6 +85,8 @@ in. The key is checked before anything else, so that nothing is learnt without o
 It never reaches an engine: an engine that wants a key gets the one that the gateway holds for it. Neither does any
 other header, or parameter of the query, whose name says that it is a credential (`cookie`, `x-auth-token`,
 `?api-key=...`). Azure's paths (`/openai/deployments/...`) are not served: give its clients this base URL.
+`openai.AzureOpenAI(base_url="https://HOST/v1", api_key="KEY", api_version="any")` works; the `/deployments/MODEL` that
+it puts into paths is ignored, since its bodies name the model as well.
 
 A key may be limited to some models and operations. A model that a key does not allow does not exist for it: 404, and
 not listed. An operation that it does not allow is a 403 `permission_denied`. Keys, permissions, expiry and rotation:

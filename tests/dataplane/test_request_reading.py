@@ -81,6 +81,19 @@ def test_key_may_come_as_azures_clients_send_it(stack: Stack) -> None:
     assert_openai_error(send(stack.port, "GET", "/v1/models", {"api-key": "sk-bad"}), 401, code="invalid_api_key")
 
 
+def test_azures_client_works_with_our_base_url(stack: Stack) -> None:
+    """It puts the model into paths as well."""
+    url = f"http://127.0.0.1:{stack.port}/v1"
+    with openai.AzureOpenAI(base_url=url, api_key=KEY, api_version="2024-10-21", max_retries=0) as client:
+        assert client.chat.completions.create(model="chat-m", messages=HELLO, max_tokens=4).choices
+        stream = client.chat.completions.create(model="chat-m", messages=HELLO, max_tokens=4, stream=True)
+        assert len(list(stream)) > 1
+        assert client.completions.create(model="org/chat-s", prompt="hello", max_tokens=4).choices
+        assert client.embeddings.create(model="emb-m", input="hello").data
+        assert client.responses.create(model="chat-m", input="hello", max_output_tokens=4).output
+        assert len(client.models.list().data) > 1
+
+
 @pytest.fixture(scope="module")
 def two_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The engine of the large model takes bodies without reading them, which is dearer than all that happens here."""

@@ -110,6 +110,7 @@ OPENING = '--cut\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r
 # path -> what it takes, its largest input, how many scans of a megabyte it may cost
 PATHS: dict[str, tuple[Callable[[str], object], int, float]] = {
     "path": (lambda text: ROUTER.match("POST", normalise("/v1/" + text)), HEADER, 2),
+    "path of a deployment": (lambda text: normalise("/v1/deployments/m/" + text[:8000]), HEADER, 2),
     "path of a model": (lambda text: ROUTER.match("GET", normalise("/v1/models/" + text[:8000])), HEADER, 2),
     "model id": (decode_model_id, HEADER, 1),
     "query": (without_credentials, HEADER, 8),

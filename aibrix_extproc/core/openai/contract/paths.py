@@ -11,13 +11,18 @@ MAX_MODEL_ID_BYTES: Final = 1024
 MAX_PATH_CHARACTERS: Final = 8192  # no operation has a longer path: such a one is not looked at
 
 _SLASHES: Final = re.compile(r"/{2,}")
+# `openai.AzureOpenAI` puts the model's name into the paths of these operations, unescaped, and into the body as well.
+_DEPLOYMENT: Final = re.compile(
+    "/v1/deployments/.+?"
+    "/(chat/completions|completions|embeddings|audio/(?:transcriptions|translations|speech)|images/(?:generations|edits))"
+)
 _ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 _STRAY_PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def normalise(raw_path: str) -> str:
-    """The path to match: without query and fragment, slashes merged, no trailing slash."""
+    """The path to match: without query, fragment and Azure's deployment, slashes merged, no trailing slash."""
     path = raw_path.partition("?")[0].partition("#")[0]
     if len(path) > MAX_PATH_CHARACTERS:
         return path
@@ -25,6 +30,8 @@ def normalise(raw_path: str) -> str:
         path = _SLASHES.sub("/", path)
     if len(path) > 1 and path.endswith("/"):
         path = path[:-1]
+    if path.startswith("/v1/deployments/") and (found := _DEPLOYMENT.fullmatch(path)):
+        return f"/v1/{found[1]}"
     return path or "/"
 
 

@@ -33,6 +33,12 @@ from aibrix_extproc.core.openai.contract.paths import decode_model_id, has_dot_s
         pytest.param("", "/", id="empty"),
         pytest.param("?x=1", "/", id="only a query"),
         pytest.param("*", "*", id="asterisk form"),
+        pytest.param("/v1/deployments/m/chat/completions?api-version=1", "/v1/chat/completions", id="Azure's client"),
+        pytest.param("/v1/deployments/org/m/completions", "/v1/completions", id="Azure's client, slash in the model"),
+        pytest.param("/v1/deployments/m/audio/speech", "/v1/audio/speech", id="Azure's client, audio"),
+        pytest.param("/v1/deployments/m/files", "/v1/deployments/m/files", id="not in a deployment"),
+        pytest.param("/v1/deployments/completions", "/v1/deployments/completions", id="deployment without a model"),
+        pytest.param("/openai/deployments/m/completions", "/openai/deployments/m/completions", id="Azure's own paths"),
     ],
 )
 def test_normalise_path_gives_what_the_table_matches(raw: str, expected: str) -> None:
