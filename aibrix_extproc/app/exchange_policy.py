@@ -21,6 +21,7 @@ def exchange_policy(settings: Settings, prefix_seed: Callable[[], int] = no_pref
         is_picker=settings.picker.assume_duplex,
         prefix_seed=prefix_seed,
         names_sessions=settings.routing.kv_events,
+        tells_priority=settings.queue.engine_priorities,
     )
 
 

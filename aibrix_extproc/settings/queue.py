@@ -27,6 +27,13 @@ class QueueSettings(Group):
     )
     max_waiting: int = Field(1000, ge=0, le=1_000_000, description="requests that wait at once, in each process")
     max_waiting_bytes: int = Field(256 * MIB, ge=0, description="bytes of their bodies")
+    engine_priorities: bool = Field(
+        False,
+        description="tell engines the class of each request as x-vllm-priority: interactive -1, default 0, batch 1."
+        " vLLM heeds it with --scheduling-policy priority: it runs those with the lowest number first, and may push"
+        " running ones with a higher number out of a full cache",
+        json_schema_extra=flag("--engine-priorities"),
+    )
     hold_models: tuple[Name, ...] = Field(
         (), description="models that may have no engine at times: requests for them wait until there is one"
     )

@@ -36,6 +36,7 @@ def options_from(args: argparse.Namespace) -> SimulatorOptions:
         seed=args.seed,
         max_num_seqs=args.max_num_seqs,
         max_num_queued_reqs=args.max_num_queued_reqs,
+        priority_scheduling=args.scheduling_policy == "priority",
         prefill_us_per_token=args.prefill_us_per_token,
         prefill_base_ms=args.prefill_base_ms,
         serial_prefill=args.serial_prefill,
@@ -180,6 +181,12 @@ def _add_latency_arguments(parser: argparse.ArgumentParser, defaults: SimulatorO
         default=defaults.max_num_seqs,
         metavar="N",
         help="sequences that run at the same time, the others wait (default: %(default)s)",
+    )
+    add(
+        "--scheduling-policy",
+        choices=("fcfs", "priority"),
+        default="fcfs",
+        help="order of waiting requests: as they came, or lower priorities first (default: %(default)s)",
     )
     add(
         "--max-num-queued-reqs",

@@ -37,6 +37,7 @@ class Job:
     cache_salt: str = ""
     itl_seconds: float = 0.0
     tokens_per_write: int = 0
+    priority: int = 0
 
     @property
     def paced(self) -> bool:
@@ -129,7 +130,9 @@ class Engine:
         limit = self.options.max_num_queued_reqs
         ticket = Ticket(job, self._loop.time(), self._loop.create_future(), name)
         tokens = job.prompt_tokens + sum(job.lengths)
-        self.scheduler.offer(ticket, Claim(len(job.lengths) or 1, -(-tokens // self.options.block_size), job.adapter))
+        priority = job.priority if self.options.priority_scheduling else 0
+        blocks = -(-tokens // self.options.block_size)
+        self.scheduler.offer(ticket, Claim(len(job.lengths) or 1, blocks, job.adapter, priority))
         self._tickets.add(ticket)
         self._idle.clear()
         self._admit()

@@ -47,6 +47,8 @@ class SimulatorOptions:
     """Of vLLM. 0.33 refuses new requests while it is paused; 0.32 lets them hang."""
     seed: int = 0
     max_num_seqs: int = 256
+    priority_scheduling: bool = False
+    """Whether waiting requests with a lower `X-Vllm-Priority` go first."""
     max_num_queued_reqs: int | None = None
     """More waiting requests than this are refused with 503; None never refuses."""
     prefill_us_per_token: float = 0.0

@@ -1,5 +1,6 @@
 """What chat, text completions and their relatives share: checks of sampling parameters, and scripts."""
 
+import re
 from collections.abc import Sequence
 
 from aibrix_extproc.simulator.engine import Job
@@ -102,7 +103,12 @@ def make_job(
         cache_salt=salt,
         itl_seconds=call.pace.itl_seconds,
         tokens_per_write=call.pace.tokens_per_write,
+        priority=_priority(call.headers.get("x-vllm-priority", "")),
     )
+
+
+def _priority(text: str) -> int:
+    return int(text) if re.fullmatch("-?[0-9]{1,18}", text) else 0
 
 
 def token_budget(requested: int | None, prompt_tokens: int, options: SimulatorOptions) -> int:

@@ -5,7 +5,7 @@ for an adapter slot lets others pass it; one that waits for capacity does not.
 """
 
 from collections import Counter, OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
 
@@ -16,6 +16,7 @@ class Claim:
     sequences: int
     blocks: int
     adapter: str = ""
+    priority: int = 0  # lower ones go first
 
 
 class Scheduler:
@@ -31,6 +32,7 @@ class Scheduler:
         self.running: dict[Hashable, Claim] = {}
         self.running_sequences = 0
         self.held_blocks = 0
+        self._prioritised = False  # whether any request ever had a priority
         # Counted as requests begin and end: thousands may run, and each end reads these.
         self._running_adapters: Counter[str] = Counter()
         self._waiting_adapters: Counter[str] = Counter()
@@ -38,6 +40,7 @@ class Scheduler:
     def offer(self, key: Hashable, claim: Claim) -> None:
         """Put a request at the end of the queue."""
         self.waiting[key] = claim
+        self._prioritised = self._prioritised or claim.priority != 0
         _add(self._waiting_adapters, claim.adapter)
 
     def admit(self) -> list[Hashable]:
@@ -45,7 +48,7 @@ class Scheduler:
         admitted: list[Hashable] = []
         if self.frozen:
             return admitted
-        for key, claim in self.waiting.items():
+        for key, claim in self._in_order():
             if not self._has_room(claim):
                 break
             if self._lacks_slot(claim):
@@ -58,6 +61,10 @@ class Scheduler:
         for key in admitted:
             _take(self._waiting_adapters, self.waiting.pop(key).adapter)
         return admitted
+
+    def _in_order(self) -> Iterable[tuple[Hashable, Claim]]:
+        waiting = self.waiting.items()
+        return sorted(waiting, key=lambda one: one[1].priority) if self._prioritised else waiting
 
     def remove(self, key: Hashable) -> None:
         """Take a request out, wherever it is; unknown keys are fine."""

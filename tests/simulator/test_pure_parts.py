@@ -155,6 +155,18 @@ def test_scheduler_admits_in_order_up_to_the_limit() -> None:
     assert (scheduler.running_sequences, scheduler.cache_usage) == (2, 0.2)
 
 
+def test_scheduler_lets_lower_priorities_go_first() -> None:
+    scheduler = Scheduler(1, 100, 4)
+    for key, priority in (("first", 0), ("batch", 1), ("default", 0), ("interactive", -1)):
+        scheduler.offer(key, Claim(1, 1, priority=priority))
+        scheduler.admit()
+    order = []
+    for key in ("first", "interactive", "default"):
+        scheduler.remove(key)
+        order += scheduler.admit()
+    assert order == ["interactive", "default", "batch"]
+
+
 def test_scheduler_waits_for_blocks_but_runs_the_oversized_alone() -> None:
     scheduler = Scheduler(10, 100, 4)
     scheduler.offer("huge", Claim(1, 500))

@@ -15,6 +15,7 @@ from aibrix_extproc.core.openai.contract.operations import ModelIn, Operation, S
 from aibrix_extproc.core.openai.wire import request
 from aibrix_extproc.core.openai.wire.splice import Edit, in_order, spliced
 from aibrix_extproc.core.placing import Caller
+from aibrix_extproc.core.routing.queue.classes import PRIORITIES, class_of
 from aibrix_extproc.core.routing.request import seconds_of
 from aibrix_extproc.rope import Rope
 
@@ -122,6 +123,16 @@ def set_headers(
     if body is not None and "content-length" in given:
         changed.append(("content-length", str(len(body))))
     return tuple(changed)
+
+
+def priority(given: Mapping[str, str], facts: request.RequestFacts | None, caller: Caller, *, batch: bool) -> Headers:
+    """The engine's priority of a request by its class; a caller that may steer engines can say another one."""
+    if caller.engine_controls and (
+        headers.ENGINE_PRIORITY in given
+        or (facts is not None and any(one.name == "priority" for one in facts.controls))
+    ):
+        return ()
+    return ((headers.ENGINE_PRIORITY, str(PRIORITIES[class_of(caller, batch=batch)])),)
 
 
 def forged_headers(given: Mapping[str, str]) -> tuple[str, ...]:

@@ -30,4 +30,5 @@ class ExchangePolicy:
     metadata: bool = False  # files, uploads and batches go to the metadata service; without it they are unknown URLs
     destinations: int = ATTEMPTS  # addresses in the destination header
     names_sessions: bool = False  # engines get the request's id as the session of their cache events
+    tells_priority: bool = False  # engines get a priority by the request's class
     prefix_seed: Callable[[], int] = no_prefix  # of the hashes of prompts; 0 while no strategy needs them

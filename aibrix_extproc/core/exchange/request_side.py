@@ -317,6 +317,8 @@ class RequestSide(Direction[RequestPhase]):
         changed = forwarding.set_headers(self._headers, path, self.request_id, placement.first.api_key, body.data)
         if self.policy.names_sessions and operation.generates:
             changed = (*changed, (headers.SESSION_ID, self.request_id))
+        if self.policy.tells_priority and operation.generates:
+            changed += forwarding.priority(self._headers, self.facts, self.caller, batch=bool(self.batch_id))
         answer = Continue(
             Phase.REQUEST_BODY if needed_body else Phase.REQUEST_HEAD,
             set_headers=changed,

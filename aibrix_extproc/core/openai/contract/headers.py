@@ -27,6 +27,8 @@ SIGNED_CALLER: Final = "x-aibrix-signed-caller"  # from us to the metadata servi
 ON_BEHALF: Final = "x-aibrix-on-behalf-of"  # from a worker of batches to us: who it speaks for
 ENGINE_LOAD: Final = "x-aibrix-engine-load"  # from us to a worker of batches: how busy the model's engines are
 
+ENGINE_PRIORITY: Final = "x-vllm-priority"  # vLLM: counts before the body's `priority`
+
 DECISION: Final = "x-aibrix-decision"  # for administrators: why the request went where it went
 
 ORIGINAL_PATHS: Final[tuple[str, ...]] = ("x-original-path", "x-forwarded-path")

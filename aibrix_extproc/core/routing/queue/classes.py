@@ -24,6 +24,10 @@ class RequestClass(StrEnum):
 WEIGHTS: Final[Mapping[RequestClass, float]] = MappingProxyType(
     {RequestClass.INTERACTIVE: 4.0, RequestClass.DEFAULT: 1.0, RequestClass.BATCH: 1.0}
 )
+# For engines that order their own queues: the lowest first, as vLLM does with `--scheduling-policy priority`.
+PRIORITIES: Final[Mapping[RequestClass, int]] = MappingProxyType(
+    {RequestClass.INTERACTIVE: -1, RequestClass.DEFAULT: 0, RequestClass.BATCH: 1}
+)
 _NAMED: Final = {one.value: one for one in RequestClass}
 
 
