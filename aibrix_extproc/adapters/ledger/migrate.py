@@ -16,9 +16,11 @@ class UnknownRevisionError(Exception):
     """A newer version of this program has migrated the database; which revision it is of."""
 
 
-def upgrade(connection: Connection) -> None:
+def upgrade(connection: Connection, to: str = "head") -> None:
     """Run the migrations that the database has not seen, inside of the connection's transaction.
 
+    `to`: the revision to stop at. Processes of the version before go on while this one's migrations are there, so a
+    migration only adds: tables, indexes that are not unique, and columns that may be left out.
     Raises UnknownRevisionError.
     """
     config = Config()
@@ -27,7 +29,7 @@ def upgrade(connection: Connection) -> None:
     revision = MigrationContext.configure(connection).get_current_revision()
     if revision is not None and revision not in {one.revision for one in _known(config)}:
         raise UnknownRevisionError(f"revision {revision}")
-    command.upgrade(config, "head")
+    command.upgrade(config, to)
 
 
 def _known(config: Config) -> Iterable[Script]:
