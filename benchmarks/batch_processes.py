@@ -62,7 +62,6 @@ OURS: Final = Scenario("a batch of this service", this_worker, colour="#0a7d38")
 SCENARIOS: Final = (
     NONE,
     ALONE,
-    Scenario(f"no batches: a client with {2 * AT_ONCE} at once", at_once(2 * AT_ONCE), colour="#c0392b"),
     Scenario(f"no batches: a client with {AT_ONCE} at once", at_once(AT_ONCE), colour="#e08e0b"),
     OURS,
     Scenario(

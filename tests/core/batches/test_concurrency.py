@@ -67,19 +67,39 @@ def test_lines_make_way_for_requests_of_others_and_come_back_after_them() -> Non
     assert busy(limit, 2) == 38, "one for each engine costs nothing but its place"
     assert busy(limit, 4) == 40 - 4 - 2 * YIELD
     assert busy(limit, 500) == 1, "one runs on, or no report would come any more"
-    assert busy(limit, 0) == 40
+    for answers in range(1, 40):
+        limit.succeeded(100.0, SECONDS, 0)
+        assert busy(limit, 0, now=100.0) == answers + 1, "they come back one by one"
+    limit.succeeded(100.0, SECONDS, 0)
+    assert busy(limit, 0, now=100.0) == 40
+
+
+def test_moment_without_others_in_a_burst_does_not_bring_the_lines_back() -> None:
+    limit = Concurrency(start=64.0)
+    for now in range(50):
+        busy(limit, 8, now=now / 10)
+    assert busy(limit, 1, now=5.1) == 1
+    for _ in range(100):
+        limit.succeeded(5.1, SECONDS, 0)
+        assert busy(limit, 1, now=5.1) == 1, "the mean remembers the burst"
+    for _ in range(100):
+        limit.succeeded(15.0, SECONDS, 0)
+        busy(limit, 1, now=15.0)
+    assert limit.room(0) >= 62
 
 
 def test_bound_is_one_of_each_engine_that_is_ready() -> None:
-    limit = Concurrency(start=10_000.0)
-    assert [busy(limit, 0, engines) for engines in (1, 2, 5)] == [PER_ENGINE, 2 * PER_ENGINE, 5 * PER_ENGINE]
+    found = [busy(Concurrency(start=10_000.0), 0, engines) for engines in (1, 2, 5)]
+    assert found == [PER_ENGINE, 2 * PER_ENGINE, 5 * PER_ENGINE]
 
 
 def test_reports_of_several_gateways_add_up_until_they_are_old() -> None:
     limit = Concurrency(start=40.0)
     assert busy(limit, 2, gateway="a") == 38
     assert busy(limit, 1, gateway="b", now=20.0) == 40 - 3 - YIELD
-    assert busy(limit, 1, gateway="b", now=31.0) == 39
+    for _ in range(40):
+        limit.succeeded(31.0, SECONDS, 0)
+    assert busy(limit, 1, gateway="b", now=31.0) >= 38
 
 
 def test_limit_does_not_grow_while_others_keep_the_engines_busy() -> None:
