@@ -9,6 +9,7 @@ from typing import Final
 
 from aibrix_extproc.core.exchange.outputs import Finished
 from aibrix_extproc.core.exchange.records import Charge
+from aibrix_extproc.core.routing.disaggregation.handover import Prefilled
 from aibrix_extproc.core.routing.place import Decision
 from aibrix_extproc.core.routing.record import DecisionRecord, Trail
 
@@ -17,7 +18,7 @@ NO_TRAIL: Final = Trail(0, -1)
 
 
 class _Entry:
-    __slots__ = ("charge", "decision", "finished", "queue_seconds", "values", "wall_at")
+    __slots__ = ("charge", "decision", "finished", "prefilled", "queue_seconds", "values", "wall_at")
 
     def __init__(self, decision: Decision, wall_at: float, queue_seconds: float, values: int) -> None:
         self.decision = decision
@@ -26,6 +27,7 @@ class _Entry:
         self.values = values
         self.finished: Finished | None = None
         self.charge: Charge | None = None
+        self.prefilled: Prefilled | None = None
 
 
 class Decisions:
@@ -62,6 +64,12 @@ class Decisions:
         self._values += values if before is None else values - before.values
         while len(entries) > self.most or (self._values > MAX_VALUES and len(entries) > 1):
             self._values -= entries.popitem(last=False)[1].values
+
+    def prefilled(self, request_id: str, done: Prefilled) -> None:
+        """Who computed the prompt of a request."""
+        entry = self._entries.get(request_id)
+        if entry is not None:
+            entry.prefilled = done
 
     def finished(self, fact: Finished) -> None:
         """The exchange is over."""
@@ -112,4 +120,6 @@ def _record(request_id: str, entry: _Entry) -> DecisionRecord:
         ttft_seconds=first,
         prompt_tokens=None if usage is None else usage.input_tokens,
         cached_tokens=None if usage is None else usage.cached_tokens,
+        handover=decision.handover,
+        prefilled=entry.prefilled,
     )

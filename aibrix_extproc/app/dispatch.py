@@ -16,6 +16,7 @@ from aibrix_extproc.app.authenticator import Authenticator
 from aibrix_extproc.app.body_reading import BodyReading
 from aibrix_extproc.app.directory import Directory
 from aibrix_extproc.app.limiting import Limiter
+from aibrix_extproc.app.parts.prefills import Prefills
 from aibrix_extproc.app.placing import Placing
 from aibrix_extproc.core.exchange.asks import (
     ANSWERS,
@@ -25,6 +26,8 @@ from aibrix_extproc.core.exchange.asks import (
     Describe,
     Pending,
     Place,
+    Prefill,
+    PrefillDone,
     Read,
     ReadLarge,
     Refused,
@@ -63,16 +66,23 @@ def handlers(
     limiter: Limiter | None = None,
     *,
     place_seconds: float = DEADLINE_SECONDS,
+    prefills: Prefills | None = None,
+    prefill_seconds: float = DEADLINE_SECONDS,
 ) -> Mapping[type[Ask], Handler]:
-    """A row for every ask. `place_seconds`: how long a placement may wait."""
+    """A row for every ask. `place_seconds`: how long a placement may wait; `prefill_seconds`: the same of a prefill."""
     return {
         Authenticate: Handler(authenticator.authenticate),
         Describe: Handler(directory.describe),
         Place: Handler(placing.place, place_seconds),
+        Prefill: Handler(_computed_there if prefills is None else prefills.prefill, prefill_seconds),
         Reserve: Handler(_unlimited if limiter is None else limiter.reserve, overdue="limits_unavailable"),
         Read: Handler(bodies.read, overdue="gateway_busy"),
         ReadLarge: Handler(bodies.read_large, overdue="gateway_busy"),
     }
+
+
+def _computed_there(_: Prefill) -> PrefillDone:
+    return PrefillDone(0.0)
 
 
 def _unlimited(_: Reserve) -> Reserved:

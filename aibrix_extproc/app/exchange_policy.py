@@ -18,6 +18,7 @@ def exchange_policy(settings: Settings, prefix_seed: Callable[[], int] = no_pref
         health_path=settings.health.path,
         destinations=settings.routing.destinations,
         message_seconds=settings.server.message_timeout_seconds,
+        longest_message_seconds=settings.server.max_message_timeout_seconds,
         is_picker=settings.picker.assume_duplex,
         prefix_seed=prefix_seed,
         names_sessions=settings.routing.kv_events,

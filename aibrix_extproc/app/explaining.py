@@ -63,7 +63,7 @@ class Explainer:
         record = DecisionRecord(
             request_id=DRY_RUN, wall_at=self._wall_clock(), model=placement.model, strategy=placement.strategy,
             candidates=placement.candidates, degraded=placement.degraded, trail=decision.trail or NO_TRAIL,
-            outcome="not placed",
+            outcome="not placed", handover=decision.handover,
         )  # fmt: skip
         return True, page(record)
 

@@ -48,6 +48,7 @@ from aibrix_extproc.app.parts.keys import KeyStore
 from aibrix_extproc.app.parts.limits import Limits
 from aibrix_extproc.app.parts.loop import LoopWatch
 from aibrix_extproc.app.parts.part import Part
+from aibrix_extproc.app.parts.prefills import LAST_WORD_SECONDS, Prefills
 from aibrix_extproc.app.parts.seals import NoteSeals
 from aibrix_extproc.app.parts.usage import UsageReporter
 from aibrix_extproc.app.placing import Placing
@@ -126,6 +127,10 @@ class Gateway:
         self._placer, owners = self._placement()
         waking = None if self._wake is None else self._wake.waking
         self._queue = request_queue(settings, self.store, self._load, self._sources, waking, self._metrics)
+        self._prefills = Prefills(
+            settings.disaggregation, longest_wait_seconds(settings.server), self._sources.predictor, self._load,
+            self._decisions, self._engines.poll_soon, counts=self._metrics, clock=time.perf_counter,
+        )  # fmt: skip
         self.dispatcher = self._dispatcher(owners)
         self._new_exchange = self._exchanges()
         self._server = self._ext_proc_server()
@@ -133,8 +138,8 @@ class Gateway:
         parts = (
             *of_fleet, *control, *([self._queue] if self._queue else []), self._keys, self._limits, self._seals,
             *certificate, configs, self._engines, *of_signals, *self._sharing,
-            *([self._kv_events] if self._kv_events else []), self._bodies, LoopWatch(self._metrics.late),
-            *([self._usage] if self._usage else []),
+            *([self._kv_events] if self._kv_events else []), self._bodies, self._prefills,
+            LoopWatch(self._metrics.late), *([self._usage] if self._usage else []),
         )  # fmt: skip
         self._frame = Frame(parts)
         self._admin = self._admin_server()
@@ -187,7 +192,11 @@ class Gateway:
         owners = ResponseOwners(self._seals.secrets)
         self._seals.subscribe(owners.use_secrets)
         # Also where a list has one address: a gateway that goes elsewhere by itself is followed.
-        ranking = Ranking(settings.routing.strategy, max(ATTEMPTS, settings.routing.destinations))
+        ranking = Ranking(
+            settings.routing.strategy,
+            max(ATTEMPTS, settings.routing.destinations),
+            settings.disaggregation.local_tokens,
+        )
         ramps = Ramps(settings.routing.warm_up_seconds, time.monotonic, random.random)
         self.store.subscribe_changes(ramps.on_changes)
         return Placer(self._sources, owners, ranking, time.time, ramps), owners
@@ -208,10 +217,13 @@ class Gateway:
                     self._engine_load.describe,
                     self._queue,
                     self._decisions,
+                    self._prefills,
                 ),
                 BodyReading(self._bodies.reader),
                 self._limits.limiter,
                 place_seconds=max(settings.control.wake_seconds, settings.queue.max_wait_seconds),
+                prefills=self._prefills,
+                prefill_seconds=settings.disaggregation.prefill_seconds + LAST_WORD_SECONDS,
             ),
             self._observers(owners),
             longest_wait_seconds=longest_wait_seconds(settings.server),

@@ -3,13 +3,17 @@
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+from msgspec.structs import replace
+
 from aibrix_extproc.app.decisions import NO_TRAIL, Decisions
+from aibrix_extproc.app.parts.prefills import Prefills
 from aibrix_extproc.app.parts.queue import Queue
 from aibrix_extproc.core.exchange.asks import Place, Placed, Refused
 from aibrix_extproc.core.fleet.model import Snapshot
 from aibrix_extproc.core.openai.contract.errors import Problem
-from aibrix_extproc.core.openai.contract.headers import DECISION
+from aibrix_extproc.core.openai.contract.headers import DECISION, PREFILLER
 from aibrix_extproc.core.openai.contract.operations import Role
+from aibrix_extproc.core.routing.disaggregation.handover import Handover
 from aibrix_extproc.core.routing.place import Decision, Placer
 from aibrix_extproc.core.routing.record import Detail
 from aibrix_extproc.core.routing.record_page import header
@@ -26,6 +30,7 @@ class Placing:
         engine_load: Callable[[str], str] | None = None,
         queue: Queue | None = None,
         decisions: Decisions | None = None,
+        prefills: Prefills | None = None,
     ) -> None:
         """`engine_load` describes the load of a model's engines for a worker of batches."""
         self._engine_load = engine_load
@@ -33,6 +38,7 @@ class Placing:
         self._snapshot = snapshot
         self._clock = clock
         self._queue = queue
+        self._prefills = prefills
         self._decisions = decisions
         self._detail = Detail.NONE if decisions is None or not decisions.most else Detail.AT_HAND
 
@@ -48,15 +54,28 @@ class Placing:
         if self._decisions is not None:
             self._decisions.placed(ask.request_id, decision, queued)
         placement, load = decision.placement, self._engine_load
-        return Placed(
+        placed = Placed(
             self._clock(), placement,
             (*decision.answer_headers, (DECISION, _shown(decision, queued))) if shows else decision.answer_headers,
             decision.response_id,
             None if load is None else partial(load, placement.model),
         )  # fmt: skip
+        return placed if decision.handover is None else self._handed_over(ask, placed, decision.handover)
+
+    def _handed_over(self, ask: Place, placed: Placed, handover: Handover) -> Placed:
+        """With the prefill engines that we ask, or the one that the sidecar is told to ask."""
+        prefills = self._prefills
+        if prefills is None:
+            return placed
+        if handover.engines and not prefills.by_sidecar:
+            return replace(placed, handover=handover)
+        prefills.not_asked(ask, handover)
+        if not handover.engines:
+            return placed
+        return replace(placed, engine_headers=((PREFILLER, handover.engines[0].address),))
 
 
 def _shown(decision: Decision, queued: float) -> str:
     placement = decision.placement
     trail = decision.trail or NO_TRAIL
-    return header(placement.strategy, placement.candidates, trail, placement.degraded, queued)
+    return header(placement.strategy, placement.candidates, trail, placement.degraded, queued, decision.handover)

@@ -16,7 +16,7 @@ from aibrix_extproc.app.parts.predicting import Predicting
 from aibrix_extproc.app.parts.seals import NoteSeals
 from aibrix_extproc.app.parts.sharing import Sharing, prefix_seed
 from aibrix_extproc.config_files.errors import SourceError
-from aibrix_extproc.core.exchange.outputs import Assigned, Finished, Moved
+from aibrix_extproc.core.exchange.outputs import Assigned, Finished, Forwarded, Moved
 from aibrix_extproc.core.exchange.records import Charge
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.model import Snapshot
@@ -100,6 +100,7 @@ def signal_observers(sources: SignalSources, predicting: Predicting) -> Sequence
 
     return (
         (Assigned, predicting.assigned),
+        (Forwarded, predicting.forwarded),
         (Moved, predicting.moved),
         (Finished, predicting.finished),
         (Charge, predicting.charged),

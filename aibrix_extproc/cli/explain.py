@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode
 from aibrix_extproc.cli.admin_port import NoAnswerError, address, ask
 from aibrix_extproc.cli.flags import add_settings_arguments, settings_of
 from aibrix_extproc.cli.sdk_command import print_table, printable
+from aibrix_extproc.core.routing.disaggregation.handover import MEANINGS, PrefillOutcome
 from aibrix_extproc.settings import AdminSettings, SettingsError
 
 EXIT_NONE: Final = 1
@@ -118,10 +119,31 @@ def _sentences(page: Mapping[str, Any]) -> Iterator[str]:
         yield f"  waited {page['queue_seconds']:.3f} s to be placed"
     if page["head_seconds"] is not None:
         yield f"  the answer began {page['head_seconds']:.3f} s after placement"
+    if page.get("prefill") is not None:
+        yield from _prefill(page["prefill"])
     for name, label, unit in _COMPARED:
         real, predicted = page[name], page[f"predicted_{name}"]
         if real is not None or predicted is not None:
             yield f"  {label}: {_number(real)}{unit}, predicted {_number(predicted)}{unit}"
+
+
+def _prefill(prefill: Mapping[str, Any]) -> Iterator[str]:
+    """Who computed the prompt, and why."""
+    outcome = prefill["outcome"]
+    yield f"  prefill: {outcome}{_meaning(outcome)}"
+    asked = prefill["engine"] or next(iter(prefill["engines"]), None)
+    if asked:
+        real, predicted = _number(prefill["seconds"]), _number(prefill["predicted_seconds"])
+        yield f"    by {asked}: {real} s, predicted {predicted} s"
+        real, predicted = _number(prefill["cached_tokens"]), _number(prefill["predicted_cached_tokens"])
+        yield f"    tokens from its cache: {real}, predicted {predicted}"
+    for one in prefill.get("failures", ()):
+        yield f"    {one['engine']} failed: {one['reason']}"
+
+
+def _meaning(outcome: str) -> str:
+    """Of an outcome that this version knows."""
+    return f": {MEANINGS[PrefillOutcome(outcome)]}" if outcome in set(PrefillOutcome) else ""
 
 
 def _table(page: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:

@@ -4,6 +4,7 @@ Each group is frozen; unknown keys are errors. A field's description is its docu
 and the help texts are made of it. `flag` names a command-line option other than `--<group>-<field>`.
 """
 
+from aibrix_extproc.settings.disaggregation import DisaggregationSettings, PrefillBy
 from aibrix_extproc.settings.effective import build, load, sources
 from aibrix_extproc.settings.fleet import FleetSettings, KubernetesSettings, PickerSettings, RoutingSettings
 from aibrix_extproc.settings.groups import (
@@ -28,6 +29,7 @@ __all__ = [
     "GROUPS",
     "AccessSettings",
     "AdminSettings",
+    "DisaggregationSettings",
     "FleetSettings",
     "HealthSettings",
     "KubernetesSettings",
@@ -37,6 +39,7 @@ __all__ = [
     "LogSettings",
     "MeteringSettings",
     "PickerSettings",
+    "PrefillBy",
     "QueueSettings",
     "RateLimitSettings",
     "RedisSettings",

@@ -5,6 +5,7 @@ from typing import Final
 from pydantic.fields import FieldInfo
 
 from aibrix_extproc.settings.control import ControlSettings
+from aibrix_extproc.settings.disaggregation import DisaggregationSettings
 from aibrix_extproc.settings.fields import Group
 from aibrix_extproc.settings.fleet import FleetSettings, KubernetesSettings, PickerSettings, RoutingSettings
 from aibrix_extproc.settings.metadata import MetadataSettings
@@ -25,6 +26,7 @@ class Settings(Group):
     kubernetes: KubernetesSettings = KubernetesSettings()
     routing: RoutingSettings = RoutingSettings()
     queue: QueueSettings = QueueSettings()
+    disaggregation: DisaggregationSettings = DisaggregationSettings()
     limits: LimitSettings = LimitSettings()
     rate_limits: RateLimitSettings = RateLimitSettings()
     redis: RedisSettings = RedisSettings()

@@ -59,6 +59,8 @@ class Admin:
             "prefix_cache_queries": metrics.value("prefix_cache_queries"),
             "prefix_cache_hits": metrics.value("prefix_cache_hits"),
             "finished": finished,
+            "kv_transfers_kept": self._engine.transfers.kept,
+            "kv_transfers_received": self._engine.transfers.received,
             "paused": self._engine.paused,
             "sleep_level": self._engine.sleep_level,
             "adapters": [lora.name for lora in self._engine.models.adapters],

@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     defaults = SimulatorOptions()
     _add_model_arguments(parser, defaults)
     _add_latency_arguments(parser, defaults)
+    _add_transfer_arguments(parser)
     _add_server_arguments(parser, defaults)
 
 
@@ -46,6 +47,9 @@ def options_from(args: argparse.Namespace) -> SimulatorOptions:
         block_size=args.block_size,
         num_blocks=args.num_blocks,
         prefix_caching=not args.no_prefix_caching,
+        kv_connector=args.kv_connector,
+        kv_lease_seconds=args.kv_lease_seconds,
+        kv_transfer_us_per_token=args.kv_transfer_us_per_token,
         embedding_dimensions=args.embedding_dimensions,
         responses_store=args.enable_responses_store,
         tool_call_parser=not args.no_tool_call_parser,
@@ -210,6 +214,29 @@ def _add_latency_arguments(parser: argparse.ArgumentParser, defaults: SimulatorO
         help="size of the KV cache in blocks (default: %(default)s)",
     )
     add("--no-prefix-caching", action="store_true", help="compute every prompt in full")
+
+
+def _add_transfer_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("prefill/decode disaggregation").add_argument
+    add(
+        "--kv-connector",
+        action="store_true",
+        help="give the KV cache of prompts to other engines and take theirs, as with NixlConnector",
+    )
+    add(
+        "--kv-lease-seconds",
+        type=_amount,
+        default=30.0,
+        metavar="S",
+        help="how long the blocks of a prompt wait to be read (default: %(default)s)",
+    )
+    add(
+        "--kv-transfer-us-per-token",
+        type=_amount,
+        default=0.0,
+        metavar="US",
+        help="microseconds for each token that is taken over (default: 0)",
+    )
 
 
 def _add_server_arguments(parser: argparse.ArgumentParser, defaults: SimulatorOptions) -> None:

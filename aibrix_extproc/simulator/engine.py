@@ -12,6 +12,7 @@ from typing import Final
 
 from aibrix_extproc.simulator.engine_gauges import engine_gauges
 from aibrix_extproc.simulator.errors import busy, generation_paused
+from aibrix_extproc.simulator.kv_transfer import TakenOver, Transfers
 from aibrix_extproc.simulator.metrics import Metrics
 from aibrix_extproc.simulator.models import ServedModels
 from aibrix_extproc.simulator.options import VERSIONS, SimulatorOptions
@@ -38,6 +39,8 @@ class Job:
     itl_seconds: float = 0.0
     tokens_per_write: int = 0
     priority: int = 0
+    taken_over: TakenOver | None = None
+    """Another engine has computed the prompt."""
 
     @property
     def paced(self) -> bool:
@@ -89,6 +92,7 @@ class Engine:
         self.options = options
         self.started_at_wall = time.time()
         self.models = ServedModels(options)
+        self.transfers = Transfers(options)
         self.cache = PrefixCache(options.block_size, options.num_blocks)
         self.scheduler = Scheduler(options.max_num_seqs, options.num_blocks, options.max_loras)
         self.metrics = Metrics(options.base_model, self.started_at_wall, options.max_model_len)
@@ -310,7 +314,11 @@ class Engine:
             ticket.cached_tokens = self.cache.match(ticket.blocks, len(job.prompt))
             metrics.count("prefix_cache_queries", job.prompt_tokens)
             metrics.count("prefix_cache_hits", ticket.cached_tokens)
-        computed = job.prompt_tokens - ticket.cached_tokens
+        computed, local, taken_over = job.prompt_tokens - ticket.cached_tokens, ticket.cached_tokens, 0
+        if job.taken_over is not None:
+            computed, taken_over = 1, computed - 1
+            if job.taken_over.cached_tokens is not None:
+                ticket.cached_tokens = job.taken_over.cached_tokens
         seconds = options.prefill_base_ms / 1e3 + computed * options.prefill_us_per_token / 1e6
         await self._sleep_until(ticket, self._loop.time() + seconds)
         if options.prefix_caching:
@@ -321,7 +329,9 @@ class Engine:
         metrics.count("prompt_tokens_cached_by_source", ticket.cached_tokens, source="device")
         metrics.observe("request_prefill_kv_computed_tokens", computed)
         metrics.count("prompt_tokens_by_source", computed, source="local_compute")
-        metrics.count("prompt_tokens_by_source", ticket.cached_tokens, source="local_cache_hit")
+        metrics.count("prompt_tokens_by_source", local, source="local_cache_hit")
+        if taken_over:
+            metrics.count("prompt_tokens_by_source", taken_over, source="external_kv_transfer")
         metrics.observe("time_to_first_token_seconds", now - ticket.arrived_at)
         metrics.observe("request_queue_time_seconds", ticket.started_at - ticket.arrived_at)
         metrics.observe("request_prefill_time_seconds", now - ticket.started_at)

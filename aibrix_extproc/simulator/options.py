@@ -65,6 +65,12 @@ class SimulatorOptions:
     block_size: int = 16
     num_blocks: int = 16384
     prefix_caching: bool = True
+    kv_connector: bool = False
+    """Whether the KV cache of a prompt is given to other engines and taken from them, as with vLLM's NixlConnector."""
+    kv_lease_seconds: float = 30.0
+    """How long the blocks of a prompt wait to be read."""
+    kv_transfer_us_per_token: float = 0.0
+    """Microseconds for each token that is taken over."""
     embedding_dimensions: int = 64
     responses_store: bool = False
     tool_call_parser: bool = True

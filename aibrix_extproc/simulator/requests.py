@@ -83,6 +83,7 @@ class Sampling(Body):
     ignore_eos: bool = False
     include_stop_str_in_output: bool = False
     cache_salt: str | None = None
+    kv_transfer_params: dict[str, Any] | None = None
     response_format: ResponseFormat | None = None
     user: str | None = None
 
@@ -147,6 +148,7 @@ class MessagesBody(Body):
     stream: bool | None = False
     temperature: float | None = None
     top_p: float | None = None
+    kv_transfer_params: dict[str, Any] | None = None
 
     @field_validator("max_tokens")
     @classmethod

@@ -115,6 +115,7 @@ class Simulator:
             self._web, self.options.host, self.port, backlog=_BACKLOG, reuse_address=True
         )
         self.port = self._listener.sockets[0].getsockname()[1]
+        self.engine.transfers.port = self.port
 
     def _reopen(self) -> None:
         self._reopening = None

@@ -19,8 +19,8 @@ def test_strategy_that_is_not_here_is_said_once_and_forgotten_when_it_is_gone(
 ) -> None:
     log = ConfigLog("least-request")
     for _ in range(2):
-        log.log_changes(fleet_with('{"lockedRoutingStrategy": "pd"}'))
-    assert log.warnings == {"chat-m": "no such strategy here: pd; least-request is used for it"}
+        log.log_changes(fleet_with('{"lockedRoutingStrategy": "slo"}'))
+    assert log.warnings == {"chat-m": "no such strategy here: slo; least-request is used for it"}
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     log.log_changes(fleet_with('{"lockedRoutingStrategy": "random"}'))
     assert log.warnings == {}

@@ -53,10 +53,13 @@ class _Answer:
     body: bytes
 
 
-def engine_session() -> aiohttp.ClientSession:
-    """A session fit for polling: nothing is followed, decompressed, remembered or taken from the environment."""
+def engine_session(idle_seconds: float = 15.0) -> aiohttp.ClientSession:
+    """A session fit for engines: nothing is followed, decompressed, remembered or taken from the environment.
+
+    Connections that were idle so long are closed.
+    """
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, use_dns_cache=False),
+        connector=aiohttp.TCPConnector(limit=0, use_dns_cache=False, keepalive_timeout=idle_seconds),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         trust_env=False,

@@ -8,6 +8,7 @@ import inspect
 import logging
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
+from typing import TypeGuard
 
 from msgspec.structs import replace
 
@@ -24,6 +25,7 @@ from aibrix_extproc.core.exchange.outputs import (
     Assigned,
     Continue,
     DynamicMetadata,
+    Forwarded,
     Immediate,
     Phase,
     Reply,
@@ -72,6 +74,7 @@ class Session:
         self._warned = False
         self._phase = Phase.REQUEST_HEAD  # of the message being handled
         self._waiting: Pending | None = None  # what `pending` waits for
+        self._extended: Phase | None = None  # of the message for which Envoy was asked to wait longer
         self.pending: Coroutine[None, None, Answer | None] | None = None
         self.wait_seconds: float | None = None  # until the transport calls `expire`; the transport resets it
         self.expire_now: Callable[[], None] | None = None  # set by the transport: calls `expire` and sends the replies
@@ -174,12 +177,18 @@ class Session:
         return [encoding.EMPTY_CONTINUE[self._phase]] if self._duplex is None else self._duplex.go_on(self._phase)
 
     def _wait_for(self, waiting: Pending) -> list[Outgoing]:
-        """Set `pending` for the transport. If Envoy would not wait so long, the reply asks it to."""
+        """Set `pending` for the transport. If Envoy would not wait so long, the reply asks it to.
+
+        Envoy can be asked once for each message, and a message may lead to several waits.
+        """
         self._waiting, self.pending = waiting, self._settled(waiting)
         policy = self._exchange.policy
         if waiting.seconds <= policy.message_seconds * WAIT_SHARE or self._duplex is not None:
             return []
-        return [encoding.encode_message_timeout(waiting.seconds / WAIT_SHARE)]
+        if self._extended is self._phase:
+            return []
+        self._extended = self._phase
+        return [encoding.encode_message_timeout(max(waiting.seconds / WAIT_SHARE, policy.longest_message_seconds))]
 
     async def _settled(self, waiting: Pending) -> Answer | None:
         """Wait for an answer. None if waiting raised, which counts as a bug."""
@@ -220,7 +229,7 @@ class Session:
                 elif type(output) is WaitFor:
                     self.wait_seconds = output.seconds
                 elif type(output) in FACTS:
-                    if type(output) is Assigned and self._traffic is not None:
+                    if self._traffic is not None and _is_sent(output):
                         self._engine = output.identity
                         self._traffic.placed(output.identity, self, self._clock())
                     self._dispatcher.observe(output)  # type: ignore[arg-type]
@@ -231,6 +240,11 @@ class Session:
                     else:
                         next_event = answer  # an event leads to one ask at most
         return replies
+
+
+def _is_sent(fact: object) -> TypeGuard[Assigned | Forwarded]:
+    """Whether the exchange goes to an endpoint with this fact, and not to a prefill engine first."""
+    return (type(fact) is Assigned and not fact.prefill) or type(fact) is Forwarded
 
 
 def _encoded(reply: Reply) -> Outgoing:

@@ -15,6 +15,7 @@ from aibrix_extproc.adapters.telemetry.tallies import Distribution, Tally
 from aibrix_extproc.core.exchange.outputs import Finished, Phase
 from aibrix_extproc.core.exchange.records import UNMETERED, Charge
 from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
+from aibrix_extproc.core.routing.disaggregation.handover import PREFILL_REASONS, PrefillOutcome
 from aibrix_extproc.core.routing.record import Reason
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -55,6 +56,17 @@ METRICS: Final[Rows] = {
     "aibrix_extproc_predicted_ttft_error_seconds": (
         "histogram", (), "How far the predicted time to the first token was from the real one.",
     ),
+    "aibrix_extproc_prefill_total": (
+        "counter", ("outcome",),
+        f"Requests for models with prefill engines, by who computed the prompt and why: {', '.join(PrefillOutcome)}.",
+    ),
+    "aibrix_extproc_prefill_failures_total": (
+        "counter", ("reason",), f"Prompts that a prefill engine did not compute: {', '.join(PREFILL_REASONS)}.",
+    ),
+    "aibrix_extproc_prefill_seconds": (
+        "histogram", (), "How long requests waited for prefill engines, all attempts together.",
+    ),
+    "aibrix_extproc_prefills": ("gauge", (), "Prompts that prefill engines compute now."),
     "aibrix_extproc_phase_seconds": ("histogram", ("phase",), "Our own time for one message of Envoy."),
     "aibrix_extproc_response_head_seconds": (
         "histogram", ("operation", "model"), "From the request's head to the response's head.",
@@ -124,7 +136,8 @@ METRICS: Final[Rows] = {
     ),
     "aibrix_extproc_degraded_total": (
         "counter", ("strategy", "reason"),
-        "Placements by a strategy that lacked something: no_readings, some_readings, no_history, no_caller.",
+        "Placements by a strategy that lacked something: no_readings, some_readings, no_history, no_caller,"
+        " no_prefill.",
     ),
     "aibrix_extproc_gauge_readings": (
         "gauge", ("state",),
@@ -209,6 +222,7 @@ class Metrics(MetricRegistry):
         phases = self.distribution("aibrix_extproc_phase_seconds", _PHASE_BUCKETS)
         self._by_phase = {phase: phases.of(phase.value) for phase in Phase}
         self._heads = self.distribution("aibrix_extproc_response_head_seconds", _WAIT_BUCKETS)
+        self._prefills = self.distribution("aibrix_extproc_prefill_seconds", _WAIT_BUCKETS).of()
         self._queued = self.distribution("aibrix_extproc_queue_wait_seconds", _WAIT_BUCKETS)
         self._totals = self.distribution("aibrix_extproc_exchange_seconds", _WAIT_BUCKETS)
         self.late = self.distribution("aibrix_extproc_loop_delay_seconds", _DELAY_BUCKETS).of().observe
@@ -278,6 +292,16 @@ class Metrics(MetricRegistry):
     def shed(self, reason: str) -> None:
         """A request that the queue refused."""
         self._counters["aibrix_extproc_shed_total"].add((reason,))
+
+    def prefilled(self, outcome: str, seconds: float) -> None:
+        """It was decided who computes a prompt; `seconds` is 0 where no prefill engine was asked."""
+        self._counters["aibrix_extproc_prefill_total"].add((outcome,))
+        if seconds:
+            self._prefills.observe(seconds)
+
+    def prefill_failed(self, reason: str) -> None:
+        """A prefill engine did not compute a prompt."""
+        self._counters["aibrix_extproc_prefill_failures_total"].add((reason,))
 
     def decided(self, strategy: str, reason: str) -> None:
         """A placement."""

@@ -33,8 +33,12 @@ TASKS: Final[Mapping[str, str]] = MappingProxyType(
 
 def refuse_conflicts(args: argparse.Namespace) -> None:
     """Options that exclude each other, or need each other."""
-    simulated = args.model or args.engines is not None or args.simulate
-    kinds = {"--engine": bool(args.engine), "--fleet": bool(args.fleet), "--model, --engines, --simulate": simulated}
+    simulated = args.model or args.engines is not None or args.prefill_engines is not None or args.simulate
+    kinds = {
+        "--engine": bool(args.engine),
+        "--fleet": bool(args.fleet),
+        "--model, --engines, --prefill-engines, --simulate": simulated,
+    }
     given = [name for name, is_given in kinds.items() if is_given]
     if len(given) > 1:
         raise LocalError(f"{' and '.join(given)} exclude each other: choose one kind of engines.", EXIT_USAGE)
@@ -62,7 +66,7 @@ def existing_fleet(args: argparse.Namespace, settings: Settings) -> Path | None:
     """A fleet file of the user: named with --fleet, or in the settings if no option names engines."""
     if settings.fleet.endpoints or settings.fleet.prefill_endpoints:
         raise LocalError("fleet.endpoints in the settings is not for `local`: use --engine or --fleet.", EXIT_USAGE)
-    given = args.engine or args.model or args.simulate or args.engines is not None
+    given = args.engine or args.model or args.simulate or args.engines is not None or args.prefill_engines is not None
     named: Path | None = args.fleet if args.fleet or given else settings.fleet.file
     if named is not None:
         _check_regular(named, f"There is no fleet file at {named}.")

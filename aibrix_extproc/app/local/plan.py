@@ -4,8 +4,9 @@ import argparse
 import importlib.util
 import ipaddress
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +27,9 @@ from aibrix_extproc.app.local.errors import EXIT_USAGE, LocalError
 from aibrix_extproc.app.local.ports import LOOPBACK, envoy_admin_port, free_port, reserve
 from aibrix_extproc.app.local.secrets import admin_key, note_keys
 from aibrix_extproc.app.local.tls import LocalTls, mutual_tls
+from aibrix_extproc.core.fleet.roles import EngineRole
 from aibrix_extproc.settings import Settings
+from aibrix_extproc.simulator.options import Task
 
 DEFAULT_MODEL: Final = "sim-chat"
 DEFAULT_ENGINES: Final = 2
@@ -43,6 +46,7 @@ class SimulatedEngine:
     task: str
     port: int
     extra: tuple[str, ...]  # more options of `aibrix-extproc simulate`
+    role: EngineRole = EngineRole.BOTH
 
     @property
     def address(self) -> str:
@@ -178,12 +182,27 @@ def _metadata(args: argparse.Namespace, run_directory: Path, taken: list[socket.
 
 
 def _simulated(args: argparse.Namespace, taken: list[socket.socket]) -> tuple[SimulatedEngine, ...]:
-    each = DEFAULT_ENGINES if args.engines is None else args.engines
     models = dict(task_of(text) for text in args.model or [DEFAULT_MODEL])
     return tuple(
-        SimulatedEngine(f"engine {number}", model, task, free_port(taken), tuple(args.simulate or ()))
-        for number, (model, task) in enumerate((one for one in models.items() for _ in range(each)), 1)
+        SimulatedEngine(f"engine {number}", model, task, free_port(taken), _extra(args, role), role)
+        for number, (model, task, role) in enumerate(
+            ((model, task, role) for model, task in models.items() for role in _roles(args, task)), 1
+        )
     )
+
+
+def _roles(args: argparse.Namespace, task: str) -> Iterator[EngineRole]:
+    """The roles of a model's engines."""
+    prefills = args.prefill_engines or 0 if task in ("", Task.GENERATE) else 0
+    yield from repeat(EngineRole.PREFILL, prefills)
+    yield from repeat(
+        EngineRole.DECODE if prefills else EngineRole.BOTH, DEFAULT_ENGINES if args.engines is None else args.engines
+    )
+
+
+def _extra(args: argparse.Namespace, role: EngineRole) -> tuple[str, ...]:
+    connector = () if role is EngineRole.BOTH else ("--kv-connector", "--enable-prompt-tokens-details")
+    return (*connector, *(args.simulate or ()))
 
 
 def _wanted_admin_port(args: argparse.Namespace, settings: Settings) -> int | None:
@@ -219,7 +238,11 @@ def _directories(run: Path, logs: Path | None) -> Directories:
 def _write_fleet(
     directories: Directories, simulated: Sequence[SimulatedEngine], given: Sequence[str], api_key: str | None
 ) -> Path:
-    endpoints = [{"address": engine.address, "name": engine.name.replace(" ", "-")} for engine in simulated]
+    endpoints = [
+        {"address": engine.address, "name": engine.name.replace(" ", "-")}
+        | ({} if engine.role is EngineRole.BOTH else {"role": engine.role.value})
+        for engine in simulated
+    ]
     endpoints += [{"address": address} | ({"api_key": api_key} if api_key else {}) for address in given]
     path = directories.run / "fleet.yaml"
     path.touch(mode=0o600)

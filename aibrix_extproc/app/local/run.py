@@ -52,6 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"{', '.join(TASKS)} (chat if not given), as in --model vectors=embed")  # fmt: skip
     add("--engines", type=_positive, metavar="N", default=None,
         help=f"simulated engines for each model ({DEFAULT_ENGINES} if not given)")  # fmt: skip
+    add("--prefill-engines", type=_positive, metavar="N", default=None,
+        help="further simulated engines for each chat model, which compute prompts for the others "
+        "(docs/disaggregation.md)")  # fmt: skip
     add("--simulate", type=_options, metavar="OPTIONS", default=None,
         help="options for each simulated engine, as in --simulate='--itl-ms 20' (see simulate --help)")  # fmt: skip
     add("--engine", action="append", metavar="URL", default=None,

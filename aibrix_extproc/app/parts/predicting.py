@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from http import HTTPStatus
 
 from aibrix_extproc.app.parts.part import Meters, Part
-from aibrix_extproc.core.exchange.outputs import Assigned, Finished, Moved, Outcome
+from aibrix_extproc.core.exchange.outputs import Assigned, Finished, Forwarded, Moved, Outcome
 from aibrix_extproc.core.exchange.records import Charge
 from aibrix_extproc.core.fleet.model import Endpoint, Health, Snapshot
 from aibrix_extproc.core.openai.wire.usage import Usage
@@ -42,8 +42,15 @@ class Predicting(Part):
 
     def assigned(self, fact: Assigned) -> None:
         """An engine gets a request."""
-        if fact.query is not None and self._is_needed():
+        if fact.query is not None and not fact.prefill and self._is_needed():
             self._predictor.placed(fact.request_id, fact.query, fact.identity, self._clock())
+
+    def forwarded(self, fact: Forwarded) -> None:
+        """An engine gets a request after a prefill."""
+        if fact.query is not None and self._is_needed():
+            self._predictor.placed(
+                fact.request_id, fact.query, fact.identity, self._clock(), transferred=fact.transferred
+            )
 
     def moved(self, fact: Moved) -> None:
         """Another engine has it."""

@@ -11,9 +11,11 @@ import msgspec
 
 from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.core.openai.contract.operations import Operation
+from aibrix_extproc.core.openai.wire.prefill import Unsplit
 from aibrix_extproc.core.openai.wire.request import RequestFacts
 from aibrix_extproc.core.openai.wire.sizes import UNKNOWN, Sizes
-from aibrix_extproc.core.placing import Caller, Placement
+from aibrix_extproc.core.placing import Caller, Placement, RouteQuery
+from aibrix_extproc.core.routing.disaggregation.handover import Handover
 from aibrix_extproc.core.routing.request import Place as Place  # stands there because placement is a function of it
 from aibrix_extproc.rope import Rope
 
@@ -69,6 +71,8 @@ class Placed(msgspec.Struct, frozen=True, gc=False):
     answer_headers: tuple[tuple[str, str], ...] = ()  # about the placement, for the client
     response_id: str | None = None  # the id that the engine shall give to the response, if the operation makes one
     engine_load: Callable[[], str] | None = None  # of the model's engines at the moment of the call, for batch workers
+    handover: Handover | None = None  # the prefill engines that compute the prompt; None: nobody else is asked
+    engine_headers: Headers = ()  # for the engine
 
 
 class BodyRead(msgspec.Struct, frozen=True, gc=False):
@@ -112,15 +116,34 @@ class Reserved(msgspec.Struct, frozen=True, gc=False):
     answer_headers: Headers | None = None  # None: what is known of the limits
 
 
+@final
+class Prefill(msgspec.Struct, frozen=True, gc=False):
+    """Let a prefill engine compute the prompt of a request that is placed."""
+
+    handover: Handover
+    query: RouteQuery
+    path: str  # at the engine
+    body: bytes | Unsplit  # for the prefill engine, or why there is none
+    request_id: str
+    waited_seconds: float = 0.0  # since the message that Envoy waits for an answer to
+
+
+class PrefillDone(msgspec.Struct, frozen=True, gc=False):
+    """Answer to `Prefill`. Without `transfer` the engine that answers computes the prompt itself."""
+
+    at: float
+    transfer: bytes = b""  # a JSON object: where its KV cache is
+
+
 class Refused(msgspec.Struct, frozen=True, gc=False):
     """Answer to any ask: the client gets a problem instead."""
 
     problem: Problem
 
 
-Ask = Authenticate | Describe | Place | Read | ReadLarge | Reserve
-Answer = Admitted | Described | BodyRead | Placed | Reserved | Refused
-ANSWERS: Final[frozenset[type]] = frozenset({Admitted, Described, BodyRead, Placed, Reserved, Refused})
+Ask = Authenticate | Describe | Place | Prefill | Read | ReadLarge | Reserve
+Answer = Admitted | Described | BodyRead | Placed | PrefillDone | Reserved | Refused
+ANSWERS: Final[frozenset[type]] = frozenset({Admitted, Described, BodyRead, Placed, PrefillDone, Reserved, Refused})
 
 
 @final

@@ -1,9 +1,10 @@
 """What a placed request looks like to the engine: headers changed, body spliced, dynamic metadata left in Envoy."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from aibrix_extproc.core.exchange.outputs import DynamicMetadata, Headers
 from aibrix_extproc.core.openai.contract import headers
@@ -13,8 +14,9 @@ from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.core.openai.contract.names import Names
 from aibrix_extproc.core.openai.contract.operations import ModelIn, Operation, Stream
 from aibrix_extproc.core.openai.wire import request
+from aibrix_extproc.core.openai.wire.prefill import Split, Unsplit, split
 from aibrix_extproc.core.openai.wire.splice import Edit, in_order, spliced
-from aibrix_extproc.core.placing import Caller
+from aibrix_extproc.core.placing import Caller, Placement
 from aibrix_extproc.core.routing.queue.classes import PRIORITIES, class_of
 from aibrix_extproc.core.routing.request import seconds_of
 from aibrix_extproc.rope import Rope
@@ -71,19 +73,43 @@ def changed_body(
     request_id: str,
     response_id: str | None,
     metering: bool,
+    transfer: tuple[Edit, ...] = (),
 ) -> Body:
-    """The body for the engine: usage asked for when it is metered, the response's id written, controls taken out."""
-    edits: list[Edit] = []
+    """The body for the engine: usage asked for when it is metered, the response's id written, controls taken out.
+
+    `transfer` says where the KV cache of the prompt is.
+    """
+    edits: list[Edit] = [*transfer]
     if response_id is not None:
         edits.append(_named(facts, response_id))  # vLLM takes the id of a response from the request
     hide_usage = metering and operation.stream is Stream.DATA_DONE and facts.stream and not facts.includes_usage
     if hide_usage and facts.ask_usage is not None:
         edits.append(facts.ask_usage)
-    if facts.controls and not caller.engine_controls and operation.model_in is ModelIn.JSON:
-        edits += _neutral(facts, None if response_id else request_id)
+    edits += _without_controls(operation, facts, caller, None if response_id else request_id)
     if not edits:
         return UNCHANGED
     return Body(spliced(data, in_order(edits)), hide_usage=hide_usage)
+
+
+def split_body(
+    operation: Operation, facts: request.RequestFacts, data: bytes | Rope, caller: Caller, request_id: str
+) -> tuple[Split, bytes] | Unsplit:
+    """How a body is split, and the part for the prefill engine."""
+    if isinstance(data, Rope):
+        return Unsplit.LARGE
+    found = split(data, facts.inside, operation.answer_limits)
+    if isinstance(found, Unsplit):
+        return found
+    edits = [*found.prefill, *_without_controls(operation, facts, caller, request_id)]
+    return found, spliced(data, in_order(edits))
+
+
+def _without_controls(
+    operation: Operation, facts: request.RequestFacts, caller: Caller, request_id: str | None
+) -> Iterable[Edit]:
+    if facts.controls and not caller.engine_controls and operation.model_in is ModelIn.JSON:
+        return _neutral(facts, request_id)
+    return ()
 
 
 def _named(facts: request.RequestFacts, response_id: str) -> Edit:
@@ -102,6 +128,14 @@ def _neutral(facts: request.RequestFacts, request_id: str | None) -> Iterator[Ed
             yield Edit(one.start, one.end, BODY_CONTROLS[one.name].neutral)
         elif request_id is not None:
             yield Edit(one.start, one.end, msgspec.json.encode(request_id))
+
+
+def only_first(placement: Placement) -> Placement:
+    """The placement without its other candidates, for a request with a KV cache to take over.
+
+    The prefill engine frees the blocks once an engine has read them. Another attempt would read what is there then.
+    """
+    return replace(placement, candidates=placement.candidates[:1])
 
 
 def set_headers(

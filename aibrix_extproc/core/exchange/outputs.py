@@ -97,6 +97,16 @@ class Assigned(msgspec.Struct, frozen=True, gc=False):
     batch: bool = False  # the request is a line of a batch
     request_id: str = ""
     query: RouteQuery | None = None  # that it was placed by
+    prefill: bool = False  # another engine computes its prompt first; `Forwarded` follows
+
+
+class Forwarded(msgspec.Struct, frozen=True, gc=False):
+    """Fact: after a prefill the exchange goes to the endpoint that it was assigned to."""
+
+    identity: str
+    request_id: str
+    query: RouteQuery | None
+    transferred: bool  # whether the endpoint takes the KV cache of the prompt over from another one
 
 
 class Moved(msgspec.Struct, frozen=True, gc=False):
@@ -144,6 +154,6 @@ class Finished(msgspec.Struct, frozen=True, gc=False):
 
 
 Reply = Continue | Immediate
-Fact = Assigned | Moved | OwnerChanged | Finished
-FACTS: Final[frozenset[type]] = frozenset({Assigned, Moved, OwnerChanged, Finished})
+Fact = Assigned | Forwarded | Moved | OwnerChanged | Finished
+FACTS: Final[frozenset[type]] = frozenset({Assigned, Forwarded, Moved, OwnerChanged, Finished})
 Output = Reply | Ask | Fact | WaitFor

@@ -25,6 +25,7 @@ class ExchangePolicy:
     metering: bool = False  # ask engines for the usage of streams, leave dynamic metadata for filter and access log
     max_wait_seconds: float = 600.0  # longest time to the response's head; a client may ask for less
     message_seconds: float = 5.0  # how long Envoy waits for our answer to a message
+    longest_message_seconds: float = 0.0  # the same if we ask it to; 0: as long as what we wait for takes
     is_picker: bool = False  # asked by a gateway of the Inference Extension: its assumptions and headers hold
     health_path: str = ""  # answered without a key, for load balancers; empty for none
     metadata: bool = False  # files, uploads and batches go to the metadata service; without it they are unknown URLs

@@ -7,11 +7,13 @@ from typing import Any, Final
 
 from aibrix_extproc.core.exchange import asks, events, forwarding
 from aibrix_extproc.core.exchange.admission import asks_for_upgrade, needs_body, refusal_from_head, too_large
-from aibrix_extproc.core.exchange.asks import Authenticate, Describe, Place, Read, ReadLarge, Reserve
+from aibrix_extproc.core.exchange.asks import Authenticate, Describe, Place, Prefill, Read, ReadLarge, Reserve
 from aibrix_extproc.core.exchange.direction import Direction
 from aibrix_extproc.core.exchange.endpoint_picker import DROPPED_REASON, REASONS, assumed
+from aibrix_extproc.core.exchange.forms import form_facts, next_step
 from aibrix_extproc.core.exchange.outputs import Assigned, Continue, Headers, Immediate, Outcome, Output, Phase, WaitFor
 from aibrix_extproc.core.exchange.policy import ExchangePolicy
+from aibrix_extproc.core.exchange.prefilling import Prefilling
 from aibrix_extproc.core.exchange.routing_headers import routing_headers_of, wants_sizes
 from aibrix_extproc.core.exchange.states import REQUEST_TABLE, RequestPhase
 from aibrix_extproc.core.openai.contract import headers
@@ -20,10 +22,13 @@ from aibrix_extproc.core.openai.contract.operation_rows import GATEWAY_HEALTH, R
 from aibrix_extproc.core.openai.contract.operations import Action, Match, ModelIn, Operation, unknown_url
 from aibrix_extproc.core.openai.contract.paths import normalise
 from aibrix_extproc.core.openai.wire import cors, request
-from aibrix_extproc.core.openai.wire.multipart import FormFacts, FormReader
+from aibrix_extproc.core.openai.wire.multipart import FormReader
+from aibrix_extproc.core.openai.wire.prefill import Unsplit
 from aibrix_extproc.core.openai.wire.prefix import SHORTEST_PROMPT
 from aibrix_extproc.core.openai.wire.sizes import MEDIA_BYTES, UNKNOWN, Sizes, has_media
+from aibrix_extproc.core.openai.wire.splice import Edit
 from aibrix_extproc.core.placing import ANYONE, Caller, Placement, RouteQuery
+from aibrix_extproc.core.routing.disaggregation.handover import Handover
 from aibrix_extproc.rope import Rope
 
 Step = tuple[RequestPhase, tuple[Output, ...]]
@@ -56,6 +61,8 @@ class RequestSide(Direction[RequestPhase]):
         self.response_id: str | None = None  # what the engine will call the response that it makes
         self.placement: Placement | None = None
         self._query: RouteQuery | None = None  # while it is placed
+        self._body_at = 0.0
+        self._prefilling: Prefilling | None = None
         self._placement_headers: Headers = ()  # about the placement, for the client
         self._engine_load: Callable[[], str] | None = None
         self.is_for_metadata_service = False  # and passes without our reading its body
@@ -218,7 +225,7 @@ class RequestSide(Direction[RequestPhase]):
         assert self._match is not None
         assert self._head is not None
         operation = self._match.operation
-        self.body_bytes = len(event.data)
+        self.body_bytes, self._body_at = len(event.data), event.at
         if self._phase is RequestPhase.PLACED:
             return self._phase, (Continue(Phase.REQUEST_BODY),)
         problem = too_large(operation, self.body_bytes, self.policy)
@@ -244,8 +251,8 @@ class RequestSide(Direction[RequestPhase]):
         fields = reader.step()
         if fields is None:
             self._unread = body
-            return RequestPhase.READING, (Read(partial(_next_step, reader)),)
-        return self._on_facts(_form_facts(fields), body)
+            return RequestPhase.READING, (Read(partial(next_step, reader)),)
+        return self._on_facts(form_facts(fields), body)
 
     def _on_facts(self, facts: request.RequestFacts | Problem, body: bytes | Rope) -> Step:
         assert self._match is not None
@@ -292,14 +299,41 @@ class RequestSide(Direction[RequestPhase]):
         return after()
 
     def _on_placed(self, event: asks.Placed) -> Step:
-        assert self._match is not None
-        assert self._head is not None
-        operation, placement = self._match.operation, event.placement
         self.placed_at = event.at
-        self.placement = placement
+        self.placement = event.placement
         self._placement_headers = event.answer_headers
         self._engine_load = event.engine_load
         self.response_id = event.response_id
+        if event.handover is not None and self._query is not None:
+            return self._prefill(event, event.handover, self._query)
+        query, self._query = self._query, None
+        return self._forward(event, self._assigned(event, query))
+
+    def _assigned(self, event: asks.Placed, query: RouteQuery | None, *, prefill: bool = False) -> Assigned:
+        return Assigned(event.placement.first.identity, bool(self.batch_id), self.request_id, query, prefill)
+
+    def _prefill(self, placed: asks.Placed, handover: Handover, query: RouteQuery) -> Step:
+        """Ask for the prompt to be computed elsewhere. The load counts already, so that others are placed by it."""
+        assert self._match is not None
+        assert self.facts is not None
+        operation = self._match.operation
+        found = forwarding.split_body(operation, self.facts, self._body, self.caller, self.request_id)
+        cut, body = (None, found) if isinstance(found, Unsplit) else found
+        self._prefilling, waited = Prefilling(placed, query, cut), placed.at - self._body_at
+        ask = Prefill(handover, query, operation.engine_path or self.path, body, self.request_id, waited)
+        return RequestPhase.PREFILLING, (self._assigned(placed, query, prefill=True), ask)
+
+    def _on_prefilled(self, event: asks.PrefillDone) -> Step:
+        prefilling, self._prefilling, self._query = self._prefilling, None, None
+        assert prefilling is not None
+        transfer, placed = prefilling.transfer(event), prefilling.placed
+        return self._forward(placed, prefilling.forwarded(self.request_id, transfer), transfer, event.at - placed.at)
+
+    def _forward(self, event: asks.Placed, fact: Output, transfer: tuple[Edit, ...] = (), spent: float = 0.0) -> Step:
+        """Send the request to its endpoint. `spent`: seconds of the client's patience."""
+        assert self._match is not None
+        assert self._head is not None
+        operation, placement = self._match.operation, event.placement
         client_body, self._body = self._body, b""
         body = forwarding.UNCHANGED
         if self.facts is not None:
@@ -311,10 +345,13 @@ class RequestSide(Direction[RequestPhase]):
                 request_id=self.request_id,
                 response_id=event.response_id,
                 metering=self.policy.metering,
+                transfer=transfer,
             )
         needed_body = needs_body(operation, end_of_stream=self._head.end_of_stream)
         path = operation.engine_path or self.path
         changed = forwarding.set_headers(self._headers, path, self.request_id, placement.first.api_key, body.data)
+        changed += event.engine_headers
+        goes_to = forwarding.only_first(placement) if transfer else placement
         if self.policy.names_sessions and operation.generates:
             changed = (*changed, (headers.SESSION_ID, self.request_id))
         if self.policy.tells_priority and operation.generates:
@@ -325,7 +362,7 @@ class RequestSide(Direction[RequestPhase]):
             remove_headers=forwarding.removed_headers(self._headers, self.caller, changed),
             body=body.data if isinstance(body.data, bytes) else None,
             large_body=body.data if isinstance(body.data, Rope) else None,
-            destination=placement.destination(self.policy.destinations),
+            destination=goes_to.destination(self.policy.destinations),
             dynamic_metadata=forwarding.dynamic_metadata_of(
                 operation,
                 self.request_id,
@@ -340,9 +377,7 @@ class RequestSide(Direction[RequestPhase]):
             else None,
         )
         waits = forwarding.wait_seconds(self._asked_wait, self.policy.max_wait_seconds)
-        query, self._query = self._query, None
-        assigned = Assigned(placement.first.identity, bool(self.batch_id), self.request_id, query)
-        return RequestPhase.PLACED, (assigned, answer, WaitFor(waits))
+        return RequestPhase.PLACED, (fact, answer, WaitFor(max(waits - spent, 0.0)))
 
     @property
     def _asked_wait(self) -> str | None:
@@ -360,17 +395,6 @@ _STEPS: Final[Mapping[type, Callable[[RequestSide, Any], Step]]] = {
     asks.Described: RequestSide._on_described,
     asks.Reserved: RequestSide._on_reserved,
     asks.Placed: RequestSide._on_placed,
+    asks.PrefillDone: RequestSide._on_prefilled,
     asks.Refused: RequestSide._on_refused,
 }
-
-
-def _next_step(reader: FormReader) -> asks.BodyRead | None:
-    fields = reader.step()
-    return None if fields is None else asks.BodyRead(_form_facts(fields))
-
-
-def _form_facts(fields: FormFacts | Problem) -> request.RequestFacts | Problem:
-    if isinstance(fields, Problem):
-        return fields
-    facts = request.read_fields(fields.values)
-    return facts if isinstance(facts, Problem) else request.supported_format(facts)

@@ -28,6 +28,7 @@ class RequestPhase(StrEnum):
     READING = "reading"
     RESERVING = "reserving"
     PLACING = "placing"
+    PREFILLING = "prefilling"
     DESCRIBING = "describing"
     PLACED = "placed"
     ANSWERED = "answered"
@@ -72,9 +73,12 @@ REQUEST_TABLE: Final[Mapping[tuple[RequestPhase, type], frozenset[RequestPhase]]
     (_Q.RESERVING, asks.Reserved): frozenset({_Q.PLACING, _Q.PLACED}),
     (_Q.RESERVING, asks.Refused): frozenset({_Q.ANSWERED}),
     (_Q.RESERVING, events.RequestTrailers): frozenset({_Q.RESERVING}),
-    (_Q.PLACING, asks.Placed): frozenset({_Q.PLACED}),
+    (_Q.PLACING, asks.Placed): frozenset({_Q.PREFILLING, _Q.PLACED}),
     (_Q.PLACING, asks.Refused): frozenset({_Q.ANSWERED}),
     (_Q.PLACING, events.RequestTrailers): frozenset({_Q.PLACING}),
+    (_Q.PREFILLING, asks.PrefillDone): frozenset({_Q.PLACED}),
+    (_Q.PREFILLING, asks.Refused): frozenset({_Q.ANSWERED}),
+    (_Q.PREFILLING, events.RequestTrailers): frozenset({_Q.PREFILLING}),
     (_Q.PLACED, events.RequestBody): frozenset({_Q.PLACED}),  # of a request that was placed by its path
     (_Q.PLACED, events.LargeRequestBody): frozenset({_Q.PLACED}),
     (_Q.PLACED, events.RequestTrailers): frozenset({_Q.PLACED}),

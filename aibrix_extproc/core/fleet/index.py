@@ -63,7 +63,9 @@ class FleetIndex:
             by_model=by_model,
             ready_by_model=_changed(before.ready_by_model, changed, {key: one.pickable for key, one in models.items()}),
             prefill_by_model=_changed(
-                before.prefill_by_model, changed, {key: one.prefills for key, one in models.items() if one.prefills}
+                before.prefill_by_model,
+                changed,
+                {key: ready for key, one in models.items() if (ready := one.prefills) is not None},
             ),
             common_tasks=_changed(before.common_tasks, changed, {key: one.common_tasks for key, one in models.items()}),
             models=_changed(before.models, changed, {name: one.served for name, one in models.items()}),
@@ -131,9 +133,9 @@ class _Model:
         return self._ready or self._silent
 
     @property
-    def prefills(self) -> Endpoints:
-        """The ready engines with the role prefill, where there are others."""
-        return prefill_engines(self.members) if self._prefill else ()
+    def prefills(self) -> Endpoints | None:
+        """The ready engines with the role prefill; None unless the model has such engines and others."""
+        return prefill_engines(self.members) if self._prefill else None
 
     @property
     def common_tasks(self) -> frozenset[Task]:

@@ -102,9 +102,10 @@ class Snapshot:
     `by_model` holds every endpoint of a model in stable order, ready or not: a model with no ready endpoint is a 503,
     one without any is a 404. `ready_by_model` holds those that may be picked: the ready ones, or where there is none,
     those whose polls only time out; no cordoned one, and none with the role prefill unless the model has no others.
-    `prefill_by_model` holds the ready ones with that role, of models that have others. `common_tasks` holds what all of
-    a model's endpoints can do, so that hardly any request has to ask them one by one. `configs` holds the configuration
-    of each model that has one, `partial` the models with an endpoint whose frontend lacks operations.
+    `prefill_by_model` holds the ready ones with that role, perhaps none, of models that also have others.
+    `common_tasks` holds what all of a model's endpoints can do, so that hardly any request has to ask them one by one.
+    `configs` holds the configuration of each model that has one, `partial` the models with an endpoint whose frontend
+    lacks operations.
     """
 
     version: int = 0
@@ -139,7 +140,7 @@ def snapshot_of(endpoints: tuple[Endpoint, ...], *, version: int, known: bool = 
         by_model=MappingProxyType({name: tuple(found) for name, found in sorted(by_model.items())}),
         ready_by_model=MappingProxyType({name: _pickable(found) for name, found in by_model.items()}),
         prefill_by_model=MappingProxyType(
-            {name: prefills for name, found in by_model.items() if (prefills := prefill_engines(found))}
+            {name: ready for name, found in by_model.items() if (ready := prefill_engines(found)) is not None}
         ),
         common_tasks=MappingProxyType({name: _common_tasks(found) for name, found in by_model.items()}),
         models=MappingProxyType(dict(sorted(models.items()))),
@@ -160,11 +161,11 @@ def for_clients(endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:
     return [one for one in endpoints if one.role is not EngineRole.PREFILL] or endpoints
 
 
-def prefill_engines(endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
-    """The endpoints that may compute prompts for the others of the same model; none if there are no others."""
+def prefill_engines(endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...] | None:
+    """The endpoints that may compute prompts for the others of the same model. None: it has only one kind."""
     found = [one for one in endpoints if one.role is EngineRole.PREFILL]
     if not found or len(found) == len(endpoints):
-        return ()
+        return None
     return tuple(one for one in found if one.health is Health.READY and not one.cordon)
 
 

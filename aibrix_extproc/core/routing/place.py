@@ -15,16 +15,24 @@ from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.core.openai.contract.operations import shown
 from aibrix_extproc.core.placing import ATTEMPTS, Placement, RouteQuery
 from aibrix_extproc.core.routing.choose import Chooser, Choosers
+from aibrix_extproc.core.routing.disaggregation.choose import handover
+from aibrix_extproc.core.routing.disaggregation.handover import Handover
 from aibrix_extproc.core.routing.eligible import eligible, not_ready, with_one_key
 from aibrix_extproc.core.routing.mix import parse_mix
 from aibrix_extproc.core.routing.owners import ResponseOwners
 from aibrix_extproc.core.routing.plan import Plan, plan_of
-from aibrix_extproc.core.routing.pool import Pool
+from aibrix_extproc.core.routing.pool import Pool, PrefillPool
 from aibrix_extproc.core.routing.ramps import Ramps
 from aibrix_extproc.core.routing.record import Detail, Reason, Trail
 from aibrix_extproc.core.routing.request import Place
+from aibrix_extproc.core.routing.scorers.pd import SPEC as PD_SPEC
+from aibrix_extproc.core.routing.scorers.predicted import SPEC as PREDICTED_SPEC
 from aibrix_extproc.core.routing.signals import Need, SignalSources
 from aibrix_extproc.core.routing.versions import WeightVersions
+
+PREDICTED: Final = PREDICTED_SPEC.name
+PREFILL_KEY: Final = "prefill\0"  # before the model in the key of its pool of prefill engines
+_PD: Final = parse_mix(PD_SPEC.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +44,7 @@ class Ranking:
 
     strategy: str
     candidates: int = ATTEMPTS
+    most_local_tokens: int = 0  # of a prompt, that a decode engine computes itself where there are prefill engines
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False):
@@ -45,6 +54,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     answer_headers: tuple[tuple[str, str], ...] = ()
     response_id: str | None = None  # the id that the engine shall give to the response, if the operation makes one
     trail: Trail | None = None  # how the placement came about, where that is wanted
+    handover: Handover | None = None  # who computes the prompt; None: the model has no prefill engines
 
 
 class _Look(msgspec.Struct, frozen=True, gc=False):
@@ -77,6 +87,8 @@ class Placer:
         self._default = self._choosers.of(self._mix)
         self._keeps_sessions = Need.SESSION in self._mix.needs
         self._wall_clock = wall_clock
+        self._sources = sources
+        self._ranking = ranking
         self._ramps = ramps
         self._versions = WeightVersions()
 
@@ -104,7 +116,8 @@ class Placer:
             return ready
         config = fleet.configs.get(query.model)
         if request.headers is None and config is None and not self._keeps_sessions:
-            return self._pick(self._default, query, _pool(ready, fleet, query.model), look)  # nearly all requests
+            pool = self._pool(request, ready, fleet)
+            return self._pick(self._default, query, pool, look)  # nearly all requests
         plan = plan_of(request.headers, config, self._mix, self._draw())
         if isinstance(plan, Problem):
             return plan
@@ -117,7 +130,7 @@ class Placer:
             ready = self._versions.of_session(plan.session, query.model, fleet.by_model[query.model], ready)
         chooser = self._choosers.of(plan.mix)
         look = look if look.detail is Detail.NONE else replace(look, reason=plan.reason)
-        return self._pick(chooser, query, _pool(ready, fleet, query.model), look, plan.answer_headers)
+        return self._pick(chooser, query, self._pool(request, ready, fleet), look, plan.answer_headers)
 
     def _with_response(self, request: Place, response_id: str, fleet: Snapshot, look: _Look) -> Decision | Problem:
         """The endpoint that holds a stored response. What the client says of others does not count."""
@@ -149,18 +162,43 @@ class Placer:
         answer_headers: tuple[tuple[str, str], ...] = (),
     ) -> Decision:
         trail = None
+        if pool.prefill is not None:
+            self._sources.require(PD_SPEC.needs)
+            if chooser.label == PREDICTED:
+                chooser = self._choosers.of(_PD)
         if look.detail is Detail.NONE:
             placement = chooser.choose(query, pool, self._limit)
         else:
             placement, trail = chooser.traced(query, pool, self._limit, look.detail, look.reason, dry=look.dry)
         if self._ramps and not query.session:
             placement = self._ramps.spread(placement)
+        if pool.prefill is not None:
+            return self._handed_over(Decision(placement, answer_headers, trail=trail), query, pool.prefill)
         return Decision(with_one_key(placement), answer_headers, trail=trail)
 
+    def _handed_over(self, decision: Decision, query: RouteQuery, prefill: PrefillPool) -> Decision:
+        """The decision with the prefill engine for its decode engine."""
+        sources, placement = self._sources, decision.placement
+        found = handover(query, placement.first, prefill, sources.predictor, sources.clock())
+        return replace(decision, placement=with_one_key(placement), handover=found)
 
-def _pool(ready: tuple[Endpoint, ...], fleet: Snapshot, model: str) -> Pool:
-    """With a key if these are all ready endpoints of the model, so that what is remembered of them counts."""
-    return Pool(ready, model if ready is fleet.ready_by_model[model] else "")
+    def _pool(self, request: Place, ready: tuple[Endpoint, ...], fleet: Snapshot) -> Pool:
+        """With a key if these are all ready endpoints of the model, so that what is remembered of them counts."""
+        model = request.query.model
+        is_whole = ready is fleet.ready_by_model[model]
+        if fleet.prefill_by_model:
+            return Pool(ready, model if is_whole else "", self._prefill_pool(request, fleet, model))
+        return Pool(ready, model if is_whole else "")
+
+    def _prefill_pool(self, request: Place, fleet: Snapshot, model: str) -> PrefillPool | None:
+        """None for a model without prefill engines, and for an operation whose prompt they cannot compute."""
+        engines, key = fleet.prefill_by_model.get(model), f"{PREFILL_KEY}{model}"
+        if engines is None or not request.operation.answer_limits:
+            return None
+        subset = request.subset
+        if subset is not None:
+            engines, key = tuple(one for one in engines if subset.has(one.address)), ""
+        return PrefillPool(engines, key, self._ranking.most_local_tokens)
 
 
 def _none_selected(plan: Plan, fleet: Snapshot, model: str) -> Problem:

@@ -5,6 +5,14 @@ import msgspec
 from aibrix_extproc.core.fleet.model import Endpoint
 
 
+class PrefillPool(msgspec.Struct, frozen=True, gc=False):
+    """Engines that compute prompts for those of a pool. `key` is as that of a pool."""
+
+    endpoints: tuple[Endpoint, ...]
+    key: str = ""
+    most_local_tokens: float = 0.0  # an engine that lacks at most so many tokens of a prompt computes them itself
+
+
 class Pool(msgspec.Struct, frozen=True, gc=False):
     """Endpoints that may take a request, in the order of their identities; never empty.
 
@@ -14,3 +22,4 @@ class Pool(msgspec.Struct, frozen=True, gc=False):
 
     endpoints: tuple[Endpoint, ...]
     key: str = ""
+    prefill: PrefillPool | None = None  # None: each computes its prompts itself

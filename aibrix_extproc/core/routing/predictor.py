@@ -51,12 +51,15 @@ class Ending(Enum):
 class _Request:
     """A request from its placement to its charge."""
 
-    __slots__ = ("cached", "flight", "head_at", "query", "shadowed")
+    __slots__ = ("cached", "flight", "head_at", "query", "shadowed", "transferred")
 
-    def __init__(self, query: RouteQuery, flight: Flight, cached: float, shadowed: "_Request | None") -> None:
+    def __init__(
+        self, query: RouteQuery, flight: Flight, cached: float, shadowed: "_Request | None", *, transferred: bool
+    ) -> None:
         self.query = query
         self.flight = flight
         self.cached = cached  # tokens that the index predicted, before confidence
+        self.transferred = transferred  # its engine takes the prompt's KV cache over, and computes nothing of it
         self.head_at: float | None = None  # when the head of the answer came
         self.shadowed = shadowed  # an earlier request with the same id, which clients may choose
 
@@ -194,8 +197,10 @@ class Predictor:
         failed = self._failures.get(identity)
         return 0.0 if failed is None else max(failed[1] - now, 0.0)
 
-    def placed(self, request_id: str, query: RouteQuery, identity: str, now: float) -> None:
-        """A request goes to an endpoint."""
+    def placed(
+        self, request_id: str, query: RouteQuery, identity: str, now: float, *, transferred: bool = False
+    ) -> None:
+        """A request goes to an endpoint. `transferred`: it takes the prompt's KV cache over from another one."""
         ratio = self.ratios.ratio(query.model)
         cached = 0.0
         if query.prefix is not None:
@@ -203,9 +208,10 @@ class Predictor:
             self.index.placed(identity, query.prefix)
         engine = self.engine(identity, query.model)
         engine.is_full = self.index.is_full(identity)
-        tokens = max(query.prompt_bytes * ratio - cached * engine.confidence, 1.0)
+        tokens = 1.0 if transferred else max(query.prompt_bytes * ratio - cached * engine.confidence, 1.0)
         flight = self.work.placed(engine, tokens, now)
-        self._requests[request_id] = _Request(query, flight, cached, self._requests.get(request_id))
+        shadowed = self._requests.get(request_id)
+        self._requests[request_id] = _Request(query, flight, cached, shadowed, transferred=transferred)
         if self.journal is not None:
             self.journal.placed(flight, query.prefix)
 
@@ -272,13 +278,14 @@ class Predictor:
         """Compare what was believed of a request with what the engine reports of it."""
         flight, query, model = request.flight, request.query, request.query.model
         self.ratios.learn(model, query.prompt_bytes, usage.input_tokens)
+        if request.transferred:
+            self._learn_output(model, usage)
+            return  # what it reports as cached are tokens of the prefill engine's cache, or those that it took over
         cached = min(usage.cached_tokens, usage.input_tokens)
         flight.tokens = max(usage.input_tokens - cached, 1)
         weight = usage.input_tokens / (usage.input_tokens + _MANY_TOKENS)
         self._hit_rate += weight * (cached / usage.input_tokens - self._hit_rate)
-        if usage.output_tokens > 0 and (model in self._outputs or len(self._outputs) < MAX_MODELS):
-            known = self._outputs.get(model, _FIRST_OUTPUT)
-            self._outputs[model] = known + _OUTPUT_WEIGHT * (min(usage.output_tokens, 100_000) - known)
+        self._learn_output(model, usage)
         if query.prefix is None:
             return
         identity = flight.engine.identity
@@ -291,6 +298,11 @@ class Predictor:
             size = self._cache_tokens.get(identity)
             size = DEFAULT_CACHE_BYTES if size is None else size / self.ratios.ratio(model)
             self.index.limit(identity, size * self.audit.factor(identity))
+
+    def _learn_output(self, model: str, usage: Usage) -> None:
+        if usage.output_tokens > 0 and (model in self._outputs or len(self._outputs) < MAX_MODELS):
+            known = self._outputs.get(model, _FIRST_OUTPUT)
+            self._outputs[model] = known + _OUTPUT_WEIGHT * (min(usage.output_tokens, 100_000) - known)
 
     def _first_token_at(
         self, flight: Flight, head_at: float, after_head: float | None, output: int, *, streamed: bool

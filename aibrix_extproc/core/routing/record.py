@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from aibrix_extproc.core.fleet.model import Endpoint
+from aibrix_extproc.core.routing.disaggregation.handover import Handover, Prefilled
 
 # Names of what scorers explain that are compared with what came of it.
 PREDICTED_TTFT: Final = "predicted_ttft_seconds"
@@ -87,6 +88,8 @@ class DecisionRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     ttft_seconds: float | None = None  # from placement to the first token
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
+    handover: Handover | None = None  # None: the model has no prefill engines
+    prefilled: Prefilled | None = None
 
     @property
     def predicted_ttft_seconds(self) -> float | None:

@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from aibrix_extproc.core.fleet.model import Endpoint
+from aibrix_extproc.core.routing.disaggregation.handover import Handover, Prefilled
 from aibrix_extproc.core.routing.record import DecisionRecord, Trail
 
 MAX_SHOWN: Final = 4  # candidates in the header
@@ -40,12 +41,31 @@ def page(record: DecisionRecord) -> dict[str, Any]:
         "prompt_tokens": record.prompt_tokens,
         "cached_tokens": record.cached_tokens,
         "predicted_cached_tokens": _round(record.predicted_cached_tokens),
+        "prefill": None if record.handover is None else _prefill(record.handover, record.prefilled),
     }
 
 
+def _prefill(handover: Handover, done: Prefilled | None) -> dict[str, Any]:
+    """Who was to compute the prompt, and who did; `engine` is null while it is not known, and where none did."""
+    page: dict[str, Any] = {
+        "outcome": handover.outcome.value if done is None else done.outcome.value,
+        "engines": [one.address for one in handover.engines],
+        "engine": None if done is None or done.engine is None else done.engine.address,
+        "uncached_tokens": _round(handover.uncached_tokens),
+        "predicted_seconds": _round(handover.predicted_seconds),
+        "seconds": None if done is None else _round(done.seconds),
+        "predicted_cached_tokens": _round(handover.predicted_cached_tokens),
+        "cached_tokens": None if done is None else done.cached_tokens,
+    }
+    if done is not None and done.failures:
+        page["failures"] = [{"engine": address, "reason": reason} for address, reason in done.failures]
+    return page
+
+
 def header(
-    strategy: str, candidates: Sequence[Endpoint], trail: Trail, degraded: tuple[tuple[str, str], ...], queued: float
-) -> str:
+    strategy: str, candidates: Sequence[Endpoint], trail: Trail, degraded: tuple[tuple[str, str], ...], queued: float,
+    handover: Handover | None = None,
+) -> str:  # fmt: skip
     """What is known when a request is placed, as JSON on one line, with the values of the first candidates."""
     shown = candidates[:MAX_SHOWN]
     said: dict[str, object] = {
@@ -58,6 +78,8 @@ def header(
         said["degraded"] = [f"{name}:{reason}" for name, reason in degraded]
     if queued:
         said["queue_seconds"] = _round(queued)
+    if handover is not None:
+        said["prefill"] = _prefill(handover, None)
     return msgspec.json.encode(said).decode("ascii", "replace")
 
 

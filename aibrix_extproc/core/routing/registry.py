@@ -13,6 +13,7 @@ from aibrix_extproc.core.routing.scorers import (
     least_request,
     least_utilization,
     load_balance,
+    pd,
     power_of_two,
     predicted,
     prefix_cache,
@@ -37,6 +38,7 @@ STRATEGIES: Final[Mapping[str, Strategy]] = MappingProxyType(
             Strategy(least_request.SPEC, least_request.LeastRequest),
             Strategy(least_utilization.SPEC, least_utilization.LeastUtilization),
             Strategy(load_balance.SPEC, load_balance.LoadBalance),
+            Strategy(pd.SPEC, pd.PD),
             Strategy(power_of_two.SPEC, power_of_two.PowerOfTwo),
             Strategy(predicted.SPEC, predicted.Predicted),
             Strategy(prefix_cache.SPEC, prefix_cache.PrefixCache),
@@ -52,7 +54,6 @@ STRATEGIES: Final[Mapping[str, Strategy]] = MappingProxyType(
 # Names that AIBrix knows and this registry does not -> what to name in their place; for answers and the reference page.
 NOT_HERE: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "pd": "predicted",
         "prefix-cache-preble": "predicted",
         "slo": "predicted",
         "slo-least-load": "predicted",

@@ -1,7 +1,7 @@
 """What chat and text completions share: an answer with choices, how it is given, and how its chunks are streamed."""
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from json.encoder import encode_basestring
 from typing import Any, ClassVar, Final, Protocol, TypeVar
@@ -69,12 +69,18 @@ async def give(
     whole: Callable[[AnswerT, Ticket], dict[str, Any]],
 ) -> Answer:
     """Let the engine work on an answer, and give it as events or whole, as the request wants it."""
-    engine = call.engine
+    engine, params = call.engine, answer.body.kv_transfer_params
+    if params is not None:
+        taken_over = await engine.transfers.take_over(params, answer.job.prompt_tokens)
+        answer = replace(answer, job=replace(answer.job, taken_over=taken_over))
     ticket = engine.enter(answer.job, answer.response_id)
     if answer.body.stream:
         return EventStream(_stream(engine, answer, ticket, frame), partial(engine.release, ticket))
     await engine.run(ticket)
-    return json_reply(whole(answer, ticket), load_headers(call))
+    page = whole(answer, ticket)
+    if params is not None:
+        page["kv_transfer_params"] = engine.transfers.offer(params, answer.job.prompt_tokens, ticket.cached_tokens)
+    return json_reply(page, load_headers(call))
 
 
 def event(value: object) -> bytes:

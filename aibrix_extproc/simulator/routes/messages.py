@@ -1,7 +1,7 @@
 """POST /v1/messages and /count_tokens: Anthropic's API."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
@@ -88,11 +88,18 @@ async def create_message(call: Call) -> Answer:
     """Answer one conversation."""
     engine = call.engine
     answer = _plan(call)
+    params = answer.body.kv_transfer_params
+    if params is not None:
+        taken_over = await engine.transfers.take_over(params, answer.job.prompt_tokens)
+        answer = replace(answer, job=replace(answer.job, taken_over=taken_over))
     ticket = engine.enter(answer.job, answer.message_id)
     if answer.body.stream:
         return EventStream(_stream(call, answer, ticket), partial(engine.release, ticket))
     await engine.run(ticket)
-    return json_reply(answer.message(ticket))
+    page = answer.message(ticket)
+    if params is not None:
+        page["kv_transfer_params"] = engine.transfers.offer(params, answer.job.prompt_tokens, ticket.cached_tokens)
+    return json_reply(page)
 
 
 async def count_message_tokens(call: Call) -> Answer:

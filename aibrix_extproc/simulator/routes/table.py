@@ -11,6 +11,7 @@ from aibrix_extproc.simulator.routes import (
     cohere,
     completions,
     control,
+    kv_blocks,
     messages,
     pooling,
     responses,
@@ -59,6 +60,8 @@ def routes_of(options: SimulatorOptions) -> list[Route]:
         routes += _post(control.stop_profile, "/stop_profile")
     if options.tokenizer_info:
         routes += _get(control.tokenizer_info, "/tokenizer_info")
+    if options.kv_connector:
+        routes += _post(kv_blocks.give, "/kv_blocks/{request_id}")
     if options.dev_mode:
         routes += _dev_routes()
     return routes + _task_routes(options.task)

@@ -264,7 +264,7 @@ def test_tables_split_the_events_of_envoy_between_them() -> None:
     assert request | response | {events.StreamClosed} == {
         events.RequestHead, events.RequestBody, events.LargeRequestBody, events.RequestTrailers,
         events.ResponseHead, events.ResponseBody,
-        events.ResponseTrailers, asks.Admitted, asks.Described, asks.BodyRead, asks.Placed, asks.Reserved, asks.Refused,
-        events.StreamClosed,
+        events.ResponseTrailers, asks.Admitted, asks.Described, asks.BodyRead, asks.Placed, asks.PrefillDone,
+        asks.Reserved, asks.Refused, events.StreamClosed,
         events.DeadlineReached, events.EngineAsleep,
     }  # fmt: skip

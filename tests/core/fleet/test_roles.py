@@ -34,7 +34,7 @@ def test_an_unknown_role_of_llm_d_is_none_and_is_said() -> None:
 
 
 def numbers(fleet: Snapshot) -> tuple[list[str], list[str]]:
-    ready, prefill = fleet.ready_by_model[MODEL], fleet.prefill_by_model.get(MODEL, ())
+    ready, prefill = fleet.ready_by_model[MODEL], fleet.prefill_by_model.get(MODEL) or ()
     return [one.identity[-1] for one in ready], [one.identity[-1] for one in prefill]
 
 

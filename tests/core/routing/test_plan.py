@@ -57,7 +57,7 @@ def planned(config: str = "", default: str = "least-request", **headers: Any) ->
         (LOCKED, {}, "random"),
         (LOCKED, {"strategy": "round-robin"}, "random"),
         (LOCKED, {"strategy": "no-such"}, "random"),
-        ('{"lockedRoutingStrategy": "pd"}', {"strategy": "round-robin"}, "least-request"),
+        ('{"lockedRoutingStrategy": "slo"}', {"strategy": "round-robin"}, "least-request"),
         ('{"profiles": {"p": {"routingStrategy": "random"}}}', {}, "least-request"),
         ("{}", {"profile": "auto"}, "least-request"),
     ],

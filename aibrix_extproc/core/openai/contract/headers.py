@@ -31,6 +31,16 @@ ENGINE_PRIORITY: Final = "x-vllm-priority"  # vLLM: counts before the body's `pr
 
 DECISION: Final = "x-aibrix-decision"  # for administrators: why the request went where it went
 
+PREFILLER: Final = "x-prefiller-host-port"  # from us to llm-d's routing sidecar: the prefill engine
+# By these that sidecar would send requests anywhere.
+SIDECAR_HEADERS: Final[tuple[str, ...]] = (
+    PREFILLER,
+    "x-prefiller-url",
+    "x-encoder-hosts-ports",
+    "x-data-parallel-host-port",
+    "x-kv-cache-source-host-port",
+)
+
 ORIGINAL_PATHS: Final[tuple[str, ...]] = ("x-original-path", "x-forwarded-path")
 
 # What only we may set: removed from client requests before routing (Envoy's early header mutation) and again by us.
@@ -42,6 +52,7 @@ RESERVED_REQUEST_HEADERS: Final[tuple[str, ...]] = (
     "target-pod-ip",
     "x-gateway-model-name",
     SIGNED_CALLER,
+    *SIDECAR_HEADERS,
 )
 
 # By which a client may say where its request shall go.

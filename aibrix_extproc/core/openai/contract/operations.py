@@ -99,6 +99,9 @@ class Operation:
     prompt_param: str | None = None  # the field that OpenAI names when the prompt is too long
     engine_path: str | None = None  # where engines have it, if elsewhere
     lacking_frontends: frozenset[str] = frozenset()  # of engines that do not have it, though their task is right
+    # Members that a prefill engine gets as 1, as it makes no answer; the first is written where there is none of them.
+    # Empty: another engine cannot compute the prompt.
+    answer_limits: tuple[str, ...] = ()
     batch_name: str = ""  # as errors of OpenAI's Batch API call it; empty: a batch may not ask it
     # The answer.
     stream: Stream = Stream.NONE

@@ -47,6 +47,7 @@ REQUEST_HEADERS: Final[Mapping[str, str]] = MappingProxyType({
     **dict.fromkeys(headers.RATE_LIMIT_HEADERS, "of answers; a client's own has no effect"),
     headers.DESTINATION: "the engine's address; set by the gateway alone, or a client could choose its engine",
     headers.DESTINATION_SERVED: "set by Envoy alone",
+    **dict.fromkeys(headers.SIDECAR_HEADERS, "of llm-d's routing sidecar; not a client's to set"),
     "x-gateway-destination-endpoint-subset": "of the endpoint picker protocol; not a client's to set",
     "target-pod": "of AIBrix; not a client's to set",
     "target-pod-ip": "of AIBrix; not a client's to set",

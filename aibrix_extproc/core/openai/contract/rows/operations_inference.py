@@ -21,12 +21,13 @@ ROWS: Final = (
     Operation(
         "chat_completion", "POST", "/v1/chat/completions",
         action=Action.ROUTE, model_in=ModelIn.JSON, tasks=GENERATE, prompt_param="messages",
-        batch_name="Chat Completions",
+        batch_name="Chat Completions", answer_limits=("max_completion_tokens", "max_tokens"),
         stream=Stream.DATA_DONE, usage_in=UsageIn.USAGE, never_short=True,
     ),
     Operation(
         "completion", "POST", "/v1/completions",
         action=Action.ROUTE, model_in=ModelIn.JSON, tasks=GENERATE, prompt_param="prompt", batch_name="Completions",
+        answer_limits=("max_tokens",),
         stream=Stream.DATA_DONE, usage_in=UsageIn.USAGE, never_short=True,
         logprobs_param="logprobs",
     ),
@@ -89,6 +90,7 @@ ROWS: Final = (
     Operation(
         "message", "POST", "/v1/messages",
         action=Action.ROUTE, model_in=ModelIn.JSON, tasks=GENERATE, prompt_param="messages",
+        answer_limits=("max_tokens",),
         lacking_frontends=NOT_RUST,
         stream=Stream.ANTHROPIC, usage_in=UsageIn.MESSAGE_USAGE, anthropic=True,
     ),
