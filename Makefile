@@ -13,7 +13,7 @@ PYTEST = $(BIN)/python -m pytest -p tests.forks --forks $(WORKERS)
 KUBE_TOOLS ?= $(HOME)/.cache/aibrix-extproc/kube-tools
 
 .PHONY: help run test test-newest fuzz test-kubernetes kube-tools fix lint types unit bench soak proof-usage proof-limits churn reference explorer site schemas \
-	conformance test-postgres test-s3 s3-server test-faults test-operations test-install bench-admission bench-admission-processes bench-metadata bench-gauges bench-predictions bench-batches bench-batches-processes test-sdks test-sdk-suite test-browser test-openapi test-twins test-envoys test-chart chart helm release lock image \
+	conformance compare test-postgres test-s3 s3-server test-faults test-operations test-install bench-admission bench-admission-processes bench-metadata bench-gauges bench-predictions bench-batches bench-batches-processes test-sdks test-sdk-suite test-browser test-openapi test-twins test-envoys test-chart chart helm release lock image \
 	clean install for-run for-test
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -197,6 +197,11 @@ site: for-test   ## build the documentation as a static site with search, in bui
 
 conformance: for-run ## verify a running deployment (ARGS="--base-url http://127.0.0.1:8080/v1 --api-key KEY")
 	@$(BIN)/aibrix-extproc conformance $(ARGS)
+
+compare: for-test ## ask this gateway, a bare vLLM, LiteLLM and SMG the same, write docs/compatibility.md (VLLM=PYTHON ARGS="--version 0.33.0")
+	@test -x .venvs/compare/bin/smg || { $(PYTHON) -m venv .venvs/compare && \
+		.venvs/compare/bin/python -m pip install --quiet -r tools/compare/peers.txt; }
+	PATH="$(CURDIR)/.venvs/compare/bin:$$PATH" $(BIN)/python -m tools.compare --vllm $(VLLM) --peers .venvs/compare/bin/python $(ARGS)
 
 # Plain requirements files, which every pip can install, so that the tool that writes them can be changed for another.
 # The one for development holds everything; the others take its versions, so that all that is tested is what is run.
