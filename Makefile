@@ -178,7 +178,7 @@ schemas: for-test ## derive the schemas of operations from the SDKs; VLLM=PYTHON
 	test -z "$(VLLM)" || PYTHONPATH=$$PYTHONPATH:. $(VLLM) -W ignore -m tools.schemas.vllm
 
 .PHONY: measure samples
-measure: for-test ## send every field of every operation to an engine and record what comes (VLLM=PYTHON NAME=vllm-0.33 ARGS=...)
+measure: for-test ## send every field of every operation to an engine and record what comes (VLLM=PYTHON NAME=vllm-0.33 ARGS=--operation=..., or ARGS=--stored)
 	$(BIN)/python -m tools.measure --name $(or $(NAME),simulator) $(if $(VLLM),--vllm $(VLLM)) $(ARGS)
 
 samples: for-test ## run the samples of the reference and record what they print (ARGS="chat_completion embedding")

@@ -6,7 +6,7 @@ from typing import Any, Final
 from aibrix_extproc.cli.reference_markdown import code, table
 from aibrix_extproc.interfaces.catalogue import catalogue
 from aibrix_extproc.interfaces.fields import FieldAt, fields_of, variants
-from aibrix_extproc.interfaces.verdicts import MEASURED, NEWEST, verdicts
+from aibrix_extproc.interfaces.verdicts import MEASURED, NEWEST, STORED, verdicts
 
 Json = dict[str, Any]
 
@@ -79,7 +79,7 @@ def _presence(operation: str, field: FieldAt) -> str:
 
 def _verdict(operation: str, field: FieldAt, name: str = NEWEST) -> Json:
     found: Json = verdicts(name).get(operation, _NOTHING).get("request", _NOTHING).get(field.path, _NOTHING)
-    return found
+    return found or stored(operation).get(field.path, _NOTHING)
 
 
 def support(operation: str, path: str) -> str:
@@ -87,13 +87,28 @@ def support(operation: str, path: str) -> str:
     found = {name: verdicts(name).get(operation, _NOTHING).get("request", _NOTHING).get(path) for name in MEASURED}
     newest = found[NEWEST]
     if newest is None:
-        return "in every request that was measured"
+        return _stored(operation, path)
     others = (
         f"; {name.removeprefix('vllm-')}: {_told(verdict)}"
         for name, verdict in found.items()
         if verdict is not None and verdict["verdict"] != newest["verdict"]
     )
     return _told(newest) + "".join(others)
+
+
+def _stored(operation: str, path: str) -> str:
+    """What was done with a field of a stored object; of an object in a request its members tell it."""
+    own = stored(operation)
+    if path in own:
+        return _told(own[path])
+    return "as its members" if any(one.startswith(f"{path}.") for one in own) else "in every request that was measured"
+
+
+def stored(operation: str) -> Json:
+    """The verdicts on the fields of a stored object's operation, of its body or its query."""
+    places = verdicts(STORED).get(operation, _NOTHING)
+    found: Json = places.get("request", places.get("query", _NOTHING))
+    return found
 
 
 def _told(verdict: Json) -> str:
@@ -109,10 +124,11 @@ def _told(verdict: Json) -> str:
 
 def tried(operation: str) -> str:
     """A table of values that were refused, each with its error: how to provoke the errors of the engine."""
-    found = verdicts().get(operation, _NOTHING).get("request", _NOTHING)
+    own = stored(operation)
+    found = own or verdicts().get(operation, _NOTHING).get("request", _NOTHING)
     rows = []
     for path, verdict in sorted(found.items()):
-        if "." in path or verdict["verdict"] == "refused":
+        if ("." in path and not own) or verdict["verdict"] == "refused":
             continue
         bad = {value: said for value, said in verdict.get("bounds", {}).items() if said != "ok"}
         if verdict.get("wrong", "ok") != "ok":

@@ -1,6 +1,6 @@
 """What the reference says of one operation from its rows: how to call it, what comes back, what can go wrong."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from aibrix_extproc.cli.reference_markdown import code, table
@@ -66,11 +66,17 @@ def answer_types(operation: Operation, doc: OperationDoc) -> tuple[str, ...]:
     return doc.answer_types if operation.stream is Stream.NONE else (*doc.answer_types, EVENTS)
 
 
-def field_table(title: str, fields: Sequence[Field], presence: str) -> str:
-    """A table of fields of a row; empty without any."""
+def field_table(title: str, fields: Sequence[Field], presence: str, support: Mapping[str, str] | None = None) -> str:
+    """A table of fields of a row; empty without any. `support` says by name what was done with each."""
     if not fields:
         return ""
-    return table((title, "type", presence, "meaning"), (_field(one) for one in fields))
+    if not support:
+        return table((title, "type", presence, "meaning"), (_field(one) for one in fields))
+    rows = (_field(one) for one in fields)
+    return table(
+        (title, "type", presence, "support", "meaning"),
+        ((*row[:3], support.get(one.name, ""), row[3]) for one, row in zip(fields, rows, strict=True)),
+    )
 
 
 def _field(one: Field) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Final
 
 from aibrix_extproc.cli.reference_docs import DOCS
-from aibrix_extproc.cli.reference_fields import answer_tables, request_tables, tried
+from aibrix_extproc.cli.reference_fields import answer_tables, request_tables, stored, support, tried
 from aibrix_extproc.cli.reference_markdown import code, page, table
 from aibrix_extproc.cli.reference_operation import (
     EVERYWHERE,
@@ -121,7 +121,8 @@ def prose(operation: str) -> str:
 
 def _request(row: Operation, doc: OperationDoc, interface: Interface) -> Iterator[str]:
     if doc.query:
-        yield "## Query parameters\n\n" + field_table("parameter", doc.query, "required")
+        told = {one.name: support(row.id, one.name) for one in doc.query} if stored(row.id) else {}
+        yield "## Query parameters\n\n" + field_table("parameter", doc.query, "required", told)
     if interface.request is None:
         if doc.request:
             yield "## Request fields\n\n" + field_table("field", doc.request, "required")
@@ -168,10 +169,10 @@ def _errors(row: Operation) -> Iterator[str]:
     yield "## Errors\n\n" + table(("cause", "errors, besides [those of every operation](../api.md#causes)"), rows)
     provoked = tried(row.id)
     if provoked:
-        yield f"{_PROVOKED}\n\n{provoked}"
+        whose, whom = ("", "") if stored(row.id) else (" of the engine", " to vLLM through the gateway")
+        yield f"{_PROVOKED.format(whose=whose, whom=whom)}\n\n{provoked}"
 
 
 _PROVOKED: Final = (
-    "How to provoke errors of the engine: values that were sent to vLLM through the gateway, and the status, code and"
-    " param of what came back."
+    "How to provoke errors{whose}: values that were sent{whom}, and the status, code and param of what came back."
 )

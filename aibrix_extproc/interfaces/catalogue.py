@@ -14,7 +14,7 @@ from importlib.resources import files
 from typing import Any, Final
 
 from aibrix_extproc.interfaces.fields import fields_of
-from aibrix_extproc.interfaces.verdicts import verdicts
+from aibrix_extproc.interfaces.verdicts import STORED, verdicts
 
 Json = dict[str, Any]
 
@@ -111,11 +111,13 @@ def _require_less(name: str, schema: Json) -> None:
 
 def _tell_measured(interfaces: Mapping[str, Interface], definitions: Mapping[str, Json]) -> None:
     """Write the verdict on each field of a request into its schema, which operations share."""
-    for operation, places in verdicts().items():
-        for field in fields_of(interfaces[operation].request or {}, definitions):
-            found = places["request"].get(field.path)
-            if found is not None:
-                field.schema.setdefault("x-measured", {})[operation] = found["verdict"]
+    for operation, places in (*verdicts().items(), *verdicts(STORED).items()):
+        interface = interfaces[operation]
+        for place, schema in (("request", interface.request), ("query", interface.query)):
+            for field in fields_of(schema or {}, definitions):
+                found = places.get(place, {}).get(field.path)
+                if found is not None:
+                    field.schema.setdefault("x-measured", {})[operation] = found["verdict"]
 
 
 @cache

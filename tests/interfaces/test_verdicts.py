@@ -7,7 +7,7 @@ from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
 from aibrix_extproc.core.openai.contract.operations import Action, ModelIn
 from aibrix_extproc.interfaces.catalogue import catalogue
 from aibrix_extproc.interfaces.fields import fields_of
-from aibrix_extproc.interfaces.verdicts import MEASURED, NEWEST, verdicts
+from aibrix_extproc.interfaces.verdicts import MEASURED, NEWEST, STORED, verdicts
 
 OPERATION_IDS = tuple(verdicts())
 VERDICTS = {"honoured", "checked", "ignored", "refused"}
@@ -15,6 +15,8 @@ VERDICTS = {"honoured", "checked", "ignored", "refused"}
 UNEXPLAINED = {"max_tokens_per_query"}
 # In every request that has it; and an object whose members are measured.
 UNMEASURED = {"file", "messages[user].content[file].file"}
+
+UNSERVED = {"list_input_items"}  # no engine has it
 
 
 def test_every_operation_of_an_engine_that_takes_a_request_is_measured() -> None:
@@ -64,3 +66,20 @@ def test_the_document_says_of_each_measured_field_what_came_of_it() -> None:
         }
         measured = {path: verdict["verdict"] for path, verdict in places["request"].items()}
         assert {path: verdict for path, verdict in told.items() if verdict} == measured, operation
+
+
+def test_every_field_of_a_stored_object_has_a_verdict_that_says_what_was_seen() -> None:
+    """`python -m tools.measure --stored` writes them. What is in every request, and objects of fields, have none."""
+    known = catalogue()
+    for row in OPERATIONS:
+        interface = known.interfaces.get(row.id)
+        if row.action not in (Action.METADATA, Action.STICKY) or interface is None or row.id in UNSERVED:
+            continue
+        for place in ("request", "query"):
+            schema = getattr(interface, place)
+            paths = {one.path for one in fields_of(schema, known.definitions)} if schema else set()
+            found = verdicts(STORED).get(row.id, {}).get(place, {})
+            objects = {path.partition(".")[0] for path in paths if "." in path}
+            assert paths - objects - {"file", "data"} == set(found), (row.id, place)
+            for path, verdict in found.items():
+                assert verdict["verdict"] != "checked" or verdict.get("why"), (row.id, path)

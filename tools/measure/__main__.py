@@ -18,6 +18,10 @@ from tools.measure.asking import Asker
 from tools.measure.engines import PROFILES, gateway, simulated, vllm
 from tools.measure.measuring import Measurement
 from tools.measure.plan import operations, probes
+from tools.measure.stored import NAME as STORED
+from tools.measure.stored import StoredMeasurement
+from tools.measure.stored import table as stored_table
+from tools.samples.running import stack
 
 Json = dict[str, Any]
 
@@ -65,7 +69,8 @@ def _engine(args: argparse.Namespace, profile_name: str, where: Path) -> Iterato
 def main() -> int:
     """Measure, and write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--name", required=True, help="of the file to write, as in vllm-0.33")
+    parser.add_argument("--name", default="", help="of the file to write, as in vllm-0.33")
+    parser.add_argument("--stored", action="store_true", help="the gateway's own files, uploads, batches and responses")
     parser.add_argument("--vllm", type=Path, help="Python of an installed vLLM (else the simulator)")
     parser.add_argument("--path", default="", help="folder of modules of vLLM that come before the installed ones")
     parser.add_argument("--simulate", default="0.33.0", help="version that the simulator imitates")
@@ -75,6 +80,10 @@ def main() -> int:
     parser.add_argument("--operation", action="append", help="only these operations")
     parser.add_argument("--folder", type=Path, default=FOLDER)
     args = parser.parse_args()
+    if args.stored:
+        return _measure_stored(args.folder)
+    if not args.name:
+        parser.error("--name is missing")
     file = args.folder / f"{args.name}.json"
     document: Json = json.loads(file.read_text("utf-8")) if file.exists() else {}
     for profile_name in args.profile or PROFILES:
@@ -84,6 +93,18 @@ def main() -> int:
             for place, one in seen.items():
                 known[place] = _merged(known.get(place, {}), one.verdicts())
             file.write_text(written(document), encoding="utf-8")
+    return 0
+
+
+def _measure_stored(folder: Path) -> int:
+    with stack() as url:
+        measurement = StoredMeasurement(url)
+        document: Json = {}
+        for name in stored_table():
+            place, found = measurement.operation(name)
+            document[name] = {place: found}
+            print(f"{name}: {len(found)} fields, {measurement.asked} requests", flush=True)
+    (folder / f"{STORED}.json").write_text(written(document), encoding="utf-8")
     return 0
 
 

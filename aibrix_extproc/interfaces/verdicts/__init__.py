@@ -1,7 +1,8 @@
 """What engines did with each field, measured through the gateway: `make measure` writes the files beside this one.
 
 A file is named after what was measured: `vllm-0.33`. It has, for each operation, `request`: a verdict for each field;
-`answer` and `events`: `seen`, `null` (present, and never more) or `absent`.
+`answer` and `events`: `seen`, `null` (present, and never more) or `absent`. `gateway` has the fields of stored objects
+(files, uploads, batches and responses), by `request` or `query`.
 """
 
 import json
@@ -21,6 +22,7 @@ Json = dict[str, Any]
 # - `beside`: the error that comes without the field, too: the object around it is refused
 MEASURED: Final = ("vllm-0.32", "vllm-0.33")
 NEWEST: Final = MEASURED[-1]
+STORED: Final = "gateway"
 
 
 @cache
