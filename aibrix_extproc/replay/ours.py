@@ -89,9 +89,9 @@ class OurRouter:
     def place(self, number: int, request: Request, now: float) -> int:
         """The engine for a request."""
         self._now = now
+        self._hear(now)
         if self._scrapes:
             self._scrape(now)
-        self._hear(now)
         session = request.session or f"alone-{number}"  # as the gateway gives each request without one a new one
         query = RouteQuery(
             request.model,

@@ -6,6 +6,7 @@ from typing import Final
 
 from aibrix_extproc.core.routing.scorer import Scorer, Strategy
 from aibrix_extproc.core.routing.scorers import (
+    balanced,
     least_busy_time,
     least_gpu_cache,
     least_kv_cache,
@@ -13,6 +14,7 @@ from aibrix_extproc.core.routing.scorers import (
     least_request,
     least_utilization,
     load_balance,
+    lora_affinity,
     pd,
     power_of_two,
     predicted,
@@ -31,6 +33,7 @@ STRATEGIES: Final[Mapping[str, Strategy]] = MappingProxyType(
     {
         strategy.spec.name: strategy
         for strategy in (
+            Strategy(balanced.SPEC, balanced.Balanced),
             Strategy(least_busy_time.SPEC, least_busy_time.LeastBusyTime),
             Strategy(least_gpu_cache.SPEC, least_gpu_cache.LeastGPUCache),
             Strategy(least_kv_cache.SPEC, least_kv_cache.LeastKVCache),
@@ -38,6 +41,7 @@ STRATEGIES: Final[Mapping[str, Strategy]] = MappingProxyType(
             Strategy(least_request.SPEC, least_request.LeastRequest),
             Strategy(least_utilization.SPEC, least_utilization.LeastUtilization),
             Strategy(load_balance.SPEC, load_balance.LoadBalance),
+            Strategy(lora_affinity.SPEC, lora_affinity.LoraAffinity),
             Strategy(pd.SPEC, pd.PD),
             Strategy(power_of_two.SPEC, power_of_two.PowerOfTwo),
             Strategy(predicted.SPEC, predicted.Predicted),

@@ -28,9 +28,9 @@ class WorkBook:
         """An engine gets a prompt of which it has to compute so many tokens."""
         flight = Flight(engine, tokens, now)
         engine.turns += 1
-        if now < engine.read_at:
-            engine.reached += 1  # we hear of it late: its first token may have been counted
         _append(engine, flight, max(engine.free_at, now))
+        if flight.done_at < engine.read_at:
+            engine.reached += 1  # we hear of it late: its first token has probably been counted
         flight.would_be_done_at = flight.done_at
         engine.tokens += tokens
         engine.running += 1

@@ -18,9 +18,9 @@ def test_registry_lists_every_strategy_module() -> None:
 
 def test_registry_names_are_those_of_the_contract() -> None:
     assert set(STRATEGIES) == {
-        "least-busy-time", "least-gpu-cache", "least-kv-cache", "least-latency", "least-request", "least-utilization",
-        "load-balance", "pd", "power-of-two", "predicted", "prefix-cache", "random", "round-robin", "session-affinity",
-        "throughput", "vtc-basic",
+        "balanced", "least-busy-time", "least-gpu-cache", "least-kv-cache", "least-latency", "least-request",
+        "least-utilization", "load-balance", "lora-affinity", "pd", "power-of-two", "predicted", "prefix-cache",
+        "random", "round-robin", "session-affinity", "throughput", "vtc-basic",
     }  # fmt: skip
     assert DEFAULT_STRATEGY == "predicted"
 
