@@ -235,7 +235,12 @@ class Gateway:
         every, poll_soon = self._settings.log.exchanges, self._engines.poll_soon
         limiter = self._limits.limiter
         load = LoadCount(self._load, self._batch_load)
-        rows = [*observers(load, owners, poll_soon, self._metrics, log_every=every, limiter=limiter)]
+        rows = [
+            *observers(
+                load, owners, poll_soon, self._metrics,
+                log_every=every, log_prefixes=self._settings.log.prefixes, limiter=limiter,
+            )
+        ]  # fmt: skip
         rows.insert(0, (Charge, learner(self._limits.ratios)))
         rows += signal_observers(self._sources, self._predicting)
         if self._kv_events is not None:
@@ -254,7 +259,8 @@ class Gateway:
 
     def _exchanges(self) -> Callable[[], Machine]:
         seed, needs = PrefixSeed(self._seals), self._sources.needs
-        policy = exchange_policy(self._settings, lambda: seed.value if needs(Need.PREFIX) else 0)
+        always = self._settings.log.prefixes
+        policy = exchange_policy(self._settings, lambda: seed.value if always or needs(Need.PREFIX) else 0)
         if self._settings.picker.test_mode:
             return fixtures(policy, lambda: self.store.askable)
         return partial(Exchange, policy)

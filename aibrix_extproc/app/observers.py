@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from http import HTTPStatus
 
-from aibrix_extproc.adapters.telemetry.logs import log_exchange, log_record
+from aibrix_extproc.adapters.telemetry.logs import log_exchange, log_prefix, log_record
 from aibrix_extproc.adapters.telemetry.metrics import Metrics
 from aibrix_extproc.app.degradation_log import DegradationLog
 from aibrix_extproc.app.dispatch import Observer
@@ -23,6 +23,7 @@ def observers(
     metrics: Metrics,
     *,
     log_every: bool,
+    log_prefixes: bool = False,
     limiter: Limiter | None = None,
 ) -> Sequence[Observer]:
     """The load comes first, so that it is exact whatever the others do. `poll_soon` polls an engine before its turn."""
@@ -50,6 +51,8 @@ def observers(
         (Charge, metrics.charged),
     ]
     rows += [] if limiter is None else [(Finished, limiter.finished), (Charge, limiter.charged)]
+    if log_prefixes:
+        rows.append((Assigned, log_prefix))
     if log_every:
         rows.append((ExchangeRecord, log_record))
     return rows

@@ -48,3 +48,8 @@ class LogSettings(Group):
         False, description="a line for every exchange, not only for those that failed",
         json_schema_extra=flag("--log-exchanges"),
     )  # fmt: skip
+    prefixes: bool = Field(
+        False, description="a line with the prefix of each placed prompt, for `replay`: keyed ids and lengths, no text."
+        " Who reads the log sees which prompts begin alike",
+        json_schema_extra=flag("--log-prefixes"),
+    )  # fmt: skip

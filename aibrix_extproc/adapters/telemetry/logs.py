@@ -4,9 +4,10 @@ import datetime
 import json
 import logging
 import sys
+from hashlib import blake2b
 from typing import Final
 
-from aibrix_extproc.core.exchange.outputs import Finished, Outcome
+from aibrix_extproc.core.exchange.outputs import Assigned, Finished, Outcome
 from aibrix_extproc.core.exchange.records import ExchangeRecord
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
@@ -79,6 +80,27 @@ def log_exchange(fact: Finished, *, every: bool) -> None:
             "seconds": total,
         },
     )
+
+
+def log_prefix(fact: Assigned) -> None:
+    """A line with the blocks of a prompt: ids, and bytes up to the end of each.
+
+    Ids are digests of hashes with a secret seed, so they tell nothing but which prompts begin alike.
+    """
+    if fact.query is not None and fact.query.prefix is not None:
+        chain = fact.query.prefix
+        exchanges.info(
+            "exchange placed",
+            extra={
+                "request_id": fact.request_id,
+                "prefix": [_block_id(one) for one in chain.hashes],
+                "prefix_ends": list(chain.ends),
+            },
+        )
+
+
+def _block_id(block: int) -> int:
+    return int.from_bytes(blake2b(block.to_bytes(8), digest_size=6).digest())
 
 
 def log_record(record: ExchangeRecord) -> None:
