@@ -44,6 +44,7 @@ from aibrix_extproc.app.observers import learner, observers
 from aibrix_extproc.app.parts.bodies import LargeBodies
 from aibrix_extproc.app.parts.configs import ConfigLog
 from aibrix_extproc.app.parts.engines import Engines
+from aibrix_extproc.app.parts.hand_over import HandOver
 from aibrix_extproc.app.parts.keys import KeyStore
 from aibrix_extproc.app.parts.limits import Limits
 from aibrix_extproc.app.parts.loop import LoopWatch
@@ -116,7 +117,7 @@ class Gateway:
             self.store, self._load, self._engines.poll_soon, self._metrics
         )
         follow_news(self._control, self._engines.renew, self._predicting.renewed)
-        self._sharing = self._sharing_part()
+        self._sharing = self._sharing_parts()
         self._kv_events = kv_events_part(self.store, self._sources) if settings.routing.kv_events else None
         configs = ConfigLog(settings.routing.strategy)
         for on_change in (HealthLog().log_changes, self._traffic.forget):
@@ -252,10 +253,14 @@ class Gateway:
             rows.append((Charge, self._usage.take))
         return rows if self._wake is None else [*rows, *self._wake.observers()]
 
-    def _sharing_part(self) -> list[Part]:
-        if not self._settings.routing.share:
-            return []
-        return [sharing_part(self._settings.redis, self.store, self._sources, self._predicting, self._seals)]
+    def _sharing_parts(self) -> list[Part]:
+        routing = self._settings.routing
+        parts: list[Part] = []
+        if routing.state_file is not None:
+            parts.append(HandOver(routing.state_file, self._sources.predictor))
+        if not routing.share:
+            return parts
+        return [*parts, sharing_part(self._settings.redis, self.store, self._sources, self._predicting, self._seals)]
 
     def _exchanges(self) -> Callable[[], Machine]:
         seed, needs = PrefixSeed(self._seals), self._sources.needs

@@ -120,6 +120,12 @@ class RoutingSettings(Group):
         "`kvevents`): strategies that look for prefixes then know what engines have evicted",
         json_schema_extra=flag("--kv-events"),
     )
+    state_file: Path | None = Field(
+        None,
+        description="file in which a gateway leaves what it has learned of engines, every 30 seconds and at its end,"
+        " for the next one to begin with; with `routing.share` Redis has it, too",
+        json_schema_extra=flag("--routing-state"),
+    )
     share: bool = Field(
         False,
         description="tell other gateways over `redis.url` which prompts went to which engine, so that several predict"

@@ -8,6 +8,7 @@ Redis is away, nothing is kept.
 import asyncio
 import hashlib
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from typing import Final, Protocol
 
@@ -23,6 +24,9 @@ KEEP_SECONDS: Final = 3_600  # after the last entry
 BUSY_SECONDS: Final = 0.02  # between two round trips
 IDLE_SECONDS: Final = 0.1  # the same after a second without entries
 _EMPTY_IN_A_ROW: Final = 50
+NOTE_SECONDS: Final = 30.0  # between two notes
+NOTE_KEEP_SECONDS: Final = 86_400
+MAX_NOTE_BYTES: Final = 60_000
 ANSWER_SECONDS: Final = 1.0
 CONNECT_SECONDS: Final = 2.0
 PAUSES: Final = (0.1, 0.5, 2.0)  # between attempts; the last one stays
@@ -54,6 +58,14 @@ class Reader(Protocol):
         """An entry, perhaps our own. `is_history`: it was there before we listened."""
         ...
 
+    def recall(self, note: bytes) -> None:
+        """The latest note that any process has left. Called before `connected`."""
+        ...
+
+    def note(self) -> bytes:
+        """A note for processes that begin later, of at most MAX_NOTE_BYTES; the latest one stays."""
+        ...
+
     def connected(self) -> None:
         """The feed can be used."""
         ...
@@ -66,12 +78,15 @@ class Reader(Protocol):
 class RedisFeed:
     """One per process. `run` keeps the connection."""
 
-    def __init__(self, target: RedisTarget, key: str, reader: Reader) -> None:
+    def __init__(self, target: RedisTarget, key: str, reader: Reader, *, note_seconds: float = NOTE_SECONDS) -> None:
         self._target = target
         self._key = key.encode()
+        self._note_key = self._key + b":note"
+        self._note_seconds = note_seconds
         self._reader = reader
         self._next = _START
         self._empty = 0
+        self._noted_at = time.monotonic()
         self.is_away = True
         self.why_away = "not connected yet"
 
@@ -104,12 +119,14 @@ class RedisFeed:
                     target.host, target.port, target.tls, lambda: None, unix_path=target.unix_path
                 )
                 await self._prepare(connection)
+            await self._recall(connection)
             while await self._exchange(connection, is_history=True):
                 pass
             self.is_away = False
             self._reader.connected()
             logger.info("gateways share what they place", extra={"redis": target.shown})
             while True:
+                await self._leave_note(connection)
                 more = await self._exchange(connection, is_history=False)
                 if not more:
                     await asyncio.sleep(IDLE_SECONDS if self._empty >= _EMPTY_IN_A_ROW else BUSY_SECONDS)
@@ -125,6 +142,19 @@ class RedisFeed:
         if target.database:
             await ask(connection, b"SELECT", b"%d" % target.database)
         await ask(connection, b"SCRIPT", b"LOAD", SCRIPT.encode())
+
+    async def _recall(self, connection: RedisConnection) -> None:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            found = await ask(connection, b"GETRANGE", self._note_key, b"0", b"%d" % MAX_NOTE_BYTES)
+        if isinstance(found, bytes) and found:
+            self._reader.recall(found)
+
+    async def _leave_note(self, connection: RedisConnection) -> None:
+        if time.monotonic() - self._noted_at >= self._note_seconds:
+            self._noted_at = time.monotonic()
+            keep = b"%d" % NOTE_KEEP_SECONDS
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await ask(connection, b"SET", self._note_key, self._reader.note(), b"EX", keep)
 
     async def _exchange(self, connection: RedisConnection, *, is_history: bool) -> bool:
         """Write and read once. Returns whether there may be more to read."""

@@ -11,6 +11,7 @@ from aibrix_extproc.app.parts.part import Meters, Part
 from aibrix_extproc.app.parts.predicting import Predicting
 from aibrix_extproc.core.access.seals import SealKey
 from aibrix_extproc.core.openai.wire.usage import Usage
+from aibrix_extproc.core.routing.learned import learned, remember
 from aibrix_extproc.core.routing.predictor import Predictor
 from aibrix_extproc.core.routing.sharing.others import Others
 from aibrix_extproc.core.routing.sharing.outbox import Outbox
@@ -44,6 +45,7 @@ class Sharing(Part):
     ) -> None:
         """`sender`: a random number of this process. `clock`: the one that the predictor is told the time by."""
         self._clock = clock
+        self._predictor = predictor
         self._key = SealKey(secrets[0], PURPOSE)
         self._outbox = Outbox(sender, wall_clock)
         self._others = Others(predictor, sender, knows, wall_clock, predicting.learn)
@@ -88,6 +90,18 @@ class Sharing(Part):
             self._forged += 1
         else:
             self._others.take(batch, self._clock(), is_history=is_history)
+
+    def recall(self, note: bytes) -> None:
+        """Part of Reader: speeds and the like, as another process has learned them."""
+        data = self._key.open(note)
+        if data is None:
+            self._forged += 1
+        else:
+            remember(self._predictor, data)
+
+    def note(self) -> bytes:
+        """Part of Reader."""
+        return self._key.seal(learned(self._predictor))
 
     def connected(self) -> None:
         """Part of Reader."""

@@ -5,7 +5,7 @@ cost = predicted + uncached tokens * pace * ((1 + waiting requests / 2) * (1 + h
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Final
 
@@ -325,6 +325,16 @@ class Predictor:
         """An engine reported how many tokens its prefix cache holds."""
         self._cache_tokens[identity] = tokens
         self.index.limit(identity, tokens / self.ratios.ratio(model) * self.audit.factor(identity))
+
+    @property
+    def outputs(self) -> Mapping[str, float]:
+        """Tokens of an answer, by model."""
+        return self._outputs
+
+    def remember_output(self, model: str, tokens: float) -> None:
+        """What another process has learned of a model's answers, if nothing is known here."""
+        if len(self._outputs) < MAX_MODELS:
+            self._outputs.setdefault(model, tokens)
 
     def cleared(self, identity: str) -> None:
         """The engine's prefix cache is empty: a reset, new weights, sleep at level 2, or found by the audit."""

@@ -18,6 +18,8 @@ MAX_GROUPS: Final = 1_000  # base models
 _LATEST: Final = 48  # bounds of one engine
 _QUANTILE: Final = 0.75
 _STEP_WEIGHT: Final = 0.1
+_REMEMBERED: Final = 8  # bounds that what was learned before counts as
+MAX_REMEMBERED: Final = 2_000
 _FEW_TOKENS: Final = 8  # of an answer, too few to tell the time of a step
 _RENEW: Final = 32  # samples of a group after which its median is computed anew; at first after each
 
@@ -49,6 +51,7 @@ class Speeds:
     def __init__(self) -> None:
         self._shown: dict[str, _Shown] = {}
         self._groups: dict[str, _Group] = {}
+        self._remembered: dict[str, tuple[float, float]] = {}  # pace and step of engines that are not used yet
 
     def seen(self, engine: Engine) -> None:
         """An engine is used. Until it is known, its pace is the median of its group."""
@@ -99,8 +102,43 @@ class Speeds:
         """Identities of engines that something was learned of, with their speeds in tokens of a prompt a second."""
         return [(identity, 1.0 / shown.engine.pace) for identity, shown in self._shown.items() if shown.samples]
 
+    def groups(self) -> list[tuple[str, float, float]]:
+        """Groups that something was learned of, with their medians of pace and step."""
+        return [(name, of.pace, of.step) for name, of in self._groups.items() if of.samples]
+
+    def engines(self) -> list[tuple[str, str, float, float]]:
+        """The same of engines: identity, group, pace and step."""
+        return [(name, one.engine.group, one.pace, one.step) for name, one in self._shown.items() if one.samples]
+
+    def remember_group(self, group: str, pace: float, step: float) -> None:
+        """What another process has learned of a group, if nothing is known of it here."""
+        of = self._groups.get(group)
+        if of is None and len(self._groups) < MAX_GROUPS:
+            of = self._groups[group] = _Group()
+        if of is not None and not of.samples:
+            of.pace, of.step, of.samples = pace, step, 1
+            for one in of.members.values():
+                if not one.samples:
+                    one.engine.pace, one.pace, one.step = pace, pace, step
+
+    def remember(self, identity: str, pace: float, step: float) -> None:
+        """The same of an engine, which may not be used yet."""
+        shown = self._shown.get(identity)
+        if shown is not None:
+            self._resume(shown, pace, step)
+        elif len(self._remembered) < MAX_REMEMBERED:
+            self._remembered[identity] = pace, step
+
+    def _resume(self, shown: _Shown, pace: float, step: float) -> None:
+        if not shown.samples:
+            of = self._groups[shown.engine.group]
+            shown.bounds.extend([1 / pace] * _REMEMBERED)
+            shown.pace, shown.step, shown.samples = pace, step, 1
+            shown.engine.pace = min(max(pace, of.pace / BOUND), of.pace * BOUND)
+
     def forget(self, identity: str) -> None:
         """The engine is gone."""
+        self._remembered.pop(identity, None)
         if self._shown.pop(identity, None) is not None:
             for of in self._groups.values():
                 of.members.pop(identity, None)
@@ -115,6 +153,8 @@ class Speeds:
         if shown is None:
             shown = self._shown[engine.identity] = _Shown(engine, of.pace, of.step)
             engine.pace = of.pace
+            if engine.identity in self._remembered:
+                self._resume(shown, *self._remembered.pop(engine.identity))
         of.members[engine.identity] = shown
         return of, shown
 

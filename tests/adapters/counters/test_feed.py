@@ -16,6 +16,7 @@ class Reader:
         self.read: list[bytes] = []
         self.history: list[bytes] = []
         self.changes: list[str] = []
+        self.recalled: list[bytes] = []
 
     def take(self) -> list[bytes]:
         taken, self.unsent = self.unsent, []
@@ -23,6 +24,12 @@ class Reader:
 
     def deliver(self, entry: bytes, *, is_history: bool) -> None:
         (self.history if is_history else self.read).append(entry)
+
+    def recall(self, note: bytes) -> None:
+        self.recalled.append(note)
+
+    def note(self) -> bytes:
+        return b"learned"
 
     def connected(self) -> None:
         self.changes.append("connected")
@@ -34,7 +41,7 @@ class Reader:
 @asynccontextmanager
 async def reading(url: str, key: str) -> AsyncIterator[tuple[RedisFeed, Reader]]:
     reader = Reader()
-    feed = RedisFeed(target_of(url, None, None), key, reader)
+    feed = RedisFeed(target_of(url, None, None), key, reader, note_seconds=0.0)
     task = asyncio.get_running_loop().create_task(feed.run())
     try:
         yield feed, reader
@@ -57,6 +64,15 @@ async def test_all_read_what_any_writes_in_one_order_and_who_comes_later_reads_i
             assert (third.history, third.read) == (sent, [])
             second.unsent = [b"line\nand\0zero"]
             await until(lambda: third.read == [b"line\nand\0zero"])
+
+
+async def test_who_comes_later_is_given_the_latest_note(redis: RedisServer) -> None:
+    async with reading(redis.url, "note") as (feed, first):
+        await until(lambda: b"learned" in redis.ask("GET", "note:note"))
+        assert first.recalled == []
+    async with reading(redis.url, "note") as (feed, second):
+        await until(lambda: not feed.is_away)
+        assert second.recalled == [b"learned"]
 
 
 async def test_what_is_too_long_to_be_ours_is_passed_over(redis: RedisServer) -> None:

@@ -1,5 +1,6 @@
 """How many tokens there probably were, where no engine has reported them: the estimate of limits, usage and routing."""
 
+from collections.abc import Iterator
 from typing import Final
 
 MAX_MODELS: Final = 1_000  # that are remembered
@@ -22,6 +23,15 @@ class InputRatios:
         if len(self._sums) >= MAX_MODELS and model not in self._sums:
             del self._sums[next(iter(self._sums))]
         self._sums[model] = size * _DECAY + body_bytes, tokens * _DECAY + input_tokens
+
+    def known(self) -> Iterator[tuple[str, tuple[float, float]]]:
+        """Models, with the sums of bytes and tokens."""
+        return iter(self._sums.items())
+
+    def remember(self, model: str, size: float, tokens: float) -> None:
+        """What another process has learned of a model, if nothing is known of it here."""
+        if model not in self._sums and len(self._sums) < MAX_MODELS and _PLAUSIBLE[0] <= size / tokens <= _PLAUSIBLE[1]:
+            self._sums[model] = size, tokens
 
     def ratio(self, model: str) -> float:
         """Tokens for a byte of a request."""

@@ -76,6 +76,12 @@ class Audit:
         sums = self._sums.get(identity)
         return 1.0 if sums is None else sums.factor
 
+    def remember(self, identity: str, factor: float) -> None:
+        """The factor that another process has found, of an engine that nothing is known of here."""
+        if identity not in self._sums and factor != 1.0:
+            sums = self._sums[identity] = _Sums()
+            sums.factor = factor
+
     def forget(self, identity: str) -> None:
         """The endpoint is gone, or begins anew."""
         self._sums.pop(identity, None)

@@ -1,0 +1,1 @@
+"""A small file that a process leaves for the next one."""
