@@ -106,8 +106,8 @@ def _stored(operation: str, path: str) -> str:
 
 def stored(operation: str) -> Json:
     """The verdicts on the fields of a stored object's operation, of its body or its query."""
-    places = verdicts(STORED).get(operation, _NOTHING)
-    found: Json = places.get("request", places.get("query", _NOTHING))
+    places: Json = verdicts(STORED).get(operation, _NOTHING)
+    found: Json = places.get("request") or places.get("query") or _NOTHING
     return found
 
 
