@@ -29,10 +29,15 @@ def ours(engine: str, folder: Path) -> Iterator[str]:
         "--run-dir", str(folder / "run"), "--json",
     ]  # fmt: skip
     (folder / "run").mkdir()
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    log = folder / "log"
+    with log.open("w") as errors:
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, text=True)
     try:
         assert process.stdout is not None
-        yield json.loads(process.stdout.readline())["base_url"]
+        line = process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the gateway did not start:\n{log.read_text('utf-8')[-3000:]}")
+        yield json.loads(line)["base_url"]
     finally:
         _end(process)
 
