@@ -38,6 +38,8 @@ def engine_object(endpoint: Endpoint, drain: Drain | None) -> dict[str, object]:
         "address": endpoint.address,
         "name": endpoint.name,
         "engine": endpoint.engine,
+        "role": endpoint.role.value,
+        "role_set": endpoint.role_set or None,
         "models": [{"id": model.id, "parent": model.parent} for model in endpoint.models],
         "health": endpoint.health.value,
         "detail": endpoint.detail or endpoint.warning,

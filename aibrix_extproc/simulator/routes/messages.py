@@ -97,8 +97,9 @@ async def create_message(call: Call) -> Answer:
         return EventStream(_stream(call, answer, ticket), partial(engine.release, ticket))
     await engine.run(ticket)
     page = answer.message(ticket)
-    if params is not None:
-        page["kv_transfer_params"] = engine.transfers.offer(params, answer.job.prompt_tokens, ticket.cached_tokens)
+    offered = engine.transfers.offer(params, answer.job.prompt_tokens, ticket.cached_tokens)
+    if offered is not None:
+        page["kv_transfer_params"] = offered
     return json_reply(page)
 
 
