@@ -20,6 +20,7 @@ class Setting:
     engines: int = 8
     shape: EngineShape = field(default_factory=EngineShape)
     slow: tuple[tuple[int, float], ...] = ()
+    late: tuple[tuple[int, EngineShape], ...] = ()  # engines that join later, by their numbers
     gateways: int = 1
     share_seconds: float | None = None  # after which gateways know what the others did; None: never
     seed: int = 0
@@ -31,6 +32,8 @@ class Setting:
         shapes = [self.shape] * self.engines
         for number, factor in self.slow:
             shapes[number] = self.shape.slower(factor)
+        for number, shape in self.late:
+            shapes[number] = shape
         return Fleet(tuple(shapes), block_tokens, self.batching)
 
     def with_engines(self, engines: int) -> "Setting":

@@ -6,7 +6,7 @@ Both take requests as they come and tell when first tokens and ends are due. A m
 
 import math
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from typing import Final, Protocol
 
@@ -27,16 +27,21 @@ class EngineShape:
     step_seconds: float = 0.012  # of a step with nothing in it
     sequence_seconds: float = 0.00025  # that each decoding sequence adds to a step
     max_sequences: int = 256
+    joins_at: float = 0.0  # seconds; nobody knows of it before
+    cold_seconds: float = 0.0  # after that, in which it is slower: kernels are compiled, graphs captured
+    cold_factor: float = 1.0  # how many times
+
+    def factor(self, now: float) -> float:
+        """How many times longer a step takes now."""
+        return self.cold_factor if now < self.joins_at + self.cold_seconds else 1.0
 
     def slower(self, factor: float) -> "EngineShape":
         """The same engine, so many times slower in all it does."""
-        return EngineShape(
-            self.prefill_tokens_per_second / factor,
-            self.cache_tokens,
-            self.step_tokens,
-            self.step_seconds * factor,
-            self.sequence_seconds * factor,
-            self.max_sequences,
+        return replace(
+            self,
+            prefill_tokens_per_second=self.prefill_tokens_per_second / factor,
+            step_seconds=self.step_seconds * factor,
+            sequence_seconds=self.sequence_seconds * factor,
         )
 
 
@@ -65,6 +70,7 @@ class EngineModel(Protocol):
     due: float
     capacity: int  # blocks that its cache has
     block_tokens: int
+    joins_at: float
     first_tokens: int  # requests that have had one
 
     def arrive(self, visit: Visit) -> None:
@@ -96,6 +102,7 @@ class PrefillQueue:
 
     def __init__(self, shape: EngineShape, block_tokens: int) -> None:
         self._speed = shape.prefill_tokens_per_second
+        self.joins_at = shape.joins_at
         self.capacity = shape.cache_tokens // block_tokens
         self.block_tokens = block_tokens
         self._cache = BlockCache(self.capacity, block_tokens)
@@ -153,6 +160,7 @@ class BatchingEngine:
 
     def __init__(self, shape: EngineShape, block_tokens: int) -> None:
         self._shape = shape
+        self.joins_at = shape.joins_at
         self.capacity = shape.cache_tokens // block_tokens
         self.block_tokens = block_tokens
         self._cache = PagedCache(self.capacity, block_tokens)
@@ -240,7 +248,8 @@ class BatchingEngine:
         self._steps = self._unchanged_steps()
         prefill = sum(tokens for _, tokens in self._chunks)
         self._began = now
-        self._each = shape.step_seconds + shape.sequence_seconds * sequences + prefill / shape.prefill_tokens_per_second
+        seconds = shape.step_seconds + shape.sequence_seconds * sequences + prefill / shape.prefill_tokens_per_second
+        self._each = seconds * shape.factor(now)
         self.due = now + self._steps * self._each
 
     def _take(self, visit: Visit, room: int) -> int:

@@ -70,6 +70,8 @@ class OurRouter:
             )
             for number in range(len(engines))
         )
+        self._pool = tuple(one for one, engine in zip(self._endpoints, engines, strict=True) if not engine.joins_at)
+        self._joins = sorted({engine.joins_at for engine in engines if engine.joins_at}, reverse=True)
         self._numbers = {one.identity: number for number, one in enumerate(self._endpoints)}
         self._block_tokens = engines[0].block_tokens
         self._engines = engines
@@ -99,12 +101,20 @@ class OurRouter:
             session=session,
             prefix=self._chain(number, request) if self._learns else None,
         )
-        first = self._chooser.choose(query, Pool(self._endpoints, request.model), 1).first
+        while self._joins and self._joins[-1] <= now:
+            self._join(self._joins.pop())
+        first = self._chooser.choose(query, Pool(self._pool, request.model), 1).first
         self._load.acquire(first.identity)
         if self._learns:
             self._predictor.placed(str(number), query, first.identity, now)
             self._tell(now)
         return self._numbers[first.identity]
+
+    def _join(self, at: float) -> None:
+        """The engines that join then are found."""
+        self._pool = tuple(
+            one for one, engine in zip(self._endpoints, self._engines, strict=True) if engine.joins_at <= at
+        )
 
     def first_token(self, visit: Visit, engine: int, now: float) -> None:
         """A gateway does not see it: the stream passes through Envoy alone."""

@@ -7,6 +7,7 @@ import pytest
 from aibrix_extproc.core.routing.mix import InvalidMix
 from aibrix_extproc.core.routing.registry import STRATEGIES
 from aibrix_extproc.replay.compare import Setting, compared, router_of
+from aibrix_extproc.replay.engine_model import EngineShape
 from aibrix_extproc.replay.figures import Figures, quantile
 from aibrix_extproc.replay.peers import PEERS
 from aibrix_extproc.replay.simulation import Outcome
@@ -67,6 +68,25 @@ def test_gateways_that_share_find_as_much_in_caches_as_one() -> None:
     )
     assert apart < 0.9 * alone
     assert together > 0.97 * alone
+
+
+def test_an_engine_that_joins_cold_is_neither_flooded_nor_starved() -> None:
+    trace = WORKLOADS["rag"].make(1, 1_800)
+    joins_at = trace.seconds * 0.4
+    cold = EngineShape(joins_at=joins_at, cold_seconds=30.0, cold_factor=10.0)
+    _, outcome = run("predicted", trace, Setting(late=((7, cold),)))
+
+    def share(start: float, end: float) -> float:
+        engines = [
+            engine
+            for visit, engine in zip(outcome.visits, outcome.engines, strict=True)
+            if start <= visit.arrived - joins_at < end
+        ]
+        return engines.count(7) / len(engines)
+
+    assert share(-joins_at, 0.0) == 0.0
+    assert 0.0 < share(0.0, 30.0) < 1 / 8
+    assert share(40.0, trace.seconds) > 1 / 16
 
 
 def test_requests_that_are_skipped_do_not_count() -> None:
