@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 
 import pytest
@@ -18,6 +19,11 @@ from tests import warm
 # tests start would compile all of ours again: half a second of CPU for one.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # noqa: TID251 - for the processes that tests start
 sys.dont_write_bytecode = False
+
+# A finalizer that warns formats a traceback, which CPython 3.11 parses to find what to underline. If the collector runs
+# it while something else is being parsed, that fails: "AST constructor recursion depth mismatch".
+if sys.version_info < (3, 12):
+    setattr(traceback, "_extract_caret_anchors_from_line_segment", lambda segment: None)  # noqa: B010 - not in its types
 
 # A busy machine is no failure: hypothesis' limit of 200 ms for an example says nothing about the code here. Each run
 # tries other examples; `make fuzz` tries many.
@@ -44,19 +50,4 @@ def pytest_collection(session: pytest.Session) -> Iterator[None]:
             warm.listening()
         gc.collect()
         gc.freeze()
-        gc.enable()
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Iterator[None]:
-    """The collector pauses while a failure is described.
-
-    A finalizer that warns formats a traceback. In CPython 3.11 that is a SystemError if another one is being parsed.
-    """
-    if call.excinfo is None:
-        return (yield)
-    gc.disable()
-    try:
-        return (yield)
-    finally:
         gc.enable()
