@@ -9,7 +9,7 @@ const browser = await chromium.launch({ executablePath, headless: true, args: ["
 const seen = { elsewhere: [], complaints: [] };
 try {
   const page = await browser.newPage({ viewport: { width: 1200, height: 1000 } });
-  page.setDefaultTimeout(60_000);
+  page.setDefaultTimeout(240_000); // a busy machine draws a hundred operations for a minute
   const own = new URL(explorer).origin;
   page.on("request", (request) => request.url().startsWith(own) || seen.elsewhere.push(request.url()));
   page.on("console", (message) => message.type() === "error" && !message.text().includes("status of 404") && seen.complaints.push(message.text()));

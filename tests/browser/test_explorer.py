@@ -28,7 +28,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     PICTURES.mkdir(exist_ok=True)
     with local_process(tmp_path_factory.mktemp("explorer"), "--engines", "1", "--api-key", KEY) as addresses:
         words = ["node", HERE / "explorer.mjs", HOME, executable, addresses["explorer"], KEY, PICTURES]
-        ran = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+        ran = subprocess.run(words, capture_output=True, text=True, timeout=600, check=False)
         assert ran.returncode == 0, ran.stderr[-3000:]
         found: dict[str, Any] = json.loads(ran.stdout)
         yield {**found, "origin": addresses["base_url"].removesuffix("/v1")}
