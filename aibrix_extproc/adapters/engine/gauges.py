@@ -166,11 +166,13 @@ class GaugeScraper:
     async def _read(self, reader: _Reader) -> None:
         endpoint, pace = reader.endpoint, self._pace
         reader.last = started = self._clock()
+        own = self._own(endpoint.identity)
         try:
             text = await reader.client.read_text(reader.path)
             now = self._clock()
             names = (one.id for one in endpoint.models)
-            reading = read_page(text, now, self._own(endpoint.identity), names)
+            # What has ended meanwhile may be on the page, and would be taken for others'.
+            reading = read_page(text, now, max(own, self._own(endpoint.identity)), names)
             if reading is None:
                 raise EngineRefusal(NOT_KNOWN)
         except EngineError as error:

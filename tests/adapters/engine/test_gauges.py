@@ -215,3 +215,25 @@ async def test_page_at_a_port_of_its_own_does_not_get_the_engines_key(engine: Fa
 
     assert set(seen) == {None}
     assert engine.asked["/metrics"] == 0
+
+
+async def test_exchange_that_ends_while_a_page_is_read_is_not_taken_for_one_of_others(engine: FakeEngine) -> None:
+    own = iter([4, 1])  # before and after
+
+    async def page(request: aiohttp.web.BaseRequest) -> aiohttp.web.Response:
+        rig.own[engine.address] = next(own, 1)
+        return aiohttp.web.Response(body=PAGE)
+
+    runner = aiohttp.web.ServerRunner(aiohttp.web.Server(page))
+    await runner.setup()
+    site = aiohttp.web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        async with scraping() as rig:
+            rig.add(engine.address, labels={"model.aibrix.ai/metric-port": str(runner.addresses[0][1])})
+            await until(lambda: len(rig.readings.get(engine.address, ())) >= 2)
+    finally:
+        await runner.cleanup()
+
+    readings = rig.readings[engine.address]
+    assert [(one.own, one.others) for one in readings[:2]] == [(4, 0.0), (4, 0.0)]
