@@ -40,7 +40,7 @@ class Rooms:
             reading = self._gauges.of(identity)
             if reading is not None:
                 self._slots.read(identity, reading)
-            limit = self._slots.of(identity)
+            limit = self._slots.of(identity, endpoint.max_sequences)
             if limit is None:
                 return None
             left = limit - self._gauges.requests(identity, in_flight(identity) + granted[identity], now)

@@ -16,8 +16,8 @@ class QueueSettings(Group):
     )
     engine_requests: int | None = Field(
         None, ge=1, le=100_000,
-        description="requests that an engine shall have at once, about its --max-num-seqs; none: learned for each"
-        " engine from its metrics, while requests wait in it",
+        description="requests that an engine shall have at once, about its --max-num-seqs; none: as its pod's"
+        " command line says, else learned for each engine from its metrics, while requests wait in it",
     )  # fmt: skip
     max_wait_seconds: Seconds = Field(
         60.0,

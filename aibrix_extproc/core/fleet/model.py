@@ -81,6 +81,7 @@ class Endpoint:
     detail: str = ""  # why it is not ready, for the operator
     cordon: str = ""  # in a snapshot: why it gets no new requests, whatever its health; empty: it is not cordoned
     api_key: str | None = field(default=None, repr=False)  # the engine's own key, injected upstream
+    max_sequences: int | None = None  # that it runs at once; None: it is not known
     runtime: str = ""  # ip:port of AIBrix's runtime sidecar, which loads adapters in place of the engine; empty: none
 
     @property

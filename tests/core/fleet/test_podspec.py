@@ -225,6 +225,32 @@ def test_runtime_sidecar_of_aibrix_is_found_by_its_container() -> None:
     assert only(translate_pod(pod())).runtime == ""
 
 
+@pytest.mark.parametrize(
+    ("words", "known"),
+    [
+        (["--model", "m", "--max-num-seqs", "64"], 64),
+        (["--max_num_seqs=128"], 128),
+        (["-c", "exec vllm serve m --max-num-seqs 32 --port 8000"], 32),
+        (["--max-num-seqs", "8", "--max-num-seqs", "16"], 16),
+        (["--max-num-seqs", "0"], None),
+        (["--max-num-seqs", "many"], None),
+        (["--max-num-seqs", "1.5"], None),
+        (["--max-num-seqs", "99999999"], None),
+        (["--max-num-seqs"], None),
+        (["--max-num-batched-tokens", "64"], None),
+    ],
+)
+@pytest.mark.parametrize("where", ["command", "args"])
+def test_requests_that_an_engine_runs_at_once_are_read_off_its_command_line(
+    where: str, words: list[str], known: int | None
+) -> None:
+    tree = a_pod()
+    tree["spec"]["containers"].append({"name": "vllm", where: words})
+    full: Pod = msgspec.json.decode(json.dumps(tree), type=Pod)
+    assert only(translate_pod(full)).max_sequences == known
+    assert translate_pod(slimmed(full)) == translate_pod(full)  # type: ignore[arg-type]
+
+
 def test_managed_fields_are_not_even_parsed_into_the_object() -> None:
     assert b"managed" not in msgspec.json.encode(pod())
 
@@ -236,7 +262,7 @@ def test_every_label_of_the_table_is_read() -> None:
         "stormservice.orchestration.aibrix.ai/pod-group-index": "1",
         "role-name": "prefill", "roleset-name": "set-1", "llm-d.ai/role": "prefill",
     }  # fmt: skip
-    assert set(LABELS) == {*marks, CONFIG, "data-parallel-size"}
+    assert set(LABELS) == {*marks, CONFIG, "data-parallel-size", "--max-num-seqs"}
 
 
 @given(

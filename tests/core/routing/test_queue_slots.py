@@ -20,7 +20,14 @@ DEFAULT, BATCH = RequestClass.DEFAULT, RequestClass.BATCH
 def test_fixed_number_of_places_counts_whatever_readings_say() -> None:
     slots = Slots(8)
     slots.read("e", EngineGauges(at=1.0, running=2.0, waiting=9.0))
-    assert slots.of("e") == 8
+    assert slots.of("e") == slots.of("e", 99) == 8
+
+
+def test_what_a_pod_says_of_its_engine_goes_before_what_is_learned() -> None:
+    slots = Slots()
+    slots.read("e", EngineGauges(at=1.0, running=3.0, waiting=9.0))
+    assert slots.of("e", 64) == 64 + BACKLOG
+    assert slots.of("e") == 3 + BACKLOG
 
 
 def test_places_are_learned_from_an_engine_in_which_requests_wait() -> None:

@@ -54,9 +54,11 @@ class EnvVar(_Part, frozen=True):
 
 
 class Container(_Part, frozen=True):
-    """A container's name and variables."""
+    """A container's name, variables and command line."""
 
     name: str = ""
+    command: list[str] | None = None
+    args: list[str] | None = None
     env: list[EnvVar] | None = None
 
 

@@ -5,6 +5,7 @@ exist, so a request for them is a 503, not a 404.
 """
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -34,6 +35,7 @@ ADAPTERS_ENABLED: Final = "adapter.model.aibrix.ai/enabled"
 RAY_NODE_TYPE: Final = "ray.io/node-type"
 POD_GROUP_INDEX: Final = "stormservice.orchestration.aibrix.ai/pod-group-index"
 DATA_PARALLEL_SIZE: Final = "data-parallel-size"
+MAX_SEQUENCES: Final = "--max-num-seqs"
 RUNTIME_CONTAINER: Final = "aibrix-runtime"  # AIBrix's sidecar, by which its controller knows it, too
 RUNTIME_PORT: Final = 8080
 
@@ -52,6 +54,7 @@ LABELS: Final[Mapping[str, tuple[str, str, str]]] = MappingProxyType(
         AIBRIX_ROLE_SET: ("label", "engines of one role set take each other's KV cache over (AIBrix)", "one set"),
         LLM_D_ROLE: ("label", "the same as role-name, for llm-d: `prefill`, `decode`, `both`; it goes first", "both"),
         DATA_PARALLEL_SIZE: ("variable of a container", "number of ranks, each an endpoint: port, port + 1, ...", "1"),
+        MAX_SEQUENCES: ("argument of a container", "requests that the engine runs at once, for the queue", "learned"),
     }
 )
 
@@ -63,6 +66,7 @@ DEFAULT_PORT: Final = 8000
 DEFAULT_ENGINE: Final = "vllm"
 ENGINES: Final = frozenset({"vllm", "sglang", "trtllm", "xllm", "xdit", "vllm-omni"})
 MAX_RANKS: Final = 64
+_MAX_SEQUENCES: Final = re.compile(r"--max[-_]num[-_]seqs[ =]+([0-9]{1,6})(?![0-9.])")  # as vLLM's parser takes it
 MAX_NAME_CHARACTERS: Final = 256
 MAX_PORT: Final = 65_535
 
@@ -126,6 +130,8 @@ def slimmed(one: KubeObject) -> KubeObject:
         if variable.name == DATA_PARALLEL_SIZE
     ]
     kept_containers = [Container(env=variables)] if variables else []
+    sequences = _max_sequences(one)
+    kept_containers += [] if sequences is None else [Container(args=[MAX_SEQUENCES, str(sequences)])]
     kept_containers += [Container(RUNTIME_CONTAINER)] if _has_runtime(one) else []
     spec = PodSpec(kept_containers) if kept_containers else PodSpec()
     return msgspec.structs.replace(one, metadata=metadata, spec=spec)
@@ -229,6 +235,15 @@ def _ranks(pod: Pod) -> int:
     return 1
 
 
+def _max_sequences(pod: Pod) -> int | None:
+    """Of the command line of a container, which may be the text of a shell; None if there is no sensible number."""
+    for container in pod.spec.containers or ():
+        found = _MAX_SEQUENCES.findall(" ".join((*(container.command or ()), *(container.args or ()))))
+        if found and int(found[-1]) > 0:
+            return int(found[-1])
+    return None
+
+
 def _has_runtime(pod: Pod) -> bool:
     return any(container.name == RUNTIME_CONTAINER for container in pod.spec.containers or ())
 
@@ -284,4 +299,5 @@ def endpoint_of(
 
 def _endpoint(pod: Pod, traits: Traits, place: tuple[str, int], health: tuple[Health, str]) -> Endpoint:
     runtime = f"{place[0]}:{RUNTIME_PORT}" if place[0] and _has_runtime(pod) else ""
-    return replace(endpoint_of(pod, traits, place, health), pod_uid=pod.metadata.uid, runtime=runtime)
+    endpoint = endpoint_of(pod, traits, place, health)
+    return replace(endpoint, pod_uid=pod.metadata.uid, runtime=runtime, max_sequences=_max_sequences(pod))

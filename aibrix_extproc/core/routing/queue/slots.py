@@ -1,4 +1,4 @@
-"""How many requests an engine works on at once: a setting, or learned from what it shows of its own queue."""
+"""How many requests an engine works on at once: a setting, what its pod says, or learned from its own queue."""
 
 from typing import Final
 
@@ -31,12 +31,17 @@ class Slots:
         elif known is not None and reading.running >= known and not reading.waiting:
             self._learned[identity] = reading.running + 1
 
-    def of(self, identity: str) -> float | None:
-        """Requests that an endpoint shall have at most; None: not known, so no request is held back for it."""
+    def of(self, identity: str, known: int | None = None) -> float | None:
+        """Requests that an endpoint shall have at most; None: not known, so no request is held back for it.
+
+        `known`: what it runs at once, if its pod says so.
+        """
         if self._fixed is not None:
             return self._fixed
-        known = self._learned.get(identity)
-        return None if known is None else known + BACKLOG
+        if known is not None:
+            return known + BACKLOG
+        learned = self._learned.get(identity)
+        return None if learned is None else learned + BACKLOG
 
     def forget(self, identity: str) -> None:
         """An endpoint is gone."""
