@@ -43,7 +43,7 @@ class Thing:
 def at(content: Any, path: str) -> Any:
     """The value at a dotted path of nested mappings; None if any part of it is not there."""
     for part in path.split("."):
-        if not isinstance(content, Mapping):
+        if not isinstance(content, dict):
             return None
         content = content.get(part)
     return content

@@ -22,12 +22,10 @@ def table_lines(module: ast.Module) -> int:
 
 def test_no_file_is_longer_than_a_sitting() -> None:
     """Tables do not count: nobody reads them from top to bottom."""
-    sizes = {
-        shown(path): len(path.read_text(encoding="utf-8").splitlines()) - table_lines(tree(path))
-        for path in python_files()
-    }
+    sizes = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in python_files()}
     assert sizes
-    assert {name: size for name, size in sizes.items() if size > MAX_FILE_LINES} == {}
+    long = {shown(path): size - table_lines(tree(path)) for path, size in sizes.items() if size > MAX_FILE_LINES}
+    assert {name: size for name, size in long.items() if size > MAX_FILE_LINES} == {}
 
 
 def body_lines(node: ast.FunctionDef | ast.AsyncFunctionDef, code_lines: set[int]) -> int:

@@ -15,7 +15,7 @@ from tests.fuzz.recorded import ANSWERS, REQUESTS, Answer, Request
 from tests.fuzz.rig import Conversation, Gateway, watchdog
 
 EXCHANGES: Final = "aibrix_extproc.exchanges"
-FEW: Final = 3_000
+FEW: Final = 1_000
 FULL: Final = 100_000
 SIZES: Final = [
     pytest.param(FEW, marks=pytest.mark.slow, id="few"),

@@ -67,7 +67,7 @@ def test_garbage_in_an_exchange_is_no_internal_error(seed: int, duplex: bool, ca
     rng, gateway, answered = random.Random(seed), Gateway(), 0
     garbage = Garbage(rng, WORDS, KEYS)
     with watchdog():
-        for _ in range(500):
+        for _ in range(200):
             policy = ExchangePolicy(max_body_bytes=150_000, metering=rng.random() < 0.5, is_picker=rng.random() < 0.3)
             session = Session(gateway.dispatcher, Exchange(policy), time.perf_counter, lambda: ID, assume_duplex=duplex)
             messages = good_start() if rng.random() < 0.6 else []
@@ -86,7 +86,7 @@ def test_garbage_in_an_exchange_is_no_internal_error(seed: int, duplex: bool, ca
             session.expire()
             session.close(events.Cause.HALF_CLOSED)
     assert (gateway.bugs, [record.getMessage() for record in caplog.records]) == (0, [])
-    assert answered > 500
+    assert answered > 200
     assert gateway.load.total() == 0
 
 
@@ -104,7 +104,7 @@ def test_garbage_in_the_access_log_is_counted_and_can_be_shown(seed: int) -> Non
 
     receiver = AccessLogReceiver(metrics.charged, metrics.malformed_record, logs.log_record, admit=admit)
     with watchdog():
-        for _ in range(1_000):
+        for _ in range(400):
             message = StreamAccessLogsMessage()
             garbage.fill(message)
             for entry in message.http_logs.log_entry:
@@ -114,7 +114,7 @@ def test_garbage_in_the_access_log_is_counted_and_can_be_shown(seed: int) -> Non
                 ].string_value = "data_done"
             receiver.take(message.SerializeToString())
             receiver.take(rng.randbytes(rng.randrange(50)))
-    assert len(taken) > 300
+    assert len(taken) > 120
     assert metrics.exposition()
 
 

@@ -24,7 +24,7 @@ from tests.fuzz.recorded import REQUESTS
 
 BODIES: Final = tuple(one.body for one in REQUESTS if one.body.startswith(b"{"))
 NUMBERS: Final = (
-    pytest.param(4_000, id="some"),
+    pytest.param(2_000, id="some"),
     pytest.param(100_000, id="many", marks=[pytest.mark.fuzz, pytest.mark.slow]),
 )
 CHAT, RESPONSE = an_operation("chat_completion"), an_operation("response")
