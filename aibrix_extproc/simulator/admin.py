@@ -87,4 +87,6 @@ class Admin:
         limit = query.get("limit", "")
         recent = self._recorder.recent(query.get("path", ""), int(limit) if limit.isdigit() else None)
         with_body = query.get("body", "") in ("1", "true")
-        return json_reply({"requests": [request.describe(with_body) for request in recent]})
+        header, _, value = query.get("header", "").partition("=")  # only requests with this value of a header
+        found = [one for one in recent if not header or one.header(header) == value]
+        return json_reply({"requests": [one.describe(with_body) for one in found]})

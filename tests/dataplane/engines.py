@@ -7,6 +7,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 from tests.dataplane.raw import JSON, send
 
@@ -46,9 +47,9 @@ class Engine:
         headers = {**JSON, "authorization": f"Bearer {ENGINE_KEY}"}
         return send(self.port, "POST", path, headers, json.dumps(body).encode()).status
 
-    def requests(self, path: str = "/", *, bodies: bool = False) -> list[dict[str, Any]]:
-        """The requests of clients that it remembers, oldest first; polling is left out."""
-        found = self.get(f"/sim/requests?path={path}&body={int(bodies)}")["requests"]
+    def requests(self, path: str = "/", *, bodies: bool = False, header: str = "") -> list[dict[str, Any]]:
+        """The requests of clients that it remembers, oldest first; polling is left out. `header`: NAME=VALUE."""
+        found = self.get(f"/sim/requests?path={path}&body={int(bodies)}&header={quote(header)}")["requests"]
         return [one for one in found if one["method"] == "POST"]
 
     def forget(self) -> None:
@@ -57,7 +58,7 @@ class Engine:
 
     def request(self, marker: str) -> dict[str, Any] | None:
         """The request with this value of the header x-marker."""
-        return next((one for one in self.requests(bodies=True) if header(one, "x-marker") == marker), None)
+        return next(iter(self.requests(bodies=True, header=f"x-marker={marker}")), None)
 
     def stats(self) -> dict[str, Any]:
         found: dict[str, Any] = self.get("/sim/stats")

@@ -340,6 +340,9 @@ async def test_recorder_shows_what_the_engine_saw(sim: Simulator, http: aiohttp.
     assert len(shown[0]["body"]) == shown[0]["body_bytes"]
     assert len(shown[0]["body_sha256"]) == 64
     assert sim.app.recorder.recent()[0].header("x-mark") == "one"
+    for value, number in (("one", 1), ("two", 0)):
+        marked = await control(http, sim, "GET", f"/sim/requests?header=x-mark%3D{value}")
+        assert len(marked["requests"]) == number
     await control(http, sim, "DELETE", "/sim/requests")
     assert (await control(http, sim, "GET", "/sim/requests"))["requests"] == []
     assert (await control(http, sim, "GET", "/sim/stats"))["finished"]["stop"] == 1
