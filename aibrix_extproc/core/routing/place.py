@@ -179,7 +179,8 @@ class Placer:
     def _handed_over(self, decision: Decision, query: RouteQuery, prefill: PrefillPool) -> Decision:
         """The decision with the prefill engine for its decode engine."""
         sources, placement = self._sources, decision.placement
-        found = handover(query, placement.first, prefill, sources.predictor, sources.clock())
+        load = sources.load.in_flight(placement.first.identity)
+        found = handover(query, placement.first, prefill, sources.predictor, sources.clock(), load)
         return replace(decision, placement=with_one_key(placement), handover=found)
 
     def _pool(self, request: Place, ready: tuple[Endpoint, ...], fleet: Snapshot) -> Pool:

@@ -137,6 +137,22 @@ def test_role_sets_without_a_ready_prefill_engine_compute_alone(
     assert handover(fleet.place()).outcome.value == outcome
 
 
+@pytest.mark.parametrize(("answers", "outcome"), [(0, "overflow"), (40, "remote")])
+def test_a_decode_engine_with_few_answers_computes_what_busy_prefill_engines_would_compute_late(
+    answers: int, outcome: str
+) -> None:
+    fleet = Fleet((P, ""), (D, ""))
+    query = RouteQuery(MODEL, body_bytes=40_000)
+    fleet.predictor.placed("learned", query, "engine-1", 90.0)
+    fleet.predictor.finished("learned", 92.0, head_at=92.0)
+    fleet.predictor.charged("learned", Usage(10_000, 1, 10_001, 0), 92.0)
+    for number in range(3):
+        fleet.predictor.placed(f"r{number}", query, "engine-1", 100.0)
+    for _ in range(answers):
+        fleet.load.acquire("engine-2")
+    assert handover(fleet.place(10_000)).outcome.value == outcome
+
+
 def test_other_strategies_choose_the_decode_engine_alone() -> None:
     fleet = Fleet((P, ""), (D, ""), (D, ""))
     fleet.load.acquire("engine-2")

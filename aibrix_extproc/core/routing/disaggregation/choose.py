@@ -1,7 +1,10 @@
 """The prefill engine for a request whose decode engine is chosen, and whether it is worth one.
 
 A prompt of which the decode engine lacks few tokens is computed there: the way over another engine, the wait in its
-queue and the transfer of the KV cache take longer than that, and decode steps hardly suffer from it.
+queue and the transfer of the KV cache take longer than that, and decode steps hardly suffer from it. A longer one is
+computed there if the prefill engines are so busy that this is better even with the delay of the answers that it makes:
+
+    remote seconds > local seconds + HARM x requests that it answers x seconds that it computes on the prompt
 """
 
 from collections.abc import Sequence
@@ -13,21 +16,26 @@ from aibrix_extproc.core.routing.disaggregation.handover import Handover, Prefil
 from aibrix_extproc.core.routing.pool import Pool, PrefillPool
 from aibrix_extproc.core.routing.predictor import Predictor
 
+HARM: Final = 0.25  # what a second by which another answer is delayed counts (simulated: docs/disaggregation.md)
 MAX_ATTEMPTS: Final = 3  # prefill engines that are asked, one after the other
 
 
-def handover(query: RouteQuery, decode: Endpoint, prefill: PrefillPool, predictor: Predictor, now: float) -> Handover:
-    """Who computes the prompt of a request that `decode` answers."""
+def handover(
+    query: RouteQuery, decode: Endpoint, prefill: PrefillPool, predictor: Predictor, now: float, in_flight: int
+) -> Handover:
+    """Who computes the prompt of a request that `decode` answers, as one of so many."""
     (uncached,) = uncached_tokens(query, (decode,), predictor)
     if uncached <= prefill.most_local_tokens:
         return Handover(outcome=PrefillOutcome.SHORT, uncached_tokens=uncached)
     engines = tuple(one for one in prefill.endpoints if one.role_set == decode.role_set)
     if not engines:
         return Handover(outcome=PrefillOutcome.NONE_READY, uncached_tokens=uncached)
-    pool = Pool(engines)
-    costs, delays = predictor.costs(query, pool, now)
+    costs, delays = predictor.costs(query, Pool(engines), now)
     order = sorted(range(len(engines)), key=costs.__getitem__)
     first = order[0]
+    local = predictor.costs(query, Pool((decode,)), now)[0][0] + harm(uncached, decode, in_flight, predictor)
+    if local < costs[first] + until_decode(decode, predictor, now):
+        return Handover(outcome=PrefillOutcome.OVERFLOW, uncached_tokens=uncached)
     cached = None
     if query.prefix is not None:
         ratio = predictor.ratios.ratio(query.model)
@@ -39,6 +47,16 @@ def handover(query: RouteQuery, decode: Endpoint, prefill: PrefillPool, predicto
         cached,
         uncached,
     )
+
+
+def harm(uncached: float, decode: Endpoint, in_flight: int, predictor: Predictor) -> float:
+    """What it costs the answers of a decode engine, in seconds, that it computes so many tokens of a prompt."""
+    return HARM * in_flight * uncached / predictor.speed(decode.identity)
+
+
+def until_decode(decode: Endpoint, predictor: Predictor, now: float) -> float:
+    """Seconds until a decode engine can go on with a prompt that it takes over."""
+    return predictor.wait(decode.identity, now) + predictor.avoided(decode.identity, now)
 
 
 def uncached_tokens(query: RouteQuery, endpoints: Sequence[Endpoint], predictor: Predictor) -> list[float]:

@@ -18,6 +18,7 @@ class PrefillOutcome(StrEnum):
     REMOTE = "remote"
     SIDECAR = "sidecar"
     SHORT = "short"
+    OVERFLOW = "overflow"
     NONE_READY = "none_ready"
     UNSUITED = "unsuited"
     BUSY = "busy"
@@ -31,6 +32,7 @@ MEANINGS: Final[Mapping[PrefillOutcome, str]] = MappingProxyType(
         PrefillOutcome.REMOTE: "a prefill engine computed the prompt, and the decode engine takes its KV cache over",
         PrefillOutcome.SIDECAR: "the decode engine's sidecar was told the prefill engine",
         PrefillOutcome.SHORT: "what the decode engine does not have of the prompt in its cache is short",
+        PrefillOutcome.OVERFLOW: "the prefill engines are so busy that the decode engine does better to compute it",
         PrefillOutcome.NONE_READY: "no prefill engine of the decode engine's role set is ready",
         PrefillOutcome.UNSUITED: "the request cannot be split: several prompts or answers, logprobs of the prompt, "
         "transfer parameters of its own, or a body over 1 MiB",

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from aibrix_extproc.core.placing import RouteQuery
-from aibrix_extproc.core.routing.disaggregation.choose import uncached_tokens
+from aibrix_extproc.core.routing.disaggregation.choose import harm, uncached_tokens, until_decode
 from aibrix_extproc.core.routing.pool import Pool, PrefillPool
 from aibrix_extproc.core.routing.record import PREDICTED_TTFT
 from aibrix_extproc.core.routing.scorer import Scorer, ScorerSpec
@@ -52,9 +52,13 @@ class PD(Scorer):
         else:
             remote = _remote_seconds(query, pool.prefill, signals)
             for place, one in enumerate(pool.endpoints):
-                if self._uncached[place] > pool.prefill.most_local_tokens and one.role_set in remote:
-                    cost, seconds[place] = remote[one.role_set]
-                    costs[place] = cost + predictor.wait(one.identity, now) + predictor.avoided(one.identity, now)
+                uncached = self._uncached[place]
+                if uncached > pool.prefill.most_local_tokens and one.role_set in remote:
+                    cost, until_first = remote[one.role_set]
+                    cost += until_decode(one, predictor, now)
+                    costs[place] += harm(uncached, one, signals.load.view.get(one.identity, 0), predictor)
+                    if cost <= costs[place]:
+                        costs[place], seconds[place] = cost, until_first
         self._seconds = seconds
         step = predictor.speeds.middle_step(pool.endpoints[0].base_model or query.model)
         load = signals.load.view.get
