@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
+from aibrix_extproc.core.access.seals import SealKey
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.model import Endpoint
 from aibrix_extproc.core.openai.wire.prefix import PrefixChain
@@ -24,12 +25,16 @@ from aibrix_extproc.core.routing.pool import Pool
 from aibrix_extproc.core.routing.predictor import Predictor
 from aibrix_extproc.core.routing.prefix.index import PrefixIndex
 from aibrix_extproc.core.routing.scorers.predicted import Predicted
+from aibrix_extproc.core.routing.sharing.others import Others
+from aibrix_extproc.core.routing.sharing.outbox import Outbox
 from aibrix_extproc.core.routing.signals import Signals
 from benchmarks.inside import CALLS, Bench
 from benchmarks.report import table
 from benchmarks.wire import chat_body
 
 ROUNDS: Final = 400
+SEAL_BYTES: Final = 24
+_TOGETHER: Final = 20  # requests
 MODEL: Final = "m"
 _SEED: Final = 0x9E3779B97F4A7C15
 # CPU of the whole ext_proc process for a 1 KB chat at 32 clients, in units of the exchange that is measured here:
@@ -127,6 +132,49 @@ def _use(index: PrefixIndex, prefix: PrefixChain, names: Iterator[str]) -> None:
     index.placed(next(names), prefix)
 
 
+def sharing() -> Iterator[Row]:
+    """What a request costs more where gateways share, and what another gateway's costs: 20 go into a batch."""
+    for size, messages in ((2_500, 2), (220_000, 60)):
+        prefix = prefix_of(body_of(size, messages))
+        alone, told, hears = Told(prefix), Told(prefix), Told(prefix)
+        told.predictor.journal = told.outbox
+        told.outbox.is_open = True
+        without, with_it = shortest(alone.serve, told.serve, rounds=ROUNDS // 4)
+        others = Others(hears.predictor, 2, lambda _: True, lambda: 0.0)
+        (heard,) = shortest(partial(_hear, told, others), rounds=ROUNDS // 4)
+        (made,) = shortest(told.batches, rounds=ROUNDS // 4)
+        name = f"sharing of a {size / 1000:g} KB prompt, us"
+        yield name, f"{(with_it - without) / _TOGETHER:.1f} to tell, {(heard - made) / _TOGETHER:.1f} to hear", ""
+
+
+def _hear(told: "Told", others: Others) -> None:
+    for one in told.batches():
+        others.take(one, told.now)
+
+
+class Told:
+    """A gateway that serves requests with one prompt, and tells of them."""
+
+    def __init__(self, prefix: PrefixChain) -> None:
+        self.predictor, self.outbox, self.now = Predictor(), Outbox(1, lambda: 0.0), 0.0
+        self._query = RouteQuery(MODEL, body_bytes=prefix.size, prefix=prefix)
+        self._key = SealKey(b"secret", b"measured")
+
+    def serve(self) -> list[bytes]:
+        """So many requests from their placement to their charge, and the batches that tell of them."""
+        for number in range(_TOGETHER):
+            self.now += 0.01
+            name = str(number)
+            self.predictor.placed(name, self._query, f"e{number % 8}", self.now)
+            self.predictor.finished(name, self.now + 0.3, head_at=self.now)
+            self.predictor.charged(name, Usage(1500, 50, 1550, 100), after_head=0.1)
+        return [self._key.seal(one) for one in self.outbox.take(self.now)]
+
+    def batches(self) -> list[bytes]:
+        """The same without seals."""
+        return [one[SEAL_BYTES:] for one in self.serve()]
+
+
 def index_memory() -> Row:
     """Of a full index over 100 engines."""
     rng = random.Random(1)
@@ -167,7 +215,7 @@ async def exchanges() -> Sequence[Row]:
 
 def main() -> None:
     """Measure and print."""
-    rows = [*prefix_work(), *decisions(), index_memory(), *asyncio.run(exchanges())]
+    rows = [*prefix_work(), *sharing(), *decisions(), index_memory(), *asyncio.run(exchanges())]
     print(table(("what", "measured", "goal"), rows))
 
 
