@@ -25,6 +25,7 @@ BURST_RATE, CALM_RATE = 6.0, 0.5  # interactive requests a second
 INTERACTIVE: Final = (1200, 60)  # tokens in and out, medians
 BATCH: Final = (600, 40)
 _TOKEN: Final = "abcd"  # what the simulator counts as one
+_LONGEST: Final = 7500  # tokens; the simulator's context has 8,192
 _LINES: Final = 12_000  # more than any scenario runs
 _ENGINE: Final = (
     "--serial-prefill", "--tokens-per-write", "5", "--max-num-seqs", "128", "--no-prefix-caching",
@@ -88,7 +89,9 @@ class Rig:
 
 def body(draw: random.Random, medians: tuple[int, int], **more: object) -> bytes:
     """A chat of about that size."""
-    tokens_in, tokens_out = (max(int(draw.lognormvariate(0.0, 0.6) * median), 1) for median in medians)
+    tokens_in, tokens_out = (
+        min(max(int(draw.lognormvariate(0.0, 0.6) * median), 1), _LONGEST) for median in medians
+    )  # fmt: skip
     content = f"{draw.random():.17f} " + _TOKEN * tokens_in
     messages = [{"role": "user", "content": content}]
     return json.dumps(

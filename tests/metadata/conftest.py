@@ -52,6 +52,7 @@ from tests.metadata.postgres import postgres
 from tests.metadata.s3_server import BUCKET, S3Server, s3_server
 
 KEY = b"k" * 32
+ORPHAN_SECONDS = 3600.0
 LEASE_SECONDS = 4.0  # a fifth of it must be enough for a renewal on a machine that is busy with other tests
 
 
@@ -212,7 +213,9 @@ async def service(database: Database, blob_folder: tuple[str, Path]) -> AsyncIte
     answered = asyncio.Event()
     api = ApiServer(handlers, keys=lambda: (KEY,), observe=lambda *_: answered.set(), wall_clock=clock)
     port = await api.start("127.0.0.1", 0)
-    sweeper = Sweeper(files, uploads, QuotaLedger(database, quota), blobs, PREFIXES, 300.0, 3600.0, clock, lambda: 0.5)
+    sweeper = Sweeper(
+        files, uploads, QuotaLedger(database, quota), blobs, PREFIXES, 300.0, ORPHAN_SECONDS, clock, lambda: 0.5
+    )
     task = asyncio.create_task(working.run())
     try:
         url = f"http://127.0.0.1:{port}"

@@ -195,7 +195,7 @@ class Running:
 
     def openai(self, caller: str = "alice", retries: int = 0) -> AsyncOpenAI:
         """A client whose requests are signed as the gateway signs them."""
-        http = httpx2.AsyncClient(event_hooks={"request": [signing(caller)]}, timeout=60.0)
+        http = httpx2.AsyncClient(event_hooks={"request": [signing(caller)]}, timeout=60.0, verify=False)
         return AsyncOpenAI(base_url=f"{self.base_url}/v1", api_key="any", max_retries=retries, http_client=http)
 
 
