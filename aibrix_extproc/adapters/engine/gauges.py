@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 import aiohttp
+from msgspec.structs import replace
 
 from aibrix_extproc.adapters.engine.client import EngineClient, engine_session
 from aibrix_extproc.adapters.engine.errors import EngineError, EngineRefusal
@@ -175,6 +176,7 @@ class GaugeScraper:
             reading = read_page(text, now, max(own, self._own(endpoint.identity)), names)
             if reading is None:
                 raise EngineRefusal(NOT_KNOWN)
+            reading = replace(reading, asked_at=started)
         except EngineError as error:
             wait = min(pace.retry_seconds * 2.0**reader.failures, pace.longest_seconds)
             reader.failures = min(reader.failures + 1, _MOST_FAILURES)

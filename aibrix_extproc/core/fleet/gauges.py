@@ -16,6 +16,7 @@ class EngineGauges(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One reading of one engine. None: the engine has no such series, or its value makes no sense."""
 
     at: float  # monotonic seconds when the answer came
+    asked_at: float | None = None  # and when it was asked for: what it says was true at some time between
     own: int = 0  # our exchanges that were with the endpoint then: the engine counts them, too
     running: float | None = None  # sequences in the batch
     waiting: float | None = None

@@ -74,7 +74,7 @@ class WorkBook:
         if unknown < 1.0 and engine.reached > max(known, engine.anchor):
             self._reached(engine, reading.at)
         if engine.reached < latest:
-            self._not_reached(engine, reading.at)
+            self._not_reached(engine, reading.at if reading.asked_at is None else reading.asked_at)
 
     def _reached(self, engine: Engine, at: float) -> None:
         """The prompt of this turn is computed."""
