@@ -198,10 +198,11 @@ site: for-test   ## build the documentation as a static site with search, in bui
 conformance: for-run ## verify a running deployment (ARGS="--base-url http://127.0.0.1:8080/v1 --api-key KEY")
 	@$(BIN)/aibrix-extproc conformance $(ARGS)
 
-compare: for-test ## ask this gateway, a bare vLLM, LiteLLM and SMG the same, write docs/compatibility.md (VLLM=PYTHON ARGS="--version 0.33.0")
+compare: for-test ## ask this gateway, the bare engine, LiteLLM and SMG the same, write docs/compatibility.md (VLLM=PYTHON VERSION=0.33.0)
 	@test -x .venvs/compare/bin/smg || { $(PYTHON) -m venv .venvs/compare && \
 		.venvs/compare/bin/python -m pip install --quiet -r tools/compare/peers.txt; }
-	PATH="$(CURDIR)/.venvs/compare/bin:$$PATH" $(BIN)/python -m tools.compare --vllm $(VLLM) --peers .venvs/compare/bin/python $(ARGS)
+	PATH="$(CURDIR)/.venvs/compare/bin:$$PATH" $(BIN)/python -m tools.compare --version $(or $(VERSION),0.33.0) \
+		$(if $(VLLM),--vllm $(VLLM)) --peers .venvs/compare/bin/python $(ARGS)
 
 # Plain requirements files, which every pip can install, so that the tool that writes them can be changed for another.
 # The one for development holds everything; the others take its versions, so that all that is tested is what is run.

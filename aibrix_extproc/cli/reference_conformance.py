@@ -22,8 +22,8 @@ First it finds out whether a key is required, which models are listed and what t
 instead. Then each case runs on its own, several at a time (`--concurrency`), each within `--timeout`. A line tells of
 each result as it comes. The table at the end shows each case with what was expected, and under those that failed what
 exactly was expected and what came; keys are masked. `--report html`, `--report json` and `--report junit` write the
-same for people, scripts and CI systems; the page has failures by their causes. `--fields` adds a case for each
-documented field of a request: a value of a wrong type must be refused, with the field as `param`.
+same for people, scripts and CI systems; the page has failures by their causes. `--fields` adds cases for each
+documented field of a request: a good value must be taken, and one of a wrong type refused, with the field as `param`.
 
 Several deployments can be shown side by side:
 

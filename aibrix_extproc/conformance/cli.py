@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--only", type=_words, action="extend", metavar="IDS", default=[], help="only these cases, as in URL-01,MOD-01")
     add("--skip", type=_words, action="extend", metavar="IDS", default=[], help="without these cases")
     add("--quick", action="store_true", help="without cases that move tens of megabytes or open many streams")
-    add("--fields", action="store_true", help="also a case for each documented field of a request")
+    add("--fields", action="store_true", help="also cases for each documented field of a request")
     add("--list", action="store_true", help="list the cases and exit")
 
     add = parser.add_argument_group("run").add_argument

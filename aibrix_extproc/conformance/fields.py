@@ -1,4 +1,4 @@
-"""A case for each documented field of a request: a value of a wrong type is refused, in OpenAI's words.
+"""Cases for each documented field of a request: a good value is taken, one of a wrong type refused in OpenAI's words.
 
 `fields.json` is written by `make fields` from the table of fields, with what an engine was measured to do. A value that
 passes where it should not is one that a program's bug hides behind.
@@ -17,6 +17,7 @@ from aibrix_extproc.conformance.expect import TOO_MANY, expect_error, expect_sta
 
 GROUP: Final = "fields"
 TAKEN: Final = "values of a wrong type are taken"
+NOT_TAKEN: Final = "good values are refused"
 BROKEN: Final = "a value of a wrong type makes an error of the server"
 REFUSED: Final = (400, 422)
 
@@ -33,10 +34,13 @@ _OPERATIONS: Final[Mapping[str, tuple[str, Need, Mapping[str, Any]]]] = {
 @cache
 def field_cases() -> tuple[Case, ...]:
     """The cases, by operation and field."""
-    told = json.loads((files(__package__) / "fields.json").read_text("utf-8"))["operations"]
-    return tuple(
-        _case(operation, field, value) for operation, fields in told.items() for field, value in fields.items()
-    )
+    told = json.loads((files(__package__) / "fields.json").read_text("utf-8"))
+    return (
+        *(_case(operation, field, value) for operation, fields in told["operations"].items()
+          for field, value in fields.items()),
+        *(_good_case(operation, field, request) for operation, fields in told["good"].items()
+          for field, request in fields.items()),
+    )  # fmt: skip
 
 
 def _case(operation: str, field: str, value: Any) -> Case:
@@ -44,6 +48,20 @@ def _case(operation: str, field: str, value: Any) -> Case:
     check: Callable[[Bench], None] = partial(_check, operation, field, value)
     title = f"{json.dumps(value)} as {field} of {path}"
     return Case(f"{operation}.{field}", title, f"400 with param {field}", check, (need,))
+
+
+def _good_case(operation: str, field: str, request: Mapping[str, Any]) -> Case:
+    path, need, _ = _OPERATIONS[operation]
+    title = f"a good {field} in {path}"
+    return Case(f"{operation}.{field}.good", title, "200", partial(_check_good, operation, request), (need,))
+
+
+def _check_good(operation: str, request: Mapping[str, Any], bench: Bench) -> None:
+    path, need, _ = _OPERATIONS[operation]
+    answer = bench.post(path, {"model": bench.model(need), **request})
+    if answer.status >= 400 and answer.status != TOO_MANY:
+        raise Mismatch("a 200", str(answer), NOT_TAKEN)
+    expect_status(answer, 200)
 
 
 def _check(operation: str, field: str, value: Any, bench: Bench) -> None:

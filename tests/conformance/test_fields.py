@@ -6,13 +6,14 @@ import pytest
 
 from aibrix_extproc.conformance import expect
 from aibrix_extproc.conformance.bench import Bench
-from aibrix_extproc.conformance.case import Mismatch
-from aibrix_extproc.conformance.fields import BROKEN, GROUP, TAKEN, field_cases
+from aibrix_extproc.conformance.case import Case, Mismatch
+from aibrix_extproc.conformance.fields import BROKEN, GROUP, NOT_TAKEN, TAKEN, field_cases
 from aibrix_extproc.conformance.table import group_of
 from tests.conformance.fake import a_deployment, a_target, deployment
 from tools.conformance.fields import TARGET, text
 
 CASE = next(case for case in field_cases() if case.id == "embedding.input")
+GOOD = next(case for case in field_cases() if case.id == "embedding.input.good")
 
 
 def test_file_is_what_the_table_of_fields_says() -> None:
@@ -43,14 +44,23 @@ def error(message: str = "m", **fields: object) -> bytes:
     ids=["right", "taken", "broken", "another shape", "an engine's param", "another param"],
 )
 def test_case_of_a_field_judges_what_comes(status: int, body: bytes, root: str | None) -> None:
+    assert judged(CASE, status, body) == root
+
+
+def test_case_of_a_good_value_judges_what_comes() -> None:
+    assert judged(GOOD, 200, b"{}") is None
+    assert judged(GOOD, 400, error()) == NOT_TAKEN
+
+
+def judged(case: Case, status: int, body: bytes) -> str | None:
+    """The cause that a case finds in an answer, None if it passes."""
     headers = {"content-type": "application/json", "x-request-id": "r"}
     with deployment(lambda *_: (status, headers, body)) as base_url:
         bench = Bench(a_target(base_url), a_deployment(), 5)
         try:
-            CASE.check(bench)
-            found = None
+            case.check(bench)
         except Mismatch as mismatch:
-            found = mismatch.root
+            return mismatch.root
         finally:
             bench.close()
-    assert found == root
+    return None

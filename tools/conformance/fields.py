@@ -1,6 +1,7 @@
 """`python -m tools.conformance.fields`: writes the fields that conformance asks about (make fields).
 
-They are the fields of requests whose wrong types an engine was measured to refuse, each with a value of a wrong type.
+They are the fields of requests whose wrong types an engine was measured to refuse, each with a value of a wrong type;
+and those of OpenAI's fields that it takes, each in a request that is good.
 """
 
 import json
@@ -11,10 +12,12 @@ from typing import Any, Final
 from aibrix_extproc.interfaces.catalogue import catalogue
 from aibrix_extproc.interfaces.fields import fields_of
 from aibrix_extproc.interfaces.verdicts import NEWEST, verdicts
+from tools.measure.plan import probes
 from tools.measure.values import Values
 
 TARGET: Final = Path(__file__).resolve().parents[2] / "aibrix_extproc" / "conformance" / "fields.json"
 OPERATIONS: Final = ("chat_completion", "completion", "response", "embedding", "tokenize")
+SDK_OPERATIONS: Final = ("chat_completion", "completion", "response", "embedding")
 _FORMED: Final = "400"
 
 
@@ -25,7 +28,11 @@ def main() -> None:
 
 def text() -> str:
     """The file's text."""
-    made = {"measured": NEWEST, "operations": {name: dict(_wrong_values(name)) for name in OPERATIONS}}
+    made = {
+        "measured": NEWEST,
+        "operations": {name: dict(_wrong_values(name)) for name in OPERATIONS},
+        "good": {name: dict(_good_requests(name)) for name in OPERATIONS if name in SDK_OPERATIONS},
+    }
     return json.dumps(made, indent=1) + "\n"
 
 
@@ -40,6 +47,22 @@ def _wrong_values(operation: str) -> Iterator[tuple[str, Any]]:
             value = values.wrong(field.schema)
             if value is not None:
                 yield field.path, value
+
+
+def _good_requests(operation: str) -> Iterator[tuple[str, Any]]:
+    """A good request with each field that is OpenAI's own; nothing that only a running engine can tell."""
+    measured = verdicts()[operation]["request"]
+    for probe in sorted(probes(operation, vision=False, top=True), key=lambda one: one.field.path):
+        path = probe.field.path
+        taken = measured.get(path, {}).get("verdict", "refused") != "refused" and "otherwise" not in measured[path]
+        request = {name: value for name, value in probe.valid.items() if name != "model"}
+        if (
+            taken
+            and path != "model"
+            and probe.field.schema.get("x-origin") != "vllm"
+            and "@" not in json.dumps(request)
+        ):
+            yield path, request
 
 
 if __name__ == "__main__":
