@@ -32,8 +32,6 @@ from aibrix_extproc.replay.engine_model import NEVER, BatchingEngine, EngineShap
 from aibrix_extproc.replay.trace import MODEL, Request
 
 BLOCK: Final = 64  # tokens
-TRANSFER_SECONDS: Final = 0.005  # of any transfer
-TRANSFER_TOKEN_SECONDS: Final = 5e-6  # of each token: 128 KB of KV cache at 25 GB/s
 CHAT: Final = next(row for row in OPERATIONS if row.id == "chat_completion")
 NEVER_REMOTE: Final = 1 << 40
 
@@ -178,7 +176,7 @@ class Run:
         usage = Usage(request.prompt_tokens, output, request.prompt_tokens + output, visit.cached_tokens)
         predictor.charged(name, usage, visit.first_token)
         if is_prefill:
-            seconds = TRANSFER_SECONDS + TRANSFER_TOKEN_SECONDS * request.prompt_tokens
+            seconds = choose.transfer_seconds(request.prompt_tokens)
             self._at(self.now + seconds, "decode", visit.number)
             return
         self.load.release(decode.identity)

@@ -111,9 +111,26 @@ def test_decode_engines_are_chosen_by_the_requests_that_they_answer() -> None:
     assert numbers(fleet.place().placement.candidates) == ["3", "4", "2"]
 
 
+def test_the_next_turn_goes_to_the_decode_engine_that_has_the_conversation_although_a_prefill_engine_has_it_too() -> (
+    None
+):
+    fleet = Fleet((P, ""), (D, ""), (D, ""))
+    prefix = chain(4096)
+    query = RouteQuery(MODEL, body_bytes=4096 * 4, prefix=prefix)
+    fleet.predictor.placed("r/prefill", query, "engine-1", 90.0)
+    fleet.predictor.finished("r/prefill", 90.1)
+    fleet.predictor.placed("r", query, "engine-2", 90.1, transferred=True)
+    fleet.predictor.finished("r", 91.0)
+    for _ in range(2):
+        decision = fleet.place(4150, prefix=prefix)
+        assert numbers(decision.placement.candidates)[0] == "2"
+        assert handover(decision).outcome is PrefillOutcome.SHORT
+
+
 def test_the_role_set_with_the_idle_prefill_engine_is_chosen() -> None:
     fleet = Fleet((P, "a"), (D, "a"), (P, "b"), (D, "b"))
-    fleet.place()
+    for identity in ("engine-2", "engine-4"):
+        fleet.load.acquire(identity)  # so that a prompt computed there would delay an answer
     for number in range(5):
         fleet.predictor.placed(f"r{number}", RouteQuery(MODEL, body_bytes=40_000), "engine-1", 100.0)
     decision = fleet.place()

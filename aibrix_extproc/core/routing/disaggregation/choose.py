@@ -17,6 +17,8 @@ from aibrix_extproc.core.routing.pool import Pool, PrefillPool
 from aibrix_extproc.core.routing.predictor import Predictor
 
 HARM: Final = 0.25  # what a second by which another answer is delayed counts (simulated: docs/disaggregation.md)
+TRANSFER_SECONDS: Final = 0.005  # of any transfer
+TRANSFER_TOKEN_SECONDS: Final = 5e-6  # of each token: 128 KB of KV cache at 25 GB/s
 MAX_ATTEMPTS: Final = 3  # prefill engines that are asked, one after the other
 
 
@@ -57,6 +59,11 @@ def harm(uncached: float, decode: Endpoint, in_flight: int, predictor: Predictor
 def until_decode(decode: Endpoint, predictor: Predictor, now: float) -> float:
     """Seconds until a decode engine can go on with a prompt that it takes over."""
     return predictor.wait(decode.identity, now) + predictor.avoided(decode.identity, now)
+
+
+def transfer_seconds(uncached: float) -> float:
+    """Seconds that a decode engine takes to read what it does not have of a prompt."""
+    return TRANSFER_SECONDS + TRANSFER_TOKEN_SECONDS * uncached
 
 
 def uncached_tokens(query: RouteQuery, endpoints: Sequence[Endpoint], predictor: Predictor) -> list[float]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from aibrix_extproc.core.placing import RouteQuery
-from aibrix_extproc.core.routing.disaggregation.choose import harm, uncached_tokens, until_decode
+from aibrix_extproc.core.routing.disaggregation.choose import harm, transfer_seconds, uncached_tokens, until_decode
 from aibrix_extproc.core.routing.pool import Pool, PrefillPool
 from aibrix_extproc.core.routing.record import PREDICTED_TTFT
 from aibrix_extproc.core.routing.scorer import Scorer, ScorerSpec
@@ -57,8 +57,9 @@ class PD(Scorer):
                     cost, until_first = remote[one.role_set]
                     cost += until_decode(one, predictor, now)
                     costs[place] += harm(uncached, one, signals.load.view.get(one.identity, 0), predictor)
-                    if cost <= costs[place]:
-                        costs[place], seconds[place] = cost, until_first
+                    if cost <= costs[place]:  # the transfer makes no difference to that, or idle fleets had none
+                        read = transfer_seconds(uncached)
+                        costs[place], seconds[place] = cost + read, until_first + read
         self._seconds = seconds
         step = predictor.speeds.middle_step(pool.endpoints[0].base_model or query.model)
         load = signals.load.view.get
