@@ -14,6 +14,7 @@ import pickle
 import selectors
 import socket
 import struct
+import sys
 import traceback
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -28,6 +29,15 @@ _SHARED: Final = ("module", "class", "package")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--forks", type=int, default=0, help="run the tests in so many processes")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_cmdline_main(config: pytest.Config) -> Iterator[None]:
+    """Leave it to pytest-xdist where libraries of the system do not bear forks, as on macOS."""
+    forks = config.getoption("--forks")
+    if forks and sys.platform != "linux":
+        config.option.forks, config.option.numprocesses, config.option.dist = 0, forks, "worksteal"
+    return (yield)
 
 
 @pytest.hookimpl(tryfirst=True)
