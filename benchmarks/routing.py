@@ -30,6 +30,12 @@ EVEN: Final = Setting(8, seed=1, skip=LEARNED)
 THREE: Final = replace(EVEN, gateways=3)
 SHARING: Final = replace(THREE, share_seconds=0.025)
 SLOW: Final = replace(EVEN, slow=((5, 5.0),))
+SAME_CAPACITY: Final = replace(EVEN, shape=EngineShape().slower(8 / 7.2))  # as the slow one and seven others
+SMALL: Final = replace(
+    EVEN, shape=EngineShape(prefill_tokens_per_second=6_000, cache_tokens=400_000, step_tokens=2_048)
+)
+SMALL_SPEEDUP: Final = 0.3
+SEEDS: Final = (2, 3)
 DRAWN: Final = "conversation"
 _HEAD: Final = f"""# Figures of routing
 
@@ -51,17 +57,17 @@ class Job:
 
 
 @lru_cache(maxsize=2)
-def trace_of(name: str, speedup: float) -> Trace:
-    """A workload with seed 1, or what a file has."""
+def trace_of(name: str, speedup: float, seed: int = 1) -> Trace:
+    """A workload, or what a file has."""
     if name in WORKLOADS:
-        return sped_up(WORKLOADS[name].make(1, LONGER.get(name, REQUESTS)), speedup)
+        return sped_up(WORKLOADS[name].make(seed, LONGER.get(name, REQUESTS)), speedup)
     with gzip.open(name) if name.endswith(".gz") else open(name, "rb") as lines:
         return sped_up(read_trace(Path(name).name.partition(".")[0], lines), speedup)
 
 
 def measured(job: Job) -> Figures:
     """The figures of one run."""
-    trace = trace_of(job.trace, job.speedup)
+    trace = trace_of(job.trace, job.speedup, job.setting.seed)
     skip = min(job.setting.skip, len(trace.requests) // 3)
     return compared(trace, [job.strategy], replace(job.setting, skip=skip))[0][0]
 
@@ -74,6 +80,15 @@ def jobs(sources: Sequence[tuple[str, float]]) -> Iterator[Job]:
         yield Job(trace, speedup, OURS, THREE)
         yield Job(trace, speedup, OURS, SHARING)
         yield from (Job(trace, speedup, OURS, EVEN.with_engines(engines)) for engines in (7, 9))
+        yield Job(trace, speedup, OURS, SAME_CAPACITY)
+        for faster, setting in elsewhere(trace, speedup):
+            yield from (Job(trace, faster, strategy, setting) for strategy in STRATEGIES)
+
+
+def elsewhere(trace: str, speedup: float) -> list[tuple[float, Setting]]:
+    """Speedups and settings with which nothing was tried out."""
+    seeds = [(speedup, replace(EVEN, seed=seed)) for seed in SEEDS if trace in WORKLOADS]
+    return [*seeds, (speedup * SMALL_SPEEDUP, replace(SMALL, seed=4))]
 
 
 Found = dict[Job, Figures]
@@ -88,6 +103,8 @@ def page(sources: Sequence[tuple[str, float]], found: Found) -> str:
         f" {shape.sequence_seconds * 1000:.2f} ms more for each sequence. Caches hold {shape.cache_tokens:,} tokens.\n",
         *(_section(trace, speedup, found) for trace, speedup in sources),
         _together(sources, found),
+        _slow(sources, found),
+        _elsewhere(sources, found),
         f"![Times to the first token, {DRAWN}](routing-conversation.svg)\n",
     ]
     return "\n".join(parts)
@@ -137,6 +154,46 @@ def _together(sources: Sequence[tuple[str, float]], found: Found) -> str:
             ", ".join(f"{one:.2f}" for one in counts),
         ]
         rows.append(f"| {' | '.join(cells)} |\n")
+    return head + "".join(rows)
+
+
+def _slow(sources: Sequence[tuple[str, float]], found: Found) -> str:
+    head = (
+        "## One slow engine: what is possible\n\np99 of `predicted`. Seven engines and one that is five times slower"
+        " have the capacity of 7.2 engines, so eight of 0.9 of the speed show what is lost by capacity alone.\n\n"
+        "| trace | 8 engines | one 5 times slower | 8 of 0.9 of the speed | 7 engines | slow, to 0.9 | slow, the best"
+        " other |\n| --- | --- | --- | --- | --- | --- | --- |\n"
+    )
+    rows = []
+    for trace, speedup in sources:
+        settings = EVEN, SLOW, SAME_CAPACITY, EVEN.with_engines(7)
+        p99s = [found[Job(trace, speedup, OURS, setting)].ttft_p99 for setting in settings]
+        others = {name: found[Job(trace, speedup, name, SLOW)].ttft_p99 for name in OTHERS}
+        best = min(others, key=others.__getitem__)
+        cells = [trace_of(trace, speedup).name, *(f"{one:.2f}" for one in p99s), f"{p99s[1] / p99s[2]:.2f}"]
+        rows.append(f"| {' | '.join(cells)} | {others[best]:.2f} ({best}) |\n")
+    return head + "".join(rows)
+
+
+def _elsewhere(sources: Sequence[tuple[str, float]], found: Found) -> str:
+    shape = SMALL.shape
+    head = (
+        "## Other seeds, other engines\n\nThe p95 of `predicted` as a ratio to that of the best other strategy of each"
+        f" run, with other seeds and with smaller engines ({shape.prefill_tokens_per_second:,.0f} tokens a second in"
+        f" steps of {shape.step_tokens:,}, caches of {shape.cache_tokens:,}; requests at {SMALL_SPEEDUP} of the rate)."
+        " Nothing was tuned on them.\n\n"
+        "| trace | " + " | ".join(f"seed {seed}" for seed in SEEDS) + " | smaller engines |\n"
+        "| --- |" + " --- |" * (len(SEEDS) + 1) + "\n"
+    )
+    rows = []
+    for trace, speedup in sources:
+        cells = []
+        for faster, setting in elsewhere(trace, speedup):
+            p95s = {name: found[Job(trace, faster, name, setting)].ttft_p95 for name in STRATEGIES}
+            best = min(OTHERS, key=p95s.__getitem__)
+            cells.append(f"{p95s[OURS] / p95s[best]:.2f} ({best})")
+        cells = ["-"] * (len(SEEDS) + 1 - len(cells)) + cells
+        rows.append(f"| {trace_of(trace, speedup).name} | {' | '.join(cells)} |\n")
     return head + "".join(rows)
 
 
