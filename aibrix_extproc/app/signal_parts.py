@@ -19,7 +19,6 @@ from aibrix_extproc.config_files.errors import SourceError
 from aibrix_extproc.core.exchange.outputs import Assigned, Finished, Forwarded, Moved
 from aibrix_extproc.core.exchange.records import Charge
 from aibrix_extproc.core.fleet.load import LoadBook
-from aibrix_extproc.core.fleet.model import Snapshot
 from aibrix_extproc.core.routing.signals import Need, SignalSources
 from aibrix_extproc.settings.shared_limits import RedisSettings
 
@@ -54,21 +53,6 @@ class PrefixSeed:
         self.value = prefix_seed(keys[0])
 
 
-class KnownEndpoints:
-    """The identities of the fleet, made anew when somebody asks after a change."""
-
-    def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
-        self._snapshot = snapshot
-        self._of: Snapshot | None = None
-        self._identities: frozenset[str] = frozenset()
-
-    def __contains__(self, identity: str) -> bool:
-        now = self._snapshot()
-        if now is not self._of:
-            self._of, self._identities = now, frozenset(one.identity for one in now.endpoints)
-        return identity in self._identities
-
-
 def sharing_part(
     redis: RedisSettings, store: FleetStore, sources: SignalSources, predicting: Predicting, seals: NoteSeals
 ) -> Sharing:
@@ -78,7 +62,7 @@ def sharing_part(
             redis,
             sources.predictor,
             predicting,
-            KnownEndpoints(lambda: store.snapshot).__contains__,
+            store,
             seals.secrets,
             secrets.randbits(63),
             sources.clock,

@@ -7,9 +7,11 @@ from typing import Final
 
 from aibrix_extproc.adapters.counters.feed import RedisFeed
 from aibrix_extproc.adapters.counters.target import target_of
+from aibrix_extproc.app.fleet_store import FleetStore
 from aibrix_extproc.app.parts.part import Meters, Part
 from aibrix_extproc.app.parts.predicting import Predicting
 from aibrix_extproc.core.access.seals import SealKey
+from aibrix_extproc.core.fleet.model import Snapshot
 from aibrix_extproc.core.openai.wire.usage import Usage
 from aibrix_extproc.core.routing.learned import learned, remember
 from aibrix_extproc.core.routing.predictor import Predictor
@@ -27,6 +29,21 @@ def prefix_seed(secret: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(secret, digest_size=8, person=_SEED_PURPOSE).digest()) | 1
 
 
+class KnownEndpoints:
+    """The identities of the fleet, made anew when somebody asks after a change."""
+
+    def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
+        self._snapshot = snapshot
+        self._of: Snapshot | None = None
+        self._identities: frozenset[str] = frozenset()
+
+    def __contains__(self, identity: str) -> bool:
+        now = self._snapshot()
+        if now is not self._of:
+            self._of, self._identities = now, frozenset(one.identity for one in now.endpoints)
+        return identity in self._identities
+
+
 class Sharing(Part):
     """One per process; works once a strategy needs predictions. Raises SourceError for a Redis that cannot be meant."""
 
@@ -37,7 +54,7 @@ class Sharing(Part):
         redis: RedisSettings,
         predictor: Predictor,
         predicting: Predicting,
-        knows: Callable[[str], bool],
+        store: FleetStore,
         secrets: Sequence[bytes],
         sender: int,
         clock: Callable[[], float],
@@ -45,10 +62,12 @@ class Sharing(Part):
     ) -> None:
         """`sender`: a random number of this process. `clock`: the one that the predictor is told the time by."""
         self._clock = clock
+        self._store = store
+        known = KnownEndpoints(lambda: store.snapshot)
         self._predictor = predictor
         self._key = SealKey(secrets[0], PURPOSE)
         self._outbox = Outbox(sender, wall_clock)
-        self._others = Others(predictor, sender, knows, wall_clock, predicting.learn)
+        self._others = Others(predictor, sender, known.__contains__, wall_clock, predicting.learn)
         predictor.journal = self._outbox
         predicting.pass_on(self._stranger)
         self._forged = 0
@@ -70,8 +89,9 @@ class Sharing(Part):
         return self._needed.is_set() and self._feed.is_away
 
     async def run(self) -> None:
-        """Share until cancelled."""
+        """Share until cancelled, from when the fleet is known: of engines that are not in it nothing is kept."""
         await self._needed.wait()
+        await self._store.wait_known()
         await self._feed.run()
 
     def _stranger(self, request_id: str, usage: Usage | None, after_head: float | None, streamed: bool) -> None:
