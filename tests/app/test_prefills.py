@@ -1,0 +1,118 @@
+"""Prefills beside each other: the bound, the time, the books, and what is told of failures."""
+
+import asyncio
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from aibrix_extproc.app.decisions import Decisions
+from aibrix_extproc.app.parts.prefills import Prefills
+from aibrix_extproc.core.exchange.asks import Prefill, PrefillDone
+from aibrix_extproc.core.fleet.load import LoadBook
+from aibrix_extproc.core.fleet.model import Endpoint
+from aibrix_extproc.core.openai.wire.prefill import Unsplit
+from aibrix_extproc.core.placing import RouteQuery
+from aibrix_extproc.core.routing.disaggregation.handover import Handover
+from aibrix_extproc.core.routing.predictor import Predictor
+from aibrix_extproc.settings import DisaggregationSettings
+
+GOOD = json.dumps({"kv_transfer_params": {"remote_host": "10.0.0.9"}}).encode()
+
+
+class Counts:
+    def __init__(self) -> None:
+        self.outcomes = Counter[str]()
+        self.failures = Counter[str]()
+
+    def prefilled(self, outcome: str, seconds: float) -> None:
+        self.outcomes[outcome] += 1
+
+    def prefill_failed(self, reason: str) -> None:
+        self.failures[reason] += 1
+
+
+class Setup:
+    def __init__(self, **settings: float) -> None:
+        self.counts, self.load, self.polled = Counts(), LoadBook(), list[str]()
+        self.predictor = Predictor()
+        self.prefills = Prefills(
+            DisaggregationSettings(**settings), 60.0, self.predictor, self.load, Decisions(0, time.time),
+            self.polled.append, counts=self.counts, clock=time.perf_counter,
+        )  # fmt: skip
+
+    async def ask(self, *engines: Endpoint, body: bytes | Unsplit = b"{}") -> PrefillDone:
+        answer = self.prefills.prefill(
+            Prefill(Handover(engines), RouteQuery("m", body_bytes=9000), "/v1/chat/completions", body, "r")
+        )
+        return await answer if isinstance(answer, Awaitable) else answer
+
+
+@asynccontextmanager
+async def engine(body: bytes | None, name: str = "p") -> AsyncIterator[Endpoint]:
+    """One that answers with this body; None: never."""
+    gone = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        if body is None:
+            await gone.wait()
+        else:
+            writer.write(f"HTTP/1.1 200 OK\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield Endpoint(identity=name, address=f"127.0.0.1:{server.sockets[0].getsockname()[1]}", name=name)
+        gone.set()
+
+
+@asynccontextmanager
+async def running(setup: Setup) -> AsyncIterator[None]:
+    part = asyncio.create_task(setup.prefills.run())
+    yield
+    part.cancel()
+    await asyncio.gather(part, return_exceptions=True)
+    assert setup.load.total() == 0
+
+
+async def test_an_engine_that_stalls_gets_half_of_the_time_and_the_next_one_computes_the_prompt(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    setup = Setup(prefill_seconds=0.4)
+    caplog.set_level(logging.WARNING)
+    async with running(setup), engine(None, "slow") as slow, engine(GOOD, "good") as good:
+        for _ in range(2):
+            done = await setup.ask(slow, good)
+            assert json.loads(done.transfer) == {"remote_host": "10.0.0.9"}
+    assert setup.counts.outcomes == {"remote": 2}
+    assert setup.counts.failures == {"timeout": 2}
+    assert set(setup.polled) == {"slow"}
+    assert len([one for one in caplog.records if one.name.endswith("prefills")]) == 1
+    assert setup.predictor.avoided("slow", time.perf_counter()) > 0
+
+
+async def test_beyond_the_bound_decode_engines_compute_at_once() -> None:
+    setup = Setup(max_prefills=1, prefill_seconds=5.0)
+    async with running(setup), engine(None) as stalled:
+        first = asyncio.create_task(setup.ask(stalled))
+        while setup.load.total() == 0:  # noqa: ASYNC110 - no event tells of it
+            await asyncio.sleep(0)
+        assert (await setup.ask(stalled)).transfer == b""
+        assert setup.counts.outcomes == {"busy": 1}
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    ("body", "asked", "outcome"),
+    [(b"{}", b"{}", "no_transfer"), (b"nonsense", b"{}", "failed"), (GOOD, Unsplit.ANSWERS, "unsuited")],
+)
+async def test_whatever_an_engine_says_the_request_goes_on(body: bytes, asked: bytes | Unsplit, outcome: str) -> None:
+    setup = Setup()
+    async with running(setup), engine(body) as one:
+        assert (await setup.ask(one, body=asked)).transfer == b""
+    assert setup.counts.outcomes == {outcome: 1}
