@@ -1,9 +1,9 @@
 """The KV cache of a prompt on its way from a prefill engine to a decode engine, as vLLM's NIXL connector does it.
 
 A prefill engine keeps the blocks of a request with `do_remote_decode` until they are read, or until its lease ends. A
-decode engine reads them over what `remote_host` and `remote_port` name: here a route of the prefill engine. Blocks that
-are not there fail the request, as vLLM's default `kv_load_failure_policy` does; parameters that lack something are
-ignored.
+decode engine reads them over what `remote_host` and `remote_port` name: here a route of the prefill engine. One that it
+cannot reach fails the request, as by vLLM's default `kv_load_failure_policy`, and so do parameters that lack something
+(vLLM 0.32 ends with these). Blocks that are gone fail it, too, where vLLM reads whatever has taken their place.
 """
 
 import asyncio
@@ -80,7 +80,7 @@ class Transfers:
         if not self._options.kv_connector or not isinstance(params, dict) or not params.get("do_remote_prefill"):
             return None
         if any(params.get(name) is None for name in _NEEDED):
-            return None
+            raise EngineError(500, "InternalServerError", "EngineCore encountered an issue.")
         host, port, name = params["remote_host"], params["remote_port"], params["remote_request_id"]
         if not await _is_read(str(host), port, quote(str(name), safe="")):
             raise EngineError(500, "InternalServerError", "Internal server error")

@@ -20,6 +20,10 @@ _ASKED: Final = (
 _ABSENT: Final = msgspec.Raw()
 _NULL, _FALSE = (msgspec.Raw(text) for text in (b"null", b"false"))
 _ONE_ANSWER: Final = (_ABSENT, _NULL, _FALSE, msgspec.Raw(b"0"), msgspec.Raw(b"1"))
+# NIXL's connector names its engine. vLLM 0.32 dies of parameters that lack one of the others.
+_NIXL_ENGINE: Final = "remote_engine_id"
+_NIXL_NEEDED: Final = ("remote_block_ids", _NIXL_ENGINE, "remote_request_id", "remote_port")
+_NO_BLOCKS: Final = msgspec.Raw(b"[]")
 _LOOPBACK: Final = frozenset({"", "localhost", "127.0.0.1", "0.0.0.0", "::", "::1"})
 
 
@@ -171,7 +175,10 @@ def read_answer(data: bytes, host: str) -> PrefillAnswer | None:
 
 
 def _with_host(raw: msgspec.Raw, host: str) -> bytes:
+    """The parameters, with this host if they have none. Raises ValidationError for NIXL's if they lack something."""
     params = _TEXTS.decode(raw)
+    if _NIXL_ENGINE in params and any(params.get(name, _NULL) in (_NULL, _NO_BLOCKS) for name in _NIXL_NEEDED):
+        raise msgspec.ValidationError("they lack something")
     named = params.get("remote_host")
     said = "" if named is None or named == _NULL else msgspec.json.decode(named, type=str)
     if said not in _LOOPBACK:

@@ -93,6 +93,19 @@ def test_a_side_channel_at_localhost_is_the_engines_own_host(named: str, wanted:
     assert json.loads(answer.transfer) == {"remote_host": wanted, "remote_port": 5600}
 
 
+NIXL = {"remote_engine_id": "e", "remote_block_ids": [[1]], "remote_request_id": "r", "remote_port": 1}
+
+
+@pytest.mark.parametrize("lacking", ["remote_block_ids", "remote_request_id", "remote_port", "remote_engine_id"])
+def test_parameters_of_nixl_that_lack_something_are_not_passed_on(lacking: str) -> None:
+    whole = read_answer(json.dumps({"kv_transfer_params": NIXL}).encode(), "h")
+    assert whole is not None
+    assert json.loads(whole.transfer) == NIXL | {"remote_host": "h"}
+    for value in (None, []):
+        body = json.dumps({"kv_transfer_params": NIXL | {lacking: value}}).encode()
+        assert read_answer(body, "h") is None
+
+
 def test_usage_and_absence_of_a_transfer_are_read() -> None:
     usage = b'"usage":{"prompt_tokens":9,"prompt_tokens_details":{"cached_tokens":4}}'
     answer = read_answer(b'{"choices":[],"kv_transfer_params":null,' + usage + b"}", "h")
