@@ -36,7 +36,8 @@ class Api:
         self._base_url = base_url
 
     def client(self, caller: str = "boss", grants: Grants | None = ADMIN) -> AsyncOpenAI:
-        http = httpx2.AsyncClient(event_hooks={"request": [signing(caller, grants=grants)]}, timeout=30.0)
+        hooks = {"request": [signing(caller, grants=grants)]}
+        http = httpx2.AsyncClient(event_hooks=hooks, timeout=30.0, verify=False)
         return AsyncOpenAI(
             base_url=f"{self._base_url}/v1", api_key="any", admin_api_key="any", max_retries=0, http_client=http
         )
