@@ -46,11 +46,13 @@ class Measurement:
         if made["verdict"] == "honoured" and control.good:  # what the engine remembers may change an answer, too
             again = asker.ask(name, filled(probe.control, text, _TOKENS), again=True)
             made = judged(again, valid, wrong, noise | differences(control, again), required=probe.required)
+        tried = {value: ask(body) for value, body in probe.bounds.items()}
+        if made["verdict"] == "ignored" and not all(one.good for one in tried.values()):
+            made["verdict"] = "checked"
         if made["verdict"] in ("checked", "ignored") and probe.why:
             made["why"] = probe.why
         if wrong is not None:
             made["wrong"] = wrong.error or "ok"
-        tried = {value: ask(body) for value, body in probe.bounds.items()}
         if tried:
             made["bounds"] = outcomes(tried)
         if asker is self._steering:

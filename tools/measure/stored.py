@@ -82,10 +82,8 @@ class StoredMeasurement:
             if "against" in row["fields"][probe.path]:
                 control[probe.path] = row["fields"][probe.path]["against"]
             wrong = None if probe.wrong is None else self._ask(name, _with(base, probe.path, probe.wrong))
-            verdict = judged(
-                self._ask(name, control), self._ask(name, _with(base, probe.path, probe.valid)), wrong, noise,
-                required=probe.required,
-            )  # fmt: skip
+            valid = self._ask(name, _with(base, probe.path, probe.valid))  # first: what it makes is in the other's list
+            verdict = judged(self._ask(name, control), valid, wrong, noise, required=probe.required)
             why = row["fields"][probe.path].get("why")
             if why and verdict["verdict"] != "honoured":
                 verdict["why"] = why
