@@ -16,6 +16,10 @@ from tools.measure.engines import MODEL, free_port
 
 LOOPBACK: Final = "127.0.0.1"
 _START_SECONDS: Final = 900.0  # LiteLLM alone loads for twenty seconds of CPU
+# LiteLLM asks the network for prices, and wants a key of its own, unless it is told.
+_SETTINGS: Final = {
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+}  # fmt: skip
 _CONFIG: Final = """model_list:
   - model_name: {model}
     litellm_params: {{model: hosted_vllm/{model}, api_base: {engine}/v1, api_key: none}}
@@ -83,9 +87,8 @@ def version_of(name: str, vllm: str, python: Path) -> str:
 
 @contextmanager
 def _serving(words: Sequence[str | Path], port: str, path: str) -> Iterator[None]:
-    environment = os.environ | {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}  # it would ask the network for prices
     process = subprocess.Popen(
-        words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, env=environment
+        words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, env=os.environ | _SETTINGS
     )
     try:
         until = time.monotonic() + _START_SECONDS
