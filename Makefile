@@ -138,7 +138,7 @@ bench-gauges: for-test ## measure what reading engines' metrics costs, and decis
 bench-admission: for-test ## simulate callers beside a heavy one, and write docs/admission-figures.md
 	$(BIN)/python -m benchmarks.admission $(ARGS)
 
-bench-admission-processes: for-test ## the same with Envoy, the gateway and simulated engines, for seven minutes
+bench-admission-processes: for-test ## the same with Envoy, the gateway and simulated engines, for eleven minutes
 	$(BIN)/python -m benchmarks.admission_processes $(ARGS)
 
 bench-predictions: for-test ## measure what the strategy `predicted` costs

@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import hashlib
 import json
+import os
 import random
 import sys
 import tempfile
@@ -24,11 +25,13 @@ from benchmarks.processes import Started, free_port
 PAGE: Final = Path("docs/admission-processes.md")
 ENGINES, SLOTS = 4, 8
 TOKENS, OUTPUT = 200, 16
-RATE: Final = 15.0  # requests of the caller that is measured, a second
-WARM_SECONDS: Final = 10.0  # that are not counted: callers become known
+SLOWER: Final = 4  # than a GPU: then all processes together need less than half a core, and what is measured is waiting
+RATE: Final = 15.0 / SLOWER  # requests of the caller that is measured, a second
+WARM_SECONDS: Final = 20.0  # that are not counted: callers become known
 _TOKEN: Final = "abcd"  # what the simulator counts as one
 _ENGINE: Final = (
-    f"--max-num-seqs {SLOTS} --itl-ms 20 --prefill-us-per-token 50 --no-prefix-caching --max-model-len 65536"
+    f"--max-num-seqs {SLOTS} --itl-ms {20 * SLOWER} --prefill-us-per-token {50 * SLOWER} --no-prefix-caching"
+    " --max-model-len 65536"
     " --record-requests 0"
 )
 
@@ -162,6 +165,8 @@ Written by `python -m benchmarks.admission_processes`: Envoy, one gateway, {engi
 slots. A caller sends {rate:g} requests a second of {tokens} tokens for {output} tokens at random moments. Beside it is
 a caller with 48 clients and prompts 100 times larger, or one with 64 clients whose key has the class `batch`. Ratios
 are to the same caller alone with the same setting, of {seconds:g} s after {warm:g} s in which callers become known.
+Engines are {slower} times slower than a GPU, so that all of this needs less than half a core. Two cores that other work
+used, too: load average {load:.1f} at the beginning.
 
 | beside it | queue | p95, s | first token p95 | p99 | whole answer p95 | p99 | others' answers a second | failed |
 | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
@@ -171,7 +176,15 @@ are to the same caller alone with the same setting, of {seconds:g} s after {warm
 async def main(seconds: float) -> str:
     """Every run with and without the queue; the page."""
     text = _HEAD.format(
-        engines=ENGINES, slots=SLOTS, rate=RATE, tokens=TOKENS, output=OUTPUT, seconds=seconds, warm=WARM_SECONDS
+        engines=ENGINES,
+        slots=SLOTS,
+        rate=RATE,
+        tokens=TOKENS,
+        output=OUTPUT,
+        seconds=seconds,
+        warm=WARM_SECONDS,
+        slower=SLOWER,
+        load=os.getloadavg()[0],
     )
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
         for mode, queued in (("off", False), ("on", True)):
