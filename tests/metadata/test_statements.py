@@ -2,14 +2,18 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
+import pytest
 from openai import AsyncOpenAI
-from sqlalchemy import event
+from sqlalchemy import event, literal, select, text
+from sqlalchemy.exc import DBAPIError
 
 from aibrix_extproc.adapters.ledger.database import Database
 from tests.metadata.conftest import Service
 from tests.metadata.test_batches import create, line
+from tests.waiting import until
 
 Ask = Callable[[AsyncOpenAI, dict[str, str]], Awaitable[Any]]
 UPLOAD: Any = {"bytes": 1, "filename": "a", "mime_type": "text/plain", "purpose": "user_data"}
@@ -57,3 +61,33 @@ async def test_operations_ask_the_database_no_more_often_than_they_must(service:
         most = sqlite if service.database.is_sqlite else postgresql
         assert len(asked) - before <= most, (name, asked[before:])
     assert asked
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("ask_after", [1000.0, -1.0], ids=["by the socket", "by asking"])
+async def test_connections_that_the_server_has_ended_are_replaced(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch, ask_after: float
+) -> None:
+    monkeypatch.setattr("aibrix_extproc.adapters.ledger.database.ASK_AFTER_SECONDS", ask_after)
+    database, other = Database(postgres_url), Database(postgres_url)
+    one = select(literal(1))
+    mine = text("SELECT pg_backend_pid()")
+    try:
+        await asyncio.gather(*(database.rows(one) for _ in range(4)))
+        pids = {(await database.rows(mine))[0][0] for _ in range(2)}
+        end = text(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+            " AND application_name = 'aibrix-extproc'"
+        )
+        await other.rows(end)
+
+        async def answers() -> bool:
+            with suppress(DBAPIError):
+                return (await database.rows(mine))[0][0] not in pids
+            return False
+
+        await until(answers)
+        assert len(await asyncio.gather(*(database.rows(one) for _ in range(4)))) == 4
+    finally:
+        await database.close()
+        await other.close()
