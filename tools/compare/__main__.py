@@ -19,7 +19,7 @@ from tools.compare.writing import page
 from tools.measure.engines import PROFILES, simulated, vllm
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "compatibility.md"
-COMMAND: Final = "make compare VLLM=PYTHON"
+COMMAND: Final = "make compare"
 
 
 def asked(base_url: str, report: Path) -> dict[str, Any]:
@@ -69,8 +69,11 @@ def main() -> int:
                         counts = asked(base_url, report)["counts"]
                     print(f"{name} {versions[name]}: {counts}", flush=True)
         reports = {name: json.loads((kept / f"{name}.json").read_text("utf-8")) for name in versions}
+    if args.vllm is None and "vLLM" in versions:
+        versions["vLLM"] += ", simulated"
+    command = f"{COMMAND} VLLM=PYTHON" if args.vllm else COMMAND
     engine_name = f"vLLM {args.version} with a tiny random model" if args.vllm else f"simulated vLLM {args.version}"
-    text = page(reports, versions, engine=engine_name, command=COMMAND, wall_date=f"{datetime.now(UTC):%Y-%m-%d}")
+    text = page(reports, versions, engine=engine_name, command=command, wall_date=f"{datetime.now(UTC):%Y-%m-%d}")
     PAGE.write_text(text, encoding="utf-8")
     return 0
 
