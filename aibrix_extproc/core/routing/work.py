@@ -13,9 +13,10 @@ from aibrix_extproc.core.routing.speeds import Speeds
 _CHARGED_WITHIN: Final = 5.0  # seconds after its end; later nothing more is expected to be heard of a flight
 _LOOK_BACK: Final = 64  # flights that one sample of the speed is made of, at most
 _ONE_TOKENS: Final = 512.0  # fewer tokens say little of the speed
+_MORE_TOKENS: Final = 2_048.0  # and these after another prompt: an engine takes several into one step
 _TOGETHER: Final = 0.005  # seconds within which the prompts of one step have their first tokens
 _SEEN_SECONDS: Final = 1.0  # of a prompt; the readings of engines are too rare to tell the speed by shorter ones
-_MORE_TOKENS: Final = 2_048.0  # and these after another prompt: an engine takes several into one step
+_LATE_SECONDS: Final = 0.2  # less is not called late
 
 
 class WorkBook:
@@ -90,7 +91,7 @@ class WorkBook:
     def _not_reached(self, engine: Engine, at: float) -> None:
         """The prompt of the next turn is not computed; perhaps it should have been."""
         flight = _of_turn(engine, engine.reached + 1)
-        if flight is None or flight.done_at >= at - _SEEN_SECONDS / 5:
+        if flight is None or flight.turn <= engine.anchor or flight.done_at >= at - _LATE_SECONDS:
             return
         tokens = 0.0
         for turn in range(flight.turn, engine.anchor, -1):
