@@ -7,19 +7,26 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
 from aibrix_extproc.app.decisions import Decisions
 from aibrix_extproc.app.parts.prefills import Prefills
-from aibrix_extproc.core.exchange.asks import Prefill, PrefillDone
+from aibrix_extproc.app.placing import Placing
+from aibrix_extproc.core.exchange.asks import Place, Placed, Prefill, PrefillDone
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.model import Endpoint
+from aibrix_extproc.core.fleet.roles import EngineRole
 from aibrix_extproc.core.openai.wire.prefill import Unsplit
 from aibrix_extproc.core.placing import RouteQuery
 from aibrix_extproc.core.routing.disaggregation.handover import Handover
+from aibrix_extproc.core.routing.owners import ResponseOwners
+from aibrix_extproc.core.routing.place import Placer, Ranking
 from aibrix_extproc.core.routing.predictor import Predictor
+from aibrix_extproc.core.routing.signals import SignalSources
 from aibrix_extproc.settings import DisaggregationSettings
+from tests.build import CALLER, MODEL, a_snapshot, an_endpoint, an_operation
 
 GOOD = json.dumps({"kv_transfer_params": {"remote_host": "10.0.0.9"}}).encode()
 
@@ -37,7 +44,7 @@ class Counts:
 
 
 class Setup:
-    def __init__(self, **settings: float) -> None:
+    def __init__(self, **settings: Any) -> None:
         self.counts, self.load, self.polled = Counts(), LoadBook(), list[str]()
         self.predictor = Predictor()
         self.prefills = Prefills(
@@ -105,6 +112,25 @@ async def test_beyond_the_bound_decode_engines_compute_at_once() -> None:
         assert setup.counts.outcomes == {"busy": 1}
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
+
+
+@pytest.mark.parametrize(("by", "tokens"), [("sidecar", 4000), ("sidecar", 10), ("gateway", 4000)])
+def test_a_sidecar_is_told_the_prefill_engine_in_place_of_our_asking_it(by: str, tokens: int) -> None:
+    setup = Setup(prefill_by=by)
+    fleet = a_snapshot(an_endpoint(1, role=EngineRole.PREFILL), an_endpoint(2, role=EngineRole.DECODE))
+    sources = SignalSources(setup.load, lambda: 0.5, lambda: 1.0, setup.predictor)
+    placer = Placer(sources, ResponseOwners([b"secret"]), Ranking("predicted", most_local_tokens=256), lambda: 1.0)
+    placing = Placing(placer, lambda: fleet, lambda: 1.0, prefills=setup.prefills)
+    query = RouteQuery(MODEL, body_bytes=tokens * 4)
+    placed = placing.place(Place(an_operation("chat_completion"), query, None, CALLER))
+    assert isinstance(placed, Placed)
+    remote = tokens > 256
+    assert placed.engine_headers == (
+        (("x-prefiller-host-port", "10.0.0.1:8000"),) if by == "sidecar" and remote else ()
+    )
+    assert (placed.handover is not None) == (by == "gateway")
+    if by == "sidecar":
+        assert setup.counts.outcomes == {"sidecar" if remote else "short": 1}
 
 
 @pytest.mark.parametrize(

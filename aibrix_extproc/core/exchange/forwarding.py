@@ -85,7 +85,8 @@ def changed_body(
     hide_usage = metering and operation.stream is Stream.DATA_DONE and facts.stream and not facts.includes_usage
     if hide_usage and facts.ask_usage is not None:
         edits.append(facts.ask_usage)
-    edits += _without_controls(operation, facts, caller, None if response_id else request_id)
+    if facts.controls:
+        edits += _without_controls(operation, facts, caller, None if response_id else request_id)
     if not edits:
         return UNCHANGED
     return Body(spliced(data, in_order(edits)), hide_usage=hide_usage)

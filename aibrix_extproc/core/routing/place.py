@@ -186,10 +186,8 @@ class Placer:
     def _pool(self, request: Place, ready: tuple[Endpoint, ...], fleet: Snapshot) -> Pool:
         """With a key if these are all ready endpoints of the model, so that what is remembered of them counts."""
         model = request.query.model
-        is_whole = ready is fleet.ready_by_model[model]
-        if fleet.prefill_by_model:
-            return Pool(ready, model if is_whole else "", self._prefill_pool(request, fleet, model))
-        return Pool(ready, model if is_whole else "")
+        key = model if ready is fleet.ready_by_model[model] else ""
+        return Pool(ready, key, self._prefill_pool(request, fleet, model) if fleet.prefill_by_model else None)
 
     def _prefill_pool(self, request: Place, fleet: Snapshot, model: str) -> PrefillPool | None:
         """None for a model without prefill engines, and for an operation whose prompt they cannot compute."""
