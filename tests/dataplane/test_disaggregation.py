@@ -42,11 +42,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture(autouse=True)
-def recovered(request: pytest.FixtureRequest) -> Iterator[None]:
-    yield
-    if "stack" in request.fixturenames:
-        for engine in engines(request.getfixturevalue("stack")):
-            engine.recover()
+def usual(stack: Stack) -> None:
+    """No engine fails, and none is avoided because it has failed."""
+    for engine in engines(stack):
+        engine.recover()
+    eventually(lambda: _ready(stack) == 3, "engines that have failed are asked again")
+    eventually(lambda: record(stack, ask(stack, chat())[1])["prefill"]["outcome"] == "remote", "all is as usual")
 
 
 def engines(stack: Stack) -> list[Engine]:
@@ -148,9 +149,8 @@ def test_another_prefill_engine_computes_the_prompt_when_one_fails(stack: Stack,
     assert said["outcome"] == "failed"  # each of them once
     assert len(said["failures"]) == 2
     assert asked(stack, first)["d1"]["json"].get("kv_transfer_params") is None
-    eventually(lambda: _ready(stack) == 3, "engines that have failed are asked again")
     _, second = ask(stack, chat())
-    assert record(stack, second)["prefill"]["outcome"] == "remote"
+    assert record(stack, second)["prefill"]["outcome"] in ("overflow", "remote")  # who has just failed is avoided
 
 
 def test_what_a_prefill_engine_refuses_is_not_asked_of_another(stack: Stack) -> None:
@@ -163,11 +163,13 @@ def test_what_a_prefill_engine_refuses_is_not_asked_of_another(stack: Stack) -> 
 
 
 def test_tokens_of_the_prefill_are_not_counted_twice(stack: Stack) -> None:
-    before = stack.worker.total("aibrix_extproc_tokens_total", kind="output")
-    answer = stack.post(CHAT, chat(max_tokens=7, ignore_eos=True))
-    used = answer.json()["usage"]["completion_tokens"]
-    name = "aibrix_extproc_tokens_total"
-    eventually(lambda: stack.worker.total(name, kind="output") == before + used, "the answer is counted, once")
+    def counted() -> float:
+        return stack.worker.total("aibrix_extproc_tokens_total", kind="input")
+
+    before = counted()
+    used = ask(stack, chat(messages=prompt(3000)))[0].json()["usage"]["prompt_tokens"]
+    eventually(lambda: counted() >= before + used, "the prompt is counted")
+    assert counted() < before + 1.9 * used  # there may be others of before, which are short
 
 
 async def test_a_client_that_leaves_ends_the_prefill(stack: Stack) -> None:
