@@ -47,7 +47,7 @@ class PrefillClient:
                 data = await _bounded(response.content)
         except TimeoutError as error:
             raise PrefillError("timeout") from error
-        except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError, UnicodeEncodeError) as error:
+        except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError) as error:
             raise PrefillError("invalid") from error
         except (aiohttp.ClientError, OSError) as error:
             raise PrefillError("unreachable") from error

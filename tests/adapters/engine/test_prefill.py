@@ -105,14 +105,6 @@ async def test_an_engine_that_says_nothing_is_left_at_the_deadline() -> None:
         await asyncio.wait_for(answering.left.wait(), 5.0)
 
 
-async def test_an_id_that_no_header_can_carry_is_an_error_as_any_other() -> None:
-    async with engine(http(GOOD)) as (_, endpoint):
-        client = PrefillClient()
-        with pytest.raises(PrefillError, match="invalid"):
-            await client.send(endpoint, "/v1/chat/completions", b"{}", "req-\udcff", 5.0)
-        await client.close()
-
-
 async def test_a_port_where_nobody_listens_is_unreachable() -> None:
     async with engine(b"") as (_, endpoint):
         pass
