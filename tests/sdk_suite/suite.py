@@ -16,6 +16,8 @@ MODULES = (
 )  # fmt: skip
 _MODEL = re.compile(r'model="([\w.-]+)"')
 _RESPONSE_ID = re.compile(r'"resp_\w+"|(?<=previous_response_id=)"[^"]*"|(?<=response_id=)"response_id"')
+# The gateway keeps no conversations, and says so; the rest of these requests passes.
+_CONVERSATION = re.compile(r'\n *conversation="string",')
 # A gateway routes by model, so a request without one goes nowhere; the SDK's mock server takes it.
 _NO_MODEL = re.compile(r"(\.responses(?:\.with_\w+)?\.create\()((?:(?!\bmodel=)[^()]|\([^()]*\))*?)\)", re.DOTALL)
 
@@ -54,7 +56,7 @@ def run(base_url: str, response_id: str, directory: Path) -> Mapping[str, str]:
 
 
 def _edit(module: Path, response_id: str) -> None:
-    text = _RESPONSE_ID.sub(f'"{response_id}"', module.read_text())
+    text = _CONVERSATION.sub("", _RESPONSE_ID.sub(f'"{response_id}"', module.read_text()))
     module.write_text(_NO_MODEL.sub(_with_model, text))
 
 
