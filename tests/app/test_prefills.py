@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -100,6 +101,13 @@ async def test_an_engine_that_stalls_gets_half_of_the_time_and_the_next_one_comp
     assert set(setup.polled) == {"slow"}
     assert len([one for one in caplog.records if one.name.endswith("prefills")]) == 1
     assert setup.predictor.avoided("slow", time.perf_counter()) > 0
+
+
+async def test_engines_with_another_protocol_are_not_asked() -> None:
+    setup = Setup()
+    async with engine(GOOD) as vllm:
+        done = await setup.ask(replace(vllm, engine="sglang"), body=b"{}")
+    assert (done.transfer, setup.counts.outcomes) == (b"", {"other_engine": 1})
 
 
 async def test_beyond_the_bound_decode_engines_compute_at_once() -> None:

@@ -17,6 +17,7 @@ from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.fleet.model import Endpoint
 from aibrix_extproc.core.openai.wire.prefill import PrefillAnswer
 from aibrix_extproc.core.openai.wire.usage import Usage
+from aibrix_extproc.core.operations.targets import VLLM
 from aibrix_extproc.core.routing.disaggregation.handover import LACKS, Handover, Prefilled, PrefillOutcome
 from aibrix_extproc.core.routing.predictor import Ending, Predictor
 from aibrix_extproc.settings.disaggregation import DisaggregationSettings, PrefillBy
@@ -74,6 +75,8 @@ class Prefills(Part):
         """The prompt is computed, or the request goes on without."""
         if not isinstance(ask.body, bytes):
             return self._without(ask, PrefillOutcome.UNSUITED)
+        if not all(one.engine in VLLM for one in ask.handover.engines):
+            return self._without(ask, PrefillOutcome.OTHER_ENGINE)
         if self._running >= self._settings.max_prefills:
             return self._without(ask, PrefillOutcome.BUSY)
         return self._prefill(ask, ask.body)

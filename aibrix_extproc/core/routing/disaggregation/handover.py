@@ -21,6 +21,7 @@ class PrefillOutcome(StrEnum):
     OVERFLOW = "overflow"
     NONE_READY = "none_ready"
     UNSUITED = "unsuited"
+    OTHER_ENGINE = "other_engine"
     BUSY = "busy"
     REFUSED = "refused"
     NO_TRANSFER = "no_transfer"
@@ -36,6 +37,7 @@ MEANINGS: Final[Mapping[PrefillOutcome, str]] = MappingProxyType(
         PrefillOutcome.NONE_READY: "no prefill engine of the decode engine's role set is ready",
         PrefillOutcome.UNSUITED: "the request cannot be split: several prompts or answers, logprobs of the prompt, "
         "transfer parameters of its own, or a body over 1 MiB",
+        PrefillOutcome.OTHER_ENGINE: "the prefill engine is no vLLM, whose transfer alone the gateway knows",
         PrefillOutcome.BUSY: "as many prefills as are allowed run at once",
         PrefillOutcome.REFUSED: "the prefill engine refused the request (4xx), which the decode engine does as well",
         PrefillOutcome.NO_TRANSFER: "the prefill engine answered without kv_transfer_params: it has no KV connector",
@@ -44,7 +46,13 @@ MEANINGS: Final[Mapping[PrefillOutcome, str]] = MappingProxyType(
 )
 # What operators have to look at; the others are as it should be.
 LACKS: Final = frozenset(
-    {PrefillOutcome.NONE_READY, PrefillOutcome.BUSY, PrefillOutcome.NO_TRANSFER, PrefillOutcome.FAILED}
+    {
+        PrefillOutcome.NONE_READY,
+        PrefillOutcome.OTHER_ENGINE,
+        PrefillOutcome.BUSY,
+        PrefillOutcome.NO_TRANSFER,
+        PrefillOutcome.FAILED,
+    }
 )
 
 
