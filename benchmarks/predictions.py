@@ -133,7 +133,7 @@ def _use(index: PrefixIndex, prefix: PrefixChain, names: Iterator[str]) -> None:
 
 
 def sharing() -> Iterator[Row]:
-    """What a request costs more where gateways share, and what another gateway's costs: 20 go into a batch."""
+    """What a request costs more where gateways share, and what another gateway's costs: 20 go into a bulletin."""
     for size, messages in ((2_500, 2), (220_000, 60)):
         prefix = prefix_of(body_of(size, messages))
         alone, told, hears = Told(prefix), Told(prefix), Told(prefix)
@@ -142,13 +142,13 @@ def sharing() -> Iterator[Row]:
         without, with_it = shortest(alone.serve, told.serve, rounds=ROUNDS // 4)
         others = Others(hears.predictor, 2, lambda _: True, lambda: 0.0)
         (heard,) = shortest(partial(_hear, told, others), rounds=ROUNDS // 4)
-        (made,) = shortest(told.batches, rounds=ROUNDS // 4)
+        (made,) = shortest(told.bulletins, rounds=ROUNDS // 4)
         name = f"sharing of a {size / 1000:g} KB prompt, us"
         yield name, f"{(with_it - without) / _TOGETHER:.1f} to tell, {(heard - made) / _TOGETHER:.1f} to hear", ""
 
 
 def _hear(told: "Told", others: Others) -> None:
-    for one in told.batches():
+    for one in told.bulletins():
         others.take(one, told.now)
 
 
@@ -161,7 +161,7 @@ class Told:
         self._key = SealKey(b"secret", b"measured")
 
     def serve(self) -> list[bytes]:
-        """So many requests from their placement to their charge, and the batches that tell of them."""
+        """So many requests from their placement to their charge, and the bulletins that tell of them."""
         for number in range(_TOGETHER):
             self.now += 0.01
             name = str(number)
@@ -170,7 +170,7 @@ class Told:
             self.predictor.charged(name, Usage(1500, 50, 1550, 100), after_head=0.1)
         return [self._key.seal(one) for one in self.outbox.take(self.now)]
 
-    def batches(self) -> list[bytes]:
+    def bulletins(self) -> list[bytes]:
         """The same without seals."""
         return [one[SEAL_BYTES:] for one in self.serve()]
 

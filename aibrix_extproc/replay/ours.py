@@ -40,17 +40,17 @@ class Network:
         self._inboxes: list[deque[tuple[float, bytes]]] = []
 
     def join(self) -> deque[tuple[float, bytes]]:
-        """A gateway's inbox: times and batches."""
+        """A gateway's inbox: times and bulletins."""
         inbox: deque[tuple[float, bytes]] = deque()
         self._inboxes.append(inbox)
         return inbox
 
-    def send(self, sender: deque[tuple[float, bytes]], batches: Sequence[bytes], now: float) -> None:
+    def send(self, sender: deque[tuple[float, bytes]], bulletins: Sequence[bytes], now: float) -> None:
         """To all others."""
         if self.seconds is not None:
             for inbox in self._inboxes:
                 if inbox is not sender:
-                    inbox += [(now + self.seconds, batch) for batch in batches]
+                    inbox += [(now + self.seconds, bulletin) for bulletin in bulletins]
 
 
 class OurRouter:
@@ -147,8 +147,8 @@ class OurRouter:
     def _hear(self, now: float) -> None:
         inbox = self._inbox
         while inbox and inbox[0][0] <= now:
-            at, batch = inbox.popleft()
-            self._others.take(batch, at)
+            at, bulletin = inbox.popleft()
+            self._others.take(bulletin, at)
 
     def _scrape(self, now: float) -> None:
         """Read the gauges that are too old."""

@@ -101,15 +101,15 @@ class Sharing(Part):
         """Part of Reader."""
         now = self._clock()
         self._others.sweep(now)
-        return [self._key.seal(batch) for batch in self._outbox.take(now)]
+        return [self._key.seal(bulletin) for bulletin in self._outbox.take(now)]
 
     def deliver(self, entry: bytes, *, is_history: bool) -> None:
         """Part of Reader."""
-        batch = self._key.open(entry)
-        if batch is None:
+        bulletin = self._key.open(entry)
+        if bulletin is None:
             self._forged += 1
         else:
-            self._others.take(batch, self._clock(), is_history=is_history)
+            self._others.take(bulletin, self._clock(), is_history=is_history)
 
     def recall(self, note: bytes) -> None:
         """Part of Reader: speeds and the like, as another process has learned them."""

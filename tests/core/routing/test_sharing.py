@@ -1,4 +1,4 @@
-"""Gateways that tell each other of their placements predict as one, and bear whatever a batch says."""
+"""Gateways that tell each other of their placements predict as one, and bear whatever a bulletin says."""
 
 import math
 import struct
@@ -12,16 +12,16 @@ from aibrix_extproc.core.openai.wire.prefix import PrefixChain
 from aibrix_extproc.core.openai.wire.usage import Usage
 from aibrix_extproc.core.placing import RouteQuery
 from aibrix_extproc.core.routing.predictor import Ending, Predictor
-from aibrix_extproc.core.routing.sharing.batch import (
-    MAX_BATCH_BYTES,
+from aibrix_extproc.core.routing.sharing.bulletin import (
     MAX_BLOCKS,
-    Batch,
+    MAX_BULLETIN_BYTES,
+    Bulletin,
     Charged,
     Computed,
     Ended,
     Placed,
-    decoded_batch,
-    encoded_batch,
+    decoded_bulletin,
+    encoded_bulletin,
 )
 from aibrix_extproc.core.routing.sharing.others import (
     MAX_SENDERS,
@@ -30,7 +30,7 @@ from aibrix_extproc.core.routing.sharing.others import (
     Others,
     Refused,
 )
-from aibrix_extproc.core.routing.sharing.outbox import ALIVE_SECONDS, MAX_BATCHES, Outbox
+from aibrix_extproc.core.routing.sharing.outbox import ALIVE_SECONDS, MAX_BULLETINS, Outbox
 
 CHAIN: Final = PrefixChain((11, 12, 13), (2048, 4096, 5000))
 QUERY: Final = RouteQuery("m", body_bytes=5000, prefix=CHAIN)
@@ -62,17 +62,17 @@ class Gateway:
         self.predictor.finished(name, at + self.ahead, Ending.SERVED)
 
     def tell(self, other: "Gateway", at: float, *, delay: float = 0.0) -> None:
-        for batch in self.outbox.take(at + self.ahead):
-            other.others.take(batch, at + delay + other.ahead)
+        for bulletin in self.outbox.take(at + self.ahead):
+            other.others.take(bulletin, at + delay + other.ahead)
 
 
 def cached(gateway: Gateway, identity: str) -> int:
     return gateway.predictor.index.cached(QUERY.prefix or CHAIN).of(identity)
 
 
-def batch(number: int = 1, sender: int = 9, wall_at: int = int(WALL), **changes: object) -> bytes:
+def bulletin(number: int = 1, sender: int = 9, wall_at: int = int(WALL), **changes: object) -> bytes:
     fields: dict[str, object] = {"sender": sender, "number": number, "wall_at": wall_at, "sent_at": 1.0}
-    return encoded_batch(Batch(**(fields | changes)))  # type: ignore[arg-type]
+    return encoded_bulletin(Bulletin(**(fields | changes)))  # type: ignore[arg-type]
 
 
 def placed(number: int = 1, **changes: object) -> Placed:
@@ -120,7 +120,7 @@ def test_a_charge_that_came_to_another_gateway_reaches_the_one_that_placed_the_r
     assert not one.predictor.expects("r")
 
 
-def test_own_batches_and_engines_that_are_not_ours_are_passed_over() -> None:
+def test_own_bulletins_and_engines_that_are_not_ours_are_passed_over() -> None:
     one = Gateway(1)
     one.place("r", "e1", 0.0)
     one.predictor.index.clear("e1")
@@ -139,26 +139,26 @@ def test_own_batches_and_engines_that_are_not_ours_are_passed_over() -> None:
     [
         (b"", Refused.UNREADABLE),
         (b"\xff", Refused.UNREADABLE),
-        (batch(wall_at=int(WALL) - STALE_SECONDS - 1), Refused.STALE),
-        (batch(sent_at=math.nan), Refused.STALE),
+        (bulletin(wall_at=int(WALL) - STALE_SECONDS - 1), Refused.STALE),
+        (bulletin(sent_at=math.nan), Refused.STALE),
     ],
-    ids=["empty", "no_batch", "old", "no_time"],
+    ids=["empty", "no_bulletin", "old", "no_time"],
 )
-def test_what_is_no_fresh_batch_of_ours_changes_nothing(data: bytes, why: Refused) -> None:
+def test_what_is_no_fresh_bulletin_of_ours_changes_nothing(data: bytes, why: Refused) -> None:
     gateway = Gateway(1)
     gateway.others.take(data, 1.0)
     assert {one: count for one, count in gateway.others.refused.items() if count} == {why: 1}
     assert not len(gateway.others)
 
 
-def test_a_repeated_batch_is_refused_and_a_lost_one_ends_what_was_in_flight() -> None:
+def test_a_repeated_bulletin_is_refused_and_a_lost_one_ends_what_was_in_flight() -> None:
     gateway = Gateway(1)
-    first = batch(1, identities=("e1",), models=("m",), placed=(placed(1), placed(2)))
+    first = bulletin(1, identities=("e1",), models=("m",), placed=(placed(1), placed(2)))
     gateway.others.take(first, 1.0)
     gateway.others.take(first, 1.0)
     engine = gateway.predictor.engine("e1", "m")
     assert engine.running == gateway.others.flights == 2
-    gateway.others.take(batch(3, identities=("e1",), models=("m",), placed=(placed(5),)), 1.0)
+    gateway.others.take(bulletin(3, identities=("e1",), models=("m",), placed=(placed(5),)), 1.0)
     assert engine.running == gateway.others.flights == 1
     assert gateway.others.refused[Refused.REPEATED] == 1
 
@@ -187,7 +187,7 @@ def test_history_tells_of_caches_alone() -> None:
 def test_gateways_beyond_the_bound_are_not_followed() -> None:
     gateway = Gateway(1)
     for sender in range(2, MAX_SENDERS + 4):
-        gateway.others.take(batch(sender=sender), 1.0)
+        gateway.others.take(bulletin(sender=sender), 1.0)
     assert len(gateway.others) == MAX_SENDERS
     assert gateway.others.refused[Refused.TOO_MANY] == 2
 
@@ -197,12 +197,12 @@ def test_an_outbox_is_bounded_and_counts_what_it_drops() -> None:
     long = PrefixChain(tuple(range(1, 2_001)), tuple(range(1_000, 2_001_000, 1_000)))
     for number in range(100):
         gateway.place(f"r{number}", "e1", 0.0, RouteQuery("m", body_bytes=2_000_000, prefix=long))
-    batches = gateway.outbox.take(0.0)
-    assert len(batches) == MAX_BATCHES
-    assert max(map(len, batches)) <= MAX_BATCH_BYTES
+    bulletins = gateway.outbox.take(0.0)
+    assert len(bulletins) == MAX_BULLETINS
+    assert max(map(len, bulletins)) <= MAX_BULLETIN_BYTES
     assert gateway.outbox.sent + gateway.outbox.dropped == 100
     assert gateway.outbox.dropped > 0
-    found = decoded_batch(batches[0])
+    found = decoded_bulletin(bulletins[0])
     assert found is not None
     assert found.placed[0].chain == PrefixChain(long.hashes[:MAX_BLOCKS], long.ends[:MAX_BLOCKS])
 
@@ -231,10 +231,12 @@ ANY: Final = st.floats(width=64) | st.sampled_from([0.0, -1.0, 1e300, 5.0])
     ),
     st.floats(allow_nan=False, allow_infinity=False),
 )  # fmt: skip
-def test_whatever_a_batch_says_predictions_stay_numbers_and_flights_end(entries: list[object], sent_at: float) -> None:
+def test_whatever_a_bulletin_says_predictions_stay_numbers_and_flights_end(
+    entries: list[object], sent_at: float
+) -> None:
     gateway = Gateway(1)
     gateway.place("r", "e2", 97.0)
-    data = batch(
+    data = bulletin(
         sent_at=sent_at, identities=("e1", "other"), models=("m",),
         placed=tuple(one for one in entries if isinstance(one, Placed)),
         ended=tuple(one for one in entries if isinstance(one, Ended)),

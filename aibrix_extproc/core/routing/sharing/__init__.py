@@ -1,1 +1,1 @@
-"""What gateways tell each other of placements: collected by `outbox`, in the form of `batch`, taken in by `others`."""
+"""What gateways tell each other of placements: collected by `outbox`, told in a `bulletin`, taken in by `others`."""

@@ -1,7 +1,7 @@
 """Takes in what other gateways tell, as if their requests were our own: caches, work that waits, and its end.
 
-Everything is bounded, and nothing that a batch says can do more than worsen predictions. The flights of a gateway that
-is silent, or of which a batch was lost, are over.
+Everything is bounded, and nothing that a bulletin says can do more than worsen predictions. The flights of a gateway
+that is silent, or of which a bulletin was lost, are over.
 """
 
 import math
@@ -14,7 +14,7 @@ from typing import Final
 from aibrix_extproc.core.openai.wire.usage import Usage
 from aibrix_extproc.core.routing.engine import Flight
 from aibrix_extproc.core.routing.predictor import Predictor
-from aibrix_extproc.core.routing.sharing.batch import Batch, Charged, Computed, Ended, Placed, decoded_batch
+from aibrix_extproc.core.routing.sharing.bulletin import Bulletin, Charged, Computed, Ended, Placed, decoded_bulletin
 
 MAX_SENDERS: Final = 256
 MAX_FLIGHTS: Final = 4_096  # of one sender
@@ -23,7 +23,7 @@ STALE_SECONDS: Final = 60  # by the wall clocks, which may differ
 HISTORY_SECONDS: Final = 3_600
 _LONGEST_AGO: Final = 120.0
 _LONGEST_ANSWER: Final = 86_400.0
-_OFFSETS: Final = 64  # batches by which the clocks of two processes are compared
+_OFFSETS: Final = 64  # bulletins by which the clocks of two processes are compared
 _MOST_TOKENS: Final = 1e8
 
 
@@ -32,7 +32,7 @@ OnCharge = Callable[[str, Usage | None, float | None, bool], None]
 
 
 class Refused(StrEnum):
-    """Why a batch is not used."""
+    """Why a bulletin is not used."""
 
     UNREADABLE = "unreadable"
     REPEATED = "repeated"
@@ -44,7 +44,7 @@ class _Sender:
     """Another gateway."""
 
     def __init__(self, number: int) -> None:
-        self.number = number  # of its latest batch
+        self.number = number  # of its latest bulletin
         self.heard_at = 0.0
         self.offsets: deque[float] = deque(maxlen=_OFFSETS)
         self.flights: OrderedDict[int, Flight] = OrderedDict()
@@ -81,15 +81,17 @@ class Others:
         return sum(len(one.flights) for one in self._senders.values())
 
     def take(self, data: bytes, now: float, *, is_history: bool = False) -> None:
-        """Take in a batch. `is_history`: it was sent before we listened, so it tells of caches alone."""
-        batch = decoded_batch(data)
-        if batch is None:
+        """Take in a bulletin. `is_history`: it was sent before we listened, so it tells of caches alone."""
+        bulletin = decoded_bulletin(data)
+        if bulletin is None:
             self.refused[Refused.UNREADABLE] += 1
-        elif batch.sender != self._own and self._is_fresh(batch, HISTORY_SECONDS if is_history else STALE_SECONDS):
+        elif bulletin.sender != self._own and self._is_fresh(
+            bulletin, HISTORY_SECONDS if is_history else STALE_SECONDS
+        ):
             if is_history:
-                self._remember(batch)
+                self._remember(bulletin)
             else:
-                self._follow(batch, now)
+                self._follow(bulletin, now)
 
     def sweep(self, now: float) -> None:
         """Forget the gateways that are silent."""
@@ -104,51 +106,51 @@ class Others:
             self._end_all(sender, now)
         self._senders.clear()
 
-    def _is_fresh(self, batch: Batch, seconds: float) -> bool:
-        fresh = abs(self._wall_clock() - batch.wall_at) <= seconds and math.isfinite(batch.sent_at)
+    def _is_fresh(self, bulletin: Bulletin, seconds: float) -> bool:
+        fresh = abs(self._wall_clock() - bulletin.wall_at) <= seconds and math.isfinite(bulletin.sent_at)
         self.refused[Refused.STALE] += not fresh
         return fresh
 
-    def _remember(self, batch: Batch) -> None:
-        for entry in batch.placed:
-            identity = _at(batch.identities, entry.engine)
+    def _remember(self, bulletin: Bulletin) -> None:
+        for entry in bulletin.placed:
+            identity = _at(bulletin.identities, entry.engine)
             if identity and self._knows(identity):
-                self._cache(identity, _at(batch.models, entry.model), entry)
+                self._cache(identity, _at(bulletin.models, entry.model), entry)
 
-    def _follow(self, batch: Batch, now: float) -> None:
-        sender = self._sender(batch, now)
+    def _follow(self, bulletin: Bulletin, now: float) -> None:
+        sender = self._sender(bulletin, now)
         if sender is None:
             return
         sender.heard_at = now
-        sender.offsets.append(now - batch.sent_at)
-        sent_at = batch.sent_at + min(sender.offsets)  # by our clock, but for the shortest time that a batch took
-        for placed in batch.placed:
-            self._placed(sender, batch, placed, sent_at)
-        for ended in batch.ended:
+        sender.offsets.append(now - bulletin.sent_at)
+        sent_at = bulletin.sent_at + min(sender.offsets)  # by our clock, but for the shortest time that a bulletin took
+        for placed in bulletin.placed:
+            self._placed(sender, bulletin, placed, sent_at)
+        for ended in bulletin.ended:
             self._ended(sender, ended, sent_at)
-        for computed in batch.computed:
+        for computed in bulletin.computed:
             self._computed(sender, computed, sent_at)
-        for charged in batch.charged:
+        for charged in bulletin.charged:
             self._charged(charged)
 
-    def _sender(self, batch: Batch, now: float) -> _Sender | None:
-        sender = self._senders.get(batch.sender)
+    def _sender(self, bulletin: Bulletin, now: float) -> _Sender | None:
+        sender = self._senders.get(bulletin.sender)
         if sender is None:
             if len(self._senders) >= MAX_SENDERS:
                 self.refused[Refused.TOO_MANY] += 1
                 return None
-            sender = self._senders[batch.sender] = _Sender(batch.number)
-        elif batch.number <= sender.number:
+            sender = self._senders[bulletin.sender] = _Sender(bulletin.number)
+        elif bulletin.number <= sender.number:
             self.refused[Refused.REPEATED] += 1
             return None
-        elif batch.number != sender.number + 1:
+        elif bulletin.number != sender.number + 1:
             self._end_all(sender, now)  # we do not know which of them are over
-        sender.number = batch.number
+        sender.number = bulletin.number
         return sender
 
-    def _placed(self, sender: _Sender, batch: Batch, entry: Placed, sent_at: float) -> None:
+    def _placed(self, sender: _Sender, bulletin: Bulletin, entry: Placed, sent_at: float) -> None:
         self.received += 1
-        identity, model = _at(batch.identities, entry.engine), _at(batch.models, entry.model)
+        identity, model = _at(bulletin.identities, entry.engine), _at(bulletin.models, entry.model)
         ago = _bounded(entry.ago, _LONGEST_AGO)
         if not identity or ago is None or not self._knows(identity) or not self._cache(identity, model, entry):
             return

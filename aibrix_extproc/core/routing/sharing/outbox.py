@@ -7,26 +7,26 @@ from typing import Final
 from aibrix_extproc.core.openai.wire.prefix import PrefixChain
 from aibrix_extproc.core.openai.wire.usage import Usage
 from aibrix_extproc.core.routing.engine import Flight
-from aibrix_extproc.core.routing.sharing.batch import (
-    MAX_BATCH_BYTES,
-    Batch,
+from aibrix_extproc.core.routing.sharing.bulletin import (
+    MAX_BULLETIN_BYTES,
+    Bulletin,
     Charged,
     Computed,
     Ended,
     Placed,
-    encoded_batch,
+    encoded_bulletin,
     packed_chain,
 )
 
-MAX_BATCHES: Final = 16  # that wait to be sent: 128 KiB
-ALIVE_SECONDS: Final = 3.0  # after which a gateway with requests in flight sends an empty batch
+MAX_BULLETINS: Final = 16  # that wait to be sent: 128 KiB
+ALIVE_SECONDS: Final = 3.0  # after which a gateway with requests in flight sends an empty bulletin
 _EVENT_BYTES: Final = 24  # of one that has no prompt
-_FULL: Final = MAX_BATCH_BYTES - 512  # so that the last entry and the head fit
+_FULL: Final = MAX_BULLETIN_BYTES - 512  # so that the last entry and the head fit
 _MOST_NAME: Final = 512
 
 
 class _Open:
-    """The batch that is being filled."""
+    """The bulletin that is being filled."""
 
     def __init__(self) -> None:
         self.identities: dict[str, int] = {}
@@ -45,7 +45,7 @@ class Outbox:
         self.sender = sender
         self._wall_clock = wall_clock
         self._numbers = count(1)
-        self._batches = count(1)
+        self._bulletins = count(1)
         self._waiting: list[_Open] = []
         self._sent_at = 0.0
         self._in_flight = 0
@@ -61,15 +61,15 @@ class Outbox:
         identity = flight.engine.identity
         size = _EVENT_BYTES + len(hashes) + len(ends)
         names = len(identity) + len(flight.engine.group)
-        batch = self._batch(size + names) if names <= _MOST_NAME else None
-        if batch is None:
+        bulletin = self._bulletin(size + names) if names <= _MOST_NAME else None
+        if bulletin is None:
             self.dropped += self.is_open
             return
-        engine = batch.identities.setdefault(identity, len(batch.identities))
-        model = batch.models.setdefault(flight.engine.group, len(batch.models))
+        engine = bulletin.identities.setdefault(identity, len(bulletin.identities))
+        model = bulletin.models.setdefault(flight.engine.group, len(bulletin.models))
         entry = Placed(flight.number, engine, model, 0.0, flight.tokens, hashes, ends)
-        batch.placed.append((entry, flight.placed_at))
-        batch.size += size + names
+        bulletin.placed.append((entry, flight.placed_at))
+        bulletin.size += size + names
         self.sent += 1
 
     def ended(self, flight: Flight, at: float, *, served: bool) -> None:
@@ -77,23 +77,23 @@ class Outbox:
         if not flight.number:
             return
         self._in_flight -= 1
-        if (batch := self._batch(_EVENT_BYTES)) is not None:
-            batch.ended.append((Ended(flight.number, 0.0, served), at))
-            batch.size += _EVENT_BYTES
+        if (bulletin := self._bulletin(_EVENT_BYTES)) is not None:
+            bulletin.ended.append((Ended(flight.number, 0.0, served), at))
+            bulletin.size += _EVENT_BYTES
 
     def computed(self, flight: Flight) -> None:
         """Its charge has come."""
-        if flight.number and (batch := self._batch(_EVENT_BYTES)) is not None:
-            batch.computed.append((Computed(flight.number, flight.tokens, None), flight.first_at))
-            batch.size += _EVENT_BYTES
+        if flight.number and (bulletin := self._bulletin(_EVENT_BYTES)) is not None:
+            bulletin.computed.append((Computed(flight.number, flight.tokens, None), flight.first_at))
+            bulletin.size += _EVENT_BYTES
 
     def charged(self, request_id: str, usage: Usage | None, after_head: float | None, *, streamed: bool) -> None:
         """The charge of a request that is not ours has come."""
         size = _EVENT_BYTES + len(request_id)
-        if size <= _MOST_NAME and (batch := self._batch(size)) is not None:
+        if size <= _MOST_NAME and (bulletin := self._bulletin(size)) is not None:
             tokens = None if usage is None else (usage.input_tokens, usage.output_tokens, usage.cached_tokens)
-            batch.charged.append(Charged(request_id, tokens, after_head, streamed))
-            batch.size += size
+            bulletin.charged.append(Charged(request_id, tokens, after_head, streamed))
+            bulletin.size += size
 
     def take(self, now: float) -> list[bytes]:
         """What is to be sent now, oldest first."""
@@ -109,24 +109,24 @@ class Outbox:
         self._waiting.clear()
         self.is_open = False
 
-    def _batch(self, size: int) -> _Open | None:
-        """The batch that has room for so much; None if none has, or nobody can be told."""
+    def _bulletin(self, size: int) -> _Open | None:
+        """The bulletin that has room for so much; None if none has, or nobody can be told."""
         if not self.is_open or size > _FULL:
             return None
         if self._waiting and self._waiting[-1].size + size <= _FULL:
             return self._waiting[-1]
-        if len(self._waiting) >= MAX_BATCHES:
+        if len(self._waiting) >= MAX_BULLETINS:
             return None
         self._waiting.append(_Open())
         return self._waiting[-1]
 
     def _encoded(self, one: _Open, now: float) -> bytes:
-        batch = Batch(
-            self.sender, next(self._batches), int(self._wall_clock()), now,
+        bulletin = Bulletin(
+            self.sender, next(self._bulletins), int(self._wall_clock()), now,
             tuple(one.identities), tuple(one.models),
             tuple(Placed(p.number, p.engine, p.model, now - at, p.tokens, p.hashes, p.ends) for p, at in one.placed),
             tuple(Ended(e.number, now - at, e.served) for e, at in one.ended),
             tuple(Computed(c.number, c.tokens, None if at is None else now - at) for c, at in one.computed),
             tuple(one.charged),
         )  # fmt: skip
-        return encoded_batch(batch)
+        return encoded_bulletin(bulletin)

@@ -1,7 +1,7 @@
-"""A batch: what one gateway did with requests in a moment, as MessagePack.
+"""A bulletin: what one gateway did with requests in a moment, as MessagePack.
 
-Times are seconds before the batch was sent, as clocks of processes have nothing in common. A batch that is repeated is
-recognised by its number, or by its age. Who brings batches sees to it that they are ours.
+Times are seconds before the bulletin was sent, as clocks of processes have nothing in common. One that is repeated is
+recognised by its number, or by its age. Who brings bulletins sees to it that they are ours.
 """
 
 import struct
@@ -12,7 +12,7 @@ import msgspec
 
 from aibrix_extproc.core.openai.wire.prefix import PrefixChain
 
-MAX_BATCH_BYTES: Final = 8_192
+MAX_BULLETIN_BYTES: Final = 8_192
 MAX_BLOCKS: Final = 384  # of a prompt that are told, the first ones; 12 bytes each
 
 
@@ -20,8 +20,8 @@ class Placed(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """An engine got a request."""
 
     number: int  # of the request, by its sender
-    engine: int  # place in the batch's identities
-    model: int  # place in the batch's models
+    engine: int  # place in the bulletin's identities
+    model: int  # place in the bulletin's models
     ago: float  # seconds
     tokens: float  # to be computed
     hashes: bytes  # of the chain, 8 bytes each
@@ -62,11 +62,11 @@ class Charged(msgspec.Struct, frozen=True, gc=False, array_like=True):
     streamed: bool
 
 
-class Batch(msgspec.Struct, frozen=True, gc=False, array_like=True):
+class Bulletin(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """Of one gateway process."""
 
     sender: int  # random, of the process
-    number: int  # of the batch, one more each time
+    number: int  # of the bulletin, one more each time
     wall_at: int  # seconds since the epoch
     sent_at: float  # by the sender's own clock
     identities: tuple[str, ...] = ()
@@ -78,7 +78,7 @@ class Batch(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Batch).decode
+_decode = msgspec.msgpack.Decoder(Bulletin).decode
 
 
 def packed_chain(chain: PrefixChain | None) -> tuple[bytes, bytes]:
@@ -90,13 +90,13 @@ def packed_chain(chain: PrefixChain | None) -> tuple[bytes, bytes]:
     return struct.pack(f"<{count}Q", *chain.hashes[:count]), struct.pack(f"<{count}I", *ends)
 
 
-def encoded_batch(batch: Batch) -> bytes:
-    """The batch as bytes."""
-    return _encode(batch)
+def encoded_bulletin(bulletin: Bulletin) -> bytes:
+    """The bulletin as bytes."""
+    return _encode(bulletin)
 
 
-def decoded_batch(data: bytes) -> Batch | None:
-    """What the bytes say; None for what is no batch, or of another version."""
+def decoded_bulletin(data: bytes) -> Bulletin | None:
+    """What the bytes say; None for what is no bulletin, or of another version."""
     try:
         return _decode(data)
     except msgspec.DecodeError:
