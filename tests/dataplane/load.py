@@ -82,10 +82,13 @@ async def _client(client: openai.AsyncOpenAI, load: Load, *, stream: bool) -> No
         load.outcomes.append(outcome)
 
 
-async def one_answer(client: openai.AsyncOpenAI, **options: Any) -> Outcome:
+async def one_answer(client: openai.AsyncOpenAI, pace: str = PACE["x-sim-itl-ms"], **options: Any) -> Outcome:
     """One request that does not stream."""
+    headers = PACE | {"x-sim-itl-ms": pace}
     try:
-        answer = await client.chat.completions.create(model="chat-m", messages=MESSAGES, extra_headers=PACE, **options)
+        answer = await client.chat.completions.create(
+            model="chat-m", messages=MESSAGES, extra_headers=headers, **options
+        )
     except openai.APIError as error:
         return Outcome(stream=False, error=error)
     return Outcome(stream=False, began=True, complete=answer.usage.completion_tokens == TOKENS)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.dataplane.engines import EngineSpec
-from tests.dataplane.load import begin_streams, under_load
+from tests.dataplane.load import begin_streams, one_answer, under_load
 from tests.dataplane.stack import Stack
 from tests.waiting import eventually
 
@@ -29,17 +29,20 @@ async def test_an_engine_killed_under_load_costs_only_streams_that_had_begun(new
     async with stack.async_client() as client, asyncio.TaskGroup() as tasks, under_load(stack) as load:
         await load.more(32)
         begun = await begin_streams(client, tasks, count=9, tokens=40, pace="100")
+        whole = [tasks.create_task(one_answer(client, pace="300")) for _ in range(24)]
+        await load.more(32)  # by then these are at the engines, too
         await asyncio.to_thread(stack.kill_engine, "e1")
         await load.more(96)
     assert load.failed(stream=False, began=False) == []
     assert load.failed(stream=False, began=True) == []
     assert load.failed(stream=True, began=False) == []
     load.assert_nothing_short()
+    assert all(task.result().complete for task in whole), "what had not begun is asked of another engine"
     streams = [task.result() for task in begun]
     cut = [stream for stream in streams if stream.error]
     assert 1 <= len(cut) <= 6, "streams of the killed engine raise, those of the others do not"
     assert all(stream.complete for stream in streams if not stream.error)
-    assert_all_accounted(stack, len(load.outcomes) + len(streams))
+    assert_all_accounted(stack, len(load.outcomes) + len(streams) + len(whole))
     assert stack.worker.total("aibrix_extproc_retried_total") > 0
 
 

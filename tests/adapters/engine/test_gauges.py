@@ -130,7 +130,8 @@ async def test_a_slow_engine_has_one_request_at_most_and_is_asked_less_often(eng
 
 
 async def test_all_engines_together_stay_within_the_budget(engine: FakeEngine) -> None:
-    pace = replace(PACE, reads_per_second=0.001, busy_seconds=0.0, beat_seconds=1000.0)  # one now, the next later
+    # One now, the next later.
+    pace = replace(PACE, reads_per_second=0.001, busy_seconds=0.0, beat_seconds=1000.0, timeout_seconds=60.0)
     async with scraping(pace) as rig:
         for number in range(5):
             rig.add(engine.address, identity=f"e{number}")

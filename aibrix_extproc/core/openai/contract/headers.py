@@ -22,7 +22,6 @@ EXTPROC_NAMESPACE: Final = "aibrix.extproc"  # dynamic metadata for the stream f
 SEALED: Final = "sealed"  # the field that says what is charged
 PLACED_REQUEST_ID: Final = "request_id"  # by this one Envoy's access log knows what was placed
 
-# Where gateways that ask an endpoint picker may leave the path that a client asked for.
 SIGNED_CALLER: Final = "x-aibrix-signed-caller"  # from us to the metadata service: who calls
 ON_BEHALF: Final = "x-aibrix-on-behalf-of"  # from a worker of batches to us: who it speaks for
 ENGINE_LOAD: Final = "x-aibrix-engine-load"  # from us to a worker of batches: how busy the model's engines are
@@ -41,6 +40,7 @@ SIDECAR_HEADERS: Final[tuple[str, ...]] = (
     "x-kv-cache-source-host-port",
 )
 
+# Where gateways that ask an endpoint picker may leave the path that a client asked for.
 ORIGINAL_PATHS: Final[tuple[str, ...]] = ("x-original-path", "x-forwarded-path")
 
 # What only we may set: removed from client requests before routing (Envoy's early header mutation) and again by us.

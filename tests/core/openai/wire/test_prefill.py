@@ -101,7 +101,8 @@ def test_parameters_of_nixl_that_lack_something_are_not_passed_on(lacking: str) 
     whole = read_answer(json.dumps({"kv_transfer_params": NIXL}).encode(), "h")
     assert whole is not None
     assert json.loads(whole.transfer) == NIXL | {"remote_host": "h"}
-    for value in (None, []):
+    nothing: tuple[object, ...] = (None, [])
+    for value in nothing:
         body = json.dumps({"kv_transfer_params": NIXL | {lacking: value}}).encode()
         assert read_answer(body, "h") is None
 
