@@ -2,8 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
-# Four on two cores: many tests wait for a process or a clock, so that two leave a third of the time unused.
-WORKERS ?= 4
+# Five on two cores: many tests wait for a process or a clock, so that four leave a fifth of the time unused.
+WORKERS ?= 5
 # Where Python is told not to keep compiled modules, as in many containers, each of the hundreds of processes that the
 # tests start would compile all of ours again: 0.3 s of CPU for one, and 7 s for each worker that collects.
 export PYTHONDONTWRITEBYTECODE :=

@@ -293,13 +293,16 @@ class Stack:
         if not admin_file.exists() or not (address := admin_file.read_text()):
             return False
         self.envoy_admin_port = int(address.rpartition(":")[2])
-        listening = re.search(rf"openai::{LOOPBACK}:(\d+)", self._envoy_listeners())
+        # It tells a port before it listens on it.
+        if self._asked_of_envoy("/ready") != "LIVE\n":
+            return False
+        listening = re.search(rf"openai::{LOOPBACK}:(\d+)", self._asked_of_envoy("/listeners"))
         self.port = int(listening[1]) if listening else 0
         return bool(self.port)
 
-    def _envoy_listeners(self) -> str:
+    def _asked_of_envoy(self, path: str) -> str:
         with contextlib.suppress(OSError):
-            return send(self.envoy_admin_port, "GET", "/listeners").body.decode()
+            return send(self.envoy_admin_port, "GET", path).body.decode()
         return ""
 
     # --- processes
