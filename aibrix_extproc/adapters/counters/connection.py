@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, cast
 
+from aibrix_extproc.adapters.counters.target import RedisTarget
+
 MAX_REPLY_BYTES: Final = 65_536
 MAX_WAITING: Final = 20_000  # requests without an answer
 
@@ -148,6 +150,15 @@ async def connect(
     else:
         _, connection = await loop.create_connection(make, host, port, ssl=tls)
     return connection
+
+
+async def log_in(connection: RedisConnection, target: RedisTarget) -> None:
+    """Give the password, and choose the database. Raises RedisError."""
+    if target.password:
+        user = (target.user.encode(),) if target.user else ()
+        await ask(connection, b"AUTH", *user, target.password.encode())
+    if target.database:
+        await ask(connection, b"SELECT", b"%d" % target.database)
 
 
 async def ask(connection: RedisConnection, *words: bytes) -> bytes | int | None:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Final, Protocol
 
-from aibrix_extproc.adapters.counters.connection import RedisConnection, RedisError, ask, connect
+from aibrix_extproc.adapters.counters.connection import RedisConnection, RedisError, ask, connect, log_in
 from aibrix_extproc.adapters.counters.target import RedisTarget
 
 logger = logging.getLogger(__name__)
@@ -118,7 +118,8 @@ class RedisFeed:
                 connection = await connect(
                     target.host, target.port, target.tls, lambda: None, unix_path=target.unix_path
                 )
-                await self._prepare(connection)
+                await log_in(connection, target)
+                await ask(connection, b"SCRIPT", b"LOAD", SCRIPT.encode())
             await self._recall(connection)
             while await self._exchange(connection, is_history=True):
                 pass
@@ -133,15 +134,6 @@ class RedisFeed:
         finally:
             if connection is not None:
                 connection.abort("it is not used any more")
-
-    async def _prepare(self, connection: RedisConnection) -> None:
-        target = self._target
-        if target.password:
-            user = (target.user.encode(),) if target.user else ()
-            await ask(connection, b"AUTH", *user, target.password.encode())
-        if target.database:
-            await ask(connection, b"SELECT", b"%d" % target.database)
-        await ask(connection, b"SCRIPT", b"LOAD", SCRIPT.encode())
 
     async def _recall(self, connection: RedisConnection) -> None:
         async with asyncio.timeout(ANSWER_SECONDS):

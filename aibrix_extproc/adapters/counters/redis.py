@@ -24,6 +24,7 @@ from aibrix_extproc.adapters.counters.connection import (
     ask,
     bulk,
     connect,
+    log_in,
 )
 from aibrix_extproc.adapters.counters.target import RedisTarget
 from aibrix_extproc.core.access.limits.counters import Claim, Form, Known, Reading
@@ -293,12 +294,7 @@ class RedisCounters:
 
     async def _prepare(self, connection: RedisConnection) -> float:
         """Seconds until all gateways have come back. Raises RedisError."""
-        target = self._target
-        if target.password:
-            user = (target.user.encode(),) if target.user else ()
-            await ask(connection, b"AUTH", *user, target.password.encode())
-        if target.database:
-            await ask(connection, b"SELECT", b"%d" % target.database)
+        await log_in(connection, self._target)
         for one in (script.RESERVE, script.SETTLE, script.RENEW):
             await ask(connection, b"SCRIPT", b"LOAD", one.encode())
         packed, _, _ = self._pack(_PROBE)
