@@ -9,6 +9,7 @@ import msgspec
 from yarl import URL
 
 from aibrix_extproc.adapters.engine.errors import EngineAnswerInvalid, EngineListUnusable, EngineRefusal, translated
+from aibrix_extproc.adapters.engine.reading import read_bounded
 from aibrix_extproc.core.fleet.model import RUST_FRONTEND, ServedModel
 
 _RUST_OWNER: Final = "vllm-frontend-rs"
@@ -163,7 +164,10 @@ class EngineClient:
             async with self._session.get(
                 url, headers=self._headers, timeout=self._timeout, allow_redirects=False
             ) as response:
-                return _Answer(response.status, await _bounded(response.content))
+                body = await read_bounded(response.content, MAX_ANSWER_BYTES)
+                if body is None:
+                    raise EngineAnswerInvalid(f"its answer is over {MAX_ANSWER_BYTES} bytes")
+                return _Answer(response.status, body)
         except (aiohttp.ClientError, OSError) as error:
             raise translated(error, self._timeout_seconds) from error
 
@@ -171,14 +175,3 @@ class EngineClient:
 def _served(card: _Card) -> ServedModel:
     path = card.root if card.parent is not None and isinstance(card.root, str) else None
     return ServedModel(card.id, card.parent, card.max_model_len, path)
-
-
-async def _bounded(content: aiohttp.StreamReader) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    while part := await content.readany():
-        parts.append(part)
-        size += len(part)
-        if size > MAX_ANSWER_BYTES:
-            raise EngineAnswerInvalid(f"its answer is over {MAX_ANSWER_BYTES} bytes")
-    return b"".join(parts)

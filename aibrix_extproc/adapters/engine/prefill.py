@@ -11,6 +11,7 @@ import aiohttp
 from yarl import URL
 
 from aibrix_extproc.adapters.engine.client import engine_session
+from aibrix_extproc.adapters.engine.reading import read_bounded
 from aibrix_extproc.core.fleet.model import Endpoint
 from aibrix_extproc.core.openai.wire.prefill import PrefillAnswer, read_answer
 
@@ -44,13 +45,15 @@ class PrefillClient:
                 url, data=body, headers=headers, allow_redirects=False, timeout=aiohttp.ClientTimeout(total=None)
             ) as response:  # fmt: skip
                 _check_status(response.status)
-                data = await _bounded(response.content)
+                data = await read_bounded(response.content, MAX_ANSWER_BYTES)
         except TimeoutError as error:
             raise PrefillError("timeout") from error
         except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError) as error:
             raise PrefillError("invalid") from error
         except (aiohttp.ClientError, OSError) as error:
             raise PrefillError("unreachable") from error
+        if data is None:
+            raise PrefillError("too_large")
         answer = read_answer(data, engine.address.rpartition(":")[0].strip("[]"))
         if answer is None:
             raise PrefillError("invalid")
@@ -67,14 +70,3 @@ def _check_status(status: int) -> None:
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _AGAIN:
         raise PrefillRefused("refused")
     raise PrefillError("status")
-
-
-async def _bounded(content: aiohttp.StreamReader) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    while part := await content.readany():
-        parts.append(part)
-        size += len(part)
-        if size > MAX_ANSWER_BYTES:
-            raise PrefillError("too_large")
-    return b"".join(parts)
