@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final
@@ -46,6 +46,21 @@ class Rig:
         endpoint = replace(Endpoint(address, address, health=Health.READY), **changes)  # type: ignore[arg-type]
         self.endpoints = (*self.endpoints, endpoint)
         return endpoint
+
+
+@asynccontextmanager
+async def page_elsewhere(
+    page: Callable[[aiohttp.web.BaseRequest], Awaitable[aiohttp.web.StreamResponse]],
+) -> AsyncIterator[dict[str, str]]:
+    """The labels of an engine whose metrics are at a port of their own, which answers so."""
+    runner = aiohttp.web.ServerRunner(aiohttp.web.Server(page))
+    await runner.setup()
+    site = aiohttp.web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield {"model.aibrix.ai/metric-port": str(runner.addresses[0][1])}
+    finally:
+        await runner.cleanup()
 
 
 @asynccontextmanager
@@ -202,17 +217,9 @@ async def test_page_at_a_port_of_its_own_does_not_get_the_engines_key(engine: Fa
         seen.append(request.headers.get("authorization"))
         return aiohttp.web.Response(body=PAGE)
 
-    runner = aiohttp.web.ServerRunner(aiohttp.web.Server(page))
-    await runner.setup()
-    site = aiohttp.web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        async with scraping() as rig:
-            label = {"model.aibrix.ai/metric-port": str(runner.addresses[0][1])}
-            rig.add(engine.address, labels=label, api_key="sk-engine")
-            await until(lambda: rig.readings)
-    finally:
-        await runner.cleanup()
+    async with page_elsewhere(page) as labels, scraping() as rig:
+        rig.add(engine.address, labels=labels, api_key="sk-engine")
+        await until(lambda: rig.readings)
 
     assert set(seen) == {None}
     assert engine.asked["/metrics"] == 0
@@ -225,16 +232,9 @@ async def test_exchange_that_ends_while_a_page_is_read_is_not_taken_for_one_of_o
         rig.own[engine.address] = next(own, 1)
         return aiohttp.web.Response(body=PAGE)
 
-    runner = aiohttp.web.ServerRunner(aiohttp.web.Server(page))
-    await runner.setup()
-    site = aiohttp.web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        async with scraping() as rig:
-            rig.add(engine.address, labels={"model.aibrix.ai/metric-port": str(runner.addresses[0][1])})
-            await until(lambda: len(rig.readings.get(engine.address, ())) >= 2)
-    finally:
-        await runner.cleanup()
+    async with page_elsewhere(page) as labels, scraping() as rig:
+        rig.add(engine.address, labels=labels)
+        await until(lambda: len(rig.readings.get(engine.address, ())) >= 2)
 
     readings = rig.readings[engine.address]
     assert [(one.own, one.others) for one in readings[:2]] == [(4, 0.0), (4, 0.0)]
