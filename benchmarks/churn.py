@@ -23,9 +23,10 @@ import aiohttp
 import uvloop
 
 from aibrix_extproc.adapters.envoyproxy.configure import command, configuration
-from aibrix_extproc.adapters.envoyproxy.endpoints import render_endpoints, write_atomically
+from aibrix_extproc.adapters.envoyproxy.endpoints import render_endpoints
 from aibrix_extproc.adapters.envoyproxy.find import EnvoyNotFoundError, find_envoy
 from aibrix_extproc.adapters.envoyproxy.spec import EnvoySpec, SocketAddress
+from aibrix_extproc.config_files.replacing import write_atomically
 from benchmarks.processes import LOOPBACK, Started, free_port, usage
 from benchmarks.soak_load import Kind, SoakCrowd
 from benchmarks.wire import API_KEY, MODEL

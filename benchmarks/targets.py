@@ -10,8 +10,9 @@ from typing import Any, Final
 import aiohttp
 
 from aibrix_extproc.adapters.envoyproxy.configure import command, configuration
-from aibrix_extproc.adapters.envoyproxy.endpoints import render_endpoints, write_atomically
+from aibrix_extproc.adapters.envoyproxy.endpoints import render_endpoints
 from aibrix_extproc.adapters.envoyproxy.spec import STREAM_FILTER, EnvoySpec, SocketAddress
+from aibrix_extproc.config_files.replacing import write_atomically
 from benchmarks.keys import BARE, BARE_H2, BARE_LEAN, LEAN, METERED, METERED_REFERENCE, PLAIN, REFERENCE
 from benchmarks.plain_envoy import without_processor
 from benchmarks.processes import LOOPBACK, Started, free_port, tree

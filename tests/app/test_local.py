@@ -14,7 +14,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from aibrix_extproc.adapters.envoyproxy.endpoints import write_atomically
+from aibrix_extproc.config_files.replacing import write_atomically
 from tests import warm
 from tests.simulator.test_openai_sdk import wav
 from tests.waiting import until

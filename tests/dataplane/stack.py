@@ -15,9 +15,10 @@ import openai
 
 from aibrix_extproc.adapters.envoyproxy.configure import command as envoy_command
 from aibrix_extproc.adapters.envoyproxy.configure import configuration as build_configuration
-from aibrix_extproc.adapters.envoyproxy.endpoints import render_endpoints, write_atomically
+from aibrix_extproc.adapters.envoyproxy.endpoints import render_endpoints
 from aibrix_extproc.adapters.envoyproxy.find import find_envoy
 from aibrix_extproc.adapters.envoyproxy.spec import STREAM_FILTER, EnvoySpec, SocketAddress
+from aibrix_extproc.config_files.replacing import write_atomically
 from tests.dataplane.children import Child
 from tests.dataplane.engines import ENGINE_KEY, Engine, EngineSpec
 from tests.dataplane.raw import JSON, LOOPBACK, Answer, send

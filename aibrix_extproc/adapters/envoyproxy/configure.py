@@ -19,9 +19,9 @@ from envoy_data_plane.envoy.extensions.resource_monitors.fixed_heap import v3 as
 from envoy_data_plane.google import protobuf
 
 from aibrix_extproc.adapters.envoyproxy.clusters import engines, metadata, processors
-from aibrix_extproc.adapters.envoyproxy.endpoints import write_atomically
 from aibrix_extproc.adapters.envoyproxy.listener import http_listener
 from aibrix_extproc.adapters.envoyproxy.spec import EnvoySpec
+from aibrix_extproc.config_files.replacing import write_atomically
 
 _MAX_CLIENT_CONNECTIONS = 50_000
 

@@ -4,10 +4,7 @@ Envoy sees a change only when the file is moved into place; a write in place is 
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable
-from pathlib import Path
 
 from aibrix_extproc.adapters.envoyproxy.spec import SocketAddress
 
@@ -28,18 +25,6 @@ def render_endpoints(addresses: Iterable[str]) -> bytes:
     lb_endpoints = [_lb_endpoint(parse_address(address)) for address in sorted(set(addresses))]
     assignment = {"@type": _ASSIGNMENT, "cluster_name": ENGINES_CLUSTER, "endpoints": [{"lb_endpoints": lb_endpoints}]}
     return json.dumps({"resources": [assignment]}, indent=1).encode()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file so that a reader sees the old one or the new one, never a part."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def _lb_endpoint(address: SocketAddress) -> dict[str, object]:

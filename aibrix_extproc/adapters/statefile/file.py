@@ -1,8 +1,7 @@
-"""Reads and writes the file whole: what is read is either all of one writing, or nothing."""
+"""Reads the file, within bounds."""
 
 import os
 import stat
-import tempfile
 from pathlib import Path
 
 
@@ -20,15 +19,3 @@ def read_state(path: Path, most_bytes: int) -> bytes:
     if len(data) > most_bytes:
         raise OSError(f"larger than {most_bytes} bytes")
     return data
-
-
-def write_state(path: Path, data: bytes) -> None:
-    """Replace the file at once; it is for its owner only. Raises OSError."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        os.replace(temporary, path)
-    except OSError:
-        os.unlink(temporary)
-        raise

@@ -21,7 +21,7 @@ from typing import Any, TextIO
 
 import aiohttp
 
-from aibrix_extproc.adapters.envoyproxy.endpoints import render_endpoints, write_atomically
+from aibrix_extproc.adapters.envoyproxy.endpoints import render_endpoints
 from aibrix_extproc.adapters.envoyproxy.spec import ENDPOINTS_FILE
 from aibrix_extproc.adapters.envoyproxy.supervise import Child, ChildEvent, ChildFailedError, ChildSpec, ChildState
 from aibrix_extproc.adapters.fleetfile.source import FleetFile
@@ -35,6 +35,7 @@ from aibrix_extproc.app.local.plan import DEFAULT_ENGINES, DEFAULT_MODEL, Plan, 
 from aibrix_extproc.app.local.ports import DEFAULT_ENVOY_ADMIN_PORT, LOOPBACK
 from aibrix_extproc.app.local.secrets import forget_admin_key
 from aibrix_extproc.config_files.file import SourceStatus
+from aibrix_extproc.config_files.replacing import write_atomically
 from aibrix_extproc.core.fleet.model import Health
 from aibrix_extproc.core.fleet.reduce import Listed, SourceChange
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from aibrix_extproc.adapters.statefile.file import read_state, write_state
+from aibrix_extproc.adapters.statefile.file import read_state
 from aibrix_extproc.app.parts.part import Part
+from aibrix_extproc.config_files.replacing import write_atomically
 from aibrix_extproc.core.routing.learned import MAX_BYTES, learned, remember
 from aibrix_extproc.core.routing.predictor import Predictor
 
@@ -56,7 +57,7 @@ class HandOver(Part):
 
     def _write(self, data: bytes) -> None:
         try:
-            write_state(self._path, data)
+            write_atomically(self._path, data)
         except OSError as error:
             self._fail(error)
         else:

@@ -16,10 +16,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 
 from aibrix_extproc.adapters.envoyproxy.configure import command, write_configuration
-from aibrix_extproc.adapters.envoyproxy.endpoints import render_endpoints, write_atomically
+from aibrix_extproc.adapters.envoyproxy.endpoints import render_endpoints
 from aibrix_extproc.adapters.envoyproxy.find import find_envoy
 from aibrix_extproc.adapters.envoyproxy.spec import READINESS_SERVICE, EnvoySpec, SocketAddress
 from aibrix_extproc.adapters.extproc._generated import external_processor_pb2 as pb
+from aibrix_extproc.config_files.replacing import write_atomically
 from aibrix_extproc.core.openai.contract.headers import DESTINATION
 from tests.waiting import until
 

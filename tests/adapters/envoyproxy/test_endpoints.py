@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from aibrix_extproc.adapters.envoyproxy.endpoints import parse_address, render_endpoints, write_atomically
+from aibrix_extproc.adapters.envoyproxy.endpoints import parse_address, render_endpoints
 from aibrix_extproc.adapters.envoyproxy.spec import SocketAddress
+from aibrix_extproc.config_files.replacing import write_atomically
 
 
 def addresses(rendered: bytes) -> list[tuple[str, int]]:
