@@ -25,7 +25,8 @@ from aibrix_extproc.tls.credentials import ServerCredentials
 from tests.http2 import wire
 
 MAX_MESSAGE_BYTES: Final = 1_000_000
-QUICK: Final = Timeouts(handshake_seconds=0.2, linger_seconds=0.2, notice_seconds=0.02)
+QUICK: Final = Timeouts(handshake_seconds=30.0, linger_seconds=1.0, notice_seconds=0.02)
+IMPATIENT: Final = Timeouts(handshake_seconds=0.2, linger_seconds=0.2, notice_seconds=0.02)  # for tests of its ends
 DEADLINE_SECONDS: Final = 60.0
 
 

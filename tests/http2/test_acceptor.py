@@ -18,7 +18,7 @@ from aibrix_extproc.http2.peer_table import PeerTable, PeerUsage
 from aibrix_extproc.http2.timeouts import Timeouts
 from aibrix_extproc.tls.credentials import KeyPair, ServerCredentials
 from tests.http2 import wire
-from tests.http2.rig import QUICK, connected, on_both_loops, serving
+from tests.http2.rig import DEADLINE_SECONDS, IMPATIENT, QUICK, connected, on_both_loops, serving
 from tests.waiting import until
 
 
@@ -266,10 +266,10 @@ async def test_tls_without_h2_is_not_served(certificate: tuple[Path, Path], prot
 async def test_peer_that_does_not_finish_its_handshake_is_gone_after_the_patience(
     certificate: tuple[Path, Path], said: bytes
 ) -> None:
-    async with serving(tls=server_side(certificate)) as served:
+    async with serving(tls=server_side(certificate), timeouts=IMPATIENT) as served:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
         writer.write(said)
-        async with asyncio.timeout(10 * QUICK.handshake_seconds):
+        async with asyncio.timeout(DEADLINE_SECONDS):
             with contextlib.suppress(ConnectionError):
                 assert await reader.read() == b""
         writer.close()

@@ -5,6 +5,7 @@ import contextlib
 import functools
 import socket
 import ssl
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +13,7 @@ from aibrix_extproc.http2.handler import CallOutcome
 from aibrix_extproc.http2.limits import MIB, ConnectionLimits
 from aibrix_extproc.http2.server import CLOSED_LINES
 from tests.http2 import wire
-from tests.http2.rig import QUICK, connected, on_both_loops, serving
+from tests.http2.rig import IMPATIENT, QUICK, connected, on_both_loops, serving
 from tests.waiting import until
 
 HELLO = wire.message(b"hello")
@@ -38,7 +39,7 @@ async def test_tls_on_the_plaintext_port_is_told_goodbye_and_logged(caplog: pyte
 
 @on_both_loops
 async def test_silent_connection_is_closed_after_the_patience() -> None:
-    async with serving() as served, connected(served.port, handshake=False) as peer:
+    async with serving(timeouts=IMPATIENT) as served, connected(served.port, handshake=False) as peer:
         await peer.hear_all()
         assert peer.heard.goaway() == wire.NO_ERROR
         await until(lambda: served.server.connections == 0)
@@ -46,8 +47,9 @@ async def test_silent_connection_is_closed_after_the_patience() -> None:
 
 @on_both_loops
 async def test_greeted_connection_may_be_silent() -> None:
-    async with serving() as served, connected(served.port) as peer:
-        await asyncio.sleep(2 * QUICK.handshake_seconds)
+    patience = replace(QUICK, handshake_seconds=1.0)  # a stalled test can still greet within it
+    async with serving(timeouts=patience) as served, connected(served.port) as peer:
+        await asyncio.sleep(1.5 * patience.handshake_seconds)
         peer.say(wire.request(1), wire.data(1, HELLO, end=True))
         await peer.hear(lambda: peer.heard.ended(1))
         assert peer.heard.answer(1).messages == (b"hello",)
@@ -159,7 +161,7 @@ async def test_last_word_to_a_peer_that_does_not_read_waits_for_the_patience_onl
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
         writer.write(wire.CLIENT_PREFACE + wire.raw(0, 0, 0))
         await until(lambda: served.server.connections == 1)
-        await until(lambda: served.server.connections == 0, seconds=5 * QUICK.linger_seconds)
+        await until(lambda: served.server.connections == 0)
         writer.transport.abort()
         del reader
 
