@@ -188,11 +188,15 @@ async def test_a_client_that_leaves_ends_the_prefill(stack: Stack) -> None:
     assert stack.worker.total("aibrix_extproc_in_flight") == 0
 
 
-def test_a_decode_engine_that_fails_after_the_prefill_costs_a_503_that_is_worth_another_try(stack: Stack) -> None:
-    stack.engine("d1").fail("reset-before-headers", path=CHAT)
+@pytest.mark.parametrize("fault", ["reset-before-headers", "status"])
+def test_a_decode_engine_that_fails_after_the_prefill_costs_a_503_that_is_worth_another_try(
+    stack: Stack, fault: str
+) -> None:
+    stack.engine("d1").fail(fault, path=CHAT, count=1)  # another attempt would be served, out of blocks that are freed
     answer, name = ask(stack, chat())
     assert (answer.status, record(stack, name)["prefill"]["outcome"]) == (503, "remote")
     assert answer.header("retry-after")
+    assert sum((header(one, "x-request-id") or "").startswith(name) for one in stack.engine("d1").requests()) == 1
     stack.engine("d1").recover()
     eventually(lambda: _ready(stack) == 3, "the decode engine is back")
     assert ask(stack, chat())[0].status == 200

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
-from msgspec.structs import replace
 
 from aibrix_extproc.core.exchange.outputs import DynamicMetadata, Headers
 from aibrix_extproc.core.openai.contract import headers
@@ -131,12 +130,13 @@ def _neutral(facts: request.RequestFacts, request_id: str | None) -> Iterator[Ed
             yield Edit(one.start, one.end, msgspec.json.encode(request_id))
 
 
-def only_first(placement: Placement) -> Placement:
-    """The placement without its other candidates, for a request with a KV cache to take over.
+def destination(placement: Placement, attempts: int, *, once: bool) -> str:
+    """The addresses for Envoy's attempts. `once`: a single attempt, for a request with a KV cache to take over.
 
-    The prefill engine frees the blocks once an engine has read them. Another attempt would read what is there then.
+    The prefill engine frees the blocks once an engine has read them. Another attempt, also at the same engine, would
+    read what is there then. Envoy has no endpoint for an attempt beyond the list, and answers 503.
     """
-    return replace(placement, candidates=placement.candidates[:1])
+    return placement.first.address if once else placement.destination(attempts)
 
 
 def set_headers(

@@ -351,7 +351,6 @@ class RequestSide(Direction[RequestPhase]):
         path = operation.engine_path or self.path
         changed = forwarding.set_headers(self._headers, path, self.request_id, placement.first.api_key, body.data)
         changed += event.engine_headers
-        goes_to = forwarding.only_first(placement) if transfer else placement
         if self.policy.names_sessions and operation.generates:
             changed = (*changed, (headers.SESSION_ID, self.request_id))
         if self.policy.tells_priority and operation.generates:
@@ -362,7 +361,7 @@ class RequestSide(Direction[RequestPhase]):
             remove_headers=forwarding.removed_headers(self._headers, self.caller, changed),
             body=body.data if isinstance(body.data, bytes) else None,
             large_body=body.data if isinstance(body.data, Rope) else None,
-            destination=goes_to.destination(self.policy.destinations),
+            destination=forwarding.destination(placement, self.policy.destinations, once=bool(transfer)),
             dynamic_metadata=forwarding.dynamic_metadata_of(
                 operation,
                 self.request_id,
