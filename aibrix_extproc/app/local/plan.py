@@ -24,7 +24,7 @@ from aibrix_extproc.app.local.checks import (
     task_of,
 )
 from aibrix_extproc.app.local.errors import EXIT_USAGE, LocalError
-from aibrix_extproc.app.local.ports import LOOPBACK, envoy_admin_port, free_port, reserve
+from aibrix_extproc.app.local.ports import LOOPBACK, free_port, reserve
 from aibrix_extproc.app.local.secrets import admin_key, note_keys
 from aibrix_extproc.app.local.tls import LocalTls, mutual_tls
 from aibrix_extproc.core.fleet.roles import EngineRole
@@ -138,7 +138,8 @@ def make_plan(args: argparse.Namespace, run_directory: Path) -> Plan:
     taken: list[socket.socket] = []
     try:
         listen = SocketAddress(listen.host, reserve(listen, "--port", taken))
-        envoy_admin = SocketAddress(LOOPBACK, envoy_admin_port(args.envoy_admin_port, taken))
+        envoy_admin = SocketAddress(LOOPBACK, args.envoy_admin_port)
+        envoy_admin = SocketAddress(LOOPBACK, reserve(envoy_admin, "--envoy-admin-port", taken))
         simulated = () if args.engine or existing else _simulated(args, taken)
         metadata = _metadata(args, run_directory, taken)
         workers = _workers(args.workers, _wanted_admin_port(args, settings), taken)

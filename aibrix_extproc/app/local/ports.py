@@ -10,7 +10,6 @@ from aibrix_extproc.adapters.envoyproxy.spec import SocketAddress
 from aibrix_extproc.app.local.errors import LocalError
 
 LOOPBACK: Final = "127.0.0.1"
-DEFAULT_ENVOY_ADMIN_PORT: Final = 9901
 _TRIES: Final = 50
 _LOWEST: Final = 10_240
 _EPHEMERAL: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
@@ -58,13 +57,3 @@ def _bound(address: SocketAddress, taken: list[socket.socket]) -> int:
 def free_port(taken: list[socket.socket]) -> int:
     """A free port."""
     return reserve(SocketAddress(LOOPBACK, 0), "--port", taken)
-
-
-def envoy_admin_port(wanted: int | None, taken: list[socket.socket]) -> int:
-    """A port that was asked for must be free; the default one gives way."""
-    if wanted is not None:
-        return reserve(SocketAddress(LOOPBACK, wanted), "--envoy-admin-port", taken)
-    try:
-        return reserve(SocketAddress(LOOPBACK, DEFAULT_ENVOY_ADMIN_PORT), "--envoy-admin-port", taken)
-    except LocalError:
-        return free_port(taken)

@@ -32,7 +32,7 @@ from aibrix_extproc.app.local import view as local_view
 from aibrix_extproc.app.local.checks import TASKS
 from aibrix_extproc.app.local.errors import EXIT_USAGE, LocalError
 from aibrix_extproc.app.local.plan import DEFAULT_ENGINES, DEFAULT_MODEL, Plan, make_plan
-from aibrix_extproc.app.local.ports import DEFAULT_ENVOY_ADMIN_PORT, LOOPBACK
+from aibrix_extproc.app.local.ports import LOOPBACK
 from aibrix_extproc.app.local.secrets import forget_admin_key
 from aibrix_extproc.config_files.file import SourceStatus
 from aibrix_extproc.config_files.replacing import write_atomically
@@ -70,8 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--admin-port", "--gateway-admin-port", dest="admin_port", type=_port, metavar="PORT", default=None,
         help="the first gateway worker's admin port, as in `serve`; further workers take the ports after it "
         "(free ones if not given)")  # fmt: skip
-    add("--envoy-admin-port", type=_port, metavar="PORT", default=None,
-        help=f"Envoy's admin port ({DEFAULT_ENVOY_ADMIN_PORT} if it is free)")  # fmt: skip
+    add("--envoy-admin-port", type=_port, metavar="PORT", default=0,
+        help="Envoy's admin port (a free one if not given)")  # fmt: skip
 
     add = parser.add_argument_group("gateway").add_argument
     add("--api-key", action="append", metavar="KEY", default=None, help="accept only this key, repeatable")
