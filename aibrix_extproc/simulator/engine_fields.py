@@ -46,6 +46,13 @@ def other_fields(model: type[BaseModel]) -> type[BaseModel] | None:
     return _model(f"Other{model.__name__}", types)
 
 
+def values_of(body: BaseModel) -> Json:
+    """The values of a request's fields that vLLM knows, by its types; it ignores all others."""
+    extra = body.model_extra
+    others = other_fields(type(body)) if extra else None
+    return vars(body) | (others.model_validate(extra).model_dump(exclude_unset=True) if others else {})
+
+
 @cache
 def form_fields(operation: str) -> type[BaseModel]:
     """A model of the fields of a form."""

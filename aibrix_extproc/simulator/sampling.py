@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 from aibrix_extproc.simulator.engine import Job
+from aibrix_extproc.simulator.engine_fields import values_of
 from aibrix_extproc.simulator.errors import EngineError, bad_parameter, bad_request, bad_value
 from aibrix_extproc.simulator.models import Model
 from aibrix_extproc.simulator.options import SimulatorOptions
@@ -23,7 +24,7 @@ def check_sampling(body: Sampling, max_tokens: int | None) -> None:
     check_temperature(body.temperature, body.top_p, max_tokens)
     if body.n is not None and body.n < 1:
         raise bad_request(f"n must be at least 1, got {body.n}.")
-    check_ranges(vars(body) | (body.model_extra or {}))
+    check_ranges(values_of(body))
     if max_tokens is not None and body.min_tokens > max_tokens:
         raise bad_request(f"min_tokens must be less than or equal to max_tokens={max_tokens}, got {body.min_tokens}.")
 

@@ -7,6 +7,7 @@ import aiohttp
 import pytest
 
 from aibrix_extproc.simulator.options import SimulatorOptions, Task
+from aibrix_extproc.simulator.ranges import RANGES
 from aibrix_extproc.simulator.reading import validation_error
 from aibrix_extproc.simulator.server import Simulator
 from tests.simulator.conversation import HELLO, chat_url, post
@@ -146,6 +147,24 @@ async def test_missing_model_means_the_base_model(
 
 async def test_empty_stream_options_are_as_good_as_none(sim: Simulator, http: aiohttp.ClientSession) -> None:
     assert (await post(http, chat_url(sim), {**HELLO, "stream_options": {}}))[0] == 200
+
+
+async def test_fields_of_other_requests_and_values_of_any_type_do_not_break_it(
+    sim: Simulator, http: aiohttp.ClientSession
+) -> None:
+    requests = {
+        "chat/completions": HELLO,
+        "completions": {"prompt": "hello"},
+        "responses": {"input": "hello"},
+        "messages": {**HELLO, "max_tokens": 2},
+    }
+    for path, body in requests.items():
+        for name in {rule.name for rule in RANGES}:
+            for value in ("2", {}, [1]):
+                status, answer = await post(http, f"{sim.url}/v1/{path}", {**body, name: value})
+                assert status in (200, 400), (path, name, value, answer)
+    status, _ = await post(http, f"{sim.url}/v1/messages", {**requests["messages"], "n": 100_000})
+    assert status == 200  # which has no such field
 
 
 async def test_unknown_fields_and_roles_are_ignored(sim: Simulator, http: aiohttp.ClientSession) -> None:

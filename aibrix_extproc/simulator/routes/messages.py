@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, Final
 
 from aibrix_extproc.simulator.engine import Job, Ticket
+from aibrix_extproc.simulator.engine_fields import values_of
 from aibrix_extproc.simulator.errors import dump
 from aibrix_extproc.simulator.json_sample import sample
 from aibrix_extproc.simulator.models import Model
@@ -117,7 +118,7 @@ def _plan(call: Call) -> MessageAnswer:
     body = read_body(call, MessagesBody)
     model = call.engine.models.resolve(body.model)
     check_temperature(body.temperature, body.top_p, None)
-    check_ranges(vars(body) | (body.model_extra or {}))
+    check_ranges(values_of(body))
     prompt = _prompt(call, body, model)
     prompt_tokens = check_length(None, prompt, body.max_tokens, options.max_model_len)
     budget = token_budget(body.max_tokens, prompt_tokens, options)

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, Final
 
 from aibrix_extproc.simulator.engine import Ticket
+from aibrix_extproc.simulator.engine_fields import values_of
 from aibrix_extproc.simulator.errors import EngineError, bad_request, not_found
 from aibrix_extproc.simulator.json_sample import sample_json
 from aibrix_extproc.simulator.prompts import check_length, render_chat
@@ -75,7 +76,7 @@ def _plan(call: Call) -> ResponseAnswer:
     if body.background and not call.store.enabled:
         raise EngineError(400, "invalid_request_error", _NO_STORE, "background")
     check_temperature(body.temperature, body.top_p, body.max_output_tokens)
-    check_ranges(vars(body) | (body.model_extra or {}))
+    check_ranges(values_of(body))
     history: list[dict[str, Any]] = []
     if body.previous_response_id is not None:
         previous = call.store.get(body.previous_response_id)
