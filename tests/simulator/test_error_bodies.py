@@ -152,6 +152,7 @@ async def test_empty_stream_options_are_as_good_as_none(sim: Simulator, http: ai
 async def test_fields_of_other_requests_and_values_of_any_type_do_not_break_it(
     sim: Simulator, http: aiohttp.ClientSession
 ) -> None:
+    values: tuple[object, ...] = ("2", {}, [1])
     requests = {
         "chat/completions": HELLO,
         "completions": {"prompt": "hello"},
@@ -160,7 +161,7 @@ async def test_fields_of_other_requests_and_values_of_any_type_do_not_break_it(
     }
     for path, body in requests.items():
         for name in {rule.name for rule in RANGES}:
-            for value in ("2", {}, [1]):
+            for value in values:
                 status, answer = await post(http, f"{sim.url}/v1/{path}", {**body, name: value})
                 assert status in (200, 400), (path, name, value, answer)
     status, _ = await post(http, f"{sim.url}/v1/messages", {**requests["messages"], "n": 100_000})
