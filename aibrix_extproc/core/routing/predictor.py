@@ -114,7 +114,7 @@ class Predictor:
         The rest are the predicted seconds to the first token.
         """
         model = query.model
-        engines = self._engines_of(pool, model)
+        engines = self.engines_of(pool, model)
         own = self._own_seconds(query, engines)
         group = engines[0].group
         share = self.speeds.middle_step(group) * _STEP_SHARE
@@ -167,7 +167,8 @@ class Predictor:
             if not late:
                 return
 
-    def _engines_of(self, pool: Pool, model: str) -> Sequence[Engine]:
+    def engines_of(self, pool: Pool, model: str) -> Sequence[Engine]:
+        """What is believed of the engines of a pool, in its order."""
         known = self._pools.get(pool.key)
         if known is not None and known[0] is pool.endpoints:
             return known[1]

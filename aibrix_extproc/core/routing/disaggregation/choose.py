@@ -7,7 +7,7 @@ computed there if the prefill engines are so busy that this is better even with 
     remote seconds > local seconds + HARM x requests that it answers x seconds that it computes on the prompt
 """
 
-from collections.abc import Sequence
+from heapq import nsmallest
 from typing import Final
 
 from aibrix_extproc.core.fleet.model import Endpoint
@@ -26,14 +26,15 @@ def handover(
     query: RouteQuery, decode: Endpoint, prefill: PrefillPool, predictor: Predictor, now: float, in_flight: int
 ) -> Handover:
     """Who computes the prompt of a request that `decode` answers, as one of so many."""
-    (uncached,) = uncached_tokens(query, (decode,), predictor)
+    (uncached,) = uncached_tokens(query, Pool((decode,)), predictor)
     if uncached <= prefill.most_local_tokens:
         return Handover(outcome=PrefillOutcome.SHORT, uncached_tokens=uncached)
-    engines = tuple(one for one in prefill.endpoints if one.role_set == decode.role_set)
-    if not engines:
+    engines = prefill.endpoints
+    suited = [place for place, one in enumerate(engines) if one.role_set == decode.role_set]
+    if not suited:
         return Handover(outcome=PrefillOutcome.NONE_READY, uncached_tokens=uncached)
-    costs, delays = predictor.costs(query, Pool(engines), now)
-    order = sorted(range(len(engines)), key=costs.__getitem__)
+    costs, delays = predictor.costs(query, Pool(engines, prefill.key), now)
+    order = nsmallest(MAX_ATTEMPTS, suited, key=costs.__getitem__)
     first = order[0]
     local = predictor.costs(query, Pool((decode,)), now)[0][0] + harm(uncached, decode, in_flight, predictor)
     if local < costs[first] + until_decode(decode, predictor, now):
@@ -43,7 +44,7 @@ def handover(
         ratio = predictor.ratios.ratio(query.model)
         cached = predictor.index.cached(query.prefix).of(engines[first].identity) * ratio
     return Handover(
-        tuple(engines[place] for place in order[:MAX_ATTEMPTS]),
+        tuple(engines[place] for place in order),
         PrefillOutcome.REMOTE,
         costs[first] - delays.get(first, 0.0),
         cached,
@@ -66,15 +67,14 @@ def transfer_seconds(uncached: float) -> float:
     return TRANSFER_SECONDS + TRANSFER_TOKEN_SECONDS * uncached
 
 
-def uncached_tokens(query: RouteQuery, endpoints: Sequence[Endpoint], predictor: Predictor) -> list[float]:
+def uncached_tokens(query: RouteQuery, pool: Pool, predictor: Predictor) -> list[float]:
     """Tokens of the prompt that each endpoint probably does not have in its cache."""
-    model = query.model
-    ratio = predictor.ratios.ratio(model)
+    engines = predictor.engines_of(pool, query.model)
+    ratio = predictor.ratios.ratio(query.model)
     tokens = query.prompt_bytes * ratio
-    if query.prefix is None:
-        return [tokens] * len(endpoints)
-    cached = predictor.index.cached(query.prefix)
-    return [
-        tokens - cached.of(one.identity) * ratio * predictor.engine(one.identity, one.base_model or model).confidence
-        for one in endpoints
-    ]
+    cached = None
+    if query.prefix is not None:
+        cached = predictor.index.cached(query.prefix).by_slot(predictor.index.slots)
+    if cached is None:
+        return [tokens] * len(engines)
+    return [tokens - cached[one.slot] * ratio * one.confidence for one in engines]

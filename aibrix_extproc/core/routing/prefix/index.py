@@ -175,10 +175,11 @@ class PrefixIndex:
 class Cached:
     """How many bytes of one prompt each endpoint has in its cache, at the moment it was made."""
 
-    __slots__ = ("_slots", "steps")
+    __slots__ = ("_by_slot", "_slots", "steps")
 
     def __init__(self, slots: dict[str, int], steps: list[tuple[int, int]]) -> None:
         self._slots = slots
+        self._by_slot: list[int] = []
         self.steps = steps  # sets of endpoints, as bits, with the bytes that each of the set has; no two overlap
 
     def of(self, identity: str) -> int:
@@ -189,10 +190,12 @@ class Cached:
         return next((end for having, end in self.steps if having >> slot & 1), 0)
 
     def by_slot(self, slots: int) -> list[int] | None:
-        """Bytes by the slots of endpoints, which are below `slots`; None if no endpoint has any."""
+        """Bytes by the slots of endpoints, at least those below `slots`; None if no endpoint has any."""
         if not self.steps:
             return None
-        found = [0] * slots
+        if len(self._by_slot) >= slots:
+            return self._by_slot
+        found = self._by_slot = [0] * slots
         for having, end in self.steps:
             if having.bit_count() <= _FEW:
                 while having:

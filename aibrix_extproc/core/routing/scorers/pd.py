@@ -46,7 +46,7 @@ class PD(Scorer):
         predictor, now = signals.predictor, signals.now
         costs, delays = predictor.costs(query, pool, now)
         seconds = [cost - delays.get(place, 0.0) for place, cost in enumerate(costs)]
-        self._uncached = uncached_tokens(query, pool.endpoints, predictor)
+        self._uncached = uncached_tokens(query, pool, predictor)
         if pool.prefill is None:
             signals.degraded.append((SPEC.name, NO_PREFILL))
         else:
