@@ -23,7 +23,7 @@ _WIDER: Final = frozenset({"text", "output_config"})  # members that constrain t
 # Decoders that pick one member out of an object, however large it is, and keep nothing of the others.
 _MEMBERS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     name: msgspec.json.Decoder(msgspec.defstruct(f"_{name}", [("value", msgspec.Raw, _ABSENT)], rename={"value": name}))
-    for name in ("json_schema", "schema", "format")
+    for name in ("json_schema", "schema", "format", "json")
 }
 _WRONG_TYPES: Final = {
     b"t": "a boolean", b"f": "a boolean", b'"': "a string", b"[": "an array",
@@ -57,21 +57,33 @@ def constrained_by(members: dict[str, msgspec.Raw]) -> str | Problem | None:
 def _wrong_type(name: str, raw: msgspec.Raw) -> Problem | None:
     """The refusal of a schema, or of `structured_outputs`, that is no object: vLLM answers 500.
 
-    Of the schema `false` the engine behind vLLM's Rust frontend dies.
+    Of the schema `false` the engine behind vLLM's Rust frontend dies. Of `response_format` with a schema that is null,
+    and of a `structured_outputs.json` that is neither an object nor a text, the thread of that engine dies which reads
+    requests: it looks healthy, and answers nobody again.
     """
-    path = _SCHEMA_PATHS.get(name, ())
-    value = raw
+    path: tuple[str, ...] = _SCHEMA_PATHS.get(name, ())
+    value = _inside_raw(raw, path)
+    if name == "response_format" and bytes(memoryview(value)) == b"null":
+        return _no_object((name, *path), "null")
+    got = _WRONG_TYPES.get(bytes(memoryview(value)[:1]))
+    if got is None and name == "structured_outputs":
+        path, value = ("json",), _inside_raw(raw, ("json",))
+        got = None if bytes(memoryview(value)[:1]) == b'"' else _WRONG_TYPES.get(bytes(memoryview(value)[:1]))
+    return None if got is None else _no_object((name, *path), got)
+
+
+def _inside_raw(value: msgspec.Raw, path: tuple[str, ...]) -> msgspec.Raw:
+    """The member at the end of a path; empty if there is none, or if what is around it is no object or broken."""
     for member in path:
         try:
             value = _MEMBERS[member].decode(value).value
         except (msgspec.DecodeError, RecursionError):
-            return None  # what is around it is no object, or broken: the engine tells
-        if value is _ABSENT:
-            return None
-    got = _WRONG_TYPES.get(bytes(memoryview(value)[:1]))
-    if got is None:
-        return None
-    param = ".".join((name, *path))
+            return _ABSENT
+    return value
+
+
+def _no_object(path: tuple[str, ...], got: str) -> Problem:
+    param = ".".join(path)
     return Problem("invalid_type", {"param": param, "expected": "an object", "got": got}, param=param)
 
 

@@ -66,9 +66,24 @@ def test_structured_outputs_that_are_no_object_are_refused(value: object) -> Non
     assert (problem.key, problem.param) == ("invalid_type", "structured_outputs")
 
 
-@pytest.mark.parametrize("schema", [None, {}])
-def test_schema_that_is_null_or_empty_is_left_to_the_engine(schema: object) -> None:
-    assert isinstance(read(response_format=named(schema)), RequestFacts)
+@pytest.mark.parametrize("schema", [True, 5, -1.5, [], [{}]], ids=str)
+def test_schema_of_vllm_that_is_neither_an_object_nor_a_text_is_refused(schema: object) -> None:
+    for around in ({}, {"title": "x" * MAX_SCHEMA_BYTES}):
+        problem = read(structured_outputs={**around, "json": schema})
+        assert isinstance(problem, Problem)
+        assert (problem.key, problem.param) == ("invalid_type", "structured_outputs.json")
+
+
+def test_schema_that_is_null_is_refused_where_an_engine_would_hang() -> None:
+    problem = read(response_format=named(None))
+    assert isinstance(problem, Problem)
+    assert (problem.key, problem.param) == ("invalid_type", "response_format.json_schema.schema")
+    assert isinstance(read(text={"format": {"type": "text", "schema": None}}), RequestFacts)
+    assert isinstance(read(structured_outputs={"json": None, "regex": "a"}), RequestFacts)
+
+
+def test_schema_that_is_empty_is_left_to_the_engine() -> None:
+    assert isinstance(read(response_format=named({})), RequestFacts)
 
 
 def test_escapes_hide_nothing() -> None:
