@@ -23,7 +23,7 @@ from aibrix_extproc.core.openai.contract.controls import BODY_CONTROLS
 from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.core.openai.wire.constraints import CONSTRAINING, constrained_by
 from aibrix_extproc.core.openai.wire.media import forbidden_url
-from aibrix_extproc.core.openai.wire.prefix import ARRAYS, ELEMENTS, RAW, PrefixChain, chain_of
+from aibrix_extproc.core.openai.wire.prefix import ARRAYS, ELEMENTS, RAW, READ_AT_ONCE, PrefixChain, chain_of
 from aibrix_extproc.core.openai.wire.sizes import LIMITS, MEMBERS, UNKNOWN, Sizes, sizes_of, sizes_with
 from aibrix_extproc.core.openai.wire.splice import Edit, offset
 
@@ -57,17 +57,13 @@ _WITH_SIZES: Final = msgspec.defstruct(
     [(name, msgspec.Raw, _ABSENT) for name in (*MEMBERS, *_CONTROL_NAMES)],
     bases=(_Envelope,),
 )
-_WITH_PREFIX: Final = msgspec.defstruct(
-    "_WithPrefix",
-    [
-        *((name, ELEMENTS, None) for name in ARRAYS),
-        *(
-            (name, msgspec.Raw, _ABSENT)
-            for name in (*(name for name in RAW if name not in _OTHERS), *LIMITS, *_CONTROL_NAMES)
-        ),
-    ],
-    bases=(_Envelope,),
-)
+
+
+def _with_prefix(arrays: object, default: object) -> type[msgspec.Struct]:
+    """The members of `_WITH_SIZES` and those of the prefix, with this type of ARRAYS."""
+    names = (*(name for name in RAW if name not in _OTHERS), *LIMITS, *_CONTROL_NAMES)
+    fields = [*((name, arrays, default) for name in ARRAYS), *((name, msgspec.Raw, _ABSENT) for name in names)]
+    return msgspec.defstruct("_WithPrefix", fields, bases=(_Envelope,))
 
 
 class _StreamOptions(msgspec.Struct):
@@ -104,7 +100,8 @@ class RequestFacts(msgspec.Struct, frozen=True, gc=False):
 
 _DECODER: Final[msgspec.json.Decoder[_Envelope]] = msgspec.json.Decoder(_WITH_CONTROLS)
 _SIZED_DECODER: Final[msgspec.json.Decoder[_Envelope]] = msgspec.json.Decoder(_WITH_SIZES)
-_PREFIX_DECODER: Final[msgspec.json.Decoder[_Envelope]] = msgspec.json.Decoder(_WITH_PREFIX)
+_PREFIX_DECODER: Final[msgspec.json.Decoder[_Envelope]] = msgspec.json.Decoder(_with_prefix(ELEMENTS, None))
+_LONG_PREFIX_DECODER: Final[msgspec.json.Decoder[_Envelope]] = msgspec.json.Decoder(_with_prefix(msgspec.Raw, _ABSENT))
 _STRING: Final = msgspec.json.Decoder(str)
 _read_limits: Final = attrgetter(*LIMITS)
 _read_constraining: Final = attrgetter(*CONSTRAINING)
@@ -170,13 +167,21 @@ def read_json(
 
 def _read(body: bytes, *, sized: bool, prefix_seed: int) -> tuple[_Envelope | None, Sizes, PrefixChain | None]:
     """The members of a body, None if it is malformed, with what was asked for besides."""
-    envelope = _decode(body, _PREFIX_DECODER) if prefix_seed else None
-    if envelope is not None:
-        prefix = chain_of(body, envelope, prefix_seed)
-        return envelope, sizes_with(prefix.size, _read_limits(envelope)), prefix
+    if prefix_seed:
+        envelope = _decode(body, _PREFIX_DECODER if len(body) <= READ_AT_ONCE else _LONG_PREFIX_DECODER)
+        prefix = None if envelope is None else _chain(body, envelope, prefix_seed)
+        if envelope is not None and prefix is not None:
+            return envelope, sizes_with(prefix.size, _read_limits(envelope)), prefix
     # Also of a body without an array where one belongs, which is the engine's to refuse.
     envelope = _decode(body, _SIZED_DECODER if sized else _DECODER)
     return envelope, UNKNOWN if envelope is None or not sized else sizes_of(partial(getattr, envelope)), None
+
+
+def _chain(body: bytes, envelope: _Envelope, seed: int) -> PrefixChain | None:
+    try:
+        return chain_of(body, envelope, seed)
+    except (msgspec.DecodeError, RecursionError):
+        return None
 
 
 def _constrained_by(envelope: _Envelope) -> str | Problem | None:

@@ -28,6 +28,7 @@ SHAPES: Final[Mapping[str, Callable[[int], bytes]]] = MappingProxyType({
     "empty keys": _members(b'"":1,'),
     "keys of options": lambda size: _HEAD + b'"stream_options":{' + b'"a":1,' * (size // 6) + b'"b":1}}',
     "a field again and again": _members(b'"model":"m",'),
+    "messages again and again": _members(b'"messages":[1],'),
     "controls again and again": _members(b'"priority":1,'),
     "escaped keys": _members(b'"\\u0061":1,'),
     "nested arrays": _value(b"[", b"[[[[]]]],", b"1]"),

@@ -111,9 +111,17 @@ def test_bytes_of_an_image_count_for_less_and_tell_images_apart() -> None:
     assert shared(with_image("A"), with_image("B")) == 0
 
 
+def test_long_body_is_read_like_a_short_one() -> None:
+    long = json.dumps({"user": "u" * prefix.READ_AT_ONCE})[1:-1].encode()
+    for members in ({"messages": [message(WORDS * 20)] * 20}, {"input": WORDS * 100}, {"messages": [], "input": None}):
+        short = body(**members)
+        assert chain(b"{" + long + b"," + short[1:]) == chain(short)
+
+
+@pytest.mark.parametrize("size", [0, prefix.READ_AT_ONCE], ids=["short", "long"])
 @pytest.mark.parametrize("value", ["3", "null", "{}", "[]", '"text"', "true", "1e400"])
-def test_members_of_another_type_are_the_engines_to_refuse(value: str) -> None:
-    sent = b'{"model": "m", "messages": ' + value.encode() + b"}"
+def test_members_of_another_type_are_the_engines_to_refuse(value: str, size: int) -> None:
+    sent = b'{"model": "m", "messages": ' + value.encode() + b" " * size + b"}"
     plain, read = read_json(sent), read_json(sent, prefix_seed=SEED)
     assert isinstance(plain, RequestFacts)
     assert isinstance(read, RequestFacts)
