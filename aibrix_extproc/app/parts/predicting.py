@@ -123,4 +123,6 @@ class Predicting(Part):
 def _ending(fact: Finished) -> Ending:
     if fact.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return Ending.FAILED
+    if fact.outcome is Outcome.ENGINE_ERROR:
+        return Ending.REFUSED
     return Ending.LEFT if fact.outcome is Outcome.CANCELLED else Ending.SERVED

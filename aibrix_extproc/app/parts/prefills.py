@@ -132,6 +132,7 @@ class Prefills(Part):
             answer = await self._client.send(engine, ask.path, body, ask.request_id, seconds)
             ending = Ending.SERVED
         except PrefillRefused:
+            ending = Ending.REFUSED
             raise
         except PrefillError:
             ending = Ending.FAILED
@@ -139,8 +140,8 @@ class Prefills(Part):
         finally:
             self._load.release(identity)
             now = self._clock()
-            predictor.finished(name, now, ending, now)
-            if ending is not Ending.SERVED:
+            predictor.finished(name, now, ending)
+            if ending is Ending.LEFT:
                 predictor.charged(name, None)
         usage = None
         if answer.prompt_tokens and answer.cached_tokens is not None:

@@ -3,11 +3,14 @@
 from collections import deque
 from typing import Final
 
+from aibrix_extproc.core.routing.prefix.index import Change
+
 
 class Flight:
     """One request at one engine. Times are those of the caller's clock, in seconds."""
 
     __slots__ = (
+        "change",
         "done_at",
         "ended_at",
         "engine",
@@ -31,6 +34,7 @@ class Flight:
         self.ended_at: float | None = None
         self.is_listed = True  # whether its first token is still waited for
         self.number = 0  # by which other gateways are told of it
+        self.change: Change | None = None  # of the prefix index, as long as it may have to be taken back
 
 
 MAX_FLIGHTS: Final = 512  # of one engine that are remembered, and whose first tokens are waited for

@@ -45,6 +45,7 @@ class Ending(Enum):
 
     SERVED = "served"
     LEFT = "left"  # the client went away: nothing is known
+    REFUSED = "refused"  # by the engine, which has computed nothing
     FAILED = "failed"  # through the engine's fault
 
 
@@ -203,14 +204,15 @@ class Predictor:
     ) -> None:
         """A request goes to an endpoint. `transferred`: it takes the prompt's KV cache over from another one."""
         ratio = self.ratios.ratio(query.model)
-        cached = 0.0
+        cached, change = 0.0, None
         if query.prefix is not None:
             cached = self.index.cached(query.prefix).of(identity) * ratio
-            self.index.placed(identity, query.prefix)
+            change = self.index.placed(identity, query.prefix)
         engine = self.engine(identity, query.model)
         engine.is_full = self.index.is_full(identity)
         tokens = 1.0 if transferred else max(query.prompt_bytes * ratio - cached * engine.confidence, 1.0)
         flight = self.work.placed(engine, tokens, now)
+        flight.change = change
         shadowed = self._requests.get(request_id)
         self._requests[request_id] = _Request(query, flight, cached, shadowed, transferred=transferred)
         if self.journal is not None:
@@ -236,7 +238,7 @@ class Predictor:
             return
         ending = Ending.SERVED if ending is None else ending
         self._end(request.flight, now, ending)
-        if ending is Ending.FAILED:
+        if ending is Ending.FAILED or ending is Ending.REFUSED:
             return
         request.head_at = head_at
         self._ended[request_id] = request
@@ -282,7 +284,7 @@ class Predictor:
         if request.transferred:
             self._learn_output(model, usage)
             return  # what it reports as cached are tokens of the prefill engine's cache, or those that it took over
-        cached = min(usage.cached_tokens, usage.input_tokens)
+        cached = min(max(usage.cached_tokens, 0), usage.input_tokens)
         flight.tokens = max(usage.input_tokens - cached, 1)
         weight = usage.input_tokens / (usage.input_tokens + _MANY_TOKENS)
         self._hit_rate += weight * (cached / usage.input_tokens - self._hit_rate)
@@ -292,8 +294,9 @@ class Predictor:
         identity = flight.engine.identity
         factor = self.audit.factor(identity)
         if self.audit.report(identity, model, request.cached, cached, finds=flight.engine.finds):
-            self.cleared(identity)
-            return
+            self.index.clear(identity)
+            self.audit.lost(identity)
+            flight.engine.is_full = False
         flight.engine.confidence = self.audit.confidence(identity)
         if self.audit.factor(identity) != factor:
             size = self._cache_tokens.get(identity)
@@ -353,13 +356,21 @@ class Predictor:
         self._failures.pop(identity, None)
         self._cache_tokens.pop(identity, None)
 
+    def end(self, flight: Flight, now: float, *, served: bool) -> None:
+        """A flight is over. A prompt that was not computed by then leaves the prefix index as it was before."""
+        change, flight.change = flight.change, None
+        if change is not None and not served and flight.done_at > now:
+            self.index.take_back(flight.engine.identity, change)
+        self.work.ended(flight, now, served=served)
+
     def _end(self, flight: Flight, now: float, ending: Ending) -> None:
         served = ending is Ending.SERVED
-        self.work.ended(flight, now, served=served)
+        self.end(flight, now, served=served)
         if self.journal is not None:
             self.journal.ended(flight, now, served=served)
-        if ending is Ending.FAILED:
+        if ending is Ending.FAILED or ending is Ending.REFUSED:
             self.work.gone(flight)
+        if ending is Ending.FAILED:
             times = self._failures.get(flight.engine.identity, (0, 0.0))[0] + 1
             seconds = min(_FIRST_AVOIDED * 2.0 ** min(times - 1, 10), _LONGEST_AVOIDED)
             self._failures[flight.engine.identity] = times, now + seconds

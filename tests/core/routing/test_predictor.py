@@ -5,65 +5,16 @@ import random
 from collections import Counter
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from aibrix_extproc.core.fleet.gauges import EngineGauges
 from aibrix_extproc.core.fleet.load import LoadBook
-from aibrix_extproc.core.fleet.model import Endpoint
-from aibrix_extproc.core.openai.wire.prefix import PrefixChain
 from aibrix_extproc.core.openai.wire.usage import Usage
 from aibrix_extproc.core.placing import RouteQuery
 from aibrix_extproc.core.routing.pool import Pool
 from aibrix_extproc.core.routing.predictor import Ending, Predictor
 from aibrix_extproc.core.routing.scorers.predicted import Predicted
 from aibrix_extproc.core.routing.signals import Signals
-
-MODEL = "m"
-BYTES = 4  # for a token
-
-
-def endpoints(count: int) -> tuple[Endpoint, ...]:
-    return tuple(Endpoint(identity=f"e{number}", address=f"10.0.0.{number}:8000") for number in range(count))
-
-
-def a_query(tokens: int, *blocks: int) -> RouteQuery:
-    """A prompt of so many tokens. It has these blocks of 512 tokens, and nothing in common with others behind them."""
-    ends = tuple(512 * BYTES * place for place in range(1, len(blocks) + 1))
-    rest = tokens * BYTES - (ends[-1] if ends else 0)
-    chain = PrefixChain((*blocks, hash((blocks, tokens)) & 2**63 - 1), (*ends, (ends[-1] if ends else 0) + rest))
-    return RouteQuery(MODEL, body_bytes=tokens * BYTES, prefix=chain)
-
-
-class Fleet:
-    """Engines that compute prompts one after the other, and the predictor that is told of it."""
-
-    def __init__(self, *speeds: float) -> None:
-        self.predictor = Predictor()
-        self.endpoints = endpoints(len(speeds))
-        self.speeds = speeds
-        self.free_at = [0.0] * len(speeds)
-        self.scorer = Predicted()
-        self.now = 0.0
-        self.count = 0
-
-    def pick(self, query: RouteQuery) -> int:
-        signals = Signals(LoadBook(), self.count, now=self.now, predictor=self.predictor)
-        first = self.scorer.rank(query, Pool(self.endpoints, MODEL), signals, 1)[0]
-        return self.endpoints.index(first)
-
-    def send(self, query: RouteQuery, engine: int, *, cached: int = 0, output: int = 10) -> float:
-        """Place a request, and tell what became of it at once; returns its time to the first token."""
-        self.count += 1
-        name, identity = f"r{self.count}", self.endpoints[engine].identity
-        self.predictor.placed(name, query, identity, self.now)
-        tokens = query.body_bytes // BYTES
-        first = max(self.free_at[engine], self.now) + (tokens - cached) / self.speeds[engine]
-        self.free_at[engine] = first
-        self.predictor.finished(name, first + 0.02 * (output - 1), head_at=self.now)
-        usage = Usage(tokens, output, tokens + output, cached)
-        self.predictor.charged(name, usage, after_head=first - self.now)
-        return first - self.now
+from tests.core.routing.predicting import MODEL, Fleet, a_query, endpoints
 
 
 def test_speeds_are_learned_from_first_tokens() -> None:
@@ -179,55 +130,6 @@ def test_request_that_a_retry_took_elsewhere_is_booked_there() -> None:
     assert predictor.wait("b", 2.0) == 0
 
 
-def test_silently_lost_cache_is_noticed() -> None:
-    fleet = Fleet(16_000)
-    blocks = tuple(range(1, 9))
-    for turn in range(20):
-        fleet.send(a_query(6000 + turn, *blocks), 0, cached=4096 if turn else 0)
-        fleet.now += 1
-    assert fleet.predictor.index.blocks("e0") == len(blocks) + 20
-    asked = 0
-    while fleet.predictor.index.blocks("e0") > len(blocks) + 1 and asked < 200:
-        fleet.send(a_query(7000 + asked, *blocks), 0)  # nothing is cached any more
-        fleet.now += 1
-        asked += 1
-    assert asked < 20
-
-
-@pytest.mark.parametrize("cached", [0, 10**9])
-def test_engine_whose_cached_tokens_never_fit_is_believed_less(cached: int) -> None:
-    fleet = Fleet(16_000, 16_000)
-    blocks = tuple(range(1, 9))
-    for turn in range(200):
-        fleet.send(a_query(6000 + turn, *blocks), 0, cached=2048)
-        fleet.now += 1
-        query = a_query(6000 + turn, *blocks)
-        fleet.predictor.placed(f"x{turn}", query, "e1", fleet.now)
-        fleet.predictor.finished(f"x{turn}", fleet.now + 0.1, head_at=fleet.now)
-        fleet.predictor.charged(f"x{turn}", Usage(6000 + turn, 3, 6003 + turn, cached), after_head=0.1)
-    engine = fleet.predictor.engine("e1", MODEL)
-    assert 0 <= engine.confidence <= 1
-    assert fleet.predictor.index.cache_bytes("e1") <= 16e6
-    if not cached:
-        assert engine.confidence < 0.4
-
-
-@pytest.mark.parametrize(("hits", "confident"), [(9_000.0, True), (0.0, False), (None, False)])
-def test_engine_that_reports_nothing_is_believed_if_its_metrics_say_that_it_finds_something(
-    hits: float | None, confident: bool
-) -> None:
-    fleet = Fleet(16_000, 16_000)
-    blocks = tuple(range(1, 9))
-    for turn in range(20):
-        for engine, reported in ((0, 4096 if turn else 0), (1, 0)):
-            fleet.send(a_query(6000 + turn, *blocks), engine, cached=reported)
-            fleet.predictor.read(f"e{engine}", EngineGauges(at=fleet.now, cache_hits=hits))
-        fleet.now += 1
-    assert fleet.predictor.engine("e0", MODEL).confidence > 0.9
-    audit = fleet.predictor.audit
-    assert (audit.actual_tokens > 0.9 * audit.predicted_tokens) is confident
-
-
 def test_ids_that_clients_repeat_leave_no_work_behind() -> None:
     predictor = Predictor()
     for turn in range(50):
@@ -281,56 +183,6 @@ def test_prompt_stays_with_its_beginning_where_others_would_wait_for_it() -> Non
     costs, _ = fleet.predictor.costs(query, pool, fleet.now)
     assert costs[1] - costs[0] > seconds[1] - seconds[0]
     assert fleet.pick(query) == 0
-
-
-CALLS = ["placed", "moved", "first", "finished", "failed", "left", "charged", "cleared", "forget", "waiting"]
-LIES = st.integers(-(2**53), 2**53)
-TIMES = st.floats(-1e9, 1e9)
-
-
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from(CALLS),
-            st.integers(0, 5), st.integers(0, 3), TIMES, LIES, LIES,
-        ),
-        max_size=60,
-    ),
-    TIMES,
-)  # fmt: skip
-def test_lies_and_clocks_that_jump_leave_numbers_that_can_be_compared(
-    steps: list[tuple[str, int, int, float, int, int]], now: float
-) -> None:
-    predictor = Predictor()
-    pool = Pool(endpoints(4), MODEL)
-    for what, request, engine, at, one, other in steps:
-        name, identity = f"r{request}", f"e{engine}"
-        match what:
-            case "placed":
-                predictor.placed(name, a_query(abs(one) % 10**6 + 1, engine, request), identity, at)
-            case "moved":
-                predictor.moved(name, identity, at)
-            case "first":
-                predictor.first_token(name, at)
-            case "finished":
-                predictor.finished(name, at, head_at=at - 1)
-            case "failed":
-                predictor.finished(name, at, Ending.FAILED)
-            case "left":
-                predictor.finished(name, at, Ending.LEFT)
-            case "charged":
-                predictor.charged(name, Usage(abs(one), abs(other), abs(one), abs(other)), after_head=float(one))
-            case "cleared":
-                predictor.cleared(identity)
-            case "waiting":
-                predictor.read(identity, EngineGauges(at=at, waiting=float(abs(one)), first_tokens=float(abs(one))))
-            case "forget":
-                predictor.forget(identity)
-    seconds = predictor.first_token_seconds(a_query(1000, 1), pool, now)
-    assert all(math.isfinite(one) and one >= 0 for one in seconds)
-    scores = Predicted().scores(a_query(1000, 1), pool, Signals(LoadBook(), 1, now=now, predictor=predictor))
-    assert all(0 <= one <= 1 for one in scores)
-    assert max(scores) == 1
 
 
 def test_embeddings_without_a_prefix_are_placed_by_their_bytes() -> None:

@@ -55,6 +55,37 @@ def test_index_says_what_the_engines_have(placed: list[tuple[int, int, int]]) ->
             assert cached == (by_slot[index.slot(f"e{one}")] if cached else 0)
 
 
+@given(prompts, st.integers(0, 3), st.integers(0, 6), st.integers(0, 30))
+def test_a_prompt_that_is_taken_back_has_evicted_nothing(
+    placed: list[tuple[int, int, int]], engine: int, conversation: int, turns: int
+) -> None:
+    index, twin = PrefixIndex(), PrefixIndex()
+    for one in (index, twin):
+        for number in range(4):
+            one.limit(f"e{number}", 2000)
+        for number, other, length in placed:
+            one.placed(f"e{number}", a_chain(7, *(100 * other + turn for turn in range(length))))
+    chain = a_chain(7, *(100 * conversation + turn for turn in range(turns)))
+    change = index.placed(f"e{engine}", chain)
+    if change is not None:
+        index.take_back(f"e{engine}", change)
+    assert len(index) == len(twin)
+    for other in range(7):
+        whole = a_chain(7, *(100 * other + turn for turn in range(30)))
+        assert index.cached(whole).steps == twin.cached(whole).steps
+
+
+def test_nothing_is_taken_back_from_a_cache_that_was_cleared() -> None:
+    index = PrefixIndex()
+    index.limit("a", 200)
+    index.placed("a", a_chain(1, 2))
+    change = index.placed("a", a_chain(8, 9))
+    assert change is not None
+    index.clear("a")
+    index.take_back("a", change)
+    assert len(index) == 0
+
+
 def test_many_endpoints_are_found_as_few_are() -> None:
     index = PrefixIndex()
     for number in range(300):

@@ -20,10 +20,11 @@ MAX_GROUPS: Final = 1_000
 
 
 class _Sums:
-    __slots__ = ("actual", "factor", "missed", "predicted", "reports")
+    __slots__ = ("actual", "factor", "found", "missed", "predicted", "reports")
 
     def __init__(self) -> None:
         self.predicted = self.actual = _FIRST_TOKENS
+        self.found = False  # whether any of what was predicted was there since it was lost last
         self.factor = 1.0
         self.missed = 0
         self.reports = False  # whether it has ever reported cached tokens
@@ -63,7 +64,10 @@ class Audit:
             sums.factor = min(sums.factor * _GROW, _LARGEST)
         if predicted < MANY_TOKENS:
             return False
-        sums.missed = sums.missed + 1 if actual < LOST_SHARE * predicted else 0
+        if actual >= LOST_SHARE * predicted:
+            sums.missed, sums.found = 0, True
+            return False
+        sums.missed += 1
         return sums.missed >= LOST_AFTER
 
     def confidence(self, identity: str) -> float:
@@ -81,6 +85,17 @@ class Audit:
         if identity not in self._sums and factor != 1.0:
             sums = self._sums[identity] = _Sums()
             sums.factor = factor
+
+    def lost(self, identity: str) -> None:
+        """The endpoint has lost its cache, so what the index says of it from now on may be right again.
+
+        Unless nothing was found since it was lost before: then it probably keeps nothing, and stays doubtful.
+        """
+        sums = self._sums.get(identity)
+        if sums is not None and sums.found:
+            del self._sums[identity]
+        elif sums is not None:
+            sums.missed = 0
 
     def forget(self, identity: str) -> None:
         """The endpoint is gone, or begins anew."""

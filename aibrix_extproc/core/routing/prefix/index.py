@@ -6,7 +6,7 @@ endpoint there is the order in which its blocks were used, as engines evict the 
 """
 
 from collections import OrderedDict
-from typing import Final
+from typing import Final, NamedTuple
 
 from aibrix_extproc.core.openai.wire.prefix import PrefixChain
 
@@ -14,6 +14,13 @@ _FEW: Final = 16  # bits that are found one by one
 DEFAULT_CACHE_BYTES: Final = 1_000_000.0  # of text that an engine keeps, until it reports the size of its cache
 MAX_BLOCKS: Final = 160_000  # of all endpoints together, about 340 bytes each
 _FULL: Final = 0.95
+
+
+class Change(NamedTuple):
+    """What a prompt has changed of an endpoint's blocks, so that it can be taken back."""
+
+    added: tuple[int, ...]
+    evicted: tuple[tuple[int, int], ...]  # with their bytes, oldest first
 
 
 class PrefixIndex:
@@ -76,12 +83,16 @@ class PrefixIndex:
                 steps.append((having, end))
         return steps
 
-    def placed(self, identity: str, chain: PrefixChain) -> None:
-        """The endpoint gets this prompt: it will have its blocks, and has used those that it had."""
+    def placed(self, identity: str, chain: PrefixChain) -> Change | None:
+        """The endpoint gets this prompt: it will have its blocks, and has used those that it had.
+
+        Returns what has changed, None if it had all of them.
+        """
         kept = self._kept.get(identity)
         if kept is None:
             kept = self._add(identity)
         bit, bits, grown = 1 << self._slots[identity], self._bits, 0
+        added: list[int] = []
         # The last block is the first to be evicted, as in vLLM, which frees the blocks of a request from its end.
         ends = (0, *chain.ends)
         for index in range(len(chain.hashes) - 1, -1, -1):
@@ -90,13 +101,30 @@ class PrefixIndex:
                 kept.move_to_end(block)
             else:
                 size = kept[block] = ends[index + 1] - ends[index]
+                added.append(block)
                 grown += size
-                self._blocks += 1
                 bits[block] = bits.get(block, 0) | bit
         self._last = None
-        if grown:
-            self._kept_bytes[identity] += grown
-            self._shrink(identity)
+        if not added:
+            return None
+        self._blocks += len(added)
+        self._kept_bytes[identity] += grown
+        return Change(tuple(added), tuple(self._shrink(identity)))
+
+    def take_back(self, identity: str, change: Change) -> None:
+        """The endpoint has not computed the prompt that changed this, and will not."""
+        kept = self._kept.get(identity)
+        taken = [block for block in change.added if kept and block in kept]
+        if not kept or not taken:
+            return  # it was cleared meanwhile, or has evicted them
+        for block in taken:
+            self._drop(identity, block, kept.pop(block))
+        for block, size in reversed(change.evicted):
+            if block not in kept and block not in change.added:
+                if self._kept_bytes[identity] + size > self.cache_bytes(identity):
+                    return
+                self._keep(identity, kept, block, size)
+                kept.move_to_end(block, last=False)
 
     def stored(self, identity: str, block: int, size: int) -> None:
         """The endpoint says that it has this block now."""
@@ -104,11 +132,7 @@ class PrefixIndex:
         if kept is None:
             kept = self._add(identity)
         if block not in kept:
-            kept[block] = size
-            self._last = None
-            self._blocks += 1
-            self._kept_bytes[identity] += size
-            self._bits[block] = self._bits.get(block, 0) | 1 << self._slots[identity]
+            self._keep(identity, kept, block, size)
             self._shrink(identity)
 
     def removed(self, identity: str, block: int) -> None:
@@ -151,15 +175,27 @@ class PrefixIndex:
         kept = self._kept[identity] = OrderedDict()
         return kept
 
-    def _shrink(self, identity: str) -> None:
+    def _keep(self, identity: str, kept: OrderedDict[int, int], block: int, size: int) -> None:
+        kept[block] = size
+        self._last = None
+        self._blocks += 1
+        self._kept_bytes[identity] += size
+        self._bits[block] = self._bits.get(block, 0) | 1 << self._slots[identity]
+
+    def _shrink(self, identity: str) -> list[tuple[int, int]]:
+        """Evict what is too much. Returns the blocks that this endpoint's own size has cost it."""
         kept, most = self._kept[identity], self.cache_bytes(identity)
+        evicted: list[tuple[int, int]] = []
         while self._kept_bytes[identity] > most:
-            self._drop(identity, *kept.popitem(last=False))
+            block, size = kept.popitem(last=False)
+            evicted.append((block, size))
+            self._drop(identity, block, size)
         if self._blocks > self._max_blocks:
             share = self._max_blocks // len(self._kept)
             for other, blocks in self._kept.items():
                 while len(blocks) > share:
                     self._drop(other, *blocks.popitem(last=False))
+        return evicted
 
     def _drop(self, identity: str, block: int, size: int) -> None:
         self._last = None

@@ -11,9 +11,11 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Final
 
+from aibrix_extproc.core.openai.wire.prefix import PrefixChain
 from aibrix_extproc.core.openai.wire.usage import Usage
 from aibrix_extproc.core.routing.engine import Flight
 from aibrix_extproc.core.routing.predictor import Predictor
+from aibrix_extproc.core.routing.prefix.index import Change
 from aibrix_extproc.core.routing.sharing.bulletin import Bulletin, Charged, Computed, Ended, Placed, decoded_bulletin
 
 MAX_SENDERS: Final = 256
@@ -114,8 +116,9 @@ class Others:
     def _remember(self, bulletin: Bulletin) -> None:
         for entry in bulletin.placed:
             identity = _at(bulletin.identities, entry.engine)
-            if identity and self._knows(identity):
-                self._cache(identity, _at(bulletin.models, entry.model), entry)
+            chain = _chain(entry)
+            if identity and chain is not None and self._knows(identity):
+                self._cache(identity, _at(bulletin.models, entry.model), chain)
 
     def _follow(self, bulletin: Bulletin, now: float) -> None:
         sender = self._sender(bulletin, now)
@@ -152,32 +155,34 @@ class Others:
         self.received += 1
         identity, model = _at(bulletin.identities, entry.engine), _at(bulletin.models, entry.model)
         ago = _bounded(entry.ago, _LONGEST_AGO)
-        if not identity or ago is None or not self._knows(identity) or not self._cache(identity, model, entry):
+        if not identity or ago is None or not self._knows(identity):
             return
+        chain = _chain(entry)
+        if chain is None:
+            return
+        change = self._cache(identity, model, chain)
         tokens = _bounded(entry.tokens, _MOST_TOKENS)
         if tokens is not None and entry.number not in sender.flights:
             engine = self._predictor.engine(identity, model)
             flight = self._predictor.work.placed(engine, max(tokens, 1.0), sent_at - ago)
+            flight.change = change
             sender.flights[entry.number] = flight
             if len(sender.flights) > MAX_FLIGHTS:
                 self._end(sender.flights.popitem(last=False)[1], sent_at)
 
-    def _cache(self, identity: str, model: str, entry: Placed) -> bool:
-        """The engine will have this prompt. False for what is no prompt."""
-        try:
-            chain = entry.chain
-        except (struct.error, ValueError):
-            return False
-        if chain.hashes:
-            self._predictor.index.placed(identity, chain)
-            self._predictor.engine(identity, model).is_full = self._predictor.index.is_full(identity)
-        return True
+    def _cache(self, identity: str, model: str, chain: PrefixChain) -> Change | None:
+        """The engine will have this prompt. Returns what that changes."""
+        if not chain.hashes:
+            return None
+        change = self._predictor.index.placed(identity, chain)
+        self._predictor.engine(identity, model).is_full = self._predictor.index.is_full(identity)
+        return change
 
     def _ended(self, sender: _Sender, entry: Ended, sent_at: float) -> None:
         flight, ago = sender.flights.get(entry.number), _bounded(entry.ago, _LONGEST_AGO)
         if flight is None or ago is None or flight.ended_at is not None:
             return
-        self._predictor.work.ended(flight, sent_at - ago, served=entry.served)
+        self._predictor.end(flight, sent_at - ago, served=entry.served)
         if not entry.served:
             del sender.flights[entry.number]
             self._predictor.work.gone(flight)
@@ -209,9 +214,19 @@ class Others:
         sender.flights.clear()
 
     def _end(self, flight: Flight, now: float) -> None:
+        """Nothing more will be heard of it, although its engine may still be at work."""
+        flight.change = None
         if flight.ended_at is None:
             self._predictor.work.ended(flight, now, served=False)
         self._predictor.work.gone(flight)
+
+
+def _chain(entry: Placed) -> PrefixChain | None:
+    """The prompt of a request; None for what is no prompt."""
+    try:
+        return entry.chain
+    except (struct.error, ValueError):
+        return None
 
 
 def _at(names: tuple[str, ...], place: int) -> str:
