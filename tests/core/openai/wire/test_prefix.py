@@ -125,7 +125,10 @@ def test_bytes_of_an_image_count_for_less_and_tell_images_apart() -> None:
 
 def test_long_body_is_read_like_a_short_one() -> None:
     long = json.dumps({"user": "u" * prefix.READ_AT_ONCE})[1:-1].encode()
-    for members in ({"messages": [message(WORDS * 20)] * 20}, {"input": WORDS * 100}, {"messages": [], "input": None}):
+    prompts: tuple[dict[str, Any], ...] = (
+        {"messages": [message(WORDS * 20)] * 20}, {"input": WORDS * 100}, {"messages": [], "input": None},
+    )  # fmt: skip
+    for members in prompts:
         short = body(**members)
         assert chain(b"{" + long + b"," + short[1:]) == chain(short)
 
