@@ -59,6 +59,7 @@ CORE: Final = frozenset({
 CORE_ALSO: Final[Mapping[str, frozenset[str]]] = {
     "core.openai.wire.splice": frozenset({"ctypes"}),
     "core.openai.wire.prefix": frozenset({"xxhash"}),
+    "core.openai.upstream.packing": frozenset({"datetime"}),
 }
 # Parts of the package that core stands on; they keep core's rules.
 BELOW_CORE: Final = ("core", "rope")

@@ -189,6 +189,12 @@ def test_500_that_is_no_json_counts_too() -> None:
     assert status(b"", status="500", length=LARGEST + 1, shared=request) == "520"
 
 
+def test_500_that_is_packed_counts_too() -> None:
+    request, packed = candidates("a:1", "b:1"), {"content-encoding": "gzip"}
+    assert status(failure("recursion"), status="500", headers=packed, shared=request) == "500"
+    assert status(failure("recursion"), status="500", headers=packed, shared=request) == "520"
+
+
 def test_words_of_another_kind_of_error_are_no_fault_of_the_request() -> None:
     assert status(failure("Cannot connect to host db:1", kind="Oops"), status="500") == "500"
     assert status(failure("Cannot connect to host db:1"), status="502") == "502"

@@ -78,7 +78,8 @@ local function judge_failure(stream)
   local headers = stream:headers()
   local fault = false
   local size = tonumber(headers:get("content-length") or "")
-  if size and size <= LARGEST and find(headers:get("content-type") or "", "application/json", 1, true) == 1 then
+  local is_plain = size and size <= LARGEST and not headers:get("content-encoding")
+  if is_plain and find(headers:get("content-type") or "", "application/json", 1, true) == 1 then
     local body = stream:body()
     fault = body and is_fault_of_request(body)
   end
@@ -129,7 +130,7 @@ end
 function envoy_on_response(stream)
   local headers = stream:headers()
   local status = headers:get(":status")
-  if status == "500" and not headers:get("content-encoding") then return judge_failure(stream) end
+  if status == "500" then return judge_failure(stream) end
   local size = tonumber(headers:get("content-length") or "") -- no header is no value at all, which tonumber does not take
   local is_whole = size and size <= LARGEST and status == "200" and not headers:get("content-encoding")
   if is_whole and find(lower(headers:get("content-type") or ""), "application/json", 1, true) == 1 then

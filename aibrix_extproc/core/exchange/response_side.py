@@ -124,7 +124,12 @@ class ResponseSide(Direction[ResponsePhase]):
         return ResponsePhase.PASSED, (*facts, self._passed(event))
 
     def _is_empty_success(self, event: events.ResponseHead) -> bool:
-        """A success that an SDK takes for an empty stream or a string: without a body, or a page of HTML."""
+        """A success that an SDK takes for an empty stream or a string: without a body, or a page of HTML.
+
+        Nobody has asked the engine for another protocol, so a 101 is none either: the client would wait for more.
+        """
+        if event.status == 101:
+            return True
         operation = self._request.operation
         if operation is None or operation.method != "POST" or event.status == 204:
             return False

@@ -229,9 +229,10 @@ def test_operation_that_engines_have_elsewhere_is_sent_there() -> None:
 
 @pytest.mark.parametrize(
     "head",
-    [{"headers": {"content-type": "text/html"}}, {"end_of_stream": True}, {"headers": {"content-length": "0"}}],
-    ids=["html", "no body", "empty body"],
-)
+    [{"headers": {"content-type": "text/html"}}, {"end_of_stream": True}, {"headers": {"content-length": "0"}},
+     {"status": 101}],
+    ids=["html", "no body", "empty body", "another protocol"],
+)  # fmt: skip
 def test_success_that_is_no_answer_is_a_bad_gateway(head: dict[str, Any]) -> None:
     exchange, _ = placed(b'{"model":"chat-m"}', path="/v1/chat/completions")
     answer = only(exchange.receive(a_response_head(**head)), Immediate)

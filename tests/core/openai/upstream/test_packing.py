@@ -106,3 +106,17 @@ def test_seconds_to_the_next_try_are_kept_within_what_sdks_honour(given: str, ke
 )
 def test_time_out_of_shape_is_left_out(after: str) -> None:
     assert retry_after({"retry-after": after}) is None
+
+
+@pytest.mark.parametrize(
+    ("after", "now", "kept"),
+    [
+        ("Wed, 21 Oct 2026 07:28:07 GMT", DATE, "7"),
+        ("Wed, 21 Oct 2026 09:28:00 GMT", DATE, "60"),
+        ("Tue, 20 Oct 2026 07:28:00 GMT", DATE, "1"),
+        ("Thu, 31 Feb 2026 07:28:00 GMT", DATE, None),
+        ("Wed, 21 Oct 2026 07:28:07 GMT", "today", None),
+    ],
+)
+def test_date_of_the_next_try_counts_from_the_date_of_the_answer(after: str, now: str, kept: str | None) -> None:
+    assert retry_after({"retry-after": after, "date": now}) == kept
