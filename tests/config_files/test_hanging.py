@@ -39,10 +39,8 @@ def test_what_is_no_regular_file_is_refused_at_once(read: Callable[[Path], objec
         path.mkdir()
     else:
         path.symlink_to("/dev/zero")
-    began = time.monotonic()
-    with pytest.raises((SourceFormatError, SourceLookupError), match=rf"a {kind}"):
+    with pytest.raises((SourceFormatError, SourceLookupError), match=rf"a {kind}"):  # not "no answer within 5 s"
         read(path)
-    assert time.monotonic() - began < 2
 
 
 async def test_pipe_in_the_place_of_a_key_file_is_told_and_the_keys_stay_until_a_file_is_back(tmp_path: Path) -> None:
@@ -79,7 +77,7 @@ async def test_mount_that_dies_is_told_while_the_loop_goes_on_and_nothing_piles_
         swapped.symlink_to(mount / "keys.yaml")
         swapped.replace(link)
         longest = await _longest_turn(lambda: "no answer within 5 s; check the mount" in statuses[-1].error)
-        assert longest < 2  # of a busy machine; the mount would hold it for ever
+        assert longest < 4.5  # of a busy machine; a read in the loop would hold it for five seconds or for ever
         assert not statuses[-1].ok
         await asyncio.sleep(0.2)  # many more looks at it
         hanging = [one for one in threading.enumerate() if one.name.endswith(str(link))]
@@ -120,7 +118,7 @@ def test_second_look_at_what_hangs_waits_for_the_first_one_and_starts_no_other()
             within_deadline("a file", "read", hang, 0.05)
     assert calls == [1]
     free.set()
-    within_deadline("a file", "read", hang, 5)
+    within_deadline("a file", "read", hang, 60)
     assert calls == [1, 1]
 
 

@@ -11,7 +11,7 @@ from tests.http2.rig import Talk, connected, on_both_loops, serving
 from tests.waiting import until
 
 HELLO = wire.message(b"hello")
-FAST_CHECKS = Timeouts(handshake_seconds=5.0, linger_seconds=0.2, notice_seconds=0.02, progress_seconds=0.1)
+FAST_CHECKS = Timeouts(handshake_seconds=30.0, linger_seconds=0.2, notice_seconds=0.02, progress_seconds=0.1)
 
 
 def check_progress(talk: Talk) -> int | None:

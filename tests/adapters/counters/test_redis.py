@@ -1,6 +1,7 @@
 """Counters in Redis when Redis misbehaves: the circuit opens, says why, and closes after a reservation of its own."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import Final
@@ -17,15 +18,17 @@ from aibrix_extproc.core.access.limits.estimates import NOTHING
 from tests.redis_server import RedisServer, redis_server
 from tests.waiting import until
 
-CLAIMS: Final = (Claim("a", Form.BUCKET, 0, 60, 1e6),)
+SPAN: Final = 600e6  # what comes back to the bucket during a test is next to nothing, however long the test takes
+CLAIMS: Final = (Claim("a", Form.BUCKET, 0, 60, SPAN),)
+KEEP_SECONDS: Final = 100_000
 
 
 @asynccontextmanager
 async def counting(
-    url: str, prefix: str, *, replicas: int = 1, closed: bool = False, timeout: float = 2.0
+    url: str, prefix: str, *, replicas: int = 1, closed: bool = False, timeout: float = 30.0
 ) -> AsyncIterator[SharedCounters]:
-    redis = RedisCounters(target_of(url, None, None), prefix, timeout, keep_seconds=900, lease_seconds=30)
-    local = MemoryCounters(keep_seconds=900, lease_seconds=30)
+    redis = RedisCounters(target_of(url, None, None), prefix, timeout, keep_seconds=KEEP_SECONDS, lease_seconds=300)
+    local = MemoryCounters(keep_seconds=KEEP_SECONDS, lease_seconds=300)
     task = asyncio.get_running_loop().create_task(redis.run())
     try:
         yield SharedCounters(redis, local, lambda: replicas, closed=closed)
@@ -47,7 +50,7 @@ async def admitted(counters: SharedCounters, most: int = 70) -> int:
 async def test_two_gateways_have_one_bucket(redis: RedisServer) -> None:
     async with counting(redis.url, "two") as first, counting(redis.url, "two") as second:
         await until(lambda: not first.is_away and not second.is_away)
-        assert 60 <= await admitted(first) + await admitted(second) <= 64
+        assert 60 <= await admitted(first) + await admitted(second) <= 61
 
 
 async def test_a_new_gateway_joins_the_others_and_one_that_comes_back_keeps_to_its_share(redis: RedisServer) -> None:
@@ -74,7 +77,7 @@ async def test_a_settlement_of_another_gateway_counts_once(redis: RedisServer) -
 
         async def used() -> bool:
             reading = await take(first, "", 0.0)
-            return reading is not None and 8 < (reading.states[0] - reading.now) / 1e6 <= 10.1
+            return reading is not None and 8 < (reading.states[0] - reading.now) / SPAN <= 10.1
 
         await until(used, "it is settled to 10")
 
@@ -87,17 +90,17 @@ async def test_after_a_restart_nobody_gets_more_and_debts_are_paid() -> None:
             await asyncio.to_thread(server.stop)
             await until(lambda: counters.is_away)
             alone = await admitted(counters, 30)
-            assert 10 <= alone <= 14  # half of what is left, and of what comes back
+            assert 10 <= alone <= 11  # half of what is left, and of what comes back
             await asyncio.to_thread(server.start)
             await until(lambda: not counters.is_away and not counters.redis.is_gathering)
             await counters.repay()
             reading = await take(counters, "", 0.0)
             assert reading is not None
-            assert 40 <= (reading.states[0] - reading.now) / 1e6 <= 40 + alone
+            assert 39 <= (reading.states[0] - reading.now) / SPAN <= 40 + alone
 
 
 async def test_what_came_back_to_a_bucket_during_an_outage_is_not_owed() -> None:
-    bucket = (Claim("quick", Form.BUCKET, 0, 60, 10_000.0),)  # full again after 0.6 s
+    bucket = (Claim("quick", Form.BUCKET, 0, 60, 50_000.0),)  # full again after 3 s
 
     async def used(counters: SharedCounters) -> float:
         found = counters.reserve("", bucket, (0.0,))
@@ -165,7 +168,7 @@ async def test_what_something_else_wrote_begins_anew_and_is_counted(redis: Redis
         assert reading is not None
         assert reading.refused == ADMITTED
         assert reading.mended == (1 if words[0] == "ZADD" else 2)
-        assert 50 <= (reading.states[0] - reading.now) / 1e6 <= 51, "this gateway knew what was used"
+        assert 50 <= (reading.states[0] - reading.now) / SPAN <= 51, "this gateway knew what was used"
         for name in ("x", "y"):
             counters.settle(name, (0.0, 0.0))
         assert await counters.redis.renew("b", ("y",)) == 1
@@ -195,15 +198,18 @@ async def test_a_server_that_is_no_redis_is_never_used(answer: bytes) -> None:
         assert await take(counters, "x") is not None
 
 
-async def test_answers_that_come_too_late_are_not_waited_for_and_open_the_circuit(redis: RedisServer) -> None:
-    async with counting(redis.url, "late", timeout=0.05) as counters:
-        await until(lambda: not counters.is_away)
-        await asyncio.to_thread(redis.ask, "CLIENT", "PAUSE", "1500", "ALL")
-        readings = await asyncio.gather(*(take(counters, f"r{number}") for number in range(4)))
-        assert all(one is not None and one.refused == ADMITTED for one in readings)
-        assert counters.is_away
-        assert counters.redis.why_away == "answers come too late"
-        await until(lambda: not counters.is_away)
+async def test_answers_that_come_too_late_are_not_waited_for_and_open_the_circuit() -> None:
+    with redis_server() as server:
+        async with counting(server.url, "late", timeout=0.2) as counters:
+            await until(lambda: not counters.is_away)
+            assert server.process is not None
+            server.process.send_signal(signal.SIGSTOP)
+            readings = await asyncio.gather(*(take(counters, f"r{number}") for number in range(4)))
+            assert all(one is not None and one.refused == ADMITTED for one in readings)
+            assert counters.is_away
+            assert counters.redis.why_away == "answers come too late"
+            server.process.send_signal(signal.SIGCONT)
+            await until(lambda: not counters.is_away)
 
 
 async def test_who_leaves_while_redis_is_asked_takes_nothing(redis: RedisServer) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -15,7 +16,8 @@ from aibrix_extproc.core.fleet.reduce import Changed, Listed, Observed
 from tests.fakes.engine import FakeEngine
 from tests.waiting import until
 
-PACE = PollPace(interval_seconds=0.04, retry_seconds=0.01, timeout_seconds=0.15)
+PACE = PollPace(interval_seconds=0.04, retry_seconds=0.01, timeout_seconds=30.0)
+IMPATIENT = replace(PACE, timeout_seconds=0.25)  # for tests of engines that do not answer
 KEY = "sk-engine-secret"
 
 

@@ -15,7 +15,7 @@ from aibrix_extproc.simulator.options import LoraModule, SimulatorOptions
 from aibrix_extproc.simulator.server import Simulator
 from tests.waiting import until
 
-PACE = PollPace(interval_seconds=0.04, retry_seconds=0.01, timeout_seconds=0.5)
+PACE = PollPace(interval_seconds=0.04, retry_seconds=0.01, timeout_seconds=30.0)
 OPTIONS = SimulatorOptions(
     models=("sim-model", "alias-a"), max_model_len=256, loras=(LoraModule("lora-a", "/l"),), api_keys=("sk-engine",)
 )

@@ -43,7 +43,7 @@ async def engine(data: bytes | None) -> AsyncIterator[tuple[Answering, Endpoint]
         yield answering, Endpoint(identity="p", address=f"127.0.0.1:{port}", api_key="sk-engine")
 
 
-async def send(to: Endpoint, seconds: float = 5.0) -> PrefillAnswer:
+async def send(to: Endpoint, seconds: float = 60.0) -> PrefillAnswer:
     client = PrefillClient()
     try:
         return await client.send(to, "/v1/chat/completions", b"{}", "req-1", seconds)
@@ -102,7 +102,7 @@ async def test_an_engine_that_says_nothing_is_left_at_the_deadline() -> None:
     async with engine(None) as (answering, endpoint):
         with pytest.raises(PrefillError, match="timeout"):
             await send(endpoint, 0.05)
-        await asyncio.wait_for(answering.left.wait(), 5.0)
+        await asyncio.wait_for(answering.left.wait(), 60.0)
 
 
 async def test_a_port_where_nobody_listens_is_unreachable() -> None:
@@ -115,7 +115,7 @@ async def test_a_port_where_nobody_listens_is_unreachable() -> None:
 async def test_a_cancelled_call_closes_its_connection() -> None:
     async with engine(None) as (answering, endpoint):
         task = asyncio.create_task(send(endpoint))
-        await asyncio.wait_for(answering.asked.wait(), 5.0)
+        await asyncio.wait_for(answering.asked.wait(), 60.0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await asyncio.wait_for(answering.left.wait(), 5.0)
+        await asyncio.wait_for(answering.left.wait(), 60.0)

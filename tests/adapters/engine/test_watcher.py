@@ -9,7 +9,7 @@ import pytest
 from aibrix_extproc.adapters.engine.probe import ALIVE
 from aibrix_extproc.adapters.engine.watcher import PollPace
 from aibrix_extproc.core.fleet.model import Health, ServedModel
-from tests.adapters.engine.rig import PACE, FakeTraffic, Rig, polling
+from tests.adapters.engine.rig import IMPATIENT, PACE, FakeTraffic, Rig, polling
 from tests.fakes.engine import FakeEngine
 from tests.waiting import until
 
@@ -17,6 +17,13 @@ from tests.waiting import until
 @pytest.fixture
 async def rig() -> AsyncIterator[Rig]:
     async with polling() as rig:
+        yield rig
+
+
+@pytest.fixture
+async def impatient() -> AsyncIterator[Rig]:
+    """A rig whose looks do not wait long; what a stalled machine makes of the first looks does not count in tests."""
+    async with polling(IMPATIENT) as rig:
         yield rig
 
 
@@ -45,46 +52,51 @@ async def test_engine_at_rest_is_asleep_until_it_goes_on(
 
 
 @pytest.mark.slow
-async def test_ready_engine_that_misses_every_look_is_given_up_after_some(rig: Rig, engine: FakeEngine) -> None:
-    rig.add(engine)
-    await rig.becomes(engine, Health.READY)
+async def test_ready_engine_that_misses_every_look_is_given_up_after_some(impatient: Rig, engine: FakeEngine) -> None:
+    impatient.add(engine)
+    await impatient.becomes(engine, Health.READY)
     before = engine.asked["/health"] + engine.asked["/v1/models"]
     engine.answers["/health"] = engine.answers["/v1/models"] = None
-    endpoint = await rig.becomes(engine, Health.SILENT)
-    assert engine.asked["/health"] + engine.asked["/v1/models"] - before > PACE.patience
-    assert endpoint.detail == "no answer within 0.15 s"
+    endpoint = await impatient.becomes(engine, Health.SILENT)
+    assert engine.asked["/health"] + engine.asked["/v1/models"] - before > IMPATIENT.patience
+    assert endpoint.detail.startswith("no answer within 0.")
     # Nobody else serves the model, and a poll that times out is no refusal.
-    assert rig.store.snapshot.ready_by_model["chat-m"] == (endpoint,)
+    assert impatient.store.snapshot.ready_by_model["chat-m"] == (endpoint,)
 
 
-async def test_ready_engine_that_misses_one_look_stays_ready(rig: Rig, engine: FakeEngine) -> None:
-    rig.add(engine)
-    await rig.becomes(engine, Health.READY)
+async def test_ready_engine_that_misses_one_look_stays_ready(impatient: Rig, engine: FakeEngine) -> None:
+    impatient.add(engine)
+    await impatient.becomes(engine, Health.READY)
+    impatient.told.clear()
     good = engine.answers["/health"]
     before = engine.asked["/health"]
     engine.answers["/health"] = None
     await until(lambda: engine.asked["/health"] > before)
     engine.answers["/health"] = good
     await until(lambda: engine.asked["/health"] > before + 3)
-    assert [seen.health for seen in rig.told] == [Health.READY]
+    assert impatient.told == []
 
 
-async def test_engine_that_was_silent_from_the_start_is_unreachable(rig: Rig, engine: FakeEngine) -> None:
+async def test_engine_that_was_silent_from_the_start_is_unreachable(impatient: Rig, engine: FakeEngine) -> None:
     engine.answers["/health"] = engine.answers["/v1/models"] = None
-    rig.add(engine)
-    assert (await rig.becomes(engine, Health.UNREACHABLE)).detail == "no answer within 0.15 s"
+    impatient.add(engine)
+    await impatient.becomes(engine, Health.UNREACHABLE)
+    assert impatient.told[0].detail == "no answer within 0.25 s"
 
 
 @pytest.mark.slow
-async def test_silent_engine_gives_way_to_a_ready_one_and_is_out_when_it_refuses(rig: Rig, engine: FakeEngine) -> None:
+async def test_silent_engine_gives_way_to_a_ready_one_and_is_out_when_it_refuses(
+    impatient: Rig, engine: FakeEngine
+) -> None:
+    rig = impatient
     async with FakeEngine("chat-m") as other:
         rig.add(engine)
         rig.add(other)
         await rig.becomes(engine, Health.READY)
-        ready = await rig.becomes(other, Health.READY)
+        await rig.becomes(other, Health.READY)
         engine.answers["/health"] = engine.answers["/v1/models"] = None
         await rig.becomes(engine, Health.SILENT)
-        assert rig.store.snapshot.ready_by_model["chat-m"] == (ready,)
+        await until(lambda: rig.store.snapshot.ready_by_model["chat-m"] == (rig.endpoint(other),))
         await engine.stop()
         await rig.becomes(engine, Health.UNREACHABLE)
     await rig.becomes(other, Health.UNREACHABLE)
@@ -93,13 +105,15 @@ async def test_silent_engine_gives_way_to_a_ready_one_and_is_out_when_it_refuses
 
 async def test_engine_that_answers_clients_stays_ready_whatever_its_polls_say(engine: FakeEngine) -> None:
     traffic = FakeTraffic()
-    async with polling(traffic=traffic) as rig:
+    async with polling(IMPATIENT, traffic) as rig:
         rig.add(engine)
         await rig.becomes(engine, Health.READY)
+        rig.told.clear()
         traffic.silence = 0.5
+        before = engine.asked["/health"] + engine.asked["/v1/models"]
         engine.answers["/health"] = engine.answers["/v1/models"] = None
-        await until(lambda: engine.asked["/health"] + engine.asked["/v1/models"] > PACE.patience + 4)
-        assert [seen.health for seen in rig.told] == [Health.READY]
+        await until(lambda: engine.asked["/health"] + engine.asked["/v1/models"] > before + IMPATIENT.patience + 2)
+        assert rig.told == []
 
 
 @pytest.mark.parametrize("answer", [(500, b"{}"), (502, b"<html>"), (200, b"<html>"), (200, b'{"data": 5}')])
@@ -121,7 +135,7 @@ async def test_engine_that_answers_clients_stays_ready_without_a_list(
 @pytest.mark.slow
 async def test_silent_engine_that_answers_a_client_is_ready_again(engine: FakeEngine) -> None:
     traffic = FakeTraffic()
-    async with polling(traffic=traffic) as rig:
+    async with polling(IMPATIENT, traffic) as rig:
         rig.add(engine)
         await rig.becomes(engine, Health.READY)
         engine.answers["/health"] = engine.answers["/v1/models"] = None
@@ -134,8 +148,8 @@ async def test_silent_engine_that_answers_a_client_is_ready_again(engine: FakeEn
 
 @pytest.mark.slow
 async def test_engine_whose_polls_are_slow_from_the_start_gets_the_time_that_it_needs(engine: FakeEngine) -> None:
-    engine.delays["/health"] = engine.delays["/v1/models"] = 3 * PACE.timeout_seconds
-    async with polling() as rig:
+    engine.delays["/health"] = engine.delays["/v1/models"] = 3 * IMPATIENT.timeout_seconds
+    async with polling(IMPATIENT) as rig:
         rig.add(engine)
         await rig.becomes(engine, Health.READY)
         told = len(rig.told)
@@ -147,7 +161,7 @@ async def test_engine_whose_polls_are_slow_from_the_start_gets_the_time_that_it_
 async def test_engine_that_may_rest_is_asked_for_that_between_its_looks(engine: FakeEngine) -> None:
     engine.answers["/is_sleeping"] = (200, b'{"is_sleeping": false}')
     traffic = FakeTraffic()
-    pace = PollPace(interval_seconds=60, rest_seconds=0.02, timeout_seconds=1)
+    pace = PollPace(interval_seconds=60, rest_seconds=0.02, timeout_seconds=30)
     async with polling(pace, traffic) as rig:
         rig.add(engine)
         await rig.becomes(engine, Health.READY)
@@ -156,9 +170,9 @@ async def test_engine_that_may_rest_is_asked_for_that_between_its_looks(engine: 
         engine.answers["/is_sleeping"] = (200, b'{"is_sleeping": true}')
         asleep_at = time.perf_counter()
         await rig.becomes(engine, Health.ASLEEP)
-        identity, awake_at = traffic.rested[0]
+        identity, awake_at = await until(lambda: traffic.rested[:1] and traffic.rested[0])
         assert identity == engine.address
-        assert asleep_at - 1 < awake_at < asleep_at + 0.02
+        assert asleep_at - 60 < awake_at < asleep_at
 
 
 async def test_engine_that_something_is_wrong_with_is_looked_at_at_once(engine: FakeEngine) -> None:
@@ -183,7 +197,7 @@ async def test_engine_that_was_changed_is_asked_for_its_list_at_once(engine: Fak
 
 
 async def test_silent_engine_does_not_hold_up_the_others(engine: FakeEngine) -> None:
-    async with polling(PollPace(interval_seconds=0.04, timeout_seconds=5, concurrency=2)) as rig, FakeEngine() as mute:
+    async with polling(PollPace(interval_seconds=0.04, timeout_seconds=60, concurrency=2)) as rig, FakeEngine() as mute:
         mute.answers["/health"] = None
         rig.add(mute)
         await until(lambda: mute.asked["/health"] == 1)
@@ -207,8 +221,10 @@ async def test_engine_that_much_goes_wrong_with_is_not_looked_at_more_often_than
         rig.add(engine)
         await rig.becomes(engine, Health.READY)
         started = time.perf_counter()
-        while time.perf_counter() - started < 0.45:
+        looks, seconds = 0, 0.0
+        while seconds < 0.45 or not looks:
             rig.poller.look_soon(engine.address)
             await asyncio.sleep(0.001)
-        looks = engine.asked["/health"] + engine.asked["/v1/models"] - 2  # the first look asks for both
-        assert 1 <= looks <= 5
+            looks = engine.asked["/health"] + engine.asked["/v1/models"] - 2  # the first look asks for both
+            seconds = time.perf_counter() - started
+        assert looks <= 1 + seconds / 0.1

@@ -29,7 +29,8 @@ async def processor() -> AsyncIterator[ScriptedProcessor]:
 async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningEnvoy]:
     scripted = ScriptedProcessor()
     await scripted.start()
-    async with running_envoy(tmp_path_factory.mktemp("envoy"), scripted, max_body_bytes=LIMIT) as running:
+    folder = tmp_path_factory.mktemp("envoy")
+    async with running_envoy(folder, scripted, max_body_bytes=LIMIT, message_timeout=60.0) as running:
         yield running
     await scripted.kill()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from aibrix_extproc.adapters.envoyproxy import launch
+from aibrix_extproc.adapters.envoyproxy import launch, supervise
 from aibrix_extproc.adapters.envoyproxy.supervise import (
     Child,
     ChildEvent,
@@ -110,10 +110,13 @@ async def test_child_that_ignores_sigterm_is_killed_after_its_grace(tmp_path: Pa
         assert one.events[-1].detail == "was ended by SIGKILL"
 
 
-async def test_stop_between_two_lives_does_not_wait_for_the_delay(tmp_path: Path) -> None:
+async def test_stop_between_two_lives_does_not_wait_for_the_delay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervise, "restart_delay", lambda deaths: 600.0)
     async with watched(tmp_path, "raise SystemExit(3)", is_ready=lambda: False) as one:
-        await until(lambda: one.events and one.events[-1].restart_in >= 1.0, "a delay of a second")
-        async with asyncio.timeout(0.5):
+        await until(lambda: one.events and one.events[-1].restart_in == 600.0, "a delay of ten minutes")
+        async with asyncio.timeout(60):
             await one.child.stop()
 
 
@@ -123,7 +126,7 @@ async def test_child_that_dies_while_starting_is_reported_with_its_last_words(tm
         with pytest.raises(
             ChildFailedError, match="sleeper exited with code 3 while it was starting: port 80 is taken"
         ):
-            await one.child.wait_ready(10)
+            await one.child.wait_ready(60)
 
 
 async def test_child_that_is_never_ready_is_reported(tmp_path: Path) -> None:
@@ -138,7 +141,7 @@ async def test_command_that_does_not_exist_is_reported(tmp_path: Path) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(child.run())
         with pytest.raises(ChildFailedError, match=r"ghost .*cannot run .*nothing: No such file"):
-            await child.wait_ready(10)
+            await child.wait_ready(60)
         await child.stop()
 
 

@@ -24,6 +24,7 @@ from aibrix_extproc.app.dispatch import pending
 from aibrix_extproc.core.exchange import asks, events
 from aibrix_extproc.core.exchange.asks import Ask, Authenticate, Place
 from aibrix_extproc.core.exchange.outputs import Fact, Finished, Outcome, Phase
+from tests.adapters.extproc.transports import DEADLINE_SECONDS, NOT_SERVING, SERVING, check, plain, refused
 from tests.build import CALLER, MAX_BODY_BYTES, a_placed, a_request_body, a_request_head, a_response_head, an_exchange
 from tests.waiting import until
 
@@ -262,12 +263,19 @@ async def test_unknown_method_is_unimplemented(twin: Twin) -> None:
 
 
 async def test_deadline_of_the_client_ends_the_exchange(twin: Twin) -> None:
-    call = twin.process(timeout=0.2)
+    async def heard() -> bool:
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await ask_and_wait(twin.process(timeout=0.2))
+        assert refusal.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        return twin.dispatcher.asked > 0  # a stalled machine may use the time up before the server hears of the call
+
+    await until(heard)
+    await until(lambda: len(twin.dispatcher.finished) == twin.dispatcher.asked)
+
+
+async def ask_and_wait(call: Any) -> None:
     await ask(call, head())
-    with pytest.raises(grpc.aio.AioRpcError) as refusal:
-        await call.read()
-    assert refusal.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    await until(lambda: len(twin.dispatcher.finished) == 1)
+    await call.read()
 
 
 async def test_health_tells_readiness_from_liveness_and_knows_no_other_name(twin: Twin) -> None:
@@ -293,18 +301,31 @@ async def test_inlet_takes_each_message_and_is_no_running_exchange(twin: Twin) -
 
 async def test_drain_lets_the_running_exchange_finish_and_then_nobody_answers(twin: Twin) -> None:
     await twin.server.set_ready(True)
+    health_port = await twin.server.start_health("127.0.0.1", 0)
     call = twin.process()
     await ask(call, head())
-    drain = asyncio.create_task(twin.server.drain(notice_seconds=0.0, drain_seconds=10.0))
-    await asyncio.sleep(0.2)
+    drain = asyncio.create_task(twin.server.drain(notice_seconds=0.0, drain_seconds=DEADLINE_SECONDS))
+    async with plain(health_port) as health:
+        await until(lambda: not_serving(health))
+        assert await check(health, LIVENESS) == SERVING
+        await finish(call)
+        await drain
+        assert await refused(check(health, LIVENESS)) is grpc.StatusCode.UNAVAILABLE
+    with pytest.raises(grpc.aio.AioRpcError) as refusal:
+        await twin.check(LIVENESS)
+    assert refusal.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def not_serving(health: Any) -> bool:
+    return await check(health, "readiness") == NOT_SERVING
+
+
+async def finish(call: Any) -> None:
+    """The rest of an exchange whose head was asked."""
     assert await ask(call, body()) == "request_body"
     assert await ask(call, response_head()) == "response_headers"
     await call.done_writing()
     assert await call.code() is grpc.StatusCode.OK
-    await drain
-    with pytest.raises(grpc.aio.AioRpcError) as refusal:
-        await twin.check(LIVENESS)
-    assert refusal.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
 async def test_drain_ends_what_does_not_end_by_itself(twin: Twin) -> None:

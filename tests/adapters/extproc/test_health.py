@@ -5,7 +5,6 @@ from contextlib import AsyncExitStack
 
 import grpc
 import grpc.aio
-import pytest
 
 from aibrix_extproc.adapters.extproc.health import MAX_WATCHERS
 from aibrix_extproc.adapters.extproc.service import LIVENESS, READINESS
@@ -89,17 +88,3 @@ async def test_number_of_watchers_is_bounded_and_room_comes_back(transport: Tran
                     break
                 except grpc.aio.AioRpcError:  # the cancellation is still on its way
                     continue
-
-
-@pytest.mark.slow
-@each_transport
-async def test_health_port_answers_until_the_drain_is_over(transport: Transport) -> None:
-    async with running(transport) as it, plain(it.health_port) as channel:
-        await it.server.set_ready(True)
-        drain = asyncio.create_task(it.server.drain(notice_seconds=0.5, drain_seconds=1))
-        async with asyncio.timeout(0.4):
-            while await check(channel, "readiness") == SERVING:
-                pass
-        assert await check(channel, LIVENESS) == SERVING
-        await drain
-        assert await refused(check(channel, LIVENESS)) is grpc.StatusCode.UNAVAILABLE

@@ -32,7 +32,7 @@ async def test_messages_reach_the_inlet_and_the_end_is_answered(transport: Calla
         assert await call == b""
         assert await call.code() is grpc.StatusCode.OK
     assert taken == [b"one", b"", b"two"]
-    await server.drain(notice_seconds=0, drain_seconds=5)
+    await server.drain(notice_seconds=0, drain_seconds=60)
 
 
 @each_transport
@@ -56,4 +56,4 @@ async def test_a_path_without_an_inlet_is_unknown(transport: Callable[..., Any])
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         call = channel.stream_unary(METHOD)()
         assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
-    await server.drain(notice_seconds=0, drain_seconds=5)
+    await server.drain(notice_seconds=0, drain_seconds=60)

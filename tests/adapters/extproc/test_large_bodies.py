@@ -118,7 +118,7 @@ def served(request: pytest.FixtureRequest) -> Iterator[Served]:
     turns = Turns()
 
     async def serve() -> None:
-        dispatcher = Dispatcher(BodyReader())
+        dispatcher = Dispatcher(BodyReader(deadline_seconds=DEADLINE_SECONDS))
         policy = ExchangePolicy(metering=True, max_audio_bytes=50 * MIB)
         loop = asyncio.get_running_loop()
         server = transport(
@@ -236,8 +236,6 @@ def longest_turn(served: Served, messages: list[ProcessingRequest]) -> float:
     for _ in range(5):
         served.turns.longest = 0.0
         said = conversation(served, messages)
-        if said[-1].immediate_response.status.code == 503:  # there was no time to read it in
-            continue
         assert said[-1].WhichOneof("response") == "request_body", said[-1]
         best = min(best, served.turns.longest)
         if best < LONGEST_TURN_SECONDS:

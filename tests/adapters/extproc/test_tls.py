@@ -13,6 +13,7 @@ import pytest
 from aibrix_extproc.tls.credentials import ServerCredentials
 from aibrix_extproc.tls.self_signed import make_pair
 from tests.adapters.extproc.transports import (
+    DEADLINE_SECONDS,
     SERVING,
     Transport,
     check,
@@ -24,7 +25,7 @@ from tests.adapters.extproc.transports import (
     watch,
 )
 
-SOON_SECONDS = 5.0
+SOON_SECONDS = 9.0  # less than a handshake may take
 
 
 def own() -> ServerCredentials:
@@ -101,7 +102,7 @@ async def test_older_versions_of_tls_are_refused(transport: Transport) -> None:
 @pytest.mark.parametrize("protocols", [(), ("http/1.1",)], ids=["none", "http/1.1"])
 async def test_client_without_h2_is_not_served(transport: Transport, protocols: tuple[str, ...]) -> None:
     context = client_context(*protocols)
-    async with running(transport, own()) as it, asyncio.timeout(SOON_SECONDS):
+    async with running(transport, own()) as it, asyncio.timeout(DEADLINE_SECONDS):
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", it.port, ssl=context)
         except (ssl.SSLError, ConnectionError):

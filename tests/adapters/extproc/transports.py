@@ -16,7 +16,7 @@ from aibrix_extproc.adapters.extproc.service import ExtProcServer
 from aibrix_extproc.adapters.extproc.session import Session
 from aibrix_extproc.tls.credentials import KeyPair, ServerCredentials
 
-DEADLINE_SECONDS = 10.0
+DEADLINE_SECONDS = 60.0
 Transport = Callable[..., ExtProcServer]
 each_transport = pytest.mark.parametrize("transport", [GrpcioServer, LeanTransport], ids=["grpcio", "lean"])
 
