@@ -169,8 +169,8 @@ async def test_engine_that_may_rest_is_asked_for_that_between_its_looks(engine: 
         assert engine.asked["/health"] == 1
         engine.answers["/is_sleeping"] = (200, b'{"is_sleeping": true}')
         asleep_at = time.perf_counter()
-        await rig.becomes(engine, Health.ASLEEP)
-        identity, awake_at = await until(lambda: traffic.rested[:1] and traffic.rested[0])
+        await until(lambda: traffic.rested)
+        identity, awake_at = traffic.rested[0]
         assert identity == engine.address
         assert asleep_at - 60 < awake_at < asleep_at
 

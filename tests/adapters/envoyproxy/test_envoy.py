@@ -1,5 +1,6 @@
 """What clients see of a real Envoy: routing, failures of engines and of the processor, refused input."""
 
+import asyncio
 import json
 from pathlib import Path
 

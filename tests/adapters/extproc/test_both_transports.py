@@ -317,7 +317,7 @@ async def test_drain_lets_the_running_exchange_finish_and_then_nobody_answers(tw
 
 
 async def not_serving(health: Any) -> bool:
-    return await check(health, "readiness") == NOT_SERVING
+    return bool(await check(health, "readiness") == NOT_SERVING)
 
 
 async def finish(call: Any) -> None:
