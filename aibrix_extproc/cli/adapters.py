@@ -4,14 +4,14 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
 from aibrix_extproc.cli.admin_client import AdminClient, AdminError
 from aibrix_extproc.cli.connection import UsageError
-from aibrix_extproc.cli.engine_api import ask, run_verb
+from aibrix_extproc.cli.engine_api import ask, records, run_verb
 from aibrix_extproc.cli.sdk_command import EXIT_FAILED, add_verb, label, print_table, printable
 
 LOOK_SECONDS: Final = 0.3
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     _json(add_verb(verbs, "list", _list, "show the desired adapters and their states"))
     show = _json(add_verb(verbs, "show", _show, "show one adapter and its state on each engine"))
-    show.add_argument("name", metavar="NAME")
+    show.add_argument("name", metavar="NAME", help="as `adapters list` shows it")
     load = _waiting(add_verb(verbs, "load", _load, "have an adapter loaded, now and after each restart of an engine"))
     load.add_argument("name", metavar="NAME", help="what clients write as `model`")
     load.add_argument("path", metavar="PATH", help="where engines find it: a path, ORGANISATION/NAME, or a URL")
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     load.add_argument("--lazy", action="store_true", help="load it with the first request for it")
     load.add_argument("--replace", action="store_true", help="load it in place of another one of that name")
     unload = _waiting(add_verb(verbs, "unload", _unload, "have an adapter unloaded, and forget it"))
-    unload.add_argument("name", metavar="NAME")
+    unload.add_argument("name", metavar="NAME", help="as `adapters list` shows it")
     sync = _waiting(add_verb(verbs, "sync", _sync, "make the desired adapters those of a file"))
     sync.add_argument("file", type=Path, metavar="FILE.json", help='{"adapters": [{"name": ..., "path": ..., ...}]}')
     sync.add_argument("--prune", action="store_true", help="unload desired adapters that the file does not have")
@@ -54,7 +54,9 @@ def _json(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 def _waiting(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--no-wait", action="store_true", help="do not wait for the engines")
-    parser.add_argument("--timeout", type=float, default=120.0, metavar="SECONDS", help="wait so long (%(default)s)")
+    parser.add_argument(
+        "--timeout", type=float, default=120.0, metavar="SECONDS", help="wait at most so long (%(default)g)"
+    )
     return _json(parser)
 
 
@@ -64,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(client: AdminClient, args: argparse.Namespace) -> int:
-    found = list(_all(client))
+    found = list(records(client, "/adapters"))
     if args.json:
         print(json.dumps(found, indent=2))
     else:
@@ -111,12 +113,17 @@ def _unload(client: AdminClient, args: argparse.Namespace) -> int:
     ask(client, "DELETE", _path(args.name))
     if args.no_wait:
         return 0
-    return 0 if _gone(client, args.name, args.timeout) else EXIT_FAILED
+    if _gone(client, args.name, args.timeout):
+        return 0
+    print(
+        f"aibrix-extproc: after {args.timeout:g} s an engine still has it: `adapters show` says which", file=sys.stderr
+    )
+    return EXIT_FAILED
 
 
 def _sync(client: AdminClient, args: argparse.Namespace) -> int:
     wanted = _read(args.file)
-    before = {one["id"]: one for one in _all(client)}
+    before = {one["id"]: one for one in records(client, "/adapters")}
     changed = [name for name, body in wanted.items() if name not in before or _differs(before[name], body)]
     removed = [name for name, one in before.items() if name not in wanted and not one["source"]] if args.prune else []
     for name in changed:
@@ -180,17 +187,6 @@ def _get(client: AdminClient, name: str) -> Adapter:
 def _put(client: AdminClient, name: str, body: Adapter) -> Adapter:
     found: Adapter = ask(client, "PUT", _path(name), body)
     return found
-
-
-def _all(client: AdminClient) -> Iterator[Adapter]:
-    after = ""
-    while True:
-        query = f"?limit=1000{f'&after={quote(after)}' if after else ''}"
-        page = ask(client, "GET", f"/adapters{query}")
-        yield from page["data"]
-        if not page["has_more"] or not page["last_id"]:
-            return
-        after = page["last_id"]
 
 
 # ----------------------------------------------------------------------------------------------------- progress

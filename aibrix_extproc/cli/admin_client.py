@@ -82,7 +82,7 @@ class AdminClient:
         while True:
             page = self.ask("GET", f"{path}?{urlencode({'limit': '1000', **query, **after})}")
             yield from page["data"]
-            if not page["has_more"]:
+            if not page["has_more"] or not page["last_id"]:
                 return
             after = {"after": page["last_id"]}
 
@@ -97,12 +97,22 @@ def segment(text: str) -> str:
     return quote(text, safe="")
 
 
+def refusal_text(url: str, status: int, code: str | None, message: str, *, admin: bool) -> str:
+    """The sentence about a refused request. `message` is empty if the answer is no error of the API.
+
+    `admin`: for an operation of administrators, whose refusal may hide that it exists.
+    """
+    if not message:
+        return f"{url} answered HTTP {status} without an error of the API; see --base-url"
+    if admin and status == 404 and (code == "unknown_url" or message.startswith("Invalid URL")):
+        return f"{message} Operations of administrators need an administrator's key, and a metadata service."
+    return message
+
+
 def _refusal(error: urllib.error.HTTPError) -> AdminError:
     try:
         found = json.loads(error.read(MAX_ANSWER_BYTES))["error"]
         message, code = str(found["message"]), found["code"]
     except (OSError, ValueError, KeyError, TypeError):
-        message, code = f"HTTP {error.code}", None
-    if error.code == 404 and (code == "unknown_url" or message.startswith("Invalid URL")):
-        message += " Operations of administrators need an administrator's key, and a metadata service."
-    return AdminError(message, code, error.code)
+        message, code = "", None
+    return AdminError(refusal_text(error.url, error.code, code, message, admin=True), code, error.code)

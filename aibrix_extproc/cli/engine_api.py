@@ -5,9 +5,8 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import quote
 
-from aibrix_extproc.cli.admin_client import AdminClient, AdminError, admin_client
+from aibrix_extproc.cli.admin_client import AdminClient, AdminError, admin_client, segment
 from aibrix_extproc.cli.colours import PlainConsole, console
 from aibrix_extproc.cli.connection import UsageError
 from aibrix_extproc.cli.sdk_command import EXIT_FAILED, EXIT_USAGE, printable
@@ -20,7 +19,6 @@ STYLES: Final[Mapping[str, str]] = {
     "running": "cyan", "verifying": "cyan", "queued": "dim", "pending": "dim",
 }  # fmt: skip
 _RETRY_SECONDS: Final = 1.0
-_PAGE: Final = 100  # records
 
 
 def run_verb(args: argparse.Namespace) -> int:
@@ -41,15 +39,9 @@ def ask(client: AdminClient, method: str, path: str, body: object = None, **head
     return client.ask(method, f"/admin/v1{path}", body, named)
 
 
-def pages(client: AdminClient, path: str) -> Iterator[Any]:
-    """All records of a list."""
-    after = ""
-    while True:
-        page = ask(client, "GET", f"{path}?limit={_PAGE}{f'&after={quote(after)}' if after else ''}")
-        yield from page["data"]
-        after = page.get("last_id") or ""
-        if not page["has_more"] or not after:
-            return
+def records(client: AdminClient, path: str) -> Iterator[Any]:
+    """All records of a list below `/admin/v1`. Raises AdminError."""
+    return client.pages(f"/admin/v1{path}")
 
 
 def followed(client: AdminClient, run: Any) -> Any:
@@ -60,7 +52,7 @@ def followed(client: AdminClient, run: Any) -> Any:
     _tell(screen, run, told)
     while run["status"] not in ENDED:
         try:
-            for event in client.events(f"/admin/v1/operations/{quote(run['id'], safe='')}/events"):
+            for event in client.events(f"/admin/v1/operations/{segment(run['id'])}/events"):
                 away = False
                 _tell(screen, event, told)
                 run = event

@@ -9,12 +9,15 @@ from typing import Any, Final
 
 from aibrix_extproc.cli.admin_client import AdminClient
 from aibrix_extproc.cli.connection import UsageError
-from aibrix_extproc.cli.engine_api import ask, followed, pages, print_states, run_verb
+from aibrix_extproc.cli.engine_api import ask, followed, print_states, records, run_verb
 from aibrix_extproc.cli.operations import print_ended
 from aibrix_extproc.cli.sdk_command import EXIT_FAILED, add_verb, label
+from aibrix_extproc.core.operations.records import RunSpec, Target
 
 _COLUMNS: Final = ("endpoint", "state", "name", "models", "weights", "detail")
 _LOOK_SECONDS: Final = 0.5
+_DEFAULTS: Final = RunSpec((), Target())
+_ONE_ENDPOINT: Final = "its identity, HOST:PORT or name, as `engines list` shows them"
 # Verb -> the operation that it asks for, and what it says of itself.
 _OPERATIONS: Final[Mapping[str, tuple[str, str]]] = {
     "sleep": ("sleep", "put engines to sleep, one after the other"),
@@ -30,20 +33,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One subcommand per verb."""
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     listed = add_verb(verbs, "list", _list, "show the engines of the fleet")
-    listed.add_argument("--model", metavar="NAME", help="only those that serve it")
-    add_verb(verbs, "show", _show, "show one engine").add_argument("endpoint", metavar="ENDPOINT")
+    listed.add_argument("--model", metavar="NAME", help="only engines that serve this model or adapter")
+    show = add_verb(verbs, "show", _show, "show one engine and its labels")
+    show.add_argument("endpoint", metavar="ENDPOINT", help=_ONE_ENDPOINT)
     for name, run, what in (
         ("cordon", _cordon, "keep new requests away from an endpoint"),
         ("drain", _drain, "cordon an endpoint and wait until its requests have ended"),
     ):
         verb = add_verb(verbs, name, run, what)
-        verb.add_argument("endpoint", metavar="ENDPOINT", help="identity, HOST:PORT or name")
-        verb.add_argument("--reason", default="", metavar="TEXT", help="said where the cordon is shown")
-        verb.add_argument("--expires-in", type=float, metavar="SECONDS", help="its end; none if not given")
+        verb.add_argument("endpoint", metavar="ENDPOINT", help=_ONE_ENDPOINT)
+        verb.add_argument("--reason", default="", metavar="TEXT", help="a note that is shown with the cordon")
+        verb.add_argument(
+            "--expires-in", type=float, metavar="SECONDS", help="the cordon ends after this time (never if not given)"
+        )
         if run is _drain:
-            verb.add_argument("--wait", type=float, default=300.0, metavar="SECONDS", help="at most (%(default)s)")
+            verb.add_argument(
+                "--wait", type=float, default=300.0, metavar="SECONDS", help="wait at most so long (%(default)g)"
+            )
     uncordon = add_verb(verbs, "uncordon", _uncordon, "let an endpoint have requests again")
-    uncordon.add_argument("endpoint", metavar="ENDPOINT", help="as it was cordoned, or its identity")
+    uncordon.add_argument(
+        "endpoint", metavar="ENDPOINT", help="as the cordon names it, or its identity, HOST:PORT or name"
+    )
     for name, (_, what) in _OPERATIONS.items():
         _add_run_options(add_verb(verbs, name, _operate, what), name)
     for verb in verbs.choices.values():
@@ -52,29 +62,57 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_run_options(verb: argparse.ArgumentParser, name: str) -> None:
     verb.add_argument("endpoints", nargs="*", metavar="ENDPOINT", help="identities, HOST:PORT or names")
-    verb.add_argument("--model", metavar="NAME", help="engines that serve it")
-    verb.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="engines with this label")
-    verb.add_argument("--order", choices=("rolling", "all"), help="one after the other, or at once")
-    verb.add_argument("--max-unavailable", type=int, metavar="N", help="engines at once in rolling order")
-    verb.add_argument("--keep-available", type=int, metavar="N", help="engines of each model that stay available")
-    verb.add_argument("--drain", type=float, metavar="SECONDS", help="wait at most so long for running requests")
-    verb.add_argument("--timeout", type=float, metavar="SECONDS", help="begin no further engine after this time")
-    verb.add_argument("--call-timeout", type=float, metavar="SECONDS", help="of one call to an engine")
-    verb.add_argument("--force", action="store_true", help="also the last engine of a model")
-    verb.add_argument("--no-wait", action="store_true", help="print the id, and do not wait for the end")
-    verb.add_argument("--idempotency-key", metavar="TEXT", help="the same key makes no second operation")
+    verb.add_argument("--model", metavar="NAME", help="engines that serve this model or adapter")
+    verb.add_argument(
+        "--label", action="append", default=[], metavar="KEY=VALUE", help="engines with this label, repeatable"
+    )
+    verb.add_argument(
+        "--order", choices=("rolling", "all"),
+        help=f"rolling: one after the other; all: as many at once as --keep-available lets ({_DEFAULTS.order})",
+    )  # fmt: skip
+    verb.add_argument(
+        "--max-unavailable",
+        type=int,
+        metavar="N",
+        help=f"engines at once in rolling order ({_DEFAULTS.max_unavailable})",
+    )
+    verb.add_argument(
+        "--keep-available", type=int, metavar="N",
+        help=f"engines of each model that stay available ({_DEFAULTS.keep_available})",
+    )  # fmt: skip
+    verb.add_argument(
+        "--drain", type=float, metavar="SECONDS",
+        help=f"wait at most so long for running requests ({_DEFAULTS.drain_seconds:g})",
+    )  # fmt: skip
+    verb.add_argument(
+        "--timeout", type=float, metavar="SECONDS",
+        help=f"begin no further engine after this time ({_DEFAULTS.timeout_seconds:g})",
+    )  # fmt: skip
+    verb.add_argument(
+        "--call-timeout", type=float, metavar="SECONDS",
+        help=f"the longest that one call to an engine may take ({_DEFAULTS.call_seconds:g})",
+    )  # fmt: skip
+    verb.add_argument("--force", action="store_true", help="also where no engine of a model stays available")
+    verb.add_argument("--no-wait", action="store_true", help="print the operation's ID, and do not wait for its end")
+    verb.add_argument(
+        "--idempotency-key", metavar="TEXT", help="sent again with the same key, the command starts no second operation"
+    )
     if name == "sleep":
-        verb.add_argument("--level", type=int, choices=(0, 1, 2), help="what is given up; 1 if not given")
+        verb.add_argument(
+            "--level", type=int, choices=(0, 1, 2),
+            help="vLLM's: 0 only stops scheduling, 1 moves the weights to the host's memory, 2 drops them (1)",
+        )  # fmt: skip
         verb.add_argument("--then-wake", action="store_true", help="wake each engine before the next one")
     if name in ("sleep", "pause"):
         verb.add_argument(
-            "--mode", choices=("wait", "abort", "keep"), help="requests that still run; wait if not given"
-        )
+            "--mode", choices=("wait", "abort", "keep"),
+            help="requests that still run: wait for their ends, abort them, or keep them for later (wait)",
+        )  # fmt: skip
     if name == "update-weights":
-        verb.add_argument("--version", required=True, metavar="TEXT", help="what the new weights are called")
+        verb.add_argument("--version", required=True, metavar="TEXT", help="the name of the new weights")
         verb.add_argument(
             "--update", action="append", default=[], metavar="JSON",
-            help="update_info for the engine's weight transfer; several for several parts; none: only the name changes",
+            help="update_info for the engine's weight transfer, repeatable; without it only the name changes",
         )  # fmt: skip
 
 
@@ -156,7 +194,7 @@ def _uncordon(client: AdminClient, args: argparse.Namespace) -> int:
         same = {engine["id"], engine["address"], engine["name"]}
         names |= same if args.endpoint in same else set()
     names.discard("")
-    found = [one for one in pages(client, "/cordons") if {one["endpoint"], one["pod"]} & names]
+    found = [one for one in records(client, "/cordons") if {one["endpoint"], one["pod"]} & names]
     if not found:
         raise UsageError(f"no cordon names {args.endpoint}; see GET /admin/v1/cordons for those by label")
     for one in found:
@@ -171,7 +209,10 @@ def _operate(client: AdminClient, args: argparse.Namespace) -> int:
     if args.no_wait:
         print(json.dumps(started, indent=2) if args.json else started["id"])
         return 0
-    print(f"Ctrl-C leaves it running; `operations follow {started['id']}` goes on", file=sys.stderr)
+    print(
+        f"Ctrl-C leaves it running; `aibrix-extproc operations follow {started['id']}` follows it again",
+        file=sys.stderr,
+    )
     return print_ended(followed(client, started), as_json=args.json)
 
 
@@ -187,7 +228,7 @@ def _body(args: argparse.Namespace) -> dict[str, Any]:
         "drain": None if args.drain is None else {"seconds": args.drain},
     }  # fmt: skip
     if not body["target"]:
-        raise UsageError("name endpoints, --model or --label")
+        raise UsageError("say which engines: name endpoints, or give --model or --label")
     if getattr(args, "then_wake", False):
         body["then"] = [{"operation": "wake_up"}]
     return {name: value for name, value in body.items() if value is not None}

@@ -48,7 +48,10 @@ def run(args: argparse.Namespace) -> int:
     try:
         admin = settings_of(args).admin
         status, answer = _asked(args, admin)
-    except (SettingsError, OSError, ValueError) as error:
+    except OSError as error:
+        print(f"aibrix-extproc: {error.filename} cannot be read: {error.strerror}", file=sys.stderr)
+        return EXIT_USAGE
+    except (SettingsError, ValueError) as error:
         print(f"aibrix-extproc: {error}", file=sys.stderr)
         return EXIT_USAGE
     except NoAnswerError as error:

@@ -3,9 +3,8 @@
 import argparse
 import json
 from typing import Any, Final
-from urllib.parse import quote
 
-from aibrix_extproc.cli.admin_client import AdminClient
+from aibrix_extproc.cli.admin_client import AdminClient, segment
 from aibrix_extproc.cli.engine_api import ENDED, ask, followed, print_states, run_verb
 from aibrix_extproc.cli.sdk_command import EXIT_FAILED, add_verb, minute, second
 
@@ -23,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("follow", _follow, "follow an operation to its end"),
         ("cancel", _cancel, "end an operation before its next endpoint"),
     ):
-        add_verb(verbs, name, run, what).add_argument("id", metavar="ID")
+        add_verb(verbs, name, run, what).add_argument("id", metavar="ID", help="as `operations list` shows it")
     for verb in verbs.choices.values():
         verb.add_argument("--json", action="store_true", help="print JSON")
 
@@ -34,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _path(run_id: str) -> str:
-    return f"/operations/{quote(run_id, safe='')}"
+    return f"/operations/{segment(run_id)}"
 
 
 def _list(client: AdminClient, args: argparse.Namespace) -> int:

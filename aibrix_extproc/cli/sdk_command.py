@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from aibrix_extproc.cli.admin_client import refusal_text
 from aibrix_extproc.cli.connection import UsageError, add_base_url, add_key_options, where
 
 if TYPE_CHECKING:
@@ -37,15 +38,18 @@ def run_verb(args: argparse.Namespace, command: str) -> int:
     except ModuleNotFoundError as error:
         print(f"aibrix-extproc: {command} needs an extra ({error.name}): pip install -e '.[terminal]'", file=sys.stderr)
         return EXIT_USAGE
+    admin = getattr(args, "admin", False)
     try:
-        base_url, key = where(args, admin=getattr(args, "admin", False))
+        base_url, key = where(args, admin=admin)
         return int(args.verb_run(OpenAI(base_url=base_url, api_key=key), args))
     except UsageError as error:
         print(f"aibrix-extproc: {error}", file=sys.stderr)
         return EXIT_USAGE
     except APIStatusError as error:
         body = error.body if isinstance(error.body, dict) else {}
-        print(f"aibrix-extproc: {printable(str(body.get('message') or error.message))}", file=sys.stderr)
+        message = str(body.get("message") or "")
+        text = refusal_text(str(error.request.url), error.status_code, error.code, message, admin=admin)
+        print(f"aibrix-extproc: {printable(text)}", file=sys.stderr)
     except APIConnectionError:
         print(f"aibrix-extproc: nothing answers at {base_url}; see --base-url", file=sys.stderr)
     return EXIT_FAILED

@@ -106,6 +106,7 @@ async def test_what_cannot_be_answered_is_one_sentence(port: int, capsys: Printe
     assert "keeps no decision about that request" in capsys.readouterr().err
     assert await explain(port, "r-1", "--body", "x") == 2
     assert await explain(port, "--body", "/nowhere/body") == 2
+    assert "aibrix-extproc: /nowhere/body cannot be read: No such file or directory\n" in capsys.readouterr().err
     assert await explain(port, "--body", "/dev/null", "--header", "none") == 2
     assert await explain(1, "r-1") == 1
     assert "see --admin-port" in capsys.readouterr().err

@@ -74,7 +74,7 @@ def test_uncordon_finds_cordons_of_all_pages_and_only_by_what_they_name() -> Non
     second = {"data": [cordon(2, "uid-1")], "has_more": False, "last_id": "c2"}
     api = Api({
         "GET /engines": [{"data": [ENGINE]}],
-        "GET /cordons?limit=100": [first], "GET /cordons?limit=100&after=c1": [second],
+        "GET /cordons?limit=1000": [first], "GET /cordons?limit=1000&after=c1": [second],
         "DELETE /cordons/c1": [{}], "DELETE /cordons/c2": [{}],
     })  # fmt: skip
     assert run(api, "engines", "uncordon", "e1") == 0
@@ -84,7 +84,7 @@ def test_uncordon_finds_cordons_of_all_pages_and_only_by_what_they_name() -> Non
 def test_uncordon_ends_the_cordon_of_an_endpoint_that_has_left_the_fleet() -> None:
     page = {"data": [cordon(1, "10.0.0.9:8000")], "has_more": False, "last_id": "c1"}
     api = Api({
-        "GET /engines": [{"data": [ENGINE]}], "GET /cordons?limit=100": [page], "DELETE /cordons/c1": [{}],
+        "GET /engines": [{"data": [ENGINE]}], "GET /cordons?limit=1000": [page], "DELETE /cordons/c1": [{}],
     })  # fmt: skip
     assert run(api, "engines", "uncordon", "10.0.0.9:8000") == 0
     assert api.asked[-1] == "DELETE /cordons/c1"
@@ -110,6 +110,17 @@ def test_what_only_reads_is_asked_again_when_the_server_fails(monkeypatch: pytes
     assert api.asked == ["GET /engines"] * 3 + ["POST /cordons"]
 
 
+def test_what_answers_without_an_error_of_the_api_is_named() -> None:
+    with pytest.raises(AdminError, match=r"http://127.0.0.1:\d+/admin/v1/engines answered HTTP 404 .*; see --base-url"):
+        run(Api({"GET /engines": [404]}), "engines", "list")
+
+
+def test_an_adapter_that_stays_loaded_is_said(capsys: Captured) -> None:
+    api = Api({"DELETE /adapters/a": [{}]})
+    assert run(api, "adapters", "unload", "a", "--timeout", "0") == 1
+    assert "an engine still has it" in capsys.readouterr().err
+
+
 def test_a_label_without_a_value_is_refused_before_anything_is_asked() -> None:
     api = Api({})
     with pytest.raises(UsageError, match="--label gpu is no KEY=VALUE"):
@@ -131,7 +142,7 @@ def test_cancel_says_whether_the_operation_still_has_to_end(status: str, said: s
     assert capsys.readouterr().out == f"op_1 {said}\n"
 
 
-@pytest.mark.parametrize("name", ["../callers/team-a", "a/../../callers/b", ".", "a//b", ""])
+@pytest.mark.parametrize("name", ["../callers/team-a", "a/../../callers/b", ".", "a//b"])
 def test_a_name_of_an_adapter_does_not_lead_to_other_paths(name: str) -> None:
     api = Api({})
     for words in (("show", name), ("unload", name), ("load", name, "/a", "--base", "m")):
