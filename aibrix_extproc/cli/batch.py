@@ -33,13 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run_it.add_argument("--endpoint", metavar="PATH", help="what every line asks (the first line's url if not given)")
     _add_results(run_it)
     follow = add_verb(verbs, "follow", _follow, "follow a batch to its end and write the results")
-    follow.add_argument("id", metavar="ID")
+    follow.add_argument("id", metavar="ID", help="as `batch list` shows it")
     _add_results(follow)
     listed = add_verb(verbs, "list", _list, "show batches, newest first")
     listed.add_argument("--limit", type=int, default=20, metavar="N", help="at most this many (%(default)s)")
     listed.add_argument("--json", action="store_true", help="print JSON")
     for name, what in (("show", "show one batch as JSON"), ("cancel", "end a batch early and keep what is done")):
-        add_verb(verbs, name, {"show": _show, "cancel": _cancel}[name], what).add_argument("id", metavar="ID")
+        add_verb(verbs, name, {"show": _show, "cancel": _cancel}[name], what).add_argument(
+            "id", metavar="ID", help="as `batch list` shows it"
+        )
 
 
 def _add_results(parser: argparse.ArgumentParser) -> None:

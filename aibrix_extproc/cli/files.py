@@ -24,21 +24,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listed.add_argument("--limit", type=int, default=20, metavar="N", help="at most this many (%(default)s)")
     listed.add_argument("--purpose", metavar="PURPOSE", help="only those stored for this")
     listed.add_argument("--json", action="store_true", help="print JSON")
-    add_verb(verbs, "show", _show, "show one file as JSON").add_argument("id", metavar="ID")
+    add_verb(verbs, "show", _show, "show one file as JSON").add_argument(
+        "id", metavar="ID", help="as `files list` shows it"
+    )
     upload = add_verb(verbs, "upload", _upload, "store files and print their IDs")
-    upload.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    upload.add_argument("files", type=Path, nargs="+", metavar="FILE", help="files of this machine")
     upload.add_argument("--purpose", metavar="PURPOSE", help="batch for NAME.jsonl, else user_data, if not given")
     upload.add_argument("--expires-after", type=int, metavar="SECONDS", help="an hour to 30 days after the upload")
     upload.add_argument("--json", action="store_true", help="print the files as JSON")
     download = add_verb(verbs, "download", _download, "write a file's content")
-    download.add_argument("id", metavar="ID")
+    download.add_argument("id", metavar="ID", help="as `files list` shows it")
     download.add_argument(
         "--output", type=Path, metavar="FILE", help="replaced if it exists (the file's own name, which must be free, "
         "if not given)",
     )  # fmt: skip
     download.add_argument("--json", action="store_true", help="print the file as JSON")
     delete = add_verb(verbs, "delete", _delete, "delete files with their contents")
-    delete.add_argument("ids", nargs="+", metavar="ID")
+    delete.add_argument("ids", nargs="+", metavar="ID", help="as `files list` shows it")
 
 
 def run(args: argparse.Namespace) -> int:

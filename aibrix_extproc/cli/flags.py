@@ -34,7 +34,7 @@ def _add(options: Any, group: str, name: str, field: FieldInfo, default: object)
         options.add_argument(flag_name(group, name), action="append", metavar="VALUE", **shared)
     else:
         if default is not None:
-            shared["help"] += f" (default: {default})"
+            shared["help"] += f" (default: {default:g})" if isinstance(default, float) else f" (default: {default})"
         options.add_argument(flag_name(group, name), metavar="VALUE", **shared)
 
 

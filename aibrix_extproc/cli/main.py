@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final, TextIO
 
 from aibrix_extproc import __version__
-from aibrix_extproc.cli.parser import Parser
+from aibrix_extproc.cli.parser import Help, Parser
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def parser_for(wanted: str | None, *, whole: bool = False) -> argparse.ArgumentP
             command.name,
             help=command.summary,
             description=command.summary[0].upper() + command.summary[1:] + ".",
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            formatter_class=Help,
         )
         if whole or command.name == wanted:
             importlib.import_module(command.module).add_arguments(sub)

@@ -1,4 +1,7 @@
-"""The argument parser of all commands. For an unknown word it suggests the nearest known one."""
+"""The argument parser of all commands, and the layout of their help.
+
+For an unknown word the parser suggests the nearest known one.
+"""
 
 import argparse
 from collections.abc import Sequence
@@ -7,8 +10,26 @@ from typing import Any
 from aibrix_extproc.core.nearest import did_you_mean
 
 
+class Help(argparse.HelpFormatter):
+    """Adds the default to the help of each option that has one and does not name it."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        return (action.help or "") + default_note(action).replace("%", "%%")
+
+
+def default_note(action: argparse.Action) -> str:
+    """` (default: X)`, or nothing: for a switch, for none, an empty or a hidden default, or one that the help names."""
+    default = action.default
+    if default is None or default is False or default in (argparse.SUPPRESS, "", []) or action.nargs == 0:
+        return ""
+    if "default" in (action.help or ""):
+        return ""
+    shown = " ".join(map(str, default)) if isinstance(default, list) else default
+    return f" (default: {shown:g})" if isinstance(shown, float) else f" (default: {shown})"
+
+
 class Parser(argparse.ArgumentParser):
-    """As argparse's, with suggestions. Sub-parsers are of the same class."""
+    """As argparse's, with suggestions, and no positional argument may be empty. Sub-parsers are of the same class."""
 
     def parse_known_args(  # type: ignore[override]  # overloads that differ between Python versions
         self, args: Any = None, namespace: Any = None
@@ -21,6 +42,11 @@ class Parser(argparse.ArgumentParser):
         if unknown and self._commands() is None:
             self.error(f"unrecognized arguments: {' '.join(unknown)}{self._hint(unknown)}")
         return found, unknown
+
+    def _get_value(self, action: argparse.Action, text: str) -> Any:
+        if not text and not action.option_strings and not isinstance(action, argparse._SubParsersAction):
+            raise argparse.ArgumentError(action, "is empty")  # `show "$ID"` in a script that has set no ID
+        return super()._get_value(action, text)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:

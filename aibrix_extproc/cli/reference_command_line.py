@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from aibrix_extproc.cli.main import COMMANDS, Command, parser_for
+from aibrix_extproc.cli.parser import Help, default_note
 from aibrix_extproc.cli.reference_markdown import page, table
 
 WIDTH: Final = 100
@@ -36,7 +37,7 @@ def _described(name: str, parser: argparse.ArgumentParser, *, level: int) -> Ite
     yield f"{'#' * level} {name}"
     if parser.description:
         yield parser.description
-    defaults = parser.formatter_class is argparse.ArgumentDefaultsHelpFormatter
+    defaults = parser.formatter_class is Help
     groups = [drawn for group in parser._action_groups if (drawn := "\n".join(_group(group, defaults=defaults)))]
     if groups:
         yield "```text\n" + "\n\n".join(groups) + "\n```"
@@ -93,7 +94,4 @@ def _meaning(action: argparse.Action, *, defaults: bool) -> str:
     filled = text % {**vars(action), "prog": "aibrix-extproc"} if "%" in text else text
     if action.required and action.option_strings:
         filled += " (required)"
-    nothing = action.default is None or action.default is False or action.default in (argparse.SUPPRESS, "")
-    if not defaults or nothing or action.nargs == 0 or "default" in text:
-        return filled
-    return f"{filled} (default: {action.default})"
+    return filled + default_note(action) if defaults else filled

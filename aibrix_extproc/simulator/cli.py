@@ -228,7 +228,7 @@ def _add_transfer_arguments(parser: argparse.ArgumentParser) -> None:
         type=_amount,
         default=30.0,
         metavar="S",
-        help="how long the blocks of a prompt wait to be read (default: %(default)s)",
+        help="how long the blocks of a prompt wait to be read (default: %(default)g)",
     )
     add(
         "--kv-transfer-us-per-token",

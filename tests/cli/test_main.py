@@ -1,17 +1,19 @@
 """The command line: what it prints, how it exits, and that asking for help costs nothing."""
 
 import argparse
+import functools
 import importlib
 import os
+import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 
 from aibrix_extproc import __version__
-from aibrix_extproc.cli.main import COMMANDS, Command, main
+from aibrix_extproc.cli.main import COMMANDS, Command, main, parser_for
 
 # What only a running server needs.
 HEAVY = ("grpc", "google.protobuf", "aiohttp", "uvloop", "prometheus_client", "pydantic", "envoy_data_plane", "asyncio")
@@ -51,6 +53,36 @@ def test_module_runs_as_the_command_does() -> None:
         [sys.executable, "-m", "aibrix_extproc", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout == f"aibrix-extproc {__version__}\n"
+
+
+def leaves(parser: argparse.ArgumentParser, *words: str) -> Iterator[tuple[tuple[str, ...], argparse.ArgumentParser]]:
+    """The commands and verbs that run something, by the words that lead to them."""
+    verbs = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not verbs:
+        yield words, parser
+    for action in verbs:
+        for name, inner in action.choices.items():
+            yield from leaves(inner, *words, name)
+
+
+@functools.cache
+def runnable() -> tuple[tuple[tuple[str, ...], argparse.ArgumentParser], ...]:
+    return tuple(leaves(parser_for(None, whole=True)))
+
+
+def test_no_positional_argument_may_be_empty(capsys: pytest.CaptureFixture[str]) -> None:
+    """`operations show "$ID"` in a script that has set no ID."""
+    for words, leaf in runnable():
+        if leaf._get_positional_actions():
+            assert exit_code(*words, "") == 2, words
+            assert capsys.readouterr().err.endswith("is empty\n"), words
+
+
+def test_help_names_each_argument_and_no_default_that_is_none() -> None:
+    for words, leaf in runnable():
+        for action in leaf._actions:
+            assert action.help, (words, action.dest)
+        assert re.search(r"default: (None|False|\[\])|[ (]\d+\.0\)", leaf.format_help()) is None, words
 
 
 @pytest.mark.parametrize("words", [(), ("nonsense",), ("--nonsense",), ("config", "--nonsense"), ("config", "--port")])
