@@ -8,7 +8,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import cast
 
 from aibrix_extproc import __version__
@@ -65,6 +65,7 @@ from aibrix_extproc.core.control.rows import Section
 from aibrix_extproc.core.control.state import ControlState
 from aibrix_extproc.core.exchange.machine import Exchange
 from aibrix_extproc.core.exchange.outputs import Assigned, Finished
+from aibrix_extproc.core.exchange.policy import ExchangePolicy
 from aibrix_extproc.core.exchange.records import Charge, ExchangeRecord
 from aibrix_extproc.core.fleet.load import LoadBook
 from aibrix_extproc.core.placing import ATTEMPTS
@@ -262,13 +263,16 @@ class Gateway:
             return parts
         return [*parts, sharing_part(self._settings.redis, self.store, self._sources, self._predicting, self._seals)]
 
-    def _exchanges(self) -> Callable[[], Machine]:
+    @cached_property
+    def _policy(self) -> ExchangePolicy:
         seed, needs = PrefixSeed(self._seals), self._sources.needs
         always = self._settings.log.prefixes
-        policy = exchange_policy(self._settings, lambda: seed.value if always or needs(Need.PREFIX) else 0)
+        return exchange_policy(self._settings, lambda: seed.value if always or needs(Need.PREFIX) else 0)
+
+    def _exchanges(self) -> Callable[[], Machine]:
         if self._settings.picker.test_mode:
-            return fixtures(policy, lambda: self.store.askable)
-        return partial(Exchange, policy)
+            return fixtures(self._policy, lambda: self.store.askable)
+        return partial(Exchange, self._policy)
 
     def new_session(self) -> Session:
         """The exchange of a new stream."""
@@ -306,9 +310,7 @@ class Gateway:
             fleet=lambda: fleet_page(self.store.snapshot, self._load.in_flight),
             version=__version__,
             explorer_origin=self._settings.admin.explorer_origin,
-            explaining=Explainer(
-                self._decisions, self._placer, lambda: self.store.snapshot, exchange_policy(self._settings), time.time
-            ),
+            explaining=Explainer(self._decisions, self._placer, lambda: self.store.snapshot, self._policy, time.time),
         )
 
     def _health(self) -> tuple[bool, Mapping[str, object]]:

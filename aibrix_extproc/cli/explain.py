@@ -127,19 +127,20 @@ def _sentences(page: Mapping[str, Any]) -> Iterator[str]:
     for name, label, unit in _COMPARED:
         real, predicted = page[name], page[f"predicted_{name}"]
         if real is not None or predicted is not None:
-            yield f"  {label}: {_number(real)}{unit}, predicted {_number(predicted)}{unit}"
+            yield f"  {label}: {_number(real, unit)}, predicted {_number(predicted, unit)}"
 
 
 def _prefill(prefill: Mapping[str, Any]) -> Iterator[str]:
     """Who computed the prompt, and why."""
     outcome = prefill["outcome"]
     yield f"  prefill: {outcome}{_meaning(outcome)}"
-    asked = prefill["engine"] or next(iter(prefill["engines"]), None)
-    if asked:
-        real, predicted = _number(prefill["seconds"]), _number(prefill["predicted_seconds"])
-        yield f"    by {asked}: {real} s, predicted {predicted} s"
+    first, predicted = next(iter(prefill["engines"]), None), _number(prefill["predicted_seconds"], " s")
+    if prefill["engine"]:
+        yield f"    by {prefill['engine']}: {_number(prefill['seconds'], ' s')}, predicted {predicted}"
         real, predicted = _number(prefill["cached_tokens"]), _number(prefill["predicted_cached_tokens"])
         yield f"    tokens from its cache: {real}, predicted {predicted}"
+    elif first:
+        yield f"    the first choice of the prefill engines: {first}, predicted {predicted}"
     for one in prefill.get("failures", ()):
         yield f"    {one['engine']} failed: {one['reason']}"
 
@@ -161,8 +162,8 @@ def _table(page: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     return ["rank", "endpoint", *columns], rows
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.6g}"
+def _number(value: float | None, unit: str = "") -> str:
+    return "-" if value is None else f"{value:.6g}{unit}"
 
 
 def _clock(seconds: float) -> str:

@@ -55,6 +55,12 @@ class Worker:
     def admin(self, path: str) -> Answer:
         return send(self.admin_port, "GET", path)
 
+    def explain(self, body: object) -> dict[str, Any]:
+        """Where a chat would go now."""
+        answer = send(self.admin_port, "POST", "/explain", JSON, json.dumps(body).encode())
+        found: dict[str, Any] = answer.json()
+        return found
+
     def metrics(self) -> list[Sample]:
         text = self.admin("/metrics").body.decode()
         return [

@@ -113,6 +113,7 @@ def test_a_prompt_is_computed_by_a_prefill_engine_and_taken_over(stack: Stack) -
 def test_a_short_prompt_and_a_cached_one_go_straight_to_the_decode_engine(stack: Stack) -> None:
     messages = prompt()
     for wanted in ("remote", "short"):
+        assert stack.worker.explain(chat(messages=messages))["prefill"]["outcome"] == wanted
         _, name = ask(stack, chat(messages=messages))
         assert record(stack, name)["prefill"]["outcome"] == wanted
     _, name = ask(stack, chat(messages=prompt(10)))
