@@ -1,12 +1,18 @@
-"""The pure parts of `tools.measure`: values of schemas, and verdicts from answers."""
+"""`tools.measure`: values of schemas, verdicts from answers, and the file of verdicts."""
 
+import json
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aibrix_extproc.interfaces.fields import Step
+from tests.conformance.fake import Reply, deployment
 from tools.measure.answers import Seen
+from tools.measure.asking import Asker, EngineLost
 from tools.measure.judge import Answer, differences, judged, read
+from tools.measure.recorded import Recorded
 from tools.measure.values import Values
 
 VALUES = Values({}, {"url": "data:"})
@@ -90,3 +96,37 @@ def test_fields_of_answers_are_seen_null_or_absent() -> None:
     seen = Seen(schema, {})
     seen.add({"a": [{"type": "t", "x": 1}], "b": None, "d": 1})
     assert seen.verdicts() == {"a": "seen", "b": "null", "c": "absent", "a[].type": "seen", "a[].x": "seen"}
+
+
+def test_what_was_recorded_before_stays_and_only_the_rest_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "vllm-9.json"
+    part = {"type": "object", "properties": {"a": {}, "b": {}}}
+    first, second = Seen(part, {}), Seen(part, {})
+    first.add({"a": 1})
+    second.add({"a": None, "b": None})
+    for field, seen in (("x", first), ("y", second)):
+        file = Recorded(path)
+        file.field("chat_completion", field, {"verdict": "ignored"})
+        file.seen("chat_completion", {"answer": seen})
+    file.operation_refused("response", "400 unsupported_endpoint")
+    assert Recorded(path).fields("chat_completion") == {"x", "y"}
+    assert json.loads(path.read_text("utf-8")) == {
+        "chat_completion": {
+            "request": {"x": {"verdict": "ignored"}, "y": {"verdict": "ignored"}},
+            "answer": {"a": "seen", "b": "null"},
+        },
+        "response": {"refused": {"error": "400 unsupported_endpoint"}},
+    }
+
+
+def test_an_engine_that_answers_nobody_any_more_ends_the_measurement() -> None:
+    statuses = iter([200, 503, 200, 503, 503])
+
+    def reply(_method: str, _path: str) -> Reply:
+        return next(statuses), {"content-type": "application/json"}, b"{}"
+
+    with deployment(reply) as url, closing(Asker(url, "any")) as asker:
+        assert asker.ask("tokenize", {"prompt": "a"}).good
+        assert asker.ask("tokenize", {"prompt": "b"}).status == 503  # and the first one is answered again
+        with pytest.raises(EngineLost, match="tokenize"):
+            asker.ask("tokenize", {"prompt": "c"})

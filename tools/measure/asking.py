@@ -16,6 +16,11 @@ Json = dict[str, Any]
 PATHS: Final = {row.id: row.path for row in OPERATIONS}
 _BOUNDARY: Final = "measured"
 _SECONDS: Final = 120.0
+_UNAVAILABLE: Final = (503, 504)
+
+
+class EngineLost(Exception):
+    """The engine has ended, or hangs for good. Measure the rest at another one with `--missing`."""
 
 
 class Asker:
@@ -26,6 +31,7 @@ class Asker:
         self._key = key
         self._connection = http.client.HTTPConnection(self._where, timeout=_SECONDS)
         self._answers: dict[tuple[str, bytes], Answer] = {}
+        self._good: tuple[str, bytes] | None = None  # the last request that was answered well
         self.asked = 0
 
     def close(self) -> None:
@@ -33,22 +39,34 @@ class Asker:
         self._connection.close()
 
     def ask(self, operation: str, body: Json, *, again: bool = False) -> Answer:
-        """The answer to a request."""
+        """The answer to a request. EngineLost: no engine answers any more."""
         sent = _form(body) if operation in FORMS else json.dumps(body).encode()
         known = self._answers.get((operation, sent))
         if known is not None and not again:
             return known
-        kind = f"multipart/form-data; boundary={_BOUNDARY}" if operation in FORMS else "application/json"
-        try:
-            response = self._response(PATHS[operation], sent, kind)
-            answer = read(response.status, response.getheader("content-type", ""), response.read())
-        except TimeoutError:  # an engine that does not end is a result, too
+        answer = self._sent(operation, sent)
+        if answer is None:  # an engine that does not end is a result, too
             print(f"{operation}: no answer to {sent[:500]!r}", file=sys.stderr, flush=True)
-            self._connection.close()
             answer = Answer(504, {"error": {"code": "no_answer"}})
-        self.asked += 1
+        if answer.status in _UNAVAILABLE and self._good is not None:
+            after = self._sent(*self._good)
+            if after is None or after.status in _UNAVAILABLE:
+                raise EngineLost(f"no answer to anything after {operation} {sent[:500]!r}: {answer.error}")
+        elif answer.good:
+            self._good = operation, sent
         self._answers[operation, sent] = answer
         return answer
+
+    def _sent(self, operation: str, body: bytes) -> Answer | None:
+        """Send a request; None if no answer comes in time."""
+        self.asked += 1
+        kind = f"multipart/form-data; boundary={_BOUNDARY}" if operation in FORMS else "application/json"
+        try:
+            response = self._response(PATHS[operation], body, kind)
+            return read(response.status, response.getheader("content-type", ""), response.read())
+        except TimeoutError:
+            self._connection.close()
+            return None
 
     def _response(self, path: str, body: bytes, kind: str) -> http.client.HTTPResponse:
         headers = {"content-type": kind, "authorization": f"Bearer {self._key}"}

@@ -1,5 +1,6 @@
 """Measures the fields of an operation through one address."""
 
+from collections.abc import Iterator, Set
 from typing import Any, Final
 
 from aibrix_extproc.core.openai.contract.controls import BODY_CONTROLS
@@ -20,17 +21,32 @@ class Measurement:
     def __init__(self, user: Asker, steering: Asker) -> None:
         self._user, self._steering = user, steering
 
+    def refused(self, name: str) -> str:
+        """The error of an operation that the engine does not have; empty if it answers a plain request."""
+        return self._user.ask(name, base(name)).error
+
     def operation(self, name: str, *, vision: bool = False, top: bool = False) -> tuple[Json, dict[str, Seen]]:
         """The verdicts of an operation's request, and what was seen of its answers; of `top` fields alone if told."""
+        seen = collectors(name)
+        return dict(self.fields(name, seen, vision=vision, top=top)), seen
+
+    def fields(
+        self,
+        name: str,
+        seen: dict[str, Seen],
+        *,
+        vision: bool = False,
+        top: bool = False,
+        known: Set[str] = frozenset(),
+    ) -> Iterator[tuple[str, Json]]:
+        """Each field of an operation's request with its verdict, but those that are `known`. Answers go to `seen`."""
         first = self._user.ask(name, base(name))
         again = [self._user.ask(name, base(name), again=True) for _ in range(2)]
         noise = set().union(*(differences(first, one) for one in again))
         text = _some_text(first.body) or "a"
-        seen = _collectors(name)
-        found = {}
         for probe in probes(name, vision=vision, top=top):
-            found[probe.field.path] = self._verdict(name, probe, text, noise, seen)
-        return found, seen
+            if probe.field.path not in known:
+                yield probe.field.path, self._verdict(name, probe, text, noise, seen)
 
     def _verdict(self, name: str, probe: Probe, text: str, noise: set[str], seen: dict[str, Seen]) -> Json:
         asker = self._steering if probe.field.path in BODY_CONTROLS else self._user
@@ -65,7 +81,8 @@ class Measurement:
         return self._user.asked + self._steering.asked
 
 
-def _collectors(name: str) -> dict[str, Seen]:
+def collectors(name: str) -> dict[str, Seen]:
+    """What collects the fields of an operation's answers and events."""
     known = catalogue()
     schemas = {"answer": known.interfaces[name].answer, "events": known.interfaces[name].events}
     return {place: Seen(schema, known.definitions) for place, schema in schemas.items() if schema is not None}
