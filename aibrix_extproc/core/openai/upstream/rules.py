@@ -60,7 +60,9 @@ class Rule:
 
 MATCHED_CHARS: Final = 2048  # of a message; what matters stands at the beginning, and each pattern passes all of it
 PROMPT: Final = "*prompt*"  # stands for the field that holds the prompt of this operation
-CONSTRAINT: Final = "*constraint*"  # stands for the field that constrains the text
+# Stands for the field that constrains the text: of a structural tag, if there is no other, the tools.
+CONSTRAINT: Final = "*constraint*"
+FIRST: Final = "*first*"  # stands for the field with which the message begins, if the engine names none
 
 
 def _rule(
@@ -108,7 +110,8 @@ RULES: Final = (
         "Unsupported parameter: 'chat_template' is not supported with this model.",
     ),
     _rule(
-        r"^grammar error|^invalid (?:json )?grammar|^invalid structured outputs|JSON schema is nested"
+        r"^grammar error|^invalid (?:json )?grammar|^invalid structured outputs(?:.{1,256}(?P<what>structural tag))?"
+        r"|JSON schema is nested"
         r"|(?:one kind of|use one kind of) (?:structured outputs|constraints)|^choice '",
         "invalid_value", CONSTRAINT,
     ),
@@ -134,6 +137,12 @@ RULES: Final = (
           "invalid_image_url"),
     _rule(r"^(?:invalid or unsupported audio|maximum file size exceeded)", "invalid_value", "file"),
     _rule(r"prompt (?:is|cannot be|must not be|can't be) empty|\bempty prompt\b", "invalid_value", PROMPT),
+    _rule(r"^requested prompt_logprobs of ", "invalid_value", "prompt_logprobs"),
+    _rule(r"^(?:assistant messages must contain|function messages are not supported)", "invalid_value", PROMPT),
+    _rule(
+        r"^`?(?P<what>[a-z]{1,32}(?:_[a-z]{1,32}){1,4})`?(?:=\S{1,64})? (?:must|cannot|should not) be ",
+        "invalid_value", FIRST,
+    ),
     _rule(r"^disallowed CORS", "bad_request", None, "This origin is not allowed."),
 )  # fmt: skip
 
@@ -202,25 +211,31 @@ def named_here(param: str | None, message: str, request: Request) -> str | None:
     return operation.field_names.get(param, param) if param is not None else None
 
 
-def _named(rule: Rule, param: str | None, request: Request) -> str | None:
+def _named(rule: Rule, what: str, param: str | None, request: Request) -> str | None:
     match rule.param:
+        case "*first*":
+            return param or what
         case "*prompt*":
             return request.prompt_param
         case "*constraint*":
-            return param or request.constraint_param
+            return param or request.constraint_param or ("tools" if what else None)
         case _:
             return rule.param or param
 
 
-def _filled(rule: Rule, message: str, param: str | None, request: Request) -> str:
-    """The rule's own words, with the model, the field and what of the engine's words is for the client."""
+def _what(rule: Rule, message: str) -> str:
+    """The engine's own word in the message that a rule is about."""
     found = rule.pattern.search(message)
-    what = next((word for word in (found.groupdict().values() if found else ()) if word), "")
+    return next((word.lower() for word in (found.groupdict().values() if found else ()) if word), "")
+
+
+def _filled(rule: Rule, what: str, param: str | None, request: Request) -> str:
+    """The rule's own words, with the model, the field and what of the engine's words is for the client."""
     return (
         (rule.message or "")
         .replace("{model}", request.model or "")
         .replace("{param}", param or "")
-        .replace("{what}", what.lower())
+        .replace("{what}", what)
     )
 
 
@@ -240,6 +255,7 @@ def _context_text(message: str) -> str:
 def _applied(rule: Rule, message: str, param: str | None, request: Request) -> Problem:
     if rule.key == "model_wrong_task":
         return wrong_task(request)
-    named = _named(rule, param, request)
-    text = for_client(message) if rule.message is None else _filled(rule, message, named, request)
+    what = _what(rule, message)
+    named = _named(rule, what, param, request)
+    text = for_client(message) if rule.message is None else _filled(rule, what, named, request)
     return Problem(rule.key, {"message": text or "The request was refused."}, param=named, code=rule.code)

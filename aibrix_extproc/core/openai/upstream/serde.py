@@ -17,6 +17,16 @@ _FRAME: Final = re.compile(
     re.DOTALL,
 )
 _UNREADABLE: Final = re.compile(r"^Failed to parse the request body as JSON\b")
+# The same frame around what is JSON: a word is wanted and something else given, a number or a depth is too large.
+_UNREAD: Final = re.compile(
+    r"^Failed to parse the request body as JSON: (?P<path>[A-Za-z_][\w.-]{0,127})\S{0,1024}: "
+    r"(?P<said>expected value|number out of range|recursion limit exceeded)\b"
+)
+_TOO_DEEP: Final = "recursion limit exceeded"
+_UNREAD_WORDS: Final = {
+    "expected value": "Invalid value for '{param}'.", "number out of range": "Invalid '{param}': number out of range.",
+    _TOO_DEEP: "Invalid '{param}': it is nested too deeply.",
+}  # fmt: skip
 _PATH: Final = re.compile(
     r"(?P<path>[A-Za-z_][\w.-]{0,127}(?:\[\d+\][\w.-]{0,127})*|\[\d+\]\S{0,256}): (?P<rest>.*)", re.DOTALL
 )
@@ -64,6 +74,11 @@ _ENUMS: Final = {
 
 def problem_of_serde(message: str) -> Problem | None:
     """The refusal that a message of the Rust frontend stands for; None for a text that is none of its own."""
+    unread = _UNREAD.match(message)
+    if unread is not None:
+        said = unread["said"]
+        param = unread["path"].partition(".")[0] if said == _TOO_DEEP else unread["path"]
+        return _invalid(param, _UNREAD_WORDS[said].replace("{param}", param))
     if _UNREADABLE.match(message):
         return Problem("malformed_json")
     framed = _FRAME.match(message)
@@ -97,6 +112,9 @@ def _refusal(path: str, said: str) -> Problem:
     if (twice := _TWICE.match(said)) is not None:
         param = _joined(path, twice["name"])
         return _invalid(param, f"Invalid '{param}': it is given more than once.")
+    if not path and _UNTAGGED.match(said):
+        text = "A required field is missing, or a field has a value of a wrong type."
+        return Problem("invalid_value", {"message": text}, code="invalid_type")
     if not path:
         return Problem("malformed_json")
     return _of_value(path, said)

@@ -20,7 +20,8 @@ _SPACE: Final = re.compile(r"[\s\x00-\x20\x7f-\xa0]+")
 # Each pattern can begin only where a token begins, or is bounded: the time stays linear in the text.
 _LABEL_START: Final = r"(?<![\w-])(?<![\w-]\.)"
 _REDACTED: Final = (
-    (re.compile(r"\[\d\d:\d\d:\d\d\] \S{1,256}:\d+: "), ""),  # where in its C++ source xgrammar complains
+    # Where in its C++ source xgrammar complains, and what it had checked there.
+    (re.compile(r"\[\d\d:\d\d:\d\d\] \S{1,256}:\d+: (?:Check failed: \([^ ]{1,256}\) is false: )?"), ""),
     (re.compile(r"data:[\w.+-]{1,64}/[^\s'\")]*"), "[data]"),
     (re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,15}://[^\s'\"<>]+"), "[url]"),
     (re.compile(r"\b(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?"), "[address]"),

@@ -200,7 +200,7 @@ SHAPE_A = [
     ("scaling timed out", 408, "Request Timeout", "Drain timed out at 10.0.0.3:8000", None,
      504, "timeout", None, "Request timed out."),
     ("scaling refused", 400, "Bad Request", "new_data_parallel_size must be a positive integer", None,
-     400, None, None, "new_data_parallel_size must be a positive integer"),
+     400, "invalid_value", "new_data_parallel_size", "new_data_parallel_size must be a positive integer"),
     ("profiler already on", 409, "Conflict", "The profiler is already active.", None,
      409, None, None, "The profiler is already active."),
     ("rate limited by a proxy", 429, "rate_limit", "Slow down, 10.0.0.1 is busy.", None,
