@@ -15,10 +15,11 @@ BOUNDARY: Final = "conformance-cut-here"
 ORIGIN: Final = "https://app.example"
 
 
-def tool() -> dict[str, Any]:
-    """A function that a model may call."""
-    parameters = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
-    return {"type": "function", "function": {"name": "weather", "parameters": parameters}}
+def tool(*, strict: bool = False) -> dict[str, Any]:
+    """A function that a model may call; if strict, only with arguments that follow its schema."""
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    bounded = {"strict": True, "parameters": {**schema, "additionalProperties": False}}
+    return {"type": "function", "function": {"name": "weather", **(bounded if strict else {"parameters": schema})}}
 
 
 def wav(seconds: float = 0.2) -> bytes:

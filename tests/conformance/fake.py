@@ -71,7 +71,7 @@ def silent() -> Iterator[str]:
 
 def a_target(base_url: str = "http://127.0.0.1:1/v1", **fields: Any) -> Target:
     defaults: dict[str, Any] = {
-        "origin": origin_of(base_url), "seconds": 5.0, "streams": 4, "body_limit_mib": 2,
+        "origin": origin_of(base_url), "seconds": 60.0, "streams": 4, "body_limit_mib": 2,
         "admin_key": "admin", "lora_path": "/adapters/a",
     }  # fmt: skip
     return Target(**defaults | fields)

@@ -73,6 +73,23 @@ def test_model_that_never_ends_its_answer_is_passed_over(reason: str, verdict: V
     assert outcome("CHAT-07", 200, a_completion(finish_reason=reason)).verdict is verdict
 
 
+@pytest.mark.parametrize(
+    ("ended", "arguments", "verdict"),
+    [("length", '{"ci', Verdict.SKIP), ("tool_calls", '{"ci', Verdict.FAIL), ("tool_calls", "{}", Verdict.PASS)],
+)
+def test_call_of_a_tool_that_came_to_the_limit_of_tokens_is_passed_over(
+    ended: str, arguments: str, verdict: Verdict
+) -> None:
+    call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "weather", "arguments": arguments}}
+    choices = [{"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": ended}]
+    chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": ASKED, "choices": choices}
+    events = f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n".encode()
+    with deployment(lambda method, path: (200, {"content-type": "text/event-stream"}, events)) as url:
+        run = Run(a_target(url), a_deployment(), concurrency=1, on_result=lambda result: None)
+        (found,) = run.over([one for one in CASES if one.id == "CHAT-15"])
+    assert found.verdict is verdict
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("hiccups", "verdict"), [(0, Verdict.PASS), (2, Verdict.PASS), (100, Verdict.FAIL)])
 def test_chat_09_a_pause_now_and_then_is_forgiven_but_tokens_that_are_held_back_are_not(

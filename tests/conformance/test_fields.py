@@ -6,14 +6,16 @@ import pytest
 
 from aibrix_extproc.conformance import expect
 from aibrix_extproc.conformance.bench import Bench
-from aibrix_extproc.conformance.case import Case, Mismatch
+from aibrix_extproc.conformance.case import Case, Inapplicable, Mismatch
 from aibrix_extproc.conformance.fields import BROKEN, GROUP, NOT_TAKEN, TAKEN, field_cases
 from aibrix_extproc.conformance.table import group_of
 from tests.conformance.fake import a_deployment, a_target, deployment
 from tools.conformance.fields import TARGET, text
 
 CASE = next(case for case in field_cases() if case.id == "embedding.input")
+OWN = next(case for case in field_cases() if case.id == "embedding.truncate_prompt_tokens")
 GOOD = next(case for case in field_cases() if case.id == "embedding.input.good")
+SKIPPED = "skipped"
 
 
 def test_file_is_what_the_table_of_fields_says() -> None:
@@ -50,6 +52,17 @@ def test_case_of_a_field_judges_what_comes(status: int, body: bytes, root: str |
 def test_case_of_a_good_value_judges_what_comes() -> None:
     assert judged(GOOD, 200, b"{}") is None
     assert judged(GOOD, 400, error()) == NOT_TAKEN
+    assert judged(GOOD, 400, error(code="unsupported_value", param="dimensions")) == NOT_TAKEN
+
+
+def test_field_that_a_deployment_says_it_does_not_support_is_passed_over() -> None:
+    assert judged(GOOD, 400, error(code="unsupported_value")) == SKIPPED
+
+
+def test_field_of_vllm_that_a_deployment_does_not_know_is_passed_over() -> None:
+    assert judged(OWN, 200, b"{}") == SKIPPED
+    assert judged(OWN, 500, error()) == BROKEN
+    assert judged(OWN, 400, error(param="truncate_prompt_tokens")) is None
 
 
 def judged(case: Case, status: int, body: bytes) -> str | None:
@@ -61,6 +74,8 @@ def judged(case: Case, status: int, body: bytes) -> str | None:
             case.check(bench)
         except Mismatch as mismatch:
             return mismatch.root
+        except Inapplicable:
+            return SKIPPED
         finally:
             bench.close()
     return None

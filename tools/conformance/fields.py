@@ -31,6 +31,7 @@ def text() -> str:
     made = {
         "measured": NEWEST,
         "operations": {name: dict(_wrong_values(name)) for name in OPERATIONS},
+        "own": {name: list(_own_fields(name)) for name in OPERATIONS},
         "good": {name: dict(_good_requests(name)) for name in OPERATIONS if name in SDK_OPERATIONS},
     }
     return json.dumps(made, indent=1) + "\n"
@@ -47,6 +48,18 @@ def _wrong_values(operation: str) -> Iterator[tuple[str, Any]]:
             value = values.wrong(field.schema)
             if value is not None:
                 yield field.path, value
+
+
+def _own_fields(operation: str) -> Iterator[str]:
+    """Of these fields, those that are vLLM's own: of an operation that no SDK has all of them."""
+    known = catalogue()
+    schema = known.interfaces[operation].request
+    assert schema is not None
+    asked = dict(_wrong_values(operation))
+    for field in sorted(fields_of(schema, known.definitions), key=lambda one: one.path):
+        is_own = operation not in SDK_OPERATIONS or field.schema.get("x-origin") == "vllm"
+        if field.path in asked and is_own:
+            yield field.path
 
 
 def _good_requests(operation: str) -> Iterator[tuple[str, Any]]:

@@ -202,15 +202,18 @@ def _images(bench: Bench) -> None:
 
 
 def _tool_call(bench: Bench) -> None:
-    asked = {"tools": [samples.tool()], "tool_choice": "required", "max_tokens": 128, "stream": True}
+    asked = {"tools": [samples.tool(strict=True)], "tool_choice": "required", "max_tokens": 128, "stream": True}
     question = [{"role": "user", "content": "What is the weather in Paris?"}]
     if bench.chat({**asked, "messages": question}).status in REFUSED:
         raise Inapplicable(f"{bench.model()} calls no tools")
-    names, arguments = [], ""
+    names, arguments, ended = [], "", None
     for chunk in _create(bench, messages=question, **asked):
+        ended = (chunk.choices[0].finish_reason or ended) if chunk.choices else ended
         for call in (chunk.choices[0].delta.tool_calls or []) if chunk.choices else []:
             names += [call.function.name] if call.function.name else []
             arguments += call.function.arguments or ""
+    if ended == "length":
+        raise Inapplicable(f"{bench.model()} does not end its call within {asked['max_tokens']} tokens")
     check(names == ["weather"], "a call of weather", names)
     try:
         json.loads(arguments)
