@@ -133,8 +133,8 @@ tiny models: a good value, values at its limits, and one of a wrong type. The co
 - `ignored`: any value passes, without an effect
 - `refused`: a good value is this error
 
-An older vLLM is named where it did something else. All of this is vLLM's Python frontend; its Rust frontend has fewer
-operations, and its errors are worded otherwise.
+This is the newest vLLM with its Python frontend. An older vLLM, and the newest with its Rust frontend, are named where
+they did something else. The Rust frontend does not have all operations: the page of one that it lacks says so.
 """
 
 # What happens to the rows of each section, in the order of the page: those of an action, for everybody or not.
@@ -337,7 +337,7 @@ def _response_headers() -> str:
 
 def _versions() -> str:
     sources = ", ".join(catalogue().sources)
-    measured = ", ".join(f"{name.replace('-', ' ')}" for name in MEASURED)
+    measured = ", ".join(name.replace("-", " ") for name in MEASURED)
     return f"{_VERSIONS.strip()}\n\n" + table(
         ("what", "versions"), (("fields were derived from", sources), ("fields were measured on", measured))
     )

@@ -83,13 +83,13 @@ def _verdict(operation: str, field: FieldAt, name: str = NEWEST) -> Json:
 
 
 def support(operation: str, path: str) -> str:
-    """What the newest engine did with a field, and what an older one did if that is something else."""
+    """What the newest engine did with a field, and what others did if that is something else."""
     found = {name: verdicts(name).get(operation, _NOTHING).get("request", _NOTHING).get(path) for name in MEASURED}
     newest = found[NEWEST]
     if newest is None:
         return _stored(operation, path)
     others = (
-        f"; {name.removeprefix('vllm-')}: {_told(verdict)}"
+        f"; {MEASURED[name]}: {_told(verdict)}"
         for name, verdict in found.items()
         if verdict is not None and verdict["verdict"] != newest["verdict"]
     )

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from aibrix_extproc.cli.reference_markdown import code, table
+from aibrix_extproc.core.fleet.model import RUST_FRONTEND
 from aibrix_extproc.core.openai.contract.error_row import Cause
 from aibrix_extproc.core.openai.contract.operation_errors import CAUSES, errors_by_cause
 from aibrix_extproc.core.openai.contract.operations import Action, ModelIn, Operation, Stream, UsageIn
@@ -45,6 +46,8 @@ def facts(operation: Operation, doc: OperationDoc) -> Iterator[tuple[str, str]]:
         yield "model in", operation.model_in.value
     if operation.tasks:
         yield "engines that can", " or ".join(sorted(operation.tasks))
+    if RUST_FRONTEND in operation.lacking_frontends:
+        yield "engines that cannot", "vLLM with its Rust frontend: 400 `unsupported_endpoint`"
     if request_type(operation, doc):
         yield "request", code(request_type(operation, doc))
     yield "answer", " or ".join(map(code, answer_types(operation, doc))) or "always an error"

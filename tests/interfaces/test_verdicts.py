@@ -2,12 +2,13 @@
 
 import pytest
 
+from aibrix_extproc.core.fleet.model import RUST_FRONTEND
 from aibrix_extproc.core.openai.contract.controls import BODY_CONTROLS
 from aibrix_extproc.core.openai.contract.operation_rows import OPERATIONS
 from aibrix_extproc.core.openai.contract.operations import Action, ModelIn
 from aibrix_extproc.interfaces.catalogue import catalogue
 from aibrix_extproc.interfaces.fields import fields_of
-from aibrix_extproc.interfaces.verdicts import MEASURED, NEWEST, STORED, verdicts
+from aibrix_extproc.interfaces.verdicts import MEASURED, NEWEST, RUST, STORED, verdicts
 
 OPERATION_IDS = tuple(verdicts())
 VERDICTS = {"honoured", "checked", "ignored", "refused"}
@@ -36,6 +37,15 @@ def test_every_field_is_measured_and_no_other(name: str) -> None:
             missing = paths - set(places.get(place, {})) - UNMEASURED
             assert name != NEWEST or missing == set(), (operation, place)
             assert set(places.get(place, {})) - paths == set(), (operation, place)
+
+
+def test_operations_that_the_rust_frontend_does_not_have_were_refused() -> None:
+    lacking = {row.id for row in OPERATIONS if RUST_FRONTEND in row.lacking_frontends}
+    refused = {
+        operation: places["refused"]["error"] for operation, places in verdicts(RUST).items() if "refused" in places
+    }
+    assert refused.keys() == lacking & verdicts(RUST).keys()
+    assert {error.partition(" ")[0] for error in refused.values()} == {"400"}, "none is the engine's 404 or 501"
 
 
 def test_a_verdict_says_what_was_seen_or_why_nothing_was() -> None:
