@@ -13,7 +13,7 @@ PYTEST = $(BIN)/python -m pytest -p tests.forks --forks $(WORKERS)
 KUBE_TOOLS ?= $(HOME)/.cache/aibrix-extproc/kube-tools
 
 .PHONY: help run test test-newest fuzz test-kubernetes kube-tools fix lint types unit bench soak proof-usage proof-limits churn reference explorer site schemas \
-	conformance compare test-postgres test-s3 s3-server test-faults test-operations test-install bench-admission bench-admission-processes bench-metadata bench-gauges bench-predictions bench-batches bench-batches-processes test-sdks test-sdk-suite test-browser test-openapi test-twins test-envoys test-chart chart helm release lock image \
+	conformance compare test-postgres test-s3 s3-server test-faults test-operations test-install bench-admission bench-admission-processes bench-metadata bench-gauges bench-predictions bench-sharing bench-batches bench-batches-processes test-sdks test-sdk-suite test-browser test-openapi test-twins test-envoys test-chart chart helm release lock image \
 	clean install for-run for-test
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -143,6 +143,9 @@ bench-admission-processes: for-test ## the same with Envoy, the gateway and simu
 
 bench-predictions: for-test ## measure what the strategy `predicted` costs
 	$(BIN)/python -m benchmarks.predictions
+
+bench-sharing: for-test ## count what three gateways find in caches, with `routing.share` and without
+	$(BIN)/python -m benchmarks.shared_hits $(ARGS)
 
 bench-batches: for-test ## simulate batches beside interactive requests and write docs/batch-scenarios.md
 	$(BIN)/python -m benchmarks.batch_scenarios
