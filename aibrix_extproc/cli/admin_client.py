@@ -103,9 +103,10 @@ def refusal_text(url: str, status: int, code: str | None, message: str, *, admin
     `admin`: for an operation of administrators, whose refusal may hide that it exists.
     """
     if not message:
-        return f"{url} answered HTTP {status} without an error of the API; see --base-url"
+        return f"{url.partition('?')[0]} answered HTTP {status} without an error of the API; see --base-url"
     if admin and status == 404 and (code == "unknown_url" or message.startswith("Invalid URL")):
-        return f"{message} Operations of administrators need an administrator's key, and a metadata service."
+        hint = "Operations of administrators need an administrator's key, and a metadata service."
+        return f"{message.removesuffix('.')}. {hint}"
     return message
 
 

@@ -174,6 +174,7 @@ def _drain(client: AdminClient, args: argparse.Namespace) -> int:
     engine = _engine(client, args.endpoint)
     if not engine["cordoned"]:
         _make_cordon(client, engine, args)
+    print(f"{args.endpoint} is cordoned, and stays so after Ctrl-C; waiting for its requests", file=sys.stderr)
     ends_at = time.monotonic() + args.wait
     while True:
         engine = _engine(client, args.endpoint)
