@@ -31,7 +31,7 @@ class AdminError(Exception):
 
 
 class AdminClient:
-    """Asks the API behind a base URL, with an administrator's key."""
+    """A client of the API behind a base URL, with an administrator's key."""
 
     def __init__(self, base_url: str, key: str) -> None:
         self._root = base_url.rstrip("/").removesuffix("/v1")

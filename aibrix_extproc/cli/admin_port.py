@@ -1,4 +1,4 @@
-"""Asks the admin server of a process by the standard library: loading another client takes longer than the question."""
+"""A client of a process's admin server by the standard library: loading another one takes longer than the question."""
 
 import http.client
 import ipaddress
@@ -42,7 +42,7 @@ def ask(
 
 
 def _reachable(host: str) -> str:
-    """Where a server that listens on every interface can be asked."""
+    """The address at which a server that listens on every interface can be asked."""
     try:
         found = ipaddress.ip_address(host)
     except ValueError:

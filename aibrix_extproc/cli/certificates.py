@@ -32,7 +32,7 @@ _OTHER: Final = "other-ca"  # the next one, or the one before
 
 
 class _FolderError(Exception):
-    """What is wrong with the folder, as a sentence."""
+    """An error in the folder of certificates, as one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ def _issue(args: argparse.Namespace) -> dict[str, _Issued]:
 
 
 def _server_names(namespace: str | None) -> tuple[str, ...]:
-    """What the manifests expect: overlays keep one name in every namespace, the Helm chart has its namespace in it."""
+    """Names that the manifests expect: overlays keep one in every namespace, the chart's has its namespace in it."""
     moved = () if namespace is None else (f"aibrix-extproc.{namespace}.svc",)
     return tuple(dict.fromkeys((*SERVER_NAMES, *moved)))
 

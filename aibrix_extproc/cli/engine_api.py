@@ -1,4 +1,4 @@
-"""What the commands `engines`, `operations` and `adapters` ask of `/admin/v1`, and how they follow a run to its end."""
+"""The requests of `engines`, `operations` and `adapters` to `/admin/v1`, and the following of a run to its end."""
 
 import argparse
 import sys

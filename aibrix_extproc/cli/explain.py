@@ -131,7 +131,7 @@ def _sentences(page: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _prefill(prefill: Mapping[str, Any]) -> Iterator[str]:
-    """Who computed the prompt, and why."""
+    """Sentences about the engine that computed the prompt, and the reason."""
     outcome = prefill["outcome"]
     yield f"  prefill: {outcome}{_meaning(outcome)}"
     first, predicted = next(iter(prefill["engines"]), None), _number(prefill["predicted_seconds"], " s")

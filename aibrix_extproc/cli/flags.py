@@ -44,7 +44,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
 
 
 def given_settings(args: argparse.Namespace) -> dict[str, Tree]:
-    """What file, environment and flags say, from low precedence to high."""
+    """The values of file, environment and flags, from low precedence to high."""
     flags: Tree = {}
     for key, value in vars(args).items():
         group, dot, name = key.partition(".")

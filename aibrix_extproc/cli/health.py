@@ -21,7 +21,7 @@ MAX_REPORT_BYTES: Final = 4096  # as much as Docker keeps of a health check
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What to ask, and where the admin server listens: the same settings as `serve` has."""
+    """The question, and the address of the admin server: the same settings as `serve` has."""
     parser.add_argument("--live", action="store_true", help="ask whether it is alive, not whether it is ready")
     parser.add_argument(
         "--timeout", type=_seconds, default=DEFAULT_SECONDS, metavar="SECONDS", help="how long it may take to answer"

@@ -76,7 +76,7 @@ def _serve(settings: Settings, args: argparse.Namespace) -> int:
 
 
 def by_source(args: argparse.Namespace) -> dict[str, Tree]:
-    """What a picker is by default, then file, environment and flags, from low precedence to high."""
+    """The defaults of a picker, then file, environment and flags, from low precedence to high."""
     given = given_settings(args)
     flags = given["flag"]
     for group, fields in _translated(args).items():

@@ -1,4 +1,4 @@
-"""How the commands begin that serve until they are stopped."""
+"""The start that is shared by the commands which serve until they are stopped."""
 
 import sys
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What the reference says of every served operation, by id."""
+"""The texts of the reference about every served operation, by id."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

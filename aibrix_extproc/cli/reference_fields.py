@@ -83,7 +83,7 @@ def _verdict(operation: str, field: FieldAt, name: str = NEWEST) -> Json:
 
 
 def support(operation: str, path: str) -> str:
-    """What the newest engine did with a field, and what others did if that is something else."""
+    """A cell: what the newest engine did with a field, and what others did if that is something else."""
     found = {name: verdicts(name).get(operation, _NOTHING).get("request", _NOTHING).get(path) for name in MEASURED}
     newest = found[NEWEST]
     if newest is None:
@@ -97,7 +97,7 @@ def support(operation: str, path: str) -> str:
 
 
 def _stored(operation: str, path: str) -> str:
-    """What was done with a field of a stored object; of an object in a request its members tell it."""
+    """A cell about a field of a stored object; for an object in a request it points to the members."""
     own = stored(operation)
     if path in own:
         return _told(own[path])

@@ -1,4 +1,4 @@
-"""What the reference says of one operation from its rows: how to call it, what comes back, what can go wrong."""
+"""The reference of one operation, from its rows: how to call it, what comes back, what can go wrong."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final

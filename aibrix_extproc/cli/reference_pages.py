@@ -35,7 +35,7 @@ _NO_DOC: Final = OperationDoc("", "")
 
 
 def place_of(row: Operation) -> str:
-    """Where the reference describes an operation, as a link from docs/api.md."""
+    """The link from docs/api.md to the description of an operation."""
     if row.role is not Role.USER:
         return f"{_FOLDER}/operators.md#{row.id}"
     return f"{_FOLDER}/{same_as(row).id}.md"
@@ -55,7 +55,7 @@ def _plain(doc: OperationDoc) -> tuple[object, ...]:
 
 @cache
 def pages() -> Mapping[str, Callable[[], str]]:
-    """What makes each page, by its path below docs/."""
+    """The function that makes each page, by the page's path below docs/."""
     served = [row for row in OPERATIONS if row.action in SERVED_ACTIONS]
     made: dict[str, Callable[[], str]] = {
         f"{_FOLDER}/{row.id}.md": partial(operation_page, row)
@@ -114,7 +114,7 @@ def _alike(other: Operation, row: Operation) -> bool:
 
 
 def prose(operation: str) -> str:
-    """What is written by hand of an operation, empty if nothing is."""
+    """The text about an operation that is written by hand; empty if there is none."""
     file = files("aibrix_extproc.interfaces") / "pages" / f"{operation}.md"
     return file.read_text("utf-8").strip() if file.is_file() else ""
 

@@ -98,7 +98,7 @@ class Schemas:
 
 
 def _explain(schema: Json, fields: Sequence[Field]) -> None:
-    """What the rows say of fields is about this gateway, so it comes before what the catalogue says."""
+    """Adds the rows' meanings to a schema. They are about this gateway, so they replace those of the catalogue."""
     for one in fields:
         known = schema["properties"].setdefault(one.name, value_of(one))
         known["description"] = one.meaning

@@ -34,7 +34,7 @@ Found = list[tuple[Figures, Outcome]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What is replayed, on which engines, by which strategies."""
+    """The trace, the engines and the strategies."""
     add = parser.add_argument
     words = ", ".join(f"{name} ({one.meaning})" for name, one in WORKLOADS.items())
     add("what", metavar="TRACE", help=f"a file, also gzipped, or a generated workload: {words}")
@@ -199,7 +199,7 @@ def _draw(path: Path, trace: Trace, found: Found, *, several: bool) -> None:
 
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """Takes requests done of the run that is on; a bar at a terminal, nothing elsewhere."""
+    """A function that takes the number of requests done, and draws a bar at a terminal."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return

@@ -1,4 +1,4 @@
-"""What commands that use the OpenAI SDK share: connection options of their verbs, exit codes, errors, tables."""
+"""Shared by commands that use the OpenAI SDK: connection options of their verbs, exit codes, errors, tables."""
 
 import argparse
 import itertools

@@ -1,4 +1,4 @@
-"""Gives up waiting for a file system that does not answer, such as one of a network that is gone.
+"""Bounds the wait for a file system that does not answer, such as one of a network that is gone.
 
 A blocked system call cannot be cancelled, so each runs in a thread that may be left behind: at most one for each thing
 that is asked of a file, and none that the end of the process would wait for.
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def within_deadline(path: str, task: str, work: Callable[[], T], seconds: float = SECONDS) -> T:
-    """What `work` returns or raises; SourceLookupError if it takes longer, or if an earlier call still hangs.
+    """Returns or raises what `work` does; SourceLookupError if it takes longer, or if an earlier call still hangs.
 
     Blocks the caller up to twice `seconds`: not for the event loop.
     """

@@ -23,7 +23,7 @@ Stamp = tuple[int, int, int] | None  # mtime in ns, size, inode; None: not there
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often a source looks."""
+    """Times between the polls of a source."""
 
     poll_seconds: float = 0.5
     settle_seconds: float = 0.05  # an editor that truncates and then writes must not be read in between

@@ -1,1 +1,1 @@
-"""What can be wrong with an installation on Kubernetes, as pure checks over its objects."""
+"""Checks of an installation on Kubernetes, as pure functions over its objects."""

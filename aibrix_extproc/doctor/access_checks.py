@@ -23,7 +23,7 @@ class Permission:
 def needed(
     namespaces: tuple[str, ...], *, own: str, pool: bool, publishes: str | None, lease: str
 ) -> tuple[Permission, ...]:
-    """What a processor needs: to read engines, and to publish their addresses in its own namespace.
+    """The permissions that a processor needs: to read engines, and to publish their addresses in its own namespace.
 
     A Role may allow only the Lease and the Service that the settings name, so they are asked for by name.
     """

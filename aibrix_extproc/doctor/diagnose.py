@@ -30,7 +30,7 @@ CHECKS: Final[tuple[Check, ...]] = (
 
 
 def diagnose(cluster: Cluster, max_body_bytes: int) -> list[Finding]:
-    """What is wrong with each Gateway that has an external processor; the size holds where none is deployed."""
+    """Findings about each Gateway that has an external processor; the size holds where none is deployed."""
     gateways = gateways_of(cluster)
     found: list[Finding] = []
     if not gateways:

@@ -1,11 +1,11 @@
-"""What a check has found: which object, which field, what a user would notice, and what to do."""
+"""The result of a check: which object, which field, what a user would notice, and what to do."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """How bad it is."""
+    """The severity of a finding."""
 
     ERROR = "error"  # requests fail, are cut, or reach what they must not
     WARNING = "warning"  # works now, and will not under load, on failure, or after an upgrade

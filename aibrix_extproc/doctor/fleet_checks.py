@@ -12,7 +12,7 @@ MAX_ENGINES: Final = 50  # of one report; the rest is counted
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one processor's admin port said, or why it said nothing."""
+    """The pages of one processor's admin port, or the reason why there are none."""
 
     subject: str
     health: Mapping[str, Any] = field(default_factory=dict)
@@ -22,7 +22,7 @@ class Report:
 
 
 def pods(warnings: Mapping[str, str], endpoints: int, selector: str) -> Iterator[Finding]:
-    """What reading the pods as the processor does has shown."""
+    """Findings from pods, read as the processor does."""
     if endpoints == 0:
         yield Finding(
             Severity.ERROR, f"Pods with {selector}", "metadata.labels",
@@ -37,7 +37,7 @@ def pods(warnings: Mapping[str, str], endpoints: int, selector: str) -> Iterator
 
 
 def reports(found: Iterable[Report]) -> Iterator[Finding]:
-    """What the processors know and cannot reach."""
+    """Findings from the processors' own pages: their warnings, and engines that are not ready."""
     engines: dict[tuple[str, str, str], set[str]] = {}
     warnings: dict[tuple[str, str], None] = {}
     for report in found:
@@ -69,7 +69,7 @@ def reports(found: Iterable[Report]) -> Iterator[Finding]:
 
 
 def _silent(report: Report) -> Finding:
-    """Nothing needs to be wrong: the admin port is closed to all but those whom a NetworkPolicy lets in."""
+    """A note, as nothing needs to be wrong: the admin port is closed to all but those whom a NetworkPolicy lets in."""
     return Finding(
         Severity.NOTE, report.subject, "",
         f"what it sees of engines is not known, its admin port could not be asked: {report.error}",

@@ -1,4 +1,4 @@
-"""What running metadata services say of themselves."""
+"""Checks of what running metadata services say of themselves."""
 
 from collections.abc import Iterable, Iterator
 from typing import Final

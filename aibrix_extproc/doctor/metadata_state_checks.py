@@ -1,4 +1,4 @@
-"""What metadata services keep and share: state, secrets, and the way of their workers to the Gateway."""
+"""Checks of what metadata services keep and share: state, secrets, and the way of their workers to the Gateway."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -128,7 +128,7 @@ def gateway_url(setup: Setup) -> Iterator[Finding]:
 
 
 def _wrong(setup: Setup, given: str | None) -> str:
-    """What is wrong with the URL of a Gateway; empty for nothing that can be seen."""
+    """The error in the URL of a Gateway; empty if none can be seen."""
     if given is None:
         return "is not set, so it is the pod itself"
     try:

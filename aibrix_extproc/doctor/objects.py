@@ -23,7 +23,7 @@ class Thing:
 
     @property
     def subject(self) -> str:
-        """How findings and people call it."""
+        """The name of the object in findings."""
         return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
 
     def at(self, path: str) -> Any:

@@ -1,4 +1,4 @@
-"""Who may talk to the ext_proc port: NetworkPolicies, client certificates, and the keys that replicas share."""
+"""Checks of who may talk to the ext_proc port: NetworkPolicies, client certificates, the keys that replicas share."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -47,7 +47,7 @@ def _name(header: Any) -> str:
 
 
 def of_port(cluster: Cluster, process: Process) -> Iterator[Finding]:
-    """What can be said of one Deployment by itself."""
+    """Findings about one Deployment by itself."""
     yield from _probes(process)
     if asks_for_certificates(process):
         return
@@ -133,7 +133,7 @@ def _probes(process: Process) -> Iterator[Finding]:
 
 
 def _certificates(setup: Setup, process: Process) -> Iterator[Finding]:
-    """Where the processor asks for certificates, Envoy Gateway must give its Envoys one."""
+    """Findings about client certificates: a processor that asks for them needs an Envoy Gateway that gives them."""
     services = [(one.namespace, one.name) for one in setup.processor_services()]
     policies = list(setup.cluster.all("BackendTLSPolicy"))
     if process.setting("server", "tls", "--tls") in (None, "none") and not process.unseen:

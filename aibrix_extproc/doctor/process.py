@@ -49,7 +49,7 @@ class Process:
 
     @property
     def field(self) -> str:
-        """Where it stands in its Deployment."""
+        """The place of the container in its Deployment."""
         containers = self.deployment.items("spec.template.spec.containers")
         return f"spec.template.spec.containers[{containers.index(self.container) if self.container else 0}]"
 

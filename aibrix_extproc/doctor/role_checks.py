@@ -11,7 +11,7 @@ _FIX: Final = "label both halves of the set: role-name (llm-d.ai/role) prefill a
 
 
 def roles(fleets: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
-    """What the roles of the fleets that processors see lack; each lack once."""
+    """Findings about roles that are missing in the fleets that processors see; each once."""
     sets: dict[tuple[str, str], set[str]] = {}
     for fleet in fleets:
         for one in listed(fleet, "endpoints"):

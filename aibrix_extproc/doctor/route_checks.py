@@ -33,7 +33,7 @@ def placed_rule(setup: Setup) -> Iterator[Finding]:
 
 
 def catch_all(setup: Setup) -> Iterator[Finding]:
-    """What was not placed gets OpenAI's JSON."""
+    """Findings about the rule that answers what was not placed with OpenAI's JSON."""
     for rule in setup.rules():
         found = _direct_response(setup, rule)
         if found is None or rule.placed or not rule.catches_all:

@@ -19,7 +19,7 @@ class Rule:
 
     @property
     def field(self) -> str:
-        """Where it stands."""
+        """The place of the rule in its route."""
         return f"spec.rules[{self.index}]"
 
     @property
@@ -184,7 +184,7 @@ class Setup:
         return self.cluster.find("EnvoyProxy", str(at(ref, "namespace") or ""), str(at(ref, "name")))
 
     def proxy_service(self) -> str:
-        """How the Service of the Gateway's Envoys is called; empty where Envoy Gateway makes up a name."""
+        """The name of the Service of the Gateway's Envoys; empty where Envoy Gateway makes one up."""
         proxy = self.proxy()
         name = None if proxy is None else proxy.at("spec.provider.kubernetes.envoyService.name")
         return name if isinstance(name, str) else ""
@@ -230,7 +230,7 @@ def gateways_of(cluster: Cluster) -> list[Thing]:
 
 
 def setup_of(cluster: Cluster, gateway: Thing, max_body_bytes: int) -> Setup:
-    """What belongs to a Gateway."""
+    """The objects that belong to a Gateway."""
     routes = tuple(one for one in cluster.all("HTTPRoute") if _attached(one, gateway))
     return Setup(cluster, gateway, routes, max_body_bytes)
 

@@ -17,7 +17,7 @@ LOOPBACK: Final = re.compile(r"localhost|127\..*|::1")
 
 
 def destinations(setup: Setup) -> int:
-    """How many addresses the list of the deployed processors has."""
+    """The number of addresses in the list of the deployed processors."""
     for deployment in setup.deployments():
         given = quantity(process_of(setup.cluster, deployment).setting("routing", "destinations", "--destinations"))
         if given:
@@ -40,7 +40,7 @@ def deployed(setup: Setup) -> Iterator[Finding]:
 
 
 def of_deployment(cluster: Cluster, deployment: Thing) -> Iterator[Finding]:
-    """What can be said of one Deployment of ours by itself."""
+    """Findings about one Deployment of ours by itself."""
     process = process_of(cluster, deployment)
     yield from _replicas(cluster, deployment)
     yield from _draining(process)
@@ -154,7 +154,7 @@ def metering(setup: Setup) -> Iterator[Finding]:
 
 
 def keyless(setup: Setup) -> Iterator[Finding]:
-    """Who may call a gateway without keys is decided by who reaches it."""
+    """Findings about a gateway without keys: whoever reaches it may call it."""
     proxy = setup.proxy()
     kind = (None if proxy is None else proxy.at("spec.provider.kubernetes.envoyService.type")) or DEFAULT_SERVICE
     for deployment in setup.deployments():

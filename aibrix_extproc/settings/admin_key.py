@@ -1,4 +1,4 @@
-"""Where `local` leaves an administrator's key for the commands of the same user."""
+"""The file in which `local` leaves an administrator's key for the commands of the same user."""
 
 import os
 import stat

@@ -17,7 +17,7 @@ def load(*, file: Path | None = None, flags: Tree | None = None, environment: di
 def sources(
     *, file: Path | None = None, flags: Tree | None = None, environment: dict[str, str] | None = None
 ) -> dict[str, Tree]:
-    """What each source says, from low precedence to high."""
+    """The values of each source, from low precedence to high."""
     return {
         "file": read_file(file) if file is not None else {},
         "environment": read_environment(environment),
@@ -45,7 +45,7 @@ def build(by_source: dict[str, Tree], *, file: Path | None = None) -> Settings:
 
 
 def origin(place: tuple[int | str, ...], by_source: dict[str, Tree], file: Path | None) -> str:
-    """What gave a value: the path of a file, or the name of a variable or an option; empty for a default."""
+    """The origin of a value: the path of a file, or the name of a variable or an option; empty for a default."""
     group = str(place[0])
     for source, tree in reversed(by_source.items()):
         given = tree.get(group, {})

@@ -1,4 +1,4 @@
-"""What the groups of settings are made of: types of values, and the base of a group."""
+"""The building blocks of settings: types of values, and the base of a group."""
 
 from typing import Annotated, Any, Final
 

@@ -1,4 +1,4 @@
-"""Where engines come from, and how one of them is picked for a request."""
+"""Settings of the sources of engines, and of the choice of one for a request."""
 
 from pathlib import Path
 from typing import Annotated

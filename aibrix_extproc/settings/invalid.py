@@ -1,4 +1,4 @@
-"""What is wrong with a value, in an operator's words in place of the library's."""
+"""Errors of values, in an operator's words in place of the library's."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class SdkEnvironment:
-    """What they say; None for what is not set."""
+    """Values of the SDK's variables; None for one that is not set."""
 
     base_url: str | None = None
     api_key: str | None = field(default=None, repr=False)

@@ -1,4 +1,4 @@
-"""What operators see of a process: its admin server and its log."""
+"""Settings of the admin server and of the log."""
 
 from enum import StrEnum
 

@@ -1,4 +1,4 @@
-"""What clients may send, who they are, and what is counted."""
+"""Settings of what clients may send, who they are, and what is counted."""
 
 from pathlib import Path
 

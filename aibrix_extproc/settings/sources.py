@@ -1,4 +1,4 @@
-"""Where settings come from: a YAML file and the environment. Structure is checked here, values are not yet."""
+"""Reads settings from a YAML file and from the environment. Structure is checked here, values are not yet."""
 
 import json
 import os

@@ -82,7 +82,7 @@ class AccessLogReceiver:
 
 
 def _charge(entry: ChargeEntry, placed: SealedPlacement, report: Report, *, timed: bool) -> Charge:
-    """What an exchange cost."""
+    """The charge of an exchange."""
     response, usage, seconds = entry.response, report.usage, report.audio_seconds
     status = response.response_code.value
     is_metered = usage is not None or seconds > 0

@@ -40,7 +40,7 @@ class Report(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def usage(self) -> Usage | None:
-        """What the answer cost in tokens; one of the three counts makes a usage."""
+        """The tokens of the answer; one of the three counts makes a usage."""
         if self.input_tokens is self.output_tokens is self.total_tokens is None:
             return None
         return Usage(

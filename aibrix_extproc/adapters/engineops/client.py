@@ -25,7 +25,7 @@ MAX_CONTENT_TYPE: Final = 128
 
 
 class EngineOps:
-    """Asks engines. `session` is fit for engines: it follows nothing and adds nothing."""
+    """Sends requests of operations to engines. `session` must follow no redirects and add no headers."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session

@@ -18,7 +18,7 @@ _EXAMPLE: Final = "write it as 10.0.0.7:8000 or http://engine-1:8000"
 
 @dataclass(frozen=True, slots=True)
 class HostPort:
-    """Where an engine listens; `host` is an address in canonical form, or a name."""
+    """The address and port of an engine; `host` is an address in canonical form, or a name."""
 
     host: str
     port: int

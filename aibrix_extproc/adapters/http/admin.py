@@ -13,7 +13,7 @@ Report = Mapping[str, object]
 
 
 class Explaining(Protocol):
-    """What a gateway can say about placement."""
+    """The pages of the admin server about placement."""
 
     def find(self, request_id: str) -> Report | None:
         """The decision about a request; None if it is not kept."""
@@ -22,7 +22,7 @@ class Explaining(Protocol):
         """Which decisions are kept."""
 
     def dry_run(self, path: str, headers: Mapping[str, str], body: bytes) -> tuple[bool, Report]:
-        """Where a request would go now; False with the error that it would get."""
+        """The placement that a request would get now; False with the error that it would get."""
 
 
 class AdminServer(WebServer):

@@ -80,7 +80,7 @@ def parse_operation(text: str) -> str:
 
 
 def parse_role(text: str) -> Role:
-    """What a caller is."""
+    """The role of a caller. Raises SourceFormatError."""
     try:
         return Role(text)
     except ValueError:

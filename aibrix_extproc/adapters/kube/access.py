@@ -1,4 +1,4 @@
-"""How to reach the cluster: a given kubeconfig, the pod's own service account, or the user's kubeconfig."""
+"""Finds the access to the cluster: a given kubeconfig, the pod's own service account, or the user's kubeconfig."""
 
 import os
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ DEFAULT_NAMESPACE: Final = "default"
 
 @dataclass(frozen=True, slots=True)
 class ClusterAccess:
-    """Where the access to the cluster comes from: a kubeconfig, or the pod's own service account (None)."""
+    """The source of the access to the cluster: a kubeconfig, or the pod's own service account (None)."""
 
     kubeconfig: Path | None
     context: str | None
@@ -55,7 +55,7 @@ class ClusterAccess:
 
 
 def find_access(kubeconfig: Path | None, context: str | None) -> ClusterAccess:
-    """How to reach the cluster. Raises KubeConfigError with what to do."""
+    """The access to the cluster. Raises KubeConfigError with what to do."""
     if kubeconfig is not None:
         if not kubeconfig.is_file():
             raise KubeConfigError(f"the kubeconfig {kubeconfig} does not exist; correct --kubeconfig")

@@ -53,7 +53,7 @@ class Declarations:
 
     @property
     def error(self) -> str:
-        """What is wrong with the watches, for the operator."""
+        """The errors of the watches, for the operator."""
         return "; ".join(dict.fromkeys(state.error for state in self._feeds.values() if state.error))
 
     async def run(self) -> None:

@@ -94,7 +94,7 @@ class Inspector:
         return fleet.warnings(), len(found.endpoints)
 
     async def allowed(self, account: tuple[str, str], wanted: Iterable[Permission]) -> Mapping[Permission, bool]:
-        """What a service account (namespace, name) may do; needs the right to create SubjectAccessReviews."""
+        """Permissions of a service account (namespace, name); needs the right to create SubjectAccessReviews."""
         namespace, name = account
         groups = ["system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated"]
         answers: dict[Permission, bool] = {}
@@ -118,7 +118,7 @@ class Inspector:
         return answers
 
     async def reports(self, namespace: str, labels: Mapping[str, str], port: int) -> list[Report]:
-        """What each processor's admin port says, through the API server."""
+        """The pages of each processor's admin port, read through the API server."""
         selector = ",".join(f"{name}={value}" for name, value in labels.items())
         pods = await self._pages(PODS, namespace, {"labelSelector": selector})
         names = [str(at(json.loads(raw), "metadata.name")) for raw in pods]

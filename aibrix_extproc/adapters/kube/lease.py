@@ -30,7 +30,7 @@ LONGEST_SECONDS: Final = 600  # what another holder may claim
 
 @dataclass(frozen=True, slots=True)
 class LeasePace:
-    """How leadership is timed: after an orderly end another leads in two seconds, after a kill in eleven at most.
+    """Times of the election: after an orderly end another leads in two seconds, after a kill in eleven at most.
 
     client-go's controllers take 15, 10 and 2 s. We go below them only as far as an API server allows that is slow for
     some seconds, for example while etcd elects a leader: a holder misses two renewals without losing the lease, and

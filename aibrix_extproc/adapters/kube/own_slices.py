@@ -46,7 +46,7 @@ class OwnSlices:
 
     @property
     def size(self) -> int:
-        """How many endpoints they have."""
+        """The number of their endpoints."""
         return sum(len(one.endpoints or ()) for one in self.current.values())
 
     def on_event(self, event: WatchEvent) -> None:

@@ -1,4 +1,4 @@
-"""What is used of the package `kubernetes`: how a cluster is found and spoken to.
+"""The parts of the package `kubernetes` that are used: they find a cluster and speak to it.
 
 Its two outermost `__init__` modules import everything else of it, a second client included: 267 modules, 10 MiB and
 half a second of CPU in each process. So these two are put in place without being run. Where the parts do not load

@@ -35,7 +35,7 @@ ITS_OWN_FAULT: Final = frozenset({400, 404, 413, 422})  # of one slice: the othe
 
 @dataclass(frozen=True, slots=True)
 class PublishPace:
-    """How writing is timed."""
+    """Times between writes, in seconds."""
 
     gather_seconds: float = 0.05  # changes that come closer together are written at once
     rest_seconds: float = 0.15  # after each round: at most five a second
@@ -138,7 +138,7 @@ class EndpointPublisher:
         }
 
     def wake(self) -> None:
-        """Something has changed: the fleet, the slices, or who leads."""
+        """Starts a round: the fleet, the slices or the leader has changed."""
         self._settled = False
         self._due.set()
 
@@ -254,7 +254,7 @@ class EndpointPublisher:
             await asyncio.sleep(seconds * (0.75 + self._pace.draw() / 2))
 
     async def _check_service(self) -> str:
-        """What is wrong with the Service; empty if nothing is, or if it may not be seen."""
+        """The error of the Service; empty if it is right, or if it may not be read."""
         service, namespace = self._publication.service, self._publication.namespace
         try:
             raw = await self._api.get(SERVICES.item(namespace, service), {}, seconds=WRITE_SECONDS)

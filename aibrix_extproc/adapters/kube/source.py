@@ -90,7 +90,7 @@ class KubernetesSource:
         return self._clock() - since
 
     def warnings(self) -> Mapping[str, str]:
-        """What is wrong with which object of the cluster."""
+        """Warnings about objects of the cluster, by object."""
         return self._fleet.warnings()
 
     async def run(self, emit: Emit) -> None:

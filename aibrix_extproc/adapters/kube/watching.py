@@ -27,7 +27,7 @@ MAX_FAILURES_OF_A_VERSION: Final = 3  # then list again: after a restored backup
 
 @dataclass(frozen=True, slots=True)
 class WatchPace:
-    """How a watch waits."""
+    """Page size and times of a watch."""
 
     page_size: int = 250  # about a megabyte of pods, parsed in a few milliseconds
     silence_seconds: float = 90.0  # bookmarks come once a minute

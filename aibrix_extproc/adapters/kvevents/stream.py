@@ -25,7 +25,7 @@ Context = zmq.asyncio.Context  # of all sockets of a process; `destroy` ends it
 
 
 class Follower(Protocol):
-    """Takes the events of one engine."""
+    """The consumer of one engine's events."""
 
     def take(self, event: CacheEvent) -> None:
         """Follow an event."""

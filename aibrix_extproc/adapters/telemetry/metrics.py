@@ -294,7 +294,7 @@ class Metrics(MetricRegistry):
         self._counters["aibrix_extproc_shed_total"].add((reason,))
 
     def prefilled(self, outcome: str, seconds: float) -> None:
-        """It was decided who computes a prompt; `seconds` is 0 where no prefill engine was asked."""
+        """Counts a decision about who computes a prompt; `seconds` is 0 where no prefill engine was asked."""
         self._counters["aibrix_extproc_prefill_total"].add((outcome,))
         if seconds:
             self._prefills.observe(seconds)
@@ -321,7 +321,7 @@ class Metrics(MetricRegistry):
         self._counters["aibrix_extproc_limit_warnings_total"].add((limit,))
 
     def malformed_record(self) -> None:
-        """Something in the access log could not be read."""
+        """Counts an entry of the access log that could not be read."""
         self._counters["aibrix_extproc_access_log_malformed_total"].add(())
 
     def _model(self, fact: Finished) -> str:

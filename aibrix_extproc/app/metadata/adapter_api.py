@@ -38,7 +38,7 @@ class AdapterApi:
         self._declares = declares
 
     def handlers(self) -> Mapping[str, Handler]:
-        """What an API server needs."""
+        """The handlers of an API server, by operation id."""
         return {
             "list_adapters": self.list,
             "get_adapter": self.get,

@@ -1,4 +1,4 @@
-"""Takes the steps from loaded adapters to desired ones, for the process that holds the lease.
+"""Loads and unloads adapters until engines have the desired ones, in the process that holds the lease.
 
 The states in memory are the truth while the lease is held; they are written before an engine is called, so that the
 next holder knows what is ours. One task at a time works on an engine.

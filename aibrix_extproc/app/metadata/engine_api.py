@@ -42,7 +42,7 @@ class EngineApi:
         self._adapters = Turns()  # by name: of two requests about one adapter, the second sees what the first did
 
     def handlers(self) -> Mapping[str, Handler]:
-        """What an API server needs."""
+        """The handlers of an API server, by operation id."""
         return {row.id: partial(self._serve, row) for row in ROWS}
 
     async def _serve(self, operation: EngineOperation, call: Call) -> RawReply:
@@ -117,7 +117,7 @@ class EngineApi:
         ends_at: float,
         keep: Callable[[EngineAnswer], T],
     ) -> list[T]:
-        """What is kept of the answer of each engine."""
+        """Asks each endpoint, and keeps of each answer what `keep` returns."""
         loop, slots = asyncio.get_running_loop(), asyncio.Semaphore(MAX_AT_ONCE)
 
         async def ask(endpoint: Endpoint) -> T:
@@ -154,7 +154,7 @@ async def _parameters(operation: EngineOperation, call: Call) -> Mapping[str, An
 
 
 def _target(parameters: Mapping[str, Any], endpoints: Sequence[Endpoint]) -> Mapping[str, object]:
-    """What the audit says of a request: its short parameters and its engines."""
+    """The target of a request for the audit: its short parameters and its engines."""
     short = {name: value for name, value in parameters.items() if isinstance(value, str | int)}
     named = [one.address for one in endpoints[:MAX_NAMED]]
     return {"parameters": short, "endpoints": named, "engines": len(endpoints)}

@@ -64,11 +64,11 @@ class EngineControl:
         return {**self._adapters.handlers(), **self._policies.handlers()}
 
     def routes(self) -> Mapping[str, InternalRoute]:
-        """What gateways ask."""
+        """The routes that gateways ask."""
         return self._demands.routes()
 
     def parts(self) -> list[Part]:
-        """What a worker runs."""
+        """The parts of a worker."""
         return self._parts
 
     def _wake(self) -> None:

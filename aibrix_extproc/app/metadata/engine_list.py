@@ -17,7 +17,7 @@ class EngineList:
         self._acts = acts
 
     def handlers(self) -> Mapping[str, Handler]:
-        """What an API server needs."""
+        """The handlers of an API server, by operation id."""
         return {"list_engines": self.list}
 
     async def list(self, call: Call) -> Reply:

@@ -62,7 +62,7 @@ Loaded = Mapping[str, str | None]  # adapter -> the path that the engine lists
 
 
 class EngineSteps:
-    """Takes steps at engines. Nothing raises: what failed is a `Failed`."""
+    """Applies the steps of plans to engines. It raises nothing: a step that failed returns `Failed`."""
 
     def __init__(self, client: EngineOps) -> None:
         self._client = client

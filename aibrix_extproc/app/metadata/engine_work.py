@@ -38,7 +38,7 @@ class EngineWork(Part):
         self.holds = False
 
     def wake(self, *_: object) -> None:
-        """Something has changed: look now."""
+        """Starts a round now, because something has changed."""
         self._woken.set()
 
     async def run(self) -> None:

@@ -23,7 +23,7 @@ class PolicyApi:
         self._wake = wake
 
     def handlers(self) -> Mapping[str, Handler]:
-        """What an API server needs."""
+        """The handlers of an API server, by operation id."""
         return {
             "list_policies": self.list,
             "get_policy": self.get,

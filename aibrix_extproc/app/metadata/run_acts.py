@@ -93,7 +93,7 @@ class RunActs:
         return None if cordoned is None else view_of(fleet, cordoned)
 
     async def drains(self) -> Mapping[str, Drain]:
-        """How far the cordoned endpoints are drained, by identity."""
+        """The drains of the cordoned endpoints, by identity."""
         cordoned = await self._cordons.cordoned(self._fleet.snapshot)
         reports = await self._reports() if cordoned else ()
         return {name: drain_of(reports, name, version, LIVE_SECONDS) for name, version in cordoned.items()}

@@ -41,7 +41,7 @@ class RunApi:
     wake: Callable[[], None]  # there is a run, or one to cancel
 
     def handlers(self) -> Mapping[str, Handler]:
-        """What an API server needs."""
+        """The handlers of an API server, by operation id."""
         return {
             "create_run": self.create,
             "list_runs": self.list,

@@ -64,7 +64,7 @@ class RunExecutor(Part):
                 tasks.create_task(self._until_it_ends(claim)).add_done_callback(lambda _: slots.release())
 
     def report(self) -> Mapping[str, int]:
-        """How many runs this process works on."""
+        """The number of runs that this process works on."""
         return {"running": len(self._leases)}
 
     async def _next(self) -> RunClaim:

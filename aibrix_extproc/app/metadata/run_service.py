@@ -43,7 +43,7 @@ class RunService:
             )  # fmt: skip
 
     def handlers(self, followers: Followers) -> Mapping[str, Handler]:
-        """What an API server needs."""
+        """The handlers of an API server, by operation id."""
         wake = _nothing if self.executor is None else self.executor.wake
         runs = RunApi(self._ledger, followers, self._fleet, self._acts, secrets.token_bytes, wake)
         return {**runs.handlers(), **EngineList(self._fleet, self._acts).handlers()}

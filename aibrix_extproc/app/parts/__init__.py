@@ -1,1 +1,1 @@
-"""What runs in a process beside its servers, a file for each part. `part.py` says what a part is."""
+"""The parts of processes, a file for each. `part.py` defines a part."""

@@ -22,5 +22,5 @@ class LargeBodies(Part):
             self.reader.stop()
 
     def register(self, metrics: Meters) -> None:
-        """How many bodies are read or wait."""
+        """Gauges of the bodies that are read or wait."""
         metrics.gauge("aibrix_extproc_large_bodies", lambda: self.reader.waiting)

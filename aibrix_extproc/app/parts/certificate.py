@@ -1,4 +1,4 @@
-"""What the ext_proc listener shows, made at start or followed in its files, and the authorities that it trusts."""
+"""The certificate of the ext_proc listener, made at start or followed in its files, and the trusted authorities."""
 
 import asyncio
 import logging
@@ -48,7 +48,7 @@ class CertificateStore(Part):
 
     @property
     def wall_expires_at(self) -> float:
-        """When the certificate in use ends."""
+        """The end of the certificate in use, in seconds since the epoch."""
         return self._described.wall_expires_at
 
     async def run(self) -> None:

@@ -25,7 +25,7 @@ class Cluster(Part):
         self.source: ClusterSource = KubernetesSource(settings, on_status)
 
     def report(self) -> Mapping[str, object]:
-        """How old the fleet is, and which objects cannot be used."""
+        """The age of the fleet, and the objects that cannot be used."""
         warnings = self.source.warnings()
         return {
             "age_seconds": round(self.source.age_seconds(), 3),

@@ -1,4 +1,4 @@
-"""What models' configurations ask for that cannot be had: a line in the log, and a warning on the health page."""
+"""Warns of models' configurations that cannot be obeyed: in the log, and on the health page."""
 
 import logging
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ class ConfigLog(Part):
                 logger.warning("a model's configuration cannot be obeyed", extra={"model": model, "detail": warning})
 
     def report(self) -> Mapping[str, str] | None:
-        """What cannot be obeyed, by model."""
+        """The parts of configurations that cannot be obeyed, by model."""
         return dict(islice(self.warnings.items(), MAX_WARNINGS)) or None
 
     def _warnings(self) -> list[tuple[str, str]]:

@@ -53,11 +53,11 @@ class CordonKeeper(Part):
                 self._apply()
 
     def report(self) -> object:
-        """How many there are."""
+        """The number of cordons."""
         return {"cordons": len(self._view.records), "endpoints": self._cordoned()}
 
     def register(self, metrics: Meters) -> None:
-        """How many endpoints are cordoned."""
+        """A gauge of the endpoints that are cordoned."""
         metrics.gauge("aibrix_extproc_endpoints_cordoned", self._cordoned)
 
     def _cordoned(self) -> int:

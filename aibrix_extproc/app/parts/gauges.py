@@ -109,7 +109,7 @@ class Gauges(Part):
         return {"ok": not self._failing, "failing": len(self._failing), "reasons": failing}
 
     def register(self, metrics: Meters) -> None:
-        """How old readings are, and how many attempts failed."""
+        """Metrics of the readings' age and of failed attempts."""
         metrics.gauges("aibrix_extproc_gauge_readings", self._states)
         self._count_failure = metrics.counter("aibrix_extproc_gauge_failures_total")
 

@@ -51,7 +51,7 @@ class HandOver(Part):
             self._write(learned(self._predictor))
 
     def report(self) -> Mapping[str, object]:
-        """How much was taken over, and when it was last written."""
+        """The amount that was taken over, and the time of the last write."""
         found: dict[str, object] = {"engines": self._remembered, "written": self._wall_written}
         return found | {"error": self._error} if self._error else found
 

@@ -1,4 +1,4 @@
-"""Who may call, at this moment: one cell that the watched key file writes and every authentication reads.
+"""The callers of this moment: one cell that the watched key file writes and every authentication reads.
 
 It fails closed: as long as a key file is configured and was never read, nobody gets in, static keys included.
 """
@@ -74,7 +74,7 @@ class KeyStore(Part):
 
     @property
     def who(self) -> Who:
-        """Who is let in at this moment."""
+        """The callers who are let in at this moment: `everyone`, `holders of keys` or `nobody`."""
         if self._file is None and not self._static and not self._required:
             return Who.EVERYONE
         return Who.HOLDERS if len(self.ring) else Who.NOBODY
@@ -94,7 +94,7 @@ class KeyStore(Part):
             await self._file.run(self._take)
 
     def report(self) -> Mapping[str, object]:
-        """Who is let in, and the state of the key file."""
+        """The callers who are let in, and the state of the key file."""
         found: dict[str, object] = {
             "who": self.who.value, "known": self.known, "callers": self._callers, "keys": len(self.ring)
         }  # fmt: skip

@@ -94,7 +94,7 @@ class KVEvents(Part):
         self._count_gap()
 
     def report(self) -> Mapping[str, object] | None:
-        """How many engines are followed."""
+        """The number of engines that are followed."""
         return {"ok": True, "followed": len(self._followed)} if self._needed.is_set() else None
 
     def register(self, metrics: Meters) -> None:

@@ -13,7 +13,7 @@ from aibrix_extproc.settings import KubernetesSettings
 
 
 class Leadership(Part):
-    """Takes part in the election. Raises SourceError if it is not known how to reach the cluster."""
+    """A candidate in the election. Raises SourceError if no access to the cluster is found."""
 
     name = "leadership"
     ends_before_drain = True

@@ -106,7 +106,7 @@ class Limits(Part):
             tasks.create_task(self._renew())
 
     def report(self) -> Mapping[str, object]:
-        """How many limits there are, and whether Redis counts them."""
+        """The number of limits, and whether Redis counts them."""
         found: dict[str, object] = {"records": len(self._of_file) + len(self._seen_keys) + len(self._of_control)}
         if self._file is not None:
             status = self._file.status

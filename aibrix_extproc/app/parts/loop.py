@@ -7,7 +7,7 @@ from aibrix_extproc.app.parts.part import Part
 
 
 class LoopWatch(Part):
-    """Gives each delay, in seconds, to `observe`."""
+    """Measures how late the event loop is; calls `observe` with each delay in seconds."""
 
     name = "loop"
 

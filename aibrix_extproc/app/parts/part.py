@@ -1,11 +1,11 @@
-"""What a part of a process is. A process is a list of parts, a server that needs them, and an admin server."""
+"""The interface of a part. A process is a list of parts, a server that needs them, and an admin server."""
 
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
 
 class Meters(Protocol):
-    """Where a part registers its metrics. Names, labels and help stand in the table of the process's metrics."""
+    """The registry of a part's metrics. Names, labels and help are in the table of the process's metrics."""
 
     def gauge(self, name: str, value: Callable[[], float], **labels: str) -> None:
         """Read `value` at each scrape."""
@@ -19,7 +19,7 @@ class Meters(Protocol):
 
 
 class Part(Protocol):
-    """Something that runs in a process until it is cancelled. What a part does not need it leaves as it is here."""
+    """A task of a process that runs until it is cancelled. Members have defaults for parts that do not need them."""
 
     @property
     def name(self) -> str:

@@ -65,7 +65,7 @@ class Predicting(Part):
         self._pass_on = charged
 
     def charged(self, charge: Charge) -> None:
-        """What it cost is known."""
+        """Learns from the cost of an exchange, or passes it on to the process that placed it."""
         streamed = charge.end is not None
         if self._pass_on is not None and not self._predictor.expects(charge.request_id):
             self._pass_on(charge.request_id, charge.usage, charge.first_seconds, streamed)
@@ -100,11 +100,11 @@ class Predicting(Part):
         self._predictor.cleared(identity)
 
     async def run(self) -> None:
-        """It has nothing to do by itself."""
+        """Waits until it is cancelled: the part works on facts and charges alone."""
         await asyncio.Event().wait()
 
     def register(self, metrics: Meters) -> None:
-        """What is believed."""
+        """Gauges of learned speeds and of the prefix index."""
         index = self._predictor.index
         metrics.gauges("aibrix_extproc_engine_speed_tokens_per_second", self._speeds)
         metrics.gauge("aibrix_extproc_index_blocks", lambda: len(index))

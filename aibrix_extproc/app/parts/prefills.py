@@ -30,10 +30,10 @@ MAX_TOLD: Final = 1000  # lacks that are logged once each
 
 
 class Counts(Protocol):
-    """Where prefills are counted."""
+    """The counters of prefills."""
 
     def prefilled(self, outcome: str, seconds: float) -> None:
-        """It was decided who computes a prompt; `seconds` is 0 where no prefill engine was asked."""
+        """Counts a decision about who computes a prompt; `seconds` is 0 where no prefill engine was asked."""
 
     def prefill_failed(self, reason: str) -> None:
         """A prefill engine did not compute a prompt."""
@@ -175,5 +175,5 @@ class Prefills(Part):
                 await self._client.close()
 
     def register(self, metrics: Meters) -> None:
-        """How many run."""
+        """A gauge of the prefills that run."""
         metrics.gauge("aibrix_extproc_prefills", lambda: self._running)

@@ -39,11 +39,11 @@ class Publishing(Part):
         await self._publisher.run()
 
     def report(self) -> Mapping[str, object]:
-        """Who leads, and what is published."""
+        """The leader, and what is published."""
         return self._publisher.report()
 
     def register(self, metrics: Meters) -> None:
-        """Who leads, what is published, and what has failed."""
+        """Metrics of leadership, of published endpoints and of failures."""
         publisher = self._publisher
         metrics.gauge("aibrix_extproc_publisher_leads", lambda: publisher.leads)
         metrics.gauge("aibrix_extproc_published_endpoints", lambda: publisher.published)

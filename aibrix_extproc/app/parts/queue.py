@@ -44,7 +44,7 @@ Attempt = Callable[[Place, float], Placed | Refused]
 
 
 class Counts(Protocol):
-    """Where the queue counts."""
+    """The counters of the queue."""
 
     def waited_in_queue(self, kind: str, seconds: float) -> None:
         """A request of this class was placed from the queue."""
@@ -55,7 +55,7 @@ class Counts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """How long a request may wait: at all, as the dispatcher lets it, and for a sleeping model."""
+    """The longest waits of a request, in seconds: at all (the dispatcher's deadline), and for a sleeping model."""
 
     longest_seconds: float
     wake_seconds: float = 0.0
@@ -284,7 +284,7 @@ class Queue(Part):
     # Facts
 
     def observers(self) -> list[tuple[type, Callable[[Any], None]]]:
-        """What the queue learns from, where it holds requests back."""
+        """The observers by which the queue learns, if it holds requests back."""
         if not self._settings.enabled:
             return []
         return [(Assigned, self.assigned), (Finished, self.finished), (Charge, self.work.charged)]
@@ -313,7 +313,7 @@ class Queue(Part):
     # What operators see
 
     def report(self) -> object:
-        """What waits, by model."""
+        """The requests that wait, by model."""
         return {model: dict(queue.line.lengths) for model, queue in self._queues.items() if queue.line} or None
 
     def register(self, metrics: Meters) -> None:

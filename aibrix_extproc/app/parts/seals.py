@@ -83,7 +83,7 @@ class NoteSeals(Part):
         return replace(metadata, sealed=sealed(self._keys[0], placed))
 
     def admit(self, text: bytes) -> SealedPlacement | None:
-        """What a sealed text says, if it is ours and not used yet; otherwise the reason is counted."""
+        """The content of a sealed text that is ours and not used yet; for any other None, and its reason is counted."""
         placed = opened(self._keys, text)
         reason = ("forged" if text else "unsealed") if placed is None else self._refusal(placed)
         if reason is None:
@@ -98,7 +98,7 @@ class NoteSeals(Part):
         return None if use is Use.FIRST else use.value
 
     def report(self) -> Mapping[str, object]:
-        """How many keys there are, and the state of their file."""
+        """The number of keys, and the state of their file."""
         found: dict[str, object] = {"keys": len(self._keys), "shared": self._file is not None}
         if self._file is not None:
             status = self._file.status

@@ -109,14 +109,14 @@ class UsageReporter(Part):
             self._count_lost()
 
     def report(self) -> Mapping[str, object]:
-        """How many records wait, how full the spool is, and how many are lost."""
+        """The records that wait, the fill of the spool, and the records that are lost."""
         full = round(self._spool.bytes_used / self._spool.capacity, 4)
         return {
             "ok": not self._error, "error": self._error, "waiting": len(self._spool), "full": full, "lost": self._lost,
         }  # fmt: skip
 
     def register(self, metrics: Meters) -> None:
-        """What waits, what was sent, what is lost."""
+        """Metrics of records that wait, were sent, or are lost."""
         metrics.gauge("aibrix_extproc_usage_waiting", lambda: len(self._spool))
         metrics.gauge("aibrix_extproc_usage_spool_bytes", lambda: self._spool.bytes_used)
         self._count_sent = metrics.counter("aibrix_extproc_usage_sent_total")

@@ -1,4 +1,4 @@
-"""Asks the metadata service to wake the models that requests wait for, once for each model. They wait in the queue.
+"""Wakes models that requests wait for, by one request to the metadata service for each. They wait in the queue.
 
 Nothing here costs a request whose model is awake: placement comes here only with a refusal.
 """

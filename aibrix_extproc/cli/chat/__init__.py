@@ -15,7 +15,7 @@ MAX_INPUT_CHARACTERS: Final = 32 * 1024 * 1024
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What to talk to, and how."""
+    """The options: the model, the connection, and the form of answers."""
     parser.formatter_class = argparse.HelpFormatter
     parser.add_argument("prompt", nargs="*", metavar="PROMPT",
         help="one question: the command ends with its answer; a pipe's text is added to it")  # fmt: skip

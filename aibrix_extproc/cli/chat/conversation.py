@@ -1,4 +1,4 @@
-"""What a chat remembers, and the commands that change it. Pure: no terminal, no network."""
+"""The memory of a chat, and the commands that change it. Pure: no terminal, no network."""
 
 import shlex
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What the chat shows. Colours only on a terminal, and none where NO_COLOR is set."""
+"""The output of the chat. Colours only on a terminal, and none where NO_COLOR is set."""
 
 import sys
 from typing import Final

@@ -30,7 +30,7 @@ class Piece:
 
 @dataclass(slots=True)
 class Outcome:
-    """What is known at the end of an answer."""
+    """The end of an answer."""
 
     reason: str | None = None
     tokens: int | None = None

@@ -16,7 +16,7 @@ class WakeRequest(msgspec.Struct, frozen=True):
 
 
 class WakeAnswer(msgspec.Struct, frozen=True):
-    """How many seconds each will take, by the last time; those of which nothing is known are left out."""
+    """The seconds that each model's wake will take, by its last one; models without a known wake are left out."""
 
     seconds: dict[str, float]
 

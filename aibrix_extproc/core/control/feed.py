@@ -21,7 +21,7 @@ MAX_IN_FLIGHT: Final = 10_000  # endpoints of a report
 
 
 class FeedRequest(msgspec.Struct, frozen=True):
-    """What a gateway has, and how long it waits. `nonce` is random, so that no older answer fits."""
+    """The version that a gateway has, and how long it waits. `nonce` is random, so that no older answer fits."""
 
     nonce: str
     history: str = ""
@@ -31,7 +31,7 @@ class FeedRequest(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What a gateway has applied, and what it has to do with endpoints, by identity.
+    """The version that a gateway has applied, and its exchanges at endpoints, by identity.
 
     `in_flight`: exchanges with each cordoned endpoint. `usage`, of endpoints of models with a policy: exchanges in
     flight, and seconds since the last one ended.

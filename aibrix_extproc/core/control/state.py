@@ -17,7 +17,7 @@ MAX_UNREADABLE: Final = 1000  # that are named
 
 
 class Changes(msgspec.Struct, Generic[T], frozen=True):
-    """What one application of rows did to a section: records that are new or different, and those that are gone."""
+    """The effect of applying rows to a section: records that are new or different, and those that are gone."""
 
     put: Mapping[str, T]
     removed: Mapping[str, T]

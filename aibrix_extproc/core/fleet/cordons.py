@@ -35,7 +35,7 @@ class Cordons:
     """All cordons of a moment. Costs a few lookups for an endpoint, and a match for each selector."""
 
     def __init__(self, cordons: Iterable[Cordon], wall_now: float) -> None:
-        """Those that are over do not count; one whose selector cannot be read concerns nothing."""
+        """Indexes the cordons. Those that are over do not count; one whose selector cannot be read concerns nothing."""
         self._by_identity: dict[str, Cordon] = {}
         self._by_address: dict[str, Cordon] = {}
         self._by_pod: dict[str, Cordon] = {}

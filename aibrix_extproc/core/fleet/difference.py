@@ -1,4 +1,4 @@
-"""Where two states of one sorted set of endpoints differ."""
+"""Finds the part in which two states of one sorted set of endpoints differ."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ Endpoints = tuple[Endpoint, ...]
 
 
 def difference(old: Endpoints, new: Endpoints) -> tuple[Endpoints, Endpoints]:
-    """What is left of both without what they share at their beginnings and ends.
+    """Both states without the beginning and the end that they share.
 
     Comparing is left to tuples, which look at identity first: 5,000 equal endpoints take about 50 us.
     """

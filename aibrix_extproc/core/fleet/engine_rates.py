@@ -1,4 +1,4 @@
-"""What an engine did lately, by the differences of its counters between readings; older differences fade out."""
+"""Rates of an engine, by the differences of its counters between readings; older differences fade out."""
 
 from math import exp
 from typing import Final
@@ -72,7 +72,7 @@ class EngineRates:
 
     @property
     def first_token_seconds_per_prompt_token(self) -> float | None:
-        """What requests waited for their first token, for each token of their prompts."""
+        """The wait of requests for their first token, for each token of their prompts."""
         return _ratio(self._first_token_seconds, self._prompted)
 
     @property

@@ -33,10 +33,10 @@ class GaugeBook:
         return self._readings.get(identity)
 
     def rates(self, identity: str) -> EngineRates | None:
-        """What the engine did lately; None if it was never read."""
+        """The rates of an engine lately; None if it was never read."""
         return self._rates.get(identity)
 
     def requests(self, identity: str, own: int, now: float) -> float:
-        """How many requests an endpoint has: our `own` now, and those of others by the latest reading."""
+        """The number of requests at an endpoint: our `own` now, and those of others by the latest reading."""
         reading = self._readings.get(identity)
         return own if reading is None else own + reading.others * freshness(now - reading.at)

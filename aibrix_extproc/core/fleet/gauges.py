@@ -1,4 +1,4 @@
-"""What engines say of themselves at their metrics pages: one reading per endpoint, with the time it was taken.
+"""Readings of engines' metrics pages: one for each endpoint, with the time it was taken.
 
 A reading is old by the time it is used, so what it says of others is added to our own exact counts, and fades out with
 its age: without readings our own counts are what remains.
@@ -48,7 +48,7 @@ class EngineGauges(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 def freshness(age: float) -> float:
-    """How much a reading of this age in seconds counts: from 1 to 0. A clock that jumps back makes none fresher."""
+    """The weight of a reading of this age in seconds, from 1 to 0. A clock that jumps back makes none fresher."""
     if age <= FRESH_SECONDS:
         return 1.0
     return max(0.0, (STALE_SECONDS - age) / (STALE_SECONDS - FRESH_SECONDS))

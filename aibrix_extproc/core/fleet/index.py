@@ -107,7 +107,7 @@ class FleetIndex:
 
 
 class _Model:
-    """What a snapshot says of one model, updated by changes."""
+    """The endpoints of one model in a snapshot, updated by changes."""
 
     def __init__(self, members: Endpoints, name: str) -> None:
         self._name = name
@@ -139,7 +139,7 @@ class _Model:
 
     @property
     def common_tasks(self) -> frozenset[Task]:
-        """What every endpoint whose tasks are known can do."""
+        """The tasks that every endpoint can do whose tasks are known."""
         if not self._with_tasks:
             return ALL_TASKS
         return frozenset(task for task, count in self._tasks.items() if count == self._with_tasks)

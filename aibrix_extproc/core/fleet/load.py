@@ -1,4 +1,4 @@
-"""How busy endpoints are: our own exact in-flight count, kept across snapshot changes.
+"""The load of endpoints: our own exact in-flight count, kept across snapshot changes.
 
 One owner writes (the gateway's fact observer, on `placed` and `finished`), scorers read. Keyed by endpoint
 identity, so a replaced pod starts at zero and a late release of the old one touches nothing of the new one.
@@ -52,7 +52,7 @@ class LoadBook:
             self._changes = []
 
     def changes(self) -> int:
-        """How many changes there were since they are recorded: the place to go on from."""
+        """The number of changes since recording began: the place from which `changed_since` goes on."""
         return self._forgotten + len(self._changes or ())
 
     def changed_since(self, place: int) -> Sequence[str] | None:

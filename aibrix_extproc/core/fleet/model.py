@@ -16,7 +16,7 @@ from aibrix_extproc.core.fleet.roles import EngineRole
 
 
 class Task(StrEnum):
-    """What an engine can do; vLLM registers routes by it."""
+    """A kind of work that an engine can do; vLLM registers routes by it."""
 
     GENERATE = "generate"
     EMBED = "embed"

@@ -69,7 +69,7 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """How requests that name it are routed."""
+    """A named part of a config: the routing of requests that name it."""
 
     name: str
     strategy: str = ""  # empty: the gateway's own
@@ -92,7 +92,7 @@ class ModelConfig:
         return found or self.profiles.get(self.default_profile)
 
     def profile_for(self, prompt: int | None, answer: int | None) -> Profile | None:
-        """What `auto` stands for: the most precise profile for a request of this size, or the default one."""
+        """The profile that `auto` means: the most precise one for a request of this size, or the default one."""
         fitting = [one for one in self.profiles.values() if one.sizes is not None and one.sizes.fit(prompt, answer)]
         return max(fitting, key=_precision) if fitting else self.profile(None)
 

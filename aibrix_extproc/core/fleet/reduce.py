@@ -1,4 +1,4 @@
-"""What sources say about endpoints and what engines say of themselves, folded into one snapshot.
+"""Folds what sources say about endpoints and what engines say of themselves into one snapshot.
 
 A source gives identity, address, labels and perhaps models; a poll of the engine gives models, tasks and health. Both
 are kept apart here, since either may come first and each replaces only its own part.
@@ -40,7 +40,7 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What asking an engine has shown. None: not learnt this time, what was known stays."""
+    """The result of a poll of an engine. None: not learnt this time, what was known stays."""
 
     identity: str
     health: Health
@@ -89,7 +89,7 @@ class Fleet:
 
     @property
     def askable(self) -> Mapping[str, Endpoint]:
-        """What sources give of the endpoints whose engines are worth asking, by identity.
+        """The endpoints whose engines are worth polling, as sources give them, by identity.
 
         Not those of which a source says that they are not to be picked.
         """
@@ -127,7 +127,7 @@ class Fleet:
         return self._sources[source]
 
     def _first(self, identity: str) -> Endpoint | None:
-        """What the first source that knows an endpoint says of it."""
+        """The endpoint as the first source gives it that has it."""
         for given in self._sources.values():
             found = given.get(identity)
             if found is not None:
@@ -135,7 +135,7 @@ class Fleet:
         return None
 
     def _given(self, touched: Collection[str]) -> tuple[Pair, ...]:
-        """What sources give of these has changed; observations of endpoints that nobody gives any more are dropped."""
+        """Updates endpoints after a change of sources; drops observations of those that no source gives any more."""
         for key in touched:
             given = self._first(key)
             if given is not None and given.health in ASKED:

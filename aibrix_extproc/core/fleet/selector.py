@@ -34,7 +34,7 @@ class Term:
     bound: int = 0  # of < and >
 
     def left(self, endpoints: Iterable[Endpoint]) -> list[Endpoint]:
-        """Those whose labels meet it. One term after the other over all of them, in the fewest steps for each."""
+        """Endpoints whose labels meet it. One term after the other over all of them, in the fewest steps for each."""
         key, values, bound = self.key, self.values, self.bound
         match self.operator:
             case "in":

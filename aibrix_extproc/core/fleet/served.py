@@ -19,7 +19,7 @@ MAX_NAME_CHARACTERS: Final = 64  # of a name in a warning
 def served(
     given: Endpoint, listed: tuple[ServedModel, ...], judged: Collection[str]
 ) -> tuple[tuple[ServedModel, ...], str]:
-    """What an endpoint serves, and a warning about names that its engine does not list.
+    """The models that an endpoint serves, and a warning about names that its engine does not list.
 
     `judged` holds the given names that were known when the engine was polled; a newer one counts until the next poll.
     """

@@ -20,7 +20,7 @@ LIST_MODELS: Final = EngineOperation(
 
 
 class Found(StrEnum):
-    """What an engine has under an adapter's name."""
+    """What an engine has loaded under an adapter's name."""
 
     NOTHING = "nothing"
     SAME = "the adapter, from the same path"
@@ -42,7 +42,7 @@ _CARDS: Final = msgspec.json.Decoder(_Cards)
 
 
 def find(answer: EngineAnswer, parameters: Mapping[str, Any]) -> Found:
-    """What an engine has under the name, by its list of models. Without a path in the parameters, any is the same."""
+    """The state of an adapter's name in an engine's list of models. Without a path in the parameters, any path fits."""
     if answer.failure or answer.status != 200:
         return Found.UNKNOWN
     try:

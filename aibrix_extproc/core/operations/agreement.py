@@ -19,7 +19,7 @@ _GOOD: Final = range(200, 300)
 
 @dataclass(frozen=True, slots=True)
 class EngineAnswer:
-    """What came of asking one engine: an answer, or a failure to get one."""
+    """The result of one request to an engine: an answer, or a failure to get one."""
 
     address: str
     status: int = 0  # 0: no answer

@@ -1,4 +1,4 @@
-"""How an engine's own word proves a call: which question is asked, and what its answer means."""
+"""Verifies a call by the engine's own word: the question that is asked, and the meaning of its answer."""
 
 import json
 from collections.abc import Mapping

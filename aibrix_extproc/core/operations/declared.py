@@ -30,7 +30,7 @@ class Declaration(msgspec.Struct, frozen=True):
 
     @property
     def subject(self) -> str:
-        """How people and records name it."""
+        """The name of the object for people and records."""
         return subject_of(ModelAdapter, self.metadata.namespace, self.metadata.name)
 
 
@@ -41,7 +41,7 @@ class Unfit(msgspec.Struct, frozen=True):
 
 
 class RecordPlan(msgspec.Struct, frozen=True):
-    """What has to change in the records of adapters, and which objects are not followed."""
+    """Changes to the records of adapters, and the objects that are not followed."""
 
     put: tuple[DesiredAdapter, ...]
     drop: tuple[str, ...]

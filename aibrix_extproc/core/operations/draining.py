@@ -1,4 +1,4 @@
-"""When an endpoint is drained: every live gateway has applied the cordon, and has no exchange with it."""
+"""Defines a drained endpoint: every live gateway has applied the cordon, and has no exchange with it."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,7 +17,7 @@ class GatewayReport(msgspec.Struct, frozen=True):
 
 
 class Drain(msgspec.Struct, frozen=True):
-    """How far an endpoint is drained."""
+    """The progress of an endpoint's drain."""
 
     gateways: int  # live ones
     behind: int  # of these, those that have not applied the cordon

@@ -20,7 +20,7 @@ _REPOSITORY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0
 
 
 class Kind(StrEnum):
-    """What a value is."""
+    """The type of a value."""
 
     TEXT = "string"
     INTEGER = "integer"
@@ -30,7 +30,7 @@ class Kind(StrEnum):
 
 
 class Form(StrEnum):
-    """What a text must look like beyond its length."""
+    """The form of a text beyond its length."""
 
     ANY = "printable"
     NAME = "name of a model"  # letters, digits and ._:/@+-, and no segment that is only dots

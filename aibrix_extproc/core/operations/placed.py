@@ -1,4 +1,4 @@
-"""What became of an adapter on one engine, as it is stored and shown."""
+"""The state of an adapter on one engine, as it is stored and shown."""
 
 from enum import StrEnum
 from typing import Final
@@ -13,7 +13,7 @@ LONGEST_WAIT_SECONDS: Final = 60.0
 
 
 class State(StrEnum):
-    """Where an adapter is on its way."""
+    """The progress of an adapter on an engine."""
 
     WANTED = "wanted"  # not loaded, and its turn has not come
     LOADING = "loading"
@@ -45,5 +45,5 @@ class AdapterState(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def wait_seconds(failures: int) -> float:
-    """How long an adapter is not tried again on an engine after so many failures in a row."""
+    """Seconds until an adapter is tried again on an engine after so many failures in a row."""
     return float(min(FIRST_WAIT_SECONDS * 2 ** min(failures - 1, 16), LONGEST_WAIT_SECONDS))

@@ -28,7 +28,7 @@ View = Mapping[str, Seen]  # by identity
 
 
 def available(view: View, model: str, without: Collection[str] = ()) -> int:
-    """How many endpoints can take a request for a model, not counting some."""
+    """The number of endpoints that can take a request for a model, not counting some."""
     return sum(one.available and model in one.models and one.identity not in without for one in view.values())
 
 
@@ -99,7 +99,7 @@ def _why_over(run: Run, now: float) -> str:
 
 
 def _room(run: Run, view: View, active: int) -> int:
-    """How many more endpoints may be worked on.
+    """The number of further endpoints that may be worked on.
 
     In rolling order an endpoint that is done, and does not take requests again yet, still counts as unavailable.
     """

@@ -1,4 +1,4 @@
-"""When the engines of a model sleep and wake: the records of the control section `models`."""
+"""Policies of sleep and wake for the engines of a model: the records of the control section `models`."""
 
 from collections.abc import Mapping
 from typing import Any, Final

@@ -29,7 +29,7 @@ class _Refused(Exception):
 
 
 def read_spec(fields: Mapping[str, Any]) -> RunSpec | Problem:
-    """What the body asks for, or the refusal of its first mistake."""
+    """The run that a body asks for, or the refusal of its first mistake."""
     try:
         return _spec(fields)
     except _Refused as refused:

@@ -1,4 +1,4 @@
-"""What a run does at one engine: a sequence of calls, how each is verified, and what brings the engine back.
+"""The calls of a run at one engine: their sequence, how each is verified, and what brings the engine back.
 
 The effects are those of vLLM 0.32 and 0.33: a sleeping or paused engine takes no requests, and only the operation that
 is named here as its end ends it.
@@ -13,7 +13,7 @@ import msgspec
 
 
 class Effect(StrEnum):
-    """What a call does to the engine's ability to take requests."""
+    """The effect of a call on the engine's ability to take requests."""
 
     NONE = "none"
     TAKES = "takes"  # it takes no requests afterwards
@@ -21,7 +21,7 @@ class Effect(StrEnum):
 
 
 class Check(StrEnum):
-    """How a call is verified: the engine's own word after it, or its answer alone."""
+    """The verification of a call: the engine's own word after it, or its answer alone."""
 
     ANSWER = "answer"
     ASLEEP = "asleep"

@@ -43,7 +43,7 @@ class Ours:
 
 
 class Verb(StrEnum):
-    """What a step does."""
+    """The action of a step."""
 
     UNLOAD = "unload"  # nobody wants it there any more
     EVICT = "evict"  # unload it, because another one needs the room
@@ -62,7 +62,7 @@ class Step:
 
 
 class Kind(StrEnum):
-    """How an adapter differs from what is desired."""
+    """The kind of a difference between an adapter and what is desired."""
 
     MISSING = "missing"  # wanted on an engine, and not loaded there
     WRONG_PATH = "wrong_path"  # loaded from another path
@@ -184,7 +184,7 @@ def _fits(adapter: DesiredAdapter, engine: EngineSeen) -> bool:
 
 
 class _Comparison:
-    """What is loaded, against what is wanted."""
+    """Compares what is loaded with what is wanted."""
 
     def __init__(self, seen: Seen, assigned: _Assignment) -> None:
         self._seen = seen

@@ -10,7 +10,7 @@ from aibrix_extproc.core.operations.recipes import Recipe, recipe_of
 
 
 class Phase(StrEnum):
-    """How far a run is at one endpoint."""
+    """The progress of a run at one endpoint."""
 
     PENDING = "pending"
     DRAINING = "draining"  # cordoned; its requests end
@@ -63,7 +63,7 @@ class Ask(msgspec.Struct, frozen=True):
 
 
 class RunSpec(msgspec.Struct, frozen=True):
-    """What was asked for."""
+    """The request for a run."""
 
     asks: tuple[Ask, ...]
     target: Target
@@ -78,7 +78,7 @@ class RunSpec(msgspec.Struct, frozen=True):
 
     @property
     def recipe(self) -> Recipe:
-        """What is done at each endpoint."""
+        """The calls at each endpoint."""
         return recipe_of([(one.operation, one.params) for one in self.asks])
 
 
@@ -190,7 +190,7 @@ def run_object(run: Run, history: Sequence[Note] | None = None) -> dict[str, obj
 
 
 def counts_of(run: Run) -> dict[str, int]:
-    """How many steps are in each phase."""
+    """The number of steps in each phase."""
     counts: dict[str, int] = {phase.value: 0 for phase in Phase}
     for step in run.steps:
         counts[step.phase.value] += 1

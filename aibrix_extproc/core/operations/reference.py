@@ -1,4 +1,4 @@
-"""What the reference says of vLLM's operational interface, made of the table of operations."""
+"""The reference of vLLM's operational interface, made of the table of operations."""
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType

@@ -1,4 +1,4 @@
-"""What the reference says of operation runs and of the list of engines."""
+"""The reference of operation runs and of the list of engines."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

@@ -1,4 +1,4 @@
-"""What a client asks of engines, checked against the table, and the request that each engine gets."""
+"""Checks a client's request to engines against the table, and makes the request that each engine gets."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -15,7 +15,7 @@ DEMAND_SECONDS: Final = 30.0  # so long a request for a sleeping model counts af
 
 
 class Rest(StrEnum):
-    """What an engine does."""
+    """The state of an engine, as policies see it."""
 
     AWAKE = "awake"
     ASLEEP = "asleep"
@@ -48,7 +48,7 @@ class EngineRest:
 
 
 class Verb(StrEnum):
-    """What is done with an engine."""
+    """The action at an engine."""
 
     SLEEP = "sleep"
     WAKE = "wake"
@@ -66,7 +66,7 @@ class Turn:
 def turns(
     policies: Mapping[str, ModelPolicy], engines: Iterable[EngineRest], demands: Mapping[str, float]
 ) -> tuple[Turn, ...]:
-    """What to do now. `demands`: model -> seconds since requests were first refused or held for it."""
+    """The actions to take now. `demands`: model -> seconds since requests were first refused or held for it."""
     seen = sorted(engines, key=lambda one: one.identity)
     of_model = {name: [one for one in seen if name in one.models] for name in policies}
     found: list[Turn] = []

@@ -21,7 +21,7 @@ SETTLE_LONGEST_SECONDS: Final = 15.0  # if our own poll does not notice it eithe
 
 
 class Act(StrEnum):
-    """What is to be done for a step."""
+    """The next action of a step."""
 
     CORDON = "cordon"
     DRAIN = "drain"  # read the reports of the gateways
@@ -31,7 +31,7 @@ class Act(StrEnum):
 
 
 class Begun(msgspec.Struct, frozen=True):
-    """It is the step's turn."""
+    """The step's turn has come."""
 
     was_available: bool = True
 
@@ -43,7 +43,7 @@ class Cordoned(msgspec.Struct, frozen=True):
 
 
 class Drained(msgspec.Struct, frozen=True):
-    """What the gateways report."""
+    """The gateways have reported."""
 
     drain: Drain
 
@@ -86,7 +86,7 @@ Next = tuple[Step, str]  # the state, and words for the history, or none
 
 
 def act_of(spec: RunSpec, step: Step, now: float, *, takes_requests: bool) -> Act | None:
-    """What to do for a step that has begun. `takes_requests`: whether our own polls find its engine ready."""
+    """The next action of a step that has begun. `takes_requests`: whether our own polls find its engine ready."""
     if step.phase not in ACTIVE:
         return None
     if step.ends_as is not None:
@@ -238,7 +238,7 @@ def _ending(spec: RunSpec, step: Step, phase: Phase, now: float, why: str) -> Ne
 
 
 def _resumed(spec: RunSpec, step: Step, owner: str, now: float, *, lapsed: bool) -> Next:
-    """What has no result yet is done again, calls after the engine was asked whether they were made."""
+    """Repeats acts that have no result yet; before a call is repeated the engine is asked whether it was made."""
     if step.phase not in ACTIVE:
         return step, ""
     text = f"{owner} goes on"

@@ -20,14 +20,14 @@ KIB: Final = 1024
 
 
 class Fold(StrEnum):
-    """How a field of the answers of several engines becomes one, where they may differ."""
+    """The way in which a field of several engines' answers becomes one, where they may differ."""
 
     SUM = "sum"
     ALL = "true if true everywhere"
 
 
 class Adapters(StrEnum):
-    """What an operation does to a LoRA adapter."""
+    """The effect of an operation on a LoRA adapter."""
 
     NONE = "-"
     LOAD = "load"
@@ -35,7 +35,7 @@ class Adapters(StrEnum):
 
 
 class News(StrEnum):
-    """What gateways must notice after a success."""
+    """The change that gateways must notice after a success."""
 
     NONE = "-"
     MODELS = "models"  # another list of models

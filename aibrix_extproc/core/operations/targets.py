@@ -17,7 +17,7 @@ VLLM: Final = frozenset({"vllm", "vllm-omni"})
 
 
 class Operator(Protocol):
-    """Who asks, with its rights."""
+    """The caller of an operation, with its rights."""
 
     @property
     def is_admin(self) -> bool:
@@ -29,7 +29,7 @@ class Operator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a client says about where: a model, and addresses."""
+    """The engines that a client names: by a model, and by addresses."""
 
     model: str | None = None
     addresses: str | None = None  # the header, as sent
@@ -97,7 +97,7 @@ def _of_addresses(header: str, fleet: Snapshot, operator: Operator) -> tuple[End
 def _of_model(
     operation: EngineOperation, model: str, endpoints: Iterable[Endpoint], fleet: Snapshot, operator: Operator
 ) -> tuple[Endpoint, ...] | Problem:
-    """Those that serve the model, or its adapter. A model that the caller may not operate does not exist for it."""
+    """Engines that serve the model, or its adapter. A model that the caller may not operate does not exist for it."""
     members = fleet.by_model.get(model, ())
     chosen = frozenset(one.identity for one in members if _may_operate(operator, operation, one))
     if not chosen:
@@ -108,7 +108,7 @@ def _of_model(
 def _by_adapter(
     operation: EngineOperation, adapter: str | None, endpoints: tuple[Endpoint, ...]
 ) -> tuple[Endpoint, ...] | Problem:
-    """Where no model is named: engines of the adapter's base model, as far as one is known to have it.
+    """The engines of an adapter's base model, where no model is named, as far as one is known to have it.
 
     Polls lag behind, so an engine that is not known to have the adapter may have it.
     """

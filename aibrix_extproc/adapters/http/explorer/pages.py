@@ -30,7 +30,7 @@ class Explorer:
         )
 
     def routes(self) -> list[web.RouteDef]:
-        """Where they are."""
+        """The routes of the explorer's files and of its document."""
         pages = [web.get(f"/explorer{path}", self._on_file) for path in _FILES]
         return [*pages, web.get("/explorer/openapi.json", self._on_document)]
 

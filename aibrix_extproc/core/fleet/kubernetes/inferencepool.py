@@ -39,7 +39,7 @@ def plan_of(pool: InferencePool) -> PoolPlan:
 
 
 def active_ports(pod: Pod, ports: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Those of the pool's ports that the pod's annotation names, all without one; and warnings."""
+    """The pool's ports that the pod's annotation names, or all of them without one; and warnings."""
     annotations = annotations_of(pod)
     key = next((key for key in ACTIVE_PORTS if key in annotations), None)
     if key is None:

@@ -108,7 +108,7 @@ class KubeFleet:
         return Listed(self._source, tuple(self._emitted.values()))
 
     def changes(self) -> tuple[SourceChange, ...]:
-        """What has changed since the last call of this or of `listed`."""
+        """The changes since the last call of this or of `listed`."""
         gone, changed = self._resolve()
         if len(gone) + len(changed) > MANY:
             return (Listed(self._source, tuple(self._emitted.values())),)
@@ -118,7 +118,7 @@ class KubeFleet:
         )
 
     def warnings(self) -> dict[str, str]:
-        """What is wrong, by object, in one line each."""
+        """One line of warnings for each object."""
         found: dict[str, list[str]] = {subject: [why] for subject, why in self._unreadable.items()}
         for subject, translation in self._translated.items():
             if translation.warnings:

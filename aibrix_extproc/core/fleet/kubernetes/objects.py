@@ -14,11 +14,11 @@ T = TypeVar("T")
 
 
 class _Part(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """What all parts share: immutable, named in camel case, unknown fields skipped, defaults not written."""
+    """The base of all parts: immutable, named in camel case, unknown fields skipped, defaults not written."""
 
 
 class Metadata(_Part, frozen=True):
-    """Who an object is."""
+    """The identity of an object: name, namespace, labels."""
 
     name: str = ""
     namespace: str = ""
@@ -37,7 +37,7 @@ class KubeObject(_Part, frozen=True):
 
     @property
     def subject(self) -> str:
-        """How people and tables name it: `Pod llm/vllm-0`."""
+        """The name of the object for people and tables: `Pod llm/vllm-0`."""
         return subject_of(type(self), self.metadata.namespace, self.metadata.name)
 
 
@@ -63,7 +63,7 @@ class Container(_Part, frozen=True):
 
 
 class PodSpec(_Part, frozen=True):
-    """What a pod shall run."""
+    """The specification of a pod."""
 
     containers: list[Container] | None = None
 
@@ -77,7 +77,7 @@ class PodCondition(_Part, frozen=True):
 
 
 class PodStatus(_Part, frozen=True):
-    """What a pod is."""
+    """The state of a pod."""
 
     phase: str = ""
     pod_ip: str | None = msgspec.field(default=None, name="podIP")
@@ -134,7 +134,7 @@ class EndpointSlice(KubeObject, frozen=True):
 
 
 class AdapterSpec(_Part, frozen=True):
-    """What a LoRA adapter stands on."""
+    """The specification of a ModelAdapter."""
 
     base_model: str | None = None
 
@@ -166,7 +166,7 @@ class PoolSelector(_Part, frozen=True):
 
 
 class PoolSpec(_Part, frozen=True):
-    """What an InferencePool is made of."""
+    """The specification of an InferencePool."""
 
     selector: PoolSelector = PoolSelector()
     target_ports: list[TargetPort] | None = None

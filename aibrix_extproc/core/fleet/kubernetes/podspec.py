@@ -81,12 +81,12 @@ class Translation:
 
 
 class Unusable(ValueError):
-    """Something of an object cannot be used; never leaves the translation."""
+    """An object has something that cannot be used; never leaves the translation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What labels and annotations say, the same for pods and slices."""
+    """Facts from labels and annotations, the same for pods and slices."""
 
     group: str
     models: tuple[ServedModel, ...]
@@ -98,7 +98,7 @@ class Traits:
 
     @property
     def annotations(self) -> Mapping[str, str]:
-        """Those that an endpoint keeps."""
+        """The annotations that an endpoint keeps."""
         return MappingProxyType({} if self.config is None else {CONFIG: self.config.text})
 
 

@@ -33,7 +33,7 @@ class Owner(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class WrittenMetadata(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """Those metadata that we write; a slice that is to be created has no version."""
+    """The metadata that we write; a slice that is to be created has no version."""
 
     name: str = ""
     namespace: str = ""
@@ -70,7 +70,7 @@ class Publication:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Group:
-    """What all endpoints of one slice share."""
+    """The properties that all endpoints of one slice share."""
 
     family: str  # an addressType: IPv4 or IPv6
     port: int
@@ -85,13 +85,13 @@ class Wanted:
 
     @property
     def size(self) -> int:
-        """How many they are."""
+        """The number of endpoints."""
         return sum(len(group) for group in self.groups.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What to write: first these slices (those without a version are new), then delete those."""
+    """Changes to write: first these slices (those without a version are new), then delete those."""
 
     put: tuple[WrittenSlice, ...] = ()
     delete: tuple[WrittenSlice, ...] = ()
