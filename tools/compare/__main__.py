@@ -20,21 +20,32 @@ from tools.measure.engines import PROFILES, simulated, vllm
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "compatibility.md"
 COMMAND: Final = "make compare"
+_CASE_SECONDS: Final = 120
+_RUN_SECONDS: Final = 3600.0
 
 
 def asked(base_url: str, report: Path) -> dict[str, Any]:
-    """The report of one deployment. Timeouts are long, since nothing here is about speed."""
+    """The report of one deployment, with a line for each case beside it as they end.
+
+    Timeouts are long, since nothing here is about speed.
+    """
     words = [
         sys.executable, "-m", "aibrix_extproc", "conformance", "--base-url", base_url, "--fields", "--quick",
-        "--timeout", "120", "--report", f"json={report}",
+        "--timeout", str(_CASE_SECONDS), "--report", f"json={report}",
     ]  # fmt: skip
-    subprocess.run(words, check=False, stdout=subprocess.DEVNULL)
+    lines = report.with_suffix(".log")
+    print(f"{report.stem}: {lines} has the cases as they end", flush=True)
+    with lines.open("w") as log:
+        subprocess.run(words, check=False, stdout=log, timeout=_RUN_SECONDS)
     found: dict[str, Any] = json.loads(report.read_text("utf-8"))
     return found
 
 
 @contextmanager
 def _engine(args: argparse.Namespace, where: Path) -> Iterator[str]:
+    if args.engine:
+        yield args.engine
+        return
     if args.vllm is None:
         with simulated(PROFILES["generate"], where, args.version) as url:
             yield url
@@ -48,6 +59,7 @@ def main() -> int:
     """Ask, and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--vllm", type=Path, help="Python of an installed vLLM (else a simulated engine)")
+    parser.add_argument("--engine", default="", help="address of one that runs already, beside --vllm or without it")
     parser.add_argument("--version", required=True, help="of that vLLM, or the one that is simulated")
     parser.add_argument("--path", default="", help="folder of modules of vLLM that come before the installed ones")
     parser.add_argument("--models", type=Path, default=Path(tempfile.gettempdir()) / "measured-models")
