@@ -7,6 +7,8 @@ from aiohttp import web
 
 EVERYWHERE: Final = "::"  # all addresses of both families; event loops would leave IPv4 out
 KEEPALIVE_SECONDS: Final = 75.0
+_MAX_LINE_BYTES: Final = 65_536  # of a URL or a header: more than Envoy takes, whose refusals are the API's
+_MAX_HEADERS: Final = 256
 
 
 class WebServer:
@@ -14,8 +16,15 @@ class WebServer:
 
     def __init__(self, app: web.Application) -> None:
         self._runner = web.AppRunner(
-            app, access_log=None, handle_signals=False, keepalive_timeout=KEEPALIVE_SECONDS, auto_decompress=False
-        )  # fmt: skip
+            app,
+            access_log=None,
+            handle_signals=False,
+            keepalive_timeout=KEEPALIVE_SECONDS,
+            auto_decompress=False,
+            max_line_size=_MAX_LINE_BYTES,
+            max_field_size=_MAX_LINE_BYTES,
+            max_headers=_MAX_HEADERS,
+        )
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port. Raises OSError if that is impossible."""

@@ -69,6 +69,15 @@ async def test_compressed_body_is_refused_before_it_is_read(service: Service) ->
         assert (await http.post("/v1/files", content=whole, headers=FORM | {"content-encoding": "identity"})).is_success
 
 
+async def test_long_headers_and_urls_are_read_as_far_as_envoy_sends_them(service: Service) -> None:
+    async with service.http() as http:
+        assert (await http.get("/v1/files", headers={"x-long": "a" * 60_000})).is_success
+        assert (await http.get("/v1/files", headers={f"x-{number}": "a" for number in range(100)})).is_success
+        assert (await http.get("/v1/files", params={"x": "a" * 60_000})).is_success
+        expect_refusal("order", await http.get("/v1/files", params={"order": "a" * 60_000}), 400)
+        expect_refusal("after", await http.get("/v1/files", params={"after": "a" * 60_000}), 400, 404)
+
+
 NAMES = {
     "../../etc/passwd": "passwd",
     "C:\\\\temp\\\\a.txt": "a.txt",
