@@ -18,6 +18,7 @@ PAGES = tuple(
     for path in tracked()
     if path.suffix == ".md" and "api" not in path.parts and "interfaces" not in path.parts
 )  # fmt: skip
+ADAPTERS = ROOT / "aibrix_extproc" / "adapters"
 HISTORY = ROOT / "CHANGELOG.md"  # may name what is gone
 SETTINGS = {
     f"{group}.{name}"
@@ -104,3 +105,25 @@ def test_links_lead_to_files() -> None:
         if not (page.parent / link).exists()
     ]
     assert wrong == []
+
+
+def test_tables_are_whole() -> None:
+    """A row behind an empty line begins a table, so a line of dashes must follow it."""
+    wrong = [
+        shown(page, number)
+        for page, text in texts()
+        for number, (before, row, after) in enumerate(triples(text.splitlines()), 2)
+        if row.startswith("|") and not before.startswith("|") and not re.fullmatch(r"\|([ :-]+\|)+", after)
+    ]
+    assert wrong == []
+
+
+def triples(lines: list[str]) -> Iterator[tuple[str, str, str]]:
+    return zip(lines, lines[1:], lines[2:], strict=False)
+
+
+def test_architecture_names_every_adapter() -> None:
+    _, _, section = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").partition("`adapters/` has one package")
+    named = set(re.findall(r"`(\w+)`", section.partition("\n\n")[0]))
+    folders = {path.relative_to(ADAPTERS).parts[0] for path in tracked() if ADAPTERS in path.parents}
+    assert folders - {"__init__.py"} <= named
