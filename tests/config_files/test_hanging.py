@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from aibrix_extproc.adapters.fleetfile.source import FleetFile
-from aibrix_extproc.adapters.keyfile.source import KeyFile, read_keys
+from aibrix_extproc.adapters.keyfile.source import read_keys
 from aibrix_extproc.adapters.secretfile.source import read_secrets
 from aibrix_extproc.config_files.deadline import within_deadline
 from aibrix_extproc.config_files.errors import SourceFormatError, SourceLookupError
-from aibrix_extproc.config_files.file import Pace, SourceStatus, read_bytes
+from aibrix_extproc.config_files.file import FollowedFile, Pace, SourceStatus, read_bytes
 from aibrix_extproc.tls.client_ca import read_authorities
 from aibrix_extproc.tls.files import read_pair
 from tests.config_files.dead_mount import dead_mount
@@ -47,7 +47,7 @@ async def test_pipe_in_the_place_of_a_key_file_is_told_and_the_keys_stay_until_a
     path = tmp_path / "keys.yaml"
     path.write_text("callers: []\n")
     read, statuses = list[object](), list[SourceStatus]()
-    task = asyncio.ensure_future(KeyFile(path, statuses.append, pace=FAST).run(read.append))
+    task = asyncio.ensure_future(FollowedFile("keys", path, read_keys, statuses.append, pace=FAST).run(read.append))
     try:
         await until(lambda: len(read) == 1)
         path.unlink()
@@ -68,7 +68,11 @@ async def test_mount_that_dies_is_told_while_the_loop_goes_on_and_nothing_piles_
     good.write_text("callers: []\n" if kind == "keys" else "endpoints: []\n")
     link.symlink_to(good)
     read, statuses = list[object](), list[SourceStatus]()
-    source = (KeyFile if kind == "keys" else FleetFile)(link, statuses.append, pace=FAST)
+    source: FleetFile | FollowedFile[object]
+    if kind == "keys":
+        source = FollowedFile("keys", link, read_keys, statuses.append, pace=FAST)
+    else:
+        source = FleetFile(link, statuses.append, pace=FAST)
     (tmp_path / "mount").mkdir()
     with dead_mount(tmp_path / "mount") as mount:
         task = asyncio.ensure_future(source.run(read.append))

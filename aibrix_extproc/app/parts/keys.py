@@ -10,9 +10,9 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Final
 
-from aibrix_extproc.adapters.keyfile.source import KeyFile, read_one_key
+from aibrix_extproc.adapters.keyfile.source import read_keys, read_one_key
 from aibrix_extproc.app.parts.part import Meters, Part
-from aibrix_extproc.config_files.file import DEFAULT_PACE, Pace, SourceStatus
+from aibrix_extproc.config_files.file import DEFAULT_PACE, FollowedFile, Pace, SourceStatus
 from aibrix_extproc.core.access.api_keys import ApiKeys
 from aibrix_extproc.core.access.holders import KeyHolder, admin_holder, static_holders
 from aibrix_extproc.core.access.keys import UNREAD_RING, KeyRing
@@ -44,7 +44,9 @@ class KeyStore(Part):
         keys = (key.get_secret_value() for key in access.api_keys)
         self._static = static_holders(keys, engine_controls=access.engine_controls)
         self._admin = () if access.admin_key_file is None else (admin_holder(read_one_key(access.admin_key_file)),)
-        self._file = None if access.key_file is None else KeyFile(access.key_file, self._on_status, pace=pace)
+        self._file: FollowedFile[tuple[KeyHolder, ...]] | None = None
+        if access.key_file is not None:
+            self._file = FollowedFile("keys", access.key_file, read_keys, self._on_status, pace=pace)
         self._known = asyncio.Event()
         self._callers = len(self._static)
         self.limits: tuple[LimitRecord, ...] = ()  # that the key file says of its callers

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from aibrix_extproc.adapters.keyfile.source import MAX_FILE_BYTES, KeyFile
-from aibrix_extproc.config_files.file import Pace, SourceStatus
+from aibrix_extproc.adapters.keyfile.source import MAX_FILE_BYTES, read_keys
+from aibrix_extproc.config_files.file import FollowedFile, Pace, SourceStatus
 from aibrix_extproc.core.access.holders import KeyHolder, digest_of
 from tests.waiting import until
 
@@ -30,7 +30,7 @@ class Watched:
         self.path = path
         self.read: list[list[str]] = []
         self.statuses: list[SourceStatus] = []
-        self.source = KeyFile(path, self.statuses.append, pace=FAST)
+        self.source = FollowedFile("keys", path, read_keys, self.statuses.append, pace=FAST)
 
     def emit(self, holders: tuple[KeyHolder, ...]) -> None:
         self.read.append([holder.caller.name for holder in holders])
