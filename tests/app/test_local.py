@@ -21,7 +21,7 @@ from tests.waiting import until
 from tests.warm_client import Forked
 
 pytestmark = [pytest.mark.envoy, pytest.mark.slow]
-DEADLINE = 60.0  # generous: the machine may be busy with other tests
+DEADLINE = 120.0  # generous: the machine may be busy with other tests
 
 
 @dataclass

@@ -185,7 +185,7 @@ async def command(*words: str, folder: Path) -> tuple[int | None, str, str]:
     pipe = asyncio.subprocess.PIPE
     program = warm.command("aibrix_extproc", *words)
     process = await asyncio.create_subprocess_exec(*program, cwd=folder, stdout=pipe, stderr=pipe)
-    out, err = await asyncio.wait_for(process.communicate(), DEADLINE)
+    out, err = await asyncio.wait_for(process.communicate(), 3 * DEADLINE)
     return process.returncode, out.decode(), err.decode()
 
 

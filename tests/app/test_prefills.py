@@ -90,7 +90,7 @@ async def running(setup: Setup) -> AsyncIterator[None]:
 async def test_an_engine_that_stalls_gets_half_of_the_time_and_the_next_one_computes_the_prompt(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    setup = Setup(prefill_seconds=0.4)
+    setup = Setup(prefill_seconds=2.0)
     caplog.set_level(logging.WARNING)
     async with running(setup), engine(None, "slow") as slow, engine(GOOD, "good") as good:
         for _ in range(2):
@@ -111,7 +111,7 @@ async def test_engines_with_another_protocol_are_not_asked() -> None:
 
 
 async def test_beyond_the_bound_decode_engines_compute_at_once() -> None:
-    setup = Setup(max_prefills=1, prefill_seconds=5.0)
+    setup = Setup(max_prefills=1, prefill_seconds=60.0)
     async with running(setup), engine(None) as stalled:
         first = asyncio.create_task(setup.ask(stalled))
         while setup.load.total() == 0:  # noqa: ASYNC110 - no event tells of it

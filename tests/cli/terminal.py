@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-DEADLINE = 60.0
+DEADLINE = 120.0
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 
 

@@ -53,7 +53,7 @@ from tests.metadata.s3_server import BUCKET, S3Server, s3_server
 
 KEY = b"k" * 32
 ORPHAN_SECONDS = 3600.0
-LEASE_SECONDS = 4.0  # a fifth of it must be enough for a renewal on a machine that is busy with other tests
+LEASE_SECONDS = 30.0  # a worker that stands still for a while keeps its work
 
 
 @dataclass
@@ -77,7 +77,7 @@ class Service:
     clock: Clock
     sweeper: Sweeper
     engine: Engine
-    worker: Callable[[str], BatchWorker]  # another one, by its owner's name
+    worker: Callable[[str, float], BatchWorker]  # another one, by its owner's name and the seconds of its leases
     answered: asyncio.Event  # set with every answer
     working: asyncio.Task[None]  # the worker's
 
@@ -195,14 +195,14 @@ async def service(database: Database, blob_folder: tuple[str, Path]) -> AsyncIte
     async def models(_: BatchRecord) -> frozenset[str]:
         return frozenset({"m", "n"})
 
-    def worker(owner: str) -> BatchWorker:
-        ledger = WorkLedger(database, owner, LEASE_SECONDS)
+    def worker(owner: str, lease_seconds: float) -> BatchWorker:
+        ledger = WorkLedger(database, owner, lease_seconds)
         sender = LineSender(session, gateway, lambda batch: {"x-owner": batch.caller}, Gates(), clock)
         shards = ShardRunner(ledger, blobs, sender, _new_key, limits.line_bytes)
         steps = BatchSteps(ledger, blobs, models, limits, partial(batch_limits, ControlLedger(database)), clock)
-        return BatchWorker(ledger, steps, shards, LEASE_SECONDS)
+        return BatchWorker(ledger, steps, shards, lease_seconds)
 
-    working = worker("first")
+    working = worker("first", LEASE_SECONDS)
     handlers = {
         **FileApi(files, blobs, receiver, 8 * 1024 * 1024, clock, os.urandom).handlers(),
         **UploadApi(uploads, files, blobs, receiver, clock, os.urandom).handlers(),

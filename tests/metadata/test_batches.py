@@ -307,7 +307,7 @@ async def test_bat_25_dead_workers_lines_are_taken_over_and_finished_ones_do_not
             service.engine.hold.clear()
 
     service.engine.fault = fault
-    dying = asyncio.create_task(service.worker("dying").run())
+    dying = asyncio.create_task(service.worker("dying", 4.0).run())
     made = await create(client, (line(str(number)) for number in range(400)))
     await batch_until(client, made, lambda one: one.request_counts is not None and one.request_counts.completed >= 100)
     before = await client.batches.retrieve(made.id)

@@ -23,7 +23,7 @@ from tests.metadata.engines import CORDON_SECONDS, Engines
 from tests.waiting import until
 
 NAP = (Ask("sleep", {"level": 1, "mode": "wait"}), Ask("wake_up"))
-LEASE_SECONDS = 3.0
+LEASE_SECONDS = 30.0  # an executor that stands still for a while keeps its run
 
 
 @pytest.fixture(autouse=True)
@@ -76,10 +76,10 @@ class Rig:
         run = await self.ledger.add(Run(f"op_{os.urandom(4).hex()}", spec, steps, created_by="root"), None, "h")
         return run.id
 
-    def executor(self, owner: str, acts: RunActs | None = None) -> RunExecutor:
-        ledger = RunLedger(self._database, owner, LEASE_SECONDS)
+    def executor(self, owner: str, acts: RunActs | None = None, *, lease_seconds: float = LEASE_SECONDS) -> RunExecutor:
+        ledger = RunLedger(self._database, owner, lease_seconds)
         acts = acts or self._engines.acts(self._client)
-        return RunExecutor(ledger, acts, self._database.clock, owner, LEASE_SECONDS, CORDON_SECONDS)
+        return RunExecutor(ledger, acts, self._database.clock, owner, lease_seconds, CORDON_SECONDS)
 
     def dying(self, lives: int, *, after: bool) -> DyingActs:
         whole = self._engines
@@ -161,7 +161,7 @@ async def test_ops_12_the_death_of_its_process_ends_in_a_defined_state(
     engines.simulators = engines.simulators[:2]
     run_id = await rig.ask(*NAP)
     acts = rig.dying(lives, after=after)
-    first = asyncio.create_task(rig.executor("first", acts).run())
+    first = asyncio.create_task(rig.executor("first", acts, lease_seconds=3.0).run())
     await until(lambda: acts.lives <= 0)
     first.cancel()
     await asyncio.wait([first])

@@ -31,7 +31,7 @@ from aibrix_extproc.simulator.server import Simulator
 from tests.waiting import until
 
 SOURCE = "test"
-PACE = PollPace(interval_seconds=0.2, retry_seconds=0.05, rest_seconds=0.1, soon_seconds=0.05)
+PACE = PollPace(interval_seconds=0.2, retry_seconds=0.05, rest_seconds=0.1, soon_seconds=0.05, timeout_seconds=30.0)
 
 
 class Engines:
@@ -103,14 +103,14 @@ class Engines:
             known = {name for name, one in found.items() if one.state is State.LOADED}
             return self.holders(adapter) == set(names) == known
 
-        await until(loaded, lambda: f"{adapter} on {names}: {self.holders(adapter)}", seconds=20.0)
+        await until(loaded, lambda: f"{adapter} on {names}: {self.holders(adapter)}")
 
     async def tell(self, endpoints: Sequence[Endpoint]) -> None:
         for one in endpoints:
             self.told.append(one.identity)
             self._poller.renew(one.identity)
 
-    def work(self, session: Any, owner: str = "one", *, lease_seconds: float = 5.0, **options: Any) -> EngineWork:
+    def work(self, session: Any, owner: str = "one", *, lease_seconds: float = 30.0, **options: Any) -> EngineWork:
         """The part, not running yet."""
         wants = Wants(self.control, self.demands)
         steps = EngineSteps(EngineOps(session))

@@ -228,7 +228,7 @@ async def test_prefix_cache_is_not_reset_while_blocks_are_held(sim: Simulator, h
 
 
 async def test_prefill_takes_time_for_uncached_tokens_only(http: aiohttp.ClientSession) -> None:
-    async with Simulator(SimulatorOptions(prefill_us_per_token=100)) as sim:
+    async with Simulator(SimulatorOptions(prefill_us_per_token=500)) as sim:
         body = {"messages": [{"role": "user", "content": "x" * 4000}]}
         loop = asyncio.get_running_loop()
         times = []
@@ -236,8 +236,8 @@ async def test_prefill_takes_time_for_uncached_tokens_only(http: aiohttp.ClientS
             started_at = loop.time()
             await post(http, chat_url(sim), body)
             times.append(loop.time() - started_at)
-    assert times[0] >= 0.1
-    assert times[1] < 0.1
+    assert times[0] >= 0.5
+    assert times[1] < times[0]
 
 
 async def test_adapters_load_serve_and_unload(http: aiohttp.ClientSession) -> None:

@@ -7,7 +7,7 @@ import openai
 import pytest
 
 from tests.metadata.faults.child import Crash, Options, When
-from tests.metadata.faults.rig import Plant, planted
+from tests.metadata.faults.rig import SHORT_LEASE_SECONDS, Plant, planted
 from tests.metadata.faults.test_kills import only_files_are_stored
 from tests.metadata.test_batches import create, ended, line, rows
 
@@ -45,7 +45,7 @@ WORKED = {
 async def test_request_that_was_broken_off_left_all_or_nothing(tmp_path: Path, name: str) -> None:
     crash, (files, batches) = ASKED[name]
     async with planted(tmp_path) as plant:
-        doomed = await plant.start(Options(crash))
+        doomed = await plant.start(Options(crash), lease_seconds=SHORT_LEASE_SECONDS)
         with pytest.raises(openai.APIConnectionError):
             await create(doomed.openai(), [line("a")])
         assert await doomed.gone() < 0
@@ -63,7 +63,7 @@ async def test_batch_that_was_broken_off_ends_as_if_nothing_had_happened(tmp_pat
     """Two good lines and two bad ones. The files are the same, byte by byte, wherever the first process died."""
     async with planted(tmp_path) as plant:
         plant.engine.fault = lambda text, _: (400, {}) if text.startswith("bad") else None
-        doomed = await plant.start(Options(WORKED[name]))
+        doomed = await plant.start(Options(WORKED[name]), lease_seconds=SHORT_LEASE_SECONDS)
         made = await create(doomed.openai(), [line(one) for one in ("bad-1", "good-1", "good-2", "bad-2")])
         assert await doomed.gone() < 0
         committed = plant.committed()
@@ -85,11 +85,11 @@ async def test_finalisation_that_was_broken_off_makes_the_same_files(tmp_path: P
     """Ids and contents of both files, from a process that died with both made, and from the one that came after."""
     async with planted(tmp_path) as plant:
         plant.engine.fault = lambda text, _: (400, {}) if text == "bad" else None
-        doomed = await plant.start(Options(Crash(f"{_WORK}.end", When.BEFORE)))
+        doomed = await plant.start(Options(Crash(f"{_WORK}.end", When.BEFORE)), lease_seconds=SHORT_LEASE_SECONDS)
         made = await create(doomed.openai(), [line("bad"), line("good")])
         assert await doomed.gone() < 0
         blobs = parts(plant)
-        second = await plant.start(Options(Crash(f"{_WORK}.end", When.INSIDE)))
+        second = await plant.start(Options(Crash(f"{_WORK}.end", When.INSIDE)), lease_seconds=SHORT_LEASE_SECONDS)
         assert await second.gone() < 0
         assert parts(plant) == blobs
         third = await plant.start()
@@ -108,7 +108,7 @@ def parts(plant: Plant) -> list[str]:
 async def test_processes_that_start_at_once_on_nothing_share_one_database(tmp_path: Path) -> None:
     """The schema is made under a lock, and each line runs once."""
     async with planted(tmp_path) as plant:
-        started = [plant.launch(lease_seconds=30.0) for _ in range(4)]  # nobody dies, and a slow one keeps its lines
+        started = [plant.launch() for _ in range(4)]
         await asyncio.gather(*(one.ready() for one in started))
         wanted = [str(number) for number in range(600)]
         client = started[0].openai()

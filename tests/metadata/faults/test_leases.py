@@ -14,7 +14,7 @@ from aibrix_extproc.core.openai.contract.headers import ON_BEHALF
 from tests.metadata.conftest import KEY
 from tests.metadata.engine import Engine
 from tests.metadata.faults.child import Crash, Options
-from tests.metadata.faults.rig import Plant, planted
+from tests.metadata.faults.rig import SHORT_LEASE_SECONDS, Plant, planted
 from tests.metadata.test_batches import batch_until, create, ended, line, rows
 from tests.waiting import until
 
@@ -27,7 +27,7 @@ async def test_zombie_writes_nothing_and_its_requests_stop(tmp_path: Path) -> No
     wanted = [str(number) for number in range(300)]
     async with planted(tmp_path) as plant:
         own = Engine()  # of the zombie alone
-        frozen = await plant.start(gateway_url=await own.start())
+        frozen = await plant.start(gateway_url=await own.start(), lease_seconds=SHORT_LEASE_SECONDS)
         try:
             own.hold.clear()
             made = await create(frozen.openai(), (line(one) for one in wanted))
@@ -58,7 +58,7 @@ async def test_zombie_writes_nothing_and_its_requests_stop(tmp_path: Path) -> No
 async def test_cancel_is_heard_by_another_process_though_the_one_that_took_it_died_at_once(tmp_path: Path) -> None:
     async with planted(tmp_path) as plant:
         plant.engine.hold.clear()
-        await plant.start(role="worker")
+        await plant.start(role="worker", lease_seconds=5.0)  # it is renewed each second
         crash = Crash("aibrix_extproc.adapters.ledger.batches:BatchLedger.cancel")
         doomed = await plant.start(Options(crash), role="api")
         made = await create(doomed.openai(), (line(str(number)) for number in range(300)))
@@ -78,7 +78,7 @@ async def test_cancel_is_heard_by_another_process_though_the_one_that_took_it_di
 
 async def test_cancel_that_races_the_end_wins_or_loses_once(tmp_path: Path) -> None:
     """Cancels at every stage of a batch: who was told 200 finds it cancelled, who was told 409 finds it ended."""
-    async with planted(tmp_path) as plant:
+    async with planted(tmp_path, lease_seconds=SHORT_LEASE_SECONDS) as plant:
         client = (await plant.start()).openai()
         began = time.monotonic()
         await ended(client, await create(client, [line("a")]))

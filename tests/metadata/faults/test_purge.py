@@ -8,7 +8,7 @@ import openai
 import pytest
 
 from aibrix_extproc.cli.main import main
-from tests.metadata.faults.rig import planted
+from tests.metadata.faults.rig import SHORT_LEASE_SECONDS, planted
 from tests.metadata.test_batches import create, ended, line
 from tests.waiting import until
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 async def test_purge_removes_all_of_one_caller_and_nothing_of_others(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async with planted(tmp_path) as plant:
+    async with planted(tmp_path, lease_seconds=SHORT_LEASE_SECONDS) as plant:
         process = await plant.start()
         alice, bob = process.openai("alice"), process.openai("bob")
         await ended(alice, await create(alice, [line("a")]))

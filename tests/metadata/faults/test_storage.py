@@ -130,7 +130,8 @@ async def test_object_store_that_is_slow_and_fails_now_and_then(objects: ObjectS
         "AWS_ENDPOINT": await objects.start(), "AWS_ACCESS_KEY_ID": "x",
         "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "x",
     }  # fmt: skip
-    async with planted(tmp_path, environment=environment, blobs=f"s3://{BUCKET}/some") as plant:
+    settings = {"blobs": f"s3://{BUCKET}/some", "lease_seconds": 4.0}
+    async with planted(tmp_path, environment=environment, **settings) as plant:
         process = await plant.start()
         client = process.openai()
         asked = 0
@@ -140,7 +141,7 @@ async def test_object_store_that_is_slow_and_fails_now_and_then(objects: ObjectS
             asked += 1
             return 503 if asked % 3 == 0 else None
 
-        objects.fault, objects.pause = fault, 0.4
+        objects.fault, objects.pause = fault, 0.9
         big = bytes(range(256)) * (4096 * 17)  # more than two parts of a multipart upload
         file = await client.files.create(file=("big.bin", big), purpose="user_data")
         made = await create(client, (line(one) for one in WANTED))
