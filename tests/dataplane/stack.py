@@ -29,6 +29,8 @@ _SAMPLE = re.compile(r"^(?P<name>[a-z_]+)(?:\{(?P<labels>[^}]*)\})? (?P<value>\S
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
+# What Envoy waits for gateways and engines where a test is not about that: a process here may stand still for long.
+PATIENT: dict[str, Any] = {"message_timeout": 60.0, "connect_timeout": 10.0}
 # As `local` runs it: the stream filter and the access log service in Envoy.
 METERED: dict[str, Any] = {"stream_filter": STREAM_FILTER, "access_log_service": True, "access_log_flush": 0.05}
 # As Envoy Gateway does, which has no filters for clusters.
@@ -131,7 +133,7 @@ class Stack:
 
     def _client_options(self, options: dict[str, Any]) -> dict[str, Any]:
         key = self.api_keys[0] if self.api_keys else "any-key"
-        return {"base_url": self.base_url, "api_key": key, "max_retries": 0, "timeout": 30.0} | options
+        return {"base_url": self.base_url, "api_key": key, "max_retries": 0, "timeout": 120.0} | options
 
     def send(
         self,
@@ -150,6 +152,18 @@ class Stack:
         """A JSON body; underscores in header names stand for dashes."""
         named = {name.replace("_", "-"): text for name, text in headers.items()}
         return self.send("POST", path, json.dumps(value).encode(), JSON | named)
+
+    def post_large(self, path: str, value: object, **headers: str) -> Answer:
+        """`post` until there is another answer than 503.
+
+        A busy machine may take longer to read a body of many megabytes than the gateway has time.
+        """
+
+        def answered() -> Answer | None:
+            answer = self.post(path, value, **headers)
+            return answer if answer.status != 503 else None
+
+        return eventually(answered, "the large body was read in time")
 
     def models(self) -> set[str]:
         """What GET /v1/models says; nothing while there is no good answer."""
@@ -291,7 +305,7 @@ class Stack:
             processors=tuple(SocketAddress(LOOPBACK, worker.port) for worker in self.workers),
             endpoints_directory=self._endpoints_file.parent,
             access_log=self.directory / "access.log",
-            **self.envoy_options,
+            **PATIENT | self.envoy_options,
         )
 
     def _envoy_is_up(self) -> bool:

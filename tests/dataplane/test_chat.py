@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import json
-import time
 from typing import Any
 
 import openai
@@ -116,23 +115,13 @@ async def test_chat_08_two_hundred_streams_do_not_mix(stack: Stack) -> None:
 
 
 @pytest.mark.slow
-def test_chat_09_tokens_arrive_one_by_one(client: openai.OpenAI) -> None:
-    def gaps() -> list[float]:
-        headers = {"x-sim-itl-ms": "30", "x-sim-tokens": "20"}
-        started = time.monotonic()
-        arrivals = [
-            time.monotonic()
-            for _ in client.chat.completions.create(model="chat-m", messages=HELLO, stream=True, extra_headers=headers)
-        ]
-        return [arrivals[0] - started, *(b - a for a, b in itertools.pairwise(arrivals))]
-
-    def steady() -> bool:
-        # Other work on this machine may spoil one try; a gateway that holds tokens back spoils all of them.
-        first, *others = gaps()
-        paced = sorted(others)[len(others) // 2 - 5 : len(others) // 2 + 5]
-        return first < 0.08 and all(0.010 < gap < 0.050 for gap in paced)
-
-    assert any(steady() for _ in range(4))
+@pytest.mark.parametrize("tokens", [1, 2, 5])
+def test_chat_09_tokens_arrive_one_by_one(client: openai.OpenAI, tokens: int) -> None:
+    """What the engine has sent, the role first, is with the client while the engine sends nothing more."""
+    fault = {"x-sim-fault": f"stall-mid-stream;after={tokens + 1}"}
+    with client.chat.completions.create(model="chat-m", messages=HELLO, stream=True, extra_headers=fault) as stream:
+        texts = (chunk.choices[0].delta.content for chunk in stream)
+        assert len(list(itertools.islice(filter(None, texts), tokens))) == tokens
 
 
 @pytest.mark.slow
@@ -146,9 +135,7 @@ def test_chat_10_closing_a_stream_ends_it_at_the_engine(stack: Stack, client: op
     for _, _chunk in zip(range(3), stream, strict=False):
         pass
     stream.close()
-    eventually(
-        lambda: aborted() == before + 1, "the engine has ended the stream", seconds=15.0
-    )  # of the 50 s that it has
+    eventually(lambda: aborted() == before + 1, "the engine has ended the stream", seconds=40.0)  # of its 50 s
 
 
 def test_chat_11_a_stream_is_never_compressed(stack: Stack) -> None:

@@ -27,7 +27,7 @@ def an_engine(name: str, role: str, role_set: str = "a") -> EngineSpec:
 
 FLEET = (an_engine("p1", "prefill"), an_engine("p2", "prefill"), an_engine("d1", "decode"))
 SERVE = (
-    "--metering", "--server-max-message-timeout-seconds", "60", "--disaggregation-prefill-seconds", "3",
+    "--metering", "--server-max-message-timeout-seconds", "60", "--disaggregation-prefill-seconds", "10",
     "--fleet-poll-seconds", "0.3",
 )  # fmt: skip
 CHAT = "/v1/chat/completions"
@@ -184,7 +184,7 @@ async def test_a_client_that_leaves_ends_the_prefill(stack: Stack) -> None:
         leaving.cancel()
         await asyncio.gather(leaving, return_exceptions=True)
     await asyncio.to_thread(
-        eventually, lambda: stack.worker.total("aibrix_extproc_prefills") == 0, "the prefill has ended", seconds=2.0
+        eventually, lambda: stack.worker.total("aibrix_extproc_prefills") == 0, "the prefill has ended", seconds=8.0
     )
     assert stack.worker.total("aibrix_extproc_in_flight") == 0
 

@@ -38,7 +38,7 @@ def test_requests_that_came_to_an_engine_before_its_rest_was_noticed_are_answere
         asked = [threads.submit(client.chat.completions.create, **CHAT, max_tokens=4) for _ in range(16)]
         reasons = {one.result().choices[0].finish_reason for one in asked}
     assert reasons == {"length"}
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 60  # of 600
     assert stack.engine("e0").stats()["finished"]["length"] == 0
 
 
@@ -50,7 +50,7 @@ def test_requests_at_the_only_engine_that_rests_are_a_503_that_says_when_to_come
     started = time.monotonic()
     answer = stack.post(PATH, CHAT)
     assert_openai_error(answer, 503, code="model_not_ready")
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 60  # of 600
     assert answer.header("retry-after") == "5"
 
 
@@ -89,11 +89,9 @@ def test_engine_whose_polls_are_slow_goes_on_serving(new_stack: Callable[..., St
 def test_engine_that_refuses_connections_is_out_with_the_first_request_that_finds_it_so(
     new_stack: Callable[..., Stack],
 ) -> None:
-    stack = new_stack(TWO, serve_arguments=("--fleet-poll-seconds", "30"))
+    stack = new_stack(TWO, serve_arguments=("--fleet-poll-seconds", "600"))
     stack.kill_engine("e0")
     with stack.client() as client:
         for _ in range(4):
             client.chat.completions.create(**CHAT)
-    eventually(
-        lambda: health(stack, "e0") == "unreachable", "it is looked at without waiting for its time", seconds=20.0
-    )
+    eventually(lambda: health(stack, "e0") == "unreachable", "it is looked at without waiting for its time")
