@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.ports import free_port
 from tests.waiting import eventually
 
 
@@ -27,9 +28,7 @@ class RedisServer:
     """On loopback, without a disk. It can be killed and started again, empty, on the same port."""
 
     def __init__(self, folder: Path, *options: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         self._folder, self._options = folder, options
         self.process: subprocess.Popen[bytes] | None = None
 

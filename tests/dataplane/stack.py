@@ -22,6 +22,7 @@ from aibrix_extproc.config_files.replacing import write_atomically
 from tests.dataplane.children import Child
 from tests.dataplane.engines import ENGINE_KEY, Engine, EngineSpec
 from tests.dataplane.raw import JSON, LOOPBACK, Answer, send
+from tests.ports import free_port
 from tests.type_hints import keep_type_hints
 from tests.waiting import eventually
 
@@ -189,7 +190,9 @@ class Stack:
     def start_engine(self, spec: EngineSpec, port: int = 0) -> Engine:
         """A new engine, or a dead one again on its port; not in the fleet until `write_fleet`."""
         child = self._run(
-            f"engine-{spec.name}", [sys.executable, "-m", "aibrix_extproc", "simulate"], spec.command(port)
+            f"engine-{spec.name}",
+            [sys.executable, "-m", "aibrix_extproc", "simulate"],
+            spec.command(port or free_port()),
         )
         url = child.wait_output("listening on ")
         self._hosts[spec.name] = child
@@ -245,16 +248,8 @@ class Stack:
         _learn_ports(self.workers[index])
 
     def _start_worker(self, index: int, port: int = 0, admin_port: int = 0) -> Worker:
-        program = [
-            sys.executable,
-            "-m",
-            "aibrix_extproc",
-            self.command,
-            "--port",
-            str(port),
-            "--admin-port",
-            str(admin_port),
-        ]
+        ports = ["--port", str(port or free_port()), "--admin-port", str(admin_port or free_port())]
+        program = [sys.executable, "-m", "aibrix_extproc", self.command, *ports]
         options = ["--fleet", str(self.fleet_file), "--engine-api-key", ENGINE_KEY]
         keys = [word for key in self.api_keys for word in ("--api-key", key)]
         pace = ["--fleet-poll-seconds", "0.5", "--note-keys", str(self._note_keys())]

@@ -15,6 +15,7 @@ import pytest
 from tests.dataplane.openai_error import assert_openai_error
 from tests.dataplane.raw import JSON, LOOPBACK, send
 from tests.dataplane.stack import Stack
+from tests.ports import free_port
 from tests.waiting import eventually
 
 NGINX: Final = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin:/opt/homebrew/bin")
@@ -26,12 +27,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(NGINX is None, reason="needs nginx (apt-get install nginx-light, brew install nginx)"),
 ]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
 
 
 def lines_of_the_page() -> str:

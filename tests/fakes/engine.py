@@ -12,6 +12,8 @@ from typing import Self
 
 from aiohttp import web
 
+from tests.ports import free_port
+
 GENERATE_ROUTES = ("/v1/chat/completions", "/v1/completions")
 
 
@@ -26,7 +28,7 @@ class FakeEngine:
     def __init__(
         self, *models: str, post_routes: Sequence[str] = GENERATE_ROUTES, api_key: str | None = None, port: int = 0
     ) -> None:
-        self.port = port
+        self.port = port or free_port()  # its own, also while it is stopped
         self.api_key = api_key
         self.post_routes = set(post_routes)
         self.asked: Counter[str] = Counter()

@@ -18,6 +18,8 @@ from typing import Any, Self
 import yaml
 from aiohttp import web
 
+from tests.ports import free_port
+
 Tree = dict[str, Any]
 
 BUILT_IN = {
@@ -48,7 +50,7 @@ class KubeApiDouble:
     """`put` and `delete` change objects; the other public attributes are what a test scripts or reads."""
 
     def __init__(self) -> None:
-        self.port = 0
+        self.port = free_port()  # its own, also while it is stopped
         self.installed = {*BUILT_IN, *CUSTOM}
         self.denied: set[str] = set()  # "pods" or "watch pods": 403
         self.refused: dict[str, int] = {}  # "create endpointslices": with which status

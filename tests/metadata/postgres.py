@@ -4,7 +4,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.ports import free_port
 from tests.waiting import eventually
 
 START_SECONDS = 60.0
@@ -39,7 +39,7 @@ class Server:
         initdb = [str(folder / "initdb"), "-D", str(data / "db"), "-U", "test", "--auth=trust", "--no-sync"]
         subprocess.run(initdb, check=True, **self._options)
         self._folder = folder
-        self._port = _free_port()
+        self._port = free_port()
         self._command = [
             str(folder / "postgres"), "-D", str(data / "db"), "-p", str(self._port), "-h", "127.0.0.1", "-k", str(data),
             # No test stops the machine, and a server that dies alone keeps what it has written.
@@ -78,12 +78,6 @@ def postgres() -> Iterator[str]:
     """The URL of an empty server."""
     with server() as made:
         yield made.url
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait(folder: Path, port: int) -> None:

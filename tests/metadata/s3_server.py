@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.ports import free_port
 from tests.waiting import eventually
 
 BUILT = Path.home() / ".cache/aibrix-extproc/s3-server/versitygw"
@@ -25,7 +26,7 @@ class S3Server:
         sidecar = folder / "sidecar"  # what a file system without extended attributes cannot keep
         for one in (self.bucket, sidecar):
             one.mkdir(parents=True)
-        self._port = _free_port()
+        self._port = free_port()
         self._command = [
             _program(), "--port", f"127.0.0.1:{self._port}", "--access", KEY, "--secret", SECRET, "--quiet", "posix",
             "--sidecar", str(sidecar), str(self.bucket.parent),
@@ -72,9 +73,3 @@ def _program() -> str:
 def _answers(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

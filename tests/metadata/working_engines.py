@@ -28,6 +28,7 @@ from aibrix_extproc.core.operations.desired import DesiredAdapter
 from aibrix_extproc.core.operations.placed import AdapterState, State
 from aibrix_extproc.simulator.options import SimulatorOptions
 from aibrix_extproc.simulator.server import Simulator
+from tests.ports import free_port
 from tests.waiting import until
 
 SOURCE = "test"
@@ -59,7 +60,7 @@ class Engines:
     async def start(self, *names: str, model: str = "llama", **options: Any) -> None:
         """Start engines; one of a name that had been started comes back on its port, without its adapters."""
         for name in names:
-            port = self.running[name].port if name in self.running else 0
+            port = self.running[name].port if name in self.running else free_port()
             one = Simulator(SimulatorOptions(port=port, models=(model,), **options))
             await one.start()
             self.running[name] = one

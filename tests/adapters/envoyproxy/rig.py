@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,18 +21,12 @@ from aibrix_extproc.adapters.envoyproxy.spec import READINESS_SERVICE, EnvoySpec
 from aibrix_extproc.adapters.extproc._generated import external_processor_pb2 as pb
 from aibrix_extproc.config_files.replacing import write_atomically
 from aibrix_extproc.core.openai.contract.headers import DESTINATION
+from tests.ports import free_port
 from tests.waiting import until
 
 LOOPBACK = "127.0.0.1"
 DEADLINE = 60.0
 LIMIT = 6 * 1024 * 1024
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass
