@@ -1,7 +1,8 @@
 """`python -m tools.conformance.fields`: writes the fields that conformance asks about (make fields).
 
-They are the fields of requests whose wrong types an engine was measured to refuse, each with a value of a wrong type;
-and those of OpenAI's fields that it takes, each in a request that is good.
+They are the fields of requests whose wrong types the newest engine was measured to refuse, and every other that has
+the operation, each with a value of a wrong type; and those of OpenAI's fields that the newest takes, each in a good
+request.
 """
 
 import json
@@ -10,8 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from aibrix_extproc.interfaces.catalogue import catalogue
-from aibrix_extproc.interfaces.fields import fields_of
-from aibrix_extproc.interfaces.verdicts import NEWEST, verdicts
+from aibrix_extproc.interfaces.fields import FieldAt, fields_of
+from aibrix_extproc.interfaces.verdicts import MEASURED, NEWEST, verdicts
 from tools.measure.plan import probes
 from tools.measure.values import Values
 
@@ -44,10 +45,17 @@ def _wrong_values(operation: str) -> Iterator[tuple[str, Any]]:
     values = Values(known.definitions, {})
     for field in sorted(fields_of(schema, known.definitions), key=lambda one: one.path):
         told = measured.get(field.path, {})
-        if field.top and told.get("wrong", "").startswith(_FORMED) and "otherwise" not in told:
+        if field.top and "otherwise" not in told and _refused_by_all(operation, field):
             value = values.wrong(field.schema)
             if value is not None:
                 yield field.path, value
+
+
+def _refused_by_all(operation: str, field: FieldAt) -> bool:
+    """Whether the newest engine refuses a wrong type, and of OpenAI's fields each other engine that was measured."""
+    names = [NEWEST] if field.schema.get("x-origin") == "vllm" else MEASURED
+    known = (verdicts(name).get(operation, {}).get("request") for name in names)
+    return all(one.get(field.path, {}).get("wrong", "").startswith(_FORMED) for one in known if one is not None)
 
 
 def _own_fields(operation: str) -> Iterator[str]:
