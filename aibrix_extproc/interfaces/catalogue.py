@@ -181,12 +181,16 @@ def _variants(schema: Json, definitions: Json) -> Iterator[Json]:
 def _extend(schema: Json, variants: Sequence[Json], knowing: Mapping[str, list[str]], meanings: Json) -> None:
     """Give an SDK's object vLLM's own fields and defaults, and say which versions know each field.
 
-    A field that one of vLLM's forms of the request does not have, such as `input` beside `messages`, is not required.
+    A field that one of vLLM's forms of the request does not have, such as `input` beside `messages`, is not required;
+    what each form requires is, of one of them. That stands in an `allOf`, since an `anyOf` has the fields of variants.
     """
     properties = schema.setdefault("properties", {})
     elsewhere = {
         name for one in variants for other in variants for name in one["properties"] if name not in other["properties"]
     }
+    if elsewhere & set(schema.get("required", ())):
+        forms = [{"required": sorted(elsewhere & set(one.get("required", ())))} for one in variants]
+        schema["allOf"] = [{"anyOf": forms}]
     schema["required"] = [name for name in schema.get("required", ()) if name not in elsewhere]
     for variant in variants:
         for name, value in variant.get("properties", {}).items():
