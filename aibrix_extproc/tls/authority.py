@@ -43,14 +43,14 @@ class Authority:
     certificate: bytes
     key: bytes = field(repr=False)
 
-    def certify(self, role: Role, names: Sequence[str], life: timedelta, *, since: timedelta = CLOCK_SKEW) -> KeyPair:
+    def certify(self, role: Role, names: Sequence[str], life: timedelta) -> KeyPair:
         """Make a key and its certificate for these host names, addresses or URIs. It never outlives the authority."""
         issuer, key = self._loaded()
         own = ec.generate_private_key(ec.SECP256R1())
         now = datetime.now(UTC)
         certificate = (
             _builder(x509.Name([_common_name(names[0])]), issuer.subject, own.public_key())
-            .not_valid_before(max(now - since, issuer.not_valid_before_utc))
+            .not_valid_before(max(now - CLOCK_SKEW, issuer.not_valid_before_utc))
             .not_valid_after(min(now + life, issuer.not_valid_after_utc))
             .add_extension(x509.SubjectAlternativeName([_general(name) for name in names]), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

@@ -29,18 +29,13 @@ Emit = Callable[[SourceChange], None]
 class FleetFile:
     """A YAML file of endpoints, read again whenever it or a key file that it names changes."""
 
+    name = "file"
+
     def __init__(
-        self,
-        path: Path,
-        on_status: OnStatus,
-        *,
-        name: str = "file",
-        pace: Pace = DEFAULT_PACE,
-        resolve: Resolve = resolve_host,
+        self, path: Path, on_status: OnStatus, *, pace: Pace = DEFAULT_PACE, resolve: Resolve = resolve_host
     ) -> None:
-        self.name = name
         self._resolve = resolve
-        self._reporter = StatusReporter(name, on_status)
+        self._reporter = StatusReporter(self.name, on_status)
         self._file = WatchedFile(path, self._reporter, pace)
 
     @property
@@ -62,20 +57,20 @@ class FleetFile:
 class FlagSource:
     """Endpoints given on the command line; the same address twice raises SourceFormatError at once."""
 
+    name = "flags"
+
     def __init__(
         self,
         entries: Sequence[Entry],
         on_status: OnStatus,
         *,
-        name: str = "flags",
         pace: Pace = DEFAULT_PACE,
         resolve: Resolve = resolve_host,
     ) -> None:
-        self.name = name
         self._pace = pace
         self._resolve = resolve
         self._entries = refuse_repeated(entries)
-        self._reporter = StatusReporter(name, on_status)
+        self._reporter = StatusReporter(self.name, on_status)
 
     @property
     def status(self) -> SourceStatus:

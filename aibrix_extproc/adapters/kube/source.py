@@ -53,23 +53,23 @@ class _WithName(msgspec.Struct):
 class KubernetesSource:
     """Pods of one cluster and related objects. Raises KubeConfigError if there is no way to reach the cluster."""
 
+    name = "kubernetes"
+
     def __init__(
         self,
         settings: KubernetesSettings,
         on_status: OnStatus,
         *,
-        name: str = "kubernetes",
         pace: WatchPace | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.name = name
         self._settings = settings
         self._access: ClusterAccess = find_access(settings.kubeconfig, settings.context)
-        self._reporter = StatusReporter(name, on_status)
+        self._reporter = StatusReporter(self.name, on_status)
         self._pace = pace or WatchPace(page_size=settings.page_size, silence_seconds=settings.silence_seconds)
         self._clock = clock
         self._started_at = clock()
-        self._fleet = KubeFleet(name, pooled=settings.inference_pool is not None)
+        self._fleet = KubeFleet(self.name, pooled=settings.inference_pool is not None)
         self._states: dict[Feed, _FeedState] = {}
         self._seen: dict[Feed, set[str]] = {}  # in the listing that is under way
         self._emitted = False  # the first listing

@@ -14,7 +14,7 @@ from aibrix_extproc.adapters.limitfile.source import read_limits
 from aibrix_extproc.app.limiting import Limiter
 from aibrix_extproc.app.parts.part import Meters, Part
 from aibrix_extproc.app.shared_counters import SharedCounters
-from aibrix_extproc.config_files.file import DEFAULT_PACE, FollowedFile, Pace, SourceStatus
+from aibrix_extproc.config_files.file import FollowedFile, SourceStatus
 from aibrix_extproc.core.access.limits.book import LimitBook
 from aibrix_extproc.core.access.limits.estimates import Estimator
 from aibrix_extproc.core.access.limits.records import Record
@@ -46,7 +46,6 @@ class Limits(Part):
         metering: bool,
         limited: Callable[[str], None],
         warned: Callable[[str], None],
-        pace: Pace = DEFAULT_PACE,
     ) -> None:
         self._settings = settings
         self._of_keys = of_keys
@@ -55,7 +54,7 @@ class Limits(Part):
         self._of_control: tuple[Record, ...] = ()
         self._file: FollowedFile[tuple[Record, ...]] | None = None
         if settings.file is not None:
-            self._file = FollowedFile("limits", settings.file, read_limits, self._on_status, pace=pace)
+            self._file = FollowedFile("limits", settings.file, read_limits, self._on_status)
             self._of_file = read_limits(settings.file)
         self._issuer = os.urandom(6).hex()
         self._replicas = settings.replicas

@@ -194,14 +194,20 @@ async def test_host_name_that_resolves_to_another_entry_is_refused(path: Path, r
     assert "is given already at" in source.status.error
 
 
-async def test_host_name_that_does_not_resolve_is_tried_again_without_an_edit(path: Path, recorder: Recorder) -> None:
+@pytest.mark.parametrize("kind", ["file", "flags"])
+async def test_host_name_that_does_not_resolve_is_tried_again_without_an_edit(
+    path: Path, recorder: Recorder, kind: str
+) -> None:
     write(path, "endpoints:\n- address: engine-1:8001\n")
     known: dict[str, str] = {}
 
     async def resolve(name: str) -> str | None:
         return known.get(name)
 
-    source = FleetFile(path, recorder.statuses.append, pace=FAST, resolve=resolve)
+    if kind == "file":
+        source: FleetFile | FlagSource = FleetFile(path, recorder.statuses.append, pace=FAST, resolve=resolve)
+    else:
+        source = FlagSource([parse_flag("engine-1:8001")], recorder.statuses.append, pace=FAST, resolve=resolve)
     async with running(source, recorder):
         await until(lambda: bool(recorder.statuses))
         assert "the host name engine-1 cannot be resolved" in source.status.error

@@ -91,8 +91,9 @@ def parse_amounts(given: object, field: str = "limits", *, of_batches: bool = Fa
     return found
 
 
-def parse_prices(given: object, field: str = "prices") -> dict[str, float | int]:
+def parse_prices(given: object) -> dict[str, float | int]:
     """Names of PRICES with the price. Raises LimitFormatError."""
+    field = "prices"
     found: dict[str, float | int] = {}
     for name, value in _mapping(given, field).items():
         if name not in PRICES:
