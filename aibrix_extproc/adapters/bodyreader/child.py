@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 
-from aibrix_extproc.adapters.bodyreader.wire import LENGTH, QUESTION, Report, encode
+from aibrix_extproc.adapters.bodyreader.wire import LENGTH, QUESTION, READY, Report, encode
 from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.core.openai.wire.request import RequestFacts, read_json
 
@@ -19,6 +19,8 @@ def main(file: int, media_hosts: tuple[str, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal; the gateway decides
     gc.disable()  # nothing here is a cycle
     questions, answers = sys.stdin.buffer, sys.stdout.buffer
+    answers.write(READY)
+    answers.flush()
     while len(question := questions.read(QUESTION.size)) == QUESTION.size:
         size, sized, prefix_seed = QUESTION.unpack(question)
         answer = encode(_report(read_json(_body(file, size), media_hosts, sized=sized, prefix_seed=prefix_seed)))

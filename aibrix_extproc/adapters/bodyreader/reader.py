@@ -1,7 +1,8 @@
 """Asks the reader process. It is started with the first large body and again after it died; bodies go one by one.
 
-The smallest body that waits is next, so that those of 50 MB do not hold up those of two. What waits is bounded in
-number, bytes and time; whoever does not get an answer gets a 503.
+A start goes on when the body that began it has left, so that it ends on a slow machine, too. The smallest body that
+waits is next, so that those of 50 MB do not hold up those of two. What waits is bounded in number, bytes and time;
+whoever does not get an answer gets a 503.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ import tempfile
 from itertools import count
 from typing import Final
 
-from aibrix_extproc.adapters.bodyreader.wire import LENGTH, MAX_ANSWER_BYTES, QUESTION, Report, decode
+from aibrix_extproc.adapters.bodyreader.wire import LENGTH, MAX_ANSWER_BYTES, QUESTION, READY, Report, decode
 from aibrix_extproc.core.exchange import asks
 from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.rope import Rope
@@ -25,6 +26,7 @@ STEP_BYTES: Final = 1024 * 1024  # copied in one turn of the loop
 MAX_WAITING: Final = 256  # bodies
 MAX_WAITING_BYTES: Final = 512 * 1024 * 1024  # together, unless there is only one
 DEADLINE_SECONDS: Final = 4.0  # Envoy waits five for a message to be answered
+START_SECONDS: Final = 120.0  # a tenth of a second where the machine is not busy
 _BUSY: Final = asks.Refused(Problem("gateway_busy"))
 
 
@@ -74,6 +76,7 @@ class BodyReader:
         self._media_hosts = media_hosts
         self._deadline_seconds = deadline_seconds
         self._process: _Process | None = None
+        self._starting: asyncio.Task[_Process] | None = None
         self._busy = False
         self._queue: list[tuple[int, int, asyncio.Future[None]]] = []  # a heap by size, then by arrival
         self._arrival = count()
@@ -111,6 +114,8 @@ class BodyReader:
 
     def stop(self) -> None:
         """End the process."""
+        if self._starting is not None:
+            self._starting.cancel()
         if self._process is not None:
             self._process.stop()
             self._process = None
@@ -171,16 +176,26 @@ class BodyReader:
     async def _running(self) -> _Process:
         if self._process is not None and not self._process.is_alive:
             self.stop()
-        if self._process is None:
+        if self._process is not None:
+            return self._process
+        if self._starting is None:
+            self._starting = asyncio.get_running_loop().create_task(self._start())
+            self._starting.add_done_callback(_is_seen)
+        return await asyncio.shield(self._starting)
+
+    async def _start(self) -> _Process:
+        try:
             self._process = await _started(self._media_hosts)
-            logger.info("reader of large bodies started", extra={"pid": self._process.pid})
+        finally:
+            self._starting = None
+        logger.info("reader of large bodies started", extra={"pid": self._process.pid})
         return self._process
 
 
-def _is_seen(asking: asyncio.Task[Report]) -> None:
+def _is_seen(task: asyncio.Task[Report] | asyncio.Task[_Process]) -> None:
     """Take its failure, so that it is not reported as lost where whoever waited has left."""
-    if not asking.cancelled():
-        asking.exception()
+    if not task.cancelled():
+        task.exception()
 
 
 async def _copy(body: Rope, file: int) -> None:
@@ -196,13 +211,22 @@ async def _copy(body: Rope, file: int) -> None:
 
 
 async def _started(media_hosts: tuple[str, ...]) -> _Process:
+    """A process that waits for questions. Raises ReaderError, OSError or TimeoutError."""
     file = _shared_file()
+    process: asyncio.subprocess.Process | None = None
     try:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", "aibrix_extproc.adapters.bodyreader.child", str(file), *media_hosts,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, pass_fds=(file,),
-        )  # fmt: skip
+        async with asyncio.timeout(START_SECONDS):
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-P", "-m", "aibrix_extproc.adapters.bodyreader.child", str(file), *media_hosts,
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, pass_fds=(file,),
+            )  # fmt: skip
+            assert process.stdout is not None
+            if await process.stdout.read(len(READY)) != READY:
+                raise ReaderError("it ended while it started")
     except BaseException:
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
         os.close(file)
         raise
     return _Process(process, file)

@@ -9,6 +9,7 @@ from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.core.openai.wire.request import RequestFacts
 
 QUESTION: Final = struct.Struct(">Q?Q")  # bytes of the body, whether its sizes are asked for, seed of its prefix or 0
+READY: Final = b"R"  # the process's first byte: it has started and waits for questions
 LENGTH: Final = struct.Struct(">I")  # of the answer that follows
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -74,8 +75,29 @@ async def test_process_that_dies_costs_its_body_a_503_and_the_next_one_nothing(r
         assert reader.pid not in (None, first)
 
 
+async def test_start_goes_on_when_the_body_that_began_it_has_left() -> None:
+    reader = BodyReader(deadline_seconds=0.001)  # no process starts in that time
+    try:
+        assert await reader.read(in_pieces(chat(MIB)), sizes=False) == BUSY
+        await until(lambda: reader.pid is not None)
+        started, reader._deadline_seconds = reader.pid, 60.0
+        assert await reader.read(in_pieces(chat(MIB)), sizes=False) == BodyRead(read_json(chat(MIB)))
+        assert reader.pid == started
+    finally:
+        reader.stop()
+
+
+async def test_process_that_ends_while_it_starts_costs_a_503(
+    reader: BodyReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(sys, "executable", "/bin/false")
+        assert await reader.read(in_pieces(chat(MIB)), sizes=False) == BUSY
+    assert isinstance(await reader.read(in_pieces(chat(MIB)), sizes=False), BodyRead)
+
+
 async def read_in_time(reader: BodyReader) -> BodyRead:
-    """On a busy machine the process may start later than a body can wait."""
+    """A process that was ended starts again later than a body can wait on a busy machine."""
 
     async def read() -> BodyRead | None:
         found = await reader.read(in_pieces(chat(MIB)), sizes=False)
