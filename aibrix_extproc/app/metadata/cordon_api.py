@@ -16,7 +16,7 @@ from aibrix_extproc.core.fleet.selector import MAX_SELECTOR_CHARACTERS, InvalidS
 from aibrix_extproc.core.openai.contract.operations import shown
 
 MAX_CORDONS: Final = 1_000
-MAX_SECONDS: Final = 30 * 86_400.0
+MAX_SECONDS: Final = 30 * 86_400
 
 
 class NewCordon(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -100,7 +100,7 @@ def _checked(asked: NewCordon, caller: str, wall_now: float) -> Cordon:
     if sum(bool(one) for one in (asked.endpoint, asked.pod, asked.selector)) != 1:
         raise invalid("body", "name one of endpoint, pod and selector")
     if asked.expires_in is not None and not 1 <= asked.expires_in <= MAX_SECONDS:
-        raise invalid("expires_in", f"seconds from 1 to {MAX_SECONDS:g}")
+        raise invalid("expires_in", f"seconds from 1 to {MAX_SECONDS}")
     endpoint = checked_text("endpoint", asked.endpoint)
     selector = checked_text("selector", asked.selector, MAX_SELECTOR_CHARACTERS)
     try:

@@ -21,7 +21,7 @@ _KEY_BYTES: Final = 36  # 48 characters
 _HASH_PREFIX: Final = "sha256:"
 _ID_CHARACTERS: Final = 16  # of the digest: its owner finds the record of a key
 _HINT_CHARACTERS: Final = 4
-MAX_SECONDS: Final = 10 * 366 * 86_400.0
+MAX_SECONDS: Final = 10 * 366 * 86_400
 
 
 class NewKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -129,7 +129,7 @@ class KeyApi:
         asked = await body_of(call, Rotation)
         row = await self._found(call)
         if not 0 <= asked.overlap_seconds <= MAX_SECONDS:
-            raise invalid("overlap_seconds", f"seconds from 0 to {MAX_SECONDS:g}")
+            raise invalid("overlap_seconds", f"seconds from 0 to {MAX_SECONDS}")
         now, before = self.wall_clock(), decoded(row, KeyRecord)
         end = now + asked.overlap_seconds
         old = msgspec.structs.replace(before, wall_expires_at=min(end, before.wall_expires_at or end))
@@ -181,7 +181,7 @@ class KeyApi:
         if not isinstance(expires_at, int | float):
             return None
         if not now < expires_at <= now + MAX_SECONDS:
-            raise invalid(field, f"it must be in the future, within {MAX_SECONDS:g} seconds")
+            raise invalid(field, f"it must be in the future, within {MAX_SECONDS} seconds")
         return float(expires_at)
 
 

@@ -145,6 +145,6 @@ def lines(plan: ImportPlan) -> Iterator[str]:
         soft = {f"soft {name}": amount for name, amount in limit.get("soft_limits", {}).items()}
         amounts = limit.get("limits", {}) | soft
         subject = f"key {limit['key']}" if "key" in limit else f"caller {limit['caller']}"
-        yield f"limit of {subject}: " + ", ".join(f"{name} {amount:g}" for name, amount in amounts.items())
+        yield f"limit of {subject}: " + ", ".join(f"{name} {amount:,.12g}" for name, amount in amounts.items())
     for warning in plan.warnings:
         yield f"! {warning}"

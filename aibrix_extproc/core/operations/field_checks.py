@@ -39,16 +39,14 @@ def checked_flag(fields: Mapping[str, Any], name: str) -> Problem | None:
     return None if value is None or isinstance(value, bool) else wrong_type(name, "a boolean", value)
 
 
-def checked_number(
-    fields: Mapping[str, Any], name: str, low: float, high: float, *, whole: bool = False
-) -> Problem | None:
+def checked_number(fields: Mapping[str, Any], name: str, low: int, high: int, *, whole: bool = False) -> Problem | None:
     """A number within bounds, or nothing."""
     value = fields.get(name)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
         return wrong_type(name, "an integer" if whole else "a number", value)
-    return None if low <= value <= high else invalid(name, f"must be from {low:g} to {high:g}")
+    return None if low <= value <= high else invalid(name, f"must be from {low} to {high}")
 
 
 def checked_name(param: str, name: object, longest: int) -> Problem | None:

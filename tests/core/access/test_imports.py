@@ -42,6 +42,11 @@ def test_a_full_record_of_litellm() -> None:
     assert len(list(lines(plan))) == 6
 
 
+def test_large_limits_are_shown_as_people_write_them() -> None:
+    plan = from_litellm([{"token": HASH, "tpm_limit": 2_500_000, "max_budget": 0.5, "budget_duration": "1d"}])
+    assert f"limit of key k_{HASH[:16]}: tokens_per_minute 2,500,000, budget_per_day 0.5" in lines(plan)
+
+
 def test_keys_of_one_team_with_other_models_get_another_caller() -> None:
     rows = [
         {"token": digest_of(str(number)).hex(), "team_id": "t", "models": models}
