@@ -55,17 +55,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "endpoint", metavar="ENDPOINT", help="as the cordon names it, or its identity, HOST:PORT or name"
     )
     for name, (_, what) in _OPERATIONS.items():
-        _add_run_options(add_verb(verbs, name, _operate, what), name)
+        verb = add_verb(verbs, name, _operate, what)
+        _add_target_options(verb)
+        _add_run_options(verb)
+        _add_parameters(verb, name)
     for verb in verbs.choices.values():
         verb.add_argument("--json", action="store_true", help="print JSON")
 
 
-def _add_run_options(verb: argparse.ArgumentParser, name: str) -> None:
+def _add_target_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("endpoints", nargs="*", metavar="ENDPOINT", help="identities, HOST:PORT or names")
     verb.add_argument("--model", metavar="NAME", help="engines that serve this model or adapter")
     verb.add_argument(
         "--label", action="append", default=[], metavar="KEY=VALUE", help="engines with this label, repeatable"
     )
+
+
+def _add_run_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--order", choices=("rolling", "all"),
         help=f"rolling: one after the other; all: as many at once as --keep-available lets ({_DEFAULTS.order})",
@@ -97,6 +103,10 @@ def _add_run_options(verb: argparse.ArgumentParser, name: str) -> None:
     verb.add_argument(
         "--idempotency-key", metavar="TEXT", help="sent again with the same key, the command starts no second operation"
     )
+
+
+def _add_parameters(verb: argparse.ArgumentParser, name: str) -> None:
+    """The parameters of the operation itself."""
     if name == "sleep":
         verb.add_argument(
             "--level", type=int, choices=(0, 1, 2),

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,6 +121,12 @@ def test_tables_are_whole() -> None:
 
 def triples(lines: list[str]) -> Iterator[tuple[str, str, str]]:
     return zip(lines, lines[1:], lines[2:], strict=False)
+
+
+def test_changes_stand_once() -> None:
+    """A merge that keeps the lines of both sides repeats those that one side has moved."""
+    entries = Counter(re.findall(r"^- .*", HISTORY.read_text(encoding="utf-8"), re.MULTILINE))
+    assert [entry for entry, times in entries.items() if times > 1] == []
 
 
 def test_architecture_names_every_adapter() -> None:
