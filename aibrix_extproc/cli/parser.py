@@ -5,9 +5,11 @@ For an unknown word the parser suggests the nearest known one.
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final, NoReturn
 
 from aibrix_extproc.core.nearest import did_you_mean
+
+_USAGE_LINES: Final = 4
 
 
 class Help(argparse.HelpFormatter):
@@ -42,6 +44,13 @@ class Parser(argparse.ArgumentParser):
         if unknown and self._commands() is None:
             self.error(f"unrecognized arguments: {' '.join(unknown)}{self._hint(unknown)}")
         return found, unknown
+
+    def error(self, message: str) -> NoReturn:
+        """End with 2, the message and the usage; a long usage would bury the message, so `--help` is named instead."""
+        usage = self.format_usage()
+        if usage.count("\n") > _USAGE_LINES:
+            usage = f"usage: {self.prog} [OPTIONS], see {self.prog} --help\n"
+        self.exit(2, f"{usage}{self.prog}: error: {message}\n")
 
     def _get_value(self, action: argparse.Action, text: str) -> Any:
         if not text and not action.option_strings and not isinstance(action, argparse._SubParsersAction):

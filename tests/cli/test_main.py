@@ -78,6 +78,14 @@ def test_no_positional_argument_may_be_empty(capsys: pytest.CaptureFixture[str])
             assert capsys.readouterr().err.endswith("is empty\n"), words
 
 
+def test_wrong_option_of_any_command_is_told_in_a_few_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, _ in runnable():
+        assert exit_code(*words, "--nonsense") == 2, words
+        *_, last = told = capsys.readouterr().err.splitlines()
+        assert "unrecognized arguments: --nonsense" in last, words
+        assert len(told) <= 5, words
+
+
 def test_help_names_each_argument_and_no_default_that_is_none() -> None:
     for words, leaf in runnable():
         for action in leaf._actions:
