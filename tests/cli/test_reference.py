@@ -5,12 +5,14 @@ import re
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
 
 from aibrix_extproc.adapters.telemetry.metrics import METRICS
+from aibrix_extproc.cli import reference
 from aibrix_extproc.cli.main import COMMANDS, main
 from aibrix_extproc.cli.reference import PAGES, stale_pages
 from aibrix_extproc.cli.reference_api import SECTIONS
@@ -36,6 +38,13 @@ def pages() -> dict[str, str]:
     return {name: make() for name, make in PAGES.items()}
 
 
+@pytest.fixture(name="made_once")
+def make_pages_once(pages: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """To make all pages takes a second of CPU, and these tests ask for them ten times."""
+    monkeypatch.setattr(reference, "PAGES", {name: partial(str, text) for name, text in pages.items()})
+
+
+@pytest.mark.usefixtures("made_once")
 def test_pages_are_what_the_code_says() -> None:
     assert sorted(stale_pages(DOCS)) == [], "run: aibrix-extproc reference --write"
 
@@ -136,6 +145,7 @@ def test_pages_name_no_place_of_this_machine(pages: dict[str, str]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("made_once")
 def test_pages_do_not_depend_on_hashes_or_on_the_terminal(tmp_path: Path) -> None:
     for seed, columns in (("1", "40"), ("2", "200")):
         folder = tmp_path / seed
@@ -150,6 +160,7 @@ def test_pages_do_not_depend_on_hashes_or_on_the_terminal(tmp_path: Path) -> Non
         assert sorted(stale_pages(folder)) == []
 
 
+@pytest.mark.usefixtures("made_once")
 def test_write_makes_missing_pages_and_check_is_content_then(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -163,6 +174,7 @@ def test_write_makes_missing_pages_and_check_is_content_then(
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.usefixtures("made_once")
 def test_check_names_the_stale_page_and_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     docs = ["--docs", str(tmp_path)]
     main(["reference", "--write", *docs])
