@@ -126,15 +126,16 @@ async def test_message_of_40_mib_comes_back_whole_in_linear_time() -> None:
 
 
 @pytest.mark.slow
-async def test_ten_thousand_streams_on_one_connection_all_end_well() -> None:
+@pytest.mark.parametrize("streams", [2_000, pytest.param(10_000, marks=pytest.mark.fuzz)])
+async def test_thousands_of_streams_on_one_connection_all_end_well(streams: int) -> None:
     async with serving() as served, channel(served.port) as found:
         calls = []
-        for _ in range(10_000):
+        for _ in range(streams):
             call = found.stream_stream(wire.ECHO)()
             await call.write(b"hello")
             calls.append(call)
         assert {await call.read() for call in calls} == {b"hello"}
-        assert served.server.running == 10_000
+        assert served.server.running == streams
         assert served.server.connections == 1
         for number, call in enumerate(calls):
             if number % 2:
@@ -142,8 +143,8 @@ async def test_ten_thousand_streams_on_one_connection_all_end_well() -> None:
             else:
                 await call.done_writing()
         await until(lambda: served.server.running == 0, seconds=60)
-        assert served.log.outcomes.count(CallOutcome.CANCELLED) == 5_000
-        assert served.log.outcomes.count(CallOutcome.COMPLETED) == 5_000
+        assert served.log.outcomes.count(CallOutcome.CANCELLED) == streams // 2
+        assert served.log.outcomes.count(CallOutcome.COMPLETED) == streams // 2
 
 
 @pytest.mark.slow

@@ -80,7 +80,7 @@ async def test_message_behind_a_handler_of_ours_that_waits_may_wait_with_it() ->
         assert check_progress(talk) is None
     talk.log.gate.set()
     await until(lambda: talk.say(wire.data(1, HELLO[6:], end=True)) if talk.answer().messages else None)
-    assert talk.answer().messages == (b"waited", b"hello")
+    await until(lambda: talk.answer().messages == (b"waited", b"hello"))
 
 
 @pytest.mark.parametrize("taken", [0, 1, 900])
