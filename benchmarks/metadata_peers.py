@@ -4,7 +4,9 @@
 """
 
 import asyncio
+import hashlib
 import json
+import os
 import secrets
 import sys
 from pathlib import Path
@@ -40,18 +42,33 @@ def engine() -> web.Application:
 
 
 def plain(folder: Path) -> web.Application:
-    """Writes the file of a form to a folder, as aiohttp's own documentation does it; a GET has a constant answer."""
+    """Writes the file of a form to a folder, as aiohttp's own documentation does it; a GET has a constant answer.
+
+    Below /durable it does what we promise: the content is hashed and flushed to the disk before the answer. The file is
+    removed after the answer, as new pages of the file system's cache cost many times what used ones do.
+    """
 
     async def upload(request: web.Request) -> web.Response:
-        size = 0
+        durable = request.path.startswith("/durable")
+        size, digest = 0, hashlib.sha256()
+        path = folder / secrets.token_hex(8)
         async for part in await request.multipart():
             if not isinstance(part, aiohttp.BodyPartReader) or part.name != "file":
                 continue
-            with (folder / secrets.token_hex(8)).open("wb") as file:
+            with path.open("wb") as file:
                 while piece := await part.read_chunk(256 * 1024):
                     file.write(piece)
                     size += len(piece)
-        return web.json_response({"bytes": size})
+                    if durable:
+                        digest.update(piece)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+        response = web.json_response({"bytes": size, "sha256": digest.hexdigest()})
+        await response.prepare(request)
+        await response.write_eof()
+        path.unlink()
+        return response
 
     async def constant(_: web.Request) -> web.Response:
         return web.json_response(
@@ -60,6 +77,7 @@ def plain(folder: Path) -> web.Application:
 
     app = web.Application(client_max_size=2**40)
     app.router.add_post("/v1/files", upload)
+    app.router.add_post("/durable/v1/files", upload)
     app.router.add_get("/v1/files", constant)
     return app
 

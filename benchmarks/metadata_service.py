@@ -44,6 +44,7 @@ class Bench:
         ), folder / "metadata.log")  # fmt: skip
         self._processes.append(service)
         self.service = service
+        self.plain_pid = self._processes[1].pid
         self.ready_url = f"http://{LOOPBACK}:{admin}/readyz"
 
     def _peer(self, kind: str, *rest: str) -> str:

@@ -1,7 +1,6 @@
 """Blobs: bytes under a key, written once, streamed in and out in constant memory."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Iterable
 from contextlib import contextmanager
 from datetime import timedelta
@@ -12,13 +11,23 @@ import obstore
 from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import LocalStore, from_url
 
+from aibrix_extproc.adapters.blobs.hashing import Hashed
+from aibrix_extproc.adapters.blobs.local import write_bytes, write_file
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CHUNK_BYTES: Final = 8 * 1024 * 1024  # of a multipart upload to object storage; at most two of a blob are in memory
 _IN_FLIGHT: Final = 2
 _READ_BYTES: Final = 256 * 1024
-_NO_SPACE: Final = ("no space left", "os error 28", "disk quota exceeded", "os error 122", "os error 27")
+_NO_SPACE: Final = (
+    "no space left",
+    "os error 28",
+    "disk quota exceeded",
+    "os error 122",
+    "file too large",
+    "os error 27",
+)
 _RETRY: Final[Any] = {
     "max_retries": 4, "retry_timeout": timedelta(seconds=20),
     "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=3), "base": 2},
@@ -59,27 +68,38 @@ class BlobStore:
             else:
                 self._store = from_url(url, client_options=_CLIENT, retry_config=_RETRY)
 
-    async def put(self, key: str, content: AsyncIterator[bytes]) -> None:
-        """Store a content. An exception of the iterator's passes, and leaves nothing behind."""
+    async def put(self, key: str, content: AsyncIterator[bytes]) -> str:
+        """Store a content; returns its SHA-256 in hexadecimal.
+
+        An exception of the iterator's passes, and leaves nothing behind.
+        """
         source = _Source(content)
         try:
             with _told():
+                if self._folder is not None:
+                    return await write_file(self._folder / key, source)
+                hashed = Hashed(source)
                 await obstore.put_async(
-                    self._store, key, source, use_multipart=True, chunk_size=CHUNK_BYTES, max_concurrency=_IN_FLIGHT
+                    self._store,
+                    key,
+                    hashed.pieces(),
+                    use_multipart=True,
+                    chunk_size=CHUNK_BYTES,
+                    max_concurrency=_IN_FLIGHT,
                 )
+                return hashed.sha256()
         except BlobError:
             if source.error is not None:
                 raise source.error from None
             raise
-        if self._folder is not None:
-            await asyncio.to_thread(_flush, self._folder / key)
 
     async def put_bytes(self, key: str, content: bytes) -> None:
         """Store a content that is in memory."""
         with _told():
-            await obstore.put_async(self._store, key, content, use_multipart=False)
-        if self._folder is not None:
-            await asyncio.to_thread(_flush, self._folder / key)
+            if self._folder is not None:
+                await asyncio.to_thread(write_bytes, self._folder / key, content)
+            else:
+                await obstore.put_async(self._store, key, content, use_multipart=False)
 
     async def stream(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
         """The bytes from `start` up to and without `end`, in pieces. Raises BlobMissingError."""
@@ -147,16 +167,6 @@ class _Source:
         except BaseException as error:
             self.error = error
             raise
-
-
-def _flush(path: Path) -> None:
-    """Make a file and its name survive a power failure."""
-    for one in (path, path.parent):
-        descriptor = os.open(one, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 @contextmanager

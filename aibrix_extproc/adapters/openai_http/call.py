@@ -14,7 +14,6 @@ from aibrix_extproc.core.openai.contract.refusals import json_type
 
 T = TypeVar("T")
 MAX_JSON_BYTES: Final = 1024 * 1024
-_PIECE_BYTES: Final = 256 * 1024
 
 
 class RefusedError(Exception):
@@ -97,8 +96,7 @@ class Call:
                 raise refuse("request_timeout") from None
             if not piece:
                 return
-            for start in range(0, len(piece), _PIECE_BYTES):
-                yield piece[start : start + _PIECE_BYTES]
+            yield piece
 
     async def json(self) -> Mapping[str, Any]:
         """The body as a JSON object, an empty one as {}."""

@@ -1,6 +1,5 @@
 """Takes a content from a client into the blob store, counted, hashed and bounded on the way."""
 
-import hashlib
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
@@ -30,15 +29,15 @@ class Receiver:
 
     async def receive(self, prefix: str, content: AsyncIterator[bytes], most: int) -> Received:
         """Store a content of at most `most` bytes. Raises RefusedError."""
-        counter = _Counter(content, most)
+        bounded = _Bounded(content, most)
         key = self._new_key(prefix)
         try:
-            await self._blobs.put(key, counter.pieces())
+            sha256 = await self._blobs.put(key, bounded.pieces())
         except BlobsFullError as error:
             raise refuse("insufficient_storage") from error
         except BlobError as error:
             raise refuse("storage_unavailable") from error
-        return Received(key, counter.size, counter.digest.hexdigest())
+        return Received(key, bounded.size, sha256)
 
     async def discard(self, received: Received | None) -> None:
         """Remove a content that did not become an object. What fails here is left to the sweep."""
@@ -46,21 +45,19 @@ class Receiver:
             await remove_quietly(self._blobs, [received.blob])
 
 
-class _Counter:
-    """Passes a content on, its bytes counted and hashed."""
+class _Bounded:
+    """Passes a content on, its bytes counted."""
 
     def __init__(self, content: AsyncIterator[bytes], most: int) -> None:
         self._content = content
         self._most = most
         self.size = 0
-        self.digest = hashlib.sha256()
 
     async def pieces(self) -> AsyncIterator[bytes]:
         async for piece in self._content:
             self.size += len(piece)
             if self.size > self._most:
                 raise refuse("file_too_large", limit=str(self._most))
-            self.digest.update(piece)
             yield piece
 
 
