@@ -2,11 +2,12 @@
 
 import argparse
 import json
-import sys
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from aibrix_extproc.cli.connection import UsageError
+from aibrix_extproc.cli.interruption import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, say, sigterm_raises
 from aibrix_extproc.cli.sdk_command import (
     EXIT_FAILED,
     add_verb,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from openai import OpenAI
     from openai.types import Batch
 
+_FILE_ID: Final = re.compile(r"file-[A-Za-z0-9-]{1,64}")
 _COLUMNS: Final = ("id", "status", "model", "total", "completed", "failed", "created")
 
 
@@ -29,7 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One subcommand per verb."""
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     run_it = add_verb(verbs, "run", _run, "upload a file, run it as a batch, follow it, write the results")
-    run_it.add_argument("file", type=Path, metavar="FILE.jsonl", help="requests in OpenAI's form, one a line")
+    run_it.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE.jsonl",
+        help="requests in OpenAI's form, one a line; or the ID of a stored file",
+    )
     run_it.add_argument("--endpoint", metavar="PATH", help="what every line asks (the first line's url if not given)")
     _add_results(run_it)
     follow = add_verb(verbs, "follow", _follow, "follow a batch to its end and write the results")
@@ -51,15 +58,37 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0: done, every line answered; 1: the batch failed or has failed lines, or the API refused; 2: wrong options."""
-    return run_verb(args, "batch")
+    """0: done, every line answered; 1: the batch failed or has failed lines, or the API refused; 2: wrong options.
+
+    130 and 143: interrupted by Ctrl-C or SIGTERM. Whoever does not see the end is told how to go on.
+    """
+    args.rest = ""  # what is left to do, for a command that ends early
+    try:
+        with sigterm_raises():
+            code = run_verb(args, "batch")
+    except Terminated as error:
+        code = error.exit_code
+    except KeyboardInterrupt:
+        code = EXIT_INTERRUPTED
+    if code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
+        say(f"aibrix-extproc: interrupted{'' if args.rest else '; nothing was begun'}")
+    if code != 0 and args.rest:
+        say(args.rest)
+    return code
 
 
 def _run(client: "OpenAI", args: argparse.Namespace) -> int:
+    stored = args.file.name if not args.file.exists() and _FILE_ID.fullmatch(str(args.file)) else None
+    if stored and not args.endpoint:
+        raise UsageError(f"name the --endpoint that the lines of {stored} ask")
     endpoint: Any = args.endpoint or _first_url(args.file)
-    file = uploaded(client, args.file, "batch")
-    batch = client.batches.create(input_file_id=file.id, endpoint=endpoint, completion_window="24h")
-    print(f"{batch.id} runs; Ctrl-C leaves it running, `batch follow {batch.id}` goes on", file=sys.stderr)
+    file_id = stored or uploaded(client, args.file, "batch").id
+    args.rest = (
+        f"{file_id} is stored. `batch list` shows whether a batch of it was begun; if not,"
+        f" `batch run {file_id} --endpoint {endpoint}` goes on"
+    )
+    batch = client.batches.create(input_file_id=file_id, endpoint=endpoint, completion_window="24h")
+    say(f"{batch.id} runs; Ctrl-C leaves it running, `batch follow {batch.id}` goes on")
     return _to_the_end(client, batch, args)
 
 
@@ -81,6 +110,7 @@ def _follow(client: "OpenAI", args: argparse.Namespace) -> int:
 def _to_the_end(client: "OpenAI", batch: "Batch", args: argparse.Namespace) -> int:
     from aibrix_extproc.cli.batch_progress import followed
 
+    args.rest = f"`batch follow {batch.id}` goes on and writes the results"
     batch = followed(client, batch)
     written = [
         downloaded(client, file_id, path or Path(f"{batch.id}_{kind}.jsonl"))
@@ -90,11 +120,12 @@ def _to_the_end(client: "OpenAI", batch: "Batch", args: argparse.Namespace) -> i
         )
         if file_id
     ]
+    args.rest = ""
     for one in batch.errors.data or [] if batch.errors else []:
         place = f"line {one.line}: " if one.line else ""
-        print(f"{place}{one.message} ({one.code})", file=sys.stderr)
+        say(f"{place}{one.message} ({one.code})")
     for path in written:
-        print(f"wrote {path}", file=sys.stderr)
+        say(f"wrote {path}")
     if args.json:
         print(batch.to_json())
     return 0 if batch.status == "completed" and batch.error_file_id is None else EXIT_FAILED

@@ -4,6 +4,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final
 
+from aibrix_extproc.cli.interruption import say
+
 if TYPE_CHECKING:
     from openai import OpenAI
     from openai.types import Batch
@@ -45,7 +47,7 @@ def _in_lines(client: "OpenAI", batch: "Batch") -> "Batch":
     while True:
         total, done, failed = _counts(batch)
         if batch.status != shown or time.monotonic() - shown_at > _LINE_SECONDS:
-            print(f"{batch.status}: {done} of {total}, {failed} failed", file=sys.stderr, flush=True)
+            say(f"{batch.status}: {done} of {total}, {failed} failed")
             shown, shown_at = batch.status, time.monotonic()
         if batch.status in ENDED:
             return batch

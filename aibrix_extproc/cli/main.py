@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final, TextIO
 
 from aibrix_extproc import __version__
+from aibrix_extproc.cli.interruption import EXIT_INTERRUPTED
 from aibrix_extproc.cli.parser import Help, Parser
 
 
@@ -53,7 +54,6 @@ COMMANDS: Final = (
 )
 
 EXIT_OUTPUT: Final = 1
-EXIT_INTERRUPTED: Final = 130
 
 _OUTPUT_LOST: Final = (errno.ENOSPC, errno.EIO)
 
