@@ -37,21 +37,39 @@ class Flight:
         self.change: Change | None = None  # of the prefix index, as long as it may have to be taken back
 
 
+MAX_ARRIVALS: Final = 1_024  # of a group that are remembered at least
 MAX_FLIGHTS: Final = 512  # of one engine that are remembered, and whose first tokens are waited for
+
+
+class Arrivals:
+    """When the latest requests for the engines of a group came, in order."""
+
+    __slots__ = ("times",)
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def add(self, at: float) -> None:
+        """One has come; of other gateways we hear a little later."""
+        times = self.times
+        times.append(max(at, times[-1]) if times else at)
+        if len(times) > 2 * MAX_ARRIVALS:
+            del times[:MAX_ARRIVALS]
 
 
 class Engine:
     """One engine. Each of its numbers has one writer: the work book, the speeds, or the audit."""
 
     __slots__ = (
-        "anchor", "anchored_at", "begins", "confidence", "finds", "first_tokens", "flights", "free_at", "group",
+        "anchor", "anchored_at", "arrivals", "confidence", "finds", "first_tokens", "flights", "free_at", "group",
         "identity", "is_full", "late", "pace", "reached", "read_at", "recent", "running", "sign_at", "slot", "tokens",
         "turns", "waiting",
     )  # fmt: skip
 
-    def __init__(self, identity: str, group: str, slot: int, pace: float) -> None:
+    def __init__(self, identity: str, group: str, slot: int, pace: float, arrivals: "Arrivals | None" = None) -> None:
         self.identity = identity
         self.group = group  # its base model: engines of a group are compared
+        self.arrivals = Arrivals() if arrivals is None else arrivals  # of its group
         self.slot = slot  # its bit in the prefix index
         # The work book's.
         self.free_at = 0.0  # when it can begin with another prompt
@@ -62,7 +80,6 @@ class Engine:
         self.recent: deque[Flight] = deque(maxlen=MAX_FLIGHTS)  # the latest of them
         self.anchor = -1  # the latest turn that is known to be computed
         self.anchored_at = 0.0  # and when it was
-        self.begins: deque[float] = deque(maxlen=MAX_FLIGHTS)  # of those behind it, where that is still to come
         self.sign_at = 0.0  # when it last did something for anybody
         self.first_tokens: float | None = None  # its own count of requests that have one
         self.reached = -1  # no later turn can have had its first token by then

@@ -1,7 +1,7 @@
 """Predicts the time to the first token of a request at each endpoint, and learns from how requests went.
 
 predicted = wait + uncached tokens * pace + requests in flight * share of a decode step + time to avoid it
-cost = predicted + uncached tokens * pace * ((1 + waiting requests / 2) * (1 + hit rate, if its cache is full) - 1)
+cost = predicted + what others wait longer (`delays.py`)
 """
 
 from collections import OrderedDict
@@ -14,12 +14,13 @@ from aibrix_extproc.core.fleet.model import Endpoint
 from aibrix_extproc.core.openai.wire.estimates import MAX_MODELS, InputRatios
 from aibrix_extproc.core.openai.wire.usage import Usage
 from aibrix_extproc.core.placing import RouteQuery
-from aibrix_extproc.core.routing.engine import Engine, Flight
+from aibrix_extproc.core.routing.delays import add_delays
+from aibrix_extproc.core.routing.engine import Arrivals, Engine, Flight
 from aibrix_extproc.core.routing.journal import Journal
 from aibrix_extproc.core.routing.pool import Pool
 from aibrix_extproc.core.routing.prefix.audit import Audit
 from aibrix_extproc.core.routing.prefix.index import DEFAULT_CACHE_BYTES, PrefixIndex
-from aibrix_extproc.core.routing.speeds import FIRST_SPEED, Speeds
+from aibrix_extproc.core.routing.speeds import FIRST_SPEED, MAX_GROUPS, Speeds
 from aibrix_extproc.core.routing.work import WorkBook
 
 MAX_ENDED: Final = 8_192  # requests whose charges may still come
@@ -68,11 +69,6 @@ class _Request:
 class Predictor:
     """One for a process, of all its models.
 
-    What has to be computed of a prompt delays those that come to the same endpoint while it is busy. And it drops as
-    much from a full cache, which is asked for again about as often as anything is found, and is computed then. Without
-    these two parts of the cost, prompts leave the endpoints that have their beginnings too early, and the whole fleet
-    computes more.
-
     It is driven by plain calls with the time of one monotonic clock: in the gateway by facts and charges, in a replay
     by the simulation. Of a model of which nothing can be learned, as no access log reports what answers cost, all
     tokens in flight count as work that waits.
@@ -85,6 +81,7 @@ class Predictor:
         self.work = WorkBook(self.speeds)
         self.ratios = InputRatios()
         self._engines: dict[str, Engine] = {}
+        self._arrivals: dict[str, Arrivals] = {}  # by group
         self._pools: dict[str, tuple[tuple[Endpoint, ...], list[Engine]]] = {}  # by key, the engines of the endpoints
         self._requests: dict[str, _Request] = {}
         self._ended: OrderedDict[str, _Request] = OrderedDict()
@@ -98,7 +95,11 @@ class Predictor:
         """What is believed of an engine; `group` is its base model."""
         engine = self._engines.get(identity)
         if engine is None:
-            engine = self._engines[identity] = Engine(identity, group, self.index.slot(identity), 1.0 / FIRST_SPEED)
+            arrivals = self._arrivals.get(group)
+            if arrivals is None and len(self._arrivals) < MAX_GROUPS:
+                arrivals = self._arrivals[group] = Arrivals()
+            slot = self.index.slot(identity)
+            engine = self._engines[identity] = Engine(identity, group, slot, 1.0 / FIRST_SPEED, arrivals)
             self.speeds.seen(engine)
         return engine
 
@@ -119,7 +120,7 @@ class Predictor:
         own = self._own_seconds(query, engines)
         group = engines[0].group
         share = self.speeds.middle_step(group) * _STEP_SHARE
-        delays: dict[int, float] = {}
+        delays = dict[int, float]()
         if not self.speeds.is_known(group):
             costs = [
                 one + engine.tokens * engine.pace + engine.running * share
@@ -127,17 +128,7 @@ class Predictor:
             ]
         else:
             costs = [one + engine.running * share for one, engine in zip(own, engines, strict=True)]
-            hit_rate = self._hit_rate
-            for place, engine in enumerate(engines):
-                again = hit_rate if engine.is_full else 0.0
-                others = again
-                if engine.free_at > now or engine.waiting:
-                    wait, waiting = self.work.queue(engine, now)
-                    costs[place] += wait
-                    others += waiting / 2 * (1.0 + again)
-                if others:
-                    delays[place] = seconds = others * own[place]
-                    costs[place] += seconds
+            delays = add_delays(costs, own, engines, self.work, self._hit_rate, now)
         self._avoid(engines, costs, model, now)
         return costs, delays
 

@@ -17,6 +17,7 @@ _MORE_TOKENS: Final = 2_048.0  # and these after another prompt: an engine takes
 _TOGETHER: Final = 0.005  # seconds within which the prompts of one step have their first tokens
 _SEEN_SECONDS: Final = 1.0  # of a prompt; the readings of engines are too rare to tell the speed by shorter ones
 _LATE_SECONDS: Final = 0.2  # less is not called late
+_NOTHING: Final = 1.0  # token: what is computed of a prompt that another engine has computed
 
 
 class WorkBook:
@@ -29,6 +30,8 @@ class WorkBook:
         """An engine gets a prompt of which it has to compute so many tokens."""
         flight = Flight(engine, tokens, now)
         engine.turns += 1
+        if tokens > _NOTHING:
+            engine.arrivals.add(now)
         _append(engine, flight, max(engine.free_at, now))
         if flight.done_at < engine.read_at:
             engine.reached += 1  # we hear of it late: its first token has probably been counted
@@ -144,19 +147,10 @@ class WorkBook:
             flights.popleft().is_listed = False
         return 0.0
 
-    def queue(self, engine: Engine, now: float) -> tuple[float, float]:
-        """Seconds until the engine can begin with another prompt, and the prompts that it has not begun with.
-
-        By our own count or by its own, whichever is more.
-        """
-        begins = engine.begins
-        while begins and begins[0] <= now:
-            begins.popleft()
-        seconds, count = max(engine.free_at - now, 0.0), float(len(begins))
-        if engine.waiting:
-            waiting = engine.waiting * freshness(now - engine.read_at)
-            seconds, count = max(seconds, _latest_seconds(engine, waiting)), max(count, waiting)
-        return seconds, count
+    def wait(self, engine: Engine, now: float) -> float:
+        """Seconds until the engine can begin with another prompt, by our own count or by its own, whichever is more."""
+        waiting = engine.waiting * freshness(now - engine.read_at)
+        return max(engine.free_at - now, _latest_seconds(engine, waiting))
 
 
 def _of_turn(engine: Engine, turn: int) -> Flight | None:
@@ -173,13 +167,11 @@ def _latest_seconds(engine: Engine, count: float) -> float:
 
 
 def _append(engine: Engine, flight: Flight, begins: float) -> None:
-    engine.begins.append(begins)
     flight.done_at = engine.free_at = begins + flight.tokens * engine.pace
 
 
 def _reschedule(engine: Engine) -> None:
     """Compute anew when the work behind the anchor will be done."""
-    engine.begins.clear()
     engine.free_at = engine.anchored_at
     flights = engine.recent
     for place in range(max(len(flights) - (engine.turns - 1 - engine.anchor), 0), len(flights)):
