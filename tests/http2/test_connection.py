@@ -4,15 +4,13 @@ from collections.abc import Callable
 
 import hpack
 import pytest
-from hyperframe.frame import DataFrame, GoAwayFrame, PingFrame, RstStreamFrame, SettingsFrame
+from hyperframe.frame import GoAwayFrame, PingFrame, RstStreamFrame, SettingsFrame
 
-from aibrix_extproc.http2.handler import CallOutcome
 from aibrix_extproc.http2.limits import MIB, ConnectionLimits
 from tests.http2 import wire
 from tests.http2.rig import Talk
 
 HELLO = wire.message(b"hello")
-SHORT = ConnectionLimits(stream_window=100_000, connection_window=200_000)
 
 BREACHES: dict[str, tuple[bytes, int]] = {
     "data_without_a_stream": (wire.raw(0, 0, 0, b"x"), wire.PROTOCOL_ERROR),
@@ -252,156 +250,6 @@ async def test_answers_need_no_table_of_the_peer_whatever_its_size(size: int) ->
         talk.say(wire.request(stream), wire.data(stream, HELLO, end=True))
         assert talk.answer(stream).headers == {":status": "200", "content-type": "application/grpc"}
         assert talk.answer(stream).trailers == {"grpc-status": "0"}
-
-
-# ---- flow control
-
-
-async def test_room_is_given_back_before_it_is_gone() -> None:
-    talk = Talk(SHORT).say(wire.request(1))
-    for _ in range(40):
-        talk.say(wire.data(1, wire.message(b"silence") + wire.message(bytes(9_000))))
-    used = 40 * (5 + 7 + 5 + 9_000)
-    assert talk.goaway is None
-    assert talk.answer().reset is None
-    assert talk.reader.granted(1) >= used - SHORT.stream_window
-    assert talk.reader.granted(0) - (SHORT.connection_window - 65535) >= used - SHORT.connection_window
-
-
-async def test_padding_counts_as_content_for_the_windows() -> None:
-    talk = Talk(SHORT).say(wire.request(1))
-    for _ in range(2000):
-        talk.say(wire.data(1, b"\0", padding=255))
-        if talk.goaway is not None or talk.answer().reset is not None:
-            break
-    assert talk.reader.granted(1) > SHORT.stream_window
-
-
-async def test_peer_that_ignores_a_stream_window_loses_the_stream() -> None:
-    talk = Talk(SHORT).say(wire.request(1), wire.data(1, wire.message(b"wait")))
-    sent = 0
-    while talk.answer().reset is None and sent < 500_000:
-        talk.say(wire.data(1, bytes(16_000)))
-        sent += 16_000
-    assert talk.answer().reset == wire.FLOW_CONTROL_ERROR
-    assert sent <= 2 * SHORT.stream_window
-    assert talk.goaway is None
-
-
-async def test_peer_that_ignores_the_connection_window_loses_the_connection() -> None:
-    limits = ConnectionLimits(connection_window=65_535, stream_window=10 * MIB)
-    talk = Talk(limits).say(wire.request(1), wire.raw(0, 0, 1, bytes(65_536)))
-    assert talk.goaway == wire.FLOW_CONTROL_ERROR
-
-
-async def test_answer_waits_for_the_stream_window_and_goes_on_where_it_stopped() -> None:
-    body = bytes(range(256)) * 40
-    talk = Talk().say(wire.settings({4: 100}), wire.request(1), wire.data(1, wire.message(body), end=True))
-    assert len(talk.reader.body(1)) == 100
-    assert not talk.reader.ended(1)
-    talk.say(wire.window_update(1, 5_000))
-    assert len(talk.reader.body(1)) == 5_100
-    talk.say(wire.window_update(1, 100_000))
-    assert talk.answer().messages == (body,)
-    assert talk.answer().trailers == {"grpc-status": "0"}
-    assert talk.connection.streams == 0
-
-
-async def test_window_below_zero_after_a_change_of_settings_is_waited_for() -> None:
-    talk = Talk().say(wire.settings({4: 1_000}), wire.request(1), wire.data(1, wire.message(bytes(3_000))))
-    assert len(talk.reader.body(1)) == 1_000
-    talk.say(wire.settings({4: 0}))  # the window is -1000 now
-    talk.say(wire.window_update(1, 1_000))
-    assert len(talk.reader.body(1)) == 1_000
-    talk.say(wire.window_update(1, 7))
-    assert len(talk.reader.body(1)) == 1_007
-    talk.say(wire.settings({4: 10_000}))
-    assert talk.answer().messages == (bytes(3_000),)
-
-
-async def test_answers_wait_for_the_connection_window_and_streams_get_their_turn() -> None:
-    talk = Talk().say(wire.settings({4: MIB}))
-    for stream in (1, 3, 5):
-        talk.say(wire.request(stream), wire.data(stream, wire.message(bytes(50_000)), end=True))
-    assert sum(len(talk.reader.body(stream)) for stream in (1, 3, 5)) == 65_535
-    talk.say(wire.window_update(0, MIB))
-    assert [talk.answer(stream).messages for stream in (1, 3, 5)] == [(bytes(50_000),)] * 3
-
-
-async def test_frames_of_an_answer_are_no_larger_than_the_peer_takes() -> None:
-    talk = Talk().say(wire.settings({4: MIB}), wire.window_update(0, MIB), wire.request(1))
-    talk.say(wire.data(1, wire.message(bytes(100_000))))
-    sizes = [len(frame.data) for frame in talk.reader.frames if isinstance(frame, DataFrame)]
-    assert max(sizes) == 16_384
-    talk.say(wire.settings({5: 60_000}), wire.data(1, wire.message(bytes(100_000))))
-    sizes = [len(frame.data) for frame in talk.reader.frames if isinstance(frame, DataFrame)]
-    assert max(sizes) == 60_000
-
-
-async def test_stream_reset_while_its_answer_waits_gives_the_room_to_others() -> None:
-    talk = Talk(ConnectionLimits(unsent_bytes=200_000)).say(wire.settings({4: 0}))
-    for stream in range(1, 41, 2):
-        talk.say(wire.request(stream), wire.data(stream, wire.message(bytes(50_000))), wire.reset(stream))
-    assert talk.goaway is None
-
-
-# ---- streams that are over
-
-
-async def test_what_was_on_its_way_when_we_ended_a_stream_is_ignored() -> None:
-    talk = Talk().say(wire.request(1, path="/unknown"))
-    assert talk.answer().headers["grpc-status"] == "12"
-    assert talk.answer().reset == wire.NO_ERROR
-    before = len(talk.reader.frames)
-    talk.say(wire.data(1, HELLO), wire.data(1, HELLO), wire.window_update(1, 10), wire.reset(1))
-    assert talk.goaway is None
-    assert len(talk.reader.frames) == before
-
-
-async def test_stream_that_goes_on_for_ever_after_its_end_ends_the_connection() -> None:
-    talk = Talk().say(wire.request(1, path="/unknown"))
-    for _ in range(10_000):
-        talk.say(wire.data(1, b"x"))
-        if talk.goaway is not None:
-            break
-    assert talk.goaway == wire.CALM
-
-
-async def test_data_on_a_stream_that_the_peer_reset_is_answered_with_a_reset() -> None:
-    talk = Talk().say(wire.request(1), wire.reset(1), wire.data(1, HELLO))
-    assert talk.answer().reset == wire.STREAM_CLOSED
-    assert talk.log.outcomes == [CallOutcome.CANCELLED]
-
-
-async def test_reset_after_the_end_of_a_finished_stream_is_nothing() -> None:
-    talk = Talk().say(wire.request(1), wire.data(1, HELLO, end=True), wire.reset(1))
-    assert talk.goaway is None
-    assert talk.log.outcomes == [CallOutcome.COMPLETED]
-
-
-async def test_reset_after_our_answer_and_the_end_of_the_request_cancels_a_call_that_waits() -> None:
-    talk = Talk().say(wire.request(1), wire.data(1, wire.message(b"wait"), end=True), wire.reset(1))
-    assert talk.log.outcomes == [CallOutcome.CANCELLED]
-    assert talk.answer().reset is None
-
-
-@pytest.mark.parametrize(
-    ("code", "outcome"),
-    [(0, CallOutcome.CANCELLED), (8, CallOutcome.CANCELLED), (2, CallOutcome.CANCELLED), (1, CallOutcome.FAILED)],
-)
-async def test_code_of_a_reset_tells_why_a_call_ended(code: int, outcome: CallOutcome) -> None:
-    talk = Talk().say(wire.request(1), wire.data(1, HELLO), wire.reset(1, code))
-    assert talk.log.outcomes == [outcome]
-
-
-async def test_more_streams_than_announced_are_refused_and_room_comes_back() -> None:
-    talk = Talk(ConnectionLimits(concurrent_streams=2)).say(
-        wire.request(1), wire.request(3), wire.request(5), wire.data(5, HELLO)
-    )
-    assert talk.answer(5).reset == wire.REFUSED_STREAM
-    talk.say(wire.reset(1), wire.request(7), wire.data(7, HELLO))
-    assert talk.answer(7).messages == (b"hello",)
-    assert talk.goaway is None
 
 
 # ---- the end of a connection
