@@ -1,4 +1,4 @@
-"""Who may pass: the caller behind a request's credentials, and what it may do."""
+"""Authenticates requests: finds the caller behind their credentials, and what it may do."""
 
 from collections.abc import Callable
 from typing import Protocol

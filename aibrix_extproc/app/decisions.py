@@ -66,7 +66,7 @@ class Decisions:
             self._values -= entries.popitem(last=False)[1].values
 
     def prefilled(self, request_id: str, done: Prefilled) -> None:
-        """Who computed the prompt of a request."""
+        """Adds to a decision who computed the prompt."""
         entry = self._entries.get(request_id)
         if entry is not None:
             entry.prefilled = done
@@ -78,7 +78,7 @@ class Decisions:
             entry.finished = fact
 
     def charged(self, charge: Charge) -> None:
-        """What it cost is known."""
+        """Adds to a decision what the exchange cost."""
         entry = self._entries.get(charge.request_id)
         if entry is not None:
             entry.charge = charge

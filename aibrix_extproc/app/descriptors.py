@@ -26,12 +26,12 @@ def raise_descriptor_limit() -> int:
 
 
 def reserve_of(limit: int) -> int:
-    """How many descriptors connections of the ext_proc port never get."""
+    """The number of descriptors that connections of the ext_proc port never get."""
     return min(max(limit // ENGINES_SHARE, LEAST_RESERVE), MOST_RESERVE)
 
 
 def connections_that_fit(wanted: int, limit: int) -> int:
-    """How many connections may be open at once: those that are wanted, or fewer with a warning."""
+    """The number of connections that may be open at once: as many as wanted, or fewer with a warning."""
     if limit in (resource.RLIM_INFINITY, -1):
         return wanted
     room = max(limit - reserve_of(limit), 1)

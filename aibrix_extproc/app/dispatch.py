@@ -1,4 +1,4 @@
-"""Asks go to their handlers, facts and charges to their observers, each by a table of types.
+"""Sends asks to their handlers, and facts and charges to their observers, each by a table of types.
 
 A handler gives the answer, or something to wait for. Every wait has a deadline, shorter than the time that Envoy
 waits for us, and a row of ERRORS for the case that the deadline passes.
@@ -46,7 +46,7 @@ OVERDUE: Final = "decision_timeout"
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """How one type of ask is answered."""
+    """The handler of one type of ask."""
 
     answer: Callable[[Any], Answer | Awaitable[Answer]]
     deadline_seconds: float = DEADLINE_SECONDS  # for an answer that is waited for
@@ -133,7 +133,7 @@ class Dispatcher:
 
 
 def pending(waiting: Awaitable[Answer], seconds: float, overdue: str = OVERDUE) -> Pending:
-    """What is waited for, with a deadline. `overdue`: the row of ERRORS when it does not come."""
+    """An answer that is waited for, with a deadline. `overdue`: the row of ERRORS when it does not come."""
     return Pending(partial(_bounded, waiting, seconds, overdue), seconds, partial(_drop, waiting))
 
 

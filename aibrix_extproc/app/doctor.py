@@ -24,12 +24,12 @@ Say = Callable[[str], None]
 
 
 class DoctorError(Exception):
-    """Nothing can be looked at; one sentence that says what to do."""
+    """Nothing can be examined; one sentence that says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Where to look."""
+    """The cluster and the namespaces to examine."""
 
     kubeconfig: Path | None
     context: str | None
@@ -53,7 +53,7 @@ def examine_files(files: Iterable[TextIO]) -> list[Finding]:
 
 
 def settings_files(things: Iterable[Thing]) -> Mapping[tuple[str, str, str], Mapping[str, Any]]:
-    """What YAML files in ConfigMaps say; those that say no mapping are left out, as those that are long."""
+    """Settings in YAML files of ConfigMaps. Skips files that are too long, and those that are no mapping."""
     found = {}
     for thing in things:
         texts = thing.mapping("data").items() if thing.kind == "ConfigMap" else ()
@@ -140,7 +140,7 @@ async def _examine_processors(inspector: Any, setup: Setup, deployment: Thing, s
 
 
 async def _examine_metadata(inspector: Any, setup: Setup, deployment: Thing) -> Iterable[Finding]:
-    """What the pods of a metadata service say of their storage."""
+    """Findings from what the pods of a metadata service say of their storage."""
     from aibrix_extproc.config_files.errors import SourceError
 
     port = quantity(process_of(setup.cluster, deployment).setting("admin", "port", "--admin-port"))

@@ -1,4 +1,4 @@
-"""What operators may ask about placement: a decision that was made, or one that would be made now."""
+"""Answers operators about placement: a decision that was made, or one that would be made now."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -49,7 +49,7 @@ class Explainer:
         return {"kept": len(self._decisions), "decisions": [_line(one) for one in found]}
 
     def dry_run(self, path: str, headers: Mapping[str, str], body: bytes) -> tuple[bool, Page]:
-        """Where a request would go now, by the machine and the placement of real ones; it is not placed.
+        """The decision about a request, by the machine and the placement of real ones; it is not placed.
 
         `headers` are the request's own. The caller may do everything. False with the error that it would get.
         """
@@ -68,7 +68,7 @@ class Explainer:
         return True, page(record)
 
     def _asked(self, path: str, headers: Mapping[str, str], body: bytes) -> Place | Immediate:
-        """What the machine asks placement, or how it refuses the request before."""
+        """The machine's ask for a placement, or its refusal of the request before that."""
         exchange = Exchange(self._policy)
         now = self._wall_clock()
         head = {":method": "POST", ":path": path, "content-type": "application/json", **headers}

@@ -1,4 +1,4 @@
-"""What the gateway says of its own interface, to each caller what its key may do."""
+"""Describes the gateway's interface to each caller: what its key may do."""
 
 import asyncio
 import platform

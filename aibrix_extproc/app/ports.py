@@ -1,4 +1,4 @@
-"""What the gateway needs from the outside world, as protocols. Adapters fit them without knowing this file."""
+"""Protocols of what the gateway needs from the outside world. Adapters fit them without knowing this file."""
 
 from collections.abc import Callable, Mapping
 from typing import Protocol
@@ -7,7 +7,7 @@ from aibrix_extproc.core.fleet.reduce import SourceChange
 
 
 class EndpointSource(Protocol):
-    """Something that knows endpoints: a file, flags, a Kubernetes API."""
+    """A source of endpoints: a file, flags, a Kubernetes API."""
 
     @property
     def name(self) -> str:
@@ -30,5 +30,5 @@ class ClusterSource(EndpointSource, Protocol):
         ...
 
     def warnings(self) -> Mapping[str, str]:
-        """What cannot be used, and why, by object."""
+        """The objects that cannot be used, each with the reason."""
         ...

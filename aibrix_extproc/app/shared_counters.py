@@ -78,7 +78,7 @@ class SharedCounters:
         return self._or_without(waiting, reservation, claims, costs, known)
 
     def peek(self, claims: tuple[Claim, ...], *, fresh: bool = False) -> Reading:
-        """What is known of counters, without asking. `fresh`: what Redis has not said a moment ago counts as empty."""
+        """Known states of counters, without asking. `fresh`: one that Redis has not confirmed a moment ago is empty."""
         now = self.clock()
         found = [self._known.get(claim.counter) for claim in claims]
         empty = [now if claim.form == _BUCKET else 0.0 for claim in claims]

@@ -1,4 +1,4 @@
-"""How a gateway takes part in sleep and wake: requests that wait, and reports of which engines are used."""
+"""The parts of a gateway for sleep and wake: requests that wait, and reports of which engines are used."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -21,13 +21,13 @@ from aibrix_extproc.settings.control import ControlSettings
 
 @dataclass(frozen=True, slots=True)
 class WakeParts:
-    """What a gateway with a metadata service has for it."""
+    """The parts for sleep and wake of a gateway with a metadata service."""
 
     waking: Waking
     use: EngineUse
 
     def observers(self) -> tuple[Observer, ...]:
-        """What the use of engines is learnt from."""
+        """The observers that learn which engines are used."""
         return (Finished, self.use.finished), (Moved, self.use.moved)
 
 

@@ -25,7 +25,7 @@ class Usable:
 
     @property
     def tasks(self) -> frozenset[str]:
-        """What its engines do; empty if none of them says it."""
+        """The tasks of its engines; empty if none of them says it."""
         return frozenset(str(task) for endpoint in self.endpoints for task in endpoint.tasks)
 
     def does(self, operation: Operation) -> bool:
@@ -35,7 +35,7 @@ class Usable:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What a caller may use, whatever the operation."""
+    """The models and limits of a caller, whatever the operation."""
 
     models: tuple[Usable, ...]
     limits: Amounts
@@ -64,7 +64,7 @@ def usable_models(snapshot: Snapshot, caller: Caller, limits: Callable[[str], Am
 
 
 def interface(row: Operation, summary: str, allowance: Allowance, max_bytes: int | None) -> Json:
-    """What a caller must know of an operation, without its schemas. `max_bytes`: of a request's body."""
+    """The description of an operation for a caller, without its schemas. `max_bytes`: of a request's body."""
     found: Json = {
         "id": row.id,
         "object": "interface",

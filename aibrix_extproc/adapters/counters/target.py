@@ -1,4 +1,4 @@
-"""Where Redis is, from its URL."""
+"""The address of Redis, read from its URL."""
 
 import ssl
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from aibrix_extproc.config_files.errors import SourceError
 
 @dataclass(frozen=True, slots=True)
 class RedisTarget:
-    """What a connection needs."""
+    """The parameters of a connection."""
 
     host: str
     port: int

@@ -70,7 +70,7 @@ def engine_session(idle_seconds: float = 15.0) -> aiohttp.ClientSession:
 
 
 class EngineClient:
-    """Asks one engine; every failure is an EngineError."""
+    """A client of one engine; every failure is an EngineError."""
 
     def __init__(
         self, session: aiohttp.ClientSession, address: str, api_key: str | None, timeout_seconds: float
@@ -95,7 +95,7 @@ class EngineClient:
             raise EngineRefusal(f"its health check answers {answer.status}")
 
     async def list_models(self) -> tuple[ServedModel, ...] | None:
-        """What the engine serves; None if it has no such list."""
+        """The models that the engine serves; None if it has no such list."""
         answer = await self._get("/v1/models")
         if answer.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             raise EngineRefusal(
@@ -123,7 +123,7 @@ class EngineClient:
         return None if found is None else found.get(field)
 
     async def weight_version(self) -> str | None:
-        """How the engine calls its weights; None where it has no such route."""
+        """The version of the engine's weights; None where it has no such route."""
         found = await self._small("/weight_info", _WEIGHTS)
         return None if found is None else found.weight_version[:MAX_VERSION]
 
@@ -143,7 +143,7 @@ class EngineClient:
             return None
 
     async def read_text(self, path: str) -> bytes:
-        """What a page says; EngineRefusal where there is none."""
+        """The text of a page; EngineRefusal where there is none."""
         answer = await self._get(path)
         if answer.status != HTTPStatus.OK:
             raise EngineRefusal(f"{path} answers {answer.status}")

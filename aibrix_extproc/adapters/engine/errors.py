@@ -1,4 +1,4 @@
-"""What an engine can do wrong when it is asked, and the translation of the HTTP client's own errors.
+"""Errors of requests to engines, and the translation of the HTTP client's own errors.
 
 EngineError is the root. EngineUnreachable: no connection, or it broke; EngineTimeout below it: connected, but silent.
 EngineRefusal: the answer says no. EngineAnswerInvalid: the answer cannot be understood. EngineListUnusable: that of the

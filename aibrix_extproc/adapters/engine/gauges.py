@@ -31,7 +31,7 @@ NOT_KNOWN: Final = "its metrics page has no series of an engine that is known"
 
 @dataclass(frozen=True, slots=True)
 class GaugePace:
-    """How often pages are read."""
+    """Times between readings of pages."""
 
     busy_seconds: float = 0.2
     idle_seconds: float = 2.0
@@ -52,7 +52,7 @@ _MOST_FAILURES: Final = 16  # that count, so that the wait cannot overflow
 
 
 class Readings(Protocol):
-    """Takes what was read."""
+    """The consumer of readings."""
 
     def read(self, endpoint: Endpoint, reading: EngineGauges) -> None:
         """Keep the reading of an engine."""
@@ -140,7 +140,7 @@ class GaugeScraper:
             self._readers[endpoint.identity] = reader
 
     def _soon(self) -> float:
-        """When a page is read first: not those of all engines at once."""
+        """The time of a page's first reading, spread so that not all engines are read at once."""
         return self._clock() + min(self._pace.busy_seconds, _FIRST_SECONDS) * self._dice()
 
     def _client(self, session: aiohttp.ClientSession, endpoint: Endpoint) -> EngineClient:

@@ -61,17 +61,17 @@ class EnginePoller:
         self._watchers: dict[str, _Watch] = {}  # by identity
 
     def wake(self) -> None:
-        """Say that the fleet may have other endpoints now."""
+        """Looks for endpoints that have joined or left the fleet."""
         self._woken.set()
 
     def look_soon(self, identity: str) -> None:
-        """Say that something went wrong with an engine: it is looked at without waiting for its time."""
+        """Polls an engine now, because something went wrong with it."""
         watch = self._watchers.get(identity)
         if watch is not None:
             watch.watcher.look_soon()
 
     def renew(self, identity: str) -> None:
-        """Say that an engine was changed: what it serves and whether it works is asked without waiting for its time."""
+        """Polls an engine now for its models and its health, because it was changed."""
         watch = self._watchers.get(identity)
         if watch is not None:
             watch.watcher.renew()

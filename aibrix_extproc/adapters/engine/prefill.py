@@ -25,7 +25,7 @@ class PrefillError(Exception):
 
 
 class PrefillRefused(PrefillError):
-    """It refuses the request itself, as other engines would."""
+    """The engine refuses the request itself, as other engines would."""
 
 
 class PrefillClient:
@@ -35,7 +35,7 @@ class PrefillClient:
         self._session = engine_session(IDLE_SECONDS)
 
     async def send(self, engine: Endpoint, path: str, body: bytes, request_id: str, seconds: float) -> PrefillAnswer:
-        """What the engine answered. Raises PrefillError."""
+        """The engine's answer to a prefill. Raises PrefillError."""
         headers = {"content-type": "application/json", "x-request-id": request_id}
         if engine.api_key is not None:
             headers["authorization"] = f"Bearer {engine.api_key}"

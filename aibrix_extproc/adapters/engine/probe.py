@@ -37,7 +37,7 @@ ASK_AGAIN_SECONDS: Final = 180.0  # for a route that was missing
 
 
 class EngineProbe:
-    """Looks at one engine and remembers what does not change while it runs."""
+    """Polls one engine, and remembers what does not change while it runs."""
 
     def __init__(self, client: EngineClient, identity: str, clock: Callable[[], float]) -> None:
         self._client = client
@@ -88,7 +88,7 @@ class EngineProbe:
         return Observed(self._identity, Health.ASLEEP, self._models, self._tasks, rest)
 
     def failed(self, error: EngineError) -> Observed:
-        """What a failed look shows: the health changes, what the engine serves stays as it was known."""
+        """The observation of a failed poll: the health changes, what the engine serves stays as it was known."""
         return Observed(self._identity, error.health, detail=str(error))
 
     def silent(self, error: EngineError) -> Observed:
@@ -96,7 +96,7 @@ class EngineProbe:
         return Observed(self._identity, Health.SILENT, detail=str(error))
 
     def alive(self) -> Observed:
-        """What the answers to clients show of an engine that answers no poll in time."""
+        """The observation of an engine that answers clients, but no poll in time."""
         return Observed(self._identity, Health.READY, detail=ALIVE)
 
     async def _look(self) -> Observed:
@@ -134,7 +134,7 @@ class EngineProbe:
         return ""
 
     async def _weight_version(self) -> str | None:
-        """How the engine calls its weights; a missing route is not asked for again at once."""
+        """The version of the engine's weights; a missing route is not asked for again at once."""
         if self._clock() < self._missing_until.get(WEIGHTS_ROUTE, 0.0):
             return None
         version = await self._client.weight_version()

@@ -24,7 +24,7 @@ _LONGEST_STREAK: Final = 16  # of missed looks, so that the time cannot overflow
 
 @dataclass(frozen=True, slots=True)
 class PollPace:
-    """How often engines are asked, and how many at once."""
+    """Times of polls, and the number of engines that are polled at once."""
 
     interval_seconds: float = 2.0
     retry_seconds: float = 0.2  # the first retry of an engine that is not ready; grows to the interval
@@ -51,7 +51,7 @@ class PollPace:
 
 
 class Traffic(Protocol):
-    """What the exchanges with engines show of them."""
+    """Evidence about engines from the exchanges with them."""
 
     def silence_seconds(self, address: str) -> float:
         """Since an engine last answered a client; infinite if it never has."""
@@ -61,7 +61,7 @@ class Traffic(Protocol):
 
 
 class Looks(Protocol):
-    """What all watchers share."""
+    """The state that all watchers share."""
 
     pace: PollPace
     slots: asyncio.Semaphore  # for looks
@@ -130,7 +130,7 @@ class Watcher:
         self._at_once = False  # whether the next look must not wait for the pace
 
     def look_soon(self) -> None:
-        """Something speaks for another look: do not wait for its time."""
+        """Polls without waiting for the next time, because something speaks for it."""
         self._soon.set()
 
     def renew(self) -> None:

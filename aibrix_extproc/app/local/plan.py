@@ -1,4 +1,4 @@
-"""What `aibrix-extproc local` is going to start, decided and checked before anything is started."""
+"""Plans what `aibrix-extproc local` starts, and checks it before anything is started."""
 
 import argparse
 import importlib.util
@@ -80,7 +80,7 @@ class MetadataProcess:
 
 @dataclass(frozen=True, slots=True)
 class Directories:
-    """Where everything is written."""
+    """The folders of a run."""
 
     run: Path
     logs: Path

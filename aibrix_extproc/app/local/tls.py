@@ -15,7 +15,7 @@ _LIFE: Final = timedelta(days=3650)  # new ones are made at each start
 
 @dataclass(frozen=True, slots=True)
 class LocalTls:
-    """How the workers and Envoy prove themselves to each other."""
+    """The certificates by which the workers and Envoy authenticate each other."""
 
     workers: Path  # folder with their certificate, its key and the authority
     envoy: ProcessorTls

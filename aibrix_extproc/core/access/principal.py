@@ -1,4 +1,4 @@
-"""Who asks for an operation of operators, and what of it: the rights of an operator are checked in one place."""
+"""The caller of an operation of operators, with its rights, which are checked in one place."""
 
 from fnmatch import fnmatchcase
 from typing import Final
@@ -62,7 +62,7 @@ def principal_of(caller: Caller) -> Principal:
 
 
 def grant_characters(caller: Caller) -> int:
-    """How long the lists of an operator are together."""
+    """The length of all lists of an operator together."""
     texts = (*(caller.operations or ()), *(caller.models or ()), *(caller.adapters or ()))
     return sum(len(text.encode()) + 3 for text in texts)
 

@@ -40,7 +40,7 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class HeldKey(msgspec.Struct, frozen=True, gc=False):
-    """What a gateway keeps of a KeyRecord. A hundred thousand of them shall be small."""
+    """The part of a KeyRecord that a gateway keeps. A hundred thousand of them shall be small."""
 
     caller: str
     digest: bytes

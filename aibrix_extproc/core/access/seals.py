@@ -81,7 +81,7 @@ def sealed(key: SealKey, placed: SealedPlacement) -> bytes:
 
 
 def opened(keys: Sequence[SealKey], text: bytes) -> SealedPlacement | None:
-    """What a sealed text says; None if no key has made it."""
+    """The content of a sealed text; None if no key has made it."""
     given, content = text[:_MAC_CHARACTERS], text[_MAC_CHARACTERS:]
     for key in keys:
         if hmac.compare_digest(key.mac(content), given):

@@ -20,7 +20,7 @@ def sign_message(key: bytes, kind: str, sender: str, wall_now: float, *content: 
 
 
 def claimed(keys: Sequence[bytes], kind: str, value: str | None, wall_now: float) -> SignedCaller | None:
-    """What a signature of this kind states, before its content was read; None if none of ours has made it."""
+    """The statement of a signature of this kind, before its content was read; None if none of ours has made it."""
     return verify(keys, SIGNATURE, value, kind, wall_now)
 
 

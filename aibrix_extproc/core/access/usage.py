@@ -12,7 +12,7 @@ _Seconds = Annotated[float, msgspec.Meta(ge=0, le=10_000_000.0)]
 
 
 class UsageRecord(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):
-    """What one exchange cost. A text that does not apply is empty; of tokens and times it is nought.
+    """The cost of one exchange. A text that does not apply is empty; of tokens and times it is nought.
 
     `id` is that of the exchange: however often a record is sent, and by whichever replica, the ledger has it once.
     """

@@ -56,7 +56,7 @@ class UsageQuery:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What an operation may be asked."""
+    """The parameters that an operation takes."""
 
     groups: tuple[str, ...]
     widths: tuple[str, ...] = tuple(WIDTHS)

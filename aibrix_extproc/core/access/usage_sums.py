@@ -15,7 +15,7 @@ ROLLED_UP: Final = (HOUR, DAY)  # widths of which sums are kept
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """What records are summed by."""
+    """The key of a sum."""
 
     caller: str
     key_id: str
@@ -32,7 +32,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """What the exchanges of a series cost together."""
+    """The cost of all exchanges of a series together."""
 
     requests: int = 0
     failed: int = 0  # without a success that the client saw
@@ -61,7 +61,7 @@ _NONE: Final = Sums()
 
 
 def series_of(record: UsageRecord) -> Series:
-    """Where a record is counted."""
+    """The series of a record."""
     return Series(record.caller, record.key_id, record.model, record.operation, bool(record.batch_id))
 
 

@@ -1,4 +1,4 @@
-"""What can be limited: one table with a row for each name that a limit may have.
+"""The amounts that can be limited: one table with a row for each name that a limit may have.
 
 Requests, tokens, bytes and audio are limited by buckets that fill steadily: 600 a minute is a bucket of 600 that gains
 ten a second. Budgets count from the beginning of a calendar day, week or month in UTC.
@@ -14,7 +14,7 @@ MICRO: Final = 1_000_000
 
 
 class Quantity(StrEnum):
-    """What is counted."""
+    """The unit that is counted."""
 
     __hash__ = str.__hash__
 
@@ -30,7 +30,7 @@ class Quantity(StrEnum):
 
 
 class Reset(StrEnum):
-    """How used amounts come back."""
+    """The way in which used amounts come back."""
 
     FILLS = "fills"  # steadily, within the period
     CALENDAR = "calendar"  # at the end of the period

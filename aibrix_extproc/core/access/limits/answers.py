@@ -1,4 +1,4 @@
-"""What a limited caller is told: headers in OpenAI's and Anthropic's forms, and refusals in OpenAI's words."""
+"""Answers to limited callers: headers in OpenAI's and Anthropic's forms, and refusals in OpenAI's words."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -168,7 +168,7 @@ def too_large(plan: Plan, index: int, costs: Sequence[float], model: str, header
 
 
 def retry_headers(micros: float) -> Headers:
-    """When to try again, in both units; the end of a wait of over a minute is told by the text, and not waited for."""
+    """The wait until the next try, in both units; one of over a minute is told by the text, and not waited for."""
     ms = max(math.ceil(micros / 1000), 1)
     if ms <= PATIENCE_SECONDS * 1000:
         return (("retry-after", str(-(-ms // 1000))), ("retry-after-ms", str(ms)))

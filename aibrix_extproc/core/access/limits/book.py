@@ -157,7 +157,7 @@ def _places(terms: Sequence[Term], quantities: frozenset[Quantity]) -> tuple[int
 
 
 def _choices(name: str, *, wanted: bool) -> tuple[str | None, ...]:
-    """What a record may say of a name; nothing applies to a name that a request does not have."""
+    """Values of a record that fit a name; nothing applies to a name that a request does not have."""
     if not wanted:
         return (None,)
     return (EACH, name) if name else ()

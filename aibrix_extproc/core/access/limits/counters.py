@@ -19,7 +19,7 @@ TOLERANCE: Final = 1.0  # microseconds: rounding must not refuse the last unit o
 
 
 class Form(IntEnum):
-    """How a counter counts.
+    """The algorithm of a counter.
 
     A bucket is one number: the time at which it is full again. A unit that is taken moves that time by `span`, one that
     is given back moves it back, and time itself fills the bucket. A window counts what was used until its end. A lease
@@ -46,7 +46,7 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
 
 
 class Known(msgspec.Struct, frozen=True, gc=False):
-    """What a process knows of a counter that may have been lost, and what it admitted by itself meanwhile."""
+    """A process's view of a counter that may have been lost, and what it admitted by itself meanwhile."""
 
     born: float  # the birth of all counters at the time of `state`; negative: `state` has what was taken since, too
     state: float

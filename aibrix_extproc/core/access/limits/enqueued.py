@@ -1,4 +1,4 @@
-"""How many tokens batches may have enqueued: the limit that the metadata service counts, in its database."""
+"""The limit on tokens that batches have enqueued, which the metadata service counts in its database."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -11,7 +11,7 @@ ENQUEUED: Final = "batch_enqueued_tokens"
 
 
 class EnqueuedLimit(msgspec.Struct, frozen=True):
-    """What the batches of a caller, of a model, or of both may have enqueued together; None: of all of them."""
+    """The tokens that batches of a caller, of a model, or of both may have enqueued together; None: of all of them."""
 
     caller: str | None
     model: str | None

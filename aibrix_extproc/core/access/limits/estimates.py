@@ -1,4 +1,4 @@
-"""What a request will cost, before it runs, and what it did cost, after it. Calibrated by real usage; no tokenizer.
+"""Estimates the cost of a request before it runs, and finds it afterwards. Calibrated by real usage; no tokenizer.
 
 Input tokens are estimated from the bytes of the body, with the ratio of the model's own requests (`InputRatios`). A
 body with media has few tokens for its bytes: there the model's mean counts. Output tokens are what the request allows,
@@ -69,7 +69,7 @@ class Estimator:
         self._outputs: dict[tuple[str, str], float] = {}
 
     def demanded(self, demand: Demand, prices: PriceList | None) -> Amounts:
-        """What to reserve. `prices`: None if no limit is of money."""
+        """The amounts to reserve. `prices`: None if no limit is of money."""
         size = demand.body_bytes
         inputs = outputs = 0.0
         if demand.has_tokens:
@@ -83,7 +83,7 @@ class Estimator:
         return self._amounts(demand.model, size, inputs, 0.0, outputs, audio, prices)
 
     def actual(self, outcome: Outcome, prices: PriceList) -> Amounts | None:
-        """What was used; None if the reservation is the best estimate of it."""
+        """The amounts that were used; None if the reservation is the best estimate of them."""
         status, size = outcome.status, outcome.bytes_in
         if status >= 500 and status != 504:
             return NOTHING

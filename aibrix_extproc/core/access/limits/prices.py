@@ -1,4 +1,4 @@
-"""What tokens, audio and requests of a model cost."""
+"""The prices of tokens, audio and requests of a model."""
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase

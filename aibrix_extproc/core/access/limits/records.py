@@ -48,7 +48,7 @@ class LimitRecord(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="ki
 
 
 class PriceRecord(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="price"):
-    """What a model costs, in the operator's currency: tokens by the million, minutes of audio and requests by one.
+    """Prices of a model in the operator's currency: tokens by the million, minutes of audio and requests by one.
 
     `model` is a name or a shell-style pattern; the longest pattern that matches counts, a name before every pattern.
     Cached input that has no price of its own costs what other input costs.
