@@ -19,7 +19,8 @@ from tests.waiting import until
 pytestmark = pytest.mark.slow
 
 NAME = "who-writes"
-PACE = LeasePace(duration_seconds=2, give_up_seconds=1.2, retry_seconds=0.1, request_seconds=0.8)
+PACE = LeasePace(duration_seconds=5, give_up_seconds=3.0, retry_seconds=0.1, request_seconds=2.0)
+PATIENT = replace(PACE, duration_seconds=60, give_up_seconds=40.0)  # nobody waits for the end of a lease
 LONG_AGO = "1990-01-01T00:00:00.000000Z"
 
 
@@ -65,9 +66,9 @@ async def test_first_replica_leads_and_keeps_leading(cluster: Cluster, tmp_path:
     async with electing(cluster, tmp_path, "one") as one:
         await until(lambda: one.election.leads)
         first = await lease(cluster)
-        assert (first["holderIdentity"], first["leaseDurationSeconds"], first["leaseTransitions"]) == ("one", 2, 0)
+        assert (first["holderIdentity"], first["leaseDurationSeconds"], first["leaseTransitions"]) == ("one", 5, 0)
         async with electing(cluster, tmp_path, "two") as two:
-            await asyncio.sleep(2.5)  # longer than a lease lasts that nobody renews
+            await asyncio.sleep(5.5)  # longer than a lease lasts that nobody renews
             assert (one.election.leads, two.election.leads) == (True, False)
             assert two.election.leader == "one"
             later = await lease(cluster)
@@ -93,12 +94,15 @@ async def test_every_subscriber_is_called_after_each_attempt_whatever_another_on
 
 
 async def test_leader_that_ends_hands_over_without_a_wait(cluster: Cluster, tmp_path: Path) -> None:
-    async with electing(cluster, tmp_path, "one") as one, electing(cluster, tmp_path, "two") as two:
+    async with (
+        electing(cluster, tmp_path, "one", pace=PATIENT) as one,
+        electing(cluster, tmp_path, "two", pace=PATIENT) as two,
+    ):
         await until(lambda: one.election.leads != two.election.leads)
         first, second = (one, two) if one.election.leads else (two, one)
         await first.stop()
         assert not first.election.leads
-        await until(lambda: second.election.leads, seconds=0.8)
+        await until(lambda: second.election.leads, seconds=30)
         assert (await lease(cluster))["leaseTransitions"] >= 1
 
 
@@ -147,8 +151,9 @@ async def test_holder_whose_clock_is_years_behind_keeps_its_lease_while_it_renew
     cluster: Cluster, tmp_path: Path
 ) -> None:
     async with electing(cluster, tmp_path, "one") as one:
-        for number in range(25):
-            await write(cluster, holderIdentity="slow", renewTime=f"1990-01-01T00:00:00.{number:06}Z")
+        for number in range(50):  # for six seconds, of leases of four
+            renewed = f"1990-01-01T00:00:00.{number:06}Z"
+            await write(cluster, holderIdentity="slow", leaseDurationSeconds=4, renewTime=renewed)
             await asyncio.sleep(0.12)
             assert not one.election.leads
         assert one.election.has_leader
@@ -161,7 +166,7 @@ async def test_leader_stops_leading_when_it_cannot_renew_and_leads_again_later(
         await until(lambda: one.election.leads)
         await cluster.go_away()
         gone = asyncio.get_running_loop().time()
-        await until(lambda: not one.election.leads, seconds=5)
+        await until(lambda: not one.election.leads)
         assert asyncio.get_running_loop().time() - gone < PACE.duration_seconds
         await until(lambda: "cannot be reached" in one.election.error)
         await cluster.come_back()

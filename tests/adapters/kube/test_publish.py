@@ -31,7 +31,7 @@ PACE = PublishPace(
     gather_seconds=0.02, rest_seconds=0.02, first_wait_seconds=0.02, longest_wait_seconds=0.1, service_seconds=0.2,
     watch=FAST,
 )  # fmt: skip
-LEASE_PACE = LeasePace(duration_seconds=2, give_up_seconds=1.2, retry_seconds=0.1, request_seconds=0.8)
+LEASE_PACE = LeasePace(duration_seconds=60, give_up_seconds=3.0, retry_seconds=0.1, request_seconds=2.0)
 RULES: list[dict[str, Any]] = [
     {
         "apiGroups": ["discovery.k8s.io"],
@@ -196,16 +196,16 @@ async def test_only_one_of_two_replicas_writes_and_the_other_goes_on_after_it(
         await asyncio.sleep(0.2)
         assert await published(double) == first(1)
         assert follower.publisher.published == 1
-        assert follower.publisher.age_seconds() < 1
+        assert follower.publisher.age_seconds() < 10
         await leader.stop()
-        await until_published(double, first(2), seconds=1.0)
+        await until_published(double, first(2), seconds=30)  # of the minute of a lease
 
 
 async def test_dead_leader_is_followed_when_its_lease_has_run_out(cluster: Cluster, tmp_path: Path) -> None:
     await cluster.put({
         "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
         "metadata": {"name": "aibrix-extproc-publisher", "namespace": cluster.namespace},
-        "spec": {"holderIdentity": "killed", "leaseDurationSeconds": 2, "renewTime": "2026-01-01T00:00:00.000000Z"},
+        "spec": {"holderIdentity": "killed", "leaseDurationSeconds": 4, "renewTime": "2026-01-01T00:00:00.000000Z"},
     })  # fmt: skip
     async with publishing(cluster, tmp_path, an_endpoint(1)) as one:
         await until(lambda: one.publisher.report()["leader"] == "killed")
@@ -255,8 +255,8 @@ async def test_service_that_does_not_answer_holds_up_the_first_write_no_longer_t
     double: DoubleCluster, tmp_path: Path
 ) -> None:
     double.api.late_writes.add("get services")
-    async with publishing(double, tmp_path, an_endpoint(1), pace=replace(PACE, service_seconds=30.0)):
-        await until_published(double, first(1), seconds=WRITE_SECONDS + 5)
+    async with publishing(double, tmp_path, an_endpoint(1), pace=replace(PACE, service_seconds=600.0)):
+        await until_published(double, first(1), seconds=WRITE_SECONDS + 60)
 
 
 async def test_slice_that_is_edited_or_deleted_by_hand_is_restored(cluster: Cluster, tmp_path: Path) -> None:
@@ -346,7 +346,7 @@ async def test_api_server_that_goes_away_is_waited_for_and_caught_up_with(cluste
         await until_published(cluster, first(1))
         await cluster.go_away()
         one.fleet(an_endpoint(2))
-        await until(lambda: "cannot be reached" in one.error, seconds=10)
+        await until(lambda: "cannot be reached" in one.error)
         age = one.publisher.age_seconds()
         await until(lambda: one.publisher.age_seconds() > age + 0.3)
         assert one.publisher.published == 1
