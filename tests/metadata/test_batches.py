@@ -14,6 +14,7 @@ from aibrix_extproc.adapters.ledger.control import ControlLedger
 from aibrix_extproc.adapters.ledger.database import Database
 from aibrix_extproc.core.access.limits.enqueued import ENQUEUED
 from aibrix_extproc.core.access.limits.records import LimitRecord
+from aibrix_extproc.core.batches.fairness import SHARDS_OF_A_KIND
 from aibrix_extproc.core.control.rows import Section
 from tests.metadata.conftest import ORPHAN_SECONDS, Service
 from tests.waiting import until
@@ -388,3 +389,14 @@ async def test_lines_that_begin_alike_follow_each_other_whatever_stands_before_t
     await ended(client, await create(client, lines))
     groups = ["A" if "A " in text else "B" for text in asked]
     assert groups == sorted(groups)
+
+
+async def test_batch_runs_beside_those_whose_model_answers_nothing(service: Service) -> None:
+    """All places were taken by shards of one model that waited for its engines, for hours if they were gone."""
+    service.engine.fault = lambda text, _: (503, {"retry-after": "3600"}) if text.startswith("gone") else None
+    alice, bob = service.openai(), service.openai("bob")
+    for number in range(SHARDS_OF_A_KIND + 1):
+        await create(alice, [line(f"gone-{number}")])
+    await until(lambda: len(service.engine.asked) == SHARDS_OF_A_KIND, "as many as may have been asked")
+    for client, other in ((alice, line("a", model="n")), (bob, line("b"))):
+        assert (await ended(client, await create(client, [other]))).status == "completed"

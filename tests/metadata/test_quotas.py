@@ -8,8 +8,8 @@ import openai
 import pytest
 
 from aibrix_extproc.adapters.telemetry.registry import MetricRegistry
-from aibrix_extproc.app.metadata.batch_worker import SHARDS_AT_ONCE
 from aibrix_extproc.app.metadata.metrics import METADATA_METRICS
+from aibrix_extproc.core.batches.fairness import SHARDS_OF_A_KIND
 from tests.metadata.conftest import Service
 from tests.metadata.test_batches import create, line
 from tests.waiting import until
@@ -59,7 +59,7 @@ async def test_caller_has_only_so_many_unfinished_batches_even_if_it_creates_the
     await create(bob, [line("b")])
     await service.sweeper.sweep()
     assert (used(service, "batches"), used(service, "uploads")) == (1.0, 0.0)
-    more_than_run = (await alice.batches.list(limit=SHARDS_AT_ONCE + 1)).data
+    more_than_run = (await alice.batches.list(limit=SHARDS_OF_A_KIND + 1)).data
     for one in more_than_run:
         await alice.batches.cancel(one.id)
 

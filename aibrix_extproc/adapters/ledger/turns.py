@@ -3,27 +3,33 @@
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, exists, func, select, update
+from sqlalchemy import ColumnElement, and_, exists, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aibrix_extproc.adapters.ledger.schema import batch_shards, batches, storage
 from aibrix_extproc.core.access.limits.enqueued import EnqueuedLimit
-from aibrix_extproc.core.batches.fairness import Candidate
+from aibrix_extproc.core.batches.fairness import Candidate, Kind
 from aibrix_extproc.core.batches.lifecycle import BatchStatus
 
 RUNNING: Final = (BatchStatus.IN_PROGRESS.value, BatchStatus.CANCELLING.value)
 _LOOKED_AT: Final = 1000  # batches at a time, those that have waited longest
 
 
-async def candidates(connection: AsyncConnection, now: float, states: Sequence[str]) -> list[Candidate]:
-    """The batches in these states of which a shard is free."""
+async def candidates(
+    connection: AsyncConnection, now: float, states: Sequence[str], without: Sequence[Kind] = ()
+) -> list[Candidate]:
+    """The batches in these states, but none of some kinds, of which a shard is free."""
     mine = batch_shards.c.batch_id == batches.c.id
     free = exists().where(mine, ~batch_shards.c.done, batch_shards.c.lease_until < now)
+    wanted = [batches.c.status.in_(states), free]
+    if without:
+        kind = tuple_(batches.c.caller, func.coalesce(batches.c.model, ""))
+        wanted.append(kind.not_in([(one.caller, one.model) for one in without]))
     columns = (batches.c.id, batches.c.caller, batches.c.created_at, batches.c.served_at)
     query = (
         select(*columns, func.coalesce(storage.c.served_at, 0.0).label("caller_served_at"))
         .join(storage, storage.c.caller == batches.c.caller, isouter=True)
-        .where(batches.c.status.in_(states), free)
+        .where(*wanted)
         .order_by(batches.c.served_at)
         .limit(_LOOKED_AT)
     )

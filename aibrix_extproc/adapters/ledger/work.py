@@ -19,7 +19,7 @@ from aibrix_extproc.adapters.ledger.schema import batch_inputs, batch_segments, 
 from aibrix_extproc.adapters.ledger.turns import RUNNING, candidates, enqueued_tokens, running_shards, served
 from aibrix_extproc.adapters.ledger.whole import whole
 from aibrix_extproc.core.access.limits.enqueued import EnqueuedLimit
-from aibrix_extproc.core.batches.fairness import Candidate, in_turn
+from aibrix_extproc.core.batches.fairness import Candidate, Kind, in_turn
 from aibrix_extproc.core.batches.lifecycle import STAMPS, BatchStatus, sources_of
 from aibrix_extproc.core.batches.records import BatchRecord, Usage
 from aibrix_extproc.core.batches.validation import Shard
@@ -106,12 +106,12 @@ class WorkLedger:
             return BatchClaim(batch_of(row), row.fence + 1)
 
     @whole
-    async def claim_shard(self, *, cancelled: bool = False) -> ShardClaim | None:
+    async def claim_shard(self, *, cancelled: bool = False, without: Sequence[Kind] = ()) -> ShardClaim | None:
         """A shard that may run, of the batch whose turn it is; with `cancelled` only of those that were cancelled."""
         states = (BatchStatus.CANCELLING.value,) if cancelled else RUNNING
         async with self._database.write() as connection:
             now = await self._database.now(connection)
-            found = await candidates(connection, now, states)
+            found = await candidates(connection, now, states, without)
             for one in in_turn(found, await running_shards(connection, now)) if found else ():
                 claim = await self._claim_of(connection, one, now)
                 if claim is not None:

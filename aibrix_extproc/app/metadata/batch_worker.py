@@ -16,12 +16,12 @@ from aibrix_extproc.app.metadata.leases import Lease, leased
 from aibrix_extproc.app.metadata.reading import LostContentError
 from aibrix_extproc.app.metadata.shard_runner import ShardRunner
 from aibrix_extproc.app.parts.part import Part
+from aibrix_extproc.core.batches.fairness import MOST_SHARDS, Kind, Places
 from aibrix_extproc.core.batches.lifecycle import BatchStatus
 from aibrix_extproc.http2.rate_limited_log import RateLimitedLog
 
 logger = logging.getLogger(__name__)
 
-SHARDS_AT_ONCE: Final = 4
 LOOK_SECONDS: Final = 1.0  # how soon work of another process is found
 FAILURE_SECONDS: Final = 5.0
 _LOST: Final = (LostContentError, BlobMissingError)
@@ -44,6 +44,7 @@ class BatchWorker(Part):
         self._lease_seconds = lease_seconds
         self._woken = asyncio.Event()
         self._leases: set[Lease] = set()  # of these shards
+        self._places = Places()
         self._asking = asyncio.Lock()
         self._failures = RateLimitedLog(logger, time.monotonic, 1)
 
@@ -58,7 +59,7 @@ class BatchWorker(Part):
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._forever(self._validate_one))
             tasks.create_task(self._forever(self._end_one))
-            for _ in range(SHARDS_AT_ONCE):
+            for _ in range(MOST_SHARDS):
                 tasks.create_task(self._forever(self._run_one))
 
     async def _forever(self, step: Callable[[], Awaitable[bool]]) -> None:
@@ -115,7 +116,11 @@ class BatchWorker(Part):
         return True
 
     async def _run_one(self) -> bool:
-        return await self._run(await self._next_shard())
+        claim, kind = await self._next_shard()
+        try:
+            return await self._run(claim)
+        finally:
+            self._places.leave(kind)
 
     async def _run(self, claim: ShardClaim) -> bool:
         try:
@@ -133,12 +138,14 @@ class BatchWorker(Part):
             raise
         return True
 
-    async def _next_shard(self) -> ShardClaim:
-        """The next shard that may run. Of the tasks without one, one at a time asks the database."""
+    async def _next_shard(self) -> tuple[ShardClaim, Kind]:
+        """The next shard that may run, in its place. Of the tasks without one, one at a time asks the database."""
         async with self._asking:
-            while (claim := await self._ledger.claim_shard()) is None:
+            while (claim := await self._ledger.claim_shard(without=self._places.full())) is None:
                 await self._wait()
-            return claim
+            kind = Kind(claim.batch.caller, claim.batch.model or "")
+            self._places.take(kind)
+            return claim, kind
 
     def _leased(self, claim: BatchClaim | ShardClaim) -> AbstractAsyncContextManager[Lease]:
         async def renew() -> bool:

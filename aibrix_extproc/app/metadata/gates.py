@@ -14,11 +14,11 @@ MAX_MODELS: Final = 256  # whose limits are remembered
 
 
 class ModelGate:
-    """The requests of one model, in the order in which they ask."""
+    """The requests of one model: callers take turns, and those of one caller go in the order in which they ask."""
 
     def __init__(self, concurrency: Concurrency) -> None:
         self._concurrency = concurrency
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()  # by caller, the next one first
         self.running = 0
 
     @property
@@ -27,21 +27,21 @@ class ModelGate:
         return self._concurrency.bound
 
     @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
+    async def place(self, caller: str) -> AsyncIterator[None]:
         """Wait for a place and hold it."""
         if self._concurrency.room(self.running) and not self._waiting:
             self.running += 1
         else:
-            await self._wait()
+            await self._wait(caller)
         try:
             yield
         finally:
             self.running -= 1
             self._admit()
 
-    async def _wait(self) -> None:
+    async def _wait(self, caller: str) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        self._waiting.setdefault(caller, deque()).append(turn)
         try:
             await turn
         except asyncio.CancelledError:
@@ -52,10 +52,19 @@ class ModelGate:
 
     def _admit(self) -> None:
         while self._waiting and self._concurrency.room(self.running):
-            turn = self._waiting.popleft()
+            turn = self._next()
             if not turn.done():
                 self.running += 1
                 turn.set_result(None)
+
+    def _next(self) -> asyncio.Future[None]:
+        caller, turns = next(iter(self._waiting.items()))
+        turn = turns.popleft()
+        if turns:
+            self._waiting.move_to_end(caller)
+        else:
+            del self._waiting[caller]
+        return turn
 
     def reported(self, report: EngineLoadReport) -> None:
         """A gateway has described the model's engines."""

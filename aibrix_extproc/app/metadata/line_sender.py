@@ -78,7 +78,7 @@ class LineSender:
         gate = self._gates.of(request.model)
         failures = tries = 0
         while True:
-            async with gate.place():
+            async with gate.place(batch.caller):
                 ended = self._ended(batch, lease)
                 if ended is not None:
                     result = not_executed(line, request.custom_id, ended, result_id=result_id)

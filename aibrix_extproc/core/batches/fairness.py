@@ -2,7 +2,42 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
+
+SHARDS_OF_A_KIND: Final = 4  # of one caller for one model; more would not make engines busier
+SHARDS_BEFORE_OTHERS: Final = 16  # beyond, only kinds of which none runs get a place
+MOST_SHARDS: Final = 32  # of one process: each holds up to 8 MiB of lines
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What may wait for one thing: the batches of a caller for a model, whose engines may be busy or gone."""
+
+    caller: str
+    model: str
+
+
+@dataclass(slots=True)
+class Places:
+    """The shards that one process runs. A model that answers nothing for hours must not hold the place of another."""
+
+    _running: Counter[Kind] = field(default_factory=Counter)
+
+    def take(self, kind: Kind) -> None:
+        """A shard begins."""
+        self._running[kind] += 1
+
+    def leave(self, kind: Kind) -> None:
+        """A shard has ended."""
+        self._running[kind] -= 1
+        if not self._running[kind]:
+            del self._running[kind]
+
+    def full(self) -> list[Kind]:
+        """The kinds of which no further shard should begin now."""
+        most = SHARDS_OF_A_KIND if self._running.total() < SHARDS_BEFORE_OTHERS else 1
+        return [kind for kind, count in self._running.items() if count >= most]
 
 
 @dataclass(frozen=True, slots=True)

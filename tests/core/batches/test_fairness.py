@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aibrix_extproc.core.batches.fairness import Candidate, in_turn
+from aibrix_extproc.core.batches.fairness import Candidate, Kind, Places, in_turn
 
 # Batches of each caller.
 CROWDS = st.lists(st.integers(1, 4), min_size=2, max_size=4)
@@ -51,3 +51,28 @@ def test_small_batches_one_after_another_win_nothing() -> None:
     """A new batch has never been served, but its caller has."""
     waiting = [Candidate("new", "alice", 99.0, 0.0, 60.0), Candidate("old", "bob", 1.0, 50.0, 50.0)]
     assert [one.batch for one in in_turn(waiting, {})] == ["old", "new"]
+
+
+def test_kinds_that_get_no_answer_leave_places_for_others() -> None:
+    """Shards of models whose engines are gone stay for hours, as their lines are tried until the batch expires."""
+    places = Places()
+    begun: list[Kind] = []
+
+    def begin(kind: Kind) -> bool:
+        free = kind not in places.full()
+        if free:
+            places.take(kind)
+            begun.append(kind)
+        return free
+
+    gone = [Kind(f"c{number}", "gone") for number in range(8)]
+    for kind in gone:
+        for _ in range(100):
+            begin(kind)
+    assert Counter(begun) == dict.fromkeys(gone[:4], 4) | dict.fromkeys(gone[4:], 1)
+    other = Kind("c0", "other")
+    assert begin(other), "another model of the same caller"
+    assert not begin(other), "one at a time while so many run"
+    for kind in begun[:8]:
+        places.leave(kind)
+    assert begin(other), "there is room again"
