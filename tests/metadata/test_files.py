@@ -122,6 +122,18 @@ async def test_content_range(
         assert answer.content == expected
 
 
+async def test_range_of_another_content_is_answered_by_the_whole(service: Service) -> None:
+    made = await service.openai().files.create(file=("a.bin", b"0123456789"), purpose="user_data")
+    async with service.http() as http:
+        for if_range, content in ((None, b"01"), ('"other"', b"0123456789")):
+            headers = {"range": "bytes=0-1"} | ({"if-range": if_range} if if_range else {})
+            answer = await http.get(f"/v1/files/{made.id}/content", headers=headers)
+            assert answer.content == content
+        whole = await http.get(f"/v1/files/{made.id}/content", headers=headers)
+        again = {"range": "bytes=0-1", "if-range": whole.headers["etag"]}
+        assert (await http.get(f"/v1/files/{made.id}/content", headers=again)).status_code == 206
+
+
 async def test_file_13_deleted_file_is_gone_with_its_content(service: Service) -> None:
     client = service.openai()
     made = await client.files.create(file=("a.txt", b"x"), purpose="user_data")

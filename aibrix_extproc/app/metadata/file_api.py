@@ -13,7 +13,7 @@ from aibrix_extproc.adapters.openai_http.form import Form, read_form
 from aibrix_extproc.app.metadata.reading import LostContentError, begun, segments_between
 from aibrix_extproc.app.metadata.receiving import Received, Receiver, remove_quietly
 from aibrix_extproc.core.files import ids, rules
-from aibrix_extproc.core.files.ranges import NotSatisfiable, read_range
+from aibrix_extproc.core.files.ranges import NotSatisfiable, is_same_content, read_range
 from aibrix_extproc.core.files.records import FileRecord, Segment, deleted_object, file_object
 from aibrix_extproc.core.openai.contract.operations import shown
 from aibrix_extproc.core.openai.contract.paging import list_object, read_page
@@ -117,14 +117,16 @@ class FileApi:
         record = await self._found(call)
         if record.purpose in NOT_DOWNLOADED:
             raise refuse("download_refused", purpose=record.purpose)
+        etag, asked = f'"{record.sha256}"', call.request.headers
         headers = {
             "content-type": "application/octet-stream",
             "content-disposition": rules.content_disposition(record.filename),
             "accept-ranges": "bytes",
-            "etag": f'"{record.sha256}"',
+            "etag": etag,
         }
+        wanted = asked.get("range") if is_same_content(asked.get("if-range"), etag) else None
         try:
-            span = read_range(call.request.headers.get("range"), record.size)
+            span = read_range(wanted, record.size)
         except NotSatisfiable:
             raise RefusedError(rules.not_satisfiable(record.size)) from None
         start, end = (0, record.size) if span is None else (span.start, span.end)

@@ -23,6 +23,11 @@ class NotSatisfiable(Exception):
     """The range begins behind the end: 416."""
 
 
+def is_same_content(if_range: str | None, etag: str) -> bool:
+    """Whether an If-Range header lets a range through: there is none, or it names the content's own strong tag."""
+    return if_range is None or if_range.strip() == etag
+
+
 def read_range(header: str | None, size: int) -> Span | None:
     """The wanted bytes; None for the whole content, which also answers several ranges and what is not understood."""
     found = _ONE.fullmatch(header.strip()) if header is not None and len(header) <= 64 else None
