@@ -7,6 +7,8 @@ bounds); a schema with patterns or contradictions gets a plausible value instead
 import json
 from typing import Any, Final
 
+from aibrix_extproc.simulator.errors import bad_request
+
 _MAX_DEPTH: Final = 12
 _DEEP: Final = 4
 _FORMATS: Final = {
@@ -21,8 +23,14 @@ _FORMATS: Final = {
 
 
 def sample_json(schema: object) -> str:
-    """JSON text of a value of `schema`, written as a model would: with spaces."""
-    return json.dumps(sample(schema, schema, 0), ensure_ascii=False)
+    """JSON text of a value of `schema`, written as a model would: with spaces.
+
+    EngineError: a keyword of the schema has a value of a wrong type.
+    """
+    try:
+        return json.dumps(sample(schema, schema, 0), ensure_ascii=False)
+    except (TypeError, AttributeError, KeyError, ValueError) as error:
+        raise bad_request("Grammar error: Invalid JSON schema") from error
 
 
 def sample(schema: object, root: object, depth: int) -> Any:

@@ -114,7 +114,7 @@ def _content(content: object, multimodal: bool, model: str) -> str:
 def _part(part: object, multimodal: bool, model: str) -> str:
     if not isinstance(part, dict):
         return str(part)
-    if part.get("type") in _MEDIA:
+    if str(part.get("type")) in _MEDIA:  # whatever was sent in its place
         if not multimodal:
             raise bad_request(f"{model} is not a multimodal model", None)
         mark = zlib.crc32(json.dumps(part).encode())

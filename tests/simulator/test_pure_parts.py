@@ -1,5 +1,6 @@
 """Tokenizer, scripts, JSON samples, prefix cache, scheduler, forms: tables and properties without a loop."""
 
+import contextlib
 import json
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aibrix_extproc.simulator.errors import EngineError
 from aibrix_extproc.simulator.json_sample import sample_json
 from aibrix_extproc.simulator.multipart import MultipartError, parse_form
 from aibrix_extproc.simulator.prefix_cache import PrefixCache
@@ -266,3 +268,11 @@ def test_broken_form_is_refused(content_type: str, body: bytes) -> None:
 def test_scores_and_probabilities_stay_between_zero_and_one(query: str, document: str) -> None:
     assert 0 <= relevance(query, document) <= 1
     assert sum(class_probabilities(document.encode())) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("odd", [{}, [], 7, None, True, "nope"], ids=str)
+def test_part_of_any_type_and_schema_with_any_keyword_break_nothing(odd: object) -> None:
+    render_chat([{"role": "user", "content": [{"type": odd, "text": "x"}]}], None, False, "m")
+    for keyword in ("type", "enum", "properties", "items", "required", "allOf", "anyOf", "$ref", "minimum", "format"):
+        with contextlib.suppress(EngineError):
+            json.loads(sample_json({"type": "object", keyword: odd}))
