@@ -133,6 +133,17 @@ def test_smaller_cache_makes_the_oldest_blocks_leave_at_once() -> None:
     assert index.cached(a_chain(5)).of("a") == 100
 
 
+def test_endpoint_that_is_filled_costs_the_others_nothing_below_their_share() -> None:
+    index = PrefixIndex(max_blocks=1_000)
+    for number in range(10):
+        index.limit(f"e{number}", 1e12)
+        index.placed(f"e{number}", a_chain(*range(1000 * number, 1000 * number + 90)))
+    for turn in range(50):
+        index.placed("e0", a_chain(*range(10**6 + 100 * turn, 10**6 + 100 * turn + 100)))
+    assert [index.blocks(f"e{number}") for number in range(1, 10)] == [90] * 9
+    assert len(index) <= 1_000
+
+
 def test_index_of_a_hundred_engines_is_bounded_whatever_is_sent() -> None:
     rng = random.Random(1)
     index = PrefixIndex(max_blocks=4_000)  # a fortieth of the real bound
