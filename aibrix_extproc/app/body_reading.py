@@ -13,6 +13,7 @@ class BodyReading:
     def __init__(self, reader: BodyReader) -> None:
         self._reader = reader
         self._slices = TimeSlices()
+        self.large_seconds = reader.deadline_seconds
 
     def read(self, ask: Read) -> Awaitable[BodyRead]:
         """Take the steps of a long body, with turns for everything else between them."""

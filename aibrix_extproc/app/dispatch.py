@@ -77,7 +77,7 @@ def handlers(
         Prefill: Handler(_computed_there if prefills is None else prefills.prefill, prefill_seconds),
         Reserve: Handler(_unlimited if limiter is None else limiter.reserve, overdue="limits_unavailable"),
         Read: Handler(bodies.read, overdue="gateway_busy"),
-        ReadLarge: Handler(bodies.read_large, overdue="gateway_busy"),
+        ReadLarge: Handler(bodies.read_large, bodies.large_seconds, overdue="gateway_busy"),
     }
 
 

@@ -111,7 +111,7 @@ class Gateway:
             self._usage = self._usage_reporter()
         except (SourceError, SpoolError) as error:
             raise StartError(str(error)) from error
-        self._bodies = LargeBodies(settings.limits.media_hosts)
+        self._bodies = LargeBodies(settings.limits.media_hosts, longest_wait_seconds(settings.server))
         self._traffic = EngineTraffic(lambda: self.store.snapshot, time.perf_counter)
         self._engines = Engines(settings.fleet, self.store, self._traffic, self._load)
         self._sources, self._predicting, of_signals = signal_parts(

@@ -17,6 +17,7 @@ from aibrix_extproc.app.dispatch import OVERDUE, Dispatcher, Handler, handlers
 from aibrix_extproc.app.engine_load import LoadCount
 from aibrix_extproc.app.exchange_policy import longest_wait_seconds
 from aibrix_extproc.app.observers import observers
+from aibrix_extproc.app.parts.bodies import LargeBodies
 from aibrix_extproc.app.placing import Placing
 from aibrix_extproc.core.access.keys import OPEN_RING
 from aibrix_extproc.core.exchange.asks import ANSWERS, Admitted, Answer, Ask, Authenticate, Pending, Place, Refused
@@ -202,3 +203,9 @@ def test_records_are_observed_only_where_every_exchange_is_logged(log_every: boo
 def test_ask_without_a_row_is_a_bug() -> None:
     with pytest.raises(KeyError):
         a_dispatcher(Handler(lambda _: a_placed())).answer(Place(None, None, None, CALLER))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("envoy_waits", "deadline"), [(4.0, 4.0), (48.0, 20.0)])
+def test_a_large_body_may_wait_as_long_as_envoy_does_within_reason(envoy_waits: float, deadline: float) -> None:
+    reading = BodyReading(LargeBodies((), envoy_waits).reader)
+    assert reading.large_seconds == deadline

@@ -100,7 +100,8 @@ def two_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The engine of the large model takes bodies without reading them, which is dearer than all that happens here."""
     text = b'{"object":"chat.completion","choices":[]}'
     taken = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(text) + text
-    made = Stack(tmp_path_factory.mktemp("two"), (EngineSpec("small", ("chat-s",)),))
+    patient = ("--server-max-message-timeout-seconds", "60")  # as of `local`, for machines that have other work
+    made = Stack(tmp_path_factory.mktemp("two"), (EngineSpec("small", ("chat-s",)),), serve_arguments=patient)
     with scripted({"": taken}, "chat-l") as port, running(made) as stack:
         stack.adopt_engine(EngineSpec("large", ("chat-l",)), port)
         stack.write_fleet()

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 STEP_BYTES: Final = 1024 * 1024  # copied in one turn of the loop
 MAX_WAITING: Final = 256  # bodies
 MAX_WAITING_BYTES: Final = 512 * 1024 * 1024  # together, unless there is only one
-DEADLINE_SECONDS: Final = 4.0  # Envoy waits five for a message to be answered
+DEADLINE_SECONDS: Final = 20.0  # of a body; ten times what 50 MB take on a machine that is not busy
 START_SECONDS: Final = 120.0  # a tenth of a second where the machine is not busy
 _BUSY: Final = asks.Refused(Problem("gateway_busy"))
 
@@ -74,7 +74,7 @@ class BodyReader:
 
     def __init__(self, *, media_hosts: tuple[str, ...] = (), deadline_seconds: float = DEADLINE_SECONDS) -> None:
         self._media_hosts = media_hosts
-        self._deadline_seconds = deadline_seconds
+        self.deadline_seconds = deadline_seconds
         self._process: _Process | None = None
         self._starting: asyncio.Task[_Process] | None = None
         self._busy = False
@@ -101,7 +101,7 @@ class BodyReader:
         self._waiting += 1
         self._waiting_bytes += body.size
         try:
-            async with asyncio.timeout(self._deadline_seconds):
+            async with asyncio.timeout(self.deadline_seconds):
                 return await self._read_in_turn(body, sizes=sizes, prefix_seed=prefix_seed)
         except TimeoutError:
             logger.warning("a large body could not be read in time", extra={"size": body.size})
@@ -143,7 +143,7 @@ class BodyReader:
     async def _ask(self, process: _Process, size: int, *, sizes: bool, prefix_seed: int) -> Report:
         done = False
         try:
-            async with asyncio.timeout(self._deadline_seconds):
+            async with asyncio.timeout(self.deadline_seconds):
                 report = await process.ask(size, sizes=sizes, prefix_seed=prefix_seed)
             done = True
             return report

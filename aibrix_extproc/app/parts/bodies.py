@@ -2,7 +2,7 @@
 
 import asyncio
 
-from aibrix_extproc.adapters.bodyreader.reader import BodyReader
+from aibrix_extproc.adapters.bodyreader.reader import DEADLINE_SECONDS, BodyReader
 from aibrix_extproc.app.parts.part import Meters, Part
 
 
@@ -11,8 +11,10 @@ class LargeBodies(Part):
 
     name = "large_bodies"
 
-    def __init__(self, media_hosts: tuple[str, ...]) -> None:
-        self.reader = BodyReader(media_hosts=media_hosts)
+    def __init__(self, media_hosts: tuple[str, ...], longest_wait_seconds: float) -> None:
+        """`longest_wait_seconds`: how long Envoy's message may wait."""
+        deadline_seconds = min(DEADLINE_SECONDS, longest_wait_seconds)
+        self.reader = BodyReader(media_hosts=media_hosts, deadline_seconds=deadline_seconds)
 
     async def run(self) -> None:
         """Wait until cancelled, then end the reader's process."""

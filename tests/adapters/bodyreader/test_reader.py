@@ -80,7 +80,7 @@ async def test_start_goes_on_when_the_body_that_began_it_has_left() -> None:
     try:
         assert await reader.read(in_pieces(chat(MIB)), sizes=False) == BUSY
         await until(lambda: reader.pid is not None)
-        started, reader._deadline_seconds = reader.pid, 60.0
+        started, reader.deadline_seconds = reader.pid, 60.0
         assert await reader.read(in_pieces(chat(MIB)), sizes=False) == BodyRead(read_json(chat(MIB)))
         assert reader.pid == started
     finally:
