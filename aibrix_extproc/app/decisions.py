@@ -1,33 +1,41 @@
 """The last decisions of this process, with what came of them: bounded, in memory, for `explain`.
 
-What happens to a request only puts references into its entry. A record is made of them when somebody looks.
+What happens to a request only puts a few values into its entry. A record is made of them when somebody looks. Thousands
+of entries are kept, so each takes memory that no cache has any more: facts and charges are not kept whole, and the
+garbage collector does not look at entries.
 """
 
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from typing import Final
+
+import msgspec
 
 from aibrix_extproc.core.exchange.outputs import Finished
 from aibrix_extproc.core.exchange.records import Charge
+from aibrix_extproc.core.openai.wire.usage import Usage
 from aibrix_extproc.core.routing.disaggregation.handover import Prefilled
 from aibrix_extproc.core.routing.place import Decision
 from aibrix_extproc.core.routing.record import DecisionRecord, Trail
 
-MAX_VALUES: Final = 1_000_000  # numbers in all trails together, about 32 MB; the oldest decisions make room
+MAX_VALUES: Final = 1_000_000  # numbers in all trails together, at most 32 MB; the oldest decisions make room
 NO_TRAIL: Final = Trail(0, -1)
 
 
-class _Entry:
-    __slots__ = ("charge", "decision", "finished", "prefilled", "queue_seconds", "values", "wall_at")
-
-    def __init__(self, decision: Decision, wall_at: float, queue_seconds: float, values: int) -> None:
-        self.decision = decision
-        self.wall_at = wall_at
-        self.queue_seconds = queue_seconds
-        self.values = values
-        self.finished: Finished | None = None
-        self.charge: Charge | None = None
-        self.prefilled: Prefilled | None = None
+class _Entry(msgspec.Struct, gc=False):
+    request_id: str
+    decision: Decision
+    wall_at: float
+    queue_seconds: float
+    values: int
+    served_by: str | None = None  # None while the exchange runs
+    status: int = 0
+    outcome: str = ""
+    head_seconds: float | None = None
+    usage: Usage | None = None
+    first_seconds: float | None = None  # of a stream, from its head
+    prefilled: Prefilled | None = None
 
 
 class Decisions:
@@ -45,7 +53,8 @@ class Decisions:
         self.most = most
         self._count = count
         self._wall_clock = wall_clock
-        self._entries: OrderedDict[str, _Entry] = OrderedDict()  # by request id; a client that repeats one has the last
+        self._entries: dict[str, _Entry] = {}  # by request id; a client that repeats one has the last
+        self._order: deque[_Entry] = deque()  # as they were made, with those that were replaced
         self._values = 0
 
     def __len__(self) -> int:
@@ -57,13 +66,19 @@ class Decisions:
         if not self.most or trail is None:
             return
         self._count(decision.placement.strategy, trail.reason)
-        entries = self._entries
-        values = len(trail.endpoints) * (len(trail.parts) + len(trail.details))
-        before = entries.pop(request_id, None)
-        entries[request_id] = _Entry(decision, self._wall_clock(), queue_seconds, values)
-        self._values += values if before is None else values - before.values
-        while len(entries) > self.most or (self._values > MAX_VALUES and len(entries) > 1):
-            self._values -= entries.popitem(last=False)[1].values
+        values = len(trail.endpoints) * (len(trail.parts) + len(trail.numbers))
+        entry = _Entry(request_id, decision, self._wall_clock(), queue_seconds, values)
+        self._entries[request_id] = entry
+        self._order.append(entry)
+        self._values += values
+        while len(self._order) > self.most or (self._values > MAX_VALUES and len(self._order) > 1):
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        oldest = self._order.popleft()
+        self._values -= oldest.values
+        if self._entries.get(oldest.request_id) is oldest:
+            del self._entries[oldest.request_id]
 
     def prefilled(self, request_id: str, done: Prefilled) -> None:
         """Adds to a decision who computed the prompt."""
@@ -74,38 +89,37 @@ class Decisions:
     def finished(self, fact: Finished) -> None:
         """The exchange is over."""
         entry = self._entries.get(fact.request_id)
-        if entry is not None:
-            entry.finished = fact
+        if entry is None:
+            return
+        entry.served_by, entry.status, entry.outcome = fact.assigned_to or "", fact.status, fact.outcome
+        if fact.response_at is not None and fact.placed_at is not None:
+            entry.head_seconds = fact.response_at - fact.placed_at
 
     def charged(self, charge: Charge) -> None:
         """Adds to a decision what the exchange cost."""
         entry = self._entries.get(charge.request_id)
         if entry is not None:
-            entry.charge = charge
+            entry.usage, entry.first_seconds = charge.usage, charge.first_seconds
 
     def find(self, request_id: str) -> DecisionRecord | None:
         """The record of a request; None if it was not placed here, or too long ago."""
         entry = self._entries.get(request_id)
-        return None if entry is None else _record(request_id, entry)
+        return None if entry is None else _record(entry)
 
     def latest(self, count: int) -> list[DecisionRecord]:
         """The last ones, the newest first."""
-        newest = [key for key, _ in zip(reversed(self._entries), range(count), strict=False)]
-        return [_record(key, self._entries[key]) for key in newest]
+        kept = (one for one in reversed(self._order) if self._entries.get(one.request_id) is one)
+        return [_record(one) for one in islice(kept, count)]
 
 
-def _record(request_id: str, entry: _Entry) -> DecisionRecord:
-    decision, fact, charge = entry.decision, entry.finished, entry.charge
+def _record(entry: _Entry) -> DecisionRecord:
+    decision, usage, head = entry.decision, entry.usage, entry.head_seconds
     placement = decision.placement
-    usage = None if charge is None else charge.usage
-    head = None
-    if fact is not None and fact.response_at is not None and fact.placed_at is not None:
-        head = fact.response_at - fact.placed_at
     first = None  # of a stream; its head comes at once
-    if head is not None and charge is not None and charge.first_seconds is not None:
-        first = head + charge.first_seconds
+    if head is not None and entry.first_seconds is not None:
+        first = head + entry.first_seconds
     return DecisionRecord(
-        request_id=request_id,
+        request_id=entry.request_id,
         wall_at=entry.wall_at,
         model=placement.model,
         strategy=placement.strategy,
@@ -113,9 +127,9 @@ def _record(request_id: str, entry: _Entry) -> DecisionRecord:
         degraded=placement.degraded,
         trail=decision.trail or NO_TRAIL,
         queue_seconds=entry.queue_seconds,
-        served_by=placement.first.identity if fact is None else fact.assigned_to or "",
-        status=0 if fact is None else fact.status,
-        outcome="" if fact is None else fact.outcome.value,
+        served_by=placement.first.identity if entry.served_by is None else entry.served_by,
+        status=entry.status,
+        outcome=entry.outcome,
         head_seconds=head,
         ttft_seconds=first,
         prompt_tokens=None if usage is None else usage.input_tokens,

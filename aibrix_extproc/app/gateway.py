@@ -39,7 +39,7 @@ from aibrix_extproc.app.frame import Frame, run_process, stop_signal
 from aibrix_extproc.app.health_log import HealthLog
 from aibrix_extproc.app.interfaces import Interfaces
 from aibrix_extproc.app.listening import StartError, bounds_of, listening_at
-from aibrix_extproc.app.memory import keep_freed_memory, leave_out_of_collection
+from aibrix_extproc.app.memory import collect_rarely, keep_freed_memory, leave_out_of_collection
 from aibrix_extproc.app.observers import learner, observers
 from aibrix_extproc.app.parts.bodies import LargeBodies
 from aibrix_extproc.app.parts.configs import ConfigLog
@@ -82,6 +82,7 @@ logger = logging.getLogger(__name__)
 def run_gateway(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; 0 after an orderly end."""
     keep_freed_memory()
+    collect_rarely()
 
     async def serve() -> None:
         gateway = Gateway(settings)  # built inside the loop that its servers belong to

@@ -1,5 +1,6 @@
 """Decisions that are kept: bounded, found by the request's id, complete once the exchange and its charge are known."""
 
+import gc
 from typing import Any
 
 import pytest
@@ -89,6 +90,22 @@ def test_decisions_are_bounded_by_number_and_by_their_values(monkeypatch: pytest
     assert len(kept) == 2
 
 
+def test_decision_that_is_kept_is_one_object_for_the_garbage_collector() -> None:
+    kept, placer, most = Decisions(1000, lambda: 0.0), a_placer("predicted"), 1000
+    requests = [request(f"r-{number}") for number in range(most)]
+    gc.collect()
+    before = len(gc.get_objects())
+    for one in requests:
+        decision = placer.place(one, FLEET, Detail.AT_HAND)
+        assert isinstance(decision, Decision)
+        kept.placed(one.request_id, decision, 0.0)
+        kept.finished(finished(Placed(5.0, decision.placement), request_id=one.request_id))
+    for _ in range(3):  # a run leaves out a tuple if those before have left out what is in it
+        gc.collect()
+    assert len(kept) == most
+    assert (len(gc.get_objects()) - before) / most < 1.5  # the tuple of candidates
+
+
 def test_none_are_kept_where_the_setting_is_0_and_administrators_are_told_all_the_same() -> None:
     counted = list[tuple[str, str]]()
     kept = Decisions(0, lambda: 0.0, lambda *what: counted.append(what))
@@ -120,8 +137,8 @@ def test_predictions_are_those_of_the_endpoint_that_served() -> None:
     decision = a_placer().place(request(), FLEET, Detail.FULL)
     assert isinstance(decision, Decision)
     assert decision.trail is not None
-    details = {PREDICTED_TTFT: [0.1, 0.2, 0.3], PREDICTED_CACHED: [10.0, 20.0, 30.0]}
-    kept.placed("r-1", replace(decision, trail=replace(decision.trail, details=details)), 0.25)
+    numbers = ((PREDICTED_TTFT, (0.1, 0.2, 0.3)), (PREDICTED_CACHED, (10.0, 20.0, 30.0)))
+    kept.placed("r-1", replace(decision, trail=replace(decision.trail, numbers=numbers)), 0.25)
     first = kept.find("r-1")
     assert first is not None
     assert (first.predicted_ttft_seconds, first.predicted_cached_tokens, first.queue_seconds) == (0.1, 10.0, 0.25)

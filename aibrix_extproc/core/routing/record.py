@@ -5,7 +5,6 @@ No text of a prompt and no key is in a record.
 
 from collections.abc import Mapping, Sequence
 from enum import IntEnum, StrEnum
-from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -57,8 +56,13 @@ class Trail(msgspec.Struct, frozen=True, gc=False):
     tick: int  # decides between equals; -1 if nothing needed it
     endpoints: tuple[Endpoint, ...] = ()  # that the scores and details are of
     parts: tuple[Part, ...] = ()
-    details: Mapping[str, Sequence[float]] = MappingProxyType({})  # the numbers behind the scores, by name
+    numbers: tuple[tuple[str, Sequence[float]], ...] = ()  # behind the scores, by name; tuples, as thousands are kept
     reason: Reason = Reason.SETTING
+
+    @property
+    def details(self) -> Mapping[str, Sequence[float]]:
+        """The numbers behind the scores, by name."""
+        return dict(self.numbers)
 
     def value(self, name: str, identity: str) -> float | None:
         """A detail of one endpoint; None if it is not known."""

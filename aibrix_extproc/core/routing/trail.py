@@ -6,7 +6,7 @@ from aibrix_extproc.core.fleet.model import Endpoint
 from aibrix_extproc.core.placing import RouteQuery
 from aibrix_extproc.core.routing.pool import Pool
 from aibrix_extproc.core.routing.record import IN_FLIGHT, MAX_VALUED, Detail, Part, Reason, Trail
-from aibrix_extproc.core.routing.scorer import Scorer
+from aibrix_extproc.core.routing.scorer import NO_DETAILS, Scorer
 from aibrix_extproc.core.routing.signals import Signals
 
 Values = list[Sequence[float]]
@@ -33,9 +33,10 @@ class Tracer:
         values: Values | None, detail: Detail, reason: Reason,
     ) -> Trail:  # fmt: skip
         """How the candidates were found, `values` being the scores that this took."""
-        details: dict[str, Sequence[float]] = {}
+        details = NO_DETAILS
         for scorer in self._explaining:
-            details.update(scorer.explain(query, pool, signals))
+            found = scorer.explain(query, pool, signals)
+            details = {**details, **found} if details else found
         endpoints = pool.endpoints
         if detail is Detail.FULL:
             values = values or self._scores(query, pool, signals)
@@ -45,11 +46,11 @@ class Tracer:
             endpoints, values, details = _only(candidates, pool, values, details)
         if detail is Detail.FULL or endpoints is candidates:
             in_flight = signals.load.view.get
-            details[IN_FLIGHT] = [in_flight(one.identity, 0) for one in endpoints]
+            details = {**details, IN_FLIGHT: tuple([in_flight(one.identity, 0) for one in endpoints])}
         parts = () if values is None else tuple(
             [Part(name, weight, scores) for (name, weight, _), scores in zip(self._parts, values, strict=True)]
         )  # fmt: skip
-        return Trail(len(pool.endpoints), signals.tick, endpoints, parts, details, reason)
+        return Trail(len(pool.endpoints), signals.tick, endpoints, parts, tuple(details.items()), reason)
 
     def _scores(self, query: RouteQuery, pool: Pool, signals: Signals) -> Values:
         return [scorer.scores(query, pool, signals) for _, _, scorer in self._parts]

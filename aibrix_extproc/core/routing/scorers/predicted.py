@@ -23,6 +23,8 @@ SPEC: Final = ScorerSpec(
 class CachedTokens(Sequence[float]):
     """Tokens of a prompt that each endpoint has in its cache, counted when somebody looks."""
 
+    __slots__ = ("_cached", "_endpoints", "_ratio")
+
     def __init__(self, cached: Cached, ratio: float, endpoints: tuple[Endpoint, ...]) -> None:
         self._cached = cached
         self._ratio = ratio
@@ -73,14 +75,16 @@ class Predicted(Scorer):
 
     def explain(self, query: RouteQuery, pool: Pool, signals: Signals) -> Mapping[str, Sequence[float]]:
         """The predicted seconds that the scores were made of."""
-        seconds = [cost - self._delays.get(place, 0.0) for place, cost in enumerate(self._costs)]
+        seconds = self._costs.copy()
+        for place, delay in self._delays.items():
+            seconds[place] -= delay
         if query.prefix is None:
-            return {PREDICTED_TTFT: seconds}
+            return {PREDICTED_TTFT: tuple(seconds)}
         predictor = signals.predictor
         cached = CachedTokens(
             predictor.index.cached(query.prefix), predictor.ratios.ratio(query.model), pool.endpoints
         )  # fmt: skip
-        return {PREDICTED_TTFT: seconds, PREDICTED_CACHED: cached}
+        return {PREDICTED_TTFT: tuple(seconds), PREDICTED_CACHED: cached}
 
     def _predict(self, query: RouteQuery, pool: Pool, signals: Signals) -> list[float]:
         self._costs, self._delays = signals.predictor.costs(query, pool, signals.now)
