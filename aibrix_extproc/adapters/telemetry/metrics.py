@@ -245,7 +245,7 @@ class Metrics(MetricRegistry):
         """Count one exchange, once."""
         model = self._model(fact)
         status = str(fact.status) if 0 <= fact.status < _STATUSES else OTHER
-        self._exchanges.add((fact.operation, model, status, fact.outcome.value))
+        self._exchanges.add((fact.operation, model, status, fact.outcome))
         if fact.problem is not None:
             self._counters["aibrix_extproc_problems_total"].add((fact.problem,))
         if fact.placement is not None and fact.placement.degraded:

@@ -7,6 +7,8 @@ from aibrix_extproc.core.openai.contract import headers
 from aibrix_extproc.core.openai.contract.errors import Problem
 from aibrix_extproc.core.openai.contract.operations import Action, ModelIn, Operation, shown, unknown_url
 
+# Looking up an enum member by name takes ten times as long as a name of the module.
+_ROUTE, _STICKY, _FORM = Action.ROUTE, Action.STICKY, ModelIn.FORM
 _BODILESS = frozenset({"GET", "DELETE"})
 
 
@@ -14,12 +16,12 @@ def refusal_from_head(
     operation: Operation, request: Mapping[str, str], path: str, *, end_of_stream: bool, policy: ExchangePolicy
 ) -> Problem | None:
     """The refusal of a matched request, or None to go on."""
-    if operation.action not in (Action.ROUTE, Action.STICKY):
+    if operation.action is not _ROUTE and operation.action is not _STICKY:
         return unknown_url(operation.method, path)
     encoding = request.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", ""):
         return Problem("unsupported_content_encoding", {"given": shown(encoding, 64)})
-    if operation.action is Action.ROUTE:
+    if operation.action is _ROUTE:
         wrong = _wrong_content_type(operation, request.get("content-type", ""), end_of_stream=end_of_stream)
         if wrong is not None:
             return wrong
@@ -33,11 +35,11 @@ def asks_for_upgrade(request: Mapping[str, str]) -> bool:
 
 def needs_body(operation: Operation, *, end_of_stream: bool) -> bool:
     """Whether placement needs the body. A path that names a stored response is enough by itself."""
-    return operation.action is Action.ROUTE or not (end_of_stream or operation.method in _BODILESS)
+    return operation.action is _ROUTE or not (end_of_stream or operation.method in _BODILESS)
 
 
 def _wrong_content_type(operation: Operation, given: str, *, end_of_stream: bool) -> Problem | None:
-    form = operation.model_in is ModelIn.FORM
+    form = operation.model_in is _FORM
     if end_of_stream:
         return Problem("malformed_multipart", {"reason": "the body is empty"}) if form else Problem("malformed_json")
     accepted = "multipart/form-data" if form else "application/json"
@@ -48,7 +50,7 @@ def _wrong_content_type(operation: Operation, given: str, *, end_of_stream: bool
 
 def too_large(operation: Operation, size: int, policy: ExchangePolicy) -> Problem | None:
     """The 413 for a body of this size, as OpenAI words it for audio."""
-    if operation.model_in is ModelIn.FORM and size > policy.max_audio_bytes:
+    if operation.model_in is _FORM and size > policy.max_audio_bytes:
         return Problem("audio_too_large", {"limit": str(policy.max_audio_bytes), "size": str(size)})
     if size > policy.max_body_bytes:
         return Problem("request_too_large", {"limit": str(policy.max_body_bytes)})

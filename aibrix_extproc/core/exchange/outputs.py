@@ -81,6 +81,8 @@ class WaitFor(msgspec.Struct, frozen=True, gc=False):
 class Outcome(StrEnum):
     """How an exchange ended, for metrics and logs."""
 
+    __hash__ = str.__hash__  # so that it is found as a label by its text, and without a function in Python
+
     SERVED = "served"  # an engine answered below 400
     ANSWERED = "answered"  # the gateway answered by itself
     REFUSED = "refused"  # the gateway refused

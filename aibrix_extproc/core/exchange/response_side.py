@@ -198,7 +198,7 @@ class ResponseSide(Direction[ResponsePhase]):
         return Continue(
             Phase.RESPONSE_HEAD,
             set_headers=(*self._own_headers(), *spent),
-            remove_headers=tuple(name for name in headers.NOT_RETURNED if name in event.headers),
+            remove_headers=tuple([name for name in headers.NOT_RETURNED if name in event.headers]),
         )
 
     def _own_headers(self) -> Headers:

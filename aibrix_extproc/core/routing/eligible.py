@@ -1,7 +1,5 @@
 """Which endpoints may take a request, before any of them is preferred."""
 
-from collections.abc import Iterable
-
 from msgspec.structs import replace
 
 from aibrix_extproc.core.fleet.model import Endpoint, Snapshot
@@ -41,11 +39,5 @@ def not_ready(model: str) -> Problem:
 def with_one_key(placement: Placement) -> Placement:
     """Only the candidates with the first one's engine key: a retry repeats the headers, and so the key."""
     key = placement.first.api_key
-    if all(one.api_key == key for one in placement.candidates):
-        return placement
-    same = tuple(_of_key(placement.candidates, key))
-    return replace(placement, candidates=same)
-
-
-def _of_key(candidates: Iterable[Endpoint], key: str | None) -> Iterable[Endpoint]:
-    return (one for one in candidates if one.api_key == key)
+    same = [one for one in placement.candidates if one.api_key == key]
+    return placement if len(same) == len(placement.candidates) else replace(placement, candidates=tuple(same))
