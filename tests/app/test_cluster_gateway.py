@@ -82,7 +82,7 @@ async def test_gateway_on_a_cluster_is_ready_keeps_its_fleet_and_says_when_it_is
         async with serving("--kubernetes", f"--kubeconfig={cluster.kubeconfig(tmp_path)}") as admin:
             health = await until_page(session, f"{admin}/readyz", ready=True, degraded=False)
             assert list(health["cluster"]["remarks"]) == ["Pod llm/broken"]
-            assert 0 <= health["cluster"]["age_seconds"] < 10
+            assert 0 <= health["cluster"]["age_seconds"] < 60
             fleet = await page(session, f"{admin}/fleet")
             assert fleet["models"] == {"chat-m": [engine.address], "late": ["", ""]}
             await cluster.go_away()

@@ -55,7 +55,7 @@ def answer(body: bytes, status: str = "200 OK", headers: str = "") -> bytes:
 
 
 async def ask(
-    endpoint: Endpoint, operation: str = "version", seconds: float = 5.0, **parameters: object
+    endpoint: Endpoint, operation: str = "version", seconds: float = 60.0, **parameters: object
 ) -> EngineAnswer:
     row = ENGINE_OPERATIONS[operation]
     async with engine_session() as session:
@@ -170,8 +170,8 @@ async def test_engine_gets_serial_operations_one_by_one_and_others_at_once() -> 
     async with engine(script) as endpoint, engine_session() as session:
         client = EngineOps(session)
         request = request_of(load, {"lora_name": "a", "lora_path": "/a"})
-        loads = await asyncio.gather(*(client.call(endpoint, load, request, 5.0) for _ in range(3)))
-        free = await asyncio.gather(*(client.call(endpoint, version, request_of(version, {}), 5.0) for _ in range(3)))
+        loads = await asyncio.gather(*(client.call(endpoint, load, request, 60.0) for _ in range(3)))
+        free = await asyncio.gather(*(client.call(endpoint, version, request_of(version, {}), 60.0) for _ in range(3)))
     assert all(one.is_good for one in (*loads, *free))
     assert most == {"serial": 1, "free": 3}
 
@@ -186,12 +186,12 @@ async def test_wait_for_a_turn_counts_for_the_deadline_and_frees_the_turn() -> N
     sleep = ENGINE_OPERATIONS["sleep"]
     async with engine(script) as endpoint, engine_session() as session:
         client = EngineOps(session)
-        first = asyncio.create_task(client.call(endpoint, sleep, request_of(sleep, {}), 5.0))
+        first = asyncio.create_task(client.call(endpoint, sleep, request_of(sleep, {}), 60.0))
         second = await client.call(endpoint, sleep, request_of(sleep, {}), 0.05)
         assert second.failure == "no answer within 0.05 s"
         hanging.set()
         assert (await first).is_good
-        assert (await client.call(endpoint, sleep, request_of(sleep, {}), 5.0)).is_good
+        assert (await client.call(endpoint, sleep, request_of(sleep, {}), 60.0)).is_good
 
 
 async def test_reset_that_blocks_are_held_for_is_asked_again() -> None:
@@ -208,5 +208,5 @@ async def test_reset_that_blocks_are_held_for_is_asked_again() -> None:
 
 async def test_reset_that_never_succeeds_is_the_engines_answer_at_the_deadline() -> None:
     async with engine(saying(answer(b'{"success":false}'))) as endpoint:
-        found = await ask(endpoint, "reset_prefix_cache", seconds=0.35)
+        found = await ask(endpoint, "reset_prefix_cache", seconds=1.5)
     assert (found.body, found.failure) == (b'{"success":false}', "")

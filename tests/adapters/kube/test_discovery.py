@@ -93,11 +93,11 @@ async def test_missing_kind_is_tolerated_and_picked_up_when_it_appears(cluster: 
     await cluster.install("modeladapters", there=False)
     await cluster.put(a_pod("vllm-0", "10.1.0.1", namespace=cluster.namespace))
     async with discovering(cluster, tmp_path) as found:
-        await found.until_usable("10.1.0.1:8000", seconds=15)
+        await found.until_usable("10.1.0.1:8000")
         assert found.source.status.ok
         await cluster.install("modeladapters")
         await cluster.put(an_adapter("lora-a", "vllm-0", namespace=cluster.namespace))
-        await until(lambda: set(found.models()) == {"chat-m", "lora-a"}, seconds=15)
+        await until(lambda: set(found.models()) == {"chat-m", "lora-a"})
 
 
 async def test_pool_selects_pods_and_ports_and_may_change_both(cluster: Cluster, tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ async def test_api_server_that_goes_away_leaves_the_fleet_and_is_resumed_when_it
     async with discovering(cluster, tmp_path) as found:
         await found.until_usable("10.1.0.1:8000")
         await cluster.go_away()
-        await until(lambda: not found.source.status.ok, seconds=15)
+        await until(lambda: not found.source.status.ok)
         assert found.usable() == ["10.1.0.1:8000"]
         age = found.source.age_seconds()
         await until(lambda: found.source.age_seconds() > age)
@@ -209,4 +209,4 @@ async def test_api_server_that_goes_away_leaves_the_fleet_and_is_resumed_when_it
         # The other kinds may be back before pods are, whose lost connection alone is no news.
         await until(lambda: found.source.status.ok and found.source.age_seconds() < age + 5, seconds=30)
         await cluster.put(a_pod("vllm-1", "10.1.0.2", namespace=cluster.namespace))
-        await found.until_usable("10.1.0.1:8000", "10.1.0.2:8000", seconds=15)
+        await found.until_usable("10.1.0.1:8000", "10.1.0.2:8000")
