@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 SHARDS_OF_A_KIND: Final = 4  # of one caller for one model; more would not make engines busier
@@ -18,11 +18,11 @@ class Kind:
     model: str
 
 
-@dataclass(slots=True)
 class Places:
     """The shards that one process runs. A model that answers nothing for hours must not hold the place of another."""
 
-    _running: Counter[Kind] = field(default_factory=Counter)
+    def __init__(self) -> None:
+        self._running: Counter[Kind] = Counter()
 
     def take(self, kind: Kind) -> None:
         """A shard begins."""
