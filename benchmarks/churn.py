@@ -152,7 +152,7 @@ class Rig:
     def __init__(self, spec: EnvoySpec, serve: Started, envoy: Started, admin: str) -> None:
         self.port = spec.listen.port
         self._serve, self._envoy, self._admin = serve, envoy, admin
-        self.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5))
+        self.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60))
 
     async def until_ready(self, seconds: float) -> None:
         """Wait for /readyz."""
@@ -270,7 +270,7 @@ async def run(args: argparse.Namespace, envoy: Path) -> Result:
 
 
 async def _until_served(rig: Rig) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while True:
             crowd = SoakCrowd(rig.port, seed=1)
             crowd.begin(Kind.CHAT)

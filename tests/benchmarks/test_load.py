@@ -18,7 +18,7 @@ async def serving(protocol: Callable[[], asyncio.Protocol]) -> AsyncIterator[int
 def a_job(port: int, **changes: object) -> Job:
     values = {
         "port": port, "connections": 3, "requests": 20, "warmup": 3, "body_bytes": 914, "stream": False, "reply": "",
-        "expected_events": 0, "watched": {"engine": (os.getpid(),)}, "deadline_seconds": 10.0, **changes,
+        "expected_events": 0, "watched": {"engine": (os.getpid(),)}, "deadline_seconds": 60.0, **changes,
     }  # fmt: skip
     return Job(**values)  # type: ignore[arg-type]
 
