@@ -347,16 +347,16 @@ class Predictor:
         self._failures.pop(identity, None)
         self._cache_tokens.pop(identity, None)
 
-    def end(self, flight: Flight, now: float, *, served: bool) -> None:
-        """A flight is over. A prompt that was not computed by then leaves the prefix index as it was before."""
+    def end(self, flight: Flight, now: float, *, served: bool, refused: bool = False) -> None:
+        """A flight is over. A prompt that was refused, or not computed by then, leaves the prefix index as it was."""
         change, flight.change = flight.change, None
-        if change is not None and not served and flight.done_at > now:
+        if change is not None and (refused or (not served and flight.done_at > now)):
             self.index.take_back(flight.engine.identity, change)
         self.work.ended(flight, now, served=served)
 
     def _end(self, flight: Flight, now: float, ending: Ending) -> None:
         served = ending is Ending.SERVED
-        self.end(flight, now, served=served)
+        self.end(flight, now, served=served, refused=ending is Ending.REFUSED)
         if self.journal is not None:
             self.journal.ended(flight, now, served=served)
         if ending is Ending.FAILED or ending is Ending.REFUSED:
