@@ -44,7 +44,7 @@ class Checkout:
         return subprocess.run(
             [sys.executable, str(self.root / "tools" / "environment.py"), purpose],
             env=kept | (self.variables if variables is None else dict(variables)),
-            capture_output=True, text=True, timeout=120,
+            capture_output=True, text=True, timeout=600,
         )  # fmt: skip
 
     def made(self, purpose: str) -> str:
