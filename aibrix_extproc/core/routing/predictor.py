@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Final
 
+import msgspec
+
 from aibrix_extproc.core.fleet.gauges import EngineGauges
 from aibrix_extproc.core.fleet.model import Endpoint
 from aibrix_extproc.core.openai.wire.estimates import MAX_MODELS, InputRatios
@@ -50,20 +52,15 @@ class Ending(Enum):
     FAILED = "failed"  # through the engine's fault
 
 
-class _Request:
-    """A request from its placement to its charge."""
+class _Request(msgspec.Struct, gc=False):
+    """A request from its placement to its charge. Thousands are kept, which the garbage collector need not look at."""
 
-    __slots__ = ("cached", "flight", "head_at", "query", "shadowed", "transferred")
-
-    def __init__(
-        self, query: RouteQuery, flight: Flight, cached: float, shadowed: "_Request | None", *, transferred: bool
-    ) -> None:
-        self.query = query
-        self.flight = flight
-        self.cached = cached  # tokens that the index predicted, before confidence
-        self.transferred = transferred  # its engine takes the prompt's KV cache over, and computes nothing of it
-        self.head_at: float | None = None  # when the head of the answer came
-        self.shadowed = shadowed  # an earlier request with the same id, which clients may choose
+    query: RouteQuery
+    flight: Flight
+    cached: float  # tokens that the index predicted, before confidence
+    shadowed: "_Request | None"  # an earlier request with the same id, which clients may choose
+    transferred: bool  # its engine takes the prompt's KV cache over, and computes nothing of it
+    head_at: float | None = None  # when the head of the answer came
 
 
 class Predictor:
@@ -205,7 +202,7 @@ class Predictor:
         flight = self.work.placed(engine, tokens, now)
         flight.change = change
         shadowed = self._requests.get(request_id)
-        self._requests[request_id] = _Request(query, flight, cached, shadowed, transferred=transferred)
+        self._requests[request_id] = _Request(query, flight, cached, shadowed, transferred)
         if self.journal is not None:
             self.journal.placed(flight, query.prefix)
 
