@@ -1,4 +1,4 @@
-"""Files and functions stay small enough to be read at once, and say what they are."""
+"""Files and functions stay small enough to be read at once, and say what they are; tests have patience."""
 
 import ast
 import io
@@ -6,7 +6,10 @@ import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.architecture.sources import PACKAGE, functions, python_files, shown, tree
+import pytest
+
+from tests.architecture.sources import PACKAGE, ROOT, functions, python_files, shown, tree
+from tests.architecture.waits import SHORT, short_waits
 
 MAX_FILE_LINES = 400
 MAX_BODY_LINES = 60
@@ -70,3 +73,22 @@ def test_every_module_says_in_a_few_lines_what_it_is() -> None:
 
 def test_no_module_has_a_name_that_says_nothing() -> None:
     assert [shown(path) for path in python_files() if path.stem in EMPTY_NAMES] == []
+
+
+def test_no_wait_is_shorter_than_a_busy_machine_may_need() -> None:
+    found = {shown(path, line) for path in python_files(ROOT / "tests") for line in short_waits(tree(path))}
+    assert {place for place in found if place.partition(":")[0] not in SHORT} == set()
+    assert {place.partition(":")[0] for place in found} == SHORT.keys(), "exceptions that nothing needs"
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("until(x, seconds=0.1)", [1]), ("tests.eventually(x, 'y', seconds=9)", [1]), ("asyncio.timeout(0.2)", [1]),
+        ("to_thread(eventually, x, seconds=2)", [1]),
+        ("asyncio.wait_for(x(), 1)", [1]), ("ClientTimeout(total=5)", [1]), ("until(x)", []),
+        ("until(x, seconds=60)", []), ("asyncio.timeout(PATIENCE)", []),
+    ],
+)  # fmt: skip
+def test_short_wait_would_be_found(text: str, lines: list[int]) -> None:
+    assert list(short_waits(ast.parse(text))) == lines

@@ -1,12 +1,10 @@
-"""Tests wait as long as a busy machine needs: a short patience fails where nothing is wrong."""
+"""How long tests wait: a short patience fails on a busy machine where nothing is wrong. For `test_shape.py`."""
 
 import ast
 from collections.abc import Iterator
 from typing import Final
 
-import pytest
-
-from tests.architecture.sources import ROOT, called, python_files, shown, tree
+from tests.architecture.sources import called
 
 LEAST_SECONDS: Final = 10
 WAITS: Final = {"until", "eventually", "timeout", "wait_for", "ClientTimeout"}
@@ -40,22 +38,3 @@ def _waiting(node: ast.Call) -> str:
 
 def _is_short(value: object) -> bool:
     return isinstance(value, int | float) and value < LEAST_SECONDS
-
-
-def test_no_wait_is_shorter_than_a_busy_machine_may_need() -> None:
-    found = {shown(path, line) for path in python_files(ROOT / "tests") for line in short_waits(tree(path))}
-    assert {place for place in found if place.partition(":")[0] not in SHORT} == set()
-    assert {place.partition(":")[0] for place in found} == SHORT.keys(), "exceptions that nothing needs"
-
-
-@pytest.mark.parametrize(
-    ("text", "lines"),
-    [
-        ("until(x, seconds=0.1)", [1]), ("tests.eventually(x, 'y', seconds=9)", [1]), ("asyncio.timeout(0.2)", [1]),
-        ("to_thread(eventually, x, seconds=2)", [1]),
-        ("asyncio.wait_for(x(), 1)", [1]), ("ClientTimeout(total=5)", [1]), ("until(x)", []),
-        ("until(x, seconds=60)", []), ("asyncio.timeout(PATIENCE)", []),
-    ],
-)  # fmt: skip
-def test_short_wait_would_be_found(text: str, lines: list[int]) -> None:
-    assert list(short_waits(ast.parse(text))) == lines
