@@ -83,6 +83,9 @@ def _bare(thing: dict[str, Any]) -> dict[str, Any]:
     bare["metadata"] = {**metadata, "labels": labels}
     if thing["kind"] == "Service":  # an address of the cluster's choice
         bare["spec"] = {name: value for name, value in thing["spec"].items() if not name.startswith("clusterIP")}
+    if thing["kind"] == "Job":  # the server selects its pods by an id, which it writes on them, too
+        template = {name: value for name, value in thing["spec"]["template"].items() if name != "metadata"}
+        bare["spec"] = {**thing["spec"], "selector": None, "template": template}
     return bare
 
 
