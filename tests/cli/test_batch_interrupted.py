@@ -72,10 +72,12 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr("aibrix_extproc.cli.batch_progress._FIRST_PAUSE", 0.0)
     (tmp_path / "in.jsonl").write_text(json.dumps(LINE))
     one = Server()
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # the test fails where pytest would end
+    # SIGTERM: the test fails where pytest would end. SIGINT: whoever starts tests in the background has it ignored.
+    before = {sent: signal.signal(sent, signal.default_int_handler) for sent in (signal.SIGTERM, signal.SIGINT)}
     threading.Thread(target=one.serve_forever, daemon=True).start()
     yield one
-    signal.signal(signal.SIGTERM, before)
+    for sent, handler in before.items():
+        signal.signal(sent, handler)
     one.release.set()
     one.shutdown()
     one.server_close()
