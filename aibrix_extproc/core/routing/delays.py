@@ -8,7 +8,7 @@ as often as anything is found. Without both, prompts leave the endpoints that ha
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from aibrix_extproc.core.routing.engine import Engine
@@ -37,3 +37,11 @@ def add_delays(
             delays[place] = seconds = others * seconds
             costs[place] += seconds
     return delays
+
+
+def without_delays(costs: Sequence[float], delays: Mapping[int, float]) -> list[float]:
+    """The predicted seconds to the first token: costs without what others bear."""
+    seconds = list(costs)
+    for place, delay in delays.items():
+        seconds[place] -= delay
+    return seconds

@@ -16,7 +16,7 @@ from aibrix_extproc.core.fleet.model import Endpoint
 from aibrix_extproc.core.openai.wire.estimates import MAX_MODELS, InputRatios
 from aibrix_extproc.core.openai.wire.usage import Usage
 from aibrix_extproc.core.placing import RouteQuery
-from aibrix_extproc.core.routing.delays import add_delays
+from aibrix_extproc.core.routing.delays import add_delays, without_delays
 from aibrix_extproc.core.routing.engine import Arrivals, Engine, Flight
 from aibrix_extproc.core.routing.journal import Journal
 from aibrix_extproc.core.routing.pool import Pool
@@ -102,10 +102,7 @@ class Predictor:
 
     def first_token_seconds(self, query: RouteQuery, pool: Pool, now: float) -> list[float]:
         """Predicted seconds to the first token at each endpoint of the pool, in its order."""
-        costs, delays = self.costs(query, pool, now)
-        for place, seconds in delays.items():
-            costs[place] -= seconds
-        return costs
+        return without_delays(*self.costs(query, pool, now))
 
     def costs(self, query: RouteQuery, pool: Pool, now: float) -> tuple[list[float], dict[int, float]]:
         """What a request costs at each endpoint, in the order of the pool; by place the part that others bear.
@@ -157,7 +154,7 @@ class Predictor:
                 return
 
     def engines_of(self, pool: Pool, model: str) -> Sequence[Engine]:
-        """What is believed of the engines of a pool, in its order."""
+        """The engines of a pool, in its order, with all that is believed of them."""
         known = self._pools.get(pool.key)
         if known is not None and known[0] is pool.endpoints:
             return known[1]
@@ -329,7 +326,7 @@ class Predictor:
             self._outputs.setdefault(model, tokens)
 
     def cleared(self, identity: str) -> None:
-        """The engine's prefix cache is empty: a reset, new weights, sleep at level 2, or found by the audit."""
+        """The engine's prefix cache is empty: a reset, new weights, or sleep at level 2."""
         self.index.clear(identity)
         self.audit.forget(identity)
         if identity in self._engines:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from aibrix_extproc.core.placing import RouteQuery
+from aibrix_extproc.core.routing.delays import without_delays
 from aibrix_extproc.core.routing.kept import Kept
 from aibrix_extproc.core.routing.pool import Pool
 from aibrix_extproc.core.routing.predictor import alike
@@ -38,7 +39,7 @@ class Balanced(Scorer):
     def scores(self, query: RouteQuery, pool: Pool, signals: Signals) -> list[float]:
         """1 for the session's endpoint if it stays there; the lowest cost over each one's own for the others."""
         costs, delays = signals.predictor.costs(query, pool, signals.now)
-        self._seconds = seconds = [cost - delays.get(place, 0.0) for place, cost in enumerate(costs)]
+        self._seconds = seconds = without_delays(costs, delays)
         least = min(costs)
         most = alike(least)
         scores = [_OTHERS if one <= most else _OTHERS * least / one for one in costs]

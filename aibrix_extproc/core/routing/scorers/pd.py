@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from aibrix_extproc.core.placing import RouteQuery
+from aibrix_extproc.core.routing.delays import without_delays
 from aibrix_extproc.core.routing.disaggregation.choose import harm, transfer_seconds, uncached_tokens, until_decode
 from aibrix_extproc.core.routing.pool import Pool, PrefillPool
 from aibrix_extproc.core.routing.record import PREDICTED_TTFT
@@ -45,7 +46,7 @@ class PD(Scorer):
     def _costs(self, query: RouteQuery, pool: Pool, signals: Signals) -> list[float]:
         predictor, now = signals.predictor, signals.now
         costs, delays = predictor.costs(query, pool, now)
-        seconds = [cost - delays.get(place, 0.0) for place, cost in enumerate(costs)]
+        seconds = without_delays(costs, delays)
         self._uncached = uncached_tokens(query, pool, predictor)
         if pool.prefill is None:
             signals.degraded.append((SPEC.name, NO_PREFILL))

@@ -6,6 +6,7 @@ from typing import Final, overload
 from aibrix_extproc.core.fleet.model import Endpoint
 from aibrix_extproc.core.placing import RouteQuery
 from aibrix_extproc.core.routing.best import best, in_turn
+from aibrix_extproc.core.routing.delays import without_delays
 from aibrix_extproc.core.routing.pool import Pool
 from aibrix_extproc.core.routing.predictor import alike
 from aibrix_extproc.core.routing.prefix.index import Cached
@@ -75,16 +76,14 @@ class Predicted(Scorer):
 
     def explain(self, query: RouteQuery, pool: Pool, signals: Signals) -> Mapping[str, Sequence[float]]:
         """The predicted seconds that the scores were made of."""
-        seconds = self._costs.copy()
-        for place, delay in self._delays.items():
-            seconds[place] -= delay
+        seconds = tuple(without_delays(self._costs, self._delays))
         if query.prefix is None:
-            return {PREDICTED_TTFT: tuple(seconds)}
+            return {PREDICTED_TTFT: seconds}
         predictor = signals.predictor
         cached = CachedTokens(
             predictor.index.cached(query.prefix), predictor.ratios.ratio(query.model), pool.endpoints
         )  # fmt: skip
-        return {PREDICTED_TTFT: tuple(seconds), PREDICTED_CACHED: cached}
+        return {PREDICTED_TTFT: seconds, PREDICTED_CACHED: cached}
 
     def _predict(self, query: RouteQuery, pool: Pool, signals: Signals) -> list[float]:
         self._costs, self._delays = signals.predictor.costs(query, pool, signals.now)
