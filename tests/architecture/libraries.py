@@ -16,7 +16,7 @@ ROOMS: Final[Mapping[str, tuple[str, ...]]] = {
     "hpack": ("http2",),
     "aiohttp": (
         "adapters.engine", "adapters.engineops", "adapters.http", "adapters.internal_api", "adapters.kube",
-        "adapters.openai_http", "app.local", "app.metadata", "simulator", "webserver",
+        "adapters.openai_http", "app.local", "app.metadata", "simulator", "webclient", "webserver",
     ),
     "yarl": ("adapters.engine", "adapters.engineops"),
     "multipart": ("adapters.openai_http",),

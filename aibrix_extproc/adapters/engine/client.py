@@ -9,8 +9,8 @@ import msgspec
 from yarl import URL
 
 from aibrix_extproc.adapters.engine.errors import EngineAnswerInvalid, EngineListUnusable, EngineRefusal, translated
-from aibrix_extproc.adapters.engine.reading import read_bounded
 from aibrix_extproc.core.fleet.model import RUST_FRONTEND, ServedModel
+from aibrix_extproc.webclient import read_bounded
 
 _RUST_OWNER: Final = "vllm-frontend-rs"
 MAX_ANSWER_BYTES: Final = 1024 * 1024

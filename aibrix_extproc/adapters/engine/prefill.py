@@ -11,9 +11,9 @@ import aiohttp
 from yarl import URL
 
 from aibrix_extproc.adapters.engine.client import engine_session
-from aibrix_extproc.adapters.engine.reading import read_bounded
 from aibrix_extproc.core.fleet.model import Endpoint
 from aibrix_extproc.core.openai.wire.prefill import PrefillAnswer, read_answer
+from aibrix_extproc.webclient import read_bounded
 
 MAX_ANSWER_BYTES: Final = 2 * 1024 * 1024
 IDLE_SECONDS: Final = 2.0  # vLLM closes a connection that was idle for five

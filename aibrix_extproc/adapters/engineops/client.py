@@ -19,6 +19,7 @@ from aibrix_extproc.core.fleet.model import Endpoint
 from aibrix_extproc.core.operations.agreement import EngineAnswer, wants_again
 from aibrix_extproc.core.operations.requests import EngineRequest
 from aibrix_extproc.core.operations.table import EngineOperation
+from aibrix_extproc.webclient import read_bounded
 
 AGAIN_SECONDS: Final = 0.1  # before an engine is asked again; doubles up to a second
 MAX_CONTENT_TYPE: Final = 128
@@ -71,7 +72,7 @@ class EngineOps:
             ) as response:  # fmt: skip
                 if 300 <= response.status < 400:
                     return _failure(endpoint, f"it answers with a redirect ({response.status})")
-                body = await _bounded(response.content, max_bytes)
+                body = await read_bounded(response.content, max_bytes)
                 if body is None:
                     return _failure(endpoint, f"its answer is over {max_bytes} bytes")
                 return EngineAnswer(endpoint.address, response.status, _content_type(response.headers), body)
@@ -89,17 +90,6 @@ def _headers(endpoint: Endpoint, request: EngineRequest) -> dict[str, str]:
 def _content_type(headers: Mapping[str, str]) -> str:
     given = headers.get("Content-Type", "")
     return given if len(given) <= MAX_CONTENT_TYPE and given.isascii() and given.isprintable() else ""
-
-
-async def _bounded(content: aiohttp.StreamReader, max_bytes: int) -> bytes | None:
-    parts: list[bytes] = []
-    size = 0
-    while part := await content.readany():
-        parts.append(part)
-        size += len(part)
-        if size > max_bytes:
-            return None
-    return b"".join(parts)
 
 
 def _reason(error: aiohttp.ClientError | OSError) -> str:

@@ -8,6 +8,7 @@ from typing import Final
 import aiohttp
 
 from aibrix_extproc.core.access.signed_message import SIGNATURE, claimed, covers, sign_message
+from aibrix_extproc.webclient import read_bounded
 
 MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
 _REFUSED: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE})
@@ -44,7 +45,9 @@ class InternalClient:
                 self._base_url + path, data=content, headers={SIGNATURE: signature}, timeout=timeout,
                 allow_redirects=False,
             ) as answer:  # fmt: skip
-                body = await _bounded(answer)
+                body = await read_bounded(answer.content, MAX_ANSWER_BYTES)
+                if body is None:
+                    raise aiohttp.ClientPayloadError(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise UnavailableError(f"the metadata service does not answer: {type(error).__name__} {error}") from error
         signed = claimed(self._secrets(), f"{kind}_answer", answer.headers.get(SIGNATURE), self._wall_clock())
@@ -63,12 +66,3 @@ class InternalClient:
         """Close the connections."""
         if self._session is not None:
             await self._session.close()
-
-
-async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
-    body = bytearray()
-    async for piece in answer.content.iter_any():
-        body += piece
-        if len(body) > MAX_ANSWER_BYTES:
-            raise aiohttp.ClientPayloadError(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
-    return bytes(body)

@@ -1,4 +1,4 @@
-"""Reads answers of engines within bounds."""
+"""Clients of HTTP read answers within bounds."""
 
 import aiohttp
 
