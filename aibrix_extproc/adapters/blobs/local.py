@@ -8,11 +8,12 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 Buffer = bytes | bytearray | memoryview
-_Run = Callable[..., asyncio.Future[None]]  # a step in the file's thread
+_Write = Callable[[Buffer], asyncio.Future[None]]  # a step in the file's thread
 
 UNFINISHED: Final = ".unfinished"  # ends the name of what is being written; a sweep removes what a killed process left
 BUFFER_BYTES: Final = 1024 * 1024  # so large that waiting for the interpreter's lock costs little beside it
@@ -26,21 +27,25 @@ async def write_file(path: Path, content: AsyncIterator[bytes]) -> str:
     Raises OSError and what the iterator raises. A thread of its own does one step after the other, also those that a
     cancelled caller left behind.
     """
-    file = _Unfinished(path)
+    file, digest = _Unfinished(path), hashlib.sha256()
     thread = ThreadPoolExecutor(1, "blob")
+
+    def write(piece: Buffer) -> None:
+        digest.update(piece)
+        file.write(piece)
 
     def run(step: Callable[..., None], *arguments: Buffer) -> asyncio.Future[None]:
         return asyncio.get_running_loop().run_in_executor(thread, step, *arguments)
 
     try:
-        await _write_behind(content, file, run)
+        await _write_behind(content, file, partial(run, write))
         await run(file.finish)
     except BaseException:
         await run(file.discard)
         raise
     finally:
         thread.shutdown(wait=False)
-    return file.digest.hexdigest()
+    return digest.hexdigest()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -54,7 +59,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise
 
 
-async def _write_behind(content: AsyncIterator[bytes], file: "_Unfinished", run: _Run) -> None:
+async def _write_behind(content: AsyncIterator[bytes], file: "_Unfinished", write: _Write) -> None:
     """Fill one buffer while others are written; stop at a failure, which `finish` raises.
 
     Copying costs less than keeping what was received: that would be new memory for each piece.
@@ -68,11 +73,11 @@ async def _write_behind(content: AsyncIterator[bytes], file: "_Unfinished", run:
             buffer[filled : filled + taken] = rest[:taken]
             rest, filled = rest[taken:], filled + taken
             if filled == BUFFER_BYTES:
-                writing.append((run(file.write, buffer), buffer))
+                writing.append((write(buffer), buffer))
                 buffer, filled = await _next_buffer(writing), 0
         if file.error is not None:
             return
-    await run(file.write, memoryview(buffer)[:filled])
+    await write(memoryview(buffer)[:filled])
 
 
 async def _next_buffer(writing: deque[tuple[asyncio.Future[None], bytearray]]) -> bytearray:
@@ -88,7 +93,6 @@ class _Unfinished:
     """A file under a temporary name."""
 
     def __init__(self, path: Path) -> None:
-        self.digest = hashlib.sha256()
         self.error: OSError | None = None
         self._path = path
         # Two processes may write the same blob: the old owner of a lease and the new one.
@@ -122,7 +126,6 @@ class _Unfinished:
 
     def _write(self, piece: Buffer) -> None:
         descriptor = self._opened()
-        self.digest.update(piece)
         rest = memoryview(piece)
         self._size += len(rest)
         while rest:
