@@ -86,18 +86,12 @@ def _add_run_options(verb: argparse.ArgumentParser) -> None:
         "--keep-available", type=int, metavar="N",
         help=f"engines of each model that stay available ({_DEFAULTS.keep_available})",
     )  # fmt: skip
-    verb.add_argument(
-        "--drain", type=float, metavar="SECONDS",
-        help=f"wait at most so long for running requests ({_DEFAULTS.drain_seconds:g})",
-    )  # fmt: skip
-    verb.add_argument(
-        "--timeout", type=float, metavar="SECONDS",
-        help=f"begin no further engine after this time ({_DEFAULTS.timeout_seconds:g})",
-    )  # fmt: skip
-    verb.add_argument(
-        "--call-timeout", type=float, metavar="SECONDS",
-        help=f"the longest that one call to an engine may take ({_DEFAULTS.call_seconds:g})",
-    )  # fmt: skip
+    for name, what, seconds in (
+        ("--drain", "wait at most so long for running requests", _DEFAULTS.drain_seconds),
+        ("--timeout", "begin no further engine after this time", _DEFAULTS.timeout_seconds),
+        ("--call-timeout", "the longest that one call to an engine may take", _DEFAULTS.call_seconds),
+    ):
+        verb.add_argument(name, type=float, metavar="SECONDS", help=f"{what} ({seconds:g})")
     verb.add_argument("--force", action="store_true", help="also where no engine of a model stays available")
     verb.add_argument("--no-wait", action="store_true", help="print the operation's ID, and do not wait for its end")
     verb.add_argument(

@@ -98,24 +98,21 @@ def test_prompts_that_no_engine_computes_evict_nothing_and_say_nothing_of_those_
     assert (predictor.avoided("e0", 0.11) > 0) == (ending is Ending.FAILED)
 
 
-def test_a_refusal_that_took_long_evicts_nothing_either() -> None:
+@pytest.mark.parametrize(
+    ("ending", "kept"),
+    [
+        pytest.param(Ending.REFUSED, 16_000, id="a refusal that took long evicts nothing either"),
+        pytest.param(Ending.LEFT, 0, id="what was computed before the client left evicts as it does there"),
+    ],
+)
+def test_ends_long_after_a_prompt_could_be_computed(ending: Ending, kept: int) -> None:
     predictor = Predictor()
     predictor.cache_size("e0", 8_000, MODEL)
     hot = a_query(4_000, 1, 2, 3, 4)
     predictor.placed("hot", hot, "e0", 0.0)
     predictor.placed("long", a_query(8_000, 9), "e0", 1.0)
-    predictor.finished("long", 60.0, Ending.REFUSED)
-    assert predictor.index.cached(hot.prefix or PrefixChain((), ())).of("e0") == 16_000
-
-
-def test_prompts_that_an_engine_has_computed_evict_as_they_do_there() -> None:
-    predictor = Predictor()
-    predictor.cache_size("e0", 8_000, MODEL)
-    hot = a_query(4_000, 1, 2, 3, 4)
-    predictor.placed("hot", hot, "e0", 0.0)
-    predictor.placed("long", a_query(8_000, 9), "e0", 1.0)
-    predictor.finished("long", 60.0, Ending.LEFT)  # long after it was computed
-    assert predictor.index.cached(hot.prefix or PrefixChain((), ())).of("e0") == 0
+    predictor.finished("long", 60.0, ending)
+    assert predictor.index.cached(hot.prefix or PrefixChain((), ())).of("e0") == kept
 
 
 CALLS = ["placed", "moved", "first", "finished", "failed", "left", "refused", "charged", "cleared", "forget", "waiting"]
