@@ -74,7 +74,7 @@ async def uploads(bench: Bench) -> list[Row]:
 
 @dataclass(frozen=True, slots=True)
 class _Upload:
-    """What one cost."""
+    """The cost of one upload."""
 
     seconds: float
     cpu_seconds: float  # of the server

@@ -36,7 +36,7 @@ def texts() -> Iterator[tuple[Path, str]]:
 
 
 def quoted() -> Iterator[tuple[Path, str]]:
-    """What stands between backticks within a line."""
+    """The words between backticks of all pages, each within one line."""
     for page, text in texts():
         for words in re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL)):
             yield page, words

@@ -12,7 +12,7 @@ MOST_SHARDS: Final = 32  # of one process: each holds up to 8 MiB of lines
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What may wait for one thing: the batches of a caller for a model, whose engines may be busy or gone."""
+    """The batches of one caller for one model. They wait for the same engines, which may be busy or gone."""
 
     caller: str
     model: str

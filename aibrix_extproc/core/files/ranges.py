@@ -24,7 +24,7 @@ class NotSatisfiable(Exception):
 
 
 def is_same_content(if_range: str | None, etag: str) -> bool:
-    """Whether an If-Range header lets a range through: there is none, or it names the content's own strong tag."""
+    """True if an If-Range header lets a range through: there is none, or it names the content's own strong tag."""
     return if_range is None or if_range.strip() == etag
 
 

@@ -20,7 +20,7 @@ LIST_MODELS: Final = EngineOperation(
 
 
 class Found(StrEnum):
-    """What an engine has loaded under an adapter's name."""
+    """The model that an engine has loaded under an adapter's name."""
 
     NOTHING = "nothing"
     SAME = "the adapter, from the same path"

@@ -1,4 +1,4 @@
-"""What a request costs others: those that come to its endpoint while it waits or is computed, and a full cache.
+"""A request delays those that come to its endpoint while it waits or is computed, and takes room of a full cache.
 
 cost = uncached tokens * pace * ((1 + followers) * (1 + hit rate, if the cache is full) - 1)
 followers = half of the requests that came in the last (wait + half of uncached tokens * pace) seconds, for each engine

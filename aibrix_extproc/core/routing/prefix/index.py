@@ -17,7 +17,7 @@ _FULL: Final = 0.95
 
 
 class Change(NamedTuple):
-    """What a prompt has changed of an endpoint's blocks, so that it can be taken back."""
+    """The change that a prompt has made to an endpoint's blocks, so that it can be taken back."""
 
     added: tuple[int, ...]
     evicted: tuple[tuple[int, int], ...]  # with their bytes, oldest first
