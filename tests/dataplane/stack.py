@@ -107,6 +107,8 @@ class Stack:
             _learn_ports(worker)
         self.start_envoy()
         self.wait_models({model for spec in self.engines for model in _served(spec)})
+        if self.workers_wanted > 1:  # one of them has told its models
+            self.wait_fleet_known()
 
     def stop(self) -> None:
         """End every process that was started, by its own pid."""
@@ -175,6 +177,10 @@ class Stack:
 
     def wait_models(self, wanted: set[str], deadline: float = 60.0) -> None:
         eventually(lambda: self.models() == wanted, f"the models are {sorted(wanted)}", seconds=deadline)
+
+    def wait_fleet_known(self) -> None:
+        """Wait until each worker has asked every engine once: before, it answers 503 `fleet_unknown`."""
+        eventually(lambda: all(one.admin("/readyz").json()["fleet_known"] for one in self.workers), "all know it")
 
     # --- engines
 

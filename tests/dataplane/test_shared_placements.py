@@ -94,5 +94,6 @@ def test_gateways_find_what_others_sent_and_serve_alone_without_redis(stack: Sta
     assert not any(sum(one["refused"].values()) for one in sharing(stack))
     stack.workers[0].child.kill()
     stack.restart_worker(0)
+    stack.wait_fleet_known()
     eventually(all_share, "the new gateway shares, too")
     assert repeated(stack, "third") > MOST
