@@ -28,8 +28,8 @@ async def test_an_engine_killed_under_load_costs_only_streams_that_had_begun(new
     stack = new_stack(THREE, serve_arguments=("--strategy", "least-request"))  # each of them gets streams
     async with stack.async_client() as client, asyncio.TaskGroup() as tasks, under_load(stack) as load:
         await load.more(32)
-        whole = [tasks.create_task(one_answer(client, pace="300")) for _ in range(24)]
-        await load.more(32)  # by then these are at the engines
+        whole = [tasks.create_task(one_answer(client, pace="1500")) for _ in range(24)]  # 9 s each
+        await load.more(32)  # by then these are at the engines, and they stay there until one is killed
         begun = await begin_streams(client, tasks, count=9, tokens=40, pace="150")
         await asyncio.to_thread(stack.kill_engine, "e1")
         await load.more(96)
