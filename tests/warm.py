@@ -111,9 +111,13 @@ class WarmOutput:
 
 def command(*words: str) -> list[str]:
     """What starts `python -m WORDS...` with the caller's environment, folder and open files; signals are passed on."""
+    return [*_client(listening() if sys.platform == "linux" else ""), *words]
+
+
+def _client(path: str) -> list[str]:
     if sys.platform != "linux":
-        return [sys.executable, "-m", *words]
-    return [sys.executable, "-I", "-S", str(ROOT / "tests" / "warm_client.py"), listening(), *words]
+        return [sys.executable, "-m"]
+    return [sys.executable, "-I", "-S", str(ROOT / "tests" / "warm_client.py"), path]
 
 
 def environment() -> dict[str, str]:
@@ -121,17 +125,18 @@ def environment() -> dict[str, str]:
     return os.environ | {PYTHON_VARIABLE: python()}  # noqa: TID251 - handed on
 
 
-@functools.cache
 def python() -> str:
     """A script like `sys.executable`: `-m MODULE` with one of ours is a fork, everything else an interpreter."""
-    client = " ".join(command("$@")[:-1])
-    path = Path(listening()).with_name("python")
-    path.write_text(
-        f'#!/bin/sh\ncase "$1 $2" in\n"-m aibrix_extproc") shift; exec {client} "$@";;\n'
+    return str(Path(listening()).with_name("python"))
+
+
+def _write_python(path: str) -> None:
+    script = Path(path).with_name("python")
+    script.write_text(
+        f'#!/bin/sh\ncase "$1 $2" in\n"-m aibrix_extproc") shift; exec {" ".join(_client(path))} "$@";;\n'
         f'*) exec {sys.executable} "$@";;\nesac\n'
     )
-    path.chmod(0o700)
-    return str(path)
+    script.chmod(0o700)
 
 
 @functools.cache
@@ -139,6 +144,7 @@ def prepare() -> tuple[str, "subprocess.Popen[bytes]"]:
     """Start the process that forks, which ends with this one: where it will listen, and itself."""
     folder = tempfile.mkdtemp(prefix="warm-")
     path = f"{folder}/socket"
+    _write_python(path)  # once, before anybody can run it: Linux runs no file that somebody is writing
     command = [sys.executable, "-m", "tests.warm_server", path, str(os.getpid())]
     origin = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, cwd=ROOT)
 
